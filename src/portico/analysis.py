@@ -1,0 +1,145 @@
+"""An analysis: a dataset and steps in order, from ``analysis.yaml``."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from portico.chunks import ChunkSize
+from portico.config import Model, parse, read_yaml
+from portico.dataset import Dataset, load_dataset
+from portico.errors import ConfigError, nearest
+
+__all__ = ["Analysis", "StepEntry", "load_analysis"]
+
+_FILE = "analysis.yaml"
+DATASET = "dataset"
+
+
+class StepEntry(Model):
+    """A step in an analysis.
+
+    Parameters
+    ----------
+    name : str
+        Names its folder and its results.
+    function : str
+        ``module:function``; the module lies beside ``analysis.yaml`` or is installed.
+    input : str
+        ``dataset``, or the name of an earlier step: the trees it wrote, or for a summary its results.
+    tree : str, optional
+        Which of the earlier step's trees, if it wrote several.
+    chunk : str or int, optional
+        Target size, such as ``50 MB`` or ``20000 entries``.
+    options : mapping
+        Keyword arguments of the function.
+    samples : tuple of str
+        The samples that it runs on; all of its input's by default.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    function: str
+    input: str = DATASET
+    tree: str | None = None
+    chunk: str | int | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    samples: tuple[str, ...] = ()
+
+
+class _AnalysisFile(Model):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    dataset: str | dict[str, Any]
+    chunk: str | int = "50 MB"
+    steps: tuple[StepEntry, ...] = Field(min_length=1)
+
+
+class Analysis(Model):
+    """A dataset and the steps over it.
+
+    Parameters
+    ----------
+    name : str
+        Names the run folder by default.
+    path : Path
+        The file that it was read from; modules, headers and files are relative to its folder.
+    dataset : Dataset
+        The samples.
+    steps : tuple of StepEntry
+        In order.
+    chunk : str or int
+        Target size of a chunk where a step does not give its own.
+    """
+
+    name: str
+    path: Path
+    dataset: Dataset
+    steps: tuple[StepEntry, ...]
+    chunk: str | int
+
+    @property
+    def folder(self) -> Path:
+        """Where modules are looked for."""
+        return self.path.parent
+
+    def chunk_size(self, step: StepEntry) -> ChunkSize:
+        """Return the target size of a step's chunks."""
+        return ChunkSize.parse(self.chunk if step.chunk is None else step.chunk)
+
+
+def load_analysis(where: str | Path) -> Analysis:
+    """Read an analysis.
+
+    Parameters
+    ----------
+    where : str or Path
+        An ``analysis.yaml``, a folder that holds one, or the name of an installed package that does.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or wrong.
+    InputError
+        If the dataset's files are missing.
+    """
+    path = _find(where)
+    content = parse(_AnalysisFile, read_yaml(path), str(path))
+    names: list[str] = []
+    for step in content.steps:
+        if step.name in {*names, DATASET}:
+            raise ConfigError(
+                f"{path}: two steps are named '{step.name}'"
+                if step.name in names
+                else f"{path}: no step may be named 'dataset'"
+            )
+        if step.input not in {*names, DATASET}:
+            raise ConfigError(
+                f"{path}: step '{step.name}': input '{step.input}' is no earlier step; "
+                + nearest(step.input, [DATASET, *names])
+            )
+        ChunkSize.parse(content.chunk if step.chunk is None else step.chunk)
+        names.append(step.name)
+    if isinstance(content.dataset, str):
+        dataset = load_dataset(path.parent / content.dataset)
+    else:
+        dataset = load_dataset(path, content.dataset)
+    for step in content.steps:
+        dataset.select(step.samples)
+    return Analysis(name=content.name, path=path, dataset=dataset, steps=content.steps, chunk=content.chunk)
+
+
+def _find(where: str | Path) -> Path:
+    path = Path(where)
+    if path.is_file():
+        return path.resolve()
+    if (path / _FILE).is_file():
+        return (path / _FILE).resolve()
+    if not path.exists() and str(where).isidentifier():
+        spec = importlib.util.find_spec(str(where))
+        for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+            if (Path(folder) / _FILE).is_file():
+                return (Path(folder) / _FILE).resolve()
+    what = f"has no {_FILE}" if path.is_dir() else "no such file or folder"
+    raise ConfigError(f"{where}: {what}; give an analysis.yaml or its folder, or make one with: portico init NAME")

@@ -1,0 +1,121 @@
+"""YAML files into frozen typed models, with errors that name file, key and the nearest valid key."""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from portico.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Model", "parse", "read_yaml"]
+
+
+class Model(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+AnyModel = TypeVar("AnyModel", bound=Model)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """The safe loader, which refuses a key written twice instead of taking the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, (str, int, float, bool)):
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is no key", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' appears twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML file that holds a mapping.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not YAML, or does not hold a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a subclass of SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")
+    return content
+
+
+def parse(model: type[AnyModel], content: object, where: str) -> AnyModel:
+    """Validate ``content`` as ``model``.
+
+    Parameters
+    ----------
+    model : type
+        A subclass of `Model`.
+    content : object
+        What a YAML or JSON file held.
+    where : str
+        File (and key) that the content comes from, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or missing or a value is wrong; every problem on a line of its own.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(model, dict(problem)) for problem in error.errors()]
+        raise ConfigError(f"{where}: " + (f"\n{where}: ".join(lines))) from error
+
+
+def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
+    location = problem["loc"]
+    key = ".".join(str(part) for part in location)
+    if problem["type"] == "extra_forbidden":
+        owner = _owner(model, location[:-1])
+        valid = owner.model_fields if owner is not None else ()
+        return f"unknown key '{key}'; {nearest(str(location[-1]), valid)}"
+    if problem["type"] == "missing":
+        return f"key '{key}' is missing"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"key '{key}': {message} (found {problem['input']!r})" if key else message
+
+
+def _owner(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """Return the model in which the last part of ``location`` was looked up."""
+    current: Any = model
+    for part in location:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            field = current.model_fields.get(str(part))
+            current = field.annotation if field is not None else None
+        else:  # an element of a list, tuple or mapping of models
+            current = next((a for a in typing.get_args(current) if _is_model(a)), None)
+        if isinstance(current, types.UnionType):
+            current = next((a for a in typing.get_args(current) if _is_model(a)), None)
+    return current if _is_model(current) else None
+
+
+def _is_model(candidate: object) -> bool:
+    return isinstance(candidate, type) and issubclass(candidate, BaseModel)

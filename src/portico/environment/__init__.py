@@ -1,0 +1,1 @@
+"""What a step needs on a worker, and how it gets there."""

@@ -1,0 +1,267 @@
+"""The bundle: the modules, headers and files of one step, found without running any of them.
+
+It has two identities. ``digest`` names the exact content and with it a folder on the worker. ``code``
+names what can change a result: comments, layout and docstrings do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import io
+import json
+import re
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from portico.errors import ConfigError, nearest
+from portico.step import Needs
+
+__all__ = ["Bundle", "collect"]
+
+_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What travels for one step.
+
+    Parameters
+    ----------
+    function : str
+        ``module:function``.
+    needs : Needs
+        What the function declared; headers and files relative to the bundle's root.
+    options : tuple of str
+        Names of the function's keyword-only options.
+    members : mapping of str to Path
+        Relative path in the bundle to where it was read.
+    headers : mapping of str to str
+        Relative path of each declared header to a digest of it and of all it includes.
+    digest : str
+        Of the exact content.
+    code : str
+        Of what can change a result.
+    archive : bytes
+        The members as a zip file.
+    """
+
+    function: str
+    needs: Needs
+    options: tuple[str, ...]
+    members: dict[str, Path]
+    headers: dict[str, str]
+    digest: str
+    code: str
+    archive: bytes
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a worker needs to know besides the archive, as JSON can hold it."""
+        return {
+            "digest": self.digest,
+            "headers": self.headers,
+            "origins": {name: str(path) for name, path in self.members.items()},
+        }
+
+
+def collect(function: str, folder: Path) -> Bundle:
+    """Find everything that belongs to ``module:function``.
+
+    The module is looked for in ``folder`` first, then among the installed packages. The modules that it
+    imports from the same folder (or the same installed package) belong to it, and what they import.
+
+    Raises
+    ------
+    ConfigError
+        If the module, the function, a header or a file is not there, or is not valid Python.
+    """
+    module, _, name = function.partition(":")
+    if not module or not name:
+        raise ConfigError(f"function '{function}': write 'module:function', for example 'skim:skim'")
+    root, package = _find_root(module, folder)
+    sources = _modules(module, root, package)
+    path, _ = sources[module]
+    definition, needs = _find_function(ast.parse(sources[module][1]), name, function, path)
+    base = path.parent
+    members = {_relative(path, root): path for path, _ in sources.values()}
+    code = hashlib.sha256(function.encode())
+    for relative, (_, text) in sorted((_relative(p, root), (p, t)) for p, t in sources.values()):
+        code.update(f"\0{relative}\0{_normalised(text)}".encode())
+    headers = {}
+    for header in needs.headers:
+        found = _header(base / header, function)
+        members |= {_relative(p, root): p for p in found}
+        headers[_relative(base / header, root)] = hashlib.sha256(b"\0".join(found.values())).hexdigest()
+    for file in needs.files:
+        members |= {_relative(p, root): p for p in _files(base / file, function)}
+    contents = {relative: member.read_bytes() for relative, member in sorted(members.items())}
+    digest = hashlib.sha256()
+    for relative, content in contents.items():
+        digest.update(f"\0{relative}\0".encode() + hashlib.sha256(content).digest())
+        if not relative.endswith(".py"):
+            code.update(f"\0{relative}\0".encode() + hashlib.sha256(content).digest())
+    keywords = tuple(argument.arg for argument in definition.args.kwonlyargs)
+    archive = _archive(contents)
+    return Bundle(function, needs, keywords, members, headers, digest.hexdigest(), code.hexdigest(), archive)
+
+
+def _find_root(module: str, folder: Path) -> tuple[Path, str]:
+    """Return the folder that module names are relative to, and the package to stay within ('' for all)."""
+    if _module_file(module, folder) is not None:
+        return folder.resolve(), ""
+    top = module.partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is not None and spec.origin is not None:
+        origin = Path(spec.origin).resolve()
+        root = origin.parent.parent if spec.submodule_search_locations else origin.parent
+        if _module_file(module, root) is not None:
+            return root, top
+    local = sorted(p.stem for p in folder.glob("*.py"))
+    raise ConfigError(f"no module '{module}' in {folder} or among the installed packages; {nearest(module, local)}")
+
+
+def _module_file(module: str, root: Path) -> Path | None:
+    base = root.joinpath(*module.split("."))
+    for candidate in (base.with_name(base.name + ".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate.resolve()
+    return None
+
+
+def _modules(module: str, root: Path, package: str) -> dict[str, tuple[Path, str]]:
+    """Return file and text of a module and of all that it imports under the root."""
+    found: dict[str, tuple[Path, str]] = {}
+    queue = [module]
+    while queue:
+        name = queue.pop()
+        parents = [name.rsplit(".", n)[0] for n in range(1, name.count(".") + 1)]
+        for candidate in (name, *parents):
+            outside = package and candidate.partition(".")[0] != package
+            path = _module_file(candidate, root)
+            if candidate in found or outside or path is None or candidate.partition(".")[0] in sys.stdlib_module_names:
+                continue
+            try:
+                text = path.read_text(encoding="utf-8")
+                tree = ast.parse(text)
+            except (SyntaxError, UnicodeDecodeError) as error:
+                line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
+                raise ConfigError(f"{path}{line}: not valid Python: {error}") from error
+            found[candidate] = (path, text)
+            queue.extend(_imports(tree, candidate, path.name == "__init__.py"))
+    return found
+
+
+def _imports(tree: ast.Module, module: str, is_package: bool) -> list[str]:
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                parts = parts[: len(parts) - node.level + (1 if is_package else 0)]
+                base = ".".join([*parts, *([node.module] if node.module else [])])
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name]
+
+
+def _find_function(tree: ast.Module, name: str, function: str, path: Path) -> tuple[ast.FunctionDef, Needs]:
+    definitions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if name not in definitions:
+        raise ConfigError(f"{path}: no function '{name}'; {nearest(name, definitions)}")
+    definition = definitions[name]
+    needs = Needs()
+    for decorator in definition.decorator_list:
+        target = decorator.func if isinstance(decorator, ast.Call) else decorator
+        called = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+        if called == "summary":
+            needs = Needs("summary")
+        elif called == "step" and isinstance(decorator, ast.Call):
+            needs = Needs("frame", *_lists(decorator, function, path))
+    if len(definition.args.posonlyargs + definition.args.args) != 2:
+        roles = "(results, samples, *, ...)" if needs.kind == "summary" else "(frame, sample, *, ...)"
+        raise ConfigError(f"{path}:{definition.lineno}: '{name}' must be defined as {name}{roles}")
+    return definition, needs
+
+
+def _lists(decorator: ast.Call, function: str, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    lists: dict[str, tuple[str, ...]] = {"headers": (), "files": ()}
+    for keyword in decorator.keywords:
+        try:
+            value = ast.literal_eval(keyword.value)
+        except ValueError:
+            value = None
+        if (
+            keyword.arg not in lists
+            or not isinstance(value, (list, tuple))
+            or not all(isinstance(v, str) for v in value)
+        ):
+            raise ConfigError(
+                f"{path}:{decorator.lineno}: @step of '{function}' takes headers=[...] and files=[...], "
+                "written out as lists of strings"
+            )
+        lists[keyword.arg] = tuple(value)
+    return lists["headers"], lists["files"]
+
+
+def _header(path: Path, function: str) -> dict[Path, bytes]:
+    """Return the header and what it includes in quotes, each with its content."""
+    found: dict[Path, bytes] = {}
+    queue = [path.resolve()]
+    while queue:
+        current = queue.pop(0)
+        if current in found:
+            continue
+        if not current.is_file():
+            raise ConfigError(f"{function}: no C++ header {current}")
+        found[current] = current.read_bytes()
+        included = (current.parent / name.decode() for name in _INCLUDE.findall(found[current]))
+        queue += [candidate.resolve() for candidate in included if candidate.is_file()]
+    return found
+
+
+def _files(path: Path, function: str) -> list[Path]:
+    if path.is_dir():
+        return sorted(p.resolve() for p in path.rglob("*") if p.is_file())
+    if not path.is_file():
+        raise ConfigError(f"{function}: no file {path}")
+    return [path.resolve()]
+
+
+def _relative(path: Path, root: Path) -> str:
+    try:
+        return str(PurePosixPath(path.resolve().relative_to(root.resolve())))
+    except ValueError as error:
+        raise ConfigError(f"{path} lies outside {root}; only files below the analysis' folder can travel") from error
+
+
+def _normalised(text: str) -> str:
+    """Return a module without comments, layout and docstrings."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            body = node.body
+            if body and isinstance(body[0], ast.Expr) and isinstance(getattr(body[0].value, "value", None), str):
+                node.body = body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _archive(contents: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for relative, content in contents.items():
+            archive.writestr(zipfile.ZipInfo(relative, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def key_of(*parts: object) -> str:
+    """Return the digest of a list of JSON-able parts."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,90 @@
+"""The exceptions of portico.
+
+::
+
+    PorticoError
+    |- ConfigError      a dataset, analysis or option file, or a step's declaration, is wrong
+    |- InputError       a data file is missing, damaged or not what was promised
+    |- StepError        the user's code failed; carries sample, file, entry range and the user's line
+    |- ProductError     a product cannot be collected or merged
+    |- RunFolderError   a run folder belongs to something else, is in use, or does not exist
+    |- SpaceError       no space left where results are written
+    |- WorkerError      workers were lost, or chunks kill the process that reads them
+    `- MissingExtra     an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "ConfigError",
+    "InputError",
+    "MissingExtra",
+    "PorticoError",
+    "ProductError",
+    "RunFolderError",
+    "SpaceError",
+    "StepError",
+    "WorkerError",
+    "nearest",
+]
+
+
+class PorticoError(Exception):
+    """Base of every error that portico raises on purpose; its text is meant for the user."""
+
+
+class ConfigError(PorticoError):
+    """A configuration file, an option or a step's declaration is wrong."""
+
+
+class InputError(PorticoError):
+    """An input file is missing, damaged, or not what was promised."""
+
+
+class StepError(PorticoError):
+    """The user's own code failed."""
+
+
+class ProductError(PorticoError):
+    """A product cannot be collected from a chunk or merged over chunks."""
+
+
+class RunFolderError(PorticoError):
+    """The run folder does not exist, is in use, or belongs to another analysis."""
+
+
+class SpaceError(PorticoError):
+    """No space is left where results are written."""
+
+
+class WorkerError(PorticoError):
+    """Workers were lost, or chunks kill the process that reads them."""
+
+
+class MissingExtra(PorticoError):  # noqa: N818 (the name says what is missing)
+    """An optional dependency is not installed."""
+
+    def __init__(self, extra: str, what: str) -> None:
+        super().__init__(f"{what} needs the extra '{extra}'; install it with: pip install 'portico-hep[{extra}]'")
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """Return a phrase that lists the valid words and names the nearest one.
+
+    Parameters
+    ----------
+    word : str
+        What the user wrote.
+    valid : iterable of str
+        What would have been accepted.
+    """
+    words = sorted(valid)
+    close = difflib.get_close_matches(word, words, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}valid: {', '.join(words) if words else '(none)'}"

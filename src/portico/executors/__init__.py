@@ -1,0 +1,1 @@
+"""Where chunks run: local processes or Dask; one protocol."""

@@ -1,0 +1,113 @@
+"""What an executor is given, what it gives back, and what it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from portico.chunks import Chunk
+
+__all__ = ["Done", "Executor", "Failed", "Outcome", "Task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One chunk to run.
+
+    Parameters
+    ----------
+    key : str
+        The chunk's key in the ledger.
+    attempt : int
+        1 for the first.
+    chunk : Chunk
+        What to read.
+    function : str
+        ``module:function`` in the bundle.
+    sample : mapping
+        The sample's fields without its files.
+    options : mapping
+        Keyword arguments of the step.
+    folder : str
+        Where trees are written aside.
+    """
+
+    key: str
+    attempt: int
+    chunk: Chunk
+    function: str
+    sample: Mapping[str, Any]
+    options: Mapping[str, Any]
+    folder: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the task as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Task:
+        """Read what `to_json` returned."""
+        return cls(**{**content, "chunk": Chunk(**content["chunk"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A chunk that ran; ``partial`` is what `portico.merge.encode` wrote."""
+
+    task: Task
+    partial: bytes
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A chunk that did not.
+
+    Parameters
+    ----------
+    kind : {"user", "input", "crash", "lost", "space", "internal"}
+        ``user``: the step's code failed. ``input``: the file is bad. ``crash``: the process died while it
+        worked on the chunk. ``lost``: the worker went away. ``space``: no space left. ``internal``: portico
+        failed.
+    message : str
+        For the user.
+    log : str
+        The end of what the process wrote to standard error.
+    """
+
+    task: Task
+    kind: str
+    message: str
+    log: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+Outcome = Done | Failed
+
+
+class Executor(Protocol):
+    """Runs tasks. The driver submits while ``free`` is positive and takes outcomes as they come."""
+
+    @property
+    def workers(self) -> int:
+        """Number of workers at present."""
+
+    @property
+    def free(self) -> int:
+        """How many more tasks should be submitted now, so that no worker waits."""
+
+    def prepare(self, bundle: Any) -> None:
+        """Make the bundle (`portico.environment.bundle.Bundle`) known to all workers, also later ones."""
+
+    def submit(self, task: Task) -> None:
+        """Start a task."""
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        """Return what ended, at the latest after ``timeout`` seconds."""
+
+    def cancel(self) -> None:
+        """Forget all tasks that were submitted and have not ended."""
+
+    def close(self) -> None:
+        """Stop all that this executor started."""

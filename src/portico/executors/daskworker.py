@@ -1,0 +1,80 @@
+"""What runs inside a Dask worker: it keeps one runner process alive over all runs."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from distributed import Worker, get_worker
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from portico.environment.bundle import Bundle
+from portico.executors.base import Done, Task
+from portico.executors.process import RunnerProcess
+
+__all__ = ["BundlePlugin", "execute"]
+
+_BUNDLES = "_portico_bundles"
+_RUNNER = "_portico_runner"
+
+
+class BundlePlugin(WorkerPlugin):
+    """Gives the bundle to the worker when it joins.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What travels.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+
+    def setup(self, worker: Worker) -> None:
+        """Keep the bundle; start nothing."""
+        _state(worker, _BUNDLES)[self._bundle.digest] = self._bundle
+
+    def teardown(self, worker: Worker) -> None:
+        """Stop the runner with the worker."""
+        for runner in _state(worker, _RUNNER).values():
+            runner.stop()
+
+
+def execute(task: dict[str, Any], digest: str) -> tuple[dict[str, Any], bytes]:
+    """Run one task in this worker's runner process.
+
+    Parameters
+    ----------
+    task : dict
+        Of `Task.to_json`.
+    digest : str
+        Of the bundle to run it with.
+
+    Returns
+    -------
+    answer : dict
+        Metrics, and ``failed``, ``message`` and ``log`` if it failed.
+    partial : bytes
+        The encoded products.
+    """
+    worker = get_worker()
+    runners = _state(worker, _RUNNER)
+    thread = threading.get_ident()  # a worker with several threads gets a process for each
+    runner = runners.get(thread)
+    if runner is None:
+        runner = runners[thread] = RunnerProcess(worker.local_directory)
+    runner.use(_state(worker, _BUNDLES)[digest])
+    runner.start(Task.from_json(task))
+    outcome = runner.outcome()
+    metrics = {**outcome.metrics, "worker": str(worker.name)}
+    if isinstance(outcome, Done):
+        return {"metrics": metrics}, outcome.partial
+    return {"failed": outcome.kind, "message": outcome.message, "log": outcome.log, "metrics": metrics}, b""
+
+
+def _state(worker: Worker, name: str) -> dict[Any, Any]:
+    """Return a dictionary kept on the worker object, which lives as long as the worker."""
+    if not hasattr(worker, name):
+        setattr(worker, name, {})
+    state: dict[Any, Any] = getattr(worker, name)
+    return state

@@ -1,0 +1,64 @@
+"""Chunks in processes of this machine: nothing to install, nothing to start."""
+
+from __future__ import annotations
+
+import os
+import selectors
+
+from portico.environment.bundle import Bundle
+from portico.executors.base import Outcome, Task
+from portico.executors.process import RunnerProcess
+
+__all__ = ["LocalExecutor"]
+
+
+class LocalExecutor:
+    """N processes.
+
+    Parameters
+    ----------
+    workers : int, optional
+        How many; all cores that this process may use by default.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self._runners = [RunnerProcess() for _ in range(workers or len(os.sched_getaffinity(0)))]
+
+    @property
+    def workers(self) -> int:
+        """Number of processes."""
+        return len(self._runners)
+
+    @property
+    def free(self) -> int:
+        """Number of idle processes."""
+        return sum(not runner.busy for runner in self._runners)
+
+    def prepare(self, bundle: Bundle) -> None:
+        """Run the following tasks with this bundle."""
+        for runner in self._runners:
+            runner.use(bundle)
+
+    def submit(self, task: Task) -> None:
+        """Give a task to an idle process."""
+        next(runner for runner in self._runners if not runner.busy).start(task)
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        """Return the outcomes that are there, at the latest after ``timeout`` seconds."""
+        with selectors.DefaultSelector() as selector:
+            for runner in self._runners:
+                if runner.busy:
+                    selector.register(runner, selectors.EVENT_READ, runner)
+            return [key.data.outcome() for key, _ in selector.select(timeout)] if selector.get_map() else []
+
+    def cancel(self) -> None:
+        """Stop the processes that are busy; they are started again when needed."""
+        for index, runner in enumerate(self._runners):
+            if runner.busy:
+                runner.stop()
+                self._runners[index] = RunnerProcess()
+
+    def close(self) -> None:
+        """Stop all processes."""
+        for runner in self._runners:
+            runner.stop()

@@ -1,0 +1,236 @@
+"""The process that runs chunks: the only one that loads ROOT and the user's code.
+
+It is started as ``python -m portico.executors.runner FOLDER`` by `portico.executors.process` and speaks on
+its standard input and output. What ROOT and the step print goes to standard error, a file in FOLDER.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import importlib
+import io
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import sys
+import time
+import traceback
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+from portico import root
+from portico.errors import InputError, PorticoError, ProductError, SpaceError, StepError
+from portico.executors.base import Task
+from portico.executors.wire import receive, send
+from portico.merge import decode, encode
+
+_LOG = "stderr.log"
+_LOG_BYTES = 8192
+_JIT = re.compile(r"Just-in-time compilation phase completed in ([0-9.]+) seconds")
+_RDF = re.compile(r"^Info in <\[ROOT\.RDF\].*\n?", re.MULTILINE)
+_NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
+_BAD_INPUT = re.compile(
+    r"(?:SysError|Error) in <(?:TBasket|TBranch|TTree|TFile|TNetXNG|TXNet|TBuffer|TKey|R__|TStreamer)[^>]*>:.*"
+    r"|page checksum verification failed.*|TTreeReader.*status code.*|unzip.*failed.*|R__unzip.*",
+    re.IGNORECASE,
+)
+_NOISE = re.compile(r"^(?:Template method resolution failed:|none of the \d+ overloaded methods.*|.*=>\s*)$")
+
+
+class Runner:
+    """The state of one process: the code that is active and where things lie.
+
+    Parameters
+    ----------
+    folder : Path
+        Own folder of this process, for its log and the bundles.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._log = folder / _LOG
+        self._active: tuple[str, Path] | None = None
+        self._origins: dict[str, str] = {}
+        self._holds = ""
+
+    def serve(self, source: IO[bytes], sink: IO[bytes]) -> None:
+        """Answer messages until the other side is gone."""
+        operations = {"chunk": self._chunk, "summary": self._summary, "export": self._export}
+        while True:
+            try:
+                content, blobs = receive(source)
+            except EOFError:
+                return
+            started, before = time.time(), self._log_size()
+            try:
+                if "bundle" in content:
+                    self._hold(content.pop("bundle"), blobs.pop(0))
+                answer, payload = operations[content.pop("op")](content, blobs)
+            except root.StaleProcess:
+                answer, payload = {"stale": True}, []
+            except BaseException as error:
+                answer, payload = self._explain(error, before), []
+            answer["holds"] = self._holds
+            answer["log"] = _RDF.sub("", self._read_log(before))[-_LOG_BYTES:]
+            answer.setdefault("metrics", {}).update(
+                started=started, ended=time.time(), host=socket.gethostname(), process=os.getpid(),
+                peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            )  # fmt: skip
+            send(sink, answer, payload)
+
+    def _log_size(self) -> int:
+        return self._log.stat().st_size if self._log.exists() else 0
+
+    def _read_log(self, start: int) -> str:
+        sys.stderr.flush()
+        with self._log.open("rb") as stream:
+            stream.seek(start)
+            return stream.read().decode(errors="replace")
+
+    def _hold(self, content: dict[str, Any], archive_bytes: bytes) -> None:
+        """Unpack a bundle, make it the one from which modules are imported, and declare its headers."""
+        self._holds = ""
+        target = self._folder / content["digest"]
+        if not target.exists():
+            aside = target.with_suffix(".part")
+            shutil.rmtree(aside, ignore_errors=True)
+            with zipfile.ZipFile(io.BytesIO(archive_bytes)) as archive:
+                archive.extractall(aside)
+            aside.rename(target)
+        self._activate(content["digest"], target)
+        self._origins = content["origins"]
+        root.load().gInterpreter.ProcessLine("ROOT::Detail::RDF::RDFLogChannel().SetVerbosity(ROOT::ELogLevel::kInfo);")
+        for header, digest in content["headers"].items():
+            root.declare(target / header, header, digest)
+        self._holds = content["digest"]
+
+    def _activate(self, digest: str, target: Path) -> None:
+        if self._active is not None and self._active[0] == digest:
+            return
+        # Modules of the bundle before, and installed ones that the bundle has its own version of, must go.
+        tops = {path.name.removesuffix(".py") for path in target.iterdir()}
+        old = str(self._active[1]) if self._active is not None else None
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None) or ""
+            if name.partition(".")[0] in tops or (old is not None and file.startswith(old + os.sep)):
+                del sys.modules[name]
+        sys.path[:] = [str(target), *(entry for entry in sys.path if entry != old)]
+        importlib.invalidate_caches()
+        self._active = (digest, target)
+
+    def _function(self, reference: str) -> Any:
+        module, _, name = reference.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def _chunk(self, content: dict[str, Any], _: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        from portico.dataset import Sample
+        from portico.frame import run_chunk
+
+        task = Task.from_json(content)
+        wall, cpu, before = time.perf_counter(), time.process_time(), self._log_size()
+        function = self._function(task.function)
+        folder = Path(task.folder)
+
+        def compiled() -> float:
+            return sum(float(seconds) for seconds in _JIT.findall(self._read_log(before)))
+
+        products, timing = run_chunk(function, task.chunk, Sample(**task.sample), task.options, folder, compiled)
+        partial = encode(products)
+        log = self._read_log(before)
+        if _NO_SPACE.search(log):
+            raise SpaceError(f"no space left in {folder}")
+        if bad := _BAD_INPUT.search(log):
+            raise InputError(f"ROOT reported: {bad[0]}")
+        metrics = {
+            **{name: getattr(timing, name) for name in timing.__slots__},
+            "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "entries": task.chunk.entries,
+        }  # fmt: skip
+        return {"metrics": metrics}, [partial]
+
+    def _summary(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        from portico.dataset import Sample
+        from portico.results import Results, summarise
+
+        samples = {name: Sample(**fields) for name, fields in content["samples"].items()}
+        results = {name: Results(name, decode(blob)) for name, blob in zip(samples, blobs, strict=True)}
+        value, figures = summarise(self._function(content["function"]), results, samples, content["options"])
+        return {"value": value, "figures": [name for name, _ in figures]}, [blob for _, blob in figures]
+
+    def _export(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        from portico.results import write_root
+
+        root.load()
+        partials = {name: decode(blob) for name, blob in zip(content["samples"], blobs, strict=True)}
+        write_root(Path(content["path"]), partials)
+        return {}, []
+
+    def _explain(self, error: BaseException, log_start: int) -> dict[str, Any]:
+        """Say whose fault an exception is, and what it is, in the words that help."""
+        log = self._read_log(log_start)
+        text = _readable(error, log)
+        frames = traceback.extract_tb(error.__traceback__)
+        where = self._user_line(frames)
+        kind = "internal"
+        if isinstance(error, SpaceError) or getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}:
+            kind = "space"
+        elif _NO_SPACE.search(log):
+            kind, text = "space", "no space left on device"
+        elif isinstance(error, InputError):
+            kind = "input"
+        elif isinstance(error, (StepError, ProductError)) or where:
+            kind = "user"
+        elif bad := _BAD_INPUT.search(f"{error}\n{log}"):
+            kind, text = "input", bad[0].strip()
+        elif frames and frames[-1].name in {"run_chunk", "_collect", "collect"}:
+            kind = "user"  # thrown by the event loop: an exception in the user's C++ or Python
+        elif isinstance(error, PorticoError):
+            kind = "user"
+        if kind == "internal":
+            text = "".join(traceback.format_exception(error))
+        return {"failed": kind, "message": f"{where}: {text}" if where else text}
+
+    def _user_line(self, frames: list[traceback.FrameSummary] | traceback.StackSummary) -> str:
+        if self._active is None:
+            return ""
+        prefix = str(self._active[1]) + os.sep
+        for frame in reversed(frames):
+            if frame.filename.startswith(prefix):
+                relative = frame.filename.removeprefix(prefix)
+                return f"{self._origins.get(relative, relative)}:{frame.lineno} ({(frame.line or '').strip()})"
+        return ""
+
+
+def _readable(error: BaseException, log: str) -> str:
+    """Reduce an exception, which cppyy may have wrapped many times, to what a user can act on."""
+    if compiler := root.first_compiler_error(log):
+        return "does not compile: " + re.sub(r"auto func\d+\([^)]*\)\s*\{\s*(?:return\s+)?", "", compiler)
+    if isinstance(error, PorticoError):
+        return str(error)
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line and not _NOISE.match(line)]
+    unique = list(dict.fromkeys(lines))[:6]
+    name = type(error).__name__
+    return f"{name}: {' | '.join(unique)}" if unique else name
+
+
+def main() -> None:
+    """Serve on standard input and output, which nothing else may use from here on."""
+    source = os.fdopen(os.dup(0), "rb")
+    sink = os.fdopen(os.dup(1), "wb")
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the driver or Dask worker
+    Runner(Path(sys.argv[1])).serve(source, sink)
+    sink.close()
+    os._exit(0)  # ROOT may crash while it is taken down; the work is done
+
+
+if __name__ == "__main__":
+    main()

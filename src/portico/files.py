@@ -1,0 +1,254 @@
+"""What is inside a ROOT file: trees, entries, clusters, columns. Read with uproot, without ROOT."""
+
+from __future__ import annotations
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from portico.errors import InputError, MissingExtra, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Column", "TreeSummary", "column_changes", "summarise", "summarise_all", "trees"]
+
+_TREES = {"TTree": "TTree", "ROOT::RNTuple": "RNTuple", "TNtuple": "TTree", "TNtupleD": "TTree", "TChain": "TTree"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column (branch or field) of a tree.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    type : str
+        Its C++ type as the file tells it.
+    size : int
+        Compressed bytes, 0 where the file does not tell.
+    """
+
+    name: str
+    type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TreeSummary:
+    """What planning needs to know about one tree in one file.
+
+    Parameters
+    ----------
+    file : str
+        Path or URL.
+    uuid : str
+        The identity that ROOT gave the file when it was written.
+    tree : str
+        Name of the tree; empty for a file without any key.
+    format : {"TTree", "RNTuple", "none"}
+        How it is stored.
+    entries : int
+        Number of entries.
+    ends : tuple of int
+        Last entry + 1 of each cluster, ascending; empty if the file does not tell.
+    size : int
+        Compressed bytes of the columns.
+    columns : tuple of Column
+        Its columns.
+    """
+
+    file: str
+    uuid: str
+    tree: str
+    format: str
+    entries: int
+    ends: tuple[int, ...]
+    size: int
+    columns: tuple[Column, ...]
+
+
+def trees(file: str) -> list[TreeSummary]:
+    """Summarise every tree in a file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, not a ROOT file, truncated or damaged.
+    """
+    with _open(file) as directory:
+        classes = directory.classnames(recursive=True, cycle=False)
+        names = [name for name, class_name in classes.items() if class_name in _TREES]
+        return [_summary(file, directory, name, _TREES[classes[name]]) for name in names]
+
+
+def summarise(file: str, tree: str) -> TreeSummary:
+    """Summarise one tree of a file.
+
+    A file that is whole but holds no key at all counts as zero entries: jobs without events write such.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, not a ROOT file, truncated or damaged, or holds other things but not the tree.
+    """
+    with _open(file) as directory:
+        classes = directory.classnames(recursive=True, cycle=False)
+        if not classes:
+            return TreeSummary(file, str(directory.file.uuid), "", "none", 0, (), 0, ())
+        kind = _TREES.get(classes.get(tree, ""))
+        if kind is None:
+            found = [name for name, class_name in classes.items() if class_name in _TREES]
+            what = f"'{tree}' is a {classes[tree]}, not a tree" if tree in classes else f"no tree '{tree}'"
+            raise InputError(f"{file}: {what}; {nearest(tree, found)}")
+        return _summary(file, directory, tree, kind)
+
+
+def summarise_all(files: Iterable[str], tree: str, threads: int = 8) -> list[TreeSummary]:
+    """Summarise one tree in many files, in the order given, several at a time.
+
+    Raises
+    ------
+    InputError
+        As `summarise`, for the first bad file; the number of further bad files is told.
+    """
+
+    def attempt(file: str) -> TreeSummary | InputError:
+        try:
+            return summarise(file, tree)
+        except InputError as error:
+            return error
+
+    with ThreadPoolExecutor(threads) as pool:
+        results = list(pool.map(attempt, files))
+    errors = [result for result in results if isinstance(result, InputError)]
+    if errors:
+        more = "".join(f"\n{error}" for error in errors[1:10]) + ("\n..." if len(errors) > 10 else "")
+        raise InputError(f"{errors[0]}{more}")
+    return [result for result in results if isinstance(result, TreeSummary)]
+
+
+def column_changes(reference: TreeSummary, other: TreeSummary) -> list[str]:
+    """Say, a line each, which columns ``other`` lacks or types otherwise than ``reference``."""
+    types = {column.name: column.type for column in other.columns}
+    lines = []
+    for column in reference.columns:
+        if column.name not in types:
+            lines.append(f"column '{column.name}' is missing")
+        elif types[column.name] != column.type:
+            lines.append(f"column '{column.name}' is {types[column.name]} instead of {column.type}")
+    return lines
+
+
+def _open(file: str) -> Any:
+    import uproot
+
+    if file.startswith("root://"):
+        _require_xrootd()
+    elif "://" not in file:
+        path = Path(file)
+        if not path.exists():
+            raise InputError(f"{file}: no such file")
+        if path.is_dir():
+            raise InputError(f"{file}: is a folder, not a file")
+        if path.stat().st_size == 0:
+            raise InputError(f"{file}: is empty (0 bytes); copy or make it again")
+        with path.open("rb") as stream:
+            if stream.read(4) != b"root":
+                raise InputError(f"{file}: not a ROOT file")
+    try:
+        directory = uproot.open(file)
+        stored, actual = directory.file.fEND, directory.file.source.num_bytes
+    except Exception as error:  # uproot lets many kinds through for damaged files
+        raise InputError(f"{file}: cannot be opened, it may be truncated or damaged: {_one_line(error)}") from error
+    if actual is not None and actual < stored:
+        directory.close()
+        raise InputError(f"{file}: truncated: {actual} bytes instead of {stored}; copy it again")
+    return directory
+
+
+def _require_xrootd() -> None:
+    try:
+        import fsspec_xrootd  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("xrootd", "reading root:// URLs") from error
+
+
+def _one_line(error: BaseException) -> str:
+    text = re.sub(r"\s+", " ", str(error)).strip()
+    return f"{type(error).__name__}: {text[:200]}"
+
+
+def _summary(file: str, directory: Any, name: str, kind: str) -> TreeSummary:
+    try:
+        tree = directory[name]
+        describe = _describe_ttree if kind == "TTree" else _describe_rntuple
+        entries, ends, columns, size = describe(tree)
+    except Exception as error:
+        raise InputError(f"{file}: '{name}' cannot be read, the file may be damaged: {_one_line(error)}") from error
+    return TreeSummary(file, str(directory.file.uuid), name, kind, entries, ends, size, columns)
+
+
+def _describe_ttree(tree: Any) -> tuple[int, tuple[int, ...], tuple[Column, ...], int]:
+    columns = tuple(Column(b.name, b.typename, int(b.compressed_bytes)) for b in tree.branches)
+    return int(tree.num_entries), _ttree_ends(tree), columns, int(tree.member("fZipBytes"))
+
+
+def _ttree_ends(tree: Any) -> tuple[int, ...]:
+    """Cluster ends as TTree::TClusterIterator finds them: recorded ranges, then fAutoFlush."""
+    entries = int(tree.num_entries)
+    ends: list[int] = []
+    first = 0
+    recorded = int(tree.members.get("fNClusterRange") or 0)
+    last_of = [int(x) for x in tree.member("fClusterRangeEnd")[:recorded]] if recorded else []
+    size_of = [int(x) for x in tree.member("fClusterSize")[:recorded]] if recorded else []
+    flush = max(int(tree.members.get("fAutoFlush") or 0), 0)
+    for last, size in [*zip(last_of, size_of, strict=True), (entries - 1, flush)]:
+        stop = min(last + 1, entries)
+        if size > 0:
+            ends.extend(range(first + size, stop, size))
+        if stop > first and (size > 0 or recorded):
+            ends.append(stop)
+        first = max(first, stop)
+    return tuple(ends)
+
+
+def _describe_rntuple(ntuple: Any) -> tuple[int, tuple[int, ...], tuple[Column, ...], int]:
+    ends = [int(c.num_first_entry) + int(c.num_entries) for c in ntuple.cluster_summaries]
+    sizes: dict[int, int] = {}
+    for cluster in ntuple.page_link_list:
+        for index, column in enumerate(cluster):
+            sizes[index] = sizes.get(index, 0) + sum(int(page.locator.num_bytes) for page in column.pages)
+    fields = ntuple.header.field_records
+    top = _top_fields(fields)
+    of_field = dict.fromkeys(range(len(fields)), 0)
+    for index, record in enumerate(ntuple.column_records):
+        of_field[top[int(record.field_id)]] += sizes.get(index, 0)
+    columns = tuple(
+        Column(field.field_name, field.type_name or "record", of_field[index])
+        for index, field in enumerate(fields)
+        if int(field.parent_field_id) == index
+    )
+    return int(ntuple.num_entries), tuple(ends), columns, int(np.sum(list(sizes.values()), dtype=np.int64))
+
+
+def _top_fields(fields: Any) -> dict[int, int]:
+    """Map each field to the top-level field that it belongs to (a top-level field is its own parent)."""
+    top = {}
+    for index in range(len(fields)):
+        current = index
+        while int(fields[current].parent_field_id) != current:
+            current = int(fields[current].parent_field_id)
+        top[index] = current
+    return top
+
+
+def file_size(file: str) -> int | None:
+    """Return the size of a local file in bytes, or None for a remote one."""
+    return None if "://" in file else os.stat(file).st_size  # noqa: PTH116

@@ -1,0 +1,176 @@
+"""Products as plain numbers, how they merge, and how they travel. No ROOT here.
+
+A product is what a step returns under one name, reduced to arrays. Each array merges by a rule that does
+not depend on what the product is. Partial results merge along a tree that is fixed by chunk order, so that
+floating-point sums come out the same bit for bit for any executor and any order of arrival.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from portico.errors import ProductError
+
+__all__ = ["RULES", "Partial", "Product", "decode", "encode", "merge", "merge_all"]
+
+Array = npt.NDArray[Any]
+Partial = Mapping[str, "Product"]
+"""The products of one chunk, or of many merged, by name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Product:
+    """One product of a step.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `RULES`.
+    meta : mapping
+        What must be the same in all chunks: class, title, axes. Holds what JSON can hold.
+    arrays : mapping of str to array
+        What is merged, by the rules of the kind.
+    items : tuple
+        What is concatenated and is not an array: the files of a written tree.
+    """
+
+    kind: str
+    meta: Mapping[str, Any]
+    arrays: Mapping[str, Array]
+    items: tuple[Any, ...] = field(default=())
+
+
+def _add(a: Array, b: Array) -> Array:
+    return np.add(a, b)
+
+
+def _concatenate(a: Array, b: Array) -> Array:
+    return np.concatenate([a, b])
+
+
+def _moments(a: Array, b: Array) -> Array:
+    """Merge (n, sum w, sum w^2, sum wx, sum w (x - mean)^2), as TStatistic::Merge does.
+
+    The last one by Chan, Golub and LeVeque, Algorithms for computing the sample variance (1983), eq. 1.5.
+    """
+    total = a + b
+    if a[1] != 0 and b[1] != 0 and total[1] != 0:
+        shift = b[3] / b[1] - a[3] / a[1]
+        total[4] += shift * shift * (a[1] * b[1] / total[1])
+    return total
+
+
+_SUMS = dict.fromkeys(("values", "sumw2", "stats", "entries", "bin_entries", "bin_sumw2"), _add)
+
+RULES: Mapping[str, Mapping[str, Callable[[Array, Array], Array]]] = {
+    "histogram": _SUMS,
+    "profile": _SUMS,
+    "count": {"value": _add},
+    "sum": {"value": _add},
+    "minimum": {"value": np.minimum},
+    "maximum": {"value": np.maximum},
+    "moments": {"moments": _moments, "minimum": np.minimum, "maximum": np.maximum},
+    "cutflow": {"passed": _add, "all": _add},
+    "graph": {},
+    "array": {},
+    "tree": {},
+}
+"""How each array of each kind merges; an array that is not named is concatenated."""
+
+
+def merge(first: Partial, second: Partial) -> dict[str, Product]:
+    """Merge two partial results; ``first`` holds the earlier entries.
+
+    Raises
+    ------
+    ProductError
+        If the two do not hold the same products with the same axes.
+    """
+    if first.keys() != second.keys():
+        odd = sorted(first.keys() ^ second.keys())
+        raise ProductError(
+            f"the step returned product '{odd[0]}' for some chunks and not for others; return the same names always"
+        )
+    return {name: _merge_product(name, product, second[name]) for name, product in first.items()}
+
+
+def merge_all(parts: Iterable[Partial]) -> dict[str, Product] | None:
+    """Merge partial results given in chunk order; None if there are none.
+
+    The tree joins neighbours of equal weight first, as a binary counter carries, and what remains from
+    right to left. It depends on the number of parts alone and holds log2 of them in memory.
+    """
+    stack: list[tuple[int, Partial]] = []
+    for part in parts:
+        node: tuple[int, Partial] = (1, part)
+        while stack and stack[-1][0] == node[0]:
+            weight, left = stack.pop()
+            node = (2 * weight, merge(left, node[1]))
+        stack.append(node)
+    if not stack:
+        return None
+    merged = stack.pop()[1]
+    while stack:
+        merged = merge(stack.pop()[1], merged)
+    return dict(merged)
+
+
+def _merge_product(name: str, a: Product, b: Product) -> Product:
+    if a.kind != b.kind or a.meta != b.meta or a.arrays.keys() != b.arrays.keys():
+        raise ProductError(f"product '{name}' differs between chunks: {_difference(a, b)}")
+    rules = RULES[a.kind]
+    arrays = {}
+    for key, array in a.arrays.items():
+        rule = rules.get(key, _concatenate)
+        if rule is _add and array.shape != b.arrays[key].shape:
+            raise ProductError(
+                f"product '{name}' has {array.size} bins in one chunk and {b.arrays[key].size} in another"
+            )
+        arrays[key] = rule(array, b.arrays[key])
+    return Product(a.kind, a.meta, arrays, a.items + b.items)
+
+
+def _difference(a: Product, b: Product) -> str:
+    if a.kind != b.kind:
+        return f"a {a.kind} in one and a {b.kind} in another"
+    for key in a.meta.keys() | b.meta.keys():
+        if a.meta.get(key) != b.meta.get(key):
+            hint = "; give the histogram fixed axes" if key == "axes" else ""
+            return f"{key} is {a.meta.get(key)!r} in one and {b.meta.get(key)!r} in another{hint}"
+    return f"{sorted(a.arrays)} in one and {sorted(b.arrays)} in another"
+
+
+def encode(partial: Partial) -> bytes:
+    """Write a partial result as bytes: a line of JSON, then the arrays, little-endian, compressed."""
+    head = []
+    blobs: list[bytes] = []
+    for name, product in partial.items():
+        arrays = {key: np.ascontiguousarray(array) for key, array in product.arrays.items()}
+        head.append({
+            "name": name, "kind": product.kind, "meta": product.meta, "items": product.items,
+            "arrays": [[key, array.dtype.newbyteorder("<").str, array.shape] for key, array in arrays.items()],
+        })  # fmt: skip
+        blobs.extend(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in arrays.values())
+    return zlib.compress(b"\n".join([json.dumps(head).encode(), b"".join(blobs)]), level=1)
+
+
+def decode(data: bytes) -> dict[str, Product]:
+    """Read what `encode` wrote."""
+    head, _, body = zlib.decompress(data).partition(b"\n")
+    offset = 0
+    partial = {}
+    for record in json.loads(head):
+        arrays = {}
+        for key, dtype, shape in record["arrays"]:
+            count = int(np.prod(shape, dtype=np.int64))
+            arrays[key] = np.frombuffer(body, dtype=dtype, count=count, offset=offset).reshape(shape)
+            offset += arrays[key].nbytes
+        partial[record["name"]] = Product(record["kind"], record["meta"], arrays, tuple(record["items"]))
+    return partial

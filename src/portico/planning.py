@@ -1,0 +1,160 @@
+"""What a step reads, cut into chunks with keys, and which of them are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from portico._version import __version__
+from portico.analysis import DATASET, Analysis, StepEntry
+from portico.chunks import Chunk, ChunkSize, plan, plan_generated
+from portico.dataset import Sample
+from portico.environment.bundle import Bundle, collect, key_of
+from portico.errors import ConfigError, InputError, ProductError, RunFolderError, nearest
+from portico.files import TreeSummary, summarise_all
+from portico.ledger import Ledger, Planned
+
+__all__ = ["Plan", "bundle_of", "missing", "plan_step", "sample_fields"]
+
+_GENERATED_CHUNK = ChunkSize(entries=10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a step is to run over.
+
+    Parameters
+    ----------
+    chunks : mapping of str to list of Planned
+        The chunks of each sample, in order.
+    files : mapping of str to mapping of str to TreeSummary
+        What is known about the input files of each sample.
+    samples : mapping of str to Sample
+        Each sample as the step sees it.
+    """
+
+    chunks: Mapping[str, list[Planned]]
+    files: Mapping[str, Mapping[str, TreeSummary]]
+    samples: Mapping[str, Sample]
+
+
+def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
+    """Collect what a step needs, and check its options.
+
+    Raises
+    ------
+    ConfigError
+        If something is missing, or an option does not exist.
+    """
+    bundle = collect(step.function, analysis.folder)
+    unknown = [option for option in step.options if option not in bundle.options]
+    if unknown:
+        raise ConfigError(
+            f"{analysis.path}: step '{step.name}': {step.function} has no option '{unknown[0]}'; "
+            + nearest(unknown[0], bundle.options)
+        )
+    return bundle
+
+
+def plan_step(analysis: Analysis, step: StepEntry, bundle: Bundle, ledger: Ledger, names: Iterable[str]) -> Plan:
+    """Cut the input of a step into chunks and give each its key.
+
+    Parameters
+    ----------
+    analysis, step, bundle
+        What is to be run.
+    ledger : Ledger
+        Knows what earlier steps wrote.
+    names : iterable of str
+        The samples to plan for; those that the step does not run on are left out.
+
+    Raises
+    ------
+    ConfigError, InputError, ProductError, RunFolderError
+        If the input is wrong, damaged, or not there yet.
+    """
+    planned: dict[str, list[Planned]] = {}
+    files: dict[str, dict[str, TreeSummary]] = {}
+    samples: dict[str, Sample] = {}
+    for name in names:
+        sample = _input(analysis, step, analysis.dataset[name], ledger)
+        if sample is None:
+            continue
+        summaries = summarise_all(sample.files, sample.tree)
+        chunks = _cut(analysis, step, sample, summaries)
+        # The identity of a file, not its path, names a chunk: a file that was moved is not read again.
+        code = key_of(__version__, _root_version(), bundle.code, step.options, sample_fields(sample))
+        keys = [key_of(code, c.uuid, c.tree, c.first, c.last) for c in chunks]
+        if len(set(keys)) < len(keys):
+            raise ConfigError(f"sample '{name}': two of its files are copies of one another and would count twice")
+        planned[name] = [Planned(name, i, key, c) for i, (key, c) in enumerate(zip(keys, chunks, strict=True))]
+        files[name] = {summary.file: summary for summary in summaries}
+        samples[name] = sample
+    return Plan(planned, files, samples)
+
+
+def missing(step: StepEntry, planned: Plan, ledger: Ledger) -> tuple[list[Planned], list[str]]:
+    """Return the chunks that are not done, and the keys of those done chunks whose files are gone."""
+    done = ledger.done(step.name)
+    lost = [key for key, outputs in done.items() if not all(_is_there(output) for output in outputs)]
+    finished = done.keys() - set(lost)
+    return [chunk for chunks in planned.chunks.values() for chunk in chunks if chunk.key not in finished], lost
+
+
+def sample_fields(sample: Sample) -> dict[str, Any]:
+    """Return what describes a sample to a step: everything but its files."""
+    return sample.model_dump(exclude={"files"})
+
+
+def _cut(analysis: Analysis, step: StepEntry, sample: Sample, summaries: Sequence[TreeSummary]) -> list[Chunk]:
+    if sample.entries is not None:
+        return list(plan_generated(sample.entries, analysis.chunk_size(step) if step.chunk else _GENERATED_CHUNK))
+    chunks = list(plan(summaries, analysis.chunk_size(step)))
+    if not chunks:
+        # An empty sample still gives its products, empty: one chunk without entries makes them.
+        whole = next((summary for summary in summaries if summary.tree), None)
+        if whole is None:
+            raise InputError(
+                f"step '{step.name}', sample '{sample.name}': none of its files holds a tree '{sample.tree}'"
+            )
+        chunks = [Chunk(whole.file, whole.uuid, whole.tree, 0, 0)]
+    return chunks
+
+
+def _input(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) -> Sample | None:
+    """Return the sample with the files that the step reads; None if the earlier step left it out."""
+    if step.input == DATASET:
+        return sample
+    outputs = [output for chunk in ledger.outputs(step.input, sample.name) for output in chunk]
+    if sample.name not in ledger.result_keys(step.input):
+        earlier = next(entry for entry in analysis.steps if entry.name == step.input)
+        if earlier.samples and sample.name not in earlier.samples:
+            return None
+        raise RunFolderError(
+            f"step '{step.name}' needs the output of '{step.input}' for sample '{sample.name}'; run that first"
+        )
+    trees = sorted({output["tree"] for output in outputs})
+    if not trees:
+        raise ProductError(f"step '{step.name}' reads the trees of step '{step.input}', which returned no Snapshot")
+    tree = step.tree or trees[0]
+    if tree not in trees or (step.tree is None and len(trees) > 1):
+        raise ConfigError(
+            f"step '{step.name}': say which tree of step '{step.input}' it reads with 'tree'; {nearest(tree, trees)}"
+        )
+    files = tuple(output["path"] for output in outputs if output["tree"] == tree)
+    return sample.model_copy(update={"files": files, "tree": tree, "entries": None})
+
+
+def _root_version() -> str:
+    try:
+        return metadata.version("root")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _is_there(output: Mapping[str, Any]) -> bool:
+    path = Path(output["path"])
+    return path.exists() and path.stat().st_size == output["size"]

@@ -1,0 +1,91 @@
+"""Loading ROOT into a process: batch mode, no stack traces by gdb, C++ under a name made from its content."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+from portico.errors import PorticoError
+
+__all__ = ["StaleProcess", "declare", "load"]
+
+_declared: dict[str, str] = {}
+
+
+class StaleProcess(Exception):  # noqa: N818 (a state, not an error of anybody)
+    """The process holds an older version of some C++; only a new process can hold the new one."""
+
+
+def load() -> Any:
+    """Import ROOT for work without a screen and declare portico's own C++.
+
+    Raises
+    ------
+    PorticoError
+        If ROOT cannot be imported or cannot compile C++.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*This distribution of ROOT is in alpha stage", UserWarning)
+        try:
+            import ROOT
+        except ImportError as error:
+            raise PorticoError(
+                f"ROOT cannot be imported: {error}; install it with: pip install 'root==0.1a12'"
+            ) from error
+    ROOT.gROOT.SetBatch(True)
+    ROOT.PyConfig.IgnoreCommandLineOptions = True
+    ROOT.gSystem.ResetSignals()  # a crash ends the process at once instead of in minutes of gdb
+    ROOT.TH1.AddDirectory(False)
+    own = Path(__file__).parent / "include" / "collect.h"
+    if "portico/collect.h" not in _declared:
+        _include(own, "portico/collect.h", hashlib.sha256(own.read_bytes()).hexdigest())
+    return ROOT
+
+
+def declare(path: Path, name: str, digest: str) -> None:
+    """Include a header unless this process holds the same content already.
+
+    Parameters
+    ----------
+    path : Path
+        Where the header lies, under a folder that is named by the content of all files in it.
+    name : str
+        Its name in the analysis, the same for every version.
+    digest : str
+        Of its content and that of what it includes.
+
+    Raises
+    ------
+    StaleProcess
+        If the process holds another version: cling cannot replace a function.
+    PorticoError
+        If it does not compile; cling has written why to standard error.
+    """
+    if _declared.get(name) == digest:
+        return
+    if name in _declared:
+        raise StaleProcess(name)
+    _include(path, name, digest)
+
+
+def _include(path: Path, name: str, digest: str) -> None:
+    import ROOT
+
+    if not ROOT.gInterpreter.Declare(f'#include "{path}"'):
+        raise PorticoError(
+            f"the C++ header {name} does not compile (messages above); if a standard header is missing, "
+            "install the system's C++ headers, for example: apt-get install g++"
+        )
+    _declared[name] = digest
+
+
+def first_compiler_error(log: str) -> str:
+    """Return the first error line that cling wrote, without its file name; empty if there is none."""
+    match = re.search(r"error: (?P<message>.+)(?:\n(?P<code>.*))?", log)
+    if match is None:
+        return ""
+    code = (match["code"] or "").strip()
+    return match["message"].strip() + (f" in: {code}" if code else "")

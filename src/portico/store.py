@@ -1,0 +1,162 @@
+"""The run folder: what lies where, who may write, and how files appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from portico.errors import RunFolderError, SpaceError
+from portico.ledger import Ledger
+
+__all__ = ["RunFolder", "write_whole"]
+
+_MANIFEST = "run.json"
+_LEDGER = "ledger.sqlite"
+_LOCK = "lock"
+
+
+@contextmanager
+def write_whole(path: Path) -> Iterator[Path]:
+    """Give a path aside to write to; rename it to ``path`` when all went well, else remove it.
+
+    Raises
+    ------
+    SpaceError
+        If the disk is full.
+    """
+    aside = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
+    try:
+        yield aside
+        aside.replace(path)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise SpaceError(f"{path}: no space left; free space and run again, what is done is kept") from error
+        raise
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the ledger lies."""
+        return self.path / _LEDGER
+
+    def step(self, name: str) -> Path:
+        """Return the folder of a step."""
+        return self.path / name
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what `claim` wrote.
+
+        Raises
+        ------
+        RunFolderError
+            If this is no run folder.
+        """
+        try:
+            content: dict[str, Any] = json.loads((self.path / _MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            there = "is no run folder of portico" if self.path.is_dir() else "no such folder"
+            raise RunFolderError(
+                f"{self.path}: {there}; a run folder is made by: portico run ANALYSIS --run FOLDER"
+            ) from error
+        return content
+
+    def open_ledger(self) -> Ledger:
+        """Open the ledger for reading.
+
+        Raises
+        ------
+        RunFolderError
+            If this is no run folder.
+        """
+        self.manifest()
+        return Ledger(self.ledger_path, read_only=True)
+
+    @contextmanager
+    def claim(self, manifest: dict[str, Any]) -> Iterator[Ledger]:
+        """Make the folder if need be, keep other drivers out, and open the ledger for writing.
+
+        Parameters
+        ----------
+        manifest : dict
+            Its ``analysis`` must be that of the folder if it exists.
+
+        Raises
+        ------
+        RunFolderError
+            If the folder belongs to another analysis, is in use, or holds other things.
+        SpaceError
+            If nothing can be written.
+        """
+        self._make()
+        with (self.path / _LOCK).open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                raise RunFolderError(
+                    f"{self.path}: in use by another portico run ({lock.read().strip() or 'unknown'}); "
+                    "wait for it, or give another folder with --run"
+                ) from error
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            lock.flush()
+            self._check(manifest)
+            ledger = Ledger(self.ledger_path)
+            try:
+                yield ledger
+            finally:
+                ledger.close()
+
+    def _make(self) -> None:
+        if self.path.exists() and not (self.path / _LOCK).exists() and not (self.path / _MANIFEST).exists():
+            if not self.path.is_dir():
+                raise RunFolderError(f"{self.path}: is a file; give a folder with --run")
+            if any(self.path.iterdir()):
+                raise RunFolderError(
+                    f"{self.path}: holds other things than a run; give a new or empty folder with --run"
+                )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: cannot be made: {error.strerror}") from error
+        if not os.access(self.path, os.W_OK):
+            raise RunFolderError(f"{self.path}: cannot be written to; give another folder with --run")
+
+    def _check(self, manifest: dict[str, Any]) -> None:
+        path = self.path / _MANIFEST
+        if path.exists():
+            owner = self.manifest().get("analysis")
+            if owner != manifest["analysis"]:
+                raise RunFolderError(
+                    f"{self.path}: belongs to the analysis '{owner}', not '{manifest['analysis']}'; "
+                    "give another folder with --run"
+                )
+        with write_whole(path) as aside:
+            aside.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+    def clean(self) -> None:
+        """Remove what interrupted attempts left aside. Only for the driver that claimed the folder."""
+        for aside in self.path.rglob(".*.part*"):
+            aside.unlink(missing_ok=True)

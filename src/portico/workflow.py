@@ -1,0 +1,301 @@
+"""The steps of an analysis in order: what each needs, what is done already, what must run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from portico._version import __version__
+from portico.analysis import Analysis, StepEntry
+from portico.environment.bundle import Bundle, key_of
+from portico.errors import ConfigError, InputError, PorticoError, WorkerError, nearest
+from portico.executors.base import Executor, Failed, Task
+from portico.executors.process import RunnerProcess
+from portico.ledger import Ledger, Planned
+from portico.merge import decode, encode, merge_all
+from portico.planning import Plan, bundle_of, missing, plan_step, sample_fields
+from portico.results import describe
+from portico.run import Reporter, StepJob, explain, run_chunks
+from portico.runs import SUMMARY, Run
+from portico.store import RunFolder, write_whole
+
+__all__ = ["open_executor", "run"]
+
+
+class _Silent:
+    """A reporter that shows nothing."""
+
+    def begin(self, step: str, entries: Mapping[str, int], done: Mapping[str, int], workers: int) -> None: ...
+    def advance(self, sample: str, entries: int) -> None: ...
+    def warn(self, message: str) -> None: ...
+    def end(self, step: str, state: str, seconds: float, ran: int) -> None: ...
+
+
+def open_executor(on: str, workers: int | None) -> Executor:
+    """Open the executor that ``on`` names: ``local``, ``dask`` or the address of a Dask scheduler.
+
+    Raises
+    ------
+    ConfigError
+        If it names none.
+    """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"{workers} workers cannot run anything; give 1 or more")
+    if on == "local":
+        from portico.executors.local import LocalExecutor
+
+        return LocalExecutor(workers)
+    if on == "dask" or "://" in on:
+        from portico.executors.dask import DaskExecutor
+
+        return DaskExecutor(None if on == "dask" else on, workers)
+    raise ConfigError(f"cannot run on '{on}'; {nearest(on, ['local', 'dask', 'tcp://HOST:PORT'])}")
+
+
+@dataclass(slots=True)
+class _State:
+    """What one call of `run` carries from step to step."""
+
+    analysis: Analysis
+    folder: RunFolder
+    ledger: Ledger
+    executor: Executor
+    on: str
+    reporter: Reporter
+    samples: tuple[str, ...]
+    allow_partial: bool
+    helper: RunnerProcess = field(default_factory=RunnerProcess)
+    broken: set[str] = field(default_factory=set)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def samples_of(self, step: StepEntry) -> tuple[str, ...]:
+        """Return the samples that a step runs on: its own choice, or that of its input."""
+        entries = {entry.name: entry for entry in self.analysis.steps}
+        while not step.samples and step.input in entries:
+            step = entries[step.input]
+        return step.samples or tuple(self.analysis.dataset.samples)
+
+
+def run(
+    analysis: Analysis,
+    *,
+    folder: str | Path | None = None,
+    on: str = "local",
+    workers: int | None = None,
+    steps: Iterable[str] = (),
+    samples: Iterable[str] = (),
+    allow_partial: bool = False,
+    reporter: Reporter | None = None,
+    executor: Executor | None = None,
+) -> Run:
+    """Run an analysis; what is done already is not done again.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        From `portico.load_analysis`.
+    folder : str or Path, optional
+        The run folder; ``runs/NAME`` by default.
+    on : str
+        ``local``, ``dask``, or the address of a Dask scheduler.
+    workers : int, optional
+        How many; all cores by default.
+    steps, samples : iterable of str
+        Run only these.
+    allow_partial : bool
+        Go on without chunks that cannot be read; the run is then marked as partial.
+    reporter : Reporter, optional
+        Is told about progress.
+    executor : Executor, optional
+        An open one, which stays open; ``on`` and ``workers`` are then not used.
+
+    Raises
+    ------
+    PorticoError
+        One of its kinds, see `portico.errors`. Whatever was finished before is kept.
+    """
+    names = tuple(steps)
+    chosen = _choose(analysis, names)
+    selected = tuple(samples)
+    analysis.dataset.select(selected)
+    place = RunFolder(Path(folder) if folder is not None else Path("runs") / analysis.name)
+    manifest = {"analysis": analysis.name, "file": str(analysis.path), "portico": __version__}
+    with place.claim(manifest) as ledger, _opened(executor, on, workers) as engine:
+        place.clean()
+        state = _State(analysis, place, ledger, engine, on, reporter or _Silent(), selected, allow_partial)
+        try:
+            for position, step in chosen:
+                _run_step(state, position, step)
+        finally:
+            state.helper.stop()
+            place.clean()
+    if state.failures and not allow_partial:
+        kind = InputError if any(kind == "input" for kind, _ in state.failures) else WorkerError
+        raise kind("\n".join(text for _, text in state.failures))
+    return Run(place.path)
+
+
+def _choose(analysis: Analysis, names: Sequence[str]) -> list[tuple[int, StepEntry]]:
+    valid = [step.name for step in analysis.steps]
+    for name in names:
+        if name not in valid:
+            raise ConfigError(f"{analysis.path}: no step '{name}'; {nearest(name, valid)}")
+    return [(i, step) for i, step in enumerate(analysis.steps) if not names or step.name in names]
+
+
+@contextmanager
+def _opened(executor: Executor | None, on: str, workers: int | None) -> Iterator[Executor]:
+    if executor is not None:
+        yield executor
+        return
+    engine = open_executor(on, workers)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def _run_step(state: _State, position: int, step: StepEntry) -> None:
+    bundle = bundle_of(state.analysis, step)
+    started = time.monotonic()
+    if bundle.needs.kind == "summary":
+        _run_summary(state, position, step, bundle, started)
+        return
+    wanted = [n for n in state.samples_of(step) if n not in state.broken and (not state.samples or n in state.samples)]
+    plan = plan_step(state.analysis, step, bundle, state.ledger, wanted)
+    state.ledger.plan(step.name, position, "frame", plan.chunks, others=bool(state.samples))
+    chunks, lost = missing(step, plan, state.ledger)
+    state.ledger.forget(lost)
+    _begin(state, step, plan, chunks)
+    state.executor.prepare(bundle)
+    state.ledger.set_state(step.name, "running", executor=state.on)
+    ended = "failed"
+    try:
+        job = StepJob(step.name, _tasks(state, step, plan, chunks), plan.files)
+        failed = run_chunks(job, state.executor, state.ledger, state.reporter)
+        ended = _finish(state, step, plan, failed)
+    finally:
+        seconds = time.monotonic() - started
+        state.ledger.set_state(step.name, ended, seconds if chunks else 0.0, state.executor.workers)
+        state.reporter.end(step.name, ended, seconds, len(chunks))
+
+
+def _begin(state: _State, step: StepEntry, plan: Plan, chunks: Sequence[Planned]) -> None:
+    remaining = dict.fromkeys(plan.chunks, 0)
+    for planned in chunks:
+        remaining[planned.sample] += planned.chunk.entries
+    total = {name: sum(planned.chunk.entries for planned in of) for name, of in plan.chunks.items()}
+    done = {name: total[name] - remaining[name] for name in plan.chunks}
+    state.reporter.begin(step.name, total, done, state.executor.workers)
+
+
+def _tasks(state: _State, step: StepEntry, plan: Plan, chunks: Sequence[Planned]) -> Iterator[tuple[Planned, Task]]:
+    fields = {name: sample_fields(sample) for name, sample in plan.samples.items()}
+    folders = {name: state.folder.step(step.name).resolve() / name for name in plan.samples}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    for planned in chunks:
+        name = planned.sample
+        task = Task(planned.key, 1, planned.chunk, step.function, fields[name], step.options, str(folders[name]))
+        yield planned, task
+
+
+def _finish(state: _State, step: StepEntry, plan: Plan, failed: list[Failed]) -> str:
+    """Merge what is whole (with ``allow_partial``: what there is), export it, and say how the step ended."""
+    by_key = {planned.key: planned for chunks in plan.chunks.values() for planned in chunks}
+    for failure in failed:
+        planned = by_key[failure.task.key]
+        state.failures.append((failure.kind, explain(failure, step.name, planned, plan.files)))
+        if not state.allow_partial:
+            state.broken.add(planned.sample)
+    bad = {failure.task.key for failure in failed}
+    known = state.ledger.result_keys(step.name)
+    changed = False
+    for name, chunks in plan.chunks.items():
+        key = key_of([planned.key for planned in chunks if planned.key not in bad])
+        if name in state.broken or known.get(name) == key:
+            continue
+        merged = merge_all(decode(blob) for blob in state.ledger.partials(step.name, name))
+        if merged is None:
+            raise InputError(f"step '{step.name}', sample '{name}': no chunk could be read")
+        state.ledger.set_result(step.name, name, key, encode(merged))
+        changed = True
+    if not state.samples:
+        state.ledger.prune(step.name, plan.chunks)
+        _remove_stale(state, step.name)
+    _export(state, step.name, changed)
+    return "done" if not failed else "partial" if state.allow_partial else "failed"
+
+
+def _export(state: _State, step: str, changed: bool) -> None:
+    """Write results.root, results.json and a manifest of the trees, if something changed or they are gone."""
+    folder = state.folder.step(step)
+    paths = folder / "results.root", folder / "results.json"
+    blobs = {name: state.ledger.result(step, name) or b"" for name in state.ledger.result_keys(step)}
+    if not blobs or (not changed and all(path.exists() for path in paths)):
+        return
+    described = {name: describe(decode(blob)) for name, blob in blobs.items()}
+    answer, _ = state.helper.call(
+        {"op": "export", "path": str(paths[0].resolve()), "samples": list(blobs)}, list(blobs.values())
+    )
+    _raise_if_failed(answer, f"step '{step}': results.root cannot be written")
+    with write_whole(paths[1]) as aside:
+        aside.write_text(json.dumps({"step": step, "samples": described}, indent=1), encoding="utf-8")
+    for sample, products in described.items():
+        written = {
+            name: {k: p[k] for k in ("tree", "format", "files")} for name, p in products.items() if p["kind"] == "tree"
+        }
+        if written:
+            with write_whole(folder / sample / "manifest.json") as aside:
+                aside.write_text(json.dumps(written, indent=1), encoding="utf-8")
+
+
+def _raise_if_failed(answer: Mapping[str, Any], what: str) -> None:
+    if "failed" in answer:
+        log = f"\n{answer['log'].strip()}" if answer.get("log", "").strip() and answer["failed"] == "crash" else ""
+        raise PorticoError(f"{what}: {answer['message']}{log}")
+
+
+def _remove_stale(state: _State, step: str) -> None:
+    """Remove trees of older code or inputs: a glob over the folder must not count them."""
+    wanted = {output["path"] for outputs in state.ledger.done(step).values() for output in outputs}
+    for path in state.folder.step(step).resolve().glob("*/*.root"):
+        if str(path) not in wanted:
+            path.unlink()
+
+
+def _run_summary(state: _State, position: int, step: StepEntry, bundle: Bundle, started: float) -> None:
+    state.ledger.plan(step.name, position, "summary", {}, others=False)
+    keys = state.ledger.result_keys(step.input)
+    wanted = state.samples_of(step)
+    absent = [name for name in wanted if name not in keys or name in state.broken]
+    if absent:
+        state.reporter.warn(f"step '{step.name}' is left out: it needs all samples, and '{absent[0]}' is not there")
+        return
+    samples = {name: state.analysis.dataset[name] for name in wanted}
+    fields = {name: sample_fields(sample) for name, sample in samples.items()}
+    key = key_of(__version__, bundle.code, step.options, fields, {name: keys[name] for name in wanted})
+    folder = state.folder.step(step.name)
+    done = state.ledger.result_keys(step.name).get(SUMMARY) == key and (folder / "summary.json").exists()
+    if not done:
+        state.reporter.begin(step.name, {}, {}, 1)
+        folder.mkdir(parents=True, exist_ok=True)
+        state.helper.use(bundle)
+        blobs = [state.ledger.result(step.input, name) or b"" for name in wanted]
+        content = {"op": "summary", "function": step.function, "samples": fields, "options": step.options}
+        answer, figures = state.helper.call(content, blobs)
+        _raise_if_failed(answer, f"step '{step.name}'")
+        for name, blob in zip(answer["figures"], figures, strict=True):
+            with write_whole(folder / name) as aside:
+                aside.write_bytes(blob)
+        with write_whole(folder / "summary.json") as aside:
+            aside.write_text(json.dumps(answer["value"], indent=1, allow_nan=False), encoding="utf-8")
+        state.ledger.set_result(step.name, SUMMARY, key, json.dumps(answer["figures"]).encode())
+    seconds = time.monotonic() - started
+    state.ledger.set_state(step.name, "done", 0.0 if done else seconds, 1, "local")
+    state.reporter.end(step.name, "done", seconds, 0 if done else 1)
