@@ -119,7 +119,10 @@ def load_analysis(where: str | Path) -> Analysis:
                 f"{path}: step '{step.name}': input '{step.input}' is no earlier step; "
                 + nearest(step.input, [DATASET, *names])
             )
-        ChunkSize.parse(content.chunk if step.chunk is None else step.chunk)
+        try:
+            ChunkSize.parse(content.chunk if step.chunk is None else step.chunk)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: step '{step.name}': {error}") from None
         names.append(step.name)
     if isinstance(content.dataset, str):
         dataset = load_dataset(path.parent / content.dataset)

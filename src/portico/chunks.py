@@ -86,7 +86,8 @@ class Chunk:
         return self.last - self.first
 
     def __str__(self) -> str:
-        return f"{self.file or 'generated'} entries {self.first}-{self.last - 1}"
+        entries = f"entries {self.first}-{self.last - 1}" if self.entries else "no entries"
+        return f"{self.file or 'generated'} {entries}"
 
 
 def plan(files: Sequence[TreeSummary], target: ChunkSize) -> Iterator[Chunk]:

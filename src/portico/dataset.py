@@ -86,12 +86,6 @@ class Dataset(Model):
         return Dataset(samples={name: self[name] for name in names}) if names else self
 
 
-class _SampleEntry(Sample):
-    """A sample as written in YAML, where the name is the key."""
-
-    name: str = "_"
-
-
 class _DatasetFile(Model):
     tree: str | None = None
     luminosity: float | None = None
@@ -127,14 +121,14 @@ def load_dataset(path: Path, content: dict[str, Any] | None = None) -> Dataset:
         defaults = {k: v for k, v in (("tree", head.tree), ("luminosity", head.luminosity)) if v is not None}
         if "name" in fields:
             raise ConfigError(f"{where}: the sample's name is its key; remove 'name'")
-        entry = parse(_SampleEntry, {**defaults, **fields, "name": str(name)}, where)
+        entry = parse(Sample, {**defaults, **fields, "name": str(name)}, where)
         if bool(entry.files) == (entry.entries is not None):
             raise ConfigError(f"{where}: give either 'files' or, for generated events, 'entries'")
         files = tuple(found for pattern in entry.files for found in _expand(pattern, path.parent, where))
         double = sorted({file for file in files if files.count(file) > 1}) if len(set(files)) < len(files) else []
         if double:
             raise ConfigError(f"{where}: a file is listed twice and would count twice: {double[0]}")
-        samples[str(name)] = Sample(**{**entry.model_dump(), "files": files})
+        samples[str(name)] = entry.model_copy(update={"files": files})
     return Dataset(samples=samples)
 
 

@@ -274,7 +274,7 @@ def _open(chunk: Chunk) -> Any:
         raise InputError(f"cannot be opened: {error}") from error
     if not file or file.IsZombie() or file.TestBit(ROOT.TFile.kRecovered):
         raise InputError("cannot be opened, it may be truncated or damaged")
-    found = str(file.GetUUID().AsString())
+    found = str(ROOT.portico.FileIdentity(file))
     file.Close()
     if chunk.uuid and found != chunk.uuid:
         raise InputError(
@@ -302,7 +302,7 @@ def _check_names(handles: Any) -> None:
 
 
 def _check_snapshots(handles: Mapping[str, Any], booked: list[tuple[str, str, Path]]) -> None:
-    returned = [getattr(handle, products.TAG, None) for handle in handles.values()]
+    returned = [products.tag_of(handle) for handle in handles.values()]
     trees = [tree for tree, _, _ in booked]
     for snapshot in booked:
         if trees.count(snapshot[0]) > 1:
@@ -317,7 +317,7 @@ def _collect(handles: Mapping[str, Any]) -> dict[str, Product]:
     collected: dict[str, Product] = {}
     titles: dict[str, str] = {}
     for name, handle in handles.items():
-        tag = getattr(handle, products.TAG, None)
+        tag = products.tag_of(handle)
         if isinstance(tag, tuple):
             tree, kind, path = tag
             handle.GetValue()
@@ -345,6 +345,6 @@ def _describe(path: Path) -> dict[str, Any]:
         while block := stream.read(2**20):
             checksum = zlib.adler32(block, checksum)
     file = ROOT.TFile.Open(str(path))
-    identity = str(file.GetUUID().AsString())
+    identity = str(ROOT.portico.FileIdentity(file))
     file.Close()
     return {"path": str(path), "size": path.stat().st_size, "adler32": f"{checksum:08x}", "uuid": identity}

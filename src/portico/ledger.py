@@ -7,6 +7,7 @@ transaction: they are there whole or not at all, and never twice.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 import zlib
@@ -92,11 +93,15 @@ class Ledger:
 
     def __init__(self, path: Path, read_only: bool = False) -> None:
         self._path = path
-        uri = f"{path.resolve().as_uri()}{'?mode=ro' if read_only else ''}"
+        # A driver that was killed may have left a journal, which only a reader who may write can roll back.
+        mode = ("?mode=rw" if os.access(path, os.W_OK) else "?mode=ro") if read_only else ""
+        uri = f"{path.resolve().as_uri()}{mode}"
         try:
             self._db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
             with self._guard():
-                if not read_only:
+                if read_only:
+                    self._db.execute("PRAGMA query_only = ON")
+                else:
                     self._db.execute("PRAGMA synchronous = NORMAL")
                     self._db.execute("PRAGMA journal_mode = TRUNCATE")  # no WAL: ledgers live on network disks
                 self._open(read_only)

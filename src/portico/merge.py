@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,7 @@ def _merge_product(name: str, a: Product, b: Product) -> Product:
     if a.kind != b.kind or a.meta != b.meta or a.arrays.keys() != b.arrays.keys():
         raise ProductError(f"product '{name}' differs between chunks: {_difference(a, b)}")
     rules = RULES[a.kind]
+    a, b = _with_squares(a, b), _with_squares(b, a)
     arrays = {}
     for key, array in a.arrays.items():
         rule = rules.get(key, _concatenate)
@@ -135,6 +136,19 @@ def _merge_product(name: str, a: Product, b: Product) -> Product:
             )
         arrays[key] = rule(array, b.arrays[key])
     return Product(a.kind, a.meta, arrays, a.items + b.items)
+
+
+def _with_squares(product: Product, other: Product) -> Product:
+    """Give a histogram its sums of squared weights if the other has them.
+
+    ROOT keeps none until a weight other than 1 is filled: so far they are the contents.
+    """
+    missing = {
+        squares: product.arrays[sums]
+        for squares, sums in (("sumw2", "values"), ("bin_sumw2", "bin_entries"))
+        if squares in product.arrays and not product.arrays[squares].size and other.arrays[squares].size
+    }
+    return replace(product, arrays={**product.arrays, **missing}) if missing else product
 
 
 def _difference(a: Product, b: Product) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from portico.errors import ProductError
 from portico.merge import Product
 
-__all__ = ["TAG", "collect", "to_root", "variation_name"]
+__all__ = ["TAG", "collect", "tag_of", "to_root", "variation_name"]
 
 TAG = "_portico"
 """Attribute of a handle that tells which operation made it, for handles whose type does not tell."""
@@ -53,8 +53,13 @@ def collect(name: str, handle: Any) -> dict[str, Product]:
     if isinstance(handle, Mapping) and all(isinstance(value, np.ndarray) for value in handle.values()):
         return {name: _arrays(name, handle)}
     if kind.startswith("RResultPtr<"):
-        return {name: _collect_value(name, handle.GetValue(), getattr(handle, TAG, ""))}
+        return {name: _collect_value(name, handle.GetValue(), tag_of(handle) or "")}
     raise ProductError(f"product '{name}' is a {kind}, which cannot be collected; possible are {_POSSIBLE}")
+
+
+def tag_of(handle: Any) -> Any:  # noqa: ANN401
+    """Return the tag of a handle, or None. Asking an RResultPtr for an unknown attribute would run the loop."""
+    return getattr(handle, "__dict__", {}).get(TAG) if not isinstance(handle, dict) else None
 
 
 def variation_name(name: str, variation: str) -> str:
@@ -68,7 +73,7 @@ def _collect_variations(name: str, handle: Any) -> dict[str, Product]:
     keys = [str(key) for key in handle.GetKeys()]
     products = {}
     for key in keys:
-        product = _collect_value(name, handle[key], getattr(handle, TAG, ""))
+        product = _collect_value(name, handle[key], tag_of(handle) or "")
         products[variation_name(name, key)] = Product(
             product.kind, {**product.meta, "variation": [name, key]}, product.arrays, product.items
         )

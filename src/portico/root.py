@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import warnings
 from pathlib import Path
@@ -27,6 +28,8 @@ def load() -> Any:
     PorticoError
         If ROOT cannot be imported or cannot compile C++.
     """
+    # Counts only before the import. Headers run 2.5 times as fast as with cling's default.
+    os.environ.setdefault("EXTRA_CLING_ARGS", "-O2")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*This distribution of ROOT is in alpha stage", UserWarning)
         try:

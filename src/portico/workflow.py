@@ -20,11 +20,13 @@ from portico.ledger import Ledger, Planned
 from portico.merge import decode, encode, merge_all
 from portico.planning import Plan, bundle_of, missing, plan_step, sample_fields
 from portico.results import describe
-from portico.run import Reporter, StepJob, explain, run_chunks
+from portico.driver import Reporter, StepJob, explain, run_chunks
 from portico.runs import SUMMARY, Run
 from portico.store import RunFolder, write_whole
 
 __all__ = ["open_executor", "run"]
+
+_SHOWN = 10  # failures told at the end; the ledger has them all
 
 
 class _Silent:
@@ -136,7 +138,9 @@ def run(
             place.clean()
     if state.failures and not allow_partial:
         kind = InputError if any(kind == "input" for kind, _ in state.failures) else WorkerError
-        raise kind("\n".join(text for _, text in state.failures))
+        shown = [text for _, text in state.failures[:_SHOWN]]
+        more = [f"... and {len(state.failures) - _SHOWN} more; see: portico status {place.path}"]
+        raise kind("\n".join(shown + more * (len(state.failures) > _SHOWN)))
     return Run(place.path)
 
 
@@ -179,6 +183,9 @@ def _run_step(state: _State, position: int, step: StepEntry) -> None:
         job = StepJob(step.name, _tasks(state, step, plan, chunks), plan.files)
         failed = run_chunks(job, state.executor, state.ledger, state.reporter)
         ended = _finish(state, step, plan, failed)
+    except KeyboardInterrupt:
+        ended = "interrupted"
+        raise
     finally:
         seconds = time.monotonic() - started
         state.ledger.set_state(step.name, ended, seconds if chunks else 0.0, state.executor.workers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import queue
+import traceback
 from typing import TYPE_CHECKING
 
 from portico.environment.bundle import Bundle
@@ -78,9 +79,10 @@ class DaskExecutor:
 
     def prepare(self, bundle: Bundle) -> None:
         """Send the bundle to all workers; those that join later get it when they join."""
-        from portico.executors.daskworker import BundlePlugin
+        from portico.executors.daskworker import BundlePlugin, RunnerPlugin
 
         self._digest = bundle.digest
+        self._client.register_plugin(RunnerPlugin(), name="portico-runner")
         self._client.register_plugin(BundlePlugin(bundle), name=f"portico-{bundle.digest}")
 
     def submit(self, task: Task) -> None:
@@ -107,17 +109,17 @@ class DaskExecutor:
         if name not in self._running:
             return None
         from distributed import KilledWorker
-        from distributed.client import FutureCancelledError
 
         future, task = self._running.pop(name)
+        raised = future.status == "error"
         try:
             answer, partial = future.result(timeout=60)
         except KilledWorker as error:
             return Failed(task, "lost", f"the workers that worked on it died: {error}")
-        except (FutureCancelledError, TimeoutError, OSError) as error:
-            return Failed(task, "lost", f"its result was lost with its worker: {error}")
         except Exception as error:
-            return Failed(task, "internal", f"{type(error).__name__}: {error}")
+            if raised:
+                return Failed(task, "internal", "".join(traceback.format_exception(error)))
+            return Failed(task, "lost", f"its result was lost with its worker: {error}")
         finally:
             future.release()
         if "failed" in answer:

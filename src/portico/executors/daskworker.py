@@ -12,7 +12,7 @@ from portico.environment.bundle import Bundle
 from portico.executors.base import Done, Task
 from portico.executors.process import RunnerProcess
 
-__all__ = ["BundlePlugin", "execute"]
+__all__ = ["BundlePlugin", "RunnerPlugin", "execute"]
 
 _BUNDLES = "_portico_bundles"
 _RUNNER = "_portico_runner"
@@ -27,12 +27,20 @@ class BundlePlugin(WorkerPlugin):
         What travels.
     """
 
+    idempotent = True
+
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
 
     def setup(self, worker: Worker) -> None:
         """Keep the bundle; start nothing."""
         _state(worker, _BUNDLES)[self._bundle.digest] = self._bundle
+
+
+class RunnerPlugin(WorkerPlugin):
+    """Stops the runners when a worker is closed in good order; a killed worker's runners end by themselves."""
+
+    idempotent = True
 
     def teardown(self, worker: Worker) -> None:
         """Stop the runner with the worker."""
@@ -62,7 +70,7 @@ def execute(task: dict[str, Any], digest: str) -> tuple[dict[str, Any], bytes]:
     thread = threading.get_ident()  # a worker with several threads gets a process for each
     runner = runners.get(thread)
     if runner is None:
-        runner = runners[thread] = RunnerProcess(worker.local_directory)
+        runner = runners[thread] = RunnerProcess()
     runner.use(_state(worker, _BUNDLES)[digest])
     runner.start(Task.from_json(task))
     outcome = runner.outcome()

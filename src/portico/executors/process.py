@@ -22,16 +22,10 @@ _LOG_BYTES = 4096
 
 
 class RunnerProcess:
-    """One runner, which takes one message at a time.
+    """One runner, which takes one message at a time. Its folder lies among the system's temporary files."""
 
-    Parameters
-    ----------
-    folder : str, optional
-        Where to make its folder; the system's folder for temporary files by default.
-    """
-
-    def __init__(self, folder: str | None = None) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="portico-", dir=folder))
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="portico-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._bundle: Bundle | None = None
         self._knows = ""

@@ -3,8 +3,12 @@
 #define PORTICO_COLLECT_H
 
 #include <RtypesCore.h>
+#include <TFile.h>
 #include <THn.h>
 #include <TStatistic.h>
+
+#include <cstdio>
+#include <string>
 
 namespace portico {
 
@@ -14,6 +18,23 @@ struct GlobalEntry {
   explicit GlobalEntry(ULong64_t f) : first(f) {}
   ULong64_t operator()(ULong64_t local) const { return first + local; }
 };
+
+// The UUID in the file's header, as planning reads it; that of the top folder may be another. Files with 64-bit
+// offsets (version >= 1000000, stored big-endian) hold it 12 bytes later.
+inline std::string FileIdentity(TFile &file) {
+  unsigned char header[80] = {};
+  file.ReadBuffer(reinterpret_cast<char *>(header), 0, sizeof header);
+  const int version = header[4] << 24 | header[5] << 16 | header[6] << 8 | header[7];
+  const unsigned char *uuid = header + (version >= 1000000 ? 59 : 47);
+  std::string text;
+  for (int i = 0; i < 16; ++i) {
+    char digits[3];
+    std::snprintf(digits, sizeof digits, "%02x", uuid[i]);
+    text += (i == 4 || i == 6 || i == 8 || i == 10) ? "-" : "";
+    text += digits;
+  }
+  return text;
+}
 
 // TStatistic shows its mean only; merging needs the sum that the mean is made from. Naming a private member
 // in an explicit instantiation is allowed ([temp.spec.general]), and the friend then hands it on.

@@ -1,0 +1,63 @@
+# The chores of portico. `make demo` and `make test` work from a fresh clone; each needs nothing before it.
+SHELL := /bin/bash
+PYTHON ?= python3
+PYTEST_ARGS ?=
+RUN ?= runs/hnl
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements-lock.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+# ROOT is a large wheel and networks falter.
+INSTALL := $(PIP) install --retries 5 --timeout 60 --constraint $(LOCK)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench clean distclean
+.DELETE_ON_ERROR:
+
+help:
+	@printf '%s\n' \
+	  'make demo    the whole heavy-neutral-lepton search on made events, with a report' \
+	  'make test    all tests' \
+	  'make lint    style (ruff) and types (mypy)' \
+	  'make bench   measurements' \
+	  'make clean   remove runs and caches; make distclean removes .venv as well'
+
+$(VENV)/.made: tools/prerequisites.sh
+	@bash tools/prerequisites.sh $(PYTHON)
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@$(INSTALL) --upgrade pip
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml $(LOCK)
+	@echo 'portico: installing (ROOT is large: one or two minutes)'
+	@$(INSTALL) --editable '.[dask]'
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.installed
+	@echo 'portico: installing the test tools'
+	@$(INSTALL) --group dev
+	@touch $@
+
+demo: $(VENV)/.installed
+	@$(BIN)/portico run hnl --run $(RUN)
+	@$(BIN)/python tools/show_limits.py $(RUN)
+
+test: $(VENV)/.tools
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.tools
+	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/mypy || status=1; exit $$status
+
+types: $(VENV)/.tools
+	@$(BIN)/mypy
+
+bench: $(VENV)/.tools
+	@set -e; for file in bench/[!_]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+clean:
+	rm -rf runs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .nox
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

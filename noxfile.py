@@ -1,0 +1,85 @@
+"""One session per chore: nox -s tests."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import nox
+
+LOCK = "requirements-lock.txt"
+PYTHONS = ("3.11", "3.12", "3.13")
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+
+def _install(session: nox.Session, *groups: str, project: str = "-e.[dask]") -> None:
+    arguments = [part for group in groups for part in ("--group", group)]
+    session.install("--constraint", LOCK, "--upgrade", "pip")
+    session.install("--constraint", LOCK, *([project] if project else []), *arguments)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style."""
+    _install(session, "lint", project="")
+    session.run("ruff", "check", ".", *session.posargs)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types."""
+    _install(session, "lint")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """All tests but those of services."""
+    _install(session, "test")
+    session.run("pytest", "tests/unit", "tests/integration", *session.posargs)
+
+
+@nox.session
+def services(session: nox.Session) -> None:
+    """Tests that need XRootD, HTCondor, Slurm or Prometheus on this machine."""
+    _install(session, "test", project="-e.[dask,xrootd]")
+    # pytest's 5: there is no such test yet.
+    session.run("pytest", "tests/services", *session.posargs, success_codes=[0, 5])
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Links between the pages, and the examples in them."""
+    _install(session, "test")
+    session.run("pytest", "tests/unit/test_docs.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measurements."""
+    _install(session, "test")
+    for script in sorted(Path("bench").glob("[!_]*.py")):
+        session.run("python", str(script), *session.posargs)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def lock(session: nox.Session) -> None:
+    """Write requirements-lock.txt anew. On the oldest Python, whose choice the newer ones take as well."""
+    session.install("--upgrade", "pip")
+    report = Path(session.create_tmp()) / "report.json"
+    session.run(
+        "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--only-binary=:all:", "--report", str(report),
+        "--group", "dev", ".[dask,xrootd]", "cffi", "pip",
+    )  # fmt: skip
+    found = {
+        item["metadata"]["name"]: item["metadata"]["version"] for item in json.loads(report.read_text())["install"]
+    }
+    pins = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found.items()}
+    pins.pop("portico-hep")
+    path = Path(LOCK)
+    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    path.write_text("\n".join([*head, *(f"{name}=={version}" for name, version in sorted(pins.items()))]) + "\n")

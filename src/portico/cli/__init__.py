@@ -1,0 +1,38 @@
+"""The command line: `portico`. Each command forwards to the library and shows what it returns."""
+
+from __future__ import annotations
+
+from portico.cli.base import Group, version_option
+
+__all__ = ["cli", "main"]
+
+_COMMANDS = {
+    "run": "portico.cli.run:run",
+    "status": "portico.cli.status:status",
+    "report": "portico.cli.report:report",
+    "inspect": "portico.cli.inspect:inspect",
+    "init": "portico.cli.init:init",
+    "completion": "portico.cli.completion:completion",
+}
+
+cli = Group(
+    "portico",
+    commands_at=_COMMANDS,
+    help="""Carry a ROOT analysis from the batch farm to an interactive facility.
+
+    \b
+    Examples:
+      portico init mysearch && portico run mysearch
+      portico run examples/dimuon --workers 4
+      portico status runs/dimuon
+
+    Exit status: 0 all done; 1 failed, with the error; 2 wrong usage or configuration;
+    3 done in part (only with --allow-partial); 130 interrupted.
+    """,
+    params=[version_option()],
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="portico")

@@ -1,0 +1,125 @@
+"""What all commands share: loading them when they are used, errors and exit statuses, JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from portico._version import __version__
+from portico.errors import ConfigError, PorticoError, nearest
+
+__all__ = ["Command", "Group", "json_option", "show_json", "version_option"]
+
+FAILED, WRONG_USAGE, PARTIAL, INTERRUPTED = 1, 2, 3, 130
+_DEBUG = "PORTICO_DEBUG"
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Group(click.Group):
+    """Commands that are imported when they are called.
+
+    Parameters
+    ----------
+    commands_at : dict of str to str
+        Name to ``module:attribute``, in the order of the help.
+    """
+
+    def __init__(self, name: str, *, commands_at: dict[str, str], **options: Any) -> None:
+        super().__init__(name, context_settings={"help_option_names": ["-h", "--help"]}, **options)
+        self._commands_at = commands_at
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        """Return the names of the commands."""
+        return list(self._commands_at)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002 (click's signature)
+        cmd_name: str,
+    ) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self._commands_at:
+            return None
+        module, _, attribute = self._commands_at[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments name, or say which exist."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            ctx.fail(f"No such command '{args[0]}'; {nearest(args[0], self._commands_at)}")
+
+
+class Command(click.Command):
+    """A command that returns its exit status and turns errors into messages."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        help_text = f"Show where an error comes from (also with {_DEBUG}=1)."
+        self.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help=help_text, callback=_debug))
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the command; exit with its status."""
+        try:
+            status = super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; what is done is kept, the same command goes on where it stopped", err=True)
+            ctx.exit(INTERRUPTED)
+        except PorticoError as error:
+            _complain(ctx, str(error), type(error).__name__)
+            ctx.exit(WRONG_USAGE if isinstance(error, ConfigError) else FAILED)
+        except Exception as error:
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            _complain(ctx, f"{text}\nthis is a fault of portico; --debug shows where it happened", "InternalError")
+            ctx.exit(FAILED)
+        ctx.exit(status or 0)
+
+
+def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.meta[_DEBUG] = value or os.environ.get(_DEBUG, "") not in {"", "0"}
+
+
+def _complain(ctx: click.Context, text: str, kind: str) -> None:
+    if ctx.meta.get(_DEBUG):
+        click.echo(traceback.format_exc(), err=True)
+    first, _, rest = text.partition("\n")
+    click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+    click.echo(first + ("\n" + rest if rest else ""), err=True)
+    if ctx.params.get("as_json"):
+        show_json({"error": text, "kind": kind})
+
+
+def json_option() -> Callable[[Function], Function]:
+    """Return the decorator that adds ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, for programs.")
+
+
+def show_json(content: object) -> None:
+    """Write JSON to standard output."""
+    click.echo(json.dumps(content, indent=1))
+
+
+def version_option() -> click.Option:
+    """Return the option ``--version``."""
+
+    def show(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(f"portico {__version__}")
+            ctx.exit()
+
+    return click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="Show the version and exit."
+    )

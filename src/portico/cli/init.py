@@ -1,0 +1,33 @@
+"""`portico init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from portico.cli.base import Command
+
+__all__ = ["init"]
+
+
+@click.command(
+    cls=Command,
+    short_help="Make a new analysis that runs at once.",
+    epilog="""\b
+Examples:
+  portico init mysearch
+  cd mysearch && portico run .""",
+)
+@click.argument("name")
+def init(name: str) -> int:
+    """Make the folder NAME with a small analysis, to be changed into one's own.
+
+    It makes its own events: it runs at once, without any data. Nothing is ever overwritten.
+    """
+    from portico.skeleton import create
+
+    for path in create(name, Path()):
+        click.echo(f"  {path}")
+    click.echo(f"next:\n  cd {name}\n  portico run .")
+    return 0

@@ -1,0 +1,127 @@
+"""`portico run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from portico.cli.base import PARTIAL, Command, json_option, show_json
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from portico.analysis import Analysis
+    from portico.runs import Run
+
+__all__ = ["run"]
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the names of steps or samples of the analysis that is named already."""
+    from click.shell_completion import CompletionItem as Item
+
+    from portico.analysis import load_analysis
+    from portico.errors import PorticoError
+
+    # While an option still lacks its value, click leaves the words before it unparsed.
+    where = ctx.params.get("analysis") or next(iter(ctx.args), ".")
+    try:
+        analysis = load_analysis(where)
+    except PorticoError:
+        return []
+    names = [step.name for step in analysis.steps] if param.name == "steps" else list(analysis.dataset.samples)
+    return [Item(name) for name in names if name.startswith(incomplete)]
+
+
+@click.command(
+    cls=Command,
+    short_help="Run an analysis; what is done already is not done again.",
+    epilog="""\b
+Examples:
+  portico run examples/dimuon
+  portico run . --workers 4
+  portico run mysearch/analysis.yaml --step histograms --sample signal
+  portico run hnl --on dask --run /scratch/hnl
+  portico run . --on tcp://10.0.0.1:8786 --allow-partial
+  portico run . --dry-run""",
+)
+@click.argument("analysis")
+@click.option("--on", default="local", show_default=True, metavar="WHERE",
+              help="local: processes of this machine; dask: an own Dask cluster; or the address of a Dask "
+                   "scheduler, tcp://HOST:PORT.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="How many; by default one for each core.")
+@click.option("--step", "steps", multiple=True, metavar="NAME", shell_complete=_complete,
+              help="Run only this step; may be repeated.")  # fmt: skip
+@click.option("--sample", "samples", multiple=True, metavar="NAME", shell_complete=_complete,
+              help="Run only over this sample; may be repeated.")  # fmt: skip
+@click.option("--run", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="The run folder; by default runs/ and the name of the analysis.")  # fmt: skip
+@click.option("--allow-partial", is_flag=True, help="Go on without what cannot be read; exit status 3 if so.")
+@click.option("--dry-run", is_flag=True, help="Show what would run, and stop.")
+@json_option()
+def run(
+    analysis: str, on: str, workers: int | None, steps: tuple[str, ...], samples: tuple[str, ...],
+    folder: Path | None, allow_partial: bool, dry_run: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """Run the steps of ANALYSIS in order, over all samples.
+
+    ANALYSIS is an analysis.yaml, a folder that holds one, or an installed package that does (such as hnl).
+    Interrupted with Ctrl-C or in any other way, the same command goes on where it stopped.
+    """
+    from portico.analysis import load_analysis
+
+    loaded = load_analysis(analysis)
+    place = folder if folder is not None else Path("runs") / loaded.name
+    if dry_run:
+        return _preview(loaded, place, steps, samples, as_json)
+    from portico.monitor.progress import Progress
+    from portico.workflow import run as run_analysis
+
+    with Progress() as reporter:
+        result = run_analysis(
+            loaded, folder=place, on=on, workers=workers, steps=steps, samples=samples,
+            allow_partial=allow_partial, reporter=reporter,
+        )  # fmt: skip
+    report = _report(result)
+    _summary(result, report, as_json)
+    return PARTIAL if result.partial else 0
+
+
+def _preview(analysis: Analysis, folder: Path, steps: tuple[str, ...], samples: tuple[str, ...], as_json: bool) -> int:
+    from portico.preview import preview
+
+    rows = preview(analysis, folder=folder, steps=steps, samples=samples)
+    if as_json:
+        show_json({"run": str(folder), "analysis": analysis.name, "plan": [row.to_json() for row in rows]})
+    else:
+        from portico.cli.tables import show_preview
+
+        show_preview(rows, folder)
+    return 0
+
+
+def _report(result: Run) -> Path | None:
+    """Write the report; that it cannot be written does not make the run a bad one."""
+    try:
+        from portico.report import write_report
+
+        return write_report(result.path)
+    except Exception as error:
+        text = " ".join(str(error).split())
+        click.echo(f"warning: the report could not be written: {type(error).__name__}: {text}", err=True)
+        return None
+
+
+def _summary(result: Run, report: Path | None, as_json: bool) -> None:
+    from portico.monitor.status import read_status
+
+    status = read_status(result.path)
+    if as_json:
+        content: dict[str, Any] = {**status.to_json(), "report": None if report is None else str(report)}
+        show_json(content)
+        return
+    from portico.cli.tables import show_run
+
+    show_run(status, report)

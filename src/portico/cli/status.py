@@ -1,0 +1,39 @@
+"""`portico status`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from portico.cli.base import Command, json_option, show_json
+
+__all__ = ["status"]
+
+
+@click.command(
+    cls=Command,
+    short_help="What is done, running and failed in a run, and why.",
+    epilog="""\b
+Examples:
+  portico status runs/dimuon
+  watch portico status runs/dimuon
+  portico status runs/dimuon --json | jq .state""",
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@json_option()
+def status(run: Path, as_json: bool) -> int:
+    """Show what is done, running and failed in the run folder RUN, and why.
+
+    A run that is going on in another terminal or on another machine can be looked at.
+    """
+    from portico.monitor.status import read_status
+
+    found = read_status(run)
+    if as_json:
+        show_json(found.to_json())
+    else:
+        from portico.cli.tables import show_status
+
+        show_status(found)
+    return 0

@@ -1,0 +1,182 @@
+"""What commands show to people: tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from portico.files import TreeSummary
+from portico.monitor.metrics import Fault, StepMetrics, Summary
+from portico.monitor.status import RunStatus
+from portico.monitor.units import duration, rate, share, size
+from portico.preview import Preview
+
+__all__ = ["show_preview", "show_run", "show_status", "show_trees"]
+
+_COLOURS = {"done": "green", "failed": "red", "partial": "yellow", "interrupted": "yellow", "running": "cyan"}
+_FAULTS = 10
+
+
+def _console() -> Console:
+    """Return the console of standard output; a pipe gets lines as long as they need to be."""
+    return Console() if sys.stdout.isatty() else Console(width=1000)
+
+
+def _table(*columns: str, left: Iterable[str] = ()) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="left" if column in left else "right", overflow="fold")
+    return table
+
+
+def _state(word: str) -> Text:
+    return Text(word, style=_COLOURS.get(word, ""))
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{whole:,}" if part == whole else f"{part:,} of {whole:,}"
+
+
+def show_run(status: RunStatus, report: Path | None) -> None:
+    """Show what a run did, a line for each step, and where its results are."""
+    console = _console()
+    console.print()
+    console.print(_steps(status))
+    console.print()
+    _failures(console, status)
+    _say(console, f"results: {status.path}")
+    _say(console, f"report:  {report}" if report is not None else f"report:  portico report {status.path}")
+
+
+def show_status(status: RunStatus) -> None:
+    """Show how far a run is: steps, samples, failures."""
+    console = _console()
+    head = Text.assemble((status.analysis, "bold"), " in ", str(status.path), ": ", _state(status.state))
+    if status.driver:
+        head.append(f" ({status.driver})")
+    console.print(head, soft_wrap=True)
+    if not status.steps:
+        _say(console, "no step has begun")
+        return
+    console.print()
+    console.print(_steps(status))
+    for step in status.steps:
+        if len(step.samples) > 1 or step.total.chunks_done < step.total.chunks:
+            console.print()
+            console.print(Text(step.step, style="bold"))
+            console.print(_samples(step))
+    console.print()
+    _failures(console, status)
+    if status.state == "interrupted":
+        _say(console, f"interrupted: portico run {status.file} --run {status.path}  goes on where it stopped")
+
+
+def _steps(status: RunStatus) -> Table:
+    table = _table(
+        "step", "state", "chunks", "entries", "time", "rate", "per core", "read", "CPU", "memory",
+        left=("step", "state"),
+    )  # fmt: skip
+    for step in status.steps:
+        state = _state(status.state_of(step))
+        if step.kind == "summary":
+            table.add_row(Text(step.step), state, "", "", duration(step.seconds))
+        else:
+            table.add_row(Text(step.step), state, *_numbers(step.total))
+    return table
+
+
+def _samples(step: StepMetrics) -> Table:
+    table = _table("sample", "chunks", "entries", "time", "rate", "per core", "read", "CPU", "memory", left=("sample",))
+    for name, summary in step.samples.items():
+        table.add_row(Text(name), *_numbers(summary))
+    return table
+
+
+def _numbers(summary: Summary) -> list[str]:
+    counts = [_of(summary.chunks_done, summary.chunks), _of(summary.entries_done, summary.entries)]
+    if not summary.chunks_done:
+        return counts
+    return [
+        *counts, duration(summary.elapsed), rate(summary.rate), rate(summary.core_rate), size(summary.bytes_read),
+        share(min(summary.cpu, summary.busy), summary.busy), size(summary.peak_memory),
+    ]  # fmt: skip
+
+
+def _failures(console: Console, status: RunStatus) -> None:
+    for step in status.steps:
+        failed, word = step.failed, "failed earlier" if status.state_of(step) == "running" else "failed"
+        for fault in failed[:_FAULTS]:
+            console.print(Text.assemble((word, "red"), f": {_fault(step, fault)}"), soft_wrap=True)
+        if len(failed) > _FAULTS:
+            _say(console, f"... and {len(failed) - _FAULTS} more; all with --json")
+        again = [fault for fault in step.faults if fault.recovered]
+        if again:
+            words = f"{len(again)} chunk{'' if len(again) == 1 else 's'} had to be tried again"
+            _say(console, f"step '{step.step}': {words}; this cost {duration(step.lost_seconds)} of a worker")
+
+
+def _fault(step: StepMetrics, fault: Fault) -> str:
+    times = f" ({fault.attempts} attempts)" if fault.attempts > 1 else ""
+    return f"step '{step.step}', sample '{fault.sample}', {fault.chunk}{times}: {fault.message}"
+
+
+def show_preview(rows: Sequence[Preview], folder: Path) -> None:
+    """Show what would run."""
+    console = _console()
+    table = _table("step", "sample", "chunks", "entries", "done", "to run", "", left=("step", "sample", ""))
+    for row in rows:
+        sample = "all" if row.sample == "*" else row.sample
+        if row.after:
+            table.add_row(Text(row.step), Text(sample), "", "", "", "", f"after {row.after}")
+        else:
+            left = row.chunks - row.chunks_done
+            numbers = (row.chunks, row.entries, row.chunks_done, left)
+            table.add_row(Text(row.step), Text(sample), *(f"{n:,}" for n in numbers), "" if left else "nothing to do")
+    console.print(table)
+    console.print()
+    left = sum(row.chunks - row.chunks_done for row in rows)
+    waiting = sum(bool(row.after) for row in rows)
+    later = ", and what follows from it" if left and waiting else ""
+    _say(console, f"{left:,} chunk{'' if left == 1 else 's'} would run in {folder}{later}; nothing was started")
+
+
+def show_trees(file: str, summaries: Sequence[TreeSummary]) -> None:
+    """Show the trees of a file and their columns."""
+    console = _console()
+    console.print(Text(file, style="bold"), soft_wrap=True)
+    for summary in summaries:
+        clusters = len(summary.ends)
+        words = [
+            f"{summary.entries:,} entries",
+            f"{clusters:,} cluster{'' if clusters == 1 else 's'}" if clusters else "clusters not told",
+            f"{len(summary.columns):,} columns",
+            size(summary.size),
+        ]
+        head = Text.assemble(("  " + summary.tree, "bold"), f" ({summary.format}): {', '.join(words)}")
+        console.print(head, soft_wrap=True)
+        if not summary.columns:
+            continue
+        table = _table("column", "type", "size", "share", "bytes/entry", left=("column", "type"))
+        for column in summary.columns:
+            table.add_row(Text(column.name), Text(column.type), *_sizes(column.size, summary))
+        table.add_section()
+        table.add_row("total", "", *_sizes(sum(column.size for column in summary.columns), summary))
+        console.print(table)
+        console.print()
+
+
+def _sizes(count: int, summary: TreeSummary) -> tuple[str, str, str]:
+    """Write a size, its share and the bytes per entry; dashes where the file does not tell."""
+    if count == 0 or summary.entries == 0:
+        return "-", "-", "-"
+    return size(count), share(count, summary.size), f"{count / summary.entries:,.1f}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

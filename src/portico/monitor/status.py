@@ -1,0 +1,98 @@
+"""What is done, running and failed in a run folder, also while a driver works in it."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from portico.monitor.metrics import StepMetrics, run_metrics
+from portico.store import RunFolder
+
+__all__ = ["RunStatus", "read_status"]
+
+_UNFINISHED = {"planned", "running"}
+_LOCKS = Path("/proc/locks")
+_OWNER = re.compile(r"process (\d+) on (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """The state of a run.
+
+    Parameters
+    ----------
+    path : Path
+        The run folder.
+    analysis, file, version : str
+        Name of the analysis, the file it was read from, version of portico.
+    driver : str
+        ``process N on HOST`` if a driver works in the folder now, else empty.
+    steps : tuple of StepMetrics
+        The steps that were begun, in order.
+    """
+
+    path: Path
+    analysis: str
+    file: str
+    version: str
+    driver: str
+    steps: tuple[StepMetrics, ...]
+
+    def state_of(self, step: StepMetrics) -> str:
+        """Return the state of a step; one that runs without a driver was interrupted."""
+        return "interrupted" if step.state in _UNFINISHED and not self.driver else step.state
+
+    @property
+    def state(self) -> str:
+        """The state of the whole run: running, interrupted, failed, partial or done."""
+        if self.driver:
+            return "running"
+        states = {self.state_of(step) for step in self.steps} or {"interrupted"}
+        return next(state for state in ("interrupted", "failed", "partial", "done") if state in states)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON can hold it."""
+        return {
+            "run": str(self.path), "analysis": self.analysis, "file": self.file, "portico": self.version,
+            "state": self.state, "driver": self.driver,
+            "steps": [{**step.to_json(), "state": self.state_of(step)} for step in self.steps],
+        }  # fmt: skip
+
+
+def read_status(path: Path) -> RunStatus:
+    """Read the state of a run from its ledger.
+
+    Raises
+    ------
+    RunFolderError
+        If ``path`` is no run folder.
+    """
+    folder = RunFolder(path)
+    manifest = folder.manifest()
+    ledger = folder.open_ledger()
+    try:
+        steps = run_metrics(ledger)
+    finally:
+        ledger.close()
+    driver = _driver(path / "lock") if any(step.state in _UNFINISHED for step in steps) or not steps else ""
+    name, file, version = (str(manifest.get(key, "")) for key in ("analysis", "file", "portico"))
+    return RunStatus(path, name, file, version, driver, steps)
+
+
+def _driver(lock: Path) -> str:
+    """Say which process holds the folder, without touching the lock: asking for it could keep a driver out."""
+    try:
+        text, inode = lock.read_text(encoding="utf-8").strip(), lock.stat().st_ino
+    except OSError:
+        return ""
+    match = _OWNER.fullmatch(text)
+    if match is None:
+        return ""
+    if match[2] != socket.gethostname():
+        return text  # locks of other machines cannot be seen from here
+    held = (line.split() for line in _LOCKS.read_text(encoding="ascii").splitlines()) if _LOCKS.exists() else ()
+    ours = any(words[1] == "FLOCK" and words[4] == match[1] and words[5].endswith(f":{inode}") for words in held)
+    return text if ours else ""

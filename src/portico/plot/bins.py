@@ -1,0 +1,102 @@
+"""What is drawn of a histogram of one variable, and how its axes are named."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from portico.plot.style import to_label
+
+if TYPE_CHECKING:
+    from hist import Hist
+    from matplotlib.axes import Axes
+
+__all__ = ["Array", "Bins", "bins_of", "leave_headroom", "name_axes", "tell_flow"]
+
+Array = npt.NDArray[np.float64]
+_UNIT = re.compile(r"[(\[]([^()\[\]]+)[)\]]\s*$")
+
+
+class Bins(NamedTuple):
+    """What is drawn of a histogram; ``under`` and ``over`` are its flow bins."""
+
+    edges: Array
+    values: Array
+    errors: Array
+    under: float
+    over: float
+
+    @property
+    def centers(self) -> Array:
+        """The middles of the bins."""
+        return (self.edges[1:] + self.edges[:-1]) / 2
+
+
+def bins_of(h: Hist[Any], density: bool = False, flow: bool = False) -> Bins:
+    """Return the bins of one axis: to unit area with ``density``, with the flow bins with ``flow``."""
+    if len(h.axes) != 1:
+        raise ValueError(
+            f"the histogram has {len(h.axes)} axes, and 1 is needed; use heatmap, or project it with h.project(0)"
+        )
+    axis = h.axes[0]
+    edges = np.asarray(axis.edges, np.float64)
+    inner = slice(int(axis.traits.underflow), int(axis.traits.underflow) + len(edges) - 1)
+    everything = np.asarray(h.values(flow=True), np.float64)
+    variances = h.variances(flow=True)
+    squares = np.abs(everything) if variances is None else np.asarray(variances, np.float64)
+    under, over = float(everything[: inner.start].sum()), float(everything[inner.stop :].sum())
+    values, errors = everything[inner], np.sqrt(squares[inner])
+    if flow and axis.traits.underflow and axis.traits.overflow:
+        width = (edges[-1] - edges[0]) / (len(edges) - 1)
+        edges = np.concatenate([[edges[0] - width], edges, [edges[-1] + width]])
+        values, errors = everything, np.sqrt(squares)
+    if density:
+        total = values.sum()
+        norm = np.diff(edges) * (total if total else 1.0)
+        values, errors = values / norm, errors / norm
+    return Bins(edges, values, errors, under, over)
+
+
+def name_axes(axes: Axes, h: Hist[Any], *, density: bool = False, y: str | None = None, per_bin: bool = True) -> None:
+    """Name both axes, and the bins if they have names."""
+    axis = h.axes[0]
+    label = str(axis.label or axis.name or "")
+    unit = match[1] if (match := _UNIT.search(label)) else ""
+    widths = np.diff(np.asarray(axis.edges, np.float64))
+    axes.set_xlabel(to_label(label))
+    if y is not None:
+        axes.set_ylabel(to_label(y))
+    elif density:
+        axes.set_ylabel("fraction of events" + (f" / {to_label(unit)}" if unit else " / unit"))
+    elif per_bin and unit and np.allclose(widths, widths[0]):
+        axes.set_ylabel(f"events / {'' if np.isclose(widths[0], 1) else f'{widths[0]:.3g} '}{to_label(unit)}")
+    else:
+        axes.set_ylabel("events / bin")
+    labels = [str(item) for item in axis] if axis.traits.discrete and not axis.traits.ordered else []
+    if labels:
+        axes.set_xticks(np.arange(len(labels)) + 0.5, [to_label(item) for item in labels], rotation=30, ha="right")
+        axes.tick_params(axis="x", which="minor", bottom=False, top=False)
+    axes.set_xlim(float(axis.edges[0]), float(axis.edges[-1]))
+
+
+def leave_headroom(axes: Axes, highest: float, lowest: float, *, log: bool, factor: float = 1.25) -> None:
+    """Leave space above the highest bin for legend and text."""
+    if log:
+        floor = lowest / 3 if lowest > 0 else 0.5
+        axes.set_ylim(floor, max(highest, 2 * floor) * 10 ** (0.35 * np.log10(max(highest / floor, 10))))
+        axes.set_yscale("log")
+    elif highest > 0:
+        axes.set_ylim(min(lowest, 0.0), highest * factor)
+    else:
+        axes.set_ylim(min(lowest, 0.0), 1.0)
+
+
+def tell_flow(axes: Axes, bins: Bins) -> None:
+    """Write on the axes what lies outside their range."""
+    parts = [f"{name} {value:g}" for name, value in (("below", bins.under), ("above", bins.over)) if value]
+    if parts:
+        text = "out of range: " + ", ".join(parts)
+        axes.text(0.97, 0.95, text, transform=axes.transAxes, ha="right", va="top", size=10.5, color="#555555")

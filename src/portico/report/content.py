@@ -1,0 +1,223 @@
+"""What a report says, as plain values: read from the run folder, ready for the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from portico.monitor.metrics import StepMetrics, step_metrics
+from portico.plot.style import COLORS
+from portico.report.svg import curve, draw
+from portico.runs import Run
+from portico.store import RunFolder
+
+if TYPE_CHECKING:
+    from portico.ledger import Ledger
+    from portico.merge import Product
+    from portico.results import Cutflow, Results
+
+__all__ = ["CutflowTable", "Group", "Page", "StepPage", "read"]
+
+MOST_PLOTS = 400
+MOST_MAPS = 12
+_STATES = ("failed", "partial", "running", "planned")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Plots that are shown together, under a heading."""
+
+    name: str
+    plots: tuple[Markup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CutflowTable:
+    """One cutflow of the samples that have the same cuts."""
+
+    name: str
+    cuts: tuple[str, ...]
+    flows: Mapping[str, Cutflow]
+
+
+@dataclass(slots=True)
+class StepPage:
+    """What is said of one step."""
+
+    metrics: StepMetrics
+    began: str = ""
+    ended: str = ""
+    legend: Mapping[str, str] = field(default_factory=dict)
+    cutflows: Sequence[CutflowTable] = ()
+    numbers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    written: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    groups: Sequence[Group] = ()
+    plots: int = 0
+    left_out: int = 0
+    variations: int = 0
+    maps: Sequence[tuple[str, str]] = ()
+    maps_left_out: int = 0
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The whole report."""
+
+    manifest: Mapping[str, Any]
+    folder: str
+    state: str
+    began: str
+    ended: str
+    steps: Sequence[StepPage]
+
+
+def read(path: Path) -> Page:
+    """Read a run folder.
+
+    Raises
+    ------
+    RunFolderError
+        If it is none.
+    """
+    folder = RunFolder(path)
+    manifest = folder.manifest()
+    run = Run(path)
+    ledger = folder.open_ledger()
+    try:
+        steps = [_read_step(run, ledger, name) for name in run]
+    finally:
+        ledger.close()
+    states = run.states.values()
+    state = next((state for state in _STATES if state in states), "done")
+    began, ended = [s.began for s in steps if s.began], [s.ended for s in steps if s.ended]
+    return Page(manifest, path.name, state, min(began, default=""), max(ended, default=""), steps)
+
+
+def _read_step(run: Run, ledger: Ledger, name: str) -> StepPage:
+    page = StepPage(step_metrics(ledger, name))
+    times = [m for _, _, m in ledger.metrics(name)]
+    page.began = _moment(min((m["started"] for m in times if "started" in m), default=None))
+    page.ended = _moment(max((m["ended"] for m in times if "ended" in m), default=None))
+    folder = run.path / name
+    if page.metrics.kind == "summary":
+        if (folder / "summary.json").exists():
+            page.summary = run.summary(name)
+        page.pictures = [(path.stem, _data_uri(path.read_bytes())) for path in sorted(folder.glob("*.png"))]
+        return page
+    samples = dict(run[name])
+    page.legend = dict(zip(samples, itertools.cycle(COLORS), strict=False))
+    page.cutflows = list(_cutflows(samples))
+    page.numbers = _table(samples, {"count", "sum", "minimum", "maximum", "moments"}, lambda r, n: r[n])
+    page.written = _table(samples, {"tree", "array", "graph"}, lambda r, n: _size(r.products[n]))
+    mark = "PARTIAL" if page.metrics.state == "partial" else ""
+    _add_plots(page, samples, mark)
+    _add_maps(page, samples, mark)
+    return page
+
+
+def _moment(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _names(samples: Mapping[str, Results]) -> Iterator[str]:
+    """Products of all samples in order, each once, without systematic variations."""
+    everything = dict.fromkeys(name for results in samples.values() for name in results)
+    for name in everything:
+        product = next(results.products[name] for results in samples.values() if name in results)
+        if product.meta.get("variation", ["", "nominal"])[1] == "nominal":
+            yield name
+
+
+def _having(samples: Mapping[str, Results], name: str) -> dict[str, Product]:
+    return {sample: results.products[name] for sample, results in samples.items() if name in results}
+
+
+def _cutflows(samples: Mapping[str, Results]) -> Iterator[CutflowTable]:
+    for name in _names(samples):
+        flows = {s: results.cutflows[name] for s, results in samples.items() if name in results.cutflows}
+        for cuts in dict.fromkeys(flow.cuts for flow in flows.values()):
+            yield CutflowTable(name, cuts, {s: flow for s, flow in flows.items() if flow.cuts == cuts})
+
+
+def _table(samples: Mapping[str, Results], kinds: Iterable[str], value: Any) -> dict[str, dict[str, Any]]:
+    rows = {}
+    for name in _names(samples):
+        having = {s: p for s, p in _having(samples, name).items() if p.kind in kinds}
+        if having:
+            rows[name] = {sample: value(samples[sample], name) for sample in having}
+    return rows
+
+
+def _size(product: Product) -> str:
+    if product.kind == "tree":
+        size = sum(int(item.get("size", 0)) for item in product.items)
+        return f"{len(product.items)} files, {size / 1e6:,.1f} MB"
+    rows = max((len(array) for array in product.arrays.values()), default=0)
+    return f"{rows:,} values"
+
+
+def _add_plots(page: StepPage, samples: Mapping[str, Results], mark: str) -> None:
+    chosen = []
+    for name in _names(samples):
+        having = {s: p for s, p in _having(samples, name).items() if p.kind in {"histogram", "profile"}}
+        if having and all(len(product.meta["axes"]) == 1 for product in having.values()):
+            chosen.append((name, having))
+    page.plots, page.left_out = len(chosen), max(0, len(chosen) - MOST_PLOTS)
+    page.variations = sum(
+        "variation" in p.meta and p.meta["variation"][1] != "nominal"
+        for r in samples.values()
+        for p in r.products.values()
+    )
+    drawn = {}
+    for name, having in chosen[:MOST_PLOTS]:
+        shapes = len(having) > 1 and all(product.kind == "histogram" for product in having.values())
+        curves = {sample: curve(product) for sample, product in having.items()}
+        drawn[name] = Markup(draw(name, curves, page.legend, unit_area=shapes, mark=mark))  # noqa: S704 (draw escapes)
+    page.groups = _grouped(drawn)
+
+
+def _grouped(plots: Mapping[str, Markup]) -> list[Group]:
+    """Group plots by the first word of their name, if there are many and that helps."""
+    if not plots:
+        return []
+    groups: dict[str, list[Markup]] = {}
+    for name, plot in plots.items():
+        groups.setdefault(name.split("_", 1)[0] if "_" in name else "", []).append(plot)
+    if len(plots) <= 24 or len(groups) < 2 or len(plots) < 4 * len(groups):
+        return [Group("", tuple(plots.values()))]
+    return [Group(name or "others", tuple(members)) for name, members in groups.items()]
+
+
+def _add_maps(page: StepPage, samples: Mapping[str, Results], mark: str) -> None:
+    from portico import plot
+
+    chosen = [
+        (name, sample)
+        for name in _names(samples)
+        for sample, product in _having(samples, name).items()
+        if product.kind == "histogram" and len(product.meta["axes"]) == 2
+    ]
+    page.maps_left_out = max(0, len(chosen) - MOST_MAPS)
+    maps = []
+    for name, sample in chosen[:MOST_MAPS]:
+        figure = plot.heatmap(samples[sample][name], title=f"{name}, {sample}")
+        if mark:
+            plot.stamp(figure, mark)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+        maps.append((f"{name}, {sample}", _data_uri(buffer.getvalue())))
+    page.maps = maps
+
+
+def _data_uri(content: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")

@@ -1,0 +1,225 @@
+"""Small pictures of histograms as SVG text: hundreds of them in a report are made in a second and stay light."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import numpy.typing as npt
+
+from portico.merge import Product
+
+__all__ = ["Curve", "curve", "draw", "to_text"]
+
+Array = npt.NDArray[np.float64]
+_WIDTH, _HEIGHT = 300, 190
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 20, 32
+_FEW = 50
+_WORDS = (
+    "alpha:α beta:β gamma:γ delta:δ epsilon:ε zeta:ζ eta:η theta:θ kappa:κ lambda:λ mu:μ nu:ν xi:ξ pi:π rho:ρ sigma:σ "
+    "tau:τ phi:φ chi:χ psi:ψ omega:ω Delta:Δ Gamma:Γ Lambda:Λ Sigma:Σ Phi:Φ Psi:Ψ Omega:Ω Upsilon:Υ times:× pm:± "
+    "rightarrow:→ ell:ℓ sqrt:√ circ:° infty:∞ leq:≤ geq:≥"
+)
+_SYMBOLS = dict(word.split(":") for word in _WORDS.split())
+_COMMAND = re.compile(r"[#\\]([A-Za-z]+)\s?")
+_SCRIPT = re.compile(r"([_^])\{([^{}]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A histogram of one sample, ready to be drawn.
+
+    Parameters
+    ----------
+    edges, values, errors : array
+        Of the bins in range.
+    total : float
+        Sum of weights in range.
+    outside : float
+        Sum of weights in the flow bins.
+    entries : float
+        Number of fills.
+    label : str
+        Of the x axis.
+    ticks : tuple of str
+        Names of the bins, if all have one.
+    """
+
+    edges: Array
+    values: Array
+    errors: Array
+    total: float
+    outside: float
+    entries: float
+    label: str
+    ticks: tuple[str, ...]
+
+
+def curve(product: Product) -> Curve:
+    """Take what is drawn from a histogram or profile of one axis; a profile gives its means."""
+    axis = product.meta["axes"][0]
+    bins = axis["bins"]
+    edges = np.array(axis["edges"], np.float64) if axis["edges"] else np.linspace(axis["low"], axis["high"], bins + 1)
+    values = np.asarray(product.arrays["values"], np.float64)
+    squares = np.asarray(product.arrays["sumw2"], np.float64)
+    if product.kind == "profile":
+        values, errors = _means(values, squares, np.asarray(product.arrays["bin_entries"], np.float64))
+    else:
+        errors = np.sqrt(squares if squares.size else np.abs(values))
+    inside = slice(1, bins + 1)
+    ticks = tuple(axis["labels"].get(str(i), "") for i in range(1, bins + 1)) if len(axis["labels"]) == bins else ()
+    total, everything = float(values[inside].sum()), float(values.sum())
+    outside = 0.0 if product.kind == "profile" else everything - total
+    return Curve(
+        edges, values[inside], errors[inside], total, outside, float(product.arrays["entries"][0]), axis["title"], ticks
+    )
+
+
+def _means(sums: Array, squares: Array, counts: Array) -> tuple[Array, Array]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(counts > 0, sums / counts, 0.0)
+        spread = np.sqrt(np.maximum(squares / counts - mean**2, 0.0) / counts)
+    return mean, np.where(counts > 0, spread, 0.0)
+
+
+def draw(name: str, curves: Mapping[str, Curve], colors: Mapping[str, str], *, unit_area: bool, mark: str = "") -> str:
+    """Draw the curves of one product, a colour per sample, as an SVG element.
+
+    Parameters
+    ----------
+    name : str
+        Of the product.
+    curves : mapping of str to Curve
+        By sample, with the same bins.
+    colors : mapping of str to str
+        By sample.
+    unit_area : bool
+        Scale each to unit sum, so that shapes can be compared.
+    mark : str
+        A warning to print on it.
+    """
+    first = next(iter(curves.values()))
+    scaled = {}
+    for sample, c in curves.items():
+        norm = 1 / c.total if unit_area and c.total else 1.0
+        if np.array_equal(c.edges, first.edges) and c.values.any():
+            scaled[sample] = (c.values * norm, c.errors * norm)
+    # Scaled to unit area, a few events would dwarf all others: they may run out of the frame.
+    many = [scaled[s][0] for s in scaled if curves[s].entries >= _FEW] if unit_area else []
+    shown = many or [values for values, _ in scaled.values()]
+    highest = max((float(values.max()) for values in shown), default=0.0)
+    lowest = min((float(values.min()) for values in shown), default=0.0)
+    widths = np.diff(first.edges)
+    log = bool(first.edges[0] > 0 and widths.max() > 20 * widths.min())  # bins made for a logarithmic axis
+    x = _Axis(float(first.edges[0]), float(first.edges[-1]), _LEFT, _WIDTH - _RIGHT, log)
+    y = _Axis(min(lowest * 1.15, 0.0), highest * 1.15 if highest > 0 else 1.0, _HEIGHT - _BOTTOM, _TOP)
+    parts = [
+        f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(name)}">',
+        f"<title>{escape(_describe(name, curves))}</title>",
+        f'<text x="{_LEFT}" y="13" class="name">{escape(name)}</text>',
+        _frame(x, y, first),
+    ]
+    for sample, (values, errors) in scaled.items():
+        color = colors[sample]
+        parts.append(f'<path d="{_steps(first.edges, values, x, y)}" stroke="{color}"/>')
+        parts.append(f'<path d="{_bars(first.edges, values, errors, x, y)}" stroke="{color}" class="error"/>')
+    if not scaled:
+        parts.append(f'<text x="{(_LEFT + _WIDTH) // 2}" y="{_HEIGHT // 2}" class="empty">no entries</text>')
+    if mark:
+        parts.append(f'<text x="{_WIDTH - _RIGHT - 4}" y="{_TOP + 12}" class="mark">{escape(mark)}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """From values to picture units."""
+
+    low: float
+    high: float
+    start: int
+    end: int
+    log: bool = False
+
+    def at(self, value: float | Array) -> Array:
+        if self.log:
+            part = np.log(value / self.low) / math.log(self.high / self.low)
+            return np.asarray(self.start + part * (self.end - self.start))
+        return np.asarray(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start))
+
+    def ticks(self, count: int) -> list[float]:
+        if self.log:
+            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            steps = (1, 2, 5) if len(decades) < 5 else (1,)
+            return [m * 10.0**d for d in decades for m in steps if self.low <= m * 10.0**d <= self.high]
+        step = 10 ** math.floor(math.log10((self.high - self.low) / count))
+        step *= next((m for m in (1, 2, 5) if (self.high - self.low) / (step * m) <= count), 10)
+        return [i * step for i in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
+
+
+def _frame(x: _Axis, y: _Axis, first: Curve) -> str:
+    parts = [f'<rect x="{x.start}" y="{y.end}" width="{x.end - x.start}" height="{y.start - y.end}" class="frame"/>']
+    for value in y.ticks(4):
+        at = y.at(value)
+        parts.append(f'<path d="M{x.start} {at:.1f}h4" class="tick"/>')
+        parts.append(f'<text x="{x.start - 4}" y="{at + 3:.1f}" class="y">{value:.4g}</text>')
+    if first.ticks:
+        places = x.at((first.edges[1:] + first.edges[:-1]) / 2)
+        width = (x.end - x.start) / len(first.ticks)
+        every = max(1, math.ceil(len(first.ticks) * 40 / (x.end - x.start)))
+        longest = max(4, int(width * every / 5))
+        shown: Sequence[tuple[float, str]] = [
+            (float(at), text if len(text) <= longest else text[: longest - 1] + "…")
+            for at, text in list(zip(places, first.ticks, strict=True))[::every]
+        ]
+    else:
+        shown = [(float(x.at(value)), f"{value:.4g}") for value in x.ticks(6)]
+    for place, text in shown:
+        parts.append(f'<path d="M{place:.1f} {y.start}v-4" class="tick"/>')
+        parts.append(f'<text x="{place:.1f}" y="{y.start + 11}" class="x">{escape(text)}</text>')
+    parts.append(f'<text x="{x.end}" y="{_HEIGHT - 6}" class="label">{to_text(first.label)}</text>')
+    return "".join(parts)
+
+
+def _steps(edges: Array, values: Array, x: _Axis, y: _Axis) -> str:
+    right, level = x.at(edges), np.clip(y.at(values), y.end, y.start)
+    parts = [f"M{right[0]:.1f} {float(y.at(0.0)):.1f}"]
+    previous = None
+    for place, height in zip(right[1:], level, strict=True):
+        text = f"{height:.1f}"
+        if text != previous:
+            parts.append(f"V{text}")
+        parts.append(f"H{place:.1f}")
+        previous = text
+    return "".join([*parts, f"V{float(y.at(0.0)):.1f}"])
+
+
+def _bars(edges: Array, values: Array, errors: Array, x: _Axis, y: _Axis) -> str:
+    middles = (x.at(edges[1:]) + x.at(edges[:-1])) / 2
+    top, bottom = np.clip(y.at(values + errors), y.end, y.start), np.clip(y.at(values - errors), y.end, y.start)
+    return "".join(f"M{m:.1f} {t:.1f}V{b:.1f}" for m, t, b in zip(middles, top, bottom, strict=True) if b - t > 1)
+
+
+def _describe(name: str, curves: Mapping[str, Curve]) -> str:
+    lines = [
+        f"{s}: {c.entries:g} entries, sum {c.total:.6g}" + (f", out of range {c.outside:.6g}" if c.outside else "")
+        for s, c in curves.items()
+    ]
+    return "\n".join([name, *lines])
+
+
+def to_text(title: str) -> str:
+    """Turn a title written for ROOT into SVG text: Greek letters, sub- and superscripts. All else is escaped."""
+    plain = _COMMAND.sub(lambda m: _SYMBOLS.get(m[1], m[1] if m[0][0] == "#" else m[0]), title.replace("$", ""))
+    parts, end = [], 0
+    for match in _SCRIPT.finditer(plain):
+        down = 3 if match[1] == "_" else -4
+        parts.append(escape(plain[end : match.start()]))
+        parts.append(
+            f'<tspan dy="{down}" font-size="80%">{escape(match[2])}</tspan><tspan dy="{-down}">&#8203;</tspan>'
+        )
+        end = match.end()
+    return "".join([*parts, escape(plain[end:])])

@@ -1,0 +1,103 @@
+"""What tests share: real data, a folder of small analyses, a reporter that remembers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uproot
+
+from portico.analysis import Analysis, load_analysis
+
+# Tests compile far more than they compute. Read by ROOT when a runner imports it.
+os.environ.setdefault("EXTRA_CLING_ARGS", "-O0")
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of small CMS open data files."""
+    folder = Path(os.environ.get("PORTICO_REAL_DATA", REPOSITORY.parent / "shared" / "real_data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder}; set PORTICO_REAL_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four files of 250 events (one of them empty besides), x uniform in 0-10, n in 0-4, v a list of n numbers."""
+    folder = tmp_path_factory.mktemp("events")
+    random = np.random.default_rng(1)
+    for number in range(4):
+        write_events(folder / f"events{number}.root", random, 250)
+    write_events(folder / "empty.root", random, 0)
+    return folder
+
+
+def write_events(path: Path, random: np.random.Generator, entries: int, clusters: int = 5) -> None:
+    """Write a TTree ``Events`` with several clusters."""
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {"x": "float64", "w": "float32", "n": "int32", "event": "uint64"})
+        for part in np.array_split(np.arange(entries), clusters):
+            size = len(part)
+            if size:
+                file["Events"].extend({
+                    "x": random.uniform(0, 10, size),
+                    "w": random.uniform(0.5, 1.5, size).astype(np.float32),
+                    "n": random.integers(0, 5, size).astype(np.int32),
+                    "event": part.astype(np.uint64),
+                })  # fmt: skip
+
+
+class Remember:
+    """A reporter that keeps what it is told."""
+
+    def __init__(self, on_advance: Callable[[int], None] | None = None) -> None:
+        self.ran: dict[str, int] = {}
+        self.states: dict[str, str] = {}
+        self.warnings: list[str] = []
+        self.advanced = 0
+        self._on_advance = on_advance
+
+    def begin(self, step: str, entries: Mapping[str, int], done: Mapping[str, int], workers: int) -> None: ...
+
+    def advance(self, sample: str, entries: int) -> None:
+        self.advanced += 1
+        if self._on_advance is not None:
+            self._on_advance(self.advanced)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def end(self, step: str, state: str, seconds: float, ran: int) -> None:
+        self.ran[step], self.states[step] = ran, state
+
+
+@pytest.fixture
+def make_analysis(tmp_path: Path) -> Callable[..., Analysis]:
+    """Return a function that writes an analysis of one module and loads it."""
+
+    def make(code: str, steps: str, samples: str, **files: str) -> Analysis:
+        folder = tmp_path / "analysis"
+        folder.mkdir(exist_ok=True)
+        (folder / "mysteps.py").write_text(code)
+        for name, text in files.items():
+            (folder / name.replace("__", ".")).write_text(text)
+        (folder / "analysis.yaml").write_text(f"name: test\ndataset:\n  samples:\n{samples}\nsteps:\n{steps}\n")
+        return load_analysis(folder)
+
+    return make
+
+
+def numbers_of(run: Any, step: str) -> dict[str, Any]:
+    """Return every number of a step's results as bytes, to be compared bit for bit."""
+    return {
+        f"{sample}/{name}/{key}": array.tobytes()
+        for sample, results in run[step].items()
+        for name, product in results.products.items()
+        for key, array in product.arrays.items()
+    }

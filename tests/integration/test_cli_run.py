@@ -1,0 +1,271 @@
+"""`portico run` as a user meets it: real processes, exit statuses, and what is said when something is wrong."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uproot
+import yaml
+from click.testing import CliRunner
+
+from portico.cli import cli
+from portico.monitor.status import read_status
+from portico.runs import load
+from portico.skeleton import create
+
+pytestmark = pytest.mark.integration
+
+STEPS = """
+def good(frame, sample):
+    return {"n": frame.Count(), "x": frame.Histo1D(("x", ";x;events", 10, 0, 100), "x")}
+
+def nothing(frame, sample):
+    frame.Filter("x > 1")
+
+def not_cpp(frame, sample):
+    return {"n": frame.Filter("x >> > 1", "odd cut").Count()}
+
+def one_name(frame, sample):
+    model = ("h", "", 10, 0, 100)
+    return {"first": frame.Histo1D(model, "x"), "second": frame.Histo1D(model, "x")}
+
+def no_column(frame, sample):
+    return {"n": frame.Filter("y > 1").Count()}
+"""
+
+
+def portico(*arguments, folder, wait=True):
+    """Start `portico` in a process of its own."""
+    command = [sys.executable, "-m", "portico.cli", *(str(argument) for argument in arguments)]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return ended(process) if wait else process
+
+
+def ended(process):
+    out, err = process.communicate(timeout=200)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def call(*arguments):
+    """Call `portico` in this process."""
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def write_analysis(folder, files, *, function="good", name="bad", tree="Events"):
+    folder.mkdir(exist_ok=True)
+    samples = {"only": {"files": [str(file) for file in files], "tree": tree}}
+    content = {
+        "name": name,
+        "dataset": {"samples": samples},
+        "steps": [{"name": "fill", "function": f"steps:{function}"}],
+    }
+    (folder / "analysis.yaml").write_text(yaml.safe_dump(content))
+    (folder / "steps.py").write_text(STEPS)
+    return folder
+
+
+def write_ntuple(path, **columns):
+    with uproot.recreate(path) as file:
+        file.mkrntuple("Events", columns)
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A whole file, and one for each way of being bad."""
+    folder = tmp_path_factory.mktemp("data")
+    x = np.linspace(0, 100, 5000, dtype=np.float32)
+    good = write_ntuple(folder / "good.root", x=x, y=x).read_bytes()
+    write_ntuple(folder / "other.root", x=x[::2])
+    with uproot.recreate(folder / "empty.root") as file:
+        file.mktree("Events", {"x": "f4", "y": "f4"})
+    (folder / "truncated.root").write_bytes(good[: len(good) // 2])
+    (folder / "zero.root").touch()
+    (folder / "text.root").write_text("these are not the bytes of a file of ROOT")
+    damaged = bytearray(write_ntuple(folder / "damaged.root", x=x[::3]).read_bytes())
+    for place in range(len(damaged) // 3, len(damaged) // 3 + 10):
+        damaged[place] ^= 255
+    (folder / "damaged.root").write_bytes(damaged)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """A new analysis that was run once, and what that run said."""
+    parent = tmp_path_factory.mktemp("toy")
+    create("toysearch", parent)
+    return parent / "toysearch", portico("run", ".", folder=parent / "toysearch")
+
+
+def test_init_and_run(toy):
+    folder, first = toy
+    assert first.returncode == 0, first.stderr
+    said = first.stderr.splitlines()
+    assert said[0] == f"step events: 2 samples, 120,000 entries, {len(os.sched_getaffinity(0))} workers"[: len(said[0])]
+    for step in ("events", "histograms", "yields"):
+        assert any(line.startswith(f"step {step}: done in") for line in said)
+    assert "results: runs/toysearch" in first.stdout
+    assert "report:  runs/toysearch/report.html" in first.stdout, first.stderr
+    assert (folder / "runs" / "toysearch" / "report.html").stat().st_size > 1000
+    run = load(folder / "runs" / "toysearch")
+    assert run["events"]["signal"]["made"] == 20_000
+    assert run["histograms"]["background"]["cutflow"].reached[0] == 100_000
+    assert 1 < run.summary("yields")["significance"] < 10
+
+
+def test_run_again_does_nothing_and_tells_in_json(toy):
+    folder, _ = toy
+    before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("results.*")}
+    result = portico("run", ".", "--json", folder=folder)
+    assert result.returncode == 0, result.stderr
+    content = json.loads(result.stdout)
+    assert content["state"] == "done"
+    assert [step["total"]["entries_done"] for step in content["steps"]] == [120_000, 120_000, 0]
+    assert content["report"].endswith("report.html")
+    assert result.stderr.count("done before") == 3
+    assert before == {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("results.*")}
+
+
+def test_dry_run_and_status_after_a_run(toy, monkeypatch):
+    folder, _ = toy
+    monkeypatch.chdir(folder)
+    plan = json.loads(call("run", ".", "--dry-run", "--json").stdout)["plan"]
+    assert {(row["step"], row["sample"]): (row["chunks_done"], row["chunks"]) for row in plan[:4]} == {
+        ("events", "signal"): (1, 1), ("events", "background"): (4, 4),
+        ("histograms", "signal"): (1, 1), ("histograms", "background"): (4, 4),
+    }  # fmt: skip
+    text = call("status", "runs/toysearch").stdout
+    assert "toysearch in runs/toysearch: done" in text
+    assert "100,000" in text
+
+
+def test_interrupted_run_says_how_to_go_on(tmp_path):
+    create("toysearch", tmp_path)
+    folder = tmp_path / "toysearch"
+    datasets = (folder / "datasets.yaml").read_text()
+    (folder / "datasets.yaml").write_text(datasets.replace("entries: 20000\n", "entries: 50000000\n"))
+    process = portico("run", ".", "--step", "events", "--sample", "signal", folder=folder, wait=False)
+    path = folder / "runs" / "toysearch"
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and process.poll() is None:
+        if (path / "ledger.sqlite").exists() and any(step.total.chunks_done for step in read_status(path).steps):
+            assert read_status(path).state == "running"
+            break
+        time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    result = ended(process)
+    assert result.returncode == 130, result.stderr
+    assert result.stderr.endswith("interrupted; what is done is kept, the same command goes on where it stopped\n")
+    status = read_status(path)
+    assert status.state == "interrupted"
+    assert 0 < status.steps[0].total.chunks_done < status.steps[0].total.chunks
+    assert "goes on where it stopped" in call("status", path).stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("nothere.root", "no such file"),
+        ("", "is a folder; name its files"),
+        ("no*match.root", "no file matches"),
+        ("text.root", "not a ROOT file"),
+        ("zero.root", "is empty (0 bytes)"),
+        ("truncated.root", "truncated"),
+    ],
+)
+def test_bad_files_are_named_before_anything_runs(data, tmp_path, file, words):
+    analysis = write_analysis(tmp_path / "bad", [data / "good.root", data / file])
+    result = call("run", analysis, "--run", tmp_path / "run")
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert str(data / file) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_wrong_tree_is_named_with_the_right_one(data, tmp_path):
+    analysis = write_analysis(tmp_path / "bad", [data / "good.root"], tree="Evnts")
+    result = call("run", analysis, "--run", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "no tree 'Evnts'; did you mean 'Events'?" in result.stderr
+
+
+def test_run_folder_of_another_analysis_or_in_use(data, tmp_path):
+    analysis = write_analysis(tmp_path / "bad", [data / "good.root"])
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"analysis": "another"}))
+    for arguments in ([], ["--dry-run"]):
+        (run / "ledger.sqlite").touch()
+        result = call("run", analysis, "--run", run, *arguments)
+        assert result.exit_code == 1
+        assert "belongs to the analysis 'another', not 'bad'; give another folder with --run" in result.stderr
+    with (run / "lock").open("w") as lock:
+        lock.write(f"process 1 on {socket.gethostname()}")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = call("run", analysis, "--run", run)
+    assert result.exit_code == 1
+    assert "in use by another portico run (process 1 on" in result.stderr
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    assert "holds other things than a run" in call("run", analysis, "--run", tmp_path / "full").stderr
+
+
+def test_faults_of_the_step_are_told_once_with_the_place(data, tmp_path):
+    cases = {
+        "nothing": ["the step returned nothing; return a mapping", "good.root entries 0-"],
+        "not_cpp": ["does not compile", "steps.py:9", "x >> > 1"],
+        "one_name": ["'first' and 'second' are histograms of one name 'h'"],
+        "no_column": ["column 'y' is missing", "other.root"],
+    }
+    for pair in (["nothing", "not_cpp"], ["one_name", "no_column"]):  # two at a time
+        started = {}
+        for name in pair:
+            files = [data / "good.root", data / "other.root"] if name == "no_column" else [data / "good.root"]
+            analysis = write_analysis(tmp_path / name, files, function=name)
+            started[name] = portico("run", analysis, "--workers", 1, folder=tmp_path / name, wait=False)
+        for name, process in started.items():
+            result = ended(process)
+            assert result.returncode == 1, (name, result.stdout)
+            for words in [*cases[name], "step 'fill', sample 'only'"]:
+                assert words in result.stderr, name
+            assert "Traceback" not in result.stderr
+            assert result.stderr.count("error: step") == 1
+
+
+def test_damaged_file_fails_or_is_left_out(data, tmp_path):
+    analysis = write_analysis(tmp_path / "bad", [data / "good.root", data / "damaged.root", data / "empty.root"])
+    command = ("run", analysis, "--run", tmp_path / "run", "--workers", 1)
+    result = portico(*command, folder=tmp_path)
+    assert result.returncode == 1
+    assert "damaged.root entries 0-1666" in result.stderr
+    assert "unzip" in result.stderr
+    assert "Traceback" not in result.stderr
+    shown = call("status", tmp_path / "run")
+    assert shown.exit_code == 0
+    assert "failed: step 'fill', sample 'only'" in shown.stdout
+    assert "1 of 2" in shown.stdout
+    result = portico(*command, "--allow-partial", folder=tmp_path)
+    assert result.returncode == 3
+    assert "partial" in result.stdout
+    assert load(tmp_path / "run")["fill"]["only"]["n"] == 5000
+
+
+def test_empty_sample_gives_empty_results(data, tmp_path):
+    analysis = write_analysis(tmp_path / "bad", [data / "empty.root"])
+    result = portico("run", analysis, "--run", tmp_path / "run", "--workers", 1, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    results = load(tmp_path / "run")["fill"]["only"]
+    assert results["n"] == 0
+    assert results["x"].sum() == 0
+    assert Path(tmp_path / "run" / "report.html").exists()

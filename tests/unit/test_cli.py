@@ -1,0 +1,301 @@
+"""The command line without running anything: help, errors, files, previews, new analyses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import uproot
+import yaml
+from click.testing import CliRunner
+
+import portico
+from portico.cli import cli
+from portico.cli.base import Command
+from portico.errors import ConfigError, InputError
+from portico.skeleton import create
+
+
+def call(*arguments, **options):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], **options)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Files, good and bad."""
+    folder = tmp_path_factory.mktemp("data")
+    columns = {"x": np.arange(100, dtype=np.float32), "n": np.arange(100, dtype=np.int32)}
+    with uproot.recreate(folder / "good.root") as file:
+        file.mktree("Events", {"x": "f4", "n": "i4"}).extend(columns)
+        file.mktree("Runs", {"run": "i4"}).extend({"run": np.array([1, 2], dtype=np.int32)})
+    with uproot.recreate(folder / "ntuple.root") as file:
+        file.mkrntuple("Events", columns)
+    with uproot.recreate(folder / "notree.root") as file:
+        file["h"] = np.histogram(columns["x"])
+    whole = (folder / "good.root").read_bytes()
+    (folder / "truncated.root").write_bytes(whole[: len(whole) // 2])
+    (folder / "zero.root").touch()
+    (folder / "text.root").write_text("not ROOT")
+    return folder
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A new analysis, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    create("toysearch", Path())
+    return tmp_path / "toysearch"
+
+
+def test_version_is_quick():
+    best = 10.0
+    for _ in range(3):
+        began = time.perf_counter()
+        out = subprocess.run(
+            [sys.executable, "-m", "portico.cli", "--version"], capture_output=True, text=True, check=False
+        )
+        best = min(best, time.perf_counter() - began)
+        assert (out.returncode, out.stdout) == (0, f"portico {portico.__version__}\n")
+    assert best < 0.5
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys; from portico.cli import cli; cli(['run', '--help'], standalone_mode=False); "
+    code += "print([m for m in ('ROOT', 'numpy', 'uproot', 'pydantic', 'rich', 'matplotlib') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_command_shows_examples():
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert isinstance(command, Command)
+        result = call(name, "--help")
+        assert result.exit_code == 0
+        assert f"portico {name}" in result.output.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["rnu"], "No such command 'rnu'; did you mean 'run'?"),
+        (["run"], "Missing argument 'ANALYSIS'"),
+        (["run", ".", "--workers", "0"], "--workers"),
+        (["inspect"], "Missing argument 'FILE...'"),
+        (["completion", "tcsh"], "'tcsh' is not one of"),
+    ],
+)
+def test_wrong_usage(arguments, words):
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_errors_are_messages_and_json(tmp_path):
+    result = call("status", tmp_path, "--json")
+    assert result.exit_code == 1
+    content = json.loads(result.stdout)
+    assert content["kind"] == "RunFolderError"
+    assert "is no run folder of portico" in content["error"]
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+    assert "Traceback" in call("status", tmp_path, "--debug").stderr
+    assert "Traceback" in call("status", tmp_path, env={"PORTICO_DEBUG": "1"}).stderr
+
+
+def status_of(raised):
+    def body():
+        raise raised
+
+    command = Command("test", callback=body)
+    return CliRunner().invoke(command, [])
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "words"),
+    [
+        (ConfigError("wrong key"), 2, "error: wrong key"),
+        (InputError("bad file"), 1, "error: bad file"),
+        (KeyboardInterrupt(), 130, "the same command goes on where it stopped"),
+        (ZeroDivisionError("oh\nno"), 1, "error: ZeroDivisionError: oh no\nthis is a fault of portico"),
+    ],
+)
+def test_exit_statuses(raised, status, words):
+    result = status_of(raised)
+    assert result.exit_code == status
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_inspect_shows_trees_and_columns(data):
+    result = call("inspect", data / "good.root", data / "ntuple.root")
+    assert result.exit_code == 0, result.stderr
+    for words in (
+        "Events (TTree): 100 entries",
+        "Runs (TTree): 2 entries",
+        "Events (RNTuple): 100 entries",
+        "float",
+        "total",
+    ):
+        assert words in result.stdout
+    only = call("inspect", data / "good.root", "--tree", "Runs").stdout
+    assert "Runs" in only
+    assert "Events" not in only
+
+
+def test_inspect_json(data):
+    content = json.loads(call("inspect", data / "ntuple.root", "--json").stdout)
+    tree = content["files"][0]["trees"][0]
+    assert (tree["tree"], tree["format"], tree["entries"], tree["clusters"]) == ("Events", "RNTuple", 100, 1)
+    assert {column["name"] for column in tree["columns"]} == {"x", "n"}
+    assert tree["size"] == sum(column["size"] for column in tree["columns"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("nothere.root", "no such file"),
+        ("", "is a folder, not a file"),
+        ("zero.root", "is empty (0 bytes)"),
+        ("text.root", "not a ROOT file"),
+        ("truncated.root", "truncated"),
+        ("notree.root", "holds no tree"),
+    ],
+)
+def test_inspect_says_what_is_wrong(data, file, words):
+    result = call("inspect", data / "good.root", data / file)
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert str(data / file) in result.stderr
+    assert "Events (TTree)" in result.stdout  # the good file is shown all the same
+    assert json.loads(call("inspect", data / file, "--json").stdout)["kind"] == "InputError"
+
+
+def test_inspect_names_the_trees_that_are_there(data):
+    result = call("inspect", data / "good.root", "--tree", "Evnts")
+    assert result.exit_code == 1
+    assert "no tree 'Evnts'; did you mean 'Events'? valid: Events, Runs" in result.stderr
+
+
+def test_init_makes_an_analysis_that_loads(toy):
+    analysis = portico.load_analysis(toy)
+    assert analysis.name == "toysearch"
+    assert [step.name for step in analysis.steps] == ["events", "histograms", "yields"]
+    assert {sample.kind for sample in analysis.dataset.samples.values()} == {"signal", "background"}
+    assert not any("@" + "NAME" in path.read_text() for path in toy.rglob("*") if path.is_file())
+    assert not list(toy.rglob("*.in"))
+
+
+def test_init_never_overwrites(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("init", "one").exit_code == 0
+    (tmp_path / "one" / "analysis.yaml").write_text("mine")
+    result = call("init", "one")
+    assert result.exit_code == 2
+    assert "exists already and is not overwritten" in result.stderr
+    assert (tmp_path / "one" / "analysis.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["My", "a-b", "../a", "a/b", "1a", "", "select", "class", "portico", "a" * 65, "ä"])
+def test_init_refuses_names(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    result = call("init", "--", name)
+    assert result.exit_code == 2
+    assert "choose another name" in result.stderr or "cannot name an analysis" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_starts_nothing(toy):
+    result = call("run", toy, "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["events", "background", "4", "100,000", "0", "4"] in lines
+    assert ["histograms", "signal", "after", "events"] in lines
+    assert ["yields", "all", "after", "histograms"] in lines
+    assert "5 chunks would run in runs/toysearch" in result.stdout
+    assert not Path("runs").exists()
+    content = json.loads(call("run", toy, "--dry-run", "--json", "--step", "events", "--sample", "signal").stdout)
+    assert [(row["step"], row["sample"], row["chunks"]) for row in content["plan"]] == [("events", "signal", 1)]
+
+
+def test_wrong_names_on_the_command_line(toy):
+    for arguments, words in [
+        (["--step", "evnets"], "no step 'evnets'; did you mean 'events'?"),
+        (["--sample", "sgnal"], "no sample 'sgnal'; did you mean 'signal'?"),
+        (["--on", "dsak"], "cannot run on 'dsak'; did you mean 'dask'?"),
+    ]:
+        result = call("run", toy, *arguments)
+        assert result.exit_code == 2
+        assert words in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("analysis.yaml", {"stpes": []}, "unknown key 'stpes'; did you mean 'steps'?"),
+        (
+            "analysis.yaml",
+            {"steps": [{"name": "a", "function": "events:events", "chunk": "lots"}]},
+            "chunk size 'lots'",
+        ),
+        ("analysis.yaml", {"steps": [{"name": "a", "function": "nowhere:a"}]}, "no module 'nowhere'"),
+        ("analysis.yaml", {"steps": [{"name": "a", "function": "events:evnts"}]}, "did you mean 'events'?"),
+        (
+            "analysis.yaml",
+            {"steps": [{"name": "a", "function": "events:events", "options": {"sed": 1}}]},
+            "no option 'sed'",
+        ),
+        (
+            "analysis.yaml",
+            {"steps": [{"name": "a", "function": "events:events", "input": "b"}]},
+            "input 'b' is no earlier step",
+        ),
+        ("datasets.yaml", {"luminosity": "much"}, "key 'luminosity'"),
+        ("datasets.yaml", {"samples": {"s": {"entries": -1}}}, "key 'entries'"),
+        ("datasets.yaml", {"samples": {"s": {"entries": 1, "cross_section": float("inf")}}}, "key 'cross_section'"),
+        ("datasets.yaml", {"samples": {"s": {}}}, "give either 'files' or"),
+    ],
+)
+def test_wrong_configuration(toy, file, change, words):
+    content = yaml.safe_load((toy / file).read_text())
+    (toy / file).write_text(yaml.safe_dump({**content, **change}))
+    result = call("run", toy, "--dry-run")
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert str(toy) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_not_yaml_and_no_analysis(toy):
+    (toy / "analysis.yaml").write_text("name: [")
+    assert "not valid YAML" in call("run", toy).stderr
+    shutil.rmtree(toy)
+    result = call("run", toy)
+    assert result.exit_code == 2
+    assert "portico init NAME" in result.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell):
+    result = call("completion", shell)
+    assert result.exit_code == 0
+    assert "_PORTICO_COMPLETE" in result.stdout
+
+
+def test_completion_of_steps_and_samples(toy):
+    for words, expected in [("--step ", "histograms"), ("--sample ", "background")]:
+        environment = {
+            "_PORTICO_COMPLETE": "bash_complete",
+            "COMP_WORDS": f"portico run {toy} {words}",
+            "COMP_CWORD": "4",
+        }
+        result = CliRunner().invoke(cli, [], env=environment, prog_name="portico")
+        assert f"plain,{expected}" in result.stdout

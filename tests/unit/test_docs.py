@@ -1,0 +1,84 @@
+"""The pages: links lead somewhere, code compiles, commands and exit statuses are those of the program."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from portico.cli import cli
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    *(REPOSITORY / "docs").glob("*.md"),
+    *(REPOSITORY / "examples").rglob("*.md"),
+]
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+
+
+CONTEXT = click.Context(cli)
+COMMANDS = {name: cli.get_command(CONTEXT, name) for name in cli.list_commands(CONTEXT)}
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@every_page
+def test_code_is_valid(page: Path) -> None:
+    for language, code in re.findall(r"```(python|yaml)\n(.*?)```", page.read_text(), flags=re.DOTALL):
+        if language == "python":
+            ast.parse(code)
+        else:
+            yaml.safe_load(code)
+
+
+@every_page
+def test_commands_and_options_exist(page: Path) -> None:
+    for command, rest in re.findall(
+        r"portico (run|status|report|inspect|init|completion|\w+)((?: [^\s`|&]+)*)[`\n]", page.read_text()
+    ):
+        if command in COMMANDS:
+            options = {name for parameter in COMMANDS[command].params for name in parameter.opts}
+            assert set(re.findall(r"--[a-z-]+", rest)) <= options, command
+
+
+def test_all_commands_are_in_the_readme() -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    for name in COMMANDS:
+        assert f"`portico {name} " in text, name
+
+
+def test_step_of_the_readme_is_that_of_the_example() -> None:
+    example = ast.parse((REPOSITORY / "examples" / "dimuon" / "dimuon.py").read_text())
+    code = next(
+        c
+        for c in re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+        if "def dimuon" in c
+    )
+    shown = ast.unparse(ast.parse(code).body[0]).splitlines()
+    function = next(node for node in example.body if isinstance(node, ast.FunctionDef) and node.name == "dimuon")
+    written = ast.unparse(function).splitlines()
+    # The example returns the spectrum of the picture as well.
+    assert [line for line in shown if "return" not in line] == [
+        line for line in written if "return" not in line and '"""' not in line
+    ]
+
+
+def test_lock_names_versions_and_nothing_else() -> None:
+    lines = [
+        line for line in (REPOSITORY / "requirements-lock.txt").read_text().splitlines() if not line.startswith("#")
+    ]
+    assert lines == sorted(lines, key=lambda line: line.split("==")[0])
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][\w.+!]*", line) for line in lines)
+    assert not [line for line in lines if re.match(r"torch|nvidia|portico", line)]

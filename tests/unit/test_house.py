@@ -1,0 +1,159 @@
+"""The rules of the house that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import portico
+
+SRC = Path(__file__).resolve().parents[2] / "src"
+FILES = sorted(SRC.rglob("*.py"))
+NAMES = [str(file.relative_to(SRC)) for file in FILES]
+
+MODULE_LINES = 400
+FUNCTION_LINES = 60
+IMPORT_SECONDS = 0.3
+
+# Lowest first. A module imports only from lines above its own, or from its own line.
+LAYERS = (
+    ("errors", "_version"),
+    ("config", "dataset", "chunks", "step", "files"),
+    ("root", "merge", "products", "frame"),
+    ("ledger", "store"),
+    ("results", "runs", "analysis"),
+    ("environment", "clusters", "monitor", "planning", "preview"),
+    ("executors",),
+    ("driver", "workflow", "skeleton"),
+    ("selection", "compare", "stats", "plot"),
+    ("report",),
+    ("cli",),
+)
+
+PUBLIC = {
+    "Analysis", "Dataset", "PorticoError", "Results", "Run", "Sample", "__version__", "load", "load_analysis",
+    "load_dataset", "run", "step", "summary",
+}  # fmt: skip
+
+every_file = pytest.mark.parametrize("file", FILES, ids=NAMES)
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(SRC).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(file) for file in FILES}
+
+
+def for_typing(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imports(node: ast.AST, *, inside_functions: bool = True) -> Iterator[str]:
+    """Modules that are imported when the code runs."""
+    for child in ast.iter_child_nodes(node):
+        if for_typing(child) or (
+            not inside_functions and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        ):
+            continue
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "relative imports hide where a name comes from"
+            base = child.module or ""
+            yield from (f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base for alias in child.names)
+        else:
+            yield from imports(child, inside_functions=inside_functions)
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+@every_file
+def test_modules_are_short(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES, "split it"
+
+
+@every_file
+def test_functions_are_short(file: Path) -> None:
+    functions = (node for node in ast.walk(tree(file)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+    long = {node.name: node.end_lineno - node.lineno + 1 for node in functions if node.end_lineno is not None}
+    assert {name: lines for name, lines in long.items() if lines > FUNCTION_LINES} == {}
+
+
+@every_file
+def test_imports_go_downwards(file: Path) -> None:
+    level = {name: number for number, names in enumerate(LAYERS) for name in names}
+    module = module_of(file)
+    found = {name for name in imports(tree(file)) if name.split(".")[0] in {"portico", "hnl"}}
+    if module.startswith("hnl"):
+        return
+    assert not [name for name in found if name.startswith("hnl")], "portico knows nothing of hnl"
+    if module == "portico":
+        return
+    assert room(module) in level, f"say in LAYERS where {room(module)} belongs"
+    upward = [name for name in found if "." in name and level[room(name)] > level[room(module)]]
+    assert upward == []
+
+
+def test_there_is_no_import_cycle() -> None:
+    import graphlib
+
+    graph = {module_of(file): {name for name in imports(tree(file)) if name in MODULES} for file in FILES}
+    for module, needs in graph.items():
+        needs.discard(module)
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@every_file
+def test_root_is_not_imported_with_the_module(file: Path) -> None:
+    heavy = {name.split(".")[0] for name in imports(tree(file), inside_functions=False)} & {"ROOT", "cppyy"}
+    assert heavy == set()
+
+
+@every_file
+def test_only_the_command_line_prints(file: Path) -> None:
+    if module_of(file).startswith("portico.cli"):
+        return
+    calls = [node for node in ast.walk(tree(file)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"]
+    assert [call.lineno for call in calls] == []
+
+
+def test_public_names_are_frozen() -> None:
+    assert set(portico.__all__) == PUBLIC
+    assert portico.__all__ == sorted(portico.__all__)
+    for name in portico.__all__:
+        assert getattr(portico, name) is not None
+    assert set(dir(portico)) >= PUBLIC
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        getattr(portico, "nothing")  # noqa: B009
+
+
+def test_packages_say_that_they_are_typed() -> None:
+    assert all((SRC / package / "py.typed").exists() for package in ("portico", "hnl"))
+
+
+def test_importing_is_quick_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, time; began = time.perf_counter(); import portico; print(time.perf_counter() - began)\n"
+        "heavy = {'ROOT', 'cppyy', 'numpy', 'matplotlib', 'hist', 'uproot', 'pydantic', 'dask'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    times = []
+    for _ in range(5):
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+        times.append(float(done.stdout))
+    assert min(times) < IMPORT_SECONDS, times

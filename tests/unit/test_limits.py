@@ -1,0 +1,311 @@
+"""hnl.counting against exact numbers and pyhf; hnl.limits on histograms made by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import hist
+import numpy as np
+import pyhf
+import pytest
+from matplotlib.figure import Figure
+from pyhf.infer.intervals.upper_limits import toms748_scan
+from scipy import stats
+
+from hnl import physics
+from hnl.counting import Channel, asymptotic_limit, counting_limit, upper_limit
+from hnl.histograms import LIMIT_MASS, VARIABLES, product_name
+from hnl.limits import limits, mass_resolution, mass_window
+from hnl.select import CATEGORIES
+from portico import Sample
+
+NAMES = [category.name for category in CATEGORIES]
+EDGES = np.linspace(LIMIT_MASS.low, LIMIT_MASS.high, LIMIT_MASS.bins + 1)
+SIGNAL = Sample(name="hnl_1p0", kind="signal", files=("s.root",), parameters={"mass": 1.0, "ctau": 10.0})
+DATA = Sample(name="data", kind="data", files=("d.root",))
+BACKGROUND = Sample(name="qcd", kind="background", files=("b.root",))
+
+
+def one(observed: int | None, background: float, uncertainty: float = 0.0, **other: Any) -> Channel:
+    return Channel(**{"name": "a", "signal": 1.0, "signal_uncertainty": 0.0, **other}, background=background,
+                   background_uncertainty=uncertainty, observed=observed)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("observed", "background", "asymptotic", "exact"),
+    [(0, 0.5, 2.21, 3.00), (2, 1.5, 4.41, 5.08), (3, 3.2, 4.69, 5.30)],
+)
+def test_reference_numbers_of_low_counts(observed: int, background: float, asymptotic: float, exact: float) -> None:
+    channel = one(observed, background)
+    assert asymptotic_limit([channel]).observed == pytest.approx(asymptotic, abs=0.006)
+    assert counting_limit([channel]).observed == pytest.approx(exact, abs=0.006)
+    assert upper_limit([channel]).method == "counting"
+
+
+@pytest.mark.parametrize("observed", range(6))
+@pytest.mark.parametrize("background", [0.0, 3.2])
+def test_counting_limit_solves_cls(observed: int, background: float) -> None:
+    mu = counting_limit([one(observed, background)], cl=0.9).observed
+    assert mu is not None
+    cls = stats.poisson.cdf(observed, mu + background) / stats.poisson.cdf(observed, background)
+    assert cls == pytest.approx(0.1, rel=1e-4)
+
+
+def test_expected_counting_limits_are_those_of_the_quantiles() -> None:
+    expected = counting_limit([one(None, 3.2)]).expected
+    counts = [int(stats.poisson.ppf(stats.norm.cdf(n), 3.2)) for n in (-2, -1, 0, 1, 2)]
+    assert expected == pytest.approx([counting_limit([one(n, 3.2)]).observed for n in counts], rel=1e-5)
+
+
+def test_counting_with_uncertain_yields_against_toys() -> None:
+    channels = [one(3, 2.0, 1.0, name="a", signal=2.0, signal_uncertainty=0.5), one(1, 0.7, 0.5, name="b", signal=1.5)]
+    limit = counting_limit(channels)
+    assert limit.observed is not None
+    from hnl.counting import _weights
+
+    rng = np.random.default_rng(1)
+    size = 400_000
+
+    def draw(mean: float, error: float) -> Any:
+        return rng.gamma((mean / error) ** 2, error**2 / mean, size) if error else np.full(size, mean)
+
+    def probability(mu: float) -> float:
+        statistic = np.zeros(size)
+        for weight, c in zip(_weights(channels), channels, strict=True):
+            means = draw(c.background, c.background_uncertainty)
+            means = means + mu * draw(c.signal, c.signal_uncertainty)
+            statistic += weight * rng.poisson(means)
+        threshold = sum(w * (c.observed or 0) for w, c in zip(_weights(channels), channels, strict=True))
+        return float(np.mean(statistic <= threshold))
+
+    assert probability(limit.observed) / probability(0.0) == pytest.approx(0.05, abs=0.002)
+
+
+def test_combination_is_stronger_than_its_best_channel() -> None:
+    channels = [one(0, 0.5, 0.2, name="a", signal=2.0), one(1, 1.5, 0.4, name="b", signal=1.5)]
+    together = counting_limit(channels).expected[2]
+    assert together < min(counting_limit([channel]).expected[2] for channel in channels)
+
+
+def test_methods_agree_for_many_events() -> None:
+    channels = [one(210, 200.0, 5.0, name="a"), one(95, 100.0, 3.0, name="b", signal=0.8)]
+    asymptotic, exact = asymptotic_limit(channels), counting_limit(channels)
+    assert upper_limit(channels) == asymptotic
+    assert exact.observed == pytest.approx(asymptotic.observed, rel=0.05)
+    assert exact.expected == pytest.approx(asymptotic.expected, rel=0.05)
+
+
+def test_asymptotic_limit_is_that_of_pyhf() -> None:
+    channels = [
+        one(12, 10.0, 2.0, name="a", signal=3.0, signal_uncertainty=0.3),
+        one(6, 7.0, 1.5, name="b", signal=2.0),
+    ]
+    limit = asymptotic_limit(channels)
+    main = pyhf.simplemodels.uncorrelated_background(
+        signal=[3.0, 2.0], bkg=[10.0, 7.0], bkg_uncertainty=[2.0, 1.5], validate=False
+    )
+    without = asymptotic_limit([replace(channel, signal_uncertainty=0.0) for channel in channels])
+    observed, expected = toms748_scan([12.0, 6.0, *main.config.auxdata], main, 0.0, 10.0, level=0.05, rtol=1e-4)
+    assert without.observed == pytest.approx(float(observed), rel=1e-3)
+    assert without.expected == pytest.approx([float(value) for value in expected], rel=1e-3)
+    assert limit.observed is not None
+    assert float(observed) < limit.observed < 1.1 * float(observed)
+
+
+def test_blinded_channels_have_expected_limits_only() -> None:
+    for method in (asymptotic_limit, counting_limit):
+        limit = method([one(None, 6.0, 1.0)])
+        assert limit.observed is None
+        assert all(low < high for low, high in zip(limit.expected, limit.expected[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    ("channels", "message"),
+    [
+        ([one(1, 2.0, signal=0.0)], "no channel expects signal"),
+        ([one(1, 2.0), one(1, 2.0)], "two channels have one name"),
+        ([one(1, 2.0), one(None, 2.0, name="b")], "some channels are blinded"),
+    ],
+)
+def test_impossible_models(channels: list[Channel], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        upper_limit(channels)
+
+
+def test_impossible_numbers() -> None:
+    for value in (-1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="finite and not negative"):
+            one(1, value)
+    with pytest.raises(ValueError, match="observed = -1"):
+        one(-1, 1.0)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        upper_limit([one(1, 1.0)], cl=95)
+    with pytest.raises(ValueError, match="no background in a"):
+        asymptotic_limit([one(1, 0.0)])
+
+
+def test_window_and_sidebands() -> None:
+    window = mass_window(EDGES, 1.0, half_width=3, inner=4, outer=10)
+    sigma = mass_resolution(1.0)
+    assert sigma == pytest.approx(8.478e-3)
+    assert window.low <= 1 - 3 * sigma < window.low + 0.002
+    assert window.high - 0.002 < 1 + 3 * sigma <= window.high
+    assert EDGES[window.lower.stop] <= 1 - 4 * sigma
+    assert EDGES[window.upper.start] >= 1 + 4 * sigma
+    assert EDGES[window.lower.start] <= 1 - 10 * sigma
+    assert EDGES[window.upper.stop] >= 1 + 10 * sigma
+    assert window.scale == pytest.approx(0.5, rel=0.1)
+    with pytest.raises(ValueError, match="leave the histogram"):
+        mass_window(EDGES, 1.95, half_width=3, inner=4, outer=10)
+    with pytest.raises(ValueError, match="no whole bin"):
+        mass_window(np.linspace(0, 2, 11), 1.0, half_width=3, inner=4, outer=10)
+    with pytest.raises(ValueError, match="0 < window <= sideband_inner"):
+        mass_window(EDGES, 1.0, half_width=5, inner=4, outer=10)
+
+
+def products(masses: dict[str, list[float]], weight: float = 1.0) -> dict[str, Any]:
+    """Histograms of the N mass of one sample, by category."""
+    result = {}
+    for name in NAMES:
+        for variable in VARIABLES:
+            if variable.column == "C_Hnl_mass":
+                axis = hist.axis.Regular(variable.bins, variable.low, variable.high)
+                filled = hist.Hist(axis, storage=hist.storage.Weight())
+                values = masses.get(name, [])
+                result[product_name(name, variable)] = filled.fill(values, weight=weight) if values else filled
+    return result
+
+
+def flat(number: int) -> list[float]:
+    """Masses spread evenly over window and sidebands at 1 GeV, `number` of them per 0.1 GeV."""
+    return [*np.linspace(0.9, 1.1, 2 * number, endpoint=False) + 0.05 / number]
+
+
+@pytest.fixture(scope="module")
+def outcome() -> dict[str, Any]:
+    results = {
+        "hnl_1p0": products({"SSlxy0to1": [1.0] * 40, "SSlxy1to5": [0.99, 1.01] * 10, "OSlxy0to1": [1.0] * 25}, 0.2),
+        "data": products({"SSlxy0to1": flat(200), "SSlxy1to5": flat(6), "OSlxy5toInf": flat(100)}),
+    }
+    return dict(limits(results, {"hnl_1p0": SIGNAL, "data": DATA}))
+
+
+def test_yields_of_categories(outcome: dict[str, Any]) -> None:
+    channels = outcome["limits"]["samples"]["hnl_1p0"]["channels"]
+    assert list(channels) == [*NAMES, "combined"]
+    low, high = outcome["limits"]["samples"]["hnl_1p0"]["window"]
+    first = channels["SSlxy0to1"]
+    assert first["observed"] == pytest.approx(2000 * (high - low), abs=1)
+    assert first["background"] == pytest.approx(first["observed"], rel=0.05)
+    assert first["background_uncertainty"] == pytest.approx(first["background"] / math.sqrt(2000 * 0.104), rel=0.05)
+    assert first["signal"] == pytest.approx(8.0)
+    assert first["signal_uncertainty"] == pytest.approx(0.2 * math.sqrt(40))
+    assert channels["combined"]["signal"] == pytest.approx(8 + 4 + 5)
+
+
+def test_methods_and_notes(outcome: dict[str, Any]) -> None:
+    channels = outcome["limits"]["samples"]["hnl_1p0"]["channels"]
+    assert channels["SSlxy0to1"]["method"] == "asymptotic"
+    assert channels["SSlxy0to1"]["notes"] == []
+    assert 0 < channels["SSlxy1to5"]["background"] < 5
+    assert channels["SSlxy1to5"]["method"] == "counting"
+    assert channels["SSlxy1to5"]["asymptotic_signal_strength"]["observed"] > 0
+    assert "fewer than 5 background events in SSlxy1to5, OSlxy0to1" in channels["combined"]["notes"][1]
+    assert channels["combined"]["method"] == "counting"
+
+
+def test_limits_are_one_limit_in_three_units(outcome: dict[str, Any]) -> None:
+    sample = outcome["limits"]["samples"]["hnl_1p0"]
+    reference = physics.coupling_squared(1.0, 10.0)
+    assert sample["reference_coupling_squared"] == pytest.approx(reference)
+    for name in ("SSlxy0to1", "OSlxy0to1", "combined"):
+        channel = sample["channels"][name]
+        strength, events, coupling = (
+            channel["limit"][unit] for unit in ("signal_strength", "events", "coupling_squared")
+        )
+        assert events["observed"] == pytest.approx(strength["observed"] * channel["signal"])
+        assert coupling["expected"] == pytest.approx([reference * value for value in strength["expected"]])
+    assert "lifetime is that of the sample and held fixed" in outcome["limits"]["convention"]
+
+
+def test_zero_background_with_signal(outcome: dict[str, Any]) -> None:
+    channel = outcome["limits"]["samples"]["hnl_1p0"]["channels"]["OSlxy0to1"]
+    assert (channel["observed"], channel["background"]) == (0, 0)
+    # exact: n = 0 and a signal of relative uncertainty 20%, negative binomial with 25 events
+    mean = 25 * (0.05 ** (-1 / 25) - 1)
+    assert channel["limit"]["events"]["observed"] == pytest.approx(mean, rel=1e-4)
+    assert channel["limit"]["events"]["expected"] == pytest.approx([mean] * 5, rel=1e-4)
+    assert channel["asymptotic_signal_strength"] is None
+    assert any("background estimate 0 in OSlxy0to1" in note for note in channel["notes"])
+
+
+def test_category_without_signal_limits_events_only(outcome: dict[str, Any]) -> None:
+    channels = outcome["limits"]["samples"]["hnl_1p0"]["channels"]
+    with_data, empty = channels["OSlxy5toInf"], channels["OSlxy1to5"]
+    for channel in (with_data, empty):
+        assert channel["limit"]["signal_strength"] is None
+        assert channel["limit"]["coupling_squared"] is None
+        assert "no simulated signal" in channel["notes"][0]
+    assert empty["limit"]["events"]["observed"] == pytest.approx(-math.log(0.05), rel=1e-5)
+    assert with_data["limit"]["events"]["observed"] > 5
+
+
+def test_outcome_is_json_and_figures(outcome: dict[str, Any]) -> None:
+    text = json.dumps(outcome["limits"], allow_nan=False)
+    assert json.loads(text) == outcome["limits"]
+    figures = {name: value for name, value in outcome.items() if name != "limits"}
+    assert set(figures) == {"brazil", "limit_hnl_1p0", *(f"mass_{name}" for name in NAMES)}
+    assert all(isinstance(figure, Figure) for figure in figures.values())
+    columns = figures["limit_hnl_1p0"].axes[0]
+    drawn = [line.get_ydata()[0] for line in columns.lines if line.get_marker() == "o"]
+    channels = outcome["limits"]["samples"]["hnl_1p0"]["channels"].values()
+    assert drawn == [c["limit"]["signal_strength"]["observed"] for c in channels if c["limit"]["signal_strength"]]
+    assert [text.get_text() for text in columns.texts] == ["no signal"] * 3
+
+
+def test_background_from_simulation_when_there_is_no_data() -> None:
+    results = {"hnl_1p0": products({"SSlxy0to1": [1.0] * 40}, 0.2), "qcd": products({"SSlxy0to1": [1.0] * 30}, 0.5)}
+    outcome = limits(results, {"hnl_1p0": SIGNAL, "qcd": BACKGROUND})
+    channel = outcome["limits"]["samples"]["hnl_1p0"]["channels"]["SSlxy0to1"]
+    assert (channel["observed"], channel["background"]) == (None, 15.0)
+    assert channel["background_uncertainty"] == pytest.approx(0.5 * math.sqrt(30))
+    assert channel["limit"]["signal_strength"]["observed"] is None
+    assert outcome["limits"]["observed"] is None
+    assert len(channel["limit"]["signal_strength"]["expected"]) == 5
+
+
+@pytest.mark.parametrize(("reference", "notes"), [(50.0, 1), (1.0, 0)])
+def test_limit_on_coupling_above_one_is_noted(reference: float, notes: int) -> None:
+    # the signal strength is limited to 0.4: 3 events of 8
+    results = {"hnl_1p0": products({"SSlxy0to1": [1.0] * 40}, 0.2), "qcd": products({})}
+    sample = SIGNAL.model_copy(update={"parameters": {"mass": 1.0, "coupling_squared": reference}})
+    entry = limits(results, {"hnl_1p0": sample, "qcd": BACKGROUND})["limits"]["samples"]["hnl_1p0"]
+    assert entry["reference_coupling_squared"] == reference
+    assert entry["channels"]["combined"]["notes"].count("limits on |V|^2 above 1 exclude nothing") == notes
+
+
+def test_samples_that_do_not_fit() -> None:
+    results = {"hnl_1p0": products({}), "data": products({"SSlxy0to1": [1.0]}, 0.5), "qcd": products({})}
+    with pytest.raises(ValueError, match="no sample is of kind signal"):
+        limits(results, {"data": DATA})
+    with pytest.raises(ValueError, match="no sample is of kind data or background"):
+        limits(results, {"hnl_1p0": SIGNAL})
+    with pytest.raises(ValueError, match="data must have weight 1"):
+        limits(results, {"hnl_1p0": SIGNAL, "data": DATA})
+    with pytest.raises(ValueError, match="has no parameter 'mass'"):
+        limits(results, {"hnl_1p0": SIGNAL.model_copy(update={"parameters": {}}), "qcd": BACKGROUND})
+    control = DATA.model_copy(update={"parameters": {"process": "control"}})
+    with pytest.raises(ValueError, match="no sample is of kind data or background"):
+        limits(results, {"hnl_1p0": SIGNAL, "data": control})
+
+
+def test_no_signal_anywhere() -> None:
+    results = {"hnl_1p0": products({}), "qcd": products({"SSlxy0to1": [1.0] * 10})}
+    outcome = limits(results, {"hnl_1p0": SIGNAL, "qcd": BACKGROUND})
+    combined = outcome["limits"]["samples"]["hnl_1p0"]["channels"]["combined"]
+    assert combined["method"] is None
+    assert set(combined["limit"].values()) == {None}
+    assert "no simulated signal" in combined["notes"][0]

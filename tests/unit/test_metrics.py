@@ -1,0 +1,237 @@
+"""What the ledger tells about cost, and how progress is shown."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from portico.chunks import Chunk
+from portico.errors import RunFolderError
+from portico.ledger import Attempt, Ledger, Planned
+from portico.monitor import units
+from portico.monitor.metrics import run_metrics, step_metrics
+from portico.monitor.progress import Progress
+from portico.monitor.status import read_status
+from portico.store import RunFolder
+
+MANIFEST = {"analysis": "toy", "file": "/somewhere/analysis.yaml", "portico": "1"}
+
+
+def planned(sample, position, entries=1000):
+    chunk = Chunk(f"/data/{sample}.root", "uuid", "Events", position * entries, (position + 1) * entries)
+    return Planned(sample, position, f"{sample}-{position}", chunk)
+
+
+def ran(key, start, wall, number=1, host="one", **more):
+    metrics = {
+        "started": start, "ended": start + wall + 0.5, "wait": 0.25, "wall": wall, "cpu": wall / 2, "entries": 1000,
+        "bytes_read": 2_000_000, "peak_memory": 5 * 10**8, "host": host, "open": 0.1, "build": 0.2, "jit": 0.1,
+        "loop": wall - 0.4, "serialise": 0.1, **more,
+    }  # fmt: skip
+    return Attempt(key, number, "done", metrics=metrics), b"partial", []
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    book = Ledger(tmp_path / "ledger.sqlite")
+    book.plan("skim", 0, "frame", {"a": [planned("a", i) for i in range(3)], "b": [planned("b", 0)]}, others=False)
+    yield book
+    book.close()
+
+
+def test_sums_and_rates(ledger):
+    ledger.commit([ran("a-0", 100.0, 2.0), ran("a-1", 100.0, 4.0, host="two", peak_memory=7 * 10**8)])
+    metrics = step_metrics(ledger, "skim")
+    assert (metrics.total.chunks, metrics.total.chunks_done) == (4, 2)
+    assert (metrics.total.entries, metrics.total.entries_done) == (4000, 2000)
+    total = metrics.total
+    assert total.busy == pytest.approx(6.0)
+    assert total.elapsed == pytest.approx(4.75)  # 99.75 to 104.5
+    assert total.rate == pytest.approx(2000 / 4.75)
+    assert total.core_rate == pytest.approx(2000 / 6.0)
+    assert total.megabytes_per_second == pytest.approx(4 / 4.75)
+    assert total.core_megabytes_per_second == pytest.approx(4 / 6.0)
+    assert total.cpu_efficiency == pytest.approx(0.5)
+    assert total.peak_memory == 7 * 10**8
+    assert total.phases.setup == pytest.approx(1.0)
+    assert total.phases.wait == pytest.approx(0.5)
+    assert total.phases.loop == pytest.approx(5.2)
+    assert metrics.hosts == {"one": 1, "two": 1}
+    assert metrics.samples["b"].chunks_done == 0
+    assert metrics.samples["b"].rate == 0.0
+
+
+def test_a_pause_between_runs_does_not_count(ledger):
+    ledger.commit([ran("a-0", 100.0, 2.0), ran("a-1", 90_000.0, 2.0)])
+    assert step_metrics(ledger, "skim").total.elapsed == pytest.approx(2 * 2.75)
+
+
+def test_slowest_chunks_come_first(ledger):
+    ledger.commit([ran("a-0", 1.0, 2.0), ran("a-1", 1.0, 9.0), ran("b-0", 1.0, 5.0)])
+    slowest = step_metrics(ledger, "skim").slowest
+    assert [(chunk.sample, chunk.position, chunk.seconds) for chunk in slowest] == [
+        ("a", 1, 9.0),
+        ("b", 0, 5.0),
+        ("a", 0, 2.0),
+    ]
+    assert slowest[0].chunk == "/data/a.root entries 1000-1999"
+
+
+def test_faults_are_told_recovered_or_not(ledger):
+    lost = Attempt("a-0", 1, "lost", "the worker went away", metrics={"started": 10.0, "ended": 13.0})
+    crash = [Attempt("b-0", n, "crash", f"died {n}", metrics={"started": 0.0, "ended": 1.0}) for n in (1, 2, 3)]
+    ledger.commit([], [lost, *crash])
+    ledger.commit([ran("a-0", 20.0, 2.0, number=2)])
+    metrics = step_metrics(ledger, "skim")
+    assert [(f.sample, f.kind, f.attempts, f.recovered) for f in metrics.faults] == [
+        ("b", "crash", 3, False),
+        ("a", "lost", 1, True),
+    ]
+    assert metrics.lost_seconds == pytest.approx(6.0)
+    assert [fault.message for fault in metrics.failed] == ["died 3"]
+
+
+def test_metrics_are_json_and_unknown_steps_are_refused(ledger):
+    ledger.commit([ran("a-0", 1.0, 2.0)])
+    content = json.loads(json.dumps([step.to_json() for step in run_metrics(ledger)]))
+    assert content[0]["step"] == "skim"
+    assert content[0]["samples"]["a"]["cpu_efficiency"] == pytest.approx(0.5)
+    with pytest.raises(KeyError, match="no step 'skin'"):
+        step_metrics(ledger, "skin")
+
+
+def test_status_tells_running_from_interrupted(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.claim(MANIFEST) as book:
+        book.plan("skim", 0, "frame", {"a": [planned("a", 0)]}, others=False)
+        book.set_state("skim", "running", executor="local")
+        status = read_status(folder.path)
+        assert status.state == "running"
+        assert status.driver == f"process {os.getpid()} on {socket.gethostname()}"
+    status = read_status(folder.path)
+    assert (status.state, status.driver) == ("interrupted", "")
+    assert status.to_json()["steps"][0]["state"] == "interrupted"
+    with pytest.raises(RunFolderError, match="no run folder"):
+        read_status(tmp_path)
+
+
+def test_status_after_a_driver_was_killed_in_a_commit(tmp_path):
+    path = tmp_path / "run"
+    code = f"""
+import os, signal
+from pathlib import Path
+from portico.store import RunFolder
+with RunFolder(Path({str(path)!r})).claim({MANIFEST!r}) as book:
+    book.plan("skim", 0, "frame", {{}}, others=False)
+    book.set_state("skim", "running")
+    book._db.execute("PRAGMA cache_size = 2")
+    book._db.execute("BEGIN IMMEDIATE")
+    for i in range(5):
+        book._db.execute("INSERT INTO done VALUES (?, 1, ?, 0, '[]')", (str(i), os.urandom(10**6)))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert (path / "ledger.sqlite-journal").stat().st_size > 0  # has to be rolled back first
+    status = read_status(path)
+    assert [(step.step, step.total.chunks_done) for step in status.steps] == [("skim", 0)]
+    assert status.state == "interrupted"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def watch(terminal):
+    out, clock = io.StringIO(), Clock()
+    console = Console(file=out, force_terminal=terminal, width=120, color_system=None, legacy_windows=False)
+    return Progress(console, clock), out, clock
+
+
+def test_progress_without_terminal_is_a_few_lines():
+    progress, out, clock = watch(False)
+    with progress:
+        progress.begin("skim", {"a": 3000, "b": 1000}, {"a": 1000, "b": 0}, 2)
+        for clock.now in (4.0, 8.0, 12.0):
+            progress.advance("b" if clock.now == 12.0 else "a", 1000)
+        progress.warn("a [file] is bad")
+        progress.end("skim", "done", 12.5, 3)
+    assert out.getvalue().splitlines() == [
+        "step skim: 2 samples, 4,000 entries (1,000 done before), 2 workers",
+        "step skim: 4,000 / 4,000 entries (100%), 250 /s",
+        "warning: a [file] is bad",
+        "step skim: done in 12.5 s, 3 chunks, 3,000 entries",
+    ]
+
+
+def test_kept_entries_are_not_in_the_rate():
+    progress, out, clock = watch(False)
+    progress.begin("skim", {"a": 1_000_000}, {"a": 900_000}, 1)
+    clock.now = 10.0
+    progress.advance("a", 50_000)
+    assert "950,000 / 1,000,000 entries (95%), 5.0 k/s, 10 s left" in out.getvalue()
+
+
+def test_a_step_that_is_done_says_so_and_a_summary_is_shown():
+    progress, out, _ = watch(False)
+    progress.begin("skim", {"a": 10}, {"a": 10}, 1)
+    progress.end("skim", "done", 0.1, 0)
+    progress.begin("yields", {}, {}, 1)
+    progress.end("yields", "done", 1.5, 1)
+    assert out.getvalue().splitlines() == [
+        "step skim: done before",
+        "step yields: summary",
+        "step yields: done in 1.50 s",
+    ]
+
+
+def test_bars_in_a_terminal():
+    progress, out, clock = watch(True)
+    samples = {f"sample{i:02}": 100 for i in range(20)}
+    with progress:
+        progress.begin("skim", samples, {}, 2)
+        clock.now = 1.0
+        for name in samples:
+            progress.advance(name, 100)
+        progress.warn("look here")
+        progress.end("skim", "done", 1.0, 20)
+    text = out.getvalue()
+    assert "2,000 / 2,000 100%" in " ".join(text.split())
+    assert "warning: look here" in text
+    assert text.rstrip().endswith("step skim: done in 1.00 s, 20 chunks, 2,000 entries")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (units.size(0), "0 B"),
+        (units.size(1500), "1.5 kB"),
+        (units.size(999_600), "1.0 MB"),
+        (units.size(123_456_789), "123 MB"),
+        (units.size(2.5e15), "2500.0 TB"),
+        (units.duration(0.4), "0.40 s"),
+        (units.duration(59.99), "1 min 00 s"),
+        (units.duration(7800), "2 h 10 min"),
+        (units.rate(0), "-"),
+        (units.rate(3.14), "3.1 /s"),
+        (units.rate(12_345), "12.3 k/s"),
+        (units.rate(229_200), "229 k/s"),
+        (units.rate(2.5e6), "2.50 M/s"),
+        (units.share(1, 0), "-"),
+        (units.share(1, 1), "100%"),
+        (units.share(99_999, 100_000), "99.9%"),
+        (units.share(1, 300), "0.3%"),
+    ],
+)
+def test_units(text, expected):
+    assert text == expected

@@ -1,0 +1,301 @@
+"""Skim: columns and types of the original, and a vertex fit that an independent calculation agrees with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from scipy.optimize import least_squares
+from scipy.stats import chi2
+
+import hnl.simulate as simulation
+import hnl.skim as module
+from hnl.constants import CONSTANTS, MASSES, TRIGGER_PATHS
+
+os.environ.setdefault("EXTRA_CLING_ARGS", "-O2")
+HEADERS = Path(module.__file__).parent / "include"
+KAPPA = CONSTANTS["CURVATURE_PER_TESLA"].value * CONSTANTS["MAGNETIC_FIELD"].value
+BEAM = np.array([CONSTANTS[f"BEAM_SPOT_{axis}"].value for axis in "XYZ"])
+EVENTS = 800
+
+TEST_FUNCTIONS = """
+namespace hnl_test {
+using namespace hnl;
+inline ROOT::RVecD flat(const Prediction &p) {
+  ROOT::RVecD out;
+  for (int i = 0; i < 5; ++i) {
+    out.push_back(p.parameters[i][0]);
+    for (int j = 0; j < 6; ++j)
+      out.push_back(j < 3 ? p.by_position[i][j] : p.by_momentum[i][j - 3]);
+  }
+  return out;
+}
+inline ROOT::RVecD prediction(double x, double y, double z, double qp, double lambda, double phi, bool neutral) {
+  return flat(predict({x, y, z}, {{{qp}, {lambda}, {phi}}}, {0.01, -0.04, 0.3}, neutral));
+}
+} // namespace hnl_test
+"""
+
+
+def run(function, frame, folder, kind):
+    """Run a step with a plain, eager RDataFrame and return its products."""
+    folder.mkdir(exist_ok=True)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        return function(frame, SimpleNamespace(name="test", kind=kind, parameters=PARAMETERS[kind]))
+    finally:
+        os.chdir(before)
+
+
+PARAMETERS = {
+    "signal": {"process": "signal", "mass": 1.0, "ctau": 10.0, "seed": 4, "min_muons": 2},
+    "data": {"process": "background", "seed": 5, "min_muons": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def root():
+    import ROOT
+
+    ROOT.gROOT.SetBatch(True)
+    for header in ("event.h", "matching.h"):
+        assert ROOT.gInterpreter.Declare(f'#include "{HEADERS / header}"')
+    assert ROOT.gInterpreter.Declare(TEST_FUNCTIONS)
+    return ROOT
+
+
+def produce(root, folder, kind, entries):
+    run(simulation.simulate, root.RDataFrame(entries).Define("entry", "(ULong64_t)rdfentry_"), folder, kind)
+    products = run(module.skim, root.RDataFrame("events", str(folder / "events.root")), folder, kind)
+    cutflow = {cut.GetName(): (cut.GetAll(), cut.GetPass()) for cut in products["cutflow"]}
+    with uproot.open(folder / "events.root") as events, uproot.open(folder / "wztree.root") as ntuple:
+        types = {name: branch.typename for name, branch in ntuple["wztree"].items()}
+        made = {"events": events["events"].arrays(), "tree": ntuple["wztree"].arrays()}
+        return SimpleNamespace(**made, types=types, cutflow=cutflow)
+
+
+@pytest.fixture(scope="module")
+def signal(root, tmp_path_factory):
+    return produce(root, tmp_path_factory.mktemp("signal"), "signal", EVENTS)
+
+
+@pytest.fixture(scope="module")
+def data(root, tmp_path_factory):
+    return produce(root, tmp_path_factory.mktemp("data"), "data", 60)
+
+
+def matched(tree):
+    return (tree.C_mu_Hnl_isHnlDaughter > 0) & (tree.C_mu_Ds_isHnlBrother > 0) & (tree.C_pi_isHnlDaughter > 0)
+
+
+def values(signal, column):
+    return ak.to_numpy(ak.flatten(signal.tree[column][matched(signal.tree)])).astype(float)
+
+
+def test_columns_and_types(signal):
+    # RDataFrame writes its vectors as RVec, which every reader takes for std::vector.
+    types = {name: word.replace("std::", "").replace("RVec", "vector") for name, word in signal.types.items()}
+    expected = {"run": "uint32_t", "lumi": "uint32_t", "event": "uint64_t"}
+    expected |= dict.fromkeys(("nCand", "nPV", "nPU_trueInt", "numTrack"), "int32_t")
+    space = [f"{n}D{what}_{origin}" for n in (2, 3) for what in ("Dist", "Err", "Sig") for origin in ("BS", "PV")]
+    for particle in ("Ds", "Hnl"):
+        names = ["mass", "pt", "px", "py", "pz", "vertex_x", "vertex_y", "vertex_z", "vertex_xErr", "vertex_yErr"]
+        names += [f"vertex_{name}" for name in ("zErr", "prob", "cos2D", "cos3D", *space)]
+        expected |= {f"C_{particle}_{name}": "vector<float>" for name in names}
+    ip = ["BS_ip", "PV_ip", "BS_ip_xy", "BS_ips", "BS_ips_xy", "PV_ip_xy", "PV_ip_z", "PV_ips", "PV_ips_xy", "PV_ips_z"]
+    fitted = [f"fitted_{name}" for name in ("px", "py", "pz", "E")]
+    for muon in ("C_mu_Ds_", "C_mu_Hnl_"):
+        expected |= {muon + name: "vector<float>" for name in ("pt", "eta", "phi", *ip, *fitted)}
+        flags = ("isSoft", "isLoose", "isMedium", "isGlobal", "isTracker", "isStandAlone")
+        expected |= {muon + name: "vector<int16_t>" for name in flags}
+    ip = [
+        "BS_ip",
+        "BS_ip_xy",
+        "BS_ip_z",
+        "BS_ips",
+        "BS_ips_xy",
+        "BS_ips_z",
+        "PV_ip_xy",
+        "PV_ip_z",
+        "PV_ips_xy",
+        "PV_ips_z",
+    ]
+    expected |= {f"C_pi_{name}": "vector<float>" for name in ("pt", "eta", "phi", *ip, *fitted)}
+    for particle in ("mu_Ds", "mu_Hnl", "pi"):
+        expected |= {f"C_{particle}_charge": "vector<int32_t>", f"C_{particle}_idx": "vector<uint32_t>"}
+    expected |= {f"C_mu_Ds_BS_{axis}": "vector<float>" for axis in "xyz"} | {"C_mu_Ds_iBestPV": "vector<int32_t>"}
+    pairs = ("mu1mu2_mass", "mu1mu2_dr", "mu1pi_dr", "mu2pi_dr", "Hnl_gen_l", "Hnl_gen_l_prop")
+    expected |= {f"C_{name}": "vector<float>" for name in pairs}
+    flags = ("C_mu_Hnl_isHnlDaughter", "C_mu_Ds_isHnlBrother", "C_pi_isHnlDaughter")
+    expected |= dict.fromkeys(flags, "vector<int16_t>")
+    expected |= {f"PV_{name}": "vector<float>" for name in ("x", "y", "z", "xErr", "yErr", "zErr", "prob")}
+    expected |= {f"HLT_mu_trig_{name}": "vector<float>" for name in ("pt", "eta", "phi")}
+    expected["HLT_mu_trig_idx"] = "vector<uint32_t>"
+    for path in TRIGGER_PATHS:
+        expected |= {f"HLT_{path}_{name}": "vector<float>" for name in ("pt", "eta", "dr")}
+        expected |= {f"HLT_{path}_matched": "vector<int16_t>", f"HLT_{path}_prescale": "vector<int32_t>"}
+    short = {"short": "int16_t", "int": "int32_t", "unsigned int": "uint32_t"}
+    found = {n: f"vector<{short.get(w[7:-1], w[7:-1])}>" if w.startswith("vector<") else w for n, w in types.items()}
+    assert found == expected
+
+
+def test_data_have_no_generator_columns(data):
+    assert not set(data.tree.fields) & {*module.GENERATOR_COLUMNS, "nPU_trueInt"}
+    assert len(data.tree) > 0
+
+
+@pytest.mark.parametrize("name", ["signal", "data"])
+def test_candidates_are_sound(name, request):
+    made = request.getfixturevalue(name)
+    tree = made.tree
+    for column in tree.fields:
+        assert np.all(np.isfinite(ak.to_numpy(ak.flatten(tree[column], axis=None)))), column
+        if column.startswith("C_"):
+            assert ak.all(ak.num(tree[column]) == tree.nCand), column
+    assert ak.all(tree.nCand > 0)
+    assert list(made.cutflow) == ["two muons", "trigger muon", "a candidate"]
+    assert made.cutflow["a candidate"][1] == len(tree)
+    assert ak.all(tree.C_mu_Hnl_charge * tree.C_pi_charge == -1)
+    assert ak.all(tree.C_mu_Hnl_idx != tree.C_mu_Ds_idx)
+    for column, low, high in (("C_Hnl_mass", 0.2, 7.0), ("C_Ds_mass", 0.0, 10.0), ("C_Hnl_vertex_prob", 0.01, 1.0)):
+        assert ak.all((tree[column] >= low) & (tree[column] <= high)), column
+    assert ak.all(tree.C_Hnl_pt > 1.0)
+    trigger = tree.HLT_mu_trig_idx[:, np.newaxis, :]
+    fired = [ak.any(tree[f"C_mu_{muon}_idx"][:, :, np.newaxis] == trigger, axis=-1) for muon in ("Ds", "Hnl")]
+    assert ak.all(fired[0] | fired[1])
+    matched_any = ak.sum([tree[f"HLT_{path}_matched"] for path in TRIGGER_PATHS], axis=0)
+    assert ak.all(matched_any > 0)
+    total = np.hypot(*(made.tree[f"C_Hnl_vertex_{axis}"] - BEAM[k] for k, axis in enumerate("xy")))
+    assert ak.all(abs(total - tree.C_Hnl_vertex_2DDist_BS) < 1e-4)
+
+
+def test_most_signal_is_found_and_its_masses_peak(signal):
+    """Resolution: CMS arXiv:2403.04584 quotes 6.98e-4 + 7.78e-3 m for mu pi."""
+    has_all = ak.all([ak.any(signal.events.Track_gen == k, axis=1) for k in (1, 3, 4)], axis=0)
+    found = ak.any(matched(signal.tree), axis=1)
+    assert ak.sum(found) > 0.6 * ak.sum(has_all)
+    for column, mass, resolution in (("C_Hnl_mass", 1.0, 0.0085), ("C_Ds_mass", MASSES["Ds"], 0.012)):
+        low, middle, high = np.percentile(values(signal, column), [16, 50, 84])
+        assert middle == pytest.approx(mass, abs=0.0015)
+        assert 0.5 * (high - low) == pytest.approx(resolution, rel=0.3), column
+
+
+def test_generated_lengths_are_those_of_the_events(signal):
+    generated = signal.events[np.searchsorted(ak.to_numpy(signal.events.event), ak.to_numpy(signal.tree.event))]
+    delta = [generated[f"Gen_v{axis}"][:, 3] - generated[f"Gen_v{axis}"][:, 2] for axis in "xyz"]
+    momentum = np.sqrt(sum(generated[f"Gen_p{axis}"][:, 2] ** 2 for axis in "xyz"))
+    length = np.sqrt(sum(d**2 for d in delta))
+    assert np.allclose(signal.tree.C_Hnl_gen_l[:, 0], length, rtol=1e-5)
+    assert np.allclose(signal.tree.C_Hnl_gen_l_prop[:, 0], 10.0 * length * 1.0 / momentum, rtol=1e-5)
+
+
+def test_vertex_pulls_are_unit_gaussians(signal):
+    generated = signal.events[np.searchsorted(ak.to_numpy(signal.events.event), ak.to_numpy(signal.tree.event))]
+    mask = matched(signal.tree)
+    for particle, index in (("Hnl", 3), ("Ds", 1)):
+        for axis in "xyz":
+            truth, _ = ak.broadcast_arrays(generated[f"Gen_v{axis}"][:, index], mask)
+            residual = values(signal, f"C_{particle}_vertex_{axis}") - ak.to_numpy(ak.flatten(truth[mask]))
+            pull = residual / values(signal, f"C_{particle}_vertex_{axis}Err")
+            assert len(pull) > 300
+            low, middle, high = np.percentile(pull, [16, 50, 84])
+            assert 0.5 * (high - low) == pytest.approx(1.0, abs=0.15), (particle, axis)
+            assert middle == pytest.approx(0.0, abs=0.2)
+        # Flat but for the skim's own cut; the middle of a uniform number over 300 is within 0.03.
+        assert np.median(values(signal, f"C_{particle}_vertex_prob")) == pytest.approx(0.505, abs=0.12)
+
+
+@pytest.mark.parametrize("neutral", [False, True])
+@pytest.mark.parametrize("charge_over_p", [0.8, -0.3, 0.05])
+def test_derivatives_of_the_helix(root, neutral, charge_over_p):
+    if neutral:
+        charge_over_p = abs(charge_over_p)
+    point = np.array([1.3, -2.1, 4.0, charge_over_p, 0.4, -1.2])
+
+    def evaluate(x):
+        return np.array(root.hnl_test.prediction(*x, neutral)).reshape(5, 7)
+
+    derivatives = evaluate(point)[:, 1:]
+    for k in range(6):
+        step = np.zeros(6)
+        step[k] = 1e-5
+        numeric = (evaluate(point + step)[:, 0] - evaluate(point - step)[:, 0]) / 2e-5
+        assert derivatives[:, k] == pytest.approx(numeric, rel=1e-5, abs=1e-6), k
+
+
+def circle_parameters(vertex, momentum, charge):
+    """Track parameters at the beam spot from a point and a momentum there, by circles in the complex plane."""
+    px, py, pz = momentum
+    pt = np.hypot(px, py)
+    radius = pt / KAPPA
+    direction = complex(px, py) / pt
+    centre = complex(vertex[0] - BEAM[0], vertex[1] - BEAM[1]) - 1j * charge * radius * direction
+    closest = centre * (1.0 - radius / abs(centre))
+    tangent = 1j * charge * (closest - centre) / radius * -1.0
+    arc = np.angle(tangent / direction) / (-charge) * radius
+    dz = vertex[2] + arc * pz / pt - BEAM[2]
+    p = np.hypot(pt, pz)
+    offset = (closest / tangent).imag
+    return np.array([charge / p, np.arctan2(pz, pt), np.angle(tangent), offset, dz * pt / p])
+
+
+def test_fit_agrees_with_an_independent_one(signal):
+    """Vertices of mu pi against scipy's least squares with another parametrisation and numerical derivatives."""
+    events = {int(e.event): e for e in signal.events}
+    rows, columns = np.tril_indices(5)
+    compared = 0
+    for entry in signal.tree[:12]:
+        event = events[int(entry.event)]
+        for candidate in range(min(int(entry.nCand), 2)):
+            tracks = [int(event.Muon_track[int(entry.C_mu_Hnl_idx[candidate])]), int(entry.C_pi_idx[candidate])]
+            measured, whiten = [], []
+            for track in tracks:
+                covariance = np.zeros((5, 5))
+                covariance[rows, columns] = np.asarray(event.Track_cov[15 * track : 15 * track + 15], dtype=float)
+                covariance += np.tril(covariance, -1).T
+                names = ("qOverP", "lambda", "phi", "dxy", "dsz")
+                measured.append(np.array([float(event[f"Track_{name}"][track]) for name in names]))
+                whiten.append(np.linalg.cholesky(np.linalg.inv(covariance)).T)
+            charges = [np.sign(parameters[0]) for parameters in measured]
+
+            def residuals(x, measured=measured, whiten=whiten, charges=charges):
+                out = []
+                for k in range(2):
+                    difference = measured[k] - circle_parameters(x[:3], x[3 + 3 * k : 6 + 3 * k], charges[k])
+                    difference[2] = (difference[2] + np.pi) % (2 * np.pi) - np.pi
+                    out.append(whiten[k] @ difference)
+                return np.concatenate(out)
+
+            found = np.array([float(entry[f"C_Hnl_vertex_{axis}"][candidate]) for axis in "xyz"])
+            momenta = [float(entry[f"C_{p}_fitted_p{axis}"][candidate]) for p in ("mu_Hnl", "pi") for axis in "xyz"]
+            precision = {"xtol": 1e-14, "ftol": 1e-14, "gtol": 1e-12}
+            fit = least_squares(residuals, [*(found + 0.01), *momenta], x_scale="jac", **precision)
+            errors = np.sqrt(np.diag(np.linalg.inv(fit.jac.T @ fit.jac)))
+            stored = np.array([float(entry[f"C_Hnl_vertex_{axis}Err"][candidate]) for axis in "xyz"])
+            assert fit.x[:3] == pytest.approx(found, abs=3e-3 * stored.min())
+            assert errors[:3] == pytest.approx(stored, rel=1e-3)
+            assert fit.x[3:] == pytest.approx(momenta, rel=1e-3)
+            probability = float(entry.C_Hnl_vertex_prob[candidate])
+            assert chi2.sf(2.0 * fit.cost, 1) == pytest.approx(probability, abs=1e-3)
+            compared += 1
+    assert compared >= 12
+
+
+def test_impact_parameters_to_the_beam_spot_are_the_tracks_own(signal):
+    events = {int(e.event): e for e in signal.events[:400]}
+    for entry in signal.tree[:20]:
+        event = events.get(int(entry.event))
+        if event is None:
+            continue
+        for candidate in range(int(entry.nCand)):
+            track = int(entry.C_pi_idx[candidate])
+            dxy, variance = float(event.Track_dxy[track]), float(event.Track_cov[15 * track + 9])
+            error = np.hypot(np.sqrt(variance), CONSTANTS["BEAM_SPOT_WIDTH"].value)
+            assert float(entry.C_pi_BS_ip_xy[candidate]) == pytest.approx(dxy, rel=1e-4, abs=1e-6)
+            assert float(entry.C_pi_BS_ips_xy[candidate]) == pytest.approx(dxy / error, rel=1e-4, abs=1e-4)
