@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -111,7 +110,7 @@ def test_init_and_run(toy):
     folder, first = toy
     assert first.returncode == 0, first.stderr
     said = first.stderr.splitlines()
-    assert said[0] == f"step events: 2 samples, 120,000 entries, {len(os.sched_getaffinity(0))} workers"[: len(said[0])]
+    assert said[0].startswith("step events: 2 samples, 120,000 entries, ")
     for step in ("events", "histograms", "yields"):
         assert any(line.startswith(f"step {step}: done in") for line in said)
     assert "results: runs/toysearch" in first.stdout

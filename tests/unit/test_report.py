@@ -286,3 +286,11 @@ def test_titles_written_for_root(title: str, expected: str) -> None:
 
 def test_subscripts() -> None:
     assert re.fullmatch(r'p<tspan dy="3"[^>]*>T</tspan><tspan dy="-3">&#8203;</tspan>', to_text("p_{T}"))
+
+
+def test_long_labels_fit_into_the_picture() -> None:
+    short = draw("mass", {"s": curve(histogram(5, title="m (GeV)"))}, {"s": "#000"}, unit_area=True)
+    long = draw("mass", {"s": curve(histogram(5, title="significance " * 9))}, {"s": "#000"}, unit_area=True)
+    assert "textLength" not in short
+    assert "textLength" in long
+    assert "…</text>" in long

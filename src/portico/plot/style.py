@@ -75,10 +75,13 @@ def stamp(figure: Figure, text: str) -> Figure:
     Figure
         The same.
     """
+    from matplotlib.patheffects import withStroke
+
     axes = figure.axes[0]
     axes.text(
-        0.5, 0.5, to_label(text), transform=axes.transAxes, color="#bd1f01", alpha=0.35, rotation=25, ha="center",
+        0.5, 0.5, to_label(text), transform=axes.transAxes, color="#bd1f01", alpha=0.55, rotation=25, ha="center",
         va="center", weight="bold", size=44, zorder=10,
+        path_effects=[withStroke(linewidth=3, foreground="white", alpha=0.55)],
     )  # fmt: skip
     return figure
 

@@ -124,7 +124,9 @@ def _table(value: object) -> tuple[list[str], list[tuple[str, list[object]]]] | 
     if not all(isinstance(row, Mapping) and row for _, row in named):
         return None
     rows = {str(name): dict(_leaves(row)) for name, row in named}
-    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    named_columns = dict.fromkeys(key for row in rows.values() for key in row)
+    # Where one row has nothing and others have a mapping, nothing is no column of its own.
+    columns = [key for key in named_columns if not any(other.startswith(f"{key} ") for other in named_columns)]
     filled = sum(len(row) for row in rows.values())
     if len(columns) > _MOST_COLUMNS or filled < 0.6 * len(columns) * len(rows):
         return None

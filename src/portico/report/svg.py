@@ -19,6 +19,7 @@ Array = npt.NDArray[np.float64]
 _WIDTH, _HEIGHT = 300, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 20, 32
 _FEW = 50
+_LONGEST = 80
 _WORDS = (
     "alpha:α beta:β gamma:γ delta:δ epsilon:ε zeta:ζ eta:η theta:θ kappa:κ lambda:λ mu:μ nu:ν xi:ξ pi:π rho:ρ sigma:σ "
     "tau:τ phi:φ chi:χ psi:ψ omega:ω Delta:Δ Gamma:Γ Lambda:Λ Sigma:Σ Phi:Φ Psi:Ψ Omega:Ω Upsilon:Υ times:× pm:± "
@@ -180,8 +181,20 @@ def _frame(x: _Axis, y: _Axis, first: Curve) -> str:
     for place, text in shown:
         parts.append(f'<path d="M{place:.1f} {y.start}v-4" class="tick"/>')
         parts.append(f'<text x="{place:.1f}" y="{y.start + 11}" class="x">{escape(text)}</text>')
-    parts.append(f'<text x="{x.end}" y="{_HEIGHT - 6}" class="label">{to_text(first.label)}</text>')
+    parts.append(
+        f'<text x="{x.end}" y="{_HEIGHT - 6}" class="label"{_squeeze(first.label)}>{to_text(_cut(first.label))}</text>'
+    )
     return "".join(parts)
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "…"
+
+
+def _squeeze(label: str) -> str:
+    """Return the attributes that fit a long label into the picture; a letter is about 5.4 wide."""
+    room = _WIDTH - _RIGHT - 4
+    return f' textLength="{room}" lengthAdjust="spacingAndGlyphs"' if 5.4 * len(_cut(label)) > room else ""
 
 
 def _steps(edges: Array, values: Array, x: _Axis, y: _Axis) -> str:
