@@ -172,7 +172,7 @@ class _Loop:
             case "space":
                 raise SpaceError(f"{text}; free space and run again, what is done is kept")
             case "internal":
-                raise PorticoError(f"{text}\nthis is a fault of portico or of its installation")
+                raise PorticoError(f"{text}\nthis is a fault of portico or of its installation:\n{failed.log.strip()}")
             case "crash" | "lost" if task.attempt < ATTEMPTS:
                 self._pending.append(replace(task, attempt=task.attempt + 1))
                 self._reporter.warn(f"{text}; trying again ({task.attempt + 1} of {ATTEMPTS})")
@@ -196,6 +196,8 @@ def explain(failed: Failed, step: str, planned: Planned, files: Mapping[str, Map
     text = f"step '{step}', sample '{planned.sample}', {planned.chunk}: {failed.message}"
     siblings = files.get(planned.sample, {})
     summary = siblings.get(planned.chunk.file)
+    if failed.kind == "input":
+        return f"{text}; copy or make the file again, or go on without it with --allow-partial"
     if failed.kind != "user" or summary is None:
         return text
     reference = next((file for file in siblings.values() if file.entries > 0), summary)

@@ -110,7 +110,9 @@ class Ledger:
 
     def _open(self, read_only: bool) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in {0, _SCHEMA_VERSION} or (read_only and version == 0):
+        if version == 0 and read_only:
+            raise RunFolderError(f"{self._path}: nothing has begun yet")
+        if version not in {0, _SCHEMA_VERSION}:
             raise RunFolderError(f"{self._path}: written by another version of portico; use a new run folder")
         if not read_only:
             self._db.executescript(_SCHEMA)
@@ -219,7 +221,7 @@ class Ledger:
         """Return the plan of a step, in chunk order."""
         rows = self._db.execute(
             "SELECT sample, position, key, file, uuid, tree, first, last FROM plan "
-            "WHERE step = ? AND (? IS NULL OR sample = ?) ORDER BY sample, position",
+            "WHERE step = ? AND (? IS NULL OR sample = ?) ORDER BY rowid",
             (step, sample, sample),
         )
         for row in rows:
@@ -300,8 +302,13 @@ class Ledger:
             self._db.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?)", (step, sample, key, merged))
 
     def result_keys(self, step: str) -> dict[str, str]:
-        """Return the key of each sample's result."""
-        return dict(self._db.execute("SELECT sample, key FROM result WHERE step = ?", (step,)).fetchall())
+        """Return the key of each sample's result, in the order of the samples."""
+        rows = self._db.execute(
+            "SELECT sample, key FROM result WHERE step = ? ORDER BY "
+            "(SELECT MIN(rowid) FROM plan WHERE plan.step = result.step AND plan.sample = result.sample)",
+            (step,),
+        )
+        return dict(rows.fetchall())
 
     def result(self, step: str, sample: str) -> bytes | None:
         """Return a merged result, or None."""
@@ -313,7 +320,7 @@ class Ledger:
         rows = self._db.execute(
             "SELECT sample, plan.position, metrics FROM plan JOIN done ON plan.key = done.key "
             "JOIN attempt ON attempt.key = done.key AND attempt.number = done.attempt AND outcome = 'done' "
-            "WHERE plan.step = ? GROUP BY plan.sample, plan.position ORDER BY plan.sample, plan.position",
+            "WHERE plan.step = ? GROUP BY plan.rowid ORDER BY plan.rowid",
             (step,),
         )
         for sample, position, metrics in rows:

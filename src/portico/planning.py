@@ -17,7 +17,7 @@ from portico.errors import ConfigError, InputError, ProductError, RunFolderError
 from portico.files import TreeSummary, summarise_all
 from portico.ledger import Ledger, Planned
 
-__all__ = ["Plan", "bundle_of", "missing", "plan_step", "sample_fields"]
+__all__ = ["Plan", "bundle_of", "missing", "plan_step", "root_version", "sample_fields"]
 
 _GENERATED_CHUNK = ChunkSize(entries=10_000)
 
@@ -86,7 +86,7 @@ def plan_step(analysis: Analysis, step: StepEntry, bundle: Bundle, ledger: Ledge
         summaries = summarise_all(sample.files, sample.tree)
         chunks = _cut(analysis, step, sample, summaries)
         # The identity of a file, not its path, names a chunk: a file that was moved is not read again.
-        code = key_of(__version__, _root_version(), bundle.code, step.options, sample_fields(sample))
+        code = key_of(__version__, root_version(), bundle.code, step.options, sample_fields(sample))
         keys = [key_of(code, c.uuid, c.tree, c.first, c.last) for c in chunks]
         if len(set(keys)) < len(keys):
             raise ConfigError(f"sample '{name}': two of its files are copies of one another and would count twice")
@@ -111,7 +111,13 @@ def sample_fields(sample: Sample) -> dict[str, Any]:
 
 def _cut(analysis: Analysis, step: StepEntry, sample: Sample, summaries: Sequence[TreeSummary]) -> list[Chunk]:
     if sample.entries is not None:
-        return list(plan_generated(sample.entries, analysis.chunk_size(step) if step.chunk else _GENERATED_CHUNK))
+        size = analysis.chunk_size(step) if step.chunk else _GENERATED_CHUNK
+        if size.entries is None:
+            raise ConfigError(
+                f"{analysis.path}: step '{step.name}', sample '{sample.name}': chunk '{step.chunk}': "
+                "generated events have no size in bytes yet; give it in entries, for example '10000 entries'"
+            )
+        return list(plan_generated(sample.entries, size))
     chunks = list(plan(summaries, analysis.chunk_size(step)))
     if not chunks:
         # An empty sample still gives its products, empty: one chunk without entries makes them.
@@ -148,7 +154,8 @@ def _input(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) 
     return sample.model_copy(update={"files": files, "tree": tree, "entries": None})
 
 
-def _root_version() -> str:
+def root_version() -> str:
+    """Return the version of the ROOT package, without importing it."""
     try:
         return metadata.version("root")
     except metadata.PackageNotFoundError:

@@ -57,7 +57,7 @@ def collect(name: str, handle: Any) -> dict[str, Product]:
     raise ProductError(f"product '{name}' is a {kind}, which cannot be collected; possible are {_POSSIBLE}")
 
 
-def tag_of(handle: Any) -> Any:  # noqa: ANN401
+def tag_of(handle: Any) -> Any:
     """Return the tag of a handle, or None. Asking an RResultPtr for an unknown attribute would run the loop."""
     return getattr(handle, "__dict__", {}).get(TAG) if not isinstance(handle, dict) else None
 
@@ -148,8 +148,13 @@ def _axis(axis: Any) -> dict[str, Any]:
 def _head(h: Any, axes: list[Any]) -> dict[str, Any]:
     return {
         "class": str(h.ClassName()), "name": str(h.GetName()), "title": str(h.GetTitle()),
-        "axes": [_axis(axis) for axis in axes],
+        "axes": [_axis(axis) for axis in axes], "content": _content_axis(h).GetTitle() if h.InheritsFrom("TH1") else "",
     }  # fmt: skip
+
+
+def _content_axis(h: Any) -> Any:
+    """Return the axis whose title says what the bins hold."""
+    return (h.GetYaxis, h.GetZaxis, h.GetZaxis)[h.GetDimension() - 1]()
 
 
 def _axes_of(h: Any) -> list[Any]:
@@ -262,6 +267,8 @@ def _make_empty(name: str, product: Product) -> Any:
         arguments.append(meta["option"])
     h = getattr(ROOT, meta["class"])(name, meta["title"], *arguments)
     h.SetDirectory(ROOT.nullptr)
+    if h.GetDimension() < 3:
+        _content_axis(h).SetTitle(meta["content"])
     for axis, root_axis in zip(meta["axes"], _axes_of(h), strict=True):
         root_axis.SetTitle(axis["title"])
         for bin_number, label in axis["labels"].items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,15 +13,15 @@ from typing import Any
 
 from portico._version import __version__
 from portico.analysis import Analysis, StepEntry
+from portico.driver import Reporter, StepJob, explain, run_chunks
 from portico.environment.bundle import Bundle, key_of
 from portico.errors import ConfigError, InputError, PorticoError, WorkerError, nearest
 from portico.executors.base import Executor, Failed, Task
 from portico.executors.process import RunnerProcess
 from portico.ledger import Ledger, Planned
 from portico.merge import decode, encode, merge_all
-from portico.planning import Plan, bundle_of, missing, plan_step, sample_fields
+from portico.planning import Plan, bundle_of, missing, plan_step, root_version, sample_fields
 from portico.results import describe
-from portico.driver import Reporter, StepJob, explain, run_chunks
 from portico.runs import SUMMARY, Run
 from portico.store import RunFolder, write_whole
 
@@ -126,8 +127,7 @@ def run(
     selected = tuple(samples)
     analysis.dataset.select(selected)
     place = RunFolder(Path(folder) if folder is not None else Path("runs") / analysis.name)
-    manifest = {"analysis": analysis.name, "file": str(analysis.path), "portico": __version__}
-    with place.claim(manifest) as ledger, _opened(executor, on, workers) as engine:
+    with place.claim(_manifest(analysis)) as ledger, _opened(executor, on, workers) as engine:
         place.clean()
         state = _State(analysis, place, ledger, engine, on, reporter or _Silent(), selected, allow_partial)
         try:
@@ -142,6 +142,17 @@ def run(
         more = [f"... and {len(state.failures) - _SHOWN} more; see: portico status {place.path}"]
         raise kind("\n".join(shown + more * (len(state.failures) > _SHOWN)))
     return Run(place.path)
+
+
+def _manifest(analysis: Analysis) -> dict[str, Any]:
+    return {
+        "analysis": analysis.name,
+        "file": str(analysis.path),
+        "portico": __version__,
+        "ROOT": root_version(),
+        "python": platform.python_version(),
+        "samples": {name: sample.kind for name, sample in analysis.dataset.samples.items()},
+    }
 
 
 def _choose(analysis: Analysis, names: Sequence[str]) -> list[tuple[int, StepEntry]]:

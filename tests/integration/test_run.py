@@ -67,7 +67,9 @@ def two_steps(make_analysis: Callable[..., Analysis], events: Path) -> Analysis:
     return make_analysis(CODE, STEPS, samples)
 
 
-def test_a_whole_run_gives_the_right_numbers(two_steps: Analysis, local: LocalExecutor, events: Path, tmp_path: Path) -> None:
+def test_a_whole_run_gives_the_right_numbers(
+    two_steps: Analysis, local: LocalExecutor, events: Path, tmp_path: Path
+) -> None:
     reporter = Remember()
     run = portico.run(two_steps, folder=tmp_path / "run", executor=local, reporter=reporter)
     columns = uproot.concatenate([f"{events}/events{i}.root:Events" for i in range(4)])
@@ -316,10 +318,17 @@ def python_error(frame, sample):
     ],
 )
 def test_a_failing_step_is_told_once_and_stops(
-    make_analysis: Callable[..., Analysis], local: LocalExecutor, events: Path, tmp_path: Path, function: str, words: list[str]
+    make_analysis: Callable[..., Analysis],
+    local: LocalExecutor,
+    events: Path,
+    tmp_path: Path,
+    function: str,
+    words: list[str],
 ) -> None:
     analysis = make_analysis(
-        FAULTS, f'  - {{name: bad, function: "mysteps:{function}", chunk: 50 entries}}', f'    a: {{files: "{events}/events0.root"}}'
+        FAULTS,
+        f'  - {{name: bad, function: "mysteps:{function}", chunk: 50 entries}}',
+        f'    a: {{files: "{events}/events0.root"}}',
     )
     with pytest.raises(StepError) as caught:
         portico.run(analysis, folder=tmp_path / "run", executor=local)
@@ -334,7 +343,9 @@ def test_a_chunk_that_kills_its_process_is_named_and_the_rest_is_finished(
     make_analysis: Callable[..., Analysis], local: LocalExecutor, events: Path, tmp_path: Path
 ) -> None:
     analysis = make_analysis(
-        FAULTS, '  - {name: bad, function: "mysteps:crash", chunk: 50 entries}', f'    a: {{files: "{events}/events0.root"}}'
+        FAULTS,
+        '  - {name: bad, function: "mysteps:crash", chunk: 50 entries}',
+        f'    a: {{files: "{events}/events0.root"}}',
     )
     reporter = Remember()
     with pytest.raises(WorkerError, match=r"events0\.root entries 100-149.*SIGSEGV"):
@@ -373,7 +384,9 @@ def test_a_replaced_file_and_a_truncated_one_are_noticed(
     copy = tmp_path / "copy.root"
     copy.write_bytes((events / "events0.root").read_bytes())
     code = 'def total(frame, sample):\n    return {"x": frame.Sum("x")}\n'
-    analysis = make_analysis(code, '  - {name: total, function: "mysteps:total", chunk: 50 entries}', f'    a: {{files: "{copy}"}}')
+    analysis = make_analysis(
+        code, '  - {name: total, function: "mysteps:total", chunk: 50 entries}', f'    a: {{files: "{copy}"}}'
+    )
     first = portico.run(analysis, folder=tmp_path / "run", executor=local)["total"]["a"]["x"]
     copy.write_bytes((events / "events1.root").read_bytes())
     reporter = Remember()
@@ -381,7 +394,7 @@ def test_a_replaced_file_and_a_truncated_one_are_noticed(
     assert reporter.ran["total"] == 5
     assert first != second
     copy.write_bytes((events / "events2.root").read_bytes()[:-500])
-    with pytest.raises(InputError, match="truncated|damaged"):
+    with pytest.raises(InputError, match=r"truncated|damaged"):
         portico.run(analysis, folder=tmp_path / "run", executor=local)
 
 
@@ -448,7 +461,9 @@ def test_a_killed_driver_resumes(
     (two_steps.folder / "mysteps.py").write_text(slow)
     folder = tmp_path / "run"
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(two_steps.folder), str(folder)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", DRIVER, str(two_steps.folder), str(folder)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     deadline = time.monotonic() + 120
     while chunks_done(folder, "fill") < 3:
@@ -485,11 +500,13 @@ def test_killed_workers_are_replaced(two_steps: Analysis, tmp_path: Path, local:
 def test_a_full_disk_stops_the_run_and_loses_nothing(two_steps: Analysis, local: LocalExecutor, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=280k", "none", str(disk)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=280k", "none", str(disk)], capture_output=True, check=False
+    )
     if mounted.returncode != 0:
         pytest.skip("a small disk can only be mounted by root")
     try:
-        with pytest.raises(portico.errors.SpaceError, match="no space|full"):
+        with pytest.raises(portico.errors.SpaceError, match=r"no space|full"):
             portico.run(two_steps, folder=disk / "run", executor=local)
         subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
         reporter = Remember()

@@ -55,7 +55,11 @@ def test_paths_globs_lists_and_urls(data: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
-        ("samples: {s: {files: a.root, cross_secton: 1}}", ConfigError, ["s", "cross_secton", "did you mean 'cross_section'"]),
+        (
+            "samples: {s: {files: a.root, cross_secton: 1}}",
+            ConfigError,
+            ["s", "cross_secton", "did you mean 'cross_section'"],
+        ),
         ("samples: {s: {files: a.root, kind: sgnal}}", ConfigError, ["kind", "signal"]),
         ("samples: {s: {files: a.root, cross_section: many}}", ConfigError, ["cross_section", "'many'"]),
         ("samples: {s: {files: a.root, filter_efficiency: 1.5}}", ConfigError, ["filter_efficiency", "1.5"]),

@@ -116,7 +116,11 @@ def test_what_does_not_match_is_named(other: dict[str, Product], words: str) -> 
 dtypes = st.sampled_from([np.float64, np.float32, np.int64, np.int8, np.uint64, np.bool_])
 
 
-@given(st.dictionaries(st.text(min_size=1, max_size=5), st.tuples(dtypes, st.lists(st.integers(0, 1), max_size=6)), max_size=4))
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=5), st.tuples(dtypes, st.lists(st.integers(0, 1), max_size=6)), max_size=4
+    )
+)
 def test_the_wire_gives_back_what_went_in(columns: dict[str, tuple[type, list[int]]]) -> None:
     product = Product("array", {"note": "ü\n"}, {k: np.array(v, d) for k, (d, v) in columns.items()}, ({"path": "p"},))
     back = decode(encode({"a": product}))["a"]

@@ -80,6 +80,8 @@ def collect(function: str, folder: Path) -> Bundle:
         If the module, the function, a header or a file is not there, or is not valid Python.
     """
     module, _, name = function.partition(":")
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise ConfigError(f"function '{function}': '{module}' is also a module of Python itself; rename {module}.py")
     if not module or not name:
         raise ConfigError(f"function '{function}': write 'module:function', for example 'skim:skim'")
     root, package = _find_root(module, folder)

@@ -118,7 +118,8 @@ class DaskExecutor:
             return Failed(task, "lost", f"the workers that worked on it died: {error}")
         except Exception as error:
             if raised:
-                return Failed(task, "internal", "".join(traceback.format_exception(error)))
+                log = "".join(traceback.format_exception(error))
+                return Failed(task, "internal", f"{type(error).__name__}: {error}", log)
             return Failed(task, "lost", f"its result was lost with its worker: {error}")
         finally:
             future.release()

@@ -40,7 +40,9 @@ _BAD_INPUT = re.compile(
     re.IGNORECASE,
 )
 # Leaves written by uproot are shorter than ROOT's, by limits that nothing uses.
-_HARMLESS = re.compile(r"^Error in <TBufferFile::CheckByteCount>: object of class TLeaf\w+ read too few.*\n?", re.MULTILINE)
+_HARMLESS = re.compile(
+    r"^Error in <TBufferFile::CheckByteCount>: object of class TLeaf\w+ read too few.*\n?", re.MULTILINE
+)
 _NOISE = re.compile(r"^(?:Template method resolution failed:|none of the \d+ overloaded methods.*|.*=>\s*)$")
 
 
@@ -193,7 +195,7 @@ class Runner:
         elif isinstance(error, PorticoError):
             kind = "user"
         if kind == "internal":
-            text = "".join(traceback.format_exception(error))
+            traceback.print_exception(error)  # into the log, which travels with the answer
         return {"failed": kind, "message": f"{where}: {text}" if where else text}
 
     def _user_line(self, frames: list[traceback.FrameSummary] | traceback.StackSummary) -> str:

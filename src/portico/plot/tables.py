@@ -47,9 +47,10 @@ def heatmap(h: Hist[Any], *, title: str | None = None, log: bool = False) -> Fig
         norm = LogNorm() if log and shown.count() else None
         mesh = axes.pcolormesh(x, y, shown.T, cmap="viridis", norm=norm, rasterized=True)
         figure.colorbar(mesh, ax=axes, label="events / bin", pad=0.02)
-        for name, axis in zip((axes.set_xlabel, axes.set_ylabel), h.axes, strict=True):
-            label = str(axis.label or "")
-            name(to_label(label), size=14 * min(1.0, 40 / max(len(label), 1)))
+        labels = [str(axis.label or "") for axis in h.axes]
+        sizes = [14 * min(1.0, 40 / max(len(label), 1)) for label in labels]
+        axes.set_xlabel(to_label(labels[0]), size=sizes[0])
+        axes.set_ylabel(to_label(labels[1]), size=sizes[1])
         axes.set_title(to_label(title if title is not None else str(h.label or "")))
         outside = float(np.asarray(h.values(flow=True)).sum() - values.sum())
         if outside:

@@ -1,0 +1,204 @@
+"""Every kind of product: collected from ROOT, merged over two chunks, and made again as a ROOT object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hist
+import numpy as np
+import pytest
+import uproot
+
+from portico import root
+from portico.chunks import Chunk
+from portico.dataset import Sample
+from portico.errors import ProductError
+from portico.files import summarise
+from portico.frame import run_chunk
+from portico.merge import Product, decode, encode, merge_all
+from portico.products import to_root
+from portico.results import Results
+
+ENTRIES = 400
+SPLIT = 150
+
+
+@pytest.fixture(scope="module", params=["TTree", "RNTuple"])
+def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    random = np.random.default_rng(5)
+    path = tmp_path_factory.mktemp("products") / "events.root"
+    columns = {
+        "x": random.normal(0, 1, ENTRIES),
+        "y": random.uniform(0, 2, ENTRIES),
+        "w": random.uniform(0.5, 1.5, ENTRIES),
+        "k": random.integers(0, 3, ENTRIES).astype(np.int32),
+    }
+    with uproot.recreate(path) as file:
+        make = file.mktree if request.param == "TTree" else file.mkrntuple
+        make("Events", columns)
+    return path
+
+
+def everything(frame: Any, sample: Sample) -> dict[str, Any]:
+    import ROOT
+
+    labelled = ROOT.TH1D("labelled", "labels;kind;events", 3, 0, 3)
+    for i, label in enumerate(("b", "c", "light"), start=1):
+        labelled.GetXaxis().SetBinLabel(i, label)
+    edges = np.array([-3.0, -1.0, 0.0, 0.5, 3.0])
+    varied = frame.Vary("y", "ROOT::RVecD{0.5 * y, 2 * y}", ["down", "up"], "scale")
+    one = ROOT.RDF.TH1DModel("one", "one;x (GeV);events", 4, edges)
+    four = ROOT.RDF.THnDModel("nd", "nd", 4, [2, 3, 4, 2], [-1.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, 2.0])
+    return {
+        "one": frame.Histo1D(one, "x", "w"),
+        "plain": frame.Histo1D(("plain", "", 10, -1, 1), "x"),
+        "two": frame.Histo2D(("two", "two;x;y;z", 5, -2, 2, 4, 0, 2), "x", "y", "w"),
+        "three": frame.Histo3D(("three", "", 3, -2, 2, 2, 0, 2, 3, 0, 3), "x", "y", "k"),
+        "nd": frame.HistoND(four, ["x", "y", "k", "w", "w"]),
+        "profile": frame.Profile1D(("profile", ";x;mean y", 6, -2, 2), "x", "y", "w"),
+        "profile2": frame.Profile2D(("profile2", "", 3, -2, 2, 3, 0, 3), "x", "k", "y"),
+        "labelled": frame.Define("kf", "double(k)").Fill(labelled, ["kf"]),
+        "count": frame.Count(),
+        "sum": frame.Sum("k"),
+        "mean": frame.Mean("x"),
+        "deviation": frame.StdDev("x"),
+        "least": frame.Min("x"),
+        "most": frame.Max("x"),
+        "stats": frame.Stats("x", "w"),
+        "report": frame.Filter("x > 0", "positive").Filter("y > 1", "large").Report(),
+        "graph": frame.Graph("x", "y"),
+        "take": frame.Take["double"]("x"),
+        "arrays": frame.Define("v", "ROOT::RVecD(k, x)").AsNumpy(["x", "k", "v"]),
+        "varied": ROOT.RDF.Experimental.VariationsFor(varied.Histo1D(("varied", "", 10, 0, 2), "y")),
+    }
+
+
+@pytest.fixture(scope="module")
+def merged(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
+    root.load()
+    summary = summarise(str(source), "Events")
+    sample = Sample(name="s")
+    parts = []
+    for first, last in ((0, SPLIT), (SPLIT, ENTRIES)):
+        chunk = Chunk(str(source), summary.uuid, "Events", first, last)
+        products, timing = run_chunk(everything, chunk, sample, {}, tmp_path_factory.mktemp("out"))
+        assert timing.loops == 1
+        parts.append(decode(encode(products)))
+    whole = merge_all(parts)
+    assert whole is not None
+    yield Results("s", whole)
+
+
+@pytest.fixture(scope="module")
+def columns(source: Path) -> dict[str, np.ndarray]:
+    with uproot.open(source) as file:
+        return {name: file["Events"].arrays()[name].to_numpy() for name in ("x", "y", "w", "k")}
+
+
+def test_histograms_match_numpy(merged: Results, columns: dict[str, np.ndarray]) -> None:
+    x, y, w = columns["x"], columns["y"], columns["w"]
+    edges = [-3.0, -1.0, 0.0, 0.5, 3.0]
+    assert merged["one"].values() == pytest.approx(np.histogram(x, edges, weights=w)[0], rel=1e-13)
+    assert merged["one"].variances() == pytest.approx(np.histogram(x, edges, weights=w**2)[0], rel=1e-13)
+    assert merged["one"].values(flow=True)[0] == pytest.approx(w[x < -3].sum())
+    assert merged["one"].axes[0].edges.tolist() == edges
+    assert merged["plain"].values(flow=True)[[0, -1]].tolist() == [(x < -1).sum(), (x >= 1).sum()]
+    expected = np.histogram2d(x, y, [np.linspace(-2, 2, 6), np.linspace(0, 2, 5)], weights=w)[0]
+    assert merged["two"].values() == pytest.approx(expected, rel=1e-13)
+    sample = np.stack([x, y, columns["k"]], axis=1)
+    expected, _ = np.histogramdd(sample, [np.linspace(-2, 2, 4), np.linspace(0, 2, 3), np.arange(4)])
+    assert merged["three"].values() == pytest.approx(expected)
+    sample = np.stack([x, y, columns["k"], w], axis=1)
+    bins = [np.linspace(-1, 1, 3), np.linspace(0, 2, 4), np.linspace(0, 3, 5), np.linspace(0, 2, 3)]
+    expected, _ = np.histogramdd(sample, bins, weights=w)
+    assert merged["nd"].values() == pytest.approx(expected, rel=1e-13)
+
+
+def test_profiles_match_numpy(merged: Results, columns: dict[str, np.ndarray]) -> None:
+    x, y, w = columns["x"], columns["y"], columns["w"]
+    edges = np.linspace(-2, 2, 7)
+    weights = np.histogram(x, edges, weights=w)[0]
+    mean = np.histogram(x, edges, weights=w * y)[0] / weights
+    assert merged["profile"].values() == pytest.approx(mean)
+    profile = merged.root["profile"]
+    for i in range(6):
+        inside = (x >= edges[i]) & (x < edges[i + 1])
+        spread = np.sqrt(np.average(y[inside] ** 2, weights=w[inside]) - mean[i] ** 2)
+        effective = w[inside].sum() ** 2 / (w[inside] ** 2).sum()
+        assert profile.GetBinError(i + 1) == pytest.approx(spread / np.sqrt(effective))
+    filled = hist.Hist(hist.axis.Regular(6, -2, 2), storage=hist.storage.WeightedMean())
+    filled.fill(x, weight=w, sample=y)
+    for field in filled.view().dtype.names:
+        assert merged["profile"].view(flow=True)[field] == pytest.approx(filled.view(flow=True)[field]), field
+    assert merged["profile2"].ndim == 2
+
+
+def test_numbers_match_numpy(merged: Results, columns: dict[str, np.ndarray]) -> None:
+    x, w = columns["x"], columns["w"]
+    assert merged["count"] == ENTRIES
+    assert merged["sum"] == columns["k"].sum()
+    assert merged["mean"] == pytest.approx(x.mean(), rel=1e-12)
+    assert merged["deviation"] == pytest.approx(x.std(ddof=1), rel=1e-12)
+    assert (merged["least"], merged["most"]) == (x.min(), x.max())
+    assert merged["stats"]["mean"] == pytest.approx(np.average(x, weights=w), rel=1e-12)
+    assert merged["stats"]["n"] == ENTRIES
+    rows = merged["report"].rows()
+    assert [row[:3] for row in rows] == [
+        ("positive", ENTRIES, (x > 0).sum()),
+        ("large", (x > 0).sum(), ((x > 0) & (columns["y"] > 1)).sum()),
+    ]
+    assert "large" in str(merged["report"])
+
+
+def test_arrays_keep_the_order_of_entries(merged: Results, columns: dict[str, np.ndarray]) -> None:
+    assert merged["take"]["take"].tolist() == columns["x"].tolist()
+    assert merged["graph"]["y"].tolist() == columns["y"].tolist()
+    assert merged["arrays"]["k"].dtype == np.int32
+    assert merged["arrays"]["v"].tolist() == [[x] * k for x, k in zip(columns["x"], columns["k"], strict=True)]
+
+
+def test_variations_are_products_of_their_own(merged: Results, columns: dict[str, np.ndarray]) -> None:
+    variations = merged.variations("varied")
+    assert list(variations) == ["nominal", "scale:down", "scale:up"]
+    for factor, h in zip((1, 0.5, 2), variations.values(), strict=True):
+        assert h.values().tolist() == np.histogram(factor * columns["y"], 10, (0, 2))[0].tolist()
+
+
+def test_root_objects_are_as_if_filled_at_once(merged: Results, source: Path) -> None:
+    ROOT = root.load()
+    frame = ROOT.RDataFrame("Events", str(source))
+    direct = everything(frame, Sample(name="s"))
+    for name in ("one", "plain", "two", "three", "profile", "profile2", "labelled"):
+        expected, found = direct[name].GetValue(), merged.root[name]
+        assert found.ClassName() == expected.ClassName()
+        assert found.GetTitle() == expected.GetTitle()
+        assert found.GetEntries() == expected.GetEntries()
+        for get in ("GetXaxis", "GetYaxis", "GetZaxis"):
+            assert getattr(found, get)().GetTitle() == getattr(expected, get)().GetTitle(), (name, get)
+        for cell in range(expected.GetNcells()):
+            assert found.GetBinContent(cell) == pytest.approx(expected.GetBinContent(cell), rel=1e-12)
+            assert found.GetBinError(cell) == pytest.approx(expected.GetBinError(cell), rel=1e-12)
+        assert found.GetMean() == pytest.approx(expected.GetMean(), rel=1e-12)
+        assert found.GetStdDev() == pytest.approx(expected.GetStdDev(), rel=1e-12)
+    assert [merged.root["labelled"].GetXaxis().GetBinLabel(i) for i in (1, 2, 3)] == ["b", "c", "light"]
+    assert list(merged["labelled"].axes[0]) == ["b", "c", "light"]
+    expected, found = direct["nd"].GetValue(), merged.root["nd"]
+    for cell in range(expected.GetNbins()):
+        assert found.GetBinContent(cell) == pytest.approx(expected.GetBinContent(cell), rel=1e-12)
+        assert found.GetBinError2(cell) == pytest.approx(expected.GetBinError2(cell), rel=1e-12)
+    assert merged.root["graph"].GetN() == ENTRIES
+
+
+def test_integer_bins_that_overflow_are_refused() -> None:
+    axis = {"bins": 1, "low": 0.0, "high": 1.0, "edges": None, "title": "", "labels": {}}
+    meta = {"class": "TH1C", "name": "h", "title": "", "axes": [axis], "content": ""}
+    arrays = {"values": np.array([0, 100.0, 0]), "sumw2": np.zeros(0), "stats": np.zeros(20), "entries": np.array([1.0])}
+    small = Product("histogram", meta, arrays)
+    root.load()
+    assert to_root("h", small).GetBinContent(1) == 100
+    merged = merge_all([{"h": small}, {"h": small}])
+    assert merged is not None
+    with pytest.raises(ProductError, match="TH1C"):
+        to_root("h", merged["h"])
