@@ -151,20 +151,24 @@ def _install() -> None:
     global _installed  # noqa: PLW0603 (once per process)
     if _installed:
         return
+    import ROOT
     from ROOT._pythonization import pythonization
 
     def guard(klass: Any) -> None:
         if "RDataFrame" in klass.__cpp_name__:
             return  # derives from RInterface<RLoopManager>
         for name in _GUARDED:
-            if name in dir(klass):
-                setattr(klass, name, _Guard(name, getattr_static(klass, name)))
+            original = _unbound(klass, name) if name in dir(klass) else None
+            if original is not None and not isinstance(original, _Guard):
+                setattr(klass, name, _Guard(name, original))
 
     pythonization("RInterface<", ns="ROOT::RDF", is_prefix=True)(guard)
+    for node in ("RLoopManager", "RJittedFilter", "RNodeBase"):  # may have been in use before, and then go unnoticed
+        guard(ROOT.RDF.RInterface[f"ROOT::Detail::RDF::{node}"])
     _installed = True
 
 
-def getattr_static(klass: Any, name: str) -> Any:
+def _unbound(klass: Any, name: str) -> Any:
     """Return what ``klass`` or a base holds under ``name``, unbound."""
     for base in klass.__mro__:
         if name in vars(base):

@@ -20,7 +20,7 @@ _POSSIBLE = (
     "Histo1D/2D/3D/ND, Profile1D/2D, Count, Sum, Mean, StdDev, Min, Max, Stats, Report, Graph, Take, AsNumpy, "
     "Snapshot, and VariationsFor of these"
 )
-_STORAGE = {"D": np.float64, "F": np.float32, "I": np.int32, "L": np.int64, "S": np.int16, "C": np.int8}
+_STORAGE = {"D": np.float64, "F": np.float32, "I": np.int32, "L": np.int64, "S": np.int16}
 _SCALARS = {"Count": "count", "Sum": "sum", "Min": "minimum", "Max": "maximum"}
 
 

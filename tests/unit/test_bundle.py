@@ -77,7 +77,9 @@ def test_a_package_brings_its_own_modules(tmp_path: Path) -> None:
     package = tmp_path / "search"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "skim.py").write_text("from . import cuts\nfrom .sub import more\ndef f(frame, sample):\n    return {}\n")
+    (package / "skim.py").write_text(
+        "from . import cuts\nfrom .sub import more\ndef f(frame, sample):\n    return {}\n"
+    )
     (package / "cuts.py").write_text("")
     (package / "sub.py").write_text("more = 1\n")
     found = collect("search.skim:f", tmp_path)
