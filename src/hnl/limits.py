@@ -2,7 +2,9 @@
 
 For each signal sample the window is m_N +- 3 sigma, sigma = 6.98e-4 GeV + 7.78e-3 m (mass resolution of
 arXiv:2403.04584), widened to whole bins. The background in it is the count in two sidebands of the data, scaled by the
-number of bins: unbiased for a background that is linear over the sidebands, with the uncertainty of that count. Without
+number of bins, for a background that is linear over the sidebands. A count of n is taken as n + 1 +- sqrt(n + 1): the
+mean and width of a Poisson mean with a flat prior (the usual treatment of an on/off measurement, arXiv:physics/0702156),
+so that empty sidebands are no background of exactly 0. Without
 data it is the simulated background with its statistical uncertainty, and there is no observed limit.
 
 What a limit is given as:
@@ -14,9 +16,8 @@ What a limit is given as:
   this mass has this ctau), and to be proportional to |V|^2 through the production Ds -> mu N alone. Acceptance and
   lifetime do not follow |V|^2: that needs the lifetime scan.
 
-Where a count is small: see `hnl.counting`. An empty category is a count of 0. No event in the sidebands is a background
-of 0: the observed limit is then conservative, the expected one optimistic. No simulated signal in a category: only a
-limit on events.
+Where a count is small: see `hnl.counting`. An empty category is a count of 0. No simulated background without data is a
+background of 0: the expected limit is then optimistic. No simulated signal in a category: only a limit on events.
 """
 
 from __future__ import annotations
@@ -248,7 +249,8 @@ def _channel(category: str, signal: str, inputs: _Inputs, region: Window) -> Cha
         raise ValueError(
             f"{product} of data has contents that are no counts: data must have weight 1 for a counting limit"
         )
-    side = float(counts[region.lower].sum() + counts[region.upper].sum())
+    # A count of n leaves a mean with the distribution Gamma(n + 1) for a flat prior: never exactly 0.
+    side = float(counts[region.lower].sum() + counts[region.upper].sum()) + 1
     background, error = side * region.scale, float(np.sqrt(side)) * region.scale
     return Channel(category, background, error, s, s_error, round(float(counts[region.signal].sum())))
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 import portico
 from portico.analysis import Analysis
 from portico.errors import InputError, PorticoError, RunFolderError, StepError, WorkerError
-from portico.executors.base import Failed, Outcome, Task
+from portico.executors.base import Executor, Failed, Outcome, Task
+from portico.executors.dask import DaskExecutor
 from portico.executors.local import LocalExecutor
 from portico.store import RunFolder
 from tests.conftest import Remember, numbers_of
@@ -123,7 +124,7 @@ def check_files(folder: Path) -> None:
 class Unruly:
     """An executor that loses tasks, repeats outcomes and returns them in any order."""
 
-    def __init__(self, inner: LocalExecutor, seed: int, interrupt_after: int | None = None) -> None:
+    def __init__(self, inner: Executor, seed: int, interrupt_after: int | None = None) -> None:
         self._inner, self._random = inner, random.Random(seed)
         self._held: list[Outcome] = []
         self._lost: list[Task] = []
@@ -151,7 +152,7 @@ class Unruly:
         lost = [Failed(task, "lost", "lost on purpose") for task in self._lost]
         self._lost = []
         self._random.shuffle(self._held)
-        count = self._random.randint(0, len(self._held)) if self._inner.free == 0 else len(self._held)
+        count = self._random.randint(0, len(self._held)) if self._random.random() < 0.7 else len(self._held)
         given, self._held = self._held[:count], self._held[count:]
         if self._interrupt_after is not None and given:
             self._interrupt_after -= len(given)
@@ -160,8 +161,7 @@ class Unruly:
         return [*given, *lost, *given[:1]]
 
     def cancel(self) -> None:
-        while self._inner.free < self._inner.workers:
-            self._inner.wait(1)
+        self._inner.cancel()
 
     def close(self) -> None: ...
 
@@ -173,33 +173,33 @@ def three_workers() -> Iterator[LocalExecutor]:
     executor.close()
 
 
+@pytest.fixture(scope="module")
+def dask() -> Iterator[DaskExecutor]:
+    executor = DaskExecutor(workers=2)
+    yield executor
+    executor.close()
+
+
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-@given(seed=st.integers(0, 2**32), many=st.booleans(), interrupt=st.one_of(st.none(), st.integers(0, 20)))
+@given(seed=st.integers(0, 2**32), which=st.integers(0, 2), interrupt=st.one_of(st.none(), st.integers(0, 20)))
 def test_results_are_equal_bit_for_bit(
     two_steps: Analysis,
     local: LocalExecutor,
     three_workers: LocalExecutor,
+    dask: DaskExecutor,
     tmp_path_factory: pytest.TempPathFactory,
     seed: int,
-    many: bool,
+    which: int,
     interrupt: int | None,
 ) -> None:
     reference = tmp_path_factory.getbasetemp() / "reference"
     quiet = portico.run(two_steps, folder=reference, executor=local)
     folder = tmp_path_factory.mktemp("unruly") / "run"
-    inner = three_workers if many else local
+    inner: Executor = (local, three_workers, dask)[which]
     if interrupt is not None:
         with pytest.raises(KeyboardInterrupt):
             portico.run(two_steps, folder=folder, executor=Unruly(inner, seed, interrupt))
     run = portico.run(two_steps, folder=folder, executor=Unruly(inner, seed))
-    for step in ("keep", "fill"):
-        assert numbers_of(run, step) == numbers_of(quiet, step)
-
-
-@pytest.mark.dask
-def test_dask_gives_the_same_bits(two_steps: Analysis, local: LocalExecutor, tmp_path: Path) -> None:
-    quiet = portico.run(two_steps, folder=tmp_path / "local", executor=local)
-    run = portico.run(two_steps, folder=tmp_path / "dask", on="dask", workers=2)
     for step in ("keep", "fill"):
         assert numbers_of(run, step) == numbers_of(quiet, step)
 

@@ -231,15 +231,17 @@ def test_limits_are_one_limit_in_three_units(outcome: dict[str, Any]) -> None:
     assert "lifetime is that of the sample and held fixed" in outcome["limits"]["convention"]
 
 
-def test_zero_background_with_signal(outcome: dict[str, Any]) -> None:
+def test_empty_sidebands_are_not_taken_as_no_background(outcome: dict[str, Any]) -> None:
     channel = outcome["limits"]["samples"]["hnl_1p0"]["channels"]["OSlxy0to1"]
-    assert (channel["observed"], channel["background"]) == (0, 0)
-    # exact: n = 0 and a signal of relative uncertainty 20%, negative binomial with 25 events
+    # no event in sidebands twice as wide as the window: (0 + 1) / 2 +- sqrt(0 + 1) / 2
+    assert (channel["observed"], channel["background"], channel["background_uncertainty"]) == (0, 0.5, 0.5)
+    # exact: n = 0 and a signal of relative uncertainty 20%, negative binomial with 25 events; the background cancels
     mean = 25 * (0.05 ** (-1 / 25) - 1)
     assert channel["limit"]["events"]["observed"] == pytest.approx(mean, rel=1e-4)
-    assert channel["limit"]["events"]["expected"] == pytest.approx([mean] * 5, rel=1e-4)
-    assert channel["asymptotic_signal_strength"] is None
-    assert any("background estimate 0 in OSlxy0to1" in note for note in channel["notes"])
+    assert channel["limit"]["events"]["expected"][0] == pytest.approx(mean, rel=1e-4)
+    assert channel["limit"]["events"]["expected"][4] > 1.5 * mean
+    assert channel["method"] == "counting"
+    assert channel["asymptotic_signal_strength"] is not None
 
 
 def test_category_without_signal_limits_events_only(outcome: dict[str, Any]) -> None:

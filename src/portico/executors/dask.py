@@ -31,6 +31,8 @@ class DaskExecutor:
         Of a scheduler; an own cluster on this machine's loopback is started by default.
     workers : int, optional
         Of the own cluster; all cores by default.
+    timeout : float
+        Seconds to wait for a scheduler.
 
     Raises
     ------
@@ -40,7 +42,7 @@ class DaskExecutor:
         If the scheduler cannot be reached.
     """
 
-    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+    def __init__(self, address: str | None = None, workers: int | None = None, timeout: float = 30) -> None:
         if importlib.util.find_spec("distributed") is None:
             raise MissingExtra("dask", "running on Dask")
         from distributed import Client, LocalCluster
@@ -50,10 +52,10 @@ class DaskExecutor:
             self._cluster = LocalCluster(
                 # The chunks run in processes of their own anyway: the workers may live in this one.
                 n_workers=workers or len(os.sched_getaffinity(0)), threads_per_worker=1, processes=False,
-                dashboard_address=None, memory_limit=0,
+                dashboard_address="127.0.0.1:0", memory_limit=0,
             )  # fmt: skip
         try:
-            self._client: Client = Client(address or self._cluster, timeout="30s")
+            self._client: Client = Client(address or self._cluster, timeout=timeout)
         except (OSError, TimeoutError) as error:
             raise WorkerError(
                 f"no Dask scheduler answers at {address}: {error}; is it running and reachable?"

@@ -3,7 +3,7 @@
 The cluster has two worker processes of one thread. "cold" is the first run on fresh workers, "warm" the
 ones after it. Histograms of both are compared before anything is timed.
 
-Usage: python bench/distributed.py [EVENTS] [RUNS]
+Usage: python bench/distrdf.py [EVENTS] [RUNS]
 """
 
 from __future__ import annotations
