@@ -13,7 +13,7 @@ import time
 import warnings
 
 import numpy as np
-from common import HERE, made_files, run_once
+from _common import HERE, made_files, run_once
 from distributed import Client, LocalCluster
 
 from portico.executors.dask import DaskExecutor

@@ -10,7 +10,7 @@ import sys
 import time
 
 import psutil
-from common import analysis, scratch
+from _common import analysis, scratch
 
 import portico
 from portico.executors.local import LocalExecutor

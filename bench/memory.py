@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import made_files, run_once
+from _common import made_files, run_once
 
 from portico.executors.local import LocalExecutor
 from portico.ledger import Ledger

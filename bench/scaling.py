@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from common import made_files, paired, run_once
+from _common import made_files, paired, run_once
 
 from portico.executors.local import LocalExecutor
 
