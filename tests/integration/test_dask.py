@@ -56,7 +56,9 @@ def process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     file = tmp_path / "scheduler.json"
-    with process("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)):
+    with process(
+        "dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)
+    ):
         deadline = time.monotonic() + 60
         while not file.exists():
             assert time.monotonic() < deadline

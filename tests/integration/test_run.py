@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -225,6 +226,51 @@ def test_only_what_changed_runs_again(two_steps: Analysis, local: LocalExecutor,
     gone = next((tmp_path / "run" / "keep" / "a").glob("*.root"))
     gone.unlink()
     assert ran() == {"keep": 1, "fill": 1}
+
+
+PLAIN = """
+import ROOT
+
+
+def anything(frame, sample):
+    options = ROOT.RDF.RSnapshotOptions()
+    options.fOutputFormat = ROOT.RDF.ESnapshotOutputFormat.kTTree
+    frame = frame.DefinePerSample("scale", "2.0").Define("k", lambda n: 2 * n, ["n"]).Redefine("x", "x * scale")
+    some = frame.Filter(lambda k: k > 2, ["k"], "by Python").Alias("alias", "k")
+    return {
+        "written": some.Snapshot("Some", "some.root", ["alias", "x"], options),
+        "first": frame.Range(3).Count(),
+        "largest": some.Max("alias"),
+        "x": some.AsNumpy(["x"]),
+        "cutflow": some.Report(),
+    }
+"""
+
+
+def test_every_operation_works_since_the_frame_is_a_plain_one(
+    make_analysis: Callable[..., Analysis], local: LocalExecutor, events: Path, tmp_path: Path
+) -> None:
+    step = '  - {name: any, function: "mysteps:anything", chunk: 50 entries}'
+    analysis = make_analysis(PLAIN, step, f'    a: {{files: "{events}/events0.root"}}')
+    results = portico.run(analysis, folder=tmp_path / "run", executor=local)["any"]["a"]
+    with uproot.open(events / "events0.root") as file:
+        x, n = file["Events"]["x"].array(library="np"), file["Events"]["n"].array(library="np")
+    assert results["x"]["x"].tolist() == (2 * x[2 * n > 2]).tolist()
+    assert results["first"] == 15  # of each of the five chunks: Range counts within a chunk
+    assert results["largest"] == 8
+    assert results["cutflow"].passed == ((2 * n > 2).sum(),)
+    with uproot.open(results["written"][0]) as file:
+        assert file.classnames()["Some;1"] == "TTree"
+        assert set(file["Some"].keys()) == {"alias", "x"}
+    assert [Path(item["path"]).name for item in manifest(tmp_path / "run" / "any" / "a")] == [
+        Path(path).name for path in results["written"]
+    ]
+
+
+def manifest(folder: Path) -> list[dict[str, str]]:
+    content = json.loads((folder / "manifest.json").read_text())
+    assert content["written"]["format"] == "TTree"
+    return list(content["written"]["files"])
 
 
 HEADER = "#ifndef H\n#define H\ninline double times(double x) { return FACTOR * x; }\n#endif\n"

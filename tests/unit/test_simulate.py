@@ -47,6 +47,49 @@ inline ROOT::RVecD decay(ULong64_t entry, double mass, double ctau) {
   return {ds_length, n_length, mu.pdg / 13., mu_n.pdg / 13., double(accepted), std::sqrt(e * e - sum.p() * sum.p()),
           double(ds.mother_pdg)};
 }
+// Cross section, over that of the pool's draws, of a muon of 6.3 GeV in |eta| < 1.7, if the event is from this quark.
+inline double trigger_muon(ULong64_t entry, int quark) {
+  Random random(6, entry);
+  const Pools &pool = pools();
+  const std::size_t event = draw_index(pool.event_cumulative, random);
+  double none = 1.0;
+  bool fires = false, beauty = false;
+  for (std::size_t i = pool.first_hadron[event]; i < pool.first_hadron[event + 1]; ++i) {
+    const PoolHadron &hadron = pool.hadrons[i];
+    beauty |= pool.species[hadron.species].mass > 5.0;
+    none *= 1.0 - hard_share(hadron);
+    const HeavyDecay decay = draw_decay(hadron, Draw::any, random);
+    for (std::size_t k = pool.first_product[decay.decay]; k < pool.first_product[decay.decay + 1]; ++k) {
+      const Momentum momentum = decay.momentum_of(pool.products[k]);
+      fires |= std::abs(pool.products[k].pdg) == 13 && momentum.pt() > 6.3 && std::abs(momentum.eta()) < 1.7;
+    }
+  }
+  return fires && beauty == (quark == 5) ? 1.0 / (1.0 - none) : 0.0;
+}
+// Proper time of a placed decay over the lifetime, change of the mass of two products, whether a B0 oscillated.
+inline ROOT::RVecD placed(ULong64_t entry, double mass) {
+  Random random(8, entry);
+  const Pools &pool = pools();
+  PoolHadron hadron{{3.0, -4.0, 12.0}};
+  while (pool.species[hadron.species].mass != mass)
+    ++hadron.species;
+  HeavyDecay decay = draw_decay(hadron, Draw::any, random);
+  while (pool.first_product[decay.decay + 1] - pool.first_product[decay.decay] < 2)
+    decay = draw_decay(hadron, Draw::any, random);
+  Collision collision;
+  place(collision, decay, Turn(0.3, true), false, random);
+  const std::size_t first = pool.first_product[decay.decay];
+  const auto pair = [](const Momentum &a, int p, const Momentum &b, int q) {
+    const double e = std::hypot(a.p(), mass_of(p)) + std::hypot(b.p(), mass_of(q));
+    const Momentum sum = {a.px + b.px, a.py + b.py, a.pz + b.pz};
+    return std::sqrt(e * e - sum.p() * sum.p());
+  };
+  const Product &a = pool.products[first], &b = pool.products[first + 1];
+  const Particle &c = collision.particles[0], &d = collision.particles[1];
+  const double change = pair(c.momentum, c.pdg, d.momentum, d.pdg) - pair(a.momentum, a.pdg, b.momentum, b.pdg);
+  const double flight = std::hypot(std::hypot(c.origin.x, c.origin.y), c.origin.z) * mass / hadron.momentum.p();
+  return {flight / pool.species[hadron.species].ctau, change, double(c.pdg != a.pdg), double(a.vertex)};
+}
 // Paths fired by a central muon of this momentum and impact parameter.
 inline unsigned trigger(ULong64_t entry, double pt, double dxy) {
   Random random(5, entry);
@@ -223,6 +266,60 @@ def test_acceptance_is_that_of_pythia(root):
     kept = pool["ds_kept_cross_section_pb"] / pool["ds_cross_section_pb"]
     # The pool's own statistics, a few hundred Ds above 10 GeV, dominate.
     assert accepted.GetValue() / prompt.GetValue() * kept == pytest.approx(0.0062, rel=0.1)
+
+
+def species():
+    with uproot.open(module.FOLDER / "background.root") as file:
+        return {int(row["pdg"]): row for row in file["species"].arrays()}
+
+
+def test_branching_ratios_of_the_library():
+    """Muons of B and D mesons: PDG, b -> mu 10.7%, b -> c -> mu 8% or so, D+ -> mu 17.6%, D0 -> mu 6.8%."""
+    rows = species()
+    for row in rows.values():
+        assert row["share_0"] + row["share_1"] + row["share_2"] == pytest.approx(1.0)
+    for beauty in (511, 521):
+        assert rows[beauty]["share_1"] + 2 * rows[beauty]["share_2"] == pytest.approx(0.22, abs=0.03)
+    assert rows[411]["share_1"] == pytest.approx(0.17, abs=0.01)
+    assert rows[421]["share_1"] == pytest.approx(0.067, abs=0.005)
+
+
+@pytest.mark.parametrize(("pdg", "mixed"), [(521, 0.0), (511, 0.188), (531, 0.4993)])
+def test_decays_are_boosted_and_oscillate(root, pdg, mixed):
+    """Flight with the lifetime, invariant masses kept, and the time-integrated x^2 / (2 + 2 x^2) of oscillation."""
+    tries = 40_000
+    frame = root.RDataFrame(tries).Define("d", f"hnl_test::placed(rdfentry_, {float(species()[pdg]['mass'])!r})")
+    for k, name in enumerate(("flight", "change", "mixed", "vertex")):
+        frame = frame.Define(name, f"d[{k}]")
+    flight = frame.Filter("vertex == 0").Stats("flight")
+    change, oscillated = frame.Define("size", "std::abs(change)").Max("size"), frame.Mean("mixed")
+    assert flight.GetValue().GetMean() == pytest.approx(1.0, abs=5.0 / np.sqrt(flight.GetValue().GetN()))
+    assert change.GetValue() < 1e-9
+    assert oscillated.GetValue() == pytest.approx(mixed, abs=0.01)
+
+
+@pytest.mark.parametrize(("quark", "process", "expected"), [(4, "hardccbar", 1.504e5), (5, "hardbbbar", 4.856e5)])
+def test_muon_cross_section_is_that_of_pythia(root, quark, process, expected):
+    """Golden: pb of events with a muon of 6.3 GeV in |eta| < 1.7, from whole Pythia events, both to 6%."""
+    frame = root.RDataFrame(400_000).Define("w", f"hnl_test::trigger_muon(rdfentry_, {quark})")
+    kept = sum(pool["kept_cross_section_pb"] for pool in DESCRIPTION["background"].values())
+    assert frame.Mean("w").GetValue() * kept == pytest.approx(expected, rel=0.15), process
+
+
+def test_no_part_of_the_pools_dominates_the_background(root):
+    events = 4000
+    parameters = {"process": "background", "seed": 4, "min_muons": 2}
+    frame = root.RDataFrame(events).Define("entry", "(ULong64_t)rdfentry_")
+    frame = frame.Define("simulated", module.event_expression(parameters, DESCRIPTION))
+    frame = frame.Define("event", "simulated.pool_event").Define("decays", "simulated.pool_decays")
+    used = frame.Take["int"]("event"), frame.Take["ROOT::RVec<unsigned>"]("decays")
+    origin = np.array(list(used[0].GetValue()))
+    decays = np.concatenate([np.array(list(each)) for each in used[1].GetValue()])
+    assert np.all(origin >= 0)
+    for elements in (origin, decays):
+        _, counts = np.unique(elements, return_counts=True)
+        assert counts.max() <= 0.008 * events
+        assert len(counts) > 1500
 
 
 def test_trigger_turns_on(root):
