@@ -2,10 +2,10 @@
 
 For each signal sample the window is m_N +- 3 sigma, sigma = 6.98e-4 GeV + 7.78e-3 m (mass resolution of
 arXiv:2403.04584), widened to whole bins. The background in it is the count in two sidebands of the data, scaled by the
-number of bins, for a background that is linear over the sidebands. A count of n is taken as n + 1 +- sqrt(n + 1): the
-mean and width of a Poisson mean with a flat prior (the usual treatment of an on/off measurement, arXiv:physics/0702156),
-so that empty sidebands are no background of exactly 0. Without
-data it is the simulated background with its statistical uncertainty, and there is no observed limit.
+number of bins, for a background that is linear over the sidebands. A count of n is taken as n + 1 +- sqrt(n + 1), mean
+and width of a Poisson mean with a flat prior (as for an on/off measurement, arXiv:physics/0702156), so that empty
+sidebands are no background of exactly 0. Without data it is the simulated background with its statistical uncertainty,
+and there is no observed limit.
 
 What a limit is given as:
 

@@ -17,7 +17,6 @@ from portico.driver import Reporter, StepJob, explain, run_chunks
 from portico.environment.bundle import Bundle, key_of
 from portico.errors import ConfigError, InputError, PorticoError, WorkerError, nearest
 from portico.executors.base import Executor, Failed, Task
-from portico.executors.process import RunnerProcess
 from portico.ledger import Ledger, Planned
 from portico.merge import decode, encode, merge_all
 from portico.planning import Plan, bundle_of, missing, plan_step, root_version, sample_fields
@@ -72,7 +71,6 @@ class _State:
     reporter: Reporter
     samples: tuple[str, ...]
     allow_partial: bool
-    helper: RunnerProcess = field(default_factory=RunnerProcess)
     broken: set[str] = field(default_factory=set)
     failures: list[tuple[str, str]] = field(default_factory=list)
 
@@ -134,7 +132,6 @@ def run(
             for position, step in chosen:
                 _run_step(state, position, step)
         finally:
-            state.helper.stop()
             place.clean()
     if state.failures and not allow_partial:
         kind = InputError if any(kind == "input" for kind, _ in state.failures) else WorkerError
@@ -258,7 +255,7 @@ def _export(state: _State, step: str, changed: bool) -> None:
     if not blobs or (not changed and all(path.exists() for path in paths)):
         return
     described = {name: describe(decode(blob)) for name, blob in blobs.items()}
-    answer, _ = state.helper.call(
+    answer, _ = state.executor.call(
         {"op": "export", "path": str(paths[0].resolve()), "samples": list(blobs)}, list(blobs.values())
     )
     _raise_if_failed(answer, f"step '{step}': results.root cannot be written")
@@ -303,10 +300,10 @@ def _run_summary(state: _State, position: int, step: StepEntry, bundle: Bundle, 
     if not done:
         state.reporter.begin(step.name, {}, {}, 1)
         folder.mkdir(parents=True, exist_ok=True)
-        state.helper.use(bundle)
+        state.executor.prepare(bundle)
         blobs = [state.ledger.result(step.input, name) or b"" for name in wanted]
         content = {"op": "summary", "function": step.function, "samples": fields, "options": step.options}
-        answer, figures = state.helper.call(content, blobs)
+        answer, figures = state.executor.call(content, blobs)
         _raise_if_failed(answer, f"step '{step.name}'")
         for name, blob in zip(answer["figures"], figures, strict=True):
             with write_whole(folder / name) as aside:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,6 +161,9 @@ class Unruly:
             if self._interrupt_after < 0:
                 raise KeyboardInterrupt
         return [*given, *lost, *given[:1]]
+
+    def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        return self._inner.call(content, blobs)
 
     def cancel(self) -> None:
         self._inner.cancel()

@@ -6,11 +6,12 @@ import importlib.util
 import os
 import queue
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from portico.environment.bundle import Bundle
 from portico.errors import MissingExtra, WorkerError
 from portico.executors.base import Done, Failed, Outcome, Task
+from portico.executors.process import RunnerProcess
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -63,6 +64,7 @@ class DaskExecutor:
         self._running: dict[str, tuple[Future, Task]] = {}
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._digest = ""
+        self._helper = RunnerProcess()
 
     @property
     def client(self) -> Client:
@@ -84,6 +86,8 @@ class DaskExecutor:
         from portico.executors.daskworker import BundlePlugin, RunnerPlugin
 
         self._digest = bundle.digest
+        self._helper.use(bundle)
+        self._helper.warm()
         self._client.register_plugin(RunnerPlugin(), name="portico-runner")
         self._client.register_plugin(BundlePlugin(bundle), name=f"portico-{bundle.digest}")
 
@@ -129,6 +133,10 @@ class DaskExecutor:
             return Failed(task, answer["failed"], answer["message"], answer["log"], answer["metrics"])
         return Done(task, partial, answer["metrics"])
 
+    def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        """Have a process beside the driver answer a message; it lives as long as this executor."""
+        return self._helper.call(content, blobs)
+
     def cancel(self) -> None:
         """Cancel all tasks."""
         if self._running:
@@ -137,6 +145,7 @@ class DaskExecutor:
 
     def close(self) -> None:
         """Leave the scheduler; stop the own cluster."""
+        self._helper.stop()
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+from typing import Any
 
 from portico.environment.bundle import Bundle
 from portico.executors.base import Outcome, Task
@@ -50,6 +51,11 @@ class LocalExecutor:
                 if runner.busy:
                     selector.register(runner, selectors.EVENT_READ, runner)
             return [key.data.outcome() for key, _ in selector.select(timeout)] if selector.get_map() else []
+
+    def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        """Have one of the idle processes answer a message, by preference one that holds ROOT already."""
+        idle = [runner for runner in self._runners if not runner.busy]
+        return next((runner for runner in idle if runner.alive), idle[0]).call(content, blobs)
 
     def cancel(self) -> None:
         """Stop the processes that are busy; they are started again when needed."""

@@ -37,6 +37,11 @@ class RunnerProcess:
         return self._task is not None
 
     @property
+    def alive(self) -> bool:
+        """Whether its process has been started and lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def task(self) -> Task | None:
         """The task that it works on."""
         return self._task
@@ -48,6 +53,10 @@ class RunnerProcess:
     def use(self, bundle: Bundle) -> None:
         """Run the following tasks with this bundle."""
         self._bundle = bundle
+
+    def warm(self) -> None:
+        """Start the process now, so that ROOT is loaded when the first message comes."""
+        self._ensure()
 
     def start(self, task: Task) -> None:
         """Send a task; its outcome is read with `outcome`."""
@@ -108,7 +117,7 @@ class RunnerProcess:
         return path.read_bytes()[-_LOG_BYTES:].decode(errors="replace") if path.exists() else ""
 
     def _ensure(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self.alive:
             return
         self._kill()
         with (self._folder / _LOG).open("wb") as log:

@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -231,6 +232,8 @@ def main() -> None:
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the driver or Dask worker
+    with suppress(PorticoError):  # told when the first message needs it
+        root.load()
     Runner(Path(sys.argv[1])).serve(source, sink)
     sink.close()
     os._exit(0)  # ROOT may crash while it is taken down; the work is done
