@@ -47,7 +47,7 @@ def main() -> None:
     files = made_files(events, 10)
     cold: dict[str, list[float]] = {"portico": [], "root": []}
     warm: dict[str, list[float]] = {"portico": [], "root": []}
-    for _ in range(3):
+    for _ in range(2):
         with cluster() as made, Client(made) as client:
             seconds, contents = theirs(client, files, 2)
             cold["root"].append(seconds)

@@ -14,6 +14,7 @@ from _common import analysis, scratch
 
 import portico
 from portico.executors.local import LocalExecutor
+from portico.ledger import Ledger
 
 
 def main() -> None:
@@ -33,10 +34,16 @@ def main() -> None:
                 run = portico.run(empty, folder=folder / "run", executor=executor)
                 assert run["empty"]["none"]["entries"] == count
                 costs.append((count, time.process_time() - cpu, time.perf_counter() - wall, process.memory_info().rss))
+                ledger = Ledger(folder / "run" / "ledger.sqlite", read_only=True)
+                worker = max(metrics["peak_memory"] for _, _, metrics in ledger.metrics("empty"))
+                ledger.close()
                 again = time.perf_counter()
                 portico.run(empty, folder=folder / "run", executor=executor)
-                print(f"{count} chunks: {costs[-1][1]:.2f} s CPU of the driver, {costs[-1][2]:.1f} s wall, "
-                      f"resumed in {time.perf_counter() - again:.2f} s, {costs[-1][3] / 1e6:.0f} MB")  # fmt: skip
+                print(
+                    f"{count} chunks: {costs[-1][1]:.2f} s CPU of the driver, {costs[-1][2]:.1f} s wall, "
+                    f"resumed in {time.perf_counter() - again:.2f} s, {costs[-1][3] / 1e6:.0f} MB, "
+                    f"worker {worker / 1e6:.0f} MB"
+                )
     finally:
         executor.close()
     (_, cpu_half, _, memory_half), (_, cpu_all, _, memory_all) = costs[1], costs[2]

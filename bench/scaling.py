@@ -23,13 +23,13 @@ def main() -> None:
         finally:
             executor.close()
 
-    one, two, ratio = paired(lambda: cold(1), lambda: cold(2), 3)
+    one, two, ratio = paired(lambda: cold(1), lambda: cold(2), 2)
     print(f"cold: 1 process {one:.1f} s, 2 processes {two:.1f} s, {ratio:.2f} times as fast (aim 1.8)")
     single, double = LocalExecutor(1), LocalExecutor(2)
     try:
         run_once(files, "dimuon", single), run_once(files, "dimuon", double)
         one, two, ratio = paired(
-            lambda: run_once(files, "dimuon", single)[0], lambda: run_once(files, "dimuon", double)[0], 5
+            lambda: run_once(files, "dimuon", single)[0], lambda: run_once(files, "dimuon", double)[0], 3
         )
     finally:
         single.close()

@@ -230,7 +230,6 @@ def _finish(state: _State, step: StepEntry, plan: Plan, failed: list[Failed]) ->
             state.broken.add(planned.sample)
     bad = {failure.task.key for failure in failed}
     known = state.ledger.result_keys(step.name)
-    changed = False
     for name, chunks in plan.chunks.items():
         key = key_of([planned.key for planned in chunks if planned.key not in bad])
         if name in state.broken or known.get(name) == key:
@@ -239,28 +238,26 @@ def _finish(state: _State, step: StepEntry, plan: Plan, failed: list[Failed]) ->
         if merged is None:
             raise InputError(f"step '{step.name}', sample '{name}': no chunk could be read")
         state.ledger.set_result(step.name, name, key, encode(merged))
-        changed = True
     if not state.samples:
         state.ledger.prune(step.name, plan.chunks)
         _remove_stale(state, step.name)
-    _export(state, step.name, changed)
+    _export(state, step.name)
     return "done" if not failed else "partial" if state.allow_partial else "failed"
 
 
-def _export(state: _State, step: str, changed: bool) -> None:
-    """Write results.root, results.json and a manifest of the trees, if something changed or they are gone."""
+def _export(state: _State, step: str) -> None:
+    """Write results.root, manifests of the trees and results.json, unless they are there and of these results."""
     folder = state.folder.step(step)
     paths = folder / "results.root", folder / "results.json"
-    blobs = {name: state.ledger.result(step, name) or b"" for name in state.ledger.result_keys(step)}
-    if not blobs or (not changed and all(path.exists() for path in paths)):
+    keys = state.ledger.result_keys(step)
+    if not keys or (paths[0].exists() and _exported(paths[1]) == keys):
         return
+    blobs = {name: state.ledger.result(step, name) or b"" for name in keys}
     described = {name: describe(decode(blob)) for name, blob in blobs.items()}
-    answer, _ = state.executor.call(
-        {"op": "export", "path": str(paths[0].resolve()), "samples": list(blobs)}, list(blobs.values())
-    )
+    answer, made = state.executor.call({"op": "export", "samples": list(blobs)}, list(blobs.values()))
     _raise_if_failed(answer, f"step '{step}': results.root cannot be written")
-    with write_whole(paths[1]) as aside:
-        aside.write_text(json.dumps({"step": step, "samples": described}, indent=1), encoding="utf-8")
+    with write_whole(paths[0]) as aside:
+        aside.write_bytes(made[0])
     for sample, products in described.items():
         written = {
             name: {k: p[k] for k in ("tree", "format", "files")} for name, p in products.items() if p["kind"] == "tree"
@@ -268,6 +265,17 @@ def _export(state: _State, step: str, changed: bool) -> None:
         if written:
             with write_whole(folder / sample / "manifest.json") as aside:
                 aside.write_text(json.dumps(written, indent=1), encoding="utf-8")
+    with write_whole(paths[1]) as aside:  # last: it says that all is there
+        aside.write_text(json.dumps({"step": step, "keys": keys, "samples": described}, indent=1), encoding="utf-8")
+
+
+def _exported(path: Path) -> dict[str, str] | None:
+    """Return the keys of the results that ``results.json`` tells of."""
+    try:
+        keys: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["keys"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return keys
 
 
 def _raise_if_failed(answer: Mapping[str, Any], what: str) -> None:

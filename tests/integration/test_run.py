@@ -104,6 +104,18 @@ def test_a_whole_run_gives_the_right_numbers(
     check_files(tmp_path / "run")
 
 
+def test_an_interrupted_export_is_made_up_for(two_steps: Analysis, local: LocalExecutor, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    portico.run(two_steps, folder=folder, executor=local)
+    content = json.loads((folder / "fill" / "results.json").read_text())
+    content["keys"]["a"] = "that of an older result"
+    (folder / "fill" / "results.json").write_text(json.dumps(content))
+    (folder / "fill" / "results.root").write_bytes(b"older")
+    portico.run(two_steps, folder=folder, executor=local)
+    with uproot.open(folder / "fill" / "results.root") as file:
+        assert file["a/z"].values().sum() > 0
+
+
 def check_files(folder: Path) -> None:
     """Results are there for readers without portico."""
     with uproot.open(folder / "fill" / "results.root") as file:

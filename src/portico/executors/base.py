@@ -107,7 +107,7 @@ class Executor(Protocol):
         """Return what ended, at the latest after ``timeout`` seconds."""
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
-        """Have a process on the driver's machine answer a message, when no task is running."""
+        """Have one worker answer a message of `portico.executors.wire`, when no task is running."""
 
     def cancel(self) -> None:
         """Forget all tasks that were submitted and have not ended."""

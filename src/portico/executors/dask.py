@@ -6,12 +6,12 @@ import importlib.util
 import os
 import queue
 import traceback
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from portico.environment.bundle import Bundle
 from portico.errors import MissingExtra, WorkerError
 from portico.executors.base import Done, Failed, Outcome, Task
-from portico.executors.process import RunnerProcess
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -64,7 +64,6 @@ class DaskExecutor:
         self._running: dict[str, tuple[Future, Task]] = {}
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._digest = ""
-        self._helper = RunnerProcess()
 
     @property
     def client(self) -> Client:
@@ -86,8 +85,6 @@ class DaskExecutor:
         from portico.executors.daskworker import BundlePlugin, RunnerPlugin
 
         self._digest = bundle.digest
-        self._helper.use(bundle)
-        self._helper.warm()
         self._client.register_plugin(RunnerPlugin(), name="portico-runner")
         self._client.register_plugin(BundlePlugin(bundle), name=f"portico-{bundle.digest}")
 
@@ -134,8 +131,16 @@ class DaskExecutor:
         return Done(task, partial, answer["metrics"])
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
-        """Have a process beside the driver answer a message; it lives as long as this executor."""
-        return self._helper.call(content, blobs)
+        """Have one worker answer a message."""
+        from portico.executors.daskworker import answer
+
+        future = self._client.submit(
+            answer, content, blobs, self._digest, key=f"portico-{uuid.uuid4().hex}", pure=False
+        )
+        try:
+            return future.result()
+        except Exception as error:
+            raise WorkerError(f"the workers died while they made '{content['op']}': {error}") from error
 
     def cancel(self) -> None:
         """Cancel all tasks."""
@@ -145,7 +150,6 @@ class DaskExecutor:
 
     def close(self) -> None:
         """Leave the scheduler; stop the own cluster."""
-        self._helper.stop()
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()

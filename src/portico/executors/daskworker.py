@@ -12,7 +12,7 @@ from portico.environment.bundle import Bundle
 from portico.executors.base import Done, Task
 from portico.executors.process import RunnerProcess
 
-__all__ = ["BundlePlugin", "RunnerPlugin", "execute"]
+__all__ = ["BundlePlugin", "RunnerPlugin", "answer", "execute"]
 
 _BUNDLES = "_portico_bundles"
 _RUNNER = "_portico_runner"
@@ -65,19 +65,29 @@ def execute(task: dict[str, Any], digest: str) -> tuple[dict[str, Any], bytes]:
     partial : bytes
         The encoded products.
     """
-    worker = get_worker()
-    runners = _state(worker, _RUNNER)
-    thread = threading.get_ident()  # a worker with several threads gets a process for each
-    runner = runners.get(thread)
-    if runner is None:
-        runner = runners[thread] = RunnerProcess()
-    runner.use(_state(worker, _BUNDLES)[digest])
+    runner = _runner(digest)
     runner.start(Task.from_json(task))
     outcome = runner.outcome()
-    metrics = {**outcome.metrics, "worker": str(worker.name)}
+    metrics = {**outcome.metrics, "worker": str(get_worker().name)}
     if isinstance(outcome, Done):
         return {"metrics": metrics}, outcome.partial
     return {"failed": outcome.kind, "message": outcome.message, "log": outcome.log, "metrics": metrics}, b""
+
+
+def answer(content: dict[str, Any], blobs: list[bytes], digest: str) -> tuple[dict[str, Any], list[bytes]]:
+    """Have this worker's runner process answer a message."""
+    return _runner(digest).call(content, blobs)
+
+
+def _runner(digest: str) -> RunnerProcess:
+    """Return the runner of this worker's thread, set to use a bundle."""
+    worker = get_worker()
+    runners, thread = _state(worker, _RUNNER), threading.get_ident()
+    if thread not in runners:  # a worker with several threads gets a process for each
+        runners[thread] = RunnerProcess()
+    runner: RunnerProcess = runners[thread]
+    runner.use(_state(worker, _BUNDLES)[digest])
+    return runner
 
 
 def _state(worker: Worker, name: str) -> dict[Any, Any]:

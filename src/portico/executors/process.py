@@ -54,10 +54,6 @@ class RunnerProcess:
         """Run the following tasks with this bundle."""
         self._bundle = bundle
 
-    def warm(self) -> None:
-        """Start the process now, so that ROOT is loaded when the first message comes."""
-        self._ensure()
-
     def start(self, task: Task) -> None:
         """Send a task; its outcome is read with `outcome`."""
         self._task = task

@@ -170,9 +170,11 @@ class Runner:
         from portico.results import write_root
 
         root.load()
-        partials = {name: decode(blob) for name, blob in zip(content["samples"], blobs, strict=True)}
-        write_root(Path(content["path"]), partials)
-        return {}, []
+        path = self._folder / "results.root"
+        write_root(path, {name: decode(blob) for name, blob in zip(content["samples"], blobs, strict=True)})
+        written = path.read_bytes()
+        path.unlink()
+        return {}, [written]
 
     def _explain(self, error: BaseException, log_start: int) -> dict[str, Any]:
         """Say whose fault an exception is, and what it is, in the words that help."""
