@@ -1,19 +1,19 @@
-"""Make the generator pools shipped in ``hnl/pools`` with Pythia 8.
-
-Two files come out, each reproducible from its seeds and counts:
+"""Make the generator pools shipped in ``hnl/pools`` with Pythia 8, reproducible from seeds and counts.
 
 ``ds.root``
     Ds mesons of 13 TeV proton collisions, prompt (from charm pairs) and from b hadrons kept apart by a flag.
 ``background.root``
-    Events of charm and beauty pairs with a muon that can fire the trigger, with their charged particles.
+    Events of charm and beauty pairs: their weakly decaying heavy hadrons and, for some, the other charged tracks; and
+    a library of decays of every such hadron at rest, with all that follows (charm, tau, strange hadrons).
 
-The branching ratios to muons of the weakly decaying charm and beauty hadrons are raised to get more events with two
-muons, and each event carries the product of (true / raised) ratios as its weight: no event class is lost. Events with
-one muon only are kept with a probability and weighted by its inverse. Hard scatters are generated with a harder
-spectrum than nature's, and Pythia's weight undoes it. ``pools.json`` holds cross sections, counts and the fraction of
-everything generated that the pools stand for.
+Events and decays are drawn independently: a few thousand of each are many million combinations. Decays are unweighted
+within classes of none, one, and more muons, whose shares are counted before rare ones are enriched. Those with the most
+energetic muon come first: each hadron has the number of those that can fire the trigger, and an event's weight contains
+the probability that one of its hadrons decays so. Hard scatters are harder than nature's, and events that hardly fire
+are thinned; weights undo both. ``pools.json`` holds cross sections and counts.
 
-The only script that needs ``pythia8mc``. Run as ``python tools/make_pools.py OUTPUT_FOLDER``; about 25 minutes.
+The only script that needs ``pythia8mc``. Run as ``python tools/make_pools.py OUTPUT_FOLDER``; on one core the Ds
+take about eleven minutes, the rest about ten.
 """
 
 from __future__ import annotations
@@ -35,13 +35,28 @@ BEAM_ENERGY = 13000.0  # GeV
 PT_HAT_MIN = 8.0  # GeV
 PT_HAT_BIAS = 1.5  # power of pT-hat by which the spectrum is hardened
 DS_PT_MIN, DS_ETA_MAX = 6.0, 2.5  # no muon above 6.5 GeV comes from a softer Ds
-TRACK_PT_MIN, TRACK_ETA_MAX = 0.4, 2.5
-TRIGGER_PT_MIN, TRIGGER_ETA_MAX = 6.3, 1.7
-SECOND_MUON_PT_MIN = 1.0
-SINGLE_MUON_KEPT = 0.3  # fraction of events with one muon only that is kept, weighted by its inverse
+TRACK_PT_MIN, TRACK_ETA_MAX = 0.5, 2.5  # of fragmentation tracks
+HADRON_PT_MIN, HADRON_ETA_MAX, HADRONS_MAX = 0.5, 3.0, 8
+HARD_PT_MIN, HARD_ETA_MAX = 6.4, 2.6  # of the hardest muon that a decay can make, and of its hadron
+THINNING, KEPT_MIN = 1.0, 0.05
+FAR = 1e5  # mm: no vertex of the library is further, at rest
+MOMENTUM_UNIT = 1e-4  # GeV, of momenta in the library
+MUON_MASS = 0.1056584  # GeV
 CHARM = (411, 421, 431, 4122, 4132, 4232, 4332)
 BEAUTY = (511, 521, 531, 541, 5122, 5132, 5232, 5332)
-RAISED = {**dict.fromkeys(CHARM, 0.3), **dict.fromkeys(BEAUTY, 0.25)}
+HEAVY = (*CHARM, *BEAUTY)
+MIXING = {511: "ParticleDecays:xBdMix", 531: "ParticleDecays:xBsMix"}
+#: Decays with none, one, and more muons that are kept, and how many are generated.
+LIBRARY = {
+    **dict.fromkeys(HEAVY, (200, 300, 100, 3_000)),
+    **dict.fromkeys((511, 521), (3000, 7000, 5000, 420_000)),
+    531: (1500, 3000, 2000, 160_000),
+    5122: (1000, 2000, 1000, 90_000),
+    411: (1500, 5000, 100, 160_000),
+    421: (1500, 4000, 100, 160_000),
+    431: (1000, 2500, 100, 160_000),
+    4122: (1000, 1500, 100, 50_000),
+}
 SPECIES = {11: 1, 13: 2, 211: 3, 321: 4, 2212: 5}  # stored as +-code, the sign being the charge
 PROCESSES = {4: "hardccbar", 5: "hardbbbar"}
 
@@ -60,49 +75,70 @@ class DsPool:
 
 @dataclass
 class EventPool:
-    """Background events of one process: weights, tracks and vertices, and how much was generated for them."""
+    """Events of one process: heavy hadrons and other tracks, and how much was generated for them."""
 
-    events: list[tuple[int, int, float]] = field(default_factory=list)
+    events: list[tuple[float, ...]] = field(default_factory=list)
+    hadrons: list[tuple[float, ...]] = field(default_factory=list)
     tracks: list[tuple[float, ...]] = field(default_factory=list)
     vertices: list[tuple[float, float, float]] = field(default_factory=list)
+    with_tracks: int = 0
     generated: int = 0
     weight_sum: float = 0.0  # over all events generated
     cross_section: float = 0.0
 
 
-def start(process: int, seed: int, extra: list[str]) -> Any:
-    """Return Pythia set up for pair creation of charm (4) or beauty (5).
+@dataclass
+class DecayLibrary:
+    """Decays at rest by species and number of muons (0, 1, more)."""
 
-    Parameters
-    ----------
-    process : int
-        The quark's PDG number.
-    seed : int
-        Pythia's seed.
-    extra : list of str
-        Further settings.
-    """
+    species: list[tuple[float, ...]] = field(default_factory=list)
+    decays: list[tuple[int, int]] = field(default_factory=list)
+    products: list[tuple[float, ...]] = field(default_factory=list)
+    vertices: list[tuple[float, ...]] = field(default_factory=list)
+    shares: dict[int, tuple[float, float]] = field(default_factory=dict)  # of the classes with muons
+    energies: dict[int, list[Any]] = field(default_factory=dict)  # of the hardest muon, the same, ordered
+
+    def hard(self, hadron: Any) -> tuple[int, int]:
+        """Return how many decays with one muon, and with more, can make a hard muon for a moving hadron."""
+        if abs(hadron.eta()) > HARD_ETA_MAX:
+            return 0, 0
+        counts = []
+        for energy in self.energies[hadron.idAbs()]:
+            momentum = np.sqrt(np.maximum(energy**2 - MUON_MASS**2, 0.0))
+            best = (hadron.mT() * energy + hadron.pT() * momentum) / hadron.m()
+            counts.append(int(np.count_nonzero(best > HARD_PT_MIN)))
+        return counts[0], counts[1]
+
+    def hard_share(self, hadron: Any) -> float:
+        """Return the probability of such a decay."""
+        rows = zip(self.shares[hadron.idAbs()], self.hard(hadron), self.energies[hadron.idAbs()], strict=True)
+        return float(sum(share * hard / max(len(energies), 1) for share, hard, energies in rows))
+
+
+def configured(settings: list[str], seed: int) -> Any:
+    """Return Pythia with these settings."""
     import pythia8mc
 
     pythia = pythia8mc.Pythia("", False)
+    for line in ("Print:quiet = on", "Random:setSeed = on", f"Random:seed = {seed}", *settings):
+        if not pythia.readString(line):
+            raise ValueError(f"Pythia refused the setting {line!r}")
+    if not pythia.init():
+        raise RuntimeError(f"Pythia did not start with {settings}")
+    return pythia
+
+
+def start(process: int, seed: int, extra: list[str]) -> Any:
+    """Return Pythia set up for pair creation of charm (4) or beauty (5), by the quark's PDG number."""
     settings = [
-        "Print:quiet = on",
         f"Beams:eCM = {BEAM_ENERGY}",
         f"HardQCD:{PROCESSES[process]} = on",
         f"PhaseSpace:pTHatMin = {PT_HAT_MIN}",
         "PhaseSpace:bias2Selection = on",
         f"PhaseSpace:bias2SelectionPow = {PT_HAT_BIAS}",
         "PhaseSpace:bias2SelectionRef = 20.",
-        "Random:setSeed = on",
-        f"Random:seed = {seed}",
-        *extra,
     ]
-    for line in settings:
-        if not pythia.readString(line):
-            raise ValueError(f"Pythia refused the setting {line!r}")
-    if not pythia.init():
-        raise RuntimeError(f"Pythia did not start for {PROCESSES[process]}")
-    return pythia
+    return configured([*settings, *extra], seed)
 
 
 def collect_ds(process: int, seed: int, wanted: int) -> DsPool:
@@ -128,82 +164,112 @@ def collect_ds(process: int, seed: int, wanted: int) -> DsPool:
     return pool
 
 
-def is_muonic(channel: Any) -> bool:
-    """Tell whether a decay channel has a muon among its direct products."""
-    return any(abs(channel.product(k)) == 13 for k in range(channel.multiplicity()))
+def muon_energy(products: list[tuple[float, ...]]) -> float:
+    """Return the energy of the hardest muon in GeV."""
+    momenta = [MOMENTUM_UNIT * math.hypot(*row[:3]) for row in products if abs(row[3]) == 2]
+    return math.hypot(max(momenta), MUON_MASS)
 
 
-def raise_muonic_decays(pythia: Any) -> dict[int, tuple[float, float]]:
-    """Raise the muonic branching ratios; return the weights (muonic, other) of each hadron."""
-    weights: dict[int, tuple[float, float]] = {}
-    for hadron, raised in RAISED.items():
-        entry = pythia.particleData.findParticle(hadron)
-        channels = [entry.channel(k) for k in range(entry.sizeChannels())]
-        muonic = [is_muonic(channel) for channel in channels]
-        total = sum(channel.bRatio() for channel in channels)
-        true = sum(channel.bRatio() for channel, yes in zip(channels, muonic, strict=True) if yes) / total
-        if not 0.0 < true < raised:
-            continue
-        for channel, yes in zip(channels, muonic, strict=True):
-            channel.rescaleBR(raised / true if yes else (1.0 - raised) / (1.0 - true))
-        weights[hadron] = (true / raised, (1.0 - true) / (1.0 - raised))
-    return weights
-
-
-def event_weight(event: Any, weights: dict[int, tuple[float, float]]) -> float:
-    """Return the product of true over raised branching ratios of the hadrons that decayed in one event."""
-    product = 1.0
+def decay_products(event: Any) -> tuple[list[tuple[float, ...]], list[tuple[float, ...]]]:
+    """Return charged products (muons first) and vertices of the decay of particle 1, relative to its end."""
+    vertices: dict[tuple[float, ...], int] = {}
+    products = []
+    end = event[1].vDec()
     for particle in event:
-        ratios = weights.get(particle.idAbs())
-        if ratios is None or particle.isFinal():
+        species = SPECIES.get(particle.idAbs())
+        if not (particle.isFinal() and species):
             continue
-        daughters = [event[k].idAbs() for k in particle.daughterList()]
-        if particle.idAbs() in daughters:  # a copy of itself, not the decay
+        origin = (particle.xProd(), particle.yProd(), particle.zProd(), particle.tProd() - end.e())
+        index = 0  # the end itself
+        if abs(origin[3]) > 1e-4:
+            if origin[3] > FAR or len(vertices) == 250:
+                continue
+            index = vertices.setdefault(origin, len(vertices) + 1)
+        momentum = (round(x / MOMENTUM_UNIT) for x in (particle.px(), particle.py(), particle.pz()))
+        mother = event[particle.mother1()].id() if species == 2 else 0
+        products.append((*momentum, math.copysign(species, particle.charge()), index, mother))
+    return sorted(products, key=lambda row: abs(row[3]) != 2), list(vertices)
+
+
+def collect_decays(seed: int) -> DecayLibrary:
+    """Let every heavy hadron decay at rest, without flavour oscillation: the simulation adds that."""
+    pythia = configured(["ProcessLevel:all = off", "ParticleDecays:mixB = off"], seed)
+    library = DecayLibrary()
+    for hadron, (*wanted, tries) in LIBRARY.items():
+        add_species(library, pythia, hadron, wanted, tries)
+    return library
+
+
+def add_species(library: DecayLibrary, pythia: Any, hadron: int, wanted: list[int], tries: int) -> None:
+    """Generate the decays of one hadron, and add up to the wanted number of each class to the library."""
+    data = pythia.particleData
+    mass, event = data.m0(hadron), pythia.event
+    classes, counts = ([], [], []), [0, 0, 0]  # type: tuple[list[Any], ...], list[int]
+    while sum(counts) < tries:
+        event.reset()
+        event.append(hadron, 1, 0, 0, 0.0, 0.0, 0.0, mass, mass)
+        if not pythia.next():
             continue
-        product *= ratios[0] if 13 in daughters else ratios[1]
-    return product
+        kind = min(sum(1 for p in event if p.idAbs() == 13 and p.isFinal()), 2)
+        counts[kind] += 1
+        if len(classes[kind]) < wanted[kind]:
+            classes[kind].append(decay_products(event))
+    for rows in classes[1:]:
+        rows.sort(key=lambda decay: -muon_energy(decay[0]))
+    for products, vertices in (decay for rows in classes for decay in rows):
+        library.decays.append((len(products), len(vertices)))
+        library.products.extend(products)
+        library.vertices.extend(vertices)
+    mixing = pythia.parm(MIXING[hadron]) if hadron in MIXING else 0.0
+    shares = [count / tries for count in counts]
+    library.species.append((hadron, mass, 0.1 * data.tau0(hadron), mixing, *shares, *map(len, classes)))
+    library.shares[hadron] = (shares[1], shares[2])
+    library.energies[hadron] = [np.array([muon_energy(products) for products, _ in rows]) for rows in classes[1:]]
+    LOG.info("decays of %d: %s of %s", hadron, [len(rows) for rows in classes], counts)
 
 
-def heavy_ancestor(event: Any, index: int) -> int:
-    """Return the index of the highest charm or beauty hadron above a particle, 0 if there is none."""
-    found = 0
-    while index > 0:
-        particle = event[index]
-        if particle.isHadron() and particle.idAbs() in RAISED:
-            found = index
-        index = particle.mother1() if particle.status() < 0 or found or abs(particle.status()) > 80 else 0
-    return found
-
-
-def add_event(pool: EventPool, event: Any, weight: float) -> None:
-    """Append the charged particles of one event to the pool."""
+def add_tracks(pool: EventPool, event: Any) -> int:
+    """Append the charged particles that are not from heavy hadrons; return how many tracks and vertices."""
     vertices: dict[tuple[float, float, float], int] = {}
-    ancestors: dict[int, int] = {0: 0}
-    tracks: list[tuple[float, ...]] = []
-    for index in range(event.size()):
-        particle = event[index]
+    before = len(pool.tracks)
+    for particle in event:
         species = SPECIES.get(particle.idAbs())
         if not (particle.isFinal() and species) or particle.pT() < TRACK_PT_MIN or abs(particle.eta()) > TRACK_ETA_MAX:
             continue
         origin = (particle.xProd(), particle.yProd(), particle.zProd())
-        if math.hypot(*origin) < 1e-6:
-            origin = (0.0, 0.0, 0.0)
+        origin = origin if math.hypot(*origin) > 1e-6 else (0.0, 0.0, 0.0)
         if math.hypot(origin[0], origin[1]) > 1000.0 or len(vertices) > 250:
             continue
-        ancestor = ancestors.setdefault(heavy_ancestor(event, index), len(ancestors))
         vertex = vertices.setdefault(origin, len(vertices))
-        momentum = (particle.px(), particle.py(), particle.pz())
         code = math.copysign(species, particle.charge())
-        tracks.append((*momentum, code, vertex, ancestor, event[particle.mother1()].id()))
-    pool.events.append((len(tracks), len(vertices), weight))
-    pool.tracks.extend(tracks)
+        pool.tracks.append((particle.px(), particle.py(), particle.pz(), code, vertex))
     pool.vertices.extend(vertices)
+    return len(pool.tracks) - before
 
 
-def collect_background(process: int, seed: int, wanted: int) -> EventPool:
-    """Generate until ``wanted`` events with a muon that can fire the trigger are found."""
-    pythia = start(process, seed, [])
-    weights = raise_muonic_decays(pythia)
+def add_event(pool: EventPool, event: Any, weight: float, library: DecayLibrary, random: Any, tracks: int) -> None:
+    """Append an event, unless it can hardly fire the trigger: then with a probability, and weighted by its inverse."""
+    hadrons = [p for p in event if p.isFinal() and p.idAbs() in HEAVY]
+    hadrons = [p for p in hadrons if p.pT() > HADRON_PT_MIN and abs(p.eta()) < HADRON_ETA_MAX]
+    hadrons = sorted(hadrons, key=lambda p: (sum(library.hard(p)) == 0, -p.mT() - p.pT()))[:HADRONS_MAX]
+    if not hadrons or sum(library.hard(hadrons[0])) == 0:
+        return
+    # About how likely the trigger is, up to a factor.
+    likely = (1.0 - 2.0 * (HARD_PT_MIN - 0.1) / (hadrons[0].mT() + hadrons[0].pT())) ** 2
+    kept = min(1.0, max(KEPT_MIN, THINNING * weight * likely))
+    if random.random() > kept:
+        return
+    fires = 1.0 - math.prod(1.0 - library.hard_share(p) for p in hadrons)
+    before, count = len(pool.vertices), add_tracks(pool, event) if pool.with_tracks < tracks else 0
+    pool.with_tracks += count > 0
+    weights = (weight / kept * fires, weight / kept * fires * likely)
+    pool.events.append((len(hadrons), count, len(pool.vertices) - before, *weights))
+    pool.hadrons.extend((p.px(), p.py(), p.pz(), p.id(), *library.hard(p)) for p in hadrons)
+
+
+def collect_background(process: int, seed: int, wanted: int, tracks: int, library: DecayLibrary) -> EventPool:
+    """Generate until ``wanted`` events are kept; the first ``tracks`` of them have their other tracks."""
+    pythia = start(process, seed, [f"{hadron}:mayDecay = off" for hadron in HEAVY])
     thinning = np.random.default_rng(seed)
     pool = EventPool()
     while len(pool.events) < wanted:
@@ -212,13 +278,7 @@ def collect_background(process: int, seed: int, wanted: int) -> EventPool:
         weight = pythia.infoPython().weight()
         pool.generated += 1
         pool.weight_sum += weight
-        event = pythia.event
-        muons = [p for p in event if p.idAbs() == 13 and p.isFinal() and abs(p.eta()) < TRACK_ETA_MAX]
-        if not any(p.pT() > TRIGGER_PT_MIN and abs(p.eta()) < TRIGGER_ETA_MAX for p in muons):
-            continue
-        kept = 1.0 if sum(p.pT() > SECOND_MUON_PT_MIN for p in muons) > 1 else SINGLE_MUON_KEPT
-        if kept == 1.0 or thinning.random() < kept:
-            add_event(pool, event, weight * event_weight(event, weights) / kept)
+        add_event(pool, pythia.event, weight, library, thinning, tracks)
     pool.cross_section = pythia.infoPython().sigmaGen() * 1e9
     return pool
 
@@ -256,15 +316,23 @@ def write_ds(folder: Path, pools: dict[int, DsPool]) -> dict[str, Any]:
     }
 
 
-def write_background(folder: Path, pools: dict[int, EventPool]) -> dict[str, Any]:
+def table(rows: list[tuple[float, ...]], types: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return rows as columns of the given types, float32 rounded."""
+    values = np.array(rows, dtype=np.float64)
+    columns = {name: values[:, k] for k, name in enumerate(types)}
+    return {name: rounded(columns[name]) if t is np.float32 else columns[name].astype(t) for name, t in types.items()}
+
+
+def write_background(folder: Path, pools: dict[int, EventPool], library: DecayLibrary) -> dict[str, Any]:
     """Write ``background.root`` and return its description."""
-    events, tracks, vertices, description = [], [], [], {}
+    events, description = [], {}
     for process, pool in pools.items():
         scale = pool.cross_section / pool.weight_sum
-        events += [(n, m, weight * scale, process) for n, m, weight in pool.events]
-        tracks += pool.tracks
-        vertices += pool.vertices
-        weights = np.array([row[2] for row in pool.events])
+        share = pool.with_tracks / len(pool.events)
+        for hadrons, tracks, vertices, weight, likely in pool.events:
+            tracks_weight = likely * scale / share if tracks else 0.0
+            events.append((hadrons, tracks, vertices, weight * scale, tracks_weight))
+        weights = np.array([row[3] for row in pool.events])
         description[PROCESSES[process]] = {
             "cross_section_pb": pool.cross_section,
             "events": pool.generated,
@@ -272,15 +340,27 @@ def write_background(folder: Path, pools: dict[int, EventPool]) -> dict[str, Any
             "kept_cross_section_pb": float(weights.sum() * scale),
             "effective_kept": float(weights.sum() ** 2 / (weights**2).sum()),
         }
-    e, t, v = np.array(events), np.array(tracks), np.array(vertices)
-    event_types = {"tracks": np.uint16, "vertices": np.uint16, "weight": np.float32, "process": np.int8}
-    track_types = {"code": np.int8, "vertex": np.uint8, "ancestor": np.uint8, "mother": np.int32}
+    point = dict.fromkeys(("x", "y", "z"), np.float32)
+    momentum = dict.fromkeys(("px", "py", "pz"), np.float32)
+    counts = dict.fromkeys(("hadrons", "tracks", "vertices"), np.uint16)
+    shares = dict.fromkeys(("mass", "ctau", "mixing", "share_0", "share_1", "share_2"), np.float64)
+    numbers = dict.fromkeys(("decays_0", "decays_1", "decays_2"), np.int32)
+    hard = dict.fromkeys(("hard_1", "hard_2"), np.int16)
+    at_rest = dict.fromkeys(("px", "py", "pz"), np.int16)
+    every = list(pools.values())
+    trees = {
+        "events": table(events, {**counts, "weight": np.float64, "tracks_weight": np.float64}),
+        "hadrons": table([row for p in every for row in p.hadrons], {**momentum, "pdg": np.int32, **hard}),
+        "tracks": table([row for p in every for row in p.tracks], {**momentum, "code": np.int8, "vertex": np.uint8}),
+        "vertices": table([row for p in every for row in p.vertices], point),
+        "species": table(library.species, {"pdg": np.int32, **shares, **numbers}),
+        "decays": table(library.decays, {"products": np.uint8, "vertices": np.uint8}),
+        "products": table(library.products, {**at_rest, "code": np.int8, "vertex": np.uint8, "mother": np.int32}),
+        "decay_vertices": table(library.vertices, {**point, "t": np.float32}),
+    }
     with uproot.recreate(folder / "background.root", compression=uproot.LZMA(7)) as file:
-        write_tree(file, "events", {n: e[:, k].astype(kind) for k, (n, kind) in enumerate(event_types.items())})
-        momenta = {n: rounded(t[:, k]) for k, n in enumerate(("px", "py", "pz"))}
-        labels = {n: t[:, 3 + k].astype(kind) for k, (n, kind) in enumerate(track_types.items())}
-        write_tree(file, "tracks", momenta | labels)
-        write_tree(file, "vertices", {n: rounded(v[:, k]) for k, n in enumerate(("x", "y", "z"))})
+        for name, columns in trees.items():
+            write_tree(file, name, columns)
     return description
 
 
@@ -288,25 +368,31 @@ def main() -> None:
     """Make both pools and their description."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where ds.root, background.root and pools.json go")
-    parser.add_argument("--ds", type=int, default=5000, help="Ds mesons of each origin")
-    parser.add_argument("--charm-events", type=int, default=1000, help="background events from charm pairs")
-    parser.add_argument("--beauty-events", type=int, default=2200, help="background events from beauty pairs")
-    parser.add_argument("--seed", type=int, default=20260, help="first of the four seeds")
+    parser.add_argument("--ds", type=int, default=5000, help="Ds mesons of each origin; 0: keep those of the folder")
+    parser.add_argument("--charm-events", type=int, default=5500, help="background events from charm pairs")
+    parser.add_argument("--beauty-events", type=int, default=9000, help="background events from beauty pairs")
+    parser.add_argument("--track-events", type=int, default=2000, help="of each, events with their other tracks")
+    parser.add_argument("--seed", type=int, default=20260, help="first of the five seeds")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options.folder.mkdir(parents=True, exist_ok=True)
     description: dict[str, Any] = {"seed": options.seed, "pt_hat_min_gev": PT_HAT_MIN, "energy_gev": BEAM_ENERGY}
     wanted = {4: options.charm_events, 5: options.beauty_events}
+    library = collect_decays(options.seed)
     background = {}
     for process, name in PROCESSES.items():
-        background[process] = collect_background(process, options.seed + process, wanted[process])
+        seed = options.seed + process
+        background[process] = collect_background(process, seed, wanted[process], options.track_events, library)
         LOG.info("background %s: %d generated", name, background[process].generated)
-    description["background"] = write_background(options.folder, background)
-    ds = {}
-    for process, name in PROCESSES.items():
-        ds[process] = collect_ds(process, options.seed + 10 + process, options.ds)
-        LOG.info("Ds %s: %d events generated", name, ds[process].events)
-    description["ds"] = write_ds(options.folder, ds)
+    description["background"] = write_background(options.folder, background, library)
+    if options.ds:
+        ds = {}
+        for process, name in PROCESSES.items():
+            ds[process] = collect_ds(process, options.seed + 10 + process, options.ds)
+            LOG.info("Ds %s: %d events generated", name, ds[process].events)
+        description["ds"] = write_ds(options.folder, ds)
+    else:
+        description["ds"] = json.loads((options.folder / "pools.json").read_text(encoding="utf-8"))["ds"]
     (options.folder / "pools.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
 
 

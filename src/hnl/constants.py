@@ -40,8 +40,11 @@ class Constant:
 CONSTANTS: Final[Mapping[str, Constant]] = {
     "MAGNETIC_FIELD": Constant(3.8, "T", "CMS, JINST 3 (2008) S08004"),
     "CURVATURE_PER_TESLA": Constant(0.00299792458, "GeV/(cm T)", "speed of light (exact)"),
+    "ELECTRON_MASS": Constant(0.000510999, "GeV", PDG),
     "MUON_MASS": Constant(0.1056584, "GeV", PDG),
     "PION_MASS": Constant(0.1395704, "GeV", PDG),
+    "KAON_MASS": Constant(0.493677, "GeV", PDG),
+    "PROTON_MASS": Constant(0.938272, "GeV", PDG),
     "PHI_MASS": Constant(1.019461, "GeV", PDG),
     "PHI_WIDTH": Constant(0.004249, "GeV", PDG),
     "DS_MASS": Constant(1.96835, "GeV", PDG),

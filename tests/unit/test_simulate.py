@@ -57,7 +57,7 @@ inline double trigger_muon(ULong64_t entry, int quark) {
   for (std::size_t i = pool.first_hadron[event]; i < pool.first_hadron[event + 1]; ++i) {
     const PoolHadron &hadron = pool.hadrons[i];
     beauty |= pool.species[hadron.species].mass > 5.0;
-    none *= 1.0 - hard_share(hadron);
+    none *= 1.0 - hadron.hard_share;
     const HeavyDecay decay = draw_decay(hadron, Draw::any, random);
     for (std::size_t k = pool.first_product[decay.decay]; k < pool.first_product[decay.decay + 1]; ++k) {
       const Momentum momentum = decay.momentum_of(pool.products[k]);
@@ -300,7 +300,7 @@ def test_decays_are_boosted_and_oscillate(root, pdg, mixed):
 
 @pytest.mark.parametrize(("quark", "process", "expected"), [(4, "hardccbar", 1.504e5), (5, "hardbbbar", 4.856e5)])
 def test_muon_cross_section_is_that_of_pythia(root, quark, process, expected):
-    """Golden: pb of events with a muon of 6.3 GeV in |eta| < 1.7, from whole Pythia events, both to 6%."""
+    """Golden: pb of events with a muon of 6.3 GeV in |eta| < 1.7, from whole Pythia events, known to 6%."""
     frame = root.RDataFrame(400_000).Define("w", f"hnl_test::trigger_muon(rdfentry_, {quark})")
     kept = sum(pool["kept_cross_section_pb"] for pool in DESCRIPTION["background"].values())
     assert frame.Mean("w").GetValue() * kept == pytest.approx(expected, rel=0.15), process

@@ -7,8 +7,11 @@ namespace hnl {
 constexpr double MAGNETIC_FIELD = 3.8;
 constexpr double CURVATURE_PER_TESLA = 0.00299792458;
 
+constexpr double ELECTRON_MASS = 0.000510999;
 constexpr double MUON_MASS = 0.1056584;
 constexpr double PION_MASS = 0.1395704;
+constexpr double KAON_MASS = 0.493677;
+constexpr double PROTON_MASS = 0.938272;
 constexpr double PHI_MASS = 1.019461;
 constexpr double PHI_WIDTH = 0.004249;
 constexpr double DS_MASS = 1.96835;

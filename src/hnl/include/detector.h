@@ -126,7 +126,8 @@ inline MuonFlags identify_muon(const Particle &particle, Random &random) {
                       : kind == 2212 ? PROTON_FAKE_RATE
                                      : 0.0;
   MuonFlags flags;
-  flags.muon = random.accept(rate * muon_efficiency(particle.momentum.pt(), particle.momentum.eta()));
+  const double at = random.uniform();
+  flags.muon = at < rate && at < rate * muon_efficiency(particle.momentum.pt(), particle.momentum.eta());
   if (!flags.muon)
     return flags;
   flags.loose = flags.tracker = 1;

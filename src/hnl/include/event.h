@@ -30,6 +30,8 @@ struct Event {
   RVecF trigger_pt, trigger_eta, trigger_phi;
   RVecI gen_pdg, gen_mother, gen_mother_pdg;
   RVecF gen_px, gen_py, gen_pz, gen_mass, gen_vx, gen_vy, gen_vz;
+  int pool_event = -1; // of background, for checks: where it comes from in the pools
+  RVecUnsigned pool_decays;
 };
 
 // 16 bits of mantissa: enough for matrices with correlations up to 0.9999, and they compress.
@@ -207,6 +209,8 @@ Event simulate(Random &random, const Request &request, Generator &&generate, Use
       continue;
     measure_others(fresh, collision, others, beam_spot, random);
     fresh.generated_decays = event.generated_decays;
+    fresh.pool_event = collision.pool_event;
+    fresh.pool_decays.assign(collision.pool_decays.begin(), collision.pool_decays.end());
     fresh.triggered = true;
     event = std::move(fresh);
   }

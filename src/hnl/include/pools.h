@@ -27,19 +27,54 @@ struct PoolDs {
 struct PoolTrack {
   Momentum momentum;
   int pdg = 0;
-  int vertex = 0;   // index within the event
-  int ancestor = 0; // charm or beauty hadron it comes from, 0 for none
-  int mother = 0;   // PDG number
+  int vertex = 0; // index within the event
+};
+
+// A weakly decaying hadron, at the collision.
+struct PoolHadron {
+  Momentum momentum;
+  std::size_t species = 0; // index
+  bool anti = false;
+  std::size_t hard[3] = {}; // how many decays of each class can make a muon that fires the trigger: the first ones
+  double hard_share = 0.0; // their share of all decays
+};
+
+// Charged product of a decay at rest.
+struct Product {
+  Momentum momentum;
+  int pdg = 0;
+  int vertex = 0; // index within the decay; 0: where the hadron decays
+  int mother = 0; // PDG number, of muons
+};
+
+// Displacement from the hadron's decay, in its rest frame. Lengths in cm.
+struct Displacement {
+  Point space;
+  double time = 0.0;
+};
+
+// Decays of a species are in three classes: with no muon, one, and more.
+struct Species {
+  double mass = 0.0, ctau = 0.0;     // GeV, cm
+  double mixing = 0.0;               // mass difference of the oscillation over the width
+  double share[3] = {1.0, 0.0, 0.0}; // of each class
+  std::size_t first[3] = {}, count[3] = {}; // decays; those with the most energetic muon first
 };
 
 struct Pools {
   std::vector<PoolDs> ds;
   std::vector<double> ds_cumulative;
-  std::vector<PoolTrack> tracks;
+  std::vector<PoolHadron> hadrons;
+  std::vector<std::size_t> first_hadron; // of each event, the hardest first; one more than there are events
+  std::vector<double> event_cumulative;  // cross section with a hard decay
+  std::vector<PoolTrack> tracks;         // of some events: those that are not from heavy hadrons
   std::vector<Point> vertices;
-  std::vector<std::size_t> first_track, first_vertex; // one more than there are events
-  std::vector<std::size_t> hardest_muon;              // track that made the event enter the pool
-  std::vector<double> event_cumulative;
+  std::vector<std::size_t> first_track, first_vertex;
+  std::vector<double> tracks_cumulative;
+  std::vector<Species> species;
+  std::vector<Product> products; // muons first within each decay
+  std::vector<Displacement> displacements;
+  std::vector<std::size_t> first_product, first_displacement;
 };
 
 // Index drawn in proportion to the weights of a running sum.
@@ -111,34 +146,88 @@ inline void read_ds(Pools &pools, const PoolFile &file) {
     pools.ds.push_back({momenta[i], from_b[i] != 0.0 ? origins[i] : Point{}, from_b[i] != 0.0});
 }
 
+// Where each group starts, and the end of the last.
+template <typename T> std::vector<std::size_t> read_starts(const PoolFile &file, const char *tree, const char *column) {
+  std::vector<std::size_t> out = {0};
+  for (const double count : file.read<T>(tree, column))
+    out.push_back(out.back() + static_cast<std::size_t>(count));
+  return out;
+}
+
+// PDG number of a particle stored as a code whose sign is the charge.
+inline int pdg_of_code(double code) {
+  static constexpr int numbers[6] = {0, -11, -13, 211, 321, 2212}; // of positive particles
+  return numbers[static_cast<int>(std::abs(code))] * (code > 0 ? 1 : -1);
+}
+
+// The decays, and the PDG number of each species.
+inline std::vector<double> read_library(Pools &pools, const PoolFile &file) {
+  const auto column = [&](const char *name) { return file.read<double>("species", name); };
+  const auto mass = column("mass"), ctau = column("ctau"), mixing = column("mixing");
+  const std::vector<double> shares[3] = {column("share_0"), column("share_1"), column("share_2")};
+  const auto count = [&](const char *name) { return file.read<std::int32_t>("species", name); };
+  const std::vector<double> counts[3] = {count("decays_0"), count("decays_1"), count("decays_2")};
+  std::size_t first = 0;
+  for (std::size_t i = 0; i < mass.size(); ++i) {
+    Species species{mass[i], ctau[i], mixing[i]};
+    for (int k = 0; k < 3; ++k) {
+      species.share[k] = shares[k][i];
+      species.first[k] = first;
+      first += species.count[k] = static_cast<std::size_t>(counts[k][i]);
+    }
+    pools.species.push_back(species);
+  }
+  static constexpr double unit = 1e-4; // GeV
+  const auto x = file.read<std::int16_t>("products", "px"), y = file.read<std::int16_t>("products", "py"),
+             z = file.read<std::int16_t>("products", "pz");
+  const auto code = file.read<std::int8_t>("products", "code");
+  const auto vertex = file.read<std::uint8_t>("products", "vertex");
+  const auto mother = file.read<std::int32_t>("products", "mother");
+  for (std::size_t i = 0; i < x.size(); ++i)
+    pools.products.push_back(
+        {{unit * x[i], unit * y[i], unit * z[i]}, pdg_of_code(code[i]), int(vertex[i]), int(mother[i])});
+  const auto space = read_points(file, "decay_vertices", 0.1);
+  const auto time = file.read<float>("decay_vertices", "t");
+  for (std::size_t i = 0; i < space.size(); ++i)
+    pools.displacements.push_back({space[i], 0.1 * time[i]});
+  pools.first_product = read_starts<std::uint8_t>(file, "decays", "products");
+  pools.first_displacement = read_starts<std::uint8_t>(file, "decays", "vertices");
+  return count("pdg");
+}
+
+inline void read_hadrons(Pools &pools, const PoolFile &file, const std::vector<double> &species) {
+  const auto momenta = read_momenta(file, "hadrons");
+  const auto pdg = file.read<std::int32_t>("hadrons", "pdg");
+  const auto one = file.read<std::int16_t>("hadrons", "hard_1"), more = file.read<std::int16_t>("hadrons", "hard_2");
+  for (std::size_t i = 0; i < momenta.size(); ++i) {
+    const auto at = std::find(species.begin(), species.end(), std::abs(pdg[i]));
+    if (at == species.end())
+      throw std::runtime_error("the pools have no decays of hadron " + std::to_string(int(pdg[i])));
+    pools.hadrons.push_back({momenta[i],
+                             std::size_t(at - species.begin()),
+                             pdg[i] < 0.0,
+                             {0, static_cast<std::size_t>(one[i]), static_cast<std::size_t>(more[i])}});
+    PoolHadron &hadron = pools.hadrons.back();
+    const Species &of = pools.species[hadron.species];
+    for (int kind = 1; kind < 3; ++kind)
+      if (of.count[kind] > 0)
+        hadron.hard_share += of.share[kind] * double(hadron.hard[kind]) / double(of.count[kind]);
+  }
+}
+
 inline void read_events(Pools &pools, const PoolFile &file) {
-  static constexpr int numbers[6] = {0, -11, -13, 211, 321, 2212}; // of positive particles, by code
+  read_hadrons(pools, file, read_library(pools, file));
   const auto momenta = read_momenta(file, "tracks");
   const auto code = file.read<std::int8_t>("tracks", "code");
   const auto vertex = file.read<std::uint8_t>("tracks", "vertex");
-  const auto ancestor = file.read<std::uint8_t>("tracks", "ancestor");
-  const auto mother = file.read<std::int32_t>("tracks", "mother");
-  for (std::size_t i = 0; i < momenta.size(); ++i) {
-    const int pdg = numbers[static_cast<int>(std::abs(code[i]))] * (code[i] > 0 ? 1 : -1);
-    pools.tracks.push_back({momenta[i], pdg, int(vertex[i]), int(ancestor[i]), int(mother[i])});
-  }
+  for (std::size_t i = 0; i < momenta.size(); ++i)
+    pools.tracks.push_back({momenta[i], pdg_of_code(code[i]), int(vertex[i])});
   pools.vertices = read_points(file, "vertices", 0.1);
-  pools.event_cumulative = running_sum(file.read<float>("events", "weight"));
-  pools.first_track = {0};
-  pools.first_vertex = {0};
-  for (const double count : file.read<std::uint16_t>("events", "tracks"))
-    pools.first_track.push_back(pools.first_track.back() + static_cast<std::size_t>(count));
-  for (const double count : file.read<std::uint16_t>("events", "vertices"))
-    pools.first_vertex.push_back(pools.first_vertex.back() + static_cast<std::size_t>(count));
-  for (std::size_t e = 0; e + 1 < pools.first_track.size(); ++e) {
-    double pt = 0.0;
-    pools.hardest_muon.push_back(pools.first_track[e]);
-    for (std::size_t i = pools.first_track[e]; i < pools.first_track[e + 1]; ++i)
-      if (std::abs(pools.tracks[i].pdg) == 13 && pools.tracks[i].momentum.pt() > pt) {
-        pt = pools.tracks[i].momentum.pt();
-        pools.hardest_muon.back() = i;
-      }
-  }
+  pools.event_cumulative = running_sum(file.read<double>("events", "weight"));
+  pools.tracks_cumulative = running_sum(file.read<double>("events", "tracks_weight"));
+  pools.first_hadron = read_starts<std::uint16_t>(file, "events", "hadrons");
+  pools.first_track = read_starts<std::uint16_t>(file, "events", "tracks");
+  pools.first_vertex = read_starts<std::uint16_t>(file, "events", "vertices");
 }
 
 inline Pools &mutable_pools() {
