@@ -6,6 +6,7 @@ All limits are CLs limits on a signal strength mu that multiplies the signal of 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -24,6 +25,10 @@ ASYMPTOTIC_FROM: Final = 5.0
 #: Positions of the expected limits in the background-only distribution, in standard deviations.
 BANDS: Final = (-2, -1, 0, 1, 2)
 _LARGEST_WEIGHT = 10
+
+
+class FitError(ValueError):
+    """A fit does not converge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,8 @@ class Limit:
 def upper_limit(channels: Sequence[Channel], *, cl: float = 0.95) -> Limit:
     """Upper limit on mu by the method that holds: asymptotic from `ASYMPTOTIC_FROM` background events in each channel.
 
-    Channels without signal say nothing about mu and are left out.
+    Where the fits of the asymptotic method do not converge it is the counting limit too. Channels without signal say
+    nothing about mu and are left out.
 
     Parameters
     ----------
@@ -100,7 +106,10 @@ def upper_limit(channels: Sequence[Channel], *, cl: float = 0.95) -> Limit:
         If no channel has signal, or only some are blinded.
     """
     few = any(channel.background < ASYMPTOTIC_FROM for channel in channels if channel.signal > 0)
-    return (counting_limit if few else asymptotic_limit)(channels, cl=cl)
+    if not few:
+        with suppress(FitError):
+            return asymptotic_limit(channels, cl=cl)
+    return counting_limit(channels, cl=cl)
 
 
 def asymptotic_limit(channels: Sequence[Channel], *, cl: float = 0.95) -> Limit:
@@ -112,8 +121,11 @@ def asymptotic_limit(channels: Sequence[Channel], *, cl: float = 0.95) -> Limit:
     ------
     ValueError
         As `upper_limit`; also when a channel expects no background, where the asymptotic formulae have no meaning.
+    FitError
+        If a fit does not converge.
     """
     import pyhf
+    from pyhf.exceptions import FailedMinimization
     from pyhf.infer.calculators import AsymptoticCalculator
 
     channels = _contributing(channels, cl)
@@ -130,7 +142,10 @@ def asymptotic_limit(channels: Sequence[Channel], *, cl: float = 0.95) -> Limit:
     @cache
     def point(mu: float) -> tuple[float, float]:
         """Significance of mu in the background-only Asimov data, and minus the logarithm of the observed CLs."""
-        statistic = calculator.teststatistic(mu)
+        try:
+            statistic = calculator.teststatistic(mu)
+        except FailedMinimization as error:
+            raise FitError(f"a fit at mu = {mu:g} does not converge: {error}") from error
         cls = calculator.pvalues(statistic, *calculator.distributions(mu))[2]
         return float(calculator.sqrtqmuA_v), -math.log(max(float(cls), 1e-300))
 
@@ -157,7 +172,7 @@ def _invert(function: Callable[[float], float], target: float) -> float:
         x = min(max(x, below), above)
         if abs(x - previous) < 3e-4 * x:
             return x
-    raise ValueError(f"no asymptotic limit found near {x:g}: the fits do not converge")
+    raise FitError(f"no asymptotic limit found near {x:g}: the fits do not converge")
 
 
 def _specification(channels: Sequence[Channel], unit: float) -> dict[str, Any]:

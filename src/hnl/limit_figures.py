@@ -115,6 +115,7 @@ def _brazil(title: str, labels: Sequence[str], bands: Sequence[Mapping[str, Any]
         first = False
     axes.axhline(1.0, color="tab:red", linewidth=0.8)
     axes.set_yscale("log")
+    axes.use_sticky_edges = False  # bars would end at the frame
     axes.margins(y=0.1)
     axes.set_xticks(range(len(labels)), labels, fontsize="small")
     axes.set_xlim(-0.6, len(labels) - 0.4)

@@ -28,7 +28,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hnl import physics
-from hnl.counting import ASYMPTOTIC_FROM, BANDS, Array, Channel, Limit, asymptotic_limit, counting_limit, upper_limit
+from hnl.counting import (
+    ASYMPTOTIC_FROM,
+    BANDS,
+    Array,
+    Channel,
+    FitError,
+    Limit,
+    asymptotic_limit,
+    counting_limit,
+    upper_limit,
+)
 from hnl.histograms import LIMIT_MASS, product_name
 from hnl.limit_figures import figure_of_categories, figure_of_mass, figure_of_samples
 from hnl.select import CATEGORIES
@@ -281,7 +291,10 @@ def _entry(channels: Sequence[Channel], cl: float, reference: float | None) -> d
             if max(coupling.expected[-1], coupling.observed or 0.0) > 1:
                 entry["notes"].append("limits on |V|^2 above 1 exclude nothing")
         if limit.method == "counting" and all(channel.background > 0 for channel in channels if channel.signal > 0):
-            entry["asymptotic_signal_strength"] = _bands(asymptotic_limit(channels, cl=cl))
+            try:
+                entry["asymptotic_signal_strength"] = _bands(asymptotic_limit(channels, cl=cl))
+            except FitError as error:
+                entry["notes"].append(f"no asymptotic limit for comparison: {error}")
     elif len(channels) == 1:
         limit = counting_limit([replace(channels[0], signal=1.0, signal_uncertainty=0.0)], cl=cl)
         entry["method"] = limit.method

@@ -19,6 +19,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from hnl.constants import TRIGGER_PATHS
 from portico import step
 
 if TYPE_CHECKING:
@@ -89,19 +90,6 @@ CATEGORIES: Final = (
 
 INCLUSIVE: Final = "inclusive"
 SELECTIONS: Final = (INCLUSIVE, *(category.name for category in CATEGORIES))
-
-TRIGGER_PATHS: Final = (
-    "mu7_ip4",
-    "mu8_ip3",
-    "mu8_ip5",
-    "mu8_ip6",
-    "mu8p5_ip3p5",
-    "mu9_ip4",
-    "mu9_ip5",
-    "mu9_ip6",
-    "mu10p5_ip3p5",
-    "mu12_ip6",
-)
 
 DS_MASS: Final = 1.96835  # GeV, the value of the original's residual
 
