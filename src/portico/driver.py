@@ -105,8 +105,8 @@ class _Loop:
             while self._pending or self._sent:
                 self._submit()
                 outcomes = self._executor.wait(0.2)
-                for outcome in outcomes:
-                    self._take(outcome)
+                for outcome in sorted(outcomes, key=lambda outcome: isinstance(outcome, Failed)):
+                    self._take(outcome)  # what is done first: a failure may end the loop
                 self._watch(bool(outcomes))
                 self._flush(len(self._finished) >= _FLUSH_CHUNKS)
         finally:

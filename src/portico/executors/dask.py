@@ -85,8 +85,14 @@ class DaskExecutor:
         from portico.executors.daskworker import BundlePlugin, RunnerPlugin
 
         self._digest = bundle.digest
-        self._client.register_plugin(RunnerPlugin(), name="portico-runner")
-        self._client.register_plugin(BundlePlugin(bundle), name=f"portico-{bundle.digest}")
+        try:
+            self._client.register_plugin(RunnerPlugin(), name="portico-runner")
+            self._client.register_plugin(BundlePlugin(bundle), name=f"portico-{bundle.digest}")
+        except Exception as error:
+            raise WorkerError(
+                f"the Dask cluster cannot take the analysis: {error}; its scheduler and workers need the same versions "
+                "of portico, dask and Python as this process"
+            ) from error
 
     def submit(self, task: Task) -> None:
         """Submit a task."""
