@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import time
+import types
 import uuid
 import zlib
 from collections.abc import Callable, Mapping
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portico import products
-from portico.errors import InputError, ProductError, StepError
+from portico.errors import InputError, MissingExtra, ProductError, StepError
 from portico.merge import Product
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ class _Bound:
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         _refuse_local_entry(self._name, [*arguments, *options.values()])
+        _require_numba(self._name, [*arguments, *options.values()])
         global _door  # noqa: PLW0603 (ROOT's own methods call each other: those calls pass freely)
         door, _door = _door, None
         try:
@@ -135,6 +138,14 @@ def _refuse_local_entry(name: str, arguments: list[Any]) -> None:
                 f"{name} uses rdfentry_, which counts within one chunk and is no property of an event; use a column "
                 "such as run, luminosityBlock and event (a generated sample has the column 'entry')"
             )
+
+
+def _require_numba(name: str, arguments: list[Any]) -> None:
+    """ROOT compiles functions of Python with numba and cffi, which its wheel does not bring."""
+    if any(isinstance(argument, types.FunctionType) for argument in arguments):
+        for module in ("numba", "cffi"):
+            if importlib.util.find_spec(module) is None:
+                raise MissingExtra("numba", f"{name} with a Python function")
 
 
 def _require_model(name: str, arguments: list[Any]) -> None:

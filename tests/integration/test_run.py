@@ -283,6 +283,29 @@ def test_every_operation_works_since_the_frame_is_a_plain_one(
     ]
 
 
+WITHOUT_NUMBA = """
+import sys
+
+
+def python(frame, sample):
+    held = sys.modules.get("numba")
+    sys.modules["numba"] = None  # as if it were not installed
+    try:
+        return {"n": frame.Filter(lambda x: x > 2, ["x"]).Count()}
+    finally:
+        sys.modules.pop("numba") if held is None else sys.modules.update(numba=held)
+"""
+
+
+def test_a_python_function_without_numba_names_the_extra(
+    make_analysis: Callable[..., Analysis], local: LocalExecutor, events: Path, tmp_path: Path
+) -> None:
+    step = '  - {name: python, function: "mysteps:python"}'
+    analysis = make_analysis(WITHOUT_NUMBA, step, f'    a: {{files: "{events}/events0.root"}}')
+    with pytest.raises(StepError, match=r"Filter with a Python function needs the extra 'numba'.*portico-hep\[numba\]"):
+        portico.run(analysis, folder=tmp_path / "run", executor=local)
+
+
 def manifest(folder: Path) -> list[dict[str, str]]:
     content = json.loads((folder / "manifest.json").read_text())
     assert content["written"]["format"] == "TTree"
