@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hnl.histograms import VARIABLES, product_name
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 
 # Band colours of the LHC experiments' limit plots.
 _GREEN, _YELLOW = "#607641", "#F5BB54"
-_MASS = next(variable for variable in VARIABLES if variable.name == "hnl_mass")
+_MASS = "Hnl_mass"
 
 
 def figure_of_categories(sample: str, entry: Mapping[str, Any], cl: float) -> Figure:
@@ -62,13 +60,13 @@ def figure_of_mass(category: str, results: Mapping[str, Any], names: Mapping[str
     category : str
         Name of the selection.
     results : mapping of str to Results
-        Of `hnl.histograms.histograms`, by sample.
+        Of `hnl.select.select`, by sample.
     names : mapping of str to sequence of str
         Samples by kind: ``signal``, ``data``, ``background``.
     """
     figure, axes = _axes()
-    product = product_name(category, _MASS)
-    edges = np.linspace(_MASS.low, _MASS.high, _MASS.bins + 1)
+    product = f"{category}_{_MASS}"
+    edges = next(iter(results.values()))[product].axes[0].edges
     centers = (edges[1:] + edges[:-1]) / 2
     if names["background"]:
         total = np.sum([results[name][product].values() for name in names["background"]], axis=0)
@@ -79,7 +77,7 @@ def figure_of_mass(category: str, results: Mapping[str, Any], names: Mapping[str
         counts = np.sum([results[name][product].values() for name in names["data"]], axis=0)
         axes.errorbar(centers, counts, yerr=np.sqrt(counts), fmt="o", color="black", markersize=3, label="data")
     axes.set(xlabel=r"$m(\mu\pi)$ (GeV)", ylabel=f"events / {1000 * (edges[1] - edges[0]):g} MeV", title=category)
-    axes.set_xlim(_MASS.low, _MASS.high)
+    axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
     axes.legend(fontsize="small")
     return figure

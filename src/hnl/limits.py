@@ -39,9 +39,7 @@ from hnl.counting import (
     counting_limit,
     upper_limit,
 )
-from hnl.histograms import LIMIT_MASS, product_name
 from hnl.limit_figures import figure_of_categories, figure_of_mass, figure_of_samples
-from hnl.select import CATEGORIES
 from portico import summary
 
 if TYPE_CHECKING:
@@ -54,6 +52,9 @@ CONVENTION: Final = (
     "through Ds -> mu N alone and is the sample's own at reference_coupling_squared"
 )
 COMBINED: Final = "combined"
+#: The histogram of every category that the limits count in: bins of 2 MeV, a quarter of the resolution at 1 GeV.
+MASS: Final = "Hnl_mass_fine"
+_INCLUSIVE: Final = "inclusive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,13 @@ class _Inputs:
     results: Mapping[str, Any]
     names: Mapping[str, list[str]]
 
+    @property
+    def categories(self) -> list[str]:
+        """Every selection with a histogram to count in, but for the inclusive one."""
+        first = next(iter(self.results.values()))
+        found = [product.removesuffix(f"_{MASS}") for product in first if product.endswith(f"_{MASS}")]
+        return [name for name in found if name != _INCLUSIVE]
+
     def sum(self, kind: str, product: str) -> tuple[Array, Array]:
         """Contents and variances of a product, summed over the samples of a kind."""
         return self.sum_of(self.names[kind], product)
@@ -160,7 +168,7 @@ def limits(
     Parameters
     ----------
     results : mapping of str to Results
-        Of `hnl.histograms.histograms`, by sample.
+        Of `hnl.select.select`, by sample: histograms ``CATEGORY_Hnl_mass`` and ``CATEGORY_Hnl_mass_fine``.
     samples : mapping of str to Sample
         Signal samples need the parameter ``mass`` (GeV), and ``ctau`` (mm) for a coupling. Samples whose parameter
         ``process`` begins with ``control`` are left out.
@@ -188,8 +196,8 @@ def limits(
     inputs = _Inputs(results, names)
     entries = {name: _limits_of(samples[name], inputs, cl, options) for name in names["signal"]}
     figures = {f"limit_{name}": figure_of_categories(name, entry, cl) for name, entry in entries.items()}
-    for category in CATEGORIES:
-        figures[f"mass_{category.name}"] = figure_of_mass(category.name, results, names)
+    for category in inputs.categories:
+        figures[f"mass_{category}"] = figure_of_mass(category, results, names)
     return {
         "limits": {
             "cl": cl,
@@ -227,11 +235,10 @@ def _limits_of(sample: Sample, inputs: _Inputs, cl: float, options: Mapping[str,
         coupling = physics.coupling_squared(mass, ctau)
     reference = None if coupling is None else float(coupling)
     channels = []
-    for category in CATEGORIES:
-        product = product_name(category.name, LIMIT_MASS)
-        edges = np.asarray(inputs.results[sample.name][product].axes[0].edges, dtype=np.float64)
+    for category in inputs.categories:
+        edges = np.asarray(inputs.results[sample.name][f"{category}_{MASS}"].axes[0].edges, dtype=np.float64)
         region = mass_window(edges, mass, **options)
-        channels.append(_channel(category.name, sample.name, inputs, region))
+        channels.append(_channel(category, sample.name, inputs, region))
     entries = {channel.name: _entry([channel], cl, reference) for channel in channels}
     entries[COMBINED] = _entry(channels, cl, reference)
     return {
@@ -244,7 +251,7 @@ def _limits_of(sample: Sample, inputs: _Inputs, cl: float, options: Mapping[str,
 
 
 def _channel(category: str, signal: str, inputs: _Inputs, region: Window) -> Channel:
-    product = product_name(category, LIMIT_MASS)
+    product = f"{category}_{MASS}"
     expected, variance = inputs.sum_of([signal], product)
     s, s_error = float(expected[region.signal].sum()), float(np.sqrt(variance[region.signal].sum()))
     if s < 0:

@@ -344,12 +344,13 @@ def _collect(handles: Mapping[str, Any]) -> dict[str, Product]:
         double = new.keys() & collected.keys()
         if double:
             raise ProductError(f"two products are named '{sorted(double)[0]}'; rename one")
-        if new[name].kind in {"histogram", "profile"}:
-            other = titles.setdefault(new[name].meta["name"], name)
-            if other != name:
-                raise ProductError(
-                    f"products '{other}' and '{name}' are histograms of one name '{new[name].meta['name']}'"
-                )
+        for product in new.values():
+            if product.kind in {"histogram", "profile"}:
+                other = titles.setdefault(product.meta["name"], name)
+                if other != name:
+                    raise ProductError(
+                        f"products '{other}' and '{name}' are histograms of one name '{product.meta['name']}'"
+                    )
         collected.update(new)
     return collected
 

@@ -38,7 +38,7 @@ def collect(name: str, handle: Any) -> dict[str, Product]:
     -------
     dict of str to Product
         One product; for a map of variations the nominal one under ``name`` and each other one under
-        `variation_name`.
+        `variation_name`. A list of histograms is as many products, each under the histogram's own name.
 
     Raises
     ------
@@ -53,7 +53,8 @@ def collect(name: str, handle: Any) -> dict[str, Product]:
     if isinstance(handle, Mapping) and all(isinstance(value, np.ndarray) for value in handle.values()):
         return {name: _arrays(name, handle)}
     if kind.startswith("RResultPtr<"):
-        return {name: _collect_value(name, handle.GetValue(), tag_of(handle) or "")}
+        values = _parts(name, handle.GetValue())
+        return {key: _collect_value(key, value, tag_of(handle) or "") for key, value in values.items()}
     raise ProductError(f"product '{name}' is a {kind}, which cannot be collected; possible are {_POSSIBLE}")
 
 
@@ -73,11 +74,19 @@ def _collect_variations(name: str, handle: Any) -> dict[str, Product]:
     keys = [str(key) for key in handle.GetKeys()]
     products = {}
     for key in keys:
-        product = _collect_value(name, handle[key], tag_of(handle) or "")
-        products[variation_name(name, key)] = Product(
-            product.kind, {**product.meta, "variation": [name, key]}, product.arrays, product.items
-        )
+        for part, value in _parts(name, handle[key]).items():
+            product = _collect_value(part, value, tag_of(handle) or "")
+            products[variation_name(part, key)] = Product(
+                product.kind, {**product.meta, "variation": [part, key]}, product.arrays, product.items
+            )
     return products
+
+
+def _parts(name: str, value: Any) -> dict[str, Any]:
+    """Return the histograms of a list by their own names; anything else under the name of its handle."""
+    if type(value).__name__ == "vector<TH1D>":
+        return {str(histogram.GetName()): histogram for histogram in value}
+    return {name: value}
 
 
 def _collect_value(name: str, value: Any, operation: str) -> Product:

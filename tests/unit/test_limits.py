@@ -17,13 +17,11 @@ from scipy import stats
 
 from hnl import physics
 from hnl.counting import Channel, asymptotic_limit, counting_limit, upper_limit
-from hnl.histograms import LIMIT_MASS, VARIABLES, product_name
 from hnl.limits import limits, mass_resolution, mass_window
-from hnl.select import CATEGORIES
 from portico import Sample
 
-NAMES = [category.name for category in CATEGORIES]
-EDGES = np.linspace(LIMIT_MASS.low, LIMIT_MASS.high, LIMIT_MASS.bins + 1)
+NAMES = [f"{sign}lxy{lengths}" for sign in ("SS", "OS") for lengths in ("0to1", "1to5", "5toInf")]
+EDGES = np.linspace(0, 2, 1001)
 SIGNAL = Sample(name="hnl_1p0", kind="signal", files=("s.root",), parameters={"mass": 1.0, "ctau": 10.0})
 DATA = Sample(name="data", kind="data", files=("d.root",))
 BACKGROUND = Sample(name="qcd", kind="background", files=("b.root",))
@@ -170,12 +168,10 @@ def products(masses: dict[str, list[float]], weight: float = 1.0) -> dict[str, A
     """Histograms of the N mass of one sample, by category."""
     result = {}
     for name in NAMES:
-        for variable in VARIABLES:
-            if variable.column == "C_Hnl_mass":
-                axis = hist.axis.Regular(variable.bins, variable.low, variable.high)
-                filled = hist.Hist(axis, storage=hist.storage.Weight())
-                values = masses.get(name, [])
-                result[product_name(name, variable)] = filled.fill(values, weight=weight) if values else filled
+        for product, bins in (("Hnl_mass", 40), ("Hnl_mass_fine", 1000)):
+            filled = hist.Hist(hist.axis.Regular(bins, 0, 2), storage=hist.storage.Weight())
+            values = masses.get(name, [])
+            result[f"{name}_{product}"] = filled.fill(values, weight=weight) if values else filled
     return result
 
 

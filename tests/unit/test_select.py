@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +11,22 @@ import numpy as np
 import pytest
 import uproot
 
-from hnl import select as step_module
-from hnl.select import CANDIDATE_COLUMNS, SELECTIONS, TRIGGER_PATHS, select
+from hnl.constants import TRIGGER_PATHS
+from hnl.select import FOLDER
+from hnl.skim import CANDIDATE_COLUMNS
+from portico import root
+from portico.chunks import Chunk
+from portico.dataset import Sample
+from portico.errors import ConfigError
+from portico.frame import run_chunk
+from portico.results import Results
+from portico.selection import Selection, book, event_weight, load_selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROOT = pytest.importorskip("ROOT")
-
-HEADER = Path(step_module.__file__).parent / "include" / "selection.h"
+ROOT = root.load()
+RULES = ("mass", "distance_ratio", "cosine", "probability")
 GENERATOR = ("C_mu_Ds_isHnlBrother", "C_mu_Hnl_isHnlDaughter", "C_pi_isHnlDaughter")
 CUTS = {  # sign, Lxy range, significance, pion ip, muon ips: typed in again, not imported
     "SSlxy0to1": (1, 0.0, 1.0, 35.3, 0.03, 2.8),
@@ -30,20 +36,8 @@ CUTS = {  # sign, Lxy range, significance, pion ip, muon ips: typed in again, no
     "OSlxy1to5": (-1, 1.0, 5.0, 120.5, 0.03, 2.2),
     "OSlxy5toInf": (-1, 5.0, np.inf, 255.0, 0.03, 3.4),
 }
+SELECTIONS = ("inclusive", *CUTS)
 CPP = {"f": "float", "i": "int", "h": "short", "I": "unsigned int"}
-
-
-@dataclass
-class StandIn:
-    """What a step reads from a sample."""
-
-    name: str = "sample"
-    kind: str = "data"
-    cross_section: float | None = None
-    filter_efficiency: float = 1.0
-    processed_events: int | None = None
-    luminosity: float | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 def candidate_type(name: str) -> str:
@@ -126,43 +120,33 @@ def write_events(path: Path, events: list[dict[str, Any]], columns: Callable[[st
     return path
 
 
-def run(path: Path, output: Path, sample: StandIn, **options: Any) -> tuple[ak.Array, dict[str, Any]]:
-    """Run the step and give the tree it writes, and its other products."""
-    ROOT.gInterpreter.Declare(f'#include "{HEADER}"')
-    products = select(Redirect(ROOT.RDataFrame("wztree", str(path)), output), sample, **options)
-    products.pop("candidates").GetValue()
-    if not output.exists():  # ROOT writes no file when no entry is left
-        return ak.Array([]), products
-    with uproot.open(output) as file:
-        return file["candidates"].arrays(), products
+def run(path: Path, folder: Path, sample: Sample, selection: Selection) -> tuple[ak.Array, Results]:
+    """Run a selection over a file through portico's own door; return the tree it writes, and its products."""
+    root.load().gInterpreter.Declare(f'#include "{FOLDER / "include" / "trigger.h"}"')
+    folder.mkdir(exist_ok=True)
+    with uproot.open(path) as file:
+        entries = file["wztree"].num_entries
+
+    def step(frame: Any, sample: Sample) -> dict[str, Any]:
+        return book(selection, frame, sample, folder=FOLDER, where="selection.yaml")
+
+    products, timing = run_chunk(step, Chunk(str(path), "", "wztree", 0, entries), sample, {}, folder)
+    assert timing.loops == 1
+    (written,) = products["candidates"].items
+    with uproot.open(written["path"]) as file:
+        return file["candidates"].arrays(), Results(sample.name, products)
 
 
-class Redirect:
-    """A node whose Snapshot is lazy and goes to a chosen RNTuple file, as within portico."""
+def declared(**fields: Any) -> Selection:
+    """The selection of the analysis, with other fields."""
+    selection = load_selection(FOLDER / "selection.yaml")
+    return selection.replace(**fields) if fields else selection
 
-    def __init__(self, node: Any, output: Path) -> None:
-        self._node, self._output = node, output
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._node, name)
-
-    def _wrap(self, node: Any) -> Redirect:
-        return Redirect(node, self._output)
-
-    def Define(self, *arguments: Any) -> Redirect:
-        return self._wrap(self._node.Define(*arguments))
-
-    def Redefine(self, *arguments: Any) -> Redirect:
-        return self._wrap(self._node.Redefine(*arguments))
-
-    def Filter(self, *arguments: Any) -> Redirect:
-        return self._wrap(self._node.Filter(*arguments))
-
-    def Snapshot(self, tree: str, _file: str, columns: list[str]) -> Any:
-        options = ROOT.RDF.RSnapshotOptions()
-        options.fLazy = True
-        options.fOutputFormat = ROOT.RDF.ESnapshotOutputFormat.kRNTuple
-        return self._node.Snapshot(tree, str(self._output), columns, options)
+def first(rule: str) -> dict[str, Any]:
+    """The rules with another one in front."""
+    rules = declared().model_dump()["rules"]
+    return {rule: rules.pop(rule), **rules}
 
 
 def reference_masks(events: ak.Array) -> dict[str, ak.Array]:
@@ -236,26 +220,94 @@ def events(ntuple: Path) -> Iterator[ak.Array]:
         yield file["wztree"].arrays()
 
 
-@pytest.mark.parametrize("kind", ["data", "signal"])
-@pytest.mark.parametrize("rule", ["mass", "distance_ratio", "cosine", "probability"])
-def test_same_candidate_in_every_event(ntuple: Path, events: ak.Array, tmp_path: Path, rule: str, kind: str) -> None:
-    tree, products = run(ntuple, tmp_path / "out.root", StandIn(kind=kind), rule=rule)
-    expected = reference_choice(events, rule, signal=kind == "signal")
+def sample_of(kind: str) -> Sample:
+    numbers = {} if kind == "data" else {"cross_section": 2.0, "luminosity": 0.003, "processed_events": 400.0}
+    return Sample(name="sample", kind=kind, **numbers)
+
+
+@pytest.fixture(scope="module", params=["data", "signal"])
+def chosen(
+    request: pytest.FixtureRequest, ntuple: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, ak.Array, Results]:
+    """All four rules in one pass."""
+    tree, results = run(ntuple, tmp_path_factory.mktemp("out"), sample_of(request.param), declared())
+    return request.param, tree, results
+
+
+def entries_of(tree: ak.Array, events: ak.Array) -> list[int]:
     entry_of = {int(np.uint32(np.int32(number))): n for n, number in enumerate(events.event)}
-    entries = [entry_of[number] for number in tree.event.to_list()]
-    found = {
+    return [entry_of[number] for number in tree.event.to_list()]
+
+
+def choices(tree: ak.Array, entries: list[int], suffix: str = "") -> dict[tuple[int, int], int]:
+    return {
         (entry, selection): index
-        for entry, selections, indices in zip(entries, tree.selection.to_list(), tree.chosen.to_list(), strict=True)
+        for entry, selections, indices in zip(
+            entries, tree[f"selection{suffix}"].to_list(), tree[f"chosen{suffix}"].to_list(), strict=True
+        )
         for selection, index in zip(selections, indices, strict=True)
     }
-    assert found == expected
-    assert entries == sorted({entry for entry, _ in expected})
-    counts = [sum(selection == number for _, selection in expected) for number in range(len(SELECTIONS))]
-    assert [products["selected"].GetBinContent(bin_) for bin_ in range(1, len(SELECTIONS) + 1)] == counts
-    assert min(counts) > 0, "the synthetic events must reach every category"
-    for name in CANDIDATE_COLUMNS:
+
+
+def test_same_candidate_in_every_event_by_every_rule(chosen: tuple[str, ak.Array, Results], events: ak.Array) -> None:
+    kind, tree, results = chosen
+    entries = entries_of(tree, events)
+    everything = set()
+    for rule in RULES:
+        expected = reference_choice(events, rule, signal=kind == "signal")
+        everything |= {entry for entry, _ in expected}
+        assert choices(tree, entries, "" if rule == "mass" else f"_{rule}") == expected, rule
+        counts = [sum(selection == number for _, selection in expected) for number in range(len(SELECTIONS))]
+        assert min(counts) > 0, "the synthetic events must reach every category"
+        right = results[f"correct_{rule}"] if kind == "signal" else results[f"choices_{rule}"]
+        np.testing.assert_allclose(right.values() / event_weight(sample_of(kind)), counts, rtol=1e-12)
+    assert entries == sorted(everything)
+
+
+def test_every_column_is_of_the_chosen_candidate(chosen: tuple[str, ak.Array, Results], events: ak.Array) -> None:
+    _, tree, _ = chosen
+    entries = entries_of(tree, events)
+    carried = [name for name in tree.fields if name in events.fields and name.startswith("C_")]
+    assert len(carried) > 70
+    for name in carried:
         values = events[name][entries][tree.chosen]
         np.testing.assert_array_equal(ak.to_numpy(ak.flatten(tree[name])), ak.to_numpy(ak.flatten(values)), name)
+    assert set(ak.to_numpy(ak.flatten(tree.weight))) == {event_weight(sample_of(chosen[0]))}
+
+
+@pytest.mark.parametrize("rule", ["mass", "distance_ratio", "cosine", "probability"])
+def test_same_histograms_by_every_rule(ntuple: Path, events: ak.Array, tmp_path: Path, rule: str) -> None:
+    """All of the analysis for one rule, a few for the others; contents and squared weights."""
+    kept = [h.model_dump(exclude_unset=True) for h in declared().histograms]
+    kept = kept if rule == "mass" else [h for h in kept if h["column"] in {"C_Ds_mass", "nPV", "C_pi_BS_ips_xy"}]
+    kind = "background"
+    _, results = run(ntuple, tmp_path / "out", sample_of(kind), declared(rules=first(rule), histograms=kept))
+    expected = reference_choice(events, rule, signal=False)
+    weight = event_weight(sample_of(kind))
+    checked = 0
+    for product in results:
+        selection, _, name = product.partition("_")
+        column = name.removesuffix("_fine") if name.startswith("n") else f"C_{name.removesuffix('_fine')}"
+        if selection not in SELECTIONS or not column:
+            continue
+        rows = [(entry, index) for (entry, s), index in expected.items() if SELECTIONS[s] == selection]
+        values = [events[column][entry] for entry, _ in rows]
+        if column.startswith("C_"):
+            values = [candidates[index] for candidates, (_, index) in zip(values, rows, strict=True)]
+        histogram = results[product]
+        numbers = np.asarray(values, np.float64)
+        numbers[np.isnan(numbers)] = np.inf  # as ROOT does: into the overflow
+        axis = histogram.axes[0]
+        edges = np.linspace(axis.edges[0], axis.edges[-1], axis.size + 1)
+        counts, _ = np.histogram(numbers, [-np.inf, *edges, np.inf])
+        np.testing.assert_allclose(histogram.values(flow=True), weight * counts, rtol=1e-12, err_msg=product)
+        np.testing.assert_allclose(histogram.variances(flow=True), weight**2 * counts, rtol=1e-12, err_msg=product)
+        checked += 1
+    assert checked == len(SELECTIONS) * (len({*_names(kept)}))
+
+
+def _names(kept: list[dict[str, Any]]) -> list[str]:
+    return [h.get("name", h["column"]).replace("{muon}", m) for h in kept for m in (("Ds", "Hnl") if "each" in h else ("",))]
 
 
 def test_selections_of_one_event_choose_different_candidates(events: ak.Array) -> None:
@@ -263,25 +315,36 @@ def test_selections_of_one_event_choose_different_candidates(events: ak.Array) -
     assert any(index != chosen[entry, 0] for (entry, _), index in chosen.items())
 
 
-def test_cutflow_and_multiplicity(ntuple: Path, events: ak.Array, tmp_path: Path) -> None:
-    tree, products = run(ntuple, tmp_path / "out.root", StandIn(kind="signal"))
-    cutflow = {cut.GetName(): (cut.GetAll(), cut.GetPass()) for cut in products["cutflow"].GetValue()}
-    assert list(cutflow) == ["generator matched", "trigger", "preselection", "best candidate"]
+def test_cutflow_and_multiplicity(chosen: tuple[str, ak.Array, Results], events: ak.Array) -> None:
+    kind, tree, results = chosen
+    if kind == "data":
+        assert results["cutflow"].cuts == ("trigger", "soft muons", "best candidate")
+        return
+    cutflow = results["cutflow"]
+    assert cutflow.cuts == ("generator matched", "trigger", "soft muons", "best candidate")
     matched = (events.C_mu_Ds_isHnlBrother > 0) & (events.C_mu_Hnl_isHnlDaughter > 0) & (events.C_pi_isHnlDaughter > 0)
     any_matched = ak.any(matched, axis=1)
-    inclusive = reference_masks(events)["inclusive"]
-    assert cutflow["generator matched"] == (len(events), ak.sum(any_matched))
-    assert cutflow["preselection"][1] == ak.sum(any_matched & ak.any(inclusive, axis=1))
-    assert cutflow["best candidate"][1] == len(tree)
+    masks = reference_masks(events)
+    assert cutflow.passed[0] == ak.sum(any_matched)
+    assert cutflow.passed[2] == ak.sum(any_matched & ak.any(masks["inclusive"], axis=1))
+    assert cutflow.passed[3] == len(tree)
+    rows = [entry for entry, made in zip(entries_of(tree, events), tree.selection.to_list(), strict=True) if 0 in made]
     number = ak.flatten(tree.multiplicity[tree.selection == 0])
-    entry_of = {int(np.uint32(np.int32(event))): n for n, event in enumerate(events.event)}
-    rows = [entry_of[event] for event in tree.event[ak.any(tree.selection == 0, axis=1)].to_list()]
-    assert number.to_list() == ak.sum(inclusive[rows], axis=1).to_list()
-    assert products["multiplicity"].GetEntries() == ak.count(tree.selection)
+    assert number.to_list() == ak.sum(masks["inclusive"][rows], axis=1).to_list()
+    for name in SELECTIONS:
+        table = results[f"cutflow_{name}"]
+        labels = list(table.axes[0])
+        assert (labels[0], labels[-1]) == ("events", "best candidate")
+        assert table.values()[0] == len(events)
+        assert table.values()[-2] == ak.sum(any_matched & ak.any(masks[name], axis=1))
+        assert table.values()[-1] == ak.count(tree.selection[tree.selection == SELECTIONS.index(name)])
+        yields = results[f"yields_{name}"]
+        np.testing.assert_allclose(yields.values(), table.values() * event_weight(sample_of(kind)), rtol=1e-12)
+        assert results[f"candidates_{name}"].sum(flow=True).value == pytest.approx(yields.values()[-1])
 
 
-def test_numbers_of_the_event_are_unsigned(ntuple: Path, events: ak.Array, tmp_path: Path) -> None:
-    tree, _ = run(ntuple, tmp_path / "out.root", StandIn())
+def test_numbers_of_the_event_are_unsigned(chosen: tuple[str, ak.Array, Results], events: ak.Array) -> None:
+    _, tree, _ = chosen
     assert tree.event.type.content.primitive == "uint64"
     assert tree.lumi.type.content.primitive == tree.run.type.content.primitive == "uint32"
     assert ak.min(events.event) < 0
@@ -289,65 +352,45 @@ def test_numbers_of_the_event_are_unsigned(ntuple: Path, events: ak.Array, tmp_p
     assert set(tree.event.to_list()) <= {int(np.uint32(np.int32(event))) for event in events.event}
 
 
-def test_derived_variables(ntuple: Path, events: ak.Array, tmp_path: Path) -> None:
-    tree, _ = run(ntuple, tmp_path / "out.root", StandIn())
+def test_derived_variables(chosen: tuple[str, ak.Array, Results]) -> None:
+    _, tree, _ = chosen
     px, py, pz = (np.float64(ak.to_numpy(ak.flatten(tree[f"C_Hnl_p{axis}"]))) for axis in "xyz")
-    momentum = ak.to_numpy(ak.flatten(tree.C_Hnl_p))
-    np.testing.assert_array_equal(momentum, np.sqrt(px**2 + py**2 + pz**2).astype(np.float32))
-    length = ak.flatten(tree.C_Hnl_vertex_3DDist_PV * tree.C_Hnl_mass / tree.C_Hnl_p)
-    np.testing.assert_allclose(ak.to_numpy(ak.flatten(tree.C_Hnl_l_prop)), ak.to_numpy(length), rtol=1e-6)
+    length = np.float32(ak.to_numpy(ak.flatten(tree.C_Hnl_vertex_3DDist_PV * tree.C_Hnl_mass)))
+    found = ak.to_numpy(ak.flatten(tree.C_Hnl_l_prop))
+    np.testing.assert_allclose(found, length / np.sqrt(px**2 + py**2 + pz**2), rtol=1e-6)
 
 
 def test_data_without_generator_columns(tmp_path: Path) -> None:
     path = write_events(tmp_path / "data.root", make_events(30, seed=3), lambda name: "gen" not in name[:10]
                         and name not in GENERATOR and name != "nPU_trueInt")  # fmt: skip
-    tree, _ = run(path, tmp_path / "out.root", StandIn())
+    tree, _ = run(path, tmp_path / "out", sample_of("data"), declared())
     assert len(tree) > 0
     assert not set(GENERATOR) & set(tree.fields)
-    with pytest.raises(ValueError, match="lacks columns that select needs: C_mu_Hnl_isHnlDaughter"):
-        run(path, tmp_path / "out.root", StandIn(kind="signal"))
+    with pytest.raises(ConfigError, match=r"match.candidate.*'C_mu_Ds_isHnlBrother' is no column of sample 'sample' \(signal"):
+        run(path, tmp_path / "out", sample_of("signal"), declared())
 
 
 def test_missing_trigger_path(tmp_path: Path) -> None:
     events = make_events(60, seed=4)
     path = write_events(tmp_path / "wztree.root", events, lambda name: not name.startswith("HLT_mu12_ip6"))
-    with pytest.raises(ValueError, match=r"HLT_mu12_ip6_matched.*missing_paths: skip"):
-        run(path, tmp_path / "no.root", StandIn())
-    skipped, _ = run(path, tmp_path / "skipped.root", StandIn(), missing_paths="skip")
-    left_out, _ = run(path, tmp_path / "left_out.root", StandIn(), paths=TRIGGER_PATHS[:-1])
+    with pytest.raises(ConfigError, match=r"define.C_trigger.*'HLT_mu12_ip6_dr' is no column"):
+        run(path, tmp_path / "no", sample_of("data"), declared())
+    lists = declared().model_dump()["lists"]
+    paths = lists["path"]["values"]
+    skip, short = ({**lists, "path": p} for p in ({"values": paths, "missing": "skip"}, paths[:-1]))
+    skipped, _ = run(path, tmp_path / "skipped", sample_of("data"), declared(lists=skip))
+    left_out, _ = run(path, tmp_path / "left_out", sample_of("data"), declared(lists=short))
     for event in events:
         event["HLT_mu12_ip6_matched"] = 0 * event["HLT_mu12_ip6_matched"]
-    never_fired, _ = run(write_events(tmp_path / "never.root", events), tmp_path / "never_out.root", StandIn())
+    never_fired, _ = run(write_events(tmp_path / "never.root", events), tmp_path / "never", sample_of("data"), declared())
     assert len(skipped) > 0
     assert skipped.chosen.to_list() == left_out.chosen.to_list() == never_fired.chosen.to_list()
 
 
 def test_events_without_candidates_are_dropped(tmp_path: Path) -> None:
     events = [event for event in make_events(300, seed=5) if event["nCand"] == 0]
-    tree, products = run(write_events(tmp_path / "wztree.root", events), tmp_path / "out.root", StandIn())
+    path = write_events(tmp_path / "wztree.root", events)
+    tree, results = run(path, tmp_path / "out", sample_of("data"), declared())
     assert len(tree) == 0
-    assert products["selected"].GetEntries() == 0
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"rule": "heaviest"}, "the rules are mass, distance_ratio"),
-        ({"missing_paths": "maybe"}, "it is 'error' or 'skip'"),
-        ({"paths": ["mu6"]}, "mu6 are unknown; known are mu7_ip4"),
-        ({"paths": []}, "none of the trigger paths"),
-    ],
-)
-def test_wrong_options(ntuple: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        run(ntuple, tmp_path / "out.root", StandIn(), **options)
-
-
-def test_score_of_mass_is_compared_in_float32_and_ties_go_to_the_lowest_index() -> None:
-    ROOT.gInterpreter.Declare(f'#include "{HEADER}"')
-    rvec = ROOT.VecOps.RVec
-    masses = np.float32([1.5, 1.96835 + 2**-10, 1.96835 + 2**-10])
-    score = ROOT.hnl.mass_score(rvec["float"](masses.tolist()), 1.96835)
-    assert np.asarray(score).dtype == np.float32
-    bits = rvec["unsigned int"]([1, 1, 1])
-    assert list(ROOT.hnl.best(bits, score, 2)) == [1, -1]
+    assert results["cutflow_inclusive"].values().tolist() == [len(events), 0, 0, 0]
+    assert results["inclusive_Hnl_mass"].sum(flow=True).value == 0

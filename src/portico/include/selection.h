@@ -1,0 +1,299 @@
+// What a compiled selection is made of: the choice of candidates, and histograms with one instance per selection.
+#ifndef PORTICO_SELECTION_H
+#define PORTICO_SELECTION_H
+
+#include <ROOT/RDF/RActionImpl.hxx>
+#include <ROOT/RDataFrame.hxx>
+#include <ROOT/RVec.hxx>
+#include <TH1D.h>
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace portico {
+
+using ROOT::RVec;
+
+// The best candidate so far by one rule in one selection.
+struct Best {
+  int index = -1;
+  bool preferred = false;
+  double score = -std::numeric_limits<double>::infinity();
+
+  void offer(int candidate, bool prefer, double value) {
+    value = std::isnan(value) ? -std::numeric_limits<double>::infinity() : value;
+    if (index < 0 || prefer > preferred || (prefer == preferred && value > score)) {
+      index = candidate;
+      preferred = prefer;
+      score = value;
+    }
+  }
+};
+
+// What a selection decides in one event. Rules and selections are numbered; selection 0 is the preselection alone.
+struct Choices {
+  std::size_t rules, selections;
+  RVec<int> depth;               // per selection: cuts that the event passed, by the candidate that got furthest
+  RVec<int> passing;             // per selection: candidates that pass all its cuts
+  std::vector<Best> best;        // per rule and selection
+  RVec<char> matched;            // per candidate; empty where nothing is matched
+
+  Choices(std::size_t r = 0, std::size_t s = 0) : rules(r), selections(s), depth(s, 0), passing(s, 0), best(r * s) {}
+
+  void reach(std::size_t s, int cuts) {
+    if (cuts > depth[s])
+      depth[s] = cuts;
+  }
+  void reach_all(int cuts) {
+    for (auto &d : depth)
+      if (cuts > d)
+        d = cuts;
+  }
+  const Best &of(std::size_t rule, std::size_t s) const { return best[rule * selections + s]; }
+  bool is_matched(int candidate) const { return matched.empty() || matched[candidate]; }
+  bool made(std::size_t rule, std::size_t s) const { return of(rule, s).index >= 0 && is_matched(of(rule, s).index); }
+
+  RVec<int> made_by(std::size_t rule) const {
+    RVec<int> result;
+    for (std::size_t s = 0; s < selections; ++s)
+      if (made(rule, s))
+        result.push_back(static_cast<int>(s));
+    return result;
+  }
+  RVec<int> chosen_by(std::size_t rule) const {
+    RVec<int> result;
+    for (const int s : made_by(rule))
+      result.push_back(of(rule, s).index);
+    return result;
+  }
+  bool any_made() const {
+    for (std::size_t b = 0; b < best.size(); ++b)
+      if (best[b].index >= 0 && is_matched(best[b].index))
+        return true;
+    return false;
+  }
+};
+
+// What the graph asks of the choices: one type each, so that each compiles once.
+struct Reached {
+  int cuts;
+  bool operator()(const Choices &choices) const { return choices.depth[0] >= cuts; }
+};
+struct Made {
+  bool operator()(const Choices &choices) const { return choices.any_made(); }
+};
+struct MadeBy {
+  std::size_t rule;
+  RVec<int> operator()(const Choices &choices) const { return choices.made_by(rule); }
+};
+struct ChosenBy {
+  std::size_t rule;
+  RVec<int> operator()(const Choices &choices) const { return choices.chosen_by(rule); }
+};
+struct Passing {
+  RVec<int> operator()(const Choices &choices) const {
+    RVec<int> result;
+    for (const int s : choices.made_by(0))
+      result.push_back(choices.passing[s]);
+    return result;
+  }
+};
+template <typename T>
+struct Same {
+  T operator()(const T &x) const { return x; }
+};
+
+inline void require_size(std::size_t found, std::size_t expected, const char *column) {
+  if (found != expected)
+    throw std::runtime_error(std::string("column ") + column + " has " + std::to_string(found) + " elements where others have " +
+                             std::to_string(expected) + ": candidate columns must be of one length");
+}
+
+// A column's value of each chosen candidate.
+template <typename T>
+struct Pick {
+  RVec<T> operator()(const RVec<T> &column, const RVec<int> &chosen) const {
+    RVec<T> result;
+    result.reserve(chosen.size());
+    for (const int index : chosen)
+      result.push_back(column.at(index));
+    return result;
+  }
+};
+
+template <typename T>
+ROOT::RDF::RNode pick(ROOT::RDF::RNode node, const std::string &name, const std::string &column) {
+  const std::vector<std::string> inputs{column, "portico_chosen"};
+  return name == column ? node.Redefine(name, Pick<T>{}, inputs) : node.Define(name, Pick<T>{}, inputs);
+}
+
+// A run, luminosity block or event number: a negative int32 is the bit pattern of a number above 2^31.
+template <typename To, typename From>
+struct Unsigned {
+  To operator()(const From &value) const {
+    if constexpr (std::is_integral_v<From>)
+      return static_cast<To>(static_cast<std::make_unsigned_t<From>>(value));
+    else
+      return static_cast<To>(value);
+  }
+};
+
+template <typename T>
+struct is_vector : std::false_type {};
+template <typename T>
+struct is_vector<RVec<T>> : std::true_type {};
+
+// One histogram per selection.
+using Histograms = std::vector<TH1D>;
+
+struct Binning {
+  int bins;
+  std::vector<double> edges; // or the two ends of equal bins
+};
+
+inline Histograms prototypes(const std::vector<std::string> &names, const std::string &title, const Binning &binning) {
+  Histograms result;
+  for (const auto &name : names) {
+    if (binning.bins > 0)
+      result.emplace_back(name.c_str(), title.c_str(), binning.bins, binning.edges.front(), binning.edges.back());
+    else
+      result.emplace_back(name.c_str(), title.c_str(), static_cast<int>(binning.edges.size()) - 1, binning.edges.data());
+    result.back().SetDirectory(nullptr);
+    result.back().Sumw2();
+  }
+  return result;
+}
+
+// Common to the actions below: a copy of the histograms for each slot, added up at the end.
+template <typename Derived>
+class Action : public ROOT::Detail::RDF::RActionImpl<Derived> {
+public:
+  using Result_t = Histograms;
+  Action(std::shared_ptr<Histograms> result, unsigned slots) : fResult(std::move(result)), fSlots(slots, *fResult) {}
+  Action(Action &&) = default;
+  Action(const Action &) = delete;
+  std::shared_ptr<Histograms> GetResultPtr() const { return fResult; }
+  void Initialize() {}
+  void InitTask(TTreeReader *, unsigned) {}
+  void Finalize() {
+    for (const auto &slot : fSlots)
+      for (std::size_t i = 0; i < slot.size(); ++i)
+        (*fResult)[i].Add(&slot[i]);
+  }
+  std::string GetActionName() const { return "Selection"; }
+  Derived MakeNew(void *result, std::string_view) {
+    auto &histograms = *static_cast<std::shared_ptr<Histograms> *>(result);
+    for (auto &histogram : *histograms)
+      histogram.Reset();
+    return Derived(histograms, fSlots.size());
+  }
+
+protected:
+  std::shared_ptr<Histograms> fResult;
+  std::vector<Histograms> fSlots;
+};
+
+// Fills the histogram of each selection that made a choice with the chosen candidate's value, or the event's.
+template <typename X>
+class Fill : public Action<Fill<X>> {
+public:
+  using Action<Fill<X>>::Action;
+  void Exec(unsigned slot, const X &x, const RVec<double> &weight, const RVec<int> &selection) {
+    auto &histograms = this->fSlots[slot];
+    for (std::size_t k = 0; k < selection.size(); ++k) {
+      if constexpr (is_vector<X>::value)
+        histograms[selection[k]].Fill(x[k], weight[k]);
+      else
+        histograms[selection[k]].Fill(x, weight[k]);
+    }
+  }
+};
+
+template <typename X>
+ROOT::RDF::RResultPtr<Histograms> fill(ROOT::RDF::RNode node, const std::string &column, Histograms prototype) {
+  auto result = std::make_shared<Histograms>(std::move(prototype));
+  return node.Book<X, RVec<double>, RVec<int>>(Fill<X>(result, node.GetNSlots()),
+                                               {column, "portico_weight", "portico_selection"});
+}
+
+// What became of the events: per selection the cutflow unweighted and weighted, the number of candidates that pass;
+// then per rule the choices, and those that are matched, per selection.
+class Count : public Action<Count> {
+public:
+  using Action<Count>::Action;
+  void Exec(unsigned slot, const Choices &choices, double weight) {
+    auto &histograms = fSlots[slot];
+    const std::size_t n = choices.selections;
+    for (std::size_t s = 0; s < n; ++s) {
+      auto &counts = histograms[s], &yields = histograms[n + s];
+      for (int cut = 0; cut <= choices.depth[s]; ++cut) {
+        counts.Fill(cut);
+        yields.Fill(cut, weight);
+      }
+      if (choices.rules > 0 && choices.made(0, s)) {
+        counts.Fill(counts.GetNbinsX() - 1);
+        yields.Fill(counts.GetNbinsX() - 1, weight);
+        histograms[2 * n + s].Fill(choices.passing[s], weight);
+      }
+      for (std::size_t rule = 0; rule < choices.rules; ++rule) {
+        const int index = choices.of(rule, s).index;
+        if (index < 0)
+          continue;
+        histograms[3 * n + 2 * rule].Fill(s, weight);
+        if (!choices.matched.empty() && choices.matched[index])
+          histograms[3 * n + 2 * rule + 1].Fill(s, weight);
+      }
+    }
+  }
+};
+
+inline TH1D labelled(const std::string &name, const std::string &title, const std::vector<std::string> &labels) {
+  const int bins = static_cast<int>(labels.size());
+  TH1D histogram(name.c_str(), title.c_str(), bins, 0, bins);
+  histogram.SetDirectory(nullptr);
+  histogram.Sumw2();
+  for (int bin = 1; bin <= bins; ++bin)
+    histogram.GetXaxis()->SetBinLabel(bin, labels[bin - 1].c_str());
+  return histogram;
+}
+
+inline ROOT::RDF::RResultPtr<Histograms> count(ROOT::RDF::RNode node, const std::vector<std::string> &selections,
+                                               const std::vector<std::string> &rules,
+                                               const std::vector<std::vector<std::string>> &cuts) {
+  auto result = std::make_shared<Histograms>();
+  for (std::size_t s = 0; s < selections.size(); ++s)
+    result->push_back(labelled("cutflow_" + selections[s], ";;events", cuts[s]));
+  for (std::size_t s = 0; s < selections.size(); ++s)
+    result->push_back(labelled("yields_" + selections[s], ";;weighted events", cuts[s]));
+  for (const auto &selection : selections) {
+    TH1D candidates(("candidates_" + selection).c_str(), ";candidates that pass;weighted events", 30, 0, 30);
+    candidates.SetDirectory(nullptr);
+    candidates.Sumw2();
+    result->push_back(candidates);
+  }
+  for (const auto &rule : rules) {
+    result->push_back(labelled("choices_" + rule, ";;weighted events with a choice", selections));
+    result->push_back(labelled("correct_" + rule, ";;weighted events with a choice that is the generated one", selections));
+  }
+  return node.Book<Choices, double>(Count(result, node.GetNSlots()), {"portico_choices", "portico_event_weight"});
+}
+
+// What a selection books: the node from which the tree is written, and handles.
+struct Booked {
+  ROOT::RDF::RNode tree;
+  ROOT::RDF::RResultPtr<ROOT::RDF::RCutFlowReport> report;
+  std::vector<ROOT::RDF::RResultPtr<Histograms>> histograms;
+  std::vector<ROOT::RDF::Experimental::RResultMap<Histograms>> varied;
+};
+
+} // namespace portico
+
+#endif

@@ -1,0 +1,135 @@
+"""A selection on a frame: compiled once per process, booked in one call."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portico.corrections import declare
+from portico.errors import ConfigError, StepError
+from portico.selection.functions import functions as functions_of
+from portico.selection.graph import graph
+from portico.selection.resolve import resolve
+
+if TYPE_CHECKING:
+    from portico.dataset import Sample
+    from portico.selection.model import Selection
+
+__all__ = ["book", "event_weight"]
+
+_HEADER = Path(__file__).parents[1] / "include" / "selection.h"
+_PB_PER_FB = 1000.0
+_compiled: set[str] = set()
+
+
+def event_weight(sample: Sample) -> float:
+    """Weight of an event of the sample: cross section x luminosity x filter efficiency / processed events.
+
+    Parameters
+    ----------
+    sample : Sample
+        Cross section in pb, luminosity in fb^-1.
+
+    Returns
+    -------
+    float
+        1 for data.
+
+    Raises
+    ------
+    ConfigError
+        When a simulated sample lacks one of them, or has a number that makes no weight.
+    """
+    if sample.kind == "data":
+        return 1.0
+    factors = {
+        "cross_section": sample.cross_section,
+        "luminosity": sample.luminosity,
+        "filter_efficiency": sample.filter_efficiency,
+        "processed_events": sample.processed_events,
+    }
+    wrong = [f"{name} = {value!r}" for name, value in factors.items() if value is None or not value > 0]
+    if wrong:
+        raise ConfigError(f"sample '{sample.name}' ({sample.kind}) cannot be normalised: {', '.join(wrong)}")
+    cross_section, luminosity, efficiency, processed = (float(value) for value in factors.values() if value)
+    return cross_section * luminosity * _PB_PER_FB * efficiency / processed
+
+
+def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, where: str = "selection") -> dict[str, Any]:
+    """Book a selection: everything that it fills and writes, in one event loop.
+
+    Parameters
+    ----------
+    selection : Selection
+        From `portico.selection.load_selection`.
+    frame : RDataFrame node
+        Over ntuples with one entry per event.
+    sample : Sample
+        Its kind and parameters decide what applies.
+    folder : Path
+        To which the files of corrections and lookups are relative.
+    where : str
+        The file, for messages.
+
+    Returns
+    -------
+    dict
+        To be returned by the step. ``cutflow``: the report. ``counts``: for every selection S histograms ``cutflow_S``
+        (events), ``yields_S`` (weighted), ``candidates_S`` (how many pass), and for every rule R ``choices_R`` and
+        ``correct_R`` against the selections. ``h_NAME``: histograms ``S_NAME``. ``candidates``: the tree.
+
+    Raises
+    ------
+    ConfigError
+        If an expression uses what is not there, or the sample cannot be normalised.
+    """
+    import ROOT
+
+    columns = {str(name): str(frame.GetColumnType(name)) for name in frame.GetColumnNames()}
+    resolved = resolve(selection, columns, sample, where)
+    called = {name for e in resolved.expressions() for name in e.names.functions}
+    wanted = {n: f for n, f in {**selection.corrections, **selection.lookups}.items() if n in called}
+    imported = dict.fromkeys(wanted, declare(wanted, folder)) if wanted else {}
+    namespace = _compile(functions_of(resolved, imported), graph(resolved), where)
+    numbers = list(resolved.parameters.values())
+    booked = getattr(ROOT, namespace).book(ROOT.RDF.AsRNode(frame), event_weight(sample), numbers)
+    products: dict[str, Any] = {"cutflow": booked.report}
+    products["counts"], *filled = list(booked.histograms)
+    varied = iter(list(booked.varied))
+    plain = iter(filled)
+    for histogram in resolved.filled:
+        products[f"h_{histogram.name}"] = next(varied if histogram.varied and resolved.varies else plain)
+    if selection.output is not None:
+        products |= _write(booked.tree, selection.output.formats, resolved.written)
+    return products
+
+
+def _compile(functions: str, graph: str, where: str) -> str:
+    """Compile a selection unless this process has done so; return the namespace, named by the content."""
+    import ROOT
+
+    namespace = "portico_selection_" + hashlib.sha256(f"{functions}\0{graph}".encode()).hexdigest()[:16]
+    if namespace not in _compiled:
+        # Compiling the graph with optimisation takes five times as long, and gains nothing that could be measured.
+        parts = (f'#include "{_HEADER}"', f"namespace {namespace} {{\n{functions}\n}}",
+                 f"#pragma cling optimize(0)\nnamespace {namespace} {{\n{graph}\n}}")  # fmt: skip
+        for part in parts:
+            if not ROOT.gInterpreter.Declare(part):
+                raise StepError(f"{where} does not compile")
+        _compiled.add(namespace)
+    return namespace
+
+
+def _write(node: Any, formats: tuple[str, ...], columns: list[str]) -> dict[str, Any]:
+    import ROOT
+
+    handles = {}
+    for form in formats:
+        options = ROOT.RDF.RSnapshotOptions()
+        kinds = ROOT.RDF.ESnapshotOutputFormat
+        options.fOutputFormat = kinds.kTTree if form == "ttree" else kinds.kRNTuple
+        name = "candidates_ttree" if form == "ttree" else "candidates"
+        handles[name] = node.Snapshot(name, f"{name}.root", columns, options)
+    return handles
+

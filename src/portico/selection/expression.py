@@ -1,0 +1,83 @@
+"""The names in a C++ expression: enough of the language to say which columns it reads, and no more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+__all__ = ["Names", "names_of", "spread"]
+
+_TOKEN = re.compile(
+    r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\''
+    r"|(?:\d[\d']*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[fFlLuU]*"
+    r"|(?:::)?[A-Za-z_]\w*(?:\s*::\s*[A-Za-z_]\w*)*|->|\s+|."
+)
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*\Z")
+_WORDS = frozenset(
+    ["true", "false", "nullptr", "sizeof", "static_cast", "const", "auto", "and", "or", "not", "xor", "bool", "char", "short", "int", "long", "float", "double", "signed", "unsigned", "size_t", "Long64_t", "ULong64_t"]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What an expression mentions.
+
+    Parameters
+    ----------
+    values : frozenset of str
+        Columns, definitions, constants.
+    functions : frozenset of str
+        Unqualified names that are called.
+    parameters : frozenset of str
+        ``NAME`` of each ``sample.NAME``.
+    """
+
+    values: frozenset[str]
+    functions: frozenset[str]
+    parameters: frozenset[str]
+
+
+def names_of(expression: str) -> Names:
+    """Return the names that an expression mentions.
+
+    Qualified names, members and words of C++ are none of them.
+    """
+    values, functions, parameters = set(), set(), set()
+    tokens = [token for token in _TOKEN.findall(expression) if not token.isspace()]
+    for position, token in enumerate(tokens):
+        before = tokens[position - 1] if position else ""
+        after = tokens[position + 1] if position + 1 < len(tokens) else ""
+        if not _IDENTIFIER.match(token) or token in _WORDS:
+            continue
+        if before == "." and position >= 2 and tokens[position - 2] == "sample":
+            parameters.add(token)
+        elif before in {".", "->"} or (token == "sample" and after == "."):
+            continue
+        elif after == "(":
+            functions.add(token)
+        else:
+            values.add(token)
+    return Names(frozenset(values), frozenset(functions), frozenset(parameters))
+
+
+def spread(
+    text: str, each: str, words: Mapping[str, tuple[str, ...]], is_there: Callable[[str], bool] = lambda _: True
+) -> Iterator[tuple[str, str]]:
+    """Yield each word of a list for which the text can be used, and the text with it.
+
+    Parameters
+    ----------
+    text : str
+        With ``{each}``.
+    each : str
+        Name of the list.
+    words : mapping
+        The lists.
+    is_there : callable
+        Whether the text can be used.
+    """
+    for word in words[each]:
+        written = text.replace(f"{{{each}}}", word)
+        if is_there(written):
+            yield word, written

@@ -1,0 +1,247 @@
+"""A resolved selection as C++ functions: the choice of candidates, definitions, weights.
+
+The loop over candidates evaluates cuts in order and defines a quantity just before the first cut that uses it.
+Functions are defined outside of their classes, so that they are compiled here and not again where they are used.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from portico.selection.resolve import Expression, Factor, Resolved, Shift, element_type, mention
+
+__all__ = ["argument_type", "functions", "literal"]
+
+_HEAD = """
+using std::abs; using std::sqrt; using std::pow; using std::exp; using std::log; using std::hypot;
+using std::cos; using std::sin; using std::tan; using std::cosh; using std::sinh; using std::atan2; using std::isnan;
+using std::min; using std::max; using std::fmod; using std::floor;
+using ROOT::RVec;
+"""
+
+def functions(resolved: Resolved, imports: Mapping[str, str]) -> str:
+    """Return the functions of a selection, to be put into a namespace.
+
+    Parameters
+    ----------
+    resolved : Resolved
+        What to compile.
+    imports : mapping of str to str
+        Corrections and lookups by name, with the namespace that each is in.
+
+    Returns
+    -------
+    str
+        ``Parameters``; ``Choose``; ``Define_NAME``, ``Weight_NAME``, ``Weight_NAME_varied``, ``Shift_NAME`` for what
+        there is of these; ``Total`` and ``OfEvent``, the weights.
+    """
+    return _Functions(resolved).text(imports)
+
+
+def argument_type(resolved: Resolved, column: str) -> str:
+    """Return the C++ type in which a column is handed to a function."""
+    element = element_type(resolved.columns[column])
+    return resolved.columns[column] if element is None else f"RVec<{element}>"
+
+
+class _Functions:
+    def __init__(self, resolved: Resolved) -> None:
+        self._r = resolved
+
+    def text(self, imports: Mapping[str, str]) -> str:
+        r = self._r
+        parts = [_HEAD, *(f"using {namespace}::{name};" for name, namespace in imports.items())]
+        parts += [f"constexpr auto {name} = {literal(value)};" for name, value in r.constants.items()]
+        members = "".join(f" double {name};" for name in r.parameters)
+        parts += [f"struct Parameters {{{members} }};", self._choose()]
+        parts += [self._define(name) for name in r.stored]
+        for factor in r.factors:
+            parts.append(self._factor(factor, "", [factor.nominal]))
+            if factor.varied:
+                parts.append(self._factor(factor, "_varied", list(factor.varied.values())))
+        parts += [self._shift(shift) for shift in r.shifts]
+        return "\n".join([*parts, self._total()])
+
+    # ---- columns as arguments and as values of one candidate
+
+    def _arguments(self, columns: Iterable[str]) -> str:
+        return ", ".join(f"const {argument_type(self._r, c)} &{self._argument(c)}" for c in columns)
+
+    def _argument(self, column: str) -> str:
+        return f"{column}_all" if column in self._r.of_candidate else column
+
+    def _candidate(self, columns: Iterable[str], index: str) -> str:
+        return " ".join(f"const auto &{c} = {c}_all[{index}];" for c in columns if c in self._r.of_candidate)
+
+    def _definitions(self, names: Iterable[str]) -> str:
+        return "\n".join(
+            f"{line(self._r.definitions[name])}const auto {name} = {written(self._r.definitions[name])};"
+            for name in names
+        )
+
+    def _split(self, names: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Definitions of the event, and of the candidate."""
+        return [n for n in names if n not in self._r.of_candidate], [n for n in names if n in self._r.of_candidate]
+
+    # ---- the choice
+
+    def _choose(self) -> str:
+        r = self._r
+        columns, definitions = r.needed(r.of_choice())
+        vectors = [column for column in columns if column in r.of_candidate]
+        size = f"{vectors[0]}_all.size()" if vectors else "0"
+        body = [
+            f"portico::Choices choices({len(r.rules)}, {len(r.selections)});",
+            f"const std::size_t size = {size};",
+            *(f'portico::require_size({c}_all.size(), size, "{c}");' for c in vectors[1:]),
+            self._definitions(self._split(definitions)[0]),
+            "int reached = 0;",
+        ]
+        for cut in r.event.values():
+            body.append(f"{line(cut)}if (!({written(cut)})) return choices;\nchoices.reach_all(++reached);")
+        if r.match:
+            used, defined = r.needed([r.match])
+            body.append(
+                "choices.matched.resize(size);\nbool any = false;\nfor (std::size_t i = 0; i < size; ++i) {\n"
+                f"{self._candidate(used, 'i')}\n{self._definitions(self._split(defined)[1])}\n"
+                f"{line(r.match)}any |= choices.matched[i] = bool({written(r.match)});\n}}\n"
+                "if (!any) return choices;\nchoices.reach_all(++reached);"
+            )
+        body.append(f"for (std::size_t i = 0; i < size; ++i) {{\n{self._candidate(columns, 'i')}\n{self._loop()}\n}}")
+        body.append("return choices;")
+        inside = "\n".join(body)
+        return _function("Choose", "portico::Choices", self._arguments(columns), inside)
+
+    def _loop(self) -> str:
+        r, known, lines = self._r, set[str](), list[str]()
+
+        def define(expressions: Sequence[Expression]) -> str:
+            names = [n for n in self._split(r.needed(expressions)[1])[1] if n not in known]
+            known.update(names)
+            return self._definitions(names)
+
+        for number, cut in enumerate(r.preselection.values(), 1):
+            lines.append(f"{define([cut])}\n{line(cut)}if (!({written(cut)})) continue;")
+            lines.append(f"choices.reach_all(reached + {number});")
+        scores = [e for score, prefer in r.rules.values() for e in (score, prefer) if e is not None]
+        lines.append(define([*scores, *(cut for cuts in r.categories.values() for cut in cuts.values())]))
+        for number, (score, prefer) in enumerate(r.rules.values()):
+            lines.append(f"{line(score)}const double score{number} = {written(score)};")
+            if prefer is not None:
+                lines.append(f"{line(prefer)}const bool prefer{number} = {written(prefer)};")
+        for s, name in enumerate(r.selections):
+            cuts = list(r.categories[name].values()) if s else []
+            opened = ""
+            for number, cut in enumerate(cuts, len(r.preselection) + 1):
+                opened += f"{line(cut)}if ({written(cut)}) {{ choices.reach({s}, reached + {number});\n"
+            offers = " ".join(
+                f"choices.best[{n * len(r.selections) + s}].offer(i, {f'prefer{n}' if prefer else 'true'}, score{n});"
+                for n, (_, prefer) in enumerate(r.rules.values())
+            )
+            lines.append(f"{opened}++choices.passing[{s}]; {offers}{' }' * len(cuts)}")
+        return "\n".join(lines)
+
+    # ---- what is evaluated for the chosen candidates
+
+    def _evaluate(self, expressions: Sequence[Expression]) -> tuple[list[str], str]:
+        """Columns, and the body of a function that has `values` of the expressions for `index`."""
+        columns, definitions = self._r.needed(expressions)
+        return columns, f"{self._candidate(columns, 'index')}\n{self._definitions(definitions)}\n"
+
+    def _define(self, name: str) -> str:
+        columns, body = self._evaluate([mention(name)])
+        arguments = self._arguments(columns)
+        if name not in self._r.of_candidate:
+            return _function(f"Define_{name}", "auto", arguments, f"{body}return {name};")
+        inside = (
+            f"const auto value = [&](int index) {{\n{body}return {name};\n}};\n"
+            "RVec<std::decay_t<decltype(value(0))>> result;\nfor (const int index : chosen) result.push_back(value(index));\n"
+            "return result;"
+        )
+        return _function(f"Define_{name}", "auto", _and_chosen(arguments), inside)
+
+    def _factor(self, factor: Factor, suffix: str, expressions: Sequence[Expression]) -> str:
+        """The nominal factor, or all variations of it together."""
+        columns, body = self._evaluate(expressions)
+        name, arguments = f"Weight_{factor.name}{suffix}", self._arguments(columns)
+        values = [f"{line(e)}double{written(e)}" for e in expressions]
+        scalar = "RVec<double>" if suffix else "double"
+        if not factor.of_candidate:
+            returned = ",\n".join(values)
+            return _function(name, scalar, arguments, f"{body}return {f'{scalar}{{{returned}}}' if suffix else returned};")
+        kind = "RVec<RVec<double>>" if suffix else "RVec<double>"
+        start = f"{kind} result({len(values)});" if suffix else f"{kind} result;"
+        pushes = "\n".join(
+            f"result{f'[{n}]' if suffix else ''}.push_back(\n{value});" for n, value in enumerate(values)
+        )
+        inside = f"{start}\nfor (const int index : chosen) {{\n{body}{pushes}\n}}\nreturn result;"
+        return _function(name, kind, _and_chosen(arguments), inside)
+
+    def _shift(self, shift: Shift) -> str:
+        """All variations of the columns of one shift: by column, then by variation."""
+        expressions = [e for tags in shift.columns.values() for e in tags.values()]
+        columns, body = self._evaluate(expressions)
+        first = next(iter(shift.columns))
+        element = element_type(self._r.columns[first])
+        pushes = "\n".join(
+            f"result[{c}][{t}].push_back(\n{line(e)}{written(e)});"
+            for c, tags in enumerate(shift.columns.values())
+            for t, e in enumerate(tags.values())
+        )
+        kind = f"RVec<RVec<RVec<{element}>>>"
+        several = len(shift.columns) > 1
+        inside = (
+            f"{kind} result({len(shift.columns)}, RVec<RVec<{element}>>({len(shift.tags)}));\n"
+            f"for (std::size_t index = 0; index < {first}_all.size(); ++index) {{\n{body}{pushes}\n}}\n"
+            f"return result{'' if several else '[0]'};"
+        )
+        returned = kind if several else f"RVec<RVec<{element}>>"
+        return _function(f"Shift_{shift.name}", returned, self._arguments(columns), inside)
+
+    def _total(self) -> str:
+        event = [f for f in self._r.factors if not f.of_candidate]
+        candidate = [f for f in self._r.factors if f.of_candidate]
+        arguments = "".join(f", double {f.name}_" for f in event) + "".join(
+            f", const RVec<double> &{f.name}_" for f in candidate
+        )
+        product = " * ".join(["normalisation", *(f"{f.name}_" for f in event), *(f"{f.name}_[k]" for f in candidate)])
+        of_event = " * ".join(["normalisation", *(f"{f.name}_" for f in event)])
+        event_arguments = ", ".join(f"double {f.name}_" for f in event)
+        return (
+            f"struct Total {{\ndouble normalisation;\nRVec<double> operator()(const RVec<int> &chosen{arguments}) const {{\n"
+            f"RVec<double> result;\nfor (std::size_t k = 0; k < chosen.size(); ++k) result.push_back({product});\n"
+            "return result;\n}\n};\n"
+            f"struct OfEvent {{\ndouble normalisation;\ndouble operator()({event_arguments}) const {{ return {of_event}; }}\n}};"
+        )
+
+
+
+def _function(name: str, returned: str, arguments: str, body: str) -> str:
+    head = f"{returned} operator()({arguments}) const;"
+    return (
+        f"struct {name} {{ Parameters sample; {head} }};\n"
+        f"{returned} {name}::operator()({arguments}) const {{\n{body}\n}}"
+    )
+
+
+def _and_chosen(arguments: str) -> str:
+    return f"const RVec<int> &chosen{', ' if arguments else ''}{arguments}"
+
+
+def line(expression: Expression) -> str:
+    """Make a compiler's message say where the expression stands."""
+    return f"\n#line 1 {json.dumps('in ' + expression.where)}\n"
+
+
+def written(expression: Expression) -> str:
+    """Return an expression such that nothing around it binds stronger."""
+    return f"({expression.text})"
+
+
+def literal(value: float) -> str:
+    """Return a number of C++ that is exactly this one."""
+    if isinstance(value, float) and math.isinf(value):
+        return f"{'-' if value < 0 else ''}std::numeric_limits<double>::infinity()"
+    return repr(value)
