@@ -1,13 +1,8 @@
-"""Temporary."""
-from pathlib import Path
-from typing import Any, Mapping
-from portico.config import Model
+"""Functions that expressions may call: corrections of correctionlib, and look-ups of a value by run, lumi and event."""
 
-class Correction(Model):
-    file: str
+from __future__ import annotations
 
-class Lookup(Model):
-    file: str
+from portico.corrections.compiled import check, declare
+from portico.corrections.model import Correction, Lookup
 
-def declare(functions: Mapping[str, Any], folder: Path) -> str:
-    return ""
+__all__ = ["Correction", "Lookup", "check", "declare"]

@@ -1,0 +1,188 @@
+"""Corrections and look-ups as C++ functions, compiled once for each content in a process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from portico.corrections.model import Correction, Lookup
+from portico.corrections.schema import content_of, pick, read_set
+from portico.errors import ConfigError, PorticoError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.corrections.schema import Function
+    from portico.corrections.table import Table
+
+__all__ = ["check", "declare"]
+
+_HEADER = Path(__file__).parents[1] / "include" / "corrections.h"
+_INPUTS = {"real": "portico::Real", "int": "portico::Integer", "string": "portico::Text"}
+_WORDS = {"real": "a number", "int": "a whole number", "string": "a word"}
+_declared: set[str] = set()
+_tables: set[str] = set()
+_ready = False
+
+
+def check(functions: Mapping[str, Correction | Lookup], folder: Path) -> None:
+    """Check that functions can be declared; does not need ROOT.
+
+    Parameters
+    ----------
+    functions : mapping of str to Correction or Lookup
+        By the names under which expressions call them.
+    folder : Path
+        To which their files are relative.
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing or is not what it should be, or a name is not in it.
+    """
+    for name, function in functions.items():
+        path = folder / function.file
+        if isinstance(function, Correction):
+            _correction(name, function, path, content_of(path))
+        else:
+            _table(name, function, path, content_of(path))
+
+
+def declare(functions: Mapping[str, Correction | Lookup], folder: Path) -> str:
+    """Make functions callable from C++.
+
+    A number becomes a real or whole input, a string literal a string input. What a correction does not cover, and what
+    a look-up does not find, throws a C++ exception that names the function and its arguments.
+
+    Parameters
+    ----------
+    functions : mapping of str to Correction or Lookup
+        By the names under which expressions call them.
+    folder : Path
+        To which their files are relative.
+
+    Returns
+    -------
+    str
+        The C++ namespace of the functions. Its name follows from all content, so that a changed file gives another.
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing or is not what it should be, or a name is not in it.
+    """
+    contents = {name: content_of(folder / function.file) for name, function in functions.items()}
+    keys = {name: _key(name, function, contents[name]) for name, function in functions.items()}
+    joined = "".join(f"{name}={key};" for name, key in keys.items())
+    namespace = "portico_functions_" + hashlib.sha256(joined.encode()).hexdigest()[:16]
+    if namespace in _declared:
+        return namespace
+    _prepare()
+    parts = []
+    for name, function in functions.items():
+        path = folder / function.file
+        if isinstance(function, Correction):
+            parts.append(_declare_correction(name, function, path, contents[name], keys[name]))
+        else:
+            parts.append(_declare_lookup(name, function, path, contents[name], keys[name]))
+    _compile(f"namespace {namespace} {{\n{''.join(parts)}}}")
+    _declared.add(namespace)
+    return namespace
+
+
+def _key(name: str, function: Correction | Lookup, content: bytes) -> str:
+    digest = hashlib.sha256(json.dumps([name, type(function).__name__, function.model_dump()]).encode())
+    digest.update(content)
+    return digest.hexdigest()
+
+
+def _prepare() -> None:
+    global _ready  # noqa: PLW0603 (once per process)
+    if _ready:
+        return
+    import correctionlib
+    import ROOT  # noqa: F401 (must be loaded before correctionlib asks for it)
+
+    correctionlib.register_pyroot_binding()
+    _compile(f'#include "{_HEADER}"')
+    _ready = True
+
+
+def _compile(code: str) -> None:
+    import ROOT
+
+    if not ROOT.gInterpreter.Declare(code):
+        raise PorticoError("corrections and lookups do not compile; the compiler's messages are above")
+
+
+def _correction(name: str, correction: Correction, path: Path, content: bytes) -> Function:
+    where = f"corrections.{name}: {path}"
+    return pick(read_set(content, where), correction.name or name, where)
+
+
+def _table(name: str, lookup: Lookup, path: Path, content: bytes) -> Table:
+    from portico.corrections.table import read_table
+
+    return read_table(lookup, path, content, f"lookups.{name}: {path}")
+
+
+def _declare_correction(name: str, correction: Correction, path: Path, content: bytes, key: str) -> str:
+    import ROOT
+
+    function = _correction(name, correction, path, content)
+    title = f"correction '{name}' ({correction.file})"
+    inputs, covers = [put.name for put in function.inputs], _covers(function, correction)
+    text = function.text(correction.range)
+    try:
+        ROOT.portico.hold_correction(key, text, function.name, function.compound, title, inputs, covers)
+    except Exception as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"corrections.{name}: {path}: correctionlib refuses it: {why}") from error
+    takes = ", ".join(f"{put.name} ({_WORDS[put.kind]})" for put in function.inputs)
+    message = f"{title} takes {len(inputs)} argument{'' if len(inputs) == 1 else 's'}: {takes}"
+    signature = f"portico::Signature<{', '.join(_INPUTS[put.kind] for put in function.inputs)}>"
+    body = (
+        f"thread_local std::vector<portico::Value> values = {signature}::start();\n"
+        f"return held::{name}.evaluate<{signature}>(values, given...);"
+    )
+    return _function(name, "Evaluator", key, f"{signature}::takes<std::decay_t<Given>...>()", message, body)
+
+
+def _declare_lookup(name: str, lookup: Lookup, path: Path, content: bytes, key: str) -> str:
+    import ROOT
+
+    title = f"lookup '{name}' ({lookup.file})"
+    if key not in _tables:
+        table = _table(name, lookup, path, content)
+        addresses = [array.ctypes.data for array in (table.block, table.event, table.value)]
+        missing = 0.0 if lookup.missing == "refuse" else lookup.missing
+        ROOT.portico.hold_table(key, *addresses, len(table.value), title, lookup.missing == "refuse", missing)
+        _tables.add(key)
+    message = f"{title} takes 3 arguments: {', '.join(lookup.key)} (numbers of run, luminosity block and event)"
+    return _function(name, "Table", key, "portico::are_keys<Given...>", message, f"return held::{name}.find(given...);")
+
+
+def _function(name: str, kind: str, key: str, fits: str, message: str, body: str) -> str:
+    """Return a function that the compiler refuses with a message where it is called with something else."""
+    return (
+        f"namespace held {{ inline const auto &{name} = portico::held<portico::{kind}>().at({_quoted(key)}); }}\n"
+        f"template <typename... Given> double {name}(const Given &...given) {{\n"
+        f"constexpr bool fits = {fits};\n"
+        f"static_assert(fits, {_quoted(message)});\n"
+        f"if constexpr (fits) {{\n{body}\n}} else {{\nreturn 0.0;\n}}\n}}\n"
+    )
+
+
+def _covers(function: Function, correction: Correction) -> str:
+    limited = [put for put in function.inputs if put.covers]
+    if not limited:
+        return "it has no bins"
+    parts = [f"{put.name} {'of' if put.words else 'from'} {put.covers}" for put in limited]
+    hint = "; with 'range: clamp' the nearest bin counts beyond that" if correction.range == "refuse" else ""
+    return f"it covers {', '.join(parts)}{hint if any(put.low is not None for put in limited) else ''}"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

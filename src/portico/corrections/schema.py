@@ -1,0 +1,256 @@
+"""Correction files, schema version 2: finding a correction, what it covers, and what is outside of that. No ROOT."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from portico.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = ["Function", "Input", "functions_in", "pick", "read_set"]
+
+_GZIP = b"\x1f\x8b"
+_PROBLEMS = 3
+_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input of a correction, and what the correction covers of it.
+
+    Parameters
+    ----------
+    name, kind, description : str
+        As in the file; the kind is ``real``, ``int`` or ``string``.
+    low, high : float, optional
+        Ends of its bins, if it is binned. Where bins depend on another input, these are the outermost.
+    words : tuple
+        Its categories, if it has any.
+    """
+
+    name: str
+    kind: Literal["real", "int", "string"]
+    description: str = ""
+    low: float | None = None
+    high: float | None = None
+    words: tuple[str | int, ...] = ()
+
+    @property
+    def covers(self) -> str:
+        """What is covered, in words; empty if the input is not limited."""
+        if self.words:
+            shown = ", ".join(str(word) for word in self.words[:_SHOWN])
+            return shown + (f", ... ({len(self.words)})" if len(self.words) > _SHOWN else "")
+        return "" if self.low is None or self.high is None else f"{self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A correction as it is evaluated.
+
+    Parameters
+    ----------
+    name, description : str
+        As in the file.
+    inputs : tuple of Input
+        In order.
+    compound : bool
+        Whether it is a compound correction.
+    flows : tuple of str
+        What the file says about numbers outside of bins: ``error``, ``clamp``, ``wrap``, ``value``.
+    defaults : bool
+        Whether the file has a default for unknown words.
+    parts : mapping
+        Of the file, the correction and what it is made of.
+    """
+
+    name: str
+    description: str
+    inputs: tuple[Input, ...]
+    compound: bool
+    flows: tuple[str, ...]
+    defaults: bool
+    parts: Mapping[str, Any] = field(repr=False)
+
+    def text(self, policy: Literal["refuse", "clamp"]) -> str:
+        """Return a file of this correction alone, in which nothing outside of the bins has a value of its own."""
+        flow = {"refuse": "error", "clamp": "clamp"}[policy]
+        corrections = [{**c, "data": _bounded(c["data"], flow)} for c in self.parts["corrections"]]
+        return json.dumps({**self.parts, "corrections": corrections})
+
+
+def read_set(content: bytes, where: str) -> dict[str, Any]:
+    """Read a file of corrections.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the file, compressed or not.
+    where : str
+        The file, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If it is no JSON of schema version 2.
+    """
+    try:
+        loaded = json.loads(gzip.decompress(content) if content.startswith(_GZIP) else content)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise ConfigError(f"{where}: no JSON of correctionlib: {error}") from error
+    version = loaded.get("schema_version") if isinstance(loaded, dict) else None
+    if version != 2:
+        found = "none" if version is None else repr(version)
+        raise ConfigError(f"{where}: its 'schema_version' must be 2, found {found}; is it a file of correctionlib?")
+    return dict(loaded)
+
+
+def functions_in(loaded: Mapping[str, Any], where: str) -> Iterator[Function]:
+    """Yield every correction and compound correction of a file."""
+    for name in _names(loaded):
+        yield pick(loaded, name, where)
+
+
+def pick(loaded: Mapping[str, Any], name: str, where: str) -> Function:
+    """Return one correction of a file; only that one is checked.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name, or it does not follow the schema.
+    """
+    from correctionlib import schemav2
+
+    if name not in _names(loaded):
+        raise ConfigError(f"{where}: has no correction '{name}'; {nearest(name, _names(loaded))}")
+    compound = next((c for c in loaded.get("compound_corrections") or () if c.get("name") == name), None)
+    stack = compound.get("stack", ()) if compound else (name,)
+    chosen = {"schema_version": 2, "corrections": [c for c in loaded.get("corrections") or () if c["name"] in stack]}
+    if compound:
+        chosen["compound_corrections"] = [compound]
+    found = {c["name"] for c in chosen["corrections"]}
+    if lacking := [part for part in stack if part not in found]:
+        raise ConfigError(f"{where}: correction '{name}' is made of '{lacking[0]}', which is not in the file")
+    try:
+        # Written out again: correctionlib's own C++ refuses whole numbers where the schema allows them.
+        parts = schemav2.CorrectionSet.model_validate(chosen).model_dump(mode="json", exclude_none=True)
+    except ValueError as error:
+        why = _problems(error)
+        raise ConfigError(f"{where}: correction '{name}' does not follow schema version 2: {why}") from error
+    seen = _Seen()
+    for correction in parts["corrections"]:
+        seen.visit(correction["data"])
+    own = parts["compound_corrections"][0] if compound else parts["corrections"][0]
+    inputs = tuple(seen.input(variable) for variable in own["inputs"])
+    description = own.get("description", "")
+    return Function(name, description, inputs, bool(compound), tuple(sorted(seen.flows)), seen.defaults, parts)
+
+
+def _names(loaded: Mapping[str, Any]) -> list[str]:
+    groups: Sequence[Any] = [*(loaded.get("corrections") or ()), *(loaded.get("compound_corrections") or ())]
+    return [str(c["name"]) for c in groups if isinstance(c, dict) and "name" in c]
+
+
+def _problems(error: ValueError) -> str:
+    """Reduce what pydantic says, once for each kind of node that the content could have been, to a line."""
+    problems = getattr(error, "errors", list)()
+    if not problems:
+        return " ".join(str(error).split())
+    lines = [f"{'.'.join(str(part) for part in p['loc'])}: {p['msg']}" for p in problems[:_PROBLEMS]]
+    return "; ".join(lines) + (f"; and {len(problems) - _PROBLEMS} more" if len(problems) > _PROBLEMS else "")
+
+
+def _children(node: Mapping[str, Any]) -> list[Any]:
+    kind = node["nodetype"]
+    if kind in {"binning", "multibinning"}:
+        return list(node["content"])
+    if kind == "category":
+        return [item["value"] for item in node["content"]]
+    return [node["rule"], node["content"]] if kind == "transform" else []
+
+
+def _bounded(node: Any, flow: str) -> Any:
+    """Return content without values outside of bins and without defaults; an axis that wraps has no outside."""
+    if not isinstance(node, dict):
+        return node
+    kind, changed = node["nodetype"], dict(node)
+    if kind in {"binning", "multibinning"}:
+        changed["content"] = [_bounded(child, flow) for child in node["content"]]
+        changed["flow"] = "wrap" if node["flow"] == "wrap" else flow
+    elif kind == "category":
+        changed["content"] = [{**item, "value": _bounded(item["value"], flow)} for item in node["content"]]
+        changed.pop("default", None)
+    elif kind == "transform":
+        changed |= {key: _bounded(node[key], flow) for key in ("rule", "content")}
+    return changed
+
+
+class _Seen:
+    """What the nodes of a correction say about its inputs."""
+
+    def __init__(self) -> None:
+        self.ranges: dict[str, tuple[float, float]] = {}
+        self.words: dict[str, set[str | int]] = {}
+        self.flows: set[str] = set()
+        self.defaults = False
+
+    def visit(self, node: Any, rewritten: frozenset[str] = frozenset()) -> None:
+        """Take in a node; inputs that a transform has rewritten above it are not those of the user."""
+        if not isinstance(node, dict):
+            return
+        kind = node["nodetype"]
+        if kind in {"binning", "multibinning"}:
+            self.flows.add(node["flow"] if isinstance(node["flow"], str) else "value")
+            one = kind == "binning"
+            names, axes = ([node["input"]], [node["edges"]]) if one else (node["inputs"], node["edges"])
+            for name, edges in zip(names, axes, strict=True):
+                if name not in rewritten:
+                    self._widen(name, edges, wraps=node["flow"] == "wrap")
+        elif kind == "category":
+            self.defaults |= "default" in node
+            if node["input"] not in rewritten:
+                self.words.setdefault(node["input"], set()).update(item["key"] for item in node["content"])
+        if kind == "transform":
+            self.visit(node["rule"], rewritten)
+            self.visit(node["content"], rewritten | {node["input"]})
+            return
+        for child in _children(node):
+            self.visit(child, rewritten)
+
+    def _widen(self, name: str, edges: Any, *, wraps: bool) -> None:
+        low, high = (edges["low"], edges["high"]) if isinstance(edges, dict) else (float(edges[0]), float(edges[-1]))
+        if wraps:
+            low, high = -math.inf, math.inf
+        before = self.ranges.get(name, (low, high))
+        self.ranges[name] = (min(low, before[0]), max(high, before[1]))
+
+    def input(self, variable: Mapping[str, Any]) -> Input:
+        """Return what is known about one input."""
+        name = variable["name"]
+        low, high = self.ranges.get(name, (None, None))
+        words = tuple(sorted(self.words.get(name, ()), key=lambda word: (str(type(word)), word)))
+        return Input(name, variable["type"], variable.get("description", ""), low, high, words)
+
+
+def content_of(path: Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error

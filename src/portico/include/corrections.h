@@ -1,0 +1,232 @@
+// Functions that expressions may call: corrections evaluated by correctionlib, and values found by run, lumi and event.
+// Included after correctionlib's own header.
+#ifndef PORTICO_CORRECTIONS_H
+#define PORTICO_CORRECTIONS_H
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <limits>
+#include <map>
+#include <memory>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace portico {
+
+using Value = correction::Variable::Type;
+
+template <typename T>
+constexpr bool is_number = std::is_arithmetic_v<T>;
+template <typename T>
+constexpr bool is_text = std::is_convertible_v<T, std::string>;
+
+// What an input takes. Assigning to a value that is there already costs no allocation.
+struct Real {
+  static Value start() { return 0.0; }
+  template <typename T>
+  static constexpr bool takes = is_number<T>;
+  template <typename T>
+  static bool set(Value &value, const T &given) {
+    std::get<double>(value) = static_cast<double>(given);
+    return !std::isnan(std::get<double>(value));
+  }
+};
+struct Integer {
+  static Value start() { return std::int64_t(0); }
+  template <typename T>
+  static constexpr bool takes = is_number<T>;
+  template <typename T>
+  static bool set(Value &value, const T &given) {
+    if constexpr (std::is_floating_point_v<T>) { // a column of the original may hold whole numbers as float
+      if (!(std::abs(given) < T(1ull << 53)) || std::floor(given) != given)
+        return false;
+    }
+    std::get<std::int64_t>(value) = static_cast<std::int64_t>(given);
+    return true;
+  }
+};
+struct Text {
+  static Value start() { return std::string(); }
+  template <typename T>
+  static constexpr bool takes = is_text<T>;
+  template <typename T>
+  static bool set(Value &value, const T &given) {
+    std::get<std::string>(value) = given;
+    return true;
+  }
+};
+
+// The inputs of a correction, in order.
+template <typename... Inputs>
+struct Signature {
+  static std::vector<Value> start() { return {Inputs::start()...}; }
+  template <typename... Given>
+  static constexpr bool takes() {
+    if constexpr (sizeof...(Given) != sizeof...(Inputs))
+      return false;
+    else
+      return (Inputs::template takes<Given> && ...);
+  }
+  template <typename... Given>
+  static bool set(std::vector<Value> &values, const Given &...given) {
+    std::size_t i = 0;
+    return (Inputs::set(values[i++], given) && ...);
+  }
+};
+
+inline void write(std::ostream &out, const std::string &value) { out << '"' << value << '"'; }
+template <typename T, typename = std::enable_if_t<is_number<T>>>
+void write(std::ostream &out, T value) {
+  if (value != value)
+    out << "nan"; // without its sign
+  else
+    out << +value;
+}
+
+// One correction, by which names it is called, and what it covers.
+class Evaluator {
+public:
+  Evaluator(const std::string &json, const std::string &name, bool compound, std::string title,
+            std::vector<std::string> inputs, std::string covers)
+      : fTitle(std::move(title)), fInputs(std::move(inputs)), fCovers(std::move(covers)) {
+    const auto set = correction::CorrectionSet::from_string(json.c_str());
+    if (compound)
+      fCompound = set->compound().at(name);
+    else
+      fSimple = set->at(name);
+  }
+
+  // `values` are the arguments' places, made by the signature and used again.
+  template <typename Takes, typename... Given>
+  double evaluate(std::vector<Value> &values, const Given &...given) const {
+    if (!Takes::set(values, given...))
+      refuse("not a number, or not whole where the input is", given...);
+    double result;
+    try {
+      result = fSimple ? fSimple->evaluate(values) : fCompound->evaluate(values);
+    } catch (const std::exception &error) {
+      refuse(error.what(), given...);
+    }
+    if (!std::isfinite(result))
+      refuse("the result is not finite", given...);
+    return result;
+  }
+
+private:
+  template <typename... Given>
+  [[noreturn]] void refuse(const std::string &why, const Given &...given) const {
+    std::ostringstream out;
+    out.precision(std::numeric_limits<double>::max_digits10);
+    out << fTitle << " has no value for ";
+    std::size_t i = 0;
+    ((out << (i ? ", " : "") << fInputs[i] << " = ", write(out, given), ++i), ...);
+    out << "; " << fCovers << " (" << why << ")";
+    throw std::runtime_error(out.str());
+  }
+
+  std::shared_ptr<const correction::Correction> fSimple;
+  std::shared_ptr<const correction::CompoundCorrection> fCompound;
+  std::string fTitle;
+  std::vector<std::string> fInputs;
+  std::string fCovers;
+};
+
+// A value for each event, by run and luminosity block together and event number: a hash table with open addressing.
+class Table {
+public:
+  // Addresses of `size` numbers each. No key may be there twice, and no value may be not-a-number.
+  Table(std::uintptr_t blocks, std::uintptr_t events, std::uintptr_t values, std::size_t size, std::string title,
+        bool refuses, double missing)
+      : fTitle(std::move(title)), fRefuses(refuses), fMissing(missing) {
+    while ((std::size_t(1) << (64 - fShift)) < size + size / 2)
+      --fShift;
+    fEntries.resize(std::size_t(1) << (64 - fShift));
+    const auto *block = reinterpret_cast<const std::uint64_t *>(blocks);
+    const auto *event = reinterpret_cast<const std::uint64_t *>(events);
+    const auto *value = reinterpret_cast<const double *>(values);
+    for (std::size_t i = 0; i < size; ++i)
+      fEntries[slot(block[i], event[i])] = {block[i], event[i], value[i]};
+  }
+
+  template <typename Run, typename Lumi, typename Event>
+  double find(Run run, Lumi lumi, Event event) const {
+    const std::uint64_t r = number(run, "run"), l = number(lumi, "lumi"), e = number(event, "event");
+    if (r > std::numeric_limits<std::uint32_t>::max() || l > std::numeric_limits<std::uint32_t>::max())
+      throw std::runtime_error(fTitle + " is called with " + name(r, l, e) + "; it takes run, lumi, event in this order");
+    const Entry &entry = fEntries[slot(r << 32 | l, e)];
+    if (!entry.empty())
+      return entry.value;
+    if (fRefuses)
+      throw std::runtime_error(fTitle + " has no entry for " + name(r, l, e) +
+                               "; 'missing' may give the value of events that are not in the table");
+    return fMissing;
+  }
+
+private:
+  struct Entry {
+    std::uint64_t block = 0, event = 0;
+    double value = std::numeric_limits<double>::quiet_NaN();
+    bool empty() const { return std::isnan(value); }
+  };
+
+  // Where a key is, or would be put.
+  std::size_t slot(std::uint64_t block, std::uint64_t event) const {
+    std::size_t at = ((block * 0x9E3779B97F4A7C15ull ^ event) * 0xBF58476D1CE4E5B9ull) >> fShift;
+    while (!fEntries[at].empty() && (fEntries[at].block != block || fEntries[at].event != event))
+      at = (at + 1) & (fEntries.size() - 1);
+    return at;
+  }
+
+  // A negative integer is the bit pattern of a large number; a floating one must be whole and held exactly.
+  template <typename T>
+  std::uint64_t number(T value, const char *what) const {
+    if constexpr (std::is_floating_point_v<T>) {
+      if (!(value >= 0 && value < T(1ull << std::numeric_limits<T>::digits)) || std::floor(value) != value)
+        throw std::runtime_error(fTitle + " is called with " + what + " = " + std::to_string(value) +
+                                 ", which is no whole number, or too large to be exact in its type");
+      return static_cast<std::uint64_t>(value);
+    } else {
+      return static_cast<std::make_unsigned_t<T>>(value);
+    }
+  }
+
+  static std::string name(std::uint64_t run, std::uint64_t lumi, std::uint64_t event) {
+    return "run " + std::to_string(run) + ", lumi " + std::to_string(lumi) + ", event " + std::to_string(event);
+  }
+
+  int fShift = 63;
+  std::vector<Entry> fEntries;
+  std::string fTitle;
+  bool fRefuses;
+  double fMissing;
+};
+
+// Run, luminosity block and event are taken as any type of number.
+template <typename... Given>
+constexpr bool are_keys = sizeof...(Given) == 3 && ((std::is_arithmetic_v<Given> && !std::is_same_v<Given, bool>)&&...);
+
+// What the process holds, by a key of its content. References to elements stay valid.
+template <typename T>
+std::map<std::string, T> &held() {
+  static std::map<std::string, T> all;
+  return all;
+}
+inline void hold_correction(const std::string &key, const std::string &json, const std::string &name, bool compound,
+                            const std::string &title, const std::vector<std::string> &inputs, const std::string &covers) {
+  held<Evaluator>().try_emplace(key, json, name, compound, title, inputs, covers);
+}
+inline void hold_table(const std::string &key, std::uintptr_t blocks, std::uintptr_t events, std::uintptr_t values,
+                       std::size_t size, const std::string &title, bool refuses, double missing) {
+  held<Table>().try_emplace(key, blocks, events, values, size, title, refuses, missing);
+}
+
+} // namespace portico
+
+#endif
