@@ -16,17 +16,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from hnl.lifetime import with_lifetimes
 from portico import step
 from portico.selection import book, load_selection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from portico import Sample
 
 FOLDER: Final = Path(__file__).parent
 
 
-@step(headers=["include/trigger.h"], files=["selection.yaml"])
-def select(frame: Any, sample: Sample) -> dict[str, Any]:
+@step(headers=["include/trigger.h", "include/lifetime.h"], files=["selection.yaml", "corrections"])
+def select(
+    frame: Any, sample: Sample, *, lifetimes: Sequence[float] = (), extrapolate: bool = False
+) -> dict[str, Any]:
     """Choose the best candidate of every event in each selection, and fill the histograms of all.
 
     Parameters
@@ -35,10 +40,16 @@ def select(frame: Any, sample: Sample) -> dict[str, Any]:
         Over ``wztree`` ntuples.
     sample : Sample
         Generator matching is applied to the kind ``signal``, weights to simulation.
+    lifetimes : sequence of float
+        In mm: signal is weighted to each of them as well, see `hnl.lifetime`.
+    extrapolate : bool
+        Allow lifetimes above the longest that was generated.
 
     Returns
     -------
     dict
         As `portico.selection.book` says.
     """
-    return book(load_selection(FOLDER / "selection.yaml"), frame, sample, folder=FOLDER, where="selection.yaml")
+    selection = load_selection(FOLDER / "selection.yaml")
+    selection, sample = with_lifetimes(selection, sample, lifetimes, extrapolate=extrapolate)
+    return book(selection, frame, sample, folder=FOLDER, where="selection.yaml")

@@ -16,6 +16,9 @@ from portico.errors import ConfigError, InputError, nearest
 
 __all__ = ["Dataset", "Sample", "load_dataset"]
 
+Scalar = bool | int | float | str
+Parameter = Scalar | tuple[Scalar, ...] | dict[str, Scalar]
+
 _REMOTE = re.compile(r"^[a-z]+://")
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 
@@ -44,7 +47,7 @@ class Sample(Model):
     luminosity : float, optional
         In 1/fb.
     parameters : mapping
-        Free numbers and words: mass, ctau, seed, era.
+        Free numbers and words, lists and mappings of them: mass, ctau, seed, era.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")
@@ -56,7 +59,7 @@ class Sample(Model):
     filter_efficiency: float = Field(default=1.0, gt=0, le=1)
     processed_events: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     luminosity: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    parameters: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    parameters: dict[str, Parameter] = Field(default_factory=dict)
 
     @field_validator("files", mode="before")
     @classmethod

@@ -77,7 +77,7 @@ RULES: Mapping[str, Mapping[str, Callable[[Array, Array], Array]]] = {
     "minimum": {"value": np.minimum},
     "maximum": {"value": np.maximum},
     "moments": {"moments": _moments, "minimum": np.minimum, "maximum": np.maximum},
-    "cutflow": {"passed": _add, "all": _add},
+    "cutflow": dict.fromkeys(("passed", "all", "weights", "squares"), _add),
     "graph": {},
     "array": {},
     "tree": {},

@@ -83,9 +83,11 @@ def _collect_variations(name: str, handle: Any) -> dict[str, Product]:
 
 
 def _parts(name: str, value: Any) -> dict[str, Any]:
-    """Return the histograms of a list by their own names; anything else under the name of its handle."""
+    """Return the parts of a list of histograms, or of a selection's counts, by their own names."""
     if type(value).__name__ == "vector<TH1D>":
         return {str(histogram.GetName()): histogram for histogram in value}
+    if type(value).__name__ == "Counts":
+        return {**{str(flow.name): flow for flow in value.flows}, **_parts(name, value.histograms)}
     return {name: value}
 
 
@@ -113,11 +115,20 @@ def _collect_value(name: str, value: Any, operation: str) -> Product:
             "all": np.array([cut.GetAll() for cut in cuts], np.int64),
         }
         return Product("cutflow", {"cuts": [str(cut.GetName()) for cut in cuts]}, arrays)
+    if type(value).__name__ == "Flow":
+        return _flow(value)
     if operation == "Take" or type(value).__name__.startswith("vector<"):
         return _arrays(name, {name: np.asarray(list(value), dtype=object) if _is_nested(value) else np.asarray(value)})
     raise ProductError(
         f"product '{name}' is a {type(value).__name__}, which cannot be merged over chunks; possible are {_POSSIBLE}"
     )
+
+
+def _flow(value: Any) -> Product:
+    events = np.array(list(value.events), np.int64)
+    arrays = {"passed": events[1:], "all": events[:-1]}
+    arrays |= {name: np.array(list(getattr(value, name)), np.float64) for name in ("weights", "squares")}
+    return Product("cutflow", {"cuts": [str(cut) for cut in value.cuts]}, arrays)
 
 
 def _is_nested(vector: Any) -> bool:

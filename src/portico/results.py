@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from portico.errors import StepError, nearest
+from portico.errors import nearest
 from portico.merge import Product
 from portico.store import write_whole
 
-if TYPE_CHECKING:
-    from portico.dataset import Sample
-
-__all__ = ["Cutflow", "Results", "describe", "summarise", "to_hist", "write_root"]
+__all__ = ["Cutflow", "Results", "describe", "to_hist", "write_root"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +28,16 @@ class Cutflow:
         Names, in order.
     reached, passed : tuple of int
         Entries before and after each cut.
+    yields, uncertainties : tuple of float
+        Sums of weights before all cuts and after each, and roots of the sums of squared weights; empty where entries
+        have no weight.
     """
 
     cuts: tuple[str, ...]
     reached: tuple[int, ...]
     passed: tuple[int, ...]
+    yields: tuple[float, ...] = ()
+    uncertainties: tuple[float, ...] = ()
 
     def rows(self) -> list[tuple[str, int, int, float, float]]:
         """Return name, reached, passed, efficiency and cumulative efficiency of each cut."""
@@ -51,6 +51,10 @@ class Cutflow:
         width = max((len(cut) for cut in self.cuts), default=3)
         lines = [f"{'cut':{width}} {'reached':>12} {'passed':>12} {'eff.':>7} {'cum.':>7}"]
         lines += [f"{cut:{width}} {a:>12} {p:>12} {e:>7.2%} {c:>7.2%}" for cut, a, p, e, c in self.rows()]
+        if self.yields:
+            pairs = zip(self.yields[1:], self.uncertainties[1:], strict=True)
+            weighted = [f"{'yield':>12} {'+-':>10}", *(f"{value:>12.5g} {error:>10.2g}" for value, error in pairs)]
+            lines = [f"{line} {more}" for line, more in zip(lines, weighted, strict=True)]
         return "\n".join(lines)
 
 
@@ -131,8 +135,9 @@ def _show(product: Product) -> Any:
         case "moments":
             return _show_moments(product)
         case "cutflow":
-            passed, reached = product.arrays["passed"].tolist(), product.arrays["all"].tolist()
-            return Cutflow(tuple(product.meta["cuts"]), tuple(reached), tuple(passed))
+            arrays, none = product.arrays, np.zeros(0)
+            columns = (arrays["all"], arrays["passed"], arrays.get("weights", none), arrays.get("squares", none) ** 0.5)
+            return Cutflow(tuple(product.meta["cuts"]), *(tuple(column.tolist()) for column in columns))
         case "tree":
             return [item["path"] for item in product.items]
         case "array":
@@ -297,58 +302,3 @@ def _types(product: Product) -> dict[str, Any]:
         for name, array in arrays.items()
         if not name.endswith("#counts")
     }
-
-
-def summarise(
-    function: Callable[..., Any],
-    results: Mapping[str, Results],
-    samples: Mapping[str, Sample],
-    options: Mapping[str, Any],
-) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
-    """Call a summary step; return its values as JSON can hold them, and its figures as PNG and PDF files.
-
-    Raises
-    ------
-    StepError
-        If it returns something else, or a number that is not finite.
-    """
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from matplotlib.figure import Figure
-
-    returned = function(results, samples, **options)
-    if not isinstance(returned, Mapping) or not returned:
-        raise StepError(
-            f"the summary step returned {type(returned).__name__}; return a mapping of names to values or figures"
-        )
-    values: dict[str, Any] = {}
-    figures: list[tuple[str, bytes]] = []
-    for name, value in returned.items():
-        if isinstance(value, Figure):
-            figures += [(f"{name}.{suffix}", _picture(value, suffix)) for suffix in ("png", "pdf")]
-            continue
-        try:
-            values[name] = json.loads(json.dumps(value, allow_nan=False, default=_plain))
-        except (TypeError, ValueError) as error:
-            raise StepError(f"the summary's '{name}' cannot be saved as JSON: {error}") from error
-    return values, figures
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    raise TypeError(f"a {type(value).__name__} is neither number, text, list nor mapping")
-
-
-def _picture(figure: Any, suffix: str) -> bytes:
-    buffer = io.BytesIO()
-    # Dates are left out so that the same numbers give the same file.
-    figure.savefig(
-        buffer,
-        format=suffix,
-        dpi=120,
-        bbox_inches="tight",
-        metadata={"CreationDate": None} if suffix == "pdf" else None,
-    )
-    return buffer.getvalue()

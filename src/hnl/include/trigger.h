@@ -40,6 +40,18 @@ int fired(Index index_ds, float pt_ds, float eta_ds, Index index_n, float pt_n, 
          int(muon_fired(index_n, pt_n, eta_n, trigger_index, matched, trigger_pt, trigger_dr, cuts)) << 1;
 }
 
+// What an event weighs more in data for the way in which its two muons fired: a muon that fired by the ratio of its
+// efficiencies in data and simulation, one that did not by that of its inefficiencies. bits: as of fired(). A muon that
+// the simulation never leaves without firing says nothing when it did not.
+inline double trigger_weight(int bits, double data_ds, double simulation_ds, double data_n, double simulation_n) {
+  const auto factor = [](bool did, double data, double simulation) {
+    if (did)
+      return simulation > 0.0 ? data / simulation : 1.0;
+    return simulation < 1.0 ? (1.0 - data) / (1.0 - simulation) : 1.0;
+  };
+  return factor(bits & 1, data_ds, simulation_ds) * factor(bits & 2, data_n, simulation_n);
+}
+
 } // namespace hnl
 
 #endif

@@ -172,40 +172,47 @@ inline Histograms prototypes(const std::vector<std::string> &names, const std::s
   return result;
 }
 
-// Common to the actions below: a copy of the histograms for each slot, added up at the end.
-template <typename Derived>
+inline void add(Histograms &to, const Histograms &from) {
+  for (std::size_t i = 0; i < from.size(); ++i)
+    to[i].Add(&from[i]);
+}
+inline void clear(Histograms &histograms) {
+  for (auto &histogram : histograms)
+    histogram.Reset();
+}
+
+// Common to the actions below: a copy of the result for each slot, added up at the end.
+template <typename Derived, typename Result>
 class Action : public ROOT::Detail::RDF::RActionImpl<Derived> {
 public:
-  using Result_t = Histograms;
-  Action(std::shared_ptr<Histograms> result, unsigned slots) : fResult(std::move(result)), fSlots(slots, *fResult) {}
+  using Result_t = Result;
+  Action(std::shared_ptr<Result> result, unsigned slots) : fResult(std::move(result)), fSlots(slots, *fResult) {}
   Action(Action &&) = default;
   Action(const Action &) = delete;
-  std::shared_ptr<Histograms> GetResultPtr() const { return fResult; }
+  std::shared_ptr<Result> GetResultPtr() const { return fResult; }
   void Initialize() {}
   void InitTask(TTreeReader *, unsigned) {}
   void Finalize() {
     for (const auto &slot : fSlots)
-      for (std::size_t i = 0; i < slot.size(); ++i)
-        (*fResult)[i].Add(&slot[i]);
+      add(*fResult, slot);
   }
   std::string GetActionName() const { return "Selection"; }
   Derived MakeNew(void *result, std::string_view) {
-    auto &histograms = *static_cast<std::shared_ptr<Histograms> *>(result);
-    for (auto &histogram : *histograms)
-      histogram.Reset();
-    return Derived(histograms, fSlots.size());
+    auto &fresh = *static_cast<std::shared_ptr<Result> *>(result);
+    clear(*fresh);
+    return Derived(fresh, fSlots.size());
   }
 
 protected:
-  std::shared_ptr<Histograms> fResult;
-  std::vector<Histograms> fSlots;
+  std::shared_ptr<Result> fResult;
+  std::vector<Result> fSlots;
 };
 
 // Fills the histogram of each selection that made a choice with the chosen candidate's value, or the event's.
 template <typename X>
-class Fill : public Action<Fill<X>> {
+class Fill : public Action<Fill<X>, Histograms> {
 public:
-  using Action<Fill<X>>::Action;
+  using Action<Fill<X>, Histograms>::Action;
   void Exec(unsigned slot, const X &x, const RVec<double> &weight, const RVec<int> &selection) {
     auto &histograms = this->fSlots[slot];
     for (std::size_t k = 0; k < selection.size(); ++k) {
@@ -224,32 +231,64 @@ ROOT::RDF::RResultPtr<Histograms> fill(ROOT::RDF::RNode node, const std::string 
                                                {column, "portico_weight", "portico_selection"});
 }
 
-// What became of the events: per selection the cutflow unweighted and weighted, the number of candidates that pass;
-// then per rule the choices, and those that are matched, per selection.
-class Count : public Action<Count> {
+// Events before all cuts and after each: their number, and the sums of their weights and of the squares of these.
+struct Flow {
+  std::string name;
+  std::vector<std::string> cuts;
+  std::vector<double> events, weights, squares; // one more than there are cuts
+
+  Flow(std::string n, std::vector<std::string> c)
+      : name(std::move(n)), cuts(std::move(c)), events(cuts.size() + 1), weights(events.size()), squares(events.size()) {}
+
+  void count(std::size_t cut, double weight) {
+    events[cut] += 1;
+    weights[cut] += weight;
+    squares[cut] += weight * weight;
+  }
+};
+
+struct Counts {
+  std::vector<Flow> flows; // per selection
+  Histograms histograms;   // per selection the number of candidates; per rule the choices, and the right ones
+};
+
+inline void add(Counts &to, const Counts &from) {
+  for (std::size_t s = 0; s < from.flows.size(); ++s)
+    for (std::size_t cut = 0; cut < from.flows[s].events.size(); ++cut) {
+      to.flows[s].events[cut] += from.flows[s].events[cut];
+      to.flows[s].weights[cut] += from.flows[s].weights[cut];
+      to.flows[s].squares[cut] += from.flows[s].squares[cut];
+    }
+  add(to.histograms, from.histograms);
+}
+inline void clear(Counts &counts) {
+  for (auto &flow : counts.flows)
+    flow = Flow(flow.name, flow.cuts);
+  clear(counts.histograms);
+}
+
+// What became of the events.
+class Count : public Action<Count, Counts> {
 public:
-  using Action<Count>::Action;
+  using Action<Count, Counts>::Action;
   void Exec(unsigned slot, const Choices &choices, double weight) {
-    auto &histograms = fSlots[slot];
+    auto &counts = fSlots[slot];
     const std::size_t n = choices.selections;
     for (std::size_t s = 0; s < n; ++s) {
-      auto &counts = histograms[s], &yields = histograms[n + s];
-      for (int cut = 0; cut <= choices.depth[s]; ++cut) {
-        counts.Fill(cut);
-        yields.Fill(cut, weight);
-      }
-      if (choices.rules > 0 && choices.made(0, s)) {
-        counts.Fill(counts.GetNbinsX() - 1);
-        yields.Fill(counts.GetNbinsX() - 1, weight);
-        histograms[2 * n + s].Fill(choices.passing[s], weight);
+      Flow &flow = counts.flows[s];
+      for (int cut = 0; cut <= choices.depth[s]; ++cut)
+        flow.count(cut, weight);
+      if (choices.made(0, s)) {
+        flow.count(flow.cuts.size(), weight);
+        counts.histograms[s].Fill(choices.passing[s], weight);
       }
       for (std::size_t rule = 0; rule < choices.rules; ++rule) {
         const int index = choices.of(rule, s).index;
         if (index < 0)
           continue;
-        histograms[3 * n + 2 * rule].Fill(s, weight);
+        counts.histograms[n + 2 * rule].Fill(s, weight);
         if (!choices.matched.empty() && choices.matched[index])
-          histograms[3 * n + 2 * rule + 1].Fill(s, weight);
+          counts.histograms[n + 2 * rule + 1].Fill(s, weight);
       }
     }
   }
@@ -265,23 +304,21 @@ inline TH1D labelled(const std::string &name, const std::string &title, const st
   return histogram;
 }
 
-inline ROOT::RDF::RResultPtr<Histograms> count(ROOT::RDF::RNode node, const std::vector<std::string> &selections,
-                                               const std::vector<std::string> &rules,
-                                               const std::vector<std::vector<std::string>> &cuts) {
-  auto result = std::make_shared<Histograms>();
-  for (std::size_t s = 0; s < selections.size(); ++s)
-    result->push_back(labelled("cutflow_" + selections[s], ";;events", cuts[s]));
-  for (std::size_t s = 0; s < selections.size(); ++s)
-    result->push_back(labelled("yields_" + selections[s], ";;weighted events", cuts[s]));
-  for (const auto &selection : selections) {
-    TH1D candidates(("candidates_" + selection).c_str(), ";candidates that pass;weighted events", 30, 0, 30);
+inline ROOT::RDF::RResultPtr<Counts> count(ROOT::RDF::RNode node, const std::vector<std::string> &selections,
+                                           const std::vector<std::string> &rules,
+                                           const std::vector<std::vector<std::string>> &cuts) {
+  auto result = std::make_shared<Counts>();
+  for (std::size_t s = 0; s < selections.size(); ++s) {
+    result->flows.emplace_back("cutflow_" + selections[s], cuts[s]);
+    TH1D candidates(("candidates_" + selections[s]).c_str(), ";candidates that pass;weighted events", 30, 0, 30);
     candidates.SetDirectory(nullptr);
     candidates.Sumw2();
-    result->push_back(candidates);
+    result->histograms.push_back(candidates);
   }
   for (const auto &rule : rules) {
-    result->push_back(labelled("choices_" + rule, ";;weighted events with a choice", selections));
-    result->push_back(labelled("correct_" + rule, ";;weighted events with a choice that is the generated one", selections));
+    result->histograms.push_back(labelled("choices_" + rule, ";;weighted events with a choice", selections));
+    const std::string title = ";;weighted events with a choice that is the generated one";
+    result->histograms.push_back(labelled("correct_" + rule, title, selections));
   }
   return node.Book<Choices, double>(Count(result, node.GetNSlots()), {"portico_choices", "portico_event_weight"});
 }
@@ -290,6 +327,7 @@ inline ROOT::RDF::RResultPtr<Histograms> count(ROOT::RDF::RNode node, const std:
 struct Booked {
   ROOT::RDF::RNode tree;
   ROOT::RDF::RResultPtr<ROOT::RDF::RCutFlowReport> report;
+  ROOT::RDF::RResultPtr<Counts> counts;
   std::vector<ROOT::RDF::RResultPtr<Histograms>> histograms;
   std::vector<ROOT::RDF::Experimental::RResultMap<Histograms>> varied;
 };

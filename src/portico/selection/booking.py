@@ -75,9 +75,10 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
     Returns
     -------
     dict
-        To be returned by the step. ``cutflow``: the report. ``counts``: for every selection S histograms ``cutflow_S``
-        (events), ``yields_S`` (weighted), ``candidates_S`` (how many pass), and for every rule R ``choices_R`` and
-        ``correct_R`` against the selections. ``h_NAME``: histograms ``S_NAME``. ``candidates``: the tree.
+        To be returned by the step. ``cutflow``: the report. ``counts``: for every selection S the cutflow
+        ``cutflow_S``, with the weights that belong to the event, and a histogram ``candidates_S`` of how many pass; for
+        every rule R histograms ``choices_R`` and ``correct_R`` against the selections. ``h_NAME``: histograms
+        ``S_NAME``. ``candidates``: the tree.
 
     Raises
     ------
@@ -94,10 +95,8 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
     namespace = _compile(functions_of(resolved, imported), graph(resolved), where)
     numbers = list(resolved.parameters.values())
     booked = getattr(ROOT, namespace).book(ROOT.RDF.AsRNode(frame), event_weight(sample), numbers)
-    products: dict[str, Any] = {"cutflow": booked.report}
-    products["counts"], *filled = list(booked.histograms)
-    varied = iter(list(booked.varied))
-    plain = iter(filled)
+    products: dict[str, Any] = {"cutflow": booked.report, "counts": booked.counts}
+    varied, plain = iter(list(booked.varied)), iter(list(booked.histograms))
     for histogram in resolved.filled:
         products[f"h_{histogram.name}"] = next(varied if histogram.varied and resolved.varies else plain)
     if selection.output is not None:

@@ -14,9 +14,10 @@ _TOKEN = re.compile(
     r"|(?:::)?[A-Za-z_]\w*(?:\s*::\s*[A-Za-z_]\w*)*|->|\s+|."
 )
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*\Z")
-_WORDS = frozenset(
-    ["true", "false", "nullptr", "sizeof", "static_cast", "const", "auto", "and", "or", "not", "xor", "bool", "char", "short", "int", "long", "float", "double", "signed", "unsigned", "size_t", "Long64_t", "ULong64_t"]
-)
+_WORDS = frozenset([
+    "true", "false", "nullptr", "sizeof", "static_cast", "const", "auto", "and", "or", "not", "xor", "bool", "char",
+    "short", "int", "long", "float", "double", "signed", "unsigned", "size_t", "Long64_t", "ULong64_t",
+])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +46,19 @@ def names_of(expression: str) -> Names:
     """
     values, functions, parameters = set(), set(), set()
     tokens = [token for token in _TOKEN.findall(expression) if not token.isspace()]
-    for position, token in enumerate(tokens):
+    for position, word in enumerate(tokens):
         before = tokens[position - 1] if position else ""
         after = tokens[position + 1] if position + 1 < len(tokens) else ""
-        if not _IDENTIFIER.match(token) or token in _WORDS:
+        if not _IDENTIFIER.match(word) or word in _WORDS:
             continue
         if before == "." and position >= 2 and tokens[position - 2] == "sample":
-            parameters.add(token)
-        elif before in {".", "->"} or (token == "sample" and after == "."):
+            parameters.add(word)
+        elif before in {".", "->"} or (word == "sample" and after == "."):
             continue
         elif after == "(":
-            functions.add(token)
+            functions.add(word)
         else:
-            values.add(token)
+            values.add(word)
     return Names(frozenset(values), frozenset(functions), frozenset(parameters))
 
 

@@ -21,6 +21,7 @@ using std::min; using std::max; using std::fmod; using std::floor;
 using ROOT::RVec;
 """
 
+
 def functions(resolved: Resolved, imports: Mapping[str, str]) -> str:
     """Return the functions of a selection, to be put into a namespace.
 
@@ -61,7 +62,8 @@ class _Functions:
             parts.append(self._factor(factor, "", [factor.nominal]))
             if factor.varied:
                 parts.append(self._factor(factor, "_varied", list(factor.varied.values())))
-        parts += [self._shift(shift) for shift in r.shifts]
+        parts += [self._nominal(column, e) for shift in r.shifts for column, e in shift.nominal.items()]
+        parts += [self._shift(shift) for shift in r.shifts if shift.tags]
         return "\n".join([*parts, self._total()])
 
     # ---- columns as arguments and as values of one candidate
@@ -99,8 +101,10 @@ class _Functions:
             self._definitions(self._split(definitions)[0]),
             "int reached = 0;",
         ]
-        for cut in r.event.values():
-            body.append(f"{line(cut)}if (!({written(cut)})) return choices;\nchoices.reach_all(++reached);")
+        body += [
+            f"{line(cut)}if (!({written(cut)})) return choices;\nchoices.reach_all(++reached);"
+            for cut in r.event.values()
+        ]
         if r.match:
             used, defined = r.needed([r.match])
             body.append(
@@ -157,8 +161,8 @@ class _Functions:
             return _function(f"Define_{name}", "auto", arguments, f"{body}return {name};")
         inside = (
             f"const auto value = [&](int index) {{\n{body}return {name};\n}};\n"
-            "RVec<std::decay_t<decltype(value(0))>> result;\nfor (const int index : chosen) result.push_back(value(index));\n"
-            "return result;"
+            "RVec<std::decay_t<decltype(value(0))>> result;\n"
+            "for (const int index : chosen) result.push_back(value(index));\nreturn result;"
         )
         return _function(f"Define_{name}", "auto", _and_chosen(arguments), inside)
 
@@ -170,7 +174,8 @@ class _Functions:
         scalar = "RVec<double>" if suffix else "double"
         if not factor.of_candidate:
             returned = ",\n".join(values)
-            return _function(name, scalar, arguments, f"{body}return {f'{scalar}{{{returned}}}' if suffix else returned};")
+            returned = f"{scalar}{{{returned}}}" if suffix else returned
+            return _function(name, scalar, arguments, f"{body}return {returned};")
         kind = "RVec<RVec<double>>" if suffix else "RVec<double>"
         start = f"{kind} result({len(values)});" if suffix else f"{kind} result;"
         pushes = "\n".join(
@@ -178,6 +183,16 @@ class _Functions:
         )
         inside = f"{start}\nfor (const int index : chosen) {{\n{body}{pushes}\n}}\nreturn result;"
         return _function(name, kind, _and_chosen(arguments), inside)
+
+    def _nominal(self, column: str, expression: Expression) -> str:
+        """The corrected values of a column."""
+        columns, body = self._evaluate([expression])
+        kind = argument_type(self._r, column)
+        inside = (
+            f"{kind} result;\nfor (std::size_t index = 0; index < {column}_all.size(); ++index) {{\n"
+            f"{body}result.push_back(\n{line(expression)}{written(expression)});\n}}\nreturn result;"
+        )
+        return _function(f"Nominal_{column}", kind, self._arguments(sorted({*columns, column})), inside)
 
     def _shift(self, shift: Shift) -> str:
         """All variations of the columns of one shift: by column, then by variation."""
@@ -210,12 +225,12 @@ class _Functions:
         of_event = " * ".join(["normalisation", *(f"{f.name}_" for f in event)])
         event_arguments = ", ".join(f"double {f.name}_" for f in event)
         return (
-            f"struct Total {{\ndouble normalisation;\nRVec<double> operator()(const RVec<int> &chosen{arguments}) const {{\n"
-            f"RVec<double> result;\nfor (std::size_t k = 0; k < chosen.size(); ++k) result.push_back({product});\n"
-            "return result;\n}\n};\n"
-            f"struct OfEvent {{\ndouble normalisation;\ndouble operator()({event_arguments}) const {{ return {of_event}; }}\n}};"
+            "struct Total {\ndouble normalisation;\n"
+            f"RVec<double> operator()(const RVec<int> &chosen{arguments}) const {{\nRVec<double> result;\n"
+            f"for (std::size_t k = 0; k < chosen.size(); ++k) result.push_back({product});\nreturn result;\n}}\n}};\n"
+            "struct OfEvent {\ndouble normalisation;\n"
+            f"double operator()({event_arguments}) const {{ return {of_event}; }}\n}};"
         )
-
 
 
 def _function(name: str, returned: str, arguments: str, body: str) -> str:

@@ -47,27 +47,26 @@ class _Graph:
             convert = f"portico::Unsigned<{kind}, {self._r.key_types[name]}>{{}}"
             body.append(f'node = node.Redefine("{name}", {convert}, {{"{name}"}});')
         body += [*self._book_shifts(), *self._book_choice(), *self._book_values(), *self._book_histograms()]
-        body.append("return {tree, report, histograms, varied};")
+        body.append("return {tree, report, counts, histograms, varied};")
         inside = "\n".join(body)
-        return (
-            "portico::Booked book(ROOT::RDF::RNode node, double normalisation, const std::vector<double> &parameters) {\n"
-            f"{inside}\n}}"
-        )
+        arguments = "ROOT::RDF::RNode node, double normalisation, const std::vector<double> &parameters"
+        return f"portico::Booked book({arguments}) {{\n{inside}\n}}"
 
     def _book_shifts(self) -> list[str]:
         lines = []
         for shift in self._r.shifts:
             columns = self._r.needed(e for tags in shift.columns.values() for e in tags.values())[0]
             for column in shift.columns:
-                kind = argument_type(self._r, column)
-                same = f"portico::Same<{kind}>{{}}"
-                lines.append(f'node = node.Define("{self._shifted[column]}", {same}, {{"{column}"}});')
-            raw = "{" + ", ".join(json.dumps(column) for column in columns) + "}"
-            names = [self._shifted[column] for column in shift.columns]
-            target = _strings(names) if len(names) > 1 else json.dumps(names[0])
-            lines.append(
-                f'node = node.Vary({target}, Shift_{shift.name}{{sample}}, {raw}, {_strings(shift.tags)}, "{shift.name}");'
-            )
+                made, inputs = f"portico::Same<{argument_type(self._r, column)}>{{}}", [column]
+                if column in shift.nominal:
+                    inputs = sorted({*self._r.needed([shift.nominal[column]])[0], column})
+                    made = f"Nominal_{column}{{sample}}"
+                lines.append(f'node = node.Define("{self._shifted[column]}", {made}, {_strings(inputs)});')
+            if shift.tags:
+                names = [self._shifted[column] for column in shift.columns]
+                target = _strings(names) if len(names) > 1 else json.dumps(names[0])
+                varied = f"{target}, Shift_{shift.name}{{sample}}, {_strings(columns)}, {_strings(shift.tags)}"
+                lines.append(f'node = node.Vary({varied}, "{shift.name}");')
         return lines
 
     def _book_choice(self) -> list[str]:
@@ -80,13 +79,13 @@ class _Graph:
         lines.append(f'node = node.Define("portico_event_weight", OfEvent{{normalisation}}, {names});')
         before = [*r.event, *(["generator matched"] if r.match else []), *r.preselection]
         stages = [
-            ["events", *before, *r.categories.get(selection, {}), "best candidate"] for selection in r.selections
+            [*before, *r.categories.get(selection, {}), "best candidate"] for selection in r.selections
         ]
         cuts = "{" + ", ".join(_strings(stage) for stage in stages) + "}"
         lines.append(
             "std::vector<ROOT::RDF::RResultPtr<portico::Histograms>> histograms;\n"
             "std::vector<ROOT::RDF::Experimental::RResultMap<portico::Histograms>> varied;\n"
-            f"histograms.push_back(portico::count(node, {_strings(r.selections)}, {_strings(r.rules)}, {cuts}));"
+            f"auto counts = portico::count(node, {_strings(r.selections)}, {_strings(r.rules)}, {cuts});"
         )
         for number, label in enumerate(before, 1):
             lines.append(f'node = node.Filter(portico::Reached{{{number}}}, {_CHOICES}, {json.dumps(label)});')
@@ -108,10 +107,8 @@ class _Graph:
 
         lines = [f'node = node.Define("{column}", Weight_{factor.name}{{sample}}, {inputs([factor.nominal])});']
         if factor.varied:
-            lines.append(
-                f'node = node.Vary("{column}", Weight_{factor.name}_varied{{sample}}, {inputs(factor.varied.values())}, '
-                f'{_strings(factor.varied)}, "{factor.name}");'
-            )
+            varied = f"Weight_{factor.name}_varied{{sample}}, {inputs(factor.varied.values())}"
+            lines.append(f'node = node.Vary("{column}", {varied}, {_strings(factor.varied)}, "{factor.name}");')
         return lines
 
     def _book_values(self) -> list[str]:
@@ -131,10 +128,7 @@ class _Graph:
         picked = {filled.column for filled in r.filled} | set(r.output)
         for column in sorted(picked & r.columns.keys() & r.of_candidate):
             element = element_type(r.columns[column])
-            if column in self._shifted:
-                shifted = self._shifted[column]
-                lines.append(f'node = portico::pick<{element}>(node, "{shifted}_chosen", "{shifted}");')
-            lines.append(f'node = portico::pick<{element}>(node, "{column}", "{column}");')
+            lines.append(f'node = portico::pick<{element}>(node, "{column}", "{self._shifted.get(column, column)}");')
         for number, rule in enumerate(list(r.rules)[1:], 1):
             lines.append(f'node = node.Define("selection_{rule}", portico::MadeBy{{{number}}}, {_CHOICES});')
             lines.append(f'node = node.Define("chosen_{rule}", portico::ChosenBy{{{number}}}, {_CHOICES});')
@@ -146,7 +140,7 @@ class _Graph:
     def _book_histograms(self) -> list[str]:
         lines = []
         for filled in self._r.filled:
-            made = f"portico::fill<{self._filled_type(filled)}>(node, {json.dumps(self._filled_column(filled))}, "
+            made = f"portico::fill<{self._filled_type(filled)}>(node, {json.dumps(filled.column)}, "
             names = _strings([f"{selection}_{filled.name}" for selection in self._r.selections])
             edges = "{" + ", ".join(literal(float(edge)) for edge in filled.edges) + "}"
             title = json.dumps(f";{filled.title};events")
@@ -156,10 +150,6 @@ class _Graph:
             else:
                 lines.append(f"histograms.push_back({made});")
         return lines
-
-    def _filled_column(self, filled: Filled) -> str:
-        column = self._shifted.get(filled.column)
-        return f"{column}_chosen" if column else filled.column
 
     def _filled_type(self, filled: Filled) -> str:
         if filled.column in self._r.columns:

@@ -8,6 +8,7 @@ what they are, scalars or vectors. ``sample.NAME`` is a numeric parameter of the
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +20,6 @@ from portico.corrections import Correction, Lookup
 
 __all__ = [
     "INCLUSIVE",
-    "ColumnVariation",
     "Definition",
     "Histogram",
     "Kind",
@@ -28,6 +28,7 @@ __all__ = [
     "Output",
     "Rule",
     "Selection",
+    "Shape",
     "Weight",
     "load_selection",
 ]
@@ -118,13 +119,15 @@ class Weight(Model):
         return self
 
 
-class ColumnVariation(Model):
-    """A variation of input columns, which may change the selection: a momentum scale for example.
+class Shape(Model):
+    """Other values of input columns, which may change the selection: a momentum scale for example.
 
     Parameters
     ----------
     columns : mapping of str to str
-        Column to its varied value, with ``{variation}`` for the word of a variation; all columns of one type.
+        Column to its value, with ``{variation}`` for a word; all columns of one type.
+    nominal : str, optional
+        The word of the nominal value. Without it the nominal value is the input's.
     variations : mapping of str to str
         Name of each variation to its word.
     kinds : tuple of str
@@ -132,8 +135,15 @@ class ColumnVariation(Model):
     """
 
     columns: dict[str, str] = Field(min_length=1)
-    variations: dict[str, str] = Field(min_length=1)
+    nominal: str | None = None
+    variations: dict[str, str] = Field(default_factory=dict)
     kinds: tuple[Kind, ...] = _SIMULATED
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Shape:
+        if self.nominal is None and not self.variations:
+            raise ValueError("changes nothing; give a nominal word, variations, or both")
+        return self
 
 
 class Histogram(Model):
@@ -174,7 +184,7 @@ class Histogram(Model):
         if (self.edges is None) == (self.bins is None or self.range is None):
             raise ValueError("give either bins and range, or edges")
         edges = self.edges or self.range or ()
-        if any(low >= high for low, high in zip(edges, edges[1:], strict=False)):
+        if any(low >= high for low, high in itertools.pairwise(edges)):
             raise ValueError("edges of bins must increase")
         return self
 
@@ -231,11 +241,12 @@ class Selection(Model):
     categories : mapping of str to mapping
         Further cuts on a candidate for each category.
     rules : mapping of str to Rule
-        How one candidate is chosen in each selection. The first is that of tree and histograms, the others run beside it.
+        How one candidate is chosen in each selection. The first is that of tree and histograms, the others run beside
+        it.
     weights : mapping of str to Weight
         Factors of the weight besides the normalisation.
-    variations : mapping of str to ColumnVariation
-        Variations of columns.
+    shapes : mapping of str to Shape
+        Corrections of columns and their variations.
     histograms : tuple of Histogram
         What is filled.
     output : Output, optional
@@ -255,11 +266,11 @@ class Selection(Model):
     categories: dict[str, dict[str, str]] = Field(default_factory=dict)
     rules: dict[str, Rule] = Field(min_length=1)
     weights: dict[str, Weight] = Field(default_factory=dict)
-    variations: dict[str, ColumnVariation] = Field(default_factory=dict)
+    shapes: dict[str, Shape] = Field(default_factory=dict)
     histograms: tuple[Histogram, ...] = ()
     output: Output | None = None
 
-    @field_validator("lists", "constants", "define", "corrections", "lookups", "rules", "weights", "variations",
+    @field_validator("lists", "constants", "define", "corrections", "lookups", "rules", "weights", "shapes",
                      "categories")  # fmt: skip
     @classmethod
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:

@@ -41,11 +41,12 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A variation of columns: for each column its expressions by the variation's name."""
+    """Other values of columns: for each column its expressions by the variation's name, and its corrected value."""
 
     name: str
     columns: Mapping[str, Mapping[str, Expression]]
     tags: tuple[str, ...]
+    nominal: Mapping[str, Expression]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ class Resolved:
         found = self.of_choice()
         found += [e for factor in self.factors for e in (factor.nominal, *factor.varied.values())]
         found += [e for shift in self.shifts for tags in shift.columns.values() for e in tags.values()]
+        found += [e for shift in self.shifts for e in shift.nominal.values()]
         found += [mention(name) for name in (*self.output, *(filled.column for filled in self.filled))]
         return found + [self.definitions[name] for name in self.needed(found)[1]]
 
@@ -150,7 +152,7 @@ class Resolved:
     @property
     def varies(self) -> bool:
         """Whether anything has variations."""
-        return bool(self.shifts) or any(factor.varied for factor in self.factors)
+        return any(shift.tags for shift in self.shifts) or any(factor.varied for factor in self.factors)
 
     @property
     def written(self) -> list[str]:
@@ -197,7 +199,9 @@ class _Resolver:
         self._selection, self._sample, self._where = selection, sample, where
         for name in selection.key:
             if name not in columns:
-                raise ConfigError(f"{where}: key: sample '{sample.name}' has no column '{name}'; {nearest(name, columns)}")
+                raise ConfigError(
+                    f"{where}: key: sample '{sample.name}' has no column '{name}'; {nearest(name, columns)}"
+                )
         unsigned = dict(zip(selection.key, ("std::uint32_t", "std::uint32_t", "std::uint64_t"), strict=True))
         key_types = {name: columns[name] for name in selection.key}
         self._out = Resolved({**columns, **unsigned}, key_types, selection.constants)
@@ -211,7 +215,9 @@ class _Resolver:
         }  # fmt: skip
         taken = sorted(_OWN & out.columns.keys())
         if taken:
-            raise ConfigError(f"{self._where}: the input has a column '{taken[0]}', a name that the selection writes itself")
+            raise ConfigError(
+                f"{self._where}: the input has a column '{taken[0]}', a name that the selection writes itself"
+            )
         self._define()
         kind = self._sample.kind
         out.event = self._cuts("event", selection.event)
@@ -232,7 +238,9 @@ class _Resolver:
         self._tree()
         for label, expression in out.event.items():
             if out.uses_candidates(expression):
-                raise ConfigError(f"{self._where}: event.{label}: '{expression.text}' is of a candidate, not of the event")
+                raise ConfigError(
+                    f"{self._where}: event.{label}: '{expression.text}' is of a candidate, not of the event"
+                )
         return out
 
     def _expression(self, key: str, text: str) -> Expression:
@@ -298,7 +306,9 @@ class _Resolver:
         known = self._known()
         found = list(spread(text, each, self._lists, lambda t: not skip or names_of(t).values <= known))
         if not found:
-            raise ConfigError(f"{self._where}: {key}: sample '{self._sample.name}' has the columns for no word of '{each}'")
+            raise ConfigError(
+                f"{self._where}: {key}: sample '{self._sample.name}' has the columns for no word of '{each}'"
+            )
         return found
 
     def _weigh(self) -> None:
@@ -315,30 +325,35 @@ class _Resolver:
             self._out.factors.append(Factor(name, of_candidate, nominal, made))
 
     def _shift(self) -> None:
-        for name, variation in self._selection.variations.items():
-            if self._sample.kind not in variation.kinds:
+        for name, shape in self._selection.shapes.items():
+            if self._sample.kind not in shape.kinds:
                 continue
-            key = f"variations.{name}"
-            columns = {}
-            for column, text in variation.columns.items():
+            key = f"shapes.{name}"
+            columns, nominal = {}, {}
+            for column, text in shape.columns.items():
                 self._check_name(column, key, self._out.of_candidate & self._out.columns.keys())
-                columns[column] = {
+                made = {
                     tag: self._expression(f"{key}.{column}", text.replace("{variation}", word))
-                    for tag, word in variation.variations.items()
+                    for tag, word in {**shape.variations, "": shape.nominal}.items()
+                    if word is not None
                 }
+                if "" in made:
+                    nominal[column] = made.pop("")
+                columns[column] = made
                 other = next((s.name for s in self._out.shifts if column in s.columns), None)
                 if other is not None:
-                    raise ConfigError(f"{self._where}: {key}: column '{column}' is varied by '{other}' already")
+                    raise ConfigError(f"{self._where}: {key}: column '{column}' is changed by '{other}' already")
             kinds = {self._out.columns[column] for column in columns}
             if len(kinds) > 1:
                 raise ConfigError(f"{self._where}: {key}: its columns are of several types: {', '.join(sorted(kinds))}")
-            self._out.shifts.append(Shift(name, columns, tuple(variation.variations)))
+            self._out.shifts.append(Shift(name, columns, tuple(shape.variations), nominal))
 
     def _fill(self, histogram: Histogram) -> None:
         words = [""]
         if histogram.each is not None:
             self._check_list(histogram.each, f"histograms.{histogram.column}")
-            words = [word for word, _ in self._spread(histogram.column, histogram.each, f"histograms.{histogram.column}")]
+            key = f"histograms.{histogram.column}"
+            words = [word for word, _ in self._spread(histogram.column, histogram.each, key)]
         for word in words:
             mark = f"{{{histogram.each}}}"
             column = histogram.column.replace(mark, word)
