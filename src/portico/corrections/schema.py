@@ -132,8 +132,11 @@ def pick(loaded: Mapping[str, Any], name: str, where: str) -> Function:
     if name not in _names(loaded):
         raise ConfigError(f"{where}: has no correction '{name}'; {nearest(name, _names(loaded))}")
     compound = next((c for c in loaded.get("compound_corrections") or () if c.get("name") == name), None)
-    stack = compound.get("stack", ()) if compound else (name,)
-    chosen = {"schema_version": 2, "corrections": [c for c in loaded.get("corrections") or () if c["name"] in stack]}
+    stack: Sequence[str] = compound.get("stack", ()) if compound else (name,)
+    chosen: dict[str, Any] = {
+        "schema_version": 2,
+        "corrections": [c for c in loaded.get("corrections") or () if c["name"] in stack],
+    }
     if compound:
         chosen["compound_corrections"] = [compound]
     found = {c["name"] for c in chosen["corrections"]}
@@ -161,7 +164,7 @@ def _names(loaded: Mapping[str, Any]) -> list[str]:
 
 def _problems(error: ValueError) -> str:
     """Reduce what pydantic says, once for each kind of node that the content could have been, to a line."""
-    problems = getattr(error, "errors", list)()
+    problems: list[dict[str, Any]] = getattr(error, "errors", list)()
     if not problems:
         return " ".join(str(error).split())
     lines = [f"{'.'.join(str(part) for part in p['loc'])}: {p['msg']}" for p in problems[:_PROBLEMS]]

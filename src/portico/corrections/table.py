@@ -1,4 +1,4 @@
-"""Tables of a value for each event: read, checked and sorted by run, luminosity block and event. No ROOT."""
+"""Tables of a value for each event: read and checked. No ROOT."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["Table", "read_table"]
 
 _SHORT = 2**32
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table, sorted.
+    """A table.
 
     Parameters
     ----------
@@ -77,23 +78,24 @@ def read_table(lookup: Lookup, path: Path, content: bytes, where: str) -> Table:
     for name, numbers in zip(lookup.key, (run, lumi), strict=False):
         if len(numbers) and numbers.max() >= _SHORT:
             raise ConfigError(f"{where}: column '{name}' has {numbers.max()}, more than 32 bits; is 'key' in order?")
-    return _sorted(run, lumi, event, arrays[3].astype(np.float64), where)
+    return _checked((run << np.uint64(32)) | lumi, event, np.ascontiguousarray(arrays[3], np.float64), where)
 
 
-def _sorted(run: Any, lumi: Any, event: Any, value: Any, where: str) -> Table:
-    block = (run << np.uint64(32)) | lumi
-    order = np.lexsort((event, block))
-    block, event, value = block[order], event[order], value[order]
-    double = np.flatnonzero((block[1:] == block[:-1]) & (event[1:] == event[:-1]))
-    if len(double):
-        values = f"{value[double[0]]:g} and {value[double[0] + 1]:g}"
-        first = _name(block[double[0]], event[double[0]])
-        raise ConfigError(f"{where}: {first} is there twice, with {values}; {len(double):,} events are: remove them")
+def _checked(block: Any, event: Any, value: Any, where: str) -> Table:
     wrong = np.flatnonzero(~np.isfinite(value))
     if len(wrong):
         first = _name(block[wrong[0]], event[wrong[0]])
         raise ConfigError(f"{where}: the value of {first} is {value[wrong[0]]}; {len(wrong):,} values are not finite")
-    return Table(np.ascontiguousarray(block), np.ascontiguousarray(event), np.ascontiguousarray(value))
+    mixed = np.sort(block * _ODD ^ event)  # ten times as fast as sorting pairs, which only equal ones ask for
+    if (mixed[1:] == mixed[:-1]).any():
+        order = np.lexsort((event, block))
+        pairs = np.stack([block, event])[:, order]
+        double = np.flatnonzero((pairs[:, 1:] == pairs[:, :-1]).all(axis=0))
+        if len(double):
+            one, two = order[double[0] : double[0] + 2]
+            first, values = _name(block[one], event[one]), f"{value[one]:g} and {value[two]:g}"
+            raise ConfigError(f"{where}: {first} is there twice, with {values}; {len(double):,} entries are too many")
+    return Table(block, event, value)
 
 
 def _name(block: np.uint64, event: np.uint64) -> str:

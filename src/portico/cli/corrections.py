@@ -1,0 +1,121 @@
+"""`portico corrections`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from portico.cli.base import Command, Group, json_option, show_json
+
+if TYPE_CHECKING:
+    from portico.corrections.schema import Function
+
+__all__ = ["convert", "corrections", "show"]
+
+corrections = Group(
+    "corrections",
+    commands_at={"show": "portico.cli.corrections:show", "convert": "portico.cli.corrections:convert"},
+    short_help="Correction files: what is in them, and making them.",
+    help="Look at files of correctionlib (schema version 2), and make them from histograms or tag and probe.",
+)
+
+
+@click.command(
+    cls=Command,
+    short_help="Corrections of a file, their inputs and ranges.",
+    epilog="""\b
+Examples:
+  portico corrections show src/hnl/corrections/muon.json
+  portico corrections show muon_JPsi.json.gz --json | jq '.[].name'""",
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option()
+def show(file: Path, as_json: bool) -> int:
+    """Show the corrections of FILE: names, inputs, and what is covered."""
+    from portico.corrections.schema import content_of, functions_in, read_set
+
+    functions = list(functions_in(read_set(content_of(file), str(file)), str(file)))
+    if as_json:
+        show_json([_plain(function) for function in functions])
+    else:
+        _show(file, functions)
+    return 0
+
+
+def _plain(function: Function) -> dict[str, object]:
+    inputs = [{key: str(v) if v in {math.inf, -math.inf} else v for key, v in asdict(i).items()} for i in function.inputs]
+    return {
+        "name": function.name, "description": function.description, "compound": function.compound,
+        "outside": list(function.flows), "inputs": inputs,
+    }  # fmt: skip
+
+
+def _show(file: Path, functions: list[Function]) -> None:
+    from rich.text import Text
+
+    from portico.cli.tables import _console, _table
+
+    out = _console()
+    out.print(Text(str(file), style="bold"), soft_wrap=True)
+    for function in functions:
+        kind = " (compound)" if function.compound else ""
+        out.print()
+        out.print(Text.assemble((function.name, "bold"), f"{kind}: {function.description or 'no description'}"))
+        rows = _table("input", "type", "covers", "", left=("input", "type", "covers", ""))
+        for put in function.inputs:
+            rows.add_row(Text(put.name), put.kind, Text(put.covers or "everything"), Text(put.description))
+        out.print(rows)
+        if function.flows:
+            out.print(f"  in the file, outside of bins: {', '.join(function.flows)}; 'range' of the selection decides")
+
+
+@click.command(
+    cls=Command,
+    short_help="Make a correction of a histogram or of tag and probe.",
+    epilog="""\b
+Examples:
+  portico corrections convert sf.root muon.json --name muon_id --from h_sf --inputs pt,abseta
+  portico corrections convert sf.root muon.json --name muon_id --from h --up h_up --down h_down --inputs pt,abseta
+  portico corrections convert tnp.json muon.json --name muon_reco --inputs pt,abseta --add
+  portico corrections convert tnp.json muon.json --name muon_reco --from NUM_SoftID_DEN_TrackerMuons/abseta_pt""",
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="Name of the correction.")
+@click.option("--from", "source", metavar="NAME", help="Histogram, or ENTRY/BINNING of tag and probe, if several.")
+@click.option("--inputs", metavar="A,B,...", default="", help="Names of the axes; for tag and probe their order.")
+@click.option("--up", metavar="NAME", help="Histogram of the values up; by default value + error.")
+@click.option("--down", metavar="NAME", help="Histogram of the values down; by default value - error.")
+@click.option("--empty", type=float, metavar="VALUE", help="For bins without content and error, refused otherwise.")
+@click.option("--description", default="", help="Where the numbers are from.")
+@click.option("--add", is_flag=True, help="Add to OUTPUT if it exists; a correction of that name is replaced.")
+def convert(
+    file: Path, output: Path, name: str, source: str | None, inputs: str, up: str | None, down: str | None,
+    empty: float | None, description: str, add: bool,
+) -> int:  # fmt: skip
+    """Make OUTPUT (.json or .json.gz) of FILE: a .root file with histograms, or .json of tag and probe.
+
+    The correction takes the axes' values and a word: nominal, up or down. What lies outside of the bins is an error,
+    unless a selection says 'range: clamp'.
+    """
+    from portico.corrections.convert import from_histogram, to_correction, write_corrections
+    from portico.corrections.tagandprobe import from_tag_and_probe
+    from portico.errors import ConfigError
+
+    axes = [axis.strip() for axis in inputs.split(",") if axis.strip()]
+    if file.suffix == ".root":
+        grid = from_histogram(file, source, axes, up=up, down=down, empty=empty)
+    elif file.suffix == ".json":
+        if up or down or empty is not None:
+            raise ConfigError("--up, --down and --empty are for histograms; tag and probe has its errors in the file")
+        grid = from_tag_and_probe(file, source, axes)
+    else:
+        raise ConfigError(f"{file}: must end in .root (histograms) or .json (tag and probe)")
+    text = description or f"made of {file.name}{f', {source}' if source else ''} by portico corrections convert"
+    write_corrections(output, [to_correction(grid, name, text)], add=add)
+    click.echo(f"{output}: {name}({', '.join((*grid.inputs, 'variation'))}), {grid.nominal.size} bins")
+    return 0
