@@ -47,11 +47,16 @@ def show(file: Path, as_json: bool) -> int:
 
 
 def _plain(function: Function) -> dict[str, object]:
-    inputs = [{key: str(v) if v in {math.inf, -math.inf} else v for key, v in asdict(i).items()} for i in function.inputs]
+    inputs = [{**asdict(put), "low": _number(put.low), "high": _number(put.high)} for put in function.inputs]
     return {
         "name": function.name, "description": function.description, "compound": function.compound,
         "outside": list(function.flows), "inputs": inputs,
     }  # fmt: skip
+
+
+def _number(value: float | None) -> float | str | None:
+    """Return infinity as the schema writes it: JSON has no such number."""
+    return f"{value}" if value is not None and math.isinf(value) else value
 
 
 def _show(file: Path, functions: list[Function]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Grid", "from_histogram", "to_correction", "write_corrections"]
 
 VARIATION = "variation"
-_COVERAGE = math.erf(1 / math.sqrt(2))  # of one standard deviation
+_HISTOGRAM = re.compile("TH[123][CSIFDL]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +98,10 @@ def from_histogram(
     down: str | None = None,
     empty: float | None = None,
 ) -> Grid:
-    """Read a histogram of one to three dimensions, or a TEfficiency.
+    """Read a histogram of one to three dimensions.
 
     Bins below and above the axes are left out. Without histograms of variations, up and down are value plus and minus
-    error; for a TEfficiency they are the ends of the Clopper-Pearson interval of 68.3%.
+    error.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def from_histogram(
         raise ConfigError(f"{where}: give histograms of both variations, up and down, or of none")
     try:
         with uproot.open(path) as file:
-            found = [n for n, c in file.classnames(cycle=False).items() if c.startswith(("TH", "TEfficiency"))]
+            found = [n for n, c in file.classnames(cycle=False).items() if _HISTOGRAM.fullmatch(c)]
             if histogram is None and len(found) != 1:
                 raise ConfigError(f"{where}: say which histogram; valid: {', '.join(found) or '(none)'}")
             grids = [_read(file, n or found[0], found, inputs, where) for n in (histogram, up, down)[: 3 if up else 1]]
@@ -145,24 +146,11 @@ def _read(file: Any, name: str, found: Sequence[str], inputs: Sequence[str], whe
     if name not in found:
         raise ConfigError(f"{where}: no histogram '{name}'; {nearest(name, found)}")
     stored = file[name]
-    efficiency = stored.classname == "TEfficiency"
-    shape = stored.member("fTotalHistogram") if efficiency else stored
-    if not hasattr(shape, "axes") or shape.classname.startswith(("TH2Poly",)):
-        raise ConfigError(f"{where}: '{name}' is a {shape.classname}, which has no simple bins")
-    if len(inputs) != len(shape.axes):
-        raise ConfigError(f"{where}: '{name}' has {len(shape.axes)} axes; name as many inputs, not {len(inputs)}")
-    edges = tuple(tuple(float(edge) for edge in axis.edges()) for axis in shape.axes)
-    if not efficiency:
-        value, error = np.asarray(shape.values(), float), np.asarray(shape.errors(), float)
-        return Grid(tuple(inputs), edges, value, value + error, value - error)
-    from hist.intervals import clopper_pearson_interval
-
-    total, passed = shape.values(), stored.member("fPassedHistogram").values()
-    if (total != np.round(total)).any():
-        raise ConfigError(f"{where}: '{name}' is of weighted events; give histograms of the values, up and down instead")
-    value = np.divide(passed, total, out=np.zeros_like(total, float), where=total > 0)
-    low, high = clopper_pearson_interval(passed, np.where(total > 0, total, 1), _COVERAGE)
-    return Grid(tuple(inputs), edges, value, np.where(total > 0, high, 0.0), np.where(total > 0, low, 0.0))
+    if len(inputs) != len(stored.axes):
+        raise ConfigError(f"{where}: '{name}' has {len(stored.axes)} axes; name as many inputs, not {len(inputs)}")
+    edges = tuple(tuple(float(edge) for edge in axis.edges()) for axis in stored.axes)
+    value, error = np.asarray(stored.values(), float), np.asarray(stored.errors(), float)
+    return Grid(tuple(inputs), edges, value, value + error, value - error)
 
 
 def to_correction(grid: Grid, name: str, description: str, *, version: int = 1) -> schemav2.Correction:

@@ -29,8 +29,9 @@ _Bins = tuple[tuple[str, float, float], ...]
 def from_tag_and_probe(path: Path, entry: str | None = None, inputs: Sequence[str] = ()) -> Grid:
     """Read one result of tag and probe.
 
-    The layout is ``{"NUM_x_DEN_y": {"abseta_pt": {"abseta:[0,0.9]": {"pt:[2,3]": {"value": 1, ...}}}}}``. The innermost level has ``value``, and ``error`` or ``stat`` and ``syst``, which are added in quadrature. Keys that
-    are no bins, such as ``binning``, are left out.
+    The layout is ``{"NUM_x_DEN_y": {"abseta_pt": {"abseta:[0,0.9]": {"pt:[2,3]": {"value": 1, ...}}}}}``. The innermost
+    level has ``value``, and ``error`` or ``stat`` and ``syst``, which are added in quadrature. Keys that are no bins,
+    such as ``binning``, are left out.
 
     Parameters
     ----------
