@@ -36,6 +36,9 @@ class StepEntry(Model):
         Target size, such as ``50 MB`` or ``20000 entries``.
     options : mapping
         Keyword arguments of the function.
+    files : mapping of str to str
+        Further keyword arguments: ``STEP/FILE`` is a file that an earlier summary step left, of which the function
+        gets the path.
     samples : tuple of str
         The samples that it runs on; all of its input's by default.
     """
@@ -46,7 +49,14 @@ class StepEntry(Model):
     tree: str | None = None
     chunk: str | int | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
     samples: tuple[str, ...] = ()
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The earlier steps that it needs."""
+        trees = [] if self.input == DATASET else [self.input]
+        return (*trees, *(reference.partition("/")[0] for reference in self.files.values()))
 
 
 class _AnalysisFile(Model):
@@ -119,6 +129,7 @@ def load_analysis(where: str | Path) -> Analysis:
                 f"{path}: step '{step.name}': input '{step.input}' is no earlier step; "
                 + nearest(step.input, [DATASET, *names])
             )
+        _check_files(path, step, names)
         try:
             ChunkSize.parse(content.chunk if step.chunk is None else step.chunk)
         except ConfigError as error:
@@ -131,6 +142,18 @@ def load_analysis(where: str | Path) -> Analysis:
     for step in content.steps:
         dataset.select(step.samples)
     return Analysis(name=content.name, path=path, dataset=dataset, steps=content.steps, chunk=content.chunk)
+
+
+def _check_files(path: Path, step: StepEntry, earlier: list[str]) -> None:
+    for option, reference in step.files.items():
+        where = f"{path}: step '{step.name}': files: {option}: '{reference}'"
+        name, _, file = reference.partition("/")
+        if not name or not file or "/" in file or file.startswith("."):
+            raise ConfigError(f"{where} is no file of a step; write STEP/FILE, for example 'fit/weights.root'")
+        if name not in earlier:
+            raise ConfigError(f"{where}: '{name}' is no earlier step; {nearest(name, earlier)}")
+        if option in step.options:
+            raise ConfigError(f"{where}: '{option}' is in options too; give it once")
 
 
 def _find(where: str | Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -16,8 +17,12 @@ from portico.environment.bundle import Bundle, collect, key_of
 from portico.errors import ConfigError, InputError, ProductError, RunFolderError, nearest
 from portico.files import TreeSummary, summarise_all
 from portico.ledger import Ledger, Planned
+from portico.runs import SUMMARY
+from portico.store import RunFolder
+from portico.summaries import SUMMARY_FILE, content_of
 
-__all__ = ["Plan", "bundle_of", "missing", "plan_step", "root_version", "sample_fields"]
+__all__ = ["Arguments", "Plan", "arguments_of", "bundle_of", "missing", "plan_step", "root_version", "sample_fields",
+           "summary_is_done", "summary_key"]  # fmt: skip
 
 _GENERATED_CHUNK = ChunkSize(entries=10_000)
 
@@ -41,6 +46,22 @@ class Plan:
     samples: Mapping[str, Sample]
 
 
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The keyword arguments of a step.
+
+    Parameters
+    ----------
+    given : mapping
+        As the function gets them: of a file its path.
+    keyed : mapping
+        As they enter keys: of a file its content.
+    """
+
+    given: Mapping[str, Any]
+    keyed: Mapping[str, Any]
+
+
 def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
     """Collect what a step needs, and check its options.
 
@@ -50,21 +71,79 @@ def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
         If something is missing, or an option does not exist.
     """
     bundle = collect(step.function, analysis.folder)
-    unknown = [option for option in step.options if option not in bundle.options]
+    unknown = [option for option in (*step.options, *step.files) if option not in bundle.options]
     if unknown:
         raise ConfigError(
             f"{analysis.path}: step '{step.name}': {step.function} has no option '{unknown[0]}'; "
             + nearest(unknown[0], bundle.options)
         )
+    if step.files:
+        _check_summaries(analysis, step)
     return bundle
 
 
-def plan_step(analysis: Analysis, step: StepEntry, bundle: Bundle, ledger: Ledger, names: Iterable[str]) -> Plan:
+def _check_summaries(analysis: Analysis, step: StepEntry) -> None:
+    kinds = {entry.name: collect(entry.function, analysis.folder).needs.kind for entry in analysis.steps}
+    summaries = [name for name, kind in kinds.items() if kind == "summary"]
+    for option, reference in step.files.items():
+        name = reference.partition("/")[0]
+        if name not in summaries:
+            raise ConfigError(
+                f"{analysis.path}: step '{step.name}': files: {option}: '{name}' is no summary step, and only these "
+                f"leave files for other steps; {nearest(name, summaries)}"
+            )
+
+
+def arguments_of(analysis: Analysis, step: StepEntry, folder: RunFolder, ledger: Ledger) -> Arguments:
+    """Return the keyword arguments of a step, with the files of earlier steps that it names.
+
+    Raises
+    ------
+    ConfigError
+        If the earlier step wrote no such file.
+    RunFolderError
+        If the earlier step has not run, or its file is gone.
+    InputError
+        If the file is damaged.
+    """
+    paths, contents = {}, {}
+    for option, reference in step.files.items():
+        name, _, file = reference.partition("/")
+        where = f"{analysis.path}: step '{step.name}': files: {option}"
+        listed = ledger.result(name, SUMMARY)
+        if listed is None:
+            raise RunFolderError(f"{where}: step '{name}' has not run; run that first")
+        valid = [SUMMARY_FILE, *json.loads(listed)]
+        if file not in valid:
+            raise ConfigError(f"{where}: step '{name}' wrote no file '{file}'; {nearest(file, valid)}")
+        path = folder.step(name).resolve() / file
+        if not path.is_file():
+            raise RunFolderError(f"{where}: {path} is gone; run step '{name}' first")
+        paths[option], contents[option] = str(path), content_of(path)
+    return Arguments({**step.options, **paths}, {**step.options, **contents})
+
+
+def summary_key(bundle: Bundle, arguments: Arguments, samples: Mapping[str, Any], results: Mapping[str, str]) -> str:
+    """Return the key of a summary: of its code, arguments, the samples' fields, and the keys of their results."""
+    return key_of(__version__, bundle.code, arguments.keyed, samples, results)
+
+
+def summary_is_done(step: StepEntry, key: str, folder: RunFolder, ledger: Ledger) -> bool:
+    """Return whether a summary with this key has run, and all its files are there."""
+    if ledger.result_keys(step.name).get(SUMMARY) != key:
+        return False
+    files = [SUMMARY_FILE, *json.loads(ledger.result(step.name, SUMMARY) or b"[]")]
+    return all((folder.step(step.name) / file).is_file() for file in files)
+
+
+def plan_step(
+    analysis: Analysis, step: StepEntry, bundle: Bundle, arguments: Arguments, ledger: Ledger, names: Iterable[str]
+) -> Plan:
     """Cut the input of a step into chunks and give each its key.
 
     Parameters
     ----------
-    analysis, step, bundle
+    analysis, step, bundle, arguments
         What is to be run.
     ledger : Ledger
         Knows what earlier steps wrote.
@@ -86,7 +165,7 @@ def plan_step(analysis: Analysis, step: StepEntry, bundle: Bundle, ledger: Ledge
         summaries = summarise_all(sample.files, sample.tree)
         chunks = _cut(analysis, step, sample, summaries)
         # The identity of a file, not its path, names a chunk: a file that was moved is not read again.
-        code = key_of(__version__, root_version(), bundle.code, step.options, sample_fields(sample))
+        code = key_of(__version__, root_version(), bundle.code, arguments.keyed, sample_fields(sample))
         keys = [key_of(code, c.uuid, c.tree, c.first, c.last) for c in chunks]
         if len(set(keys)) < len(keys):
             raise ConfigError(f"sample '{name}': two of its files are copies of one another and would count twice")

@@ -10,9 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from portico.analysis import DATASET, Analysis, StepEntry
+from portico.environment.bundle import Bundle
 from portico.errors import ConfigError, RunFolderError, nearest
 from portico.ledger import Ledger
-from portico.planning import bundle_of, missing, plan_step
+from portico.planning import (
+    Arguments,
+    arguments_of,
+    bundle_of,
+    missing,
+    plan_step,
+    sample_fields,
+    summary_is_done,
+    summary_key,
+)
 from portico.store import RunFolder
 
 __all__ = ["Preview", "preview"]
@@ -70,32 +80,56 @@ def preview(
     analysis.dataset.select(selected)
     place = RunFolder(folder if folder is not None else Path("runs") / analysis.name)
     found: list[Preview] = []
-    open_for: dict[str, set[str]] = {}
     with _ledger(place, analysis.name) as ledger:
+        look = _Look(analysis, place, ledger, {})
         for step in analysis.steps:
-            wanted = [name for name in _samples_of(analysis, step) if not selected or name in selected]
-            rows = _step(analysis, step, ledger, wanted, open_for.get(step.input, set()))
-            open_for[step.name] = {row.sample for row in rows if row.after or row.chunks_done < row.chunks}
+            rows = look.at(step, selected)
+            look.open[step.name] = {row.sample for row in rows if row.after or row.chunks_done < row.chunks}
             if not names or step.name in names:
                 found += rows
     return found
 
 
-def _step(analysis: Analysis, step: StepEntry, ledger: Ledger, wanted: list[str], unready: set[str]) -> list[Preview]:
-    bundle = bundle_of(analysis, step)
-    if bundle.needs.kind == "summary":
-        return [Preview(step.name, "*", after=step.input)]
-    rows = []
-    for name in wanted:
-        if step.input != DATASET and (name in unready or name not in ledger.result_keys(step.input)):
-            rows.append(Preview(step.name, name, after=step.input))
-            continue
-        plan = plan_step(analysis, step, bundle, ledger, [name])
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is looked at, and for each step before which of its samples are not done."""
+
+    analysis: Analysis
+    folder: RunFolder
+    ledger: Ledger
+    open: dict[str, set[str]]
+
+    def at(self, step: StepEntry, selected: tuple[str, ...]) -> list[Preview]:
+        names = _samples_of(self.analysis, step)
+        wanted = [name for name in names if not selected or name in selected]
+        bundle = bundle_of(self.analysis, step)
+        is_summary = bundle.needs.kind == "summary"
+        for earlier in step.after:
+            if earlier != step.input and self.open[earlier]:
+                return [Preview(step.name, name, after=earlier) for name in (["*"] if is_summary else wanted)]
+        arguments = arguments_of(self.analysis, step, self.folder, self.ledger)
+        if is_summary:
+            done = not self.open.get(step.input) and self._is_done(step, bundle, arguments, names)
+            return [Preview(step.name, "*", after="" if done else step.input)]
+        return [self._sample(step, bundle, arguments, name) for name in wanted]
+
+    def _is_done(self, step: StepEntry, bundle: Bundle, arguments: Arguments, names: tuple[str, ...]) -> bool:
+        keys = self.ledger.result_keys(step.input)
+        if not keys.keys() >= set(names):
+            return False
+        fields = {name: sample_fields(self.analysis.dataset[name]) for name in names}
+        key = summary_key(bundle, arguments, fields, {name: keys[name] for name in names})
+        return summary_is_done(step, key, self.folder, self.ledger)
+
+    def _sample(self, step: StepEntry, bundle: Bundle, arguments: Arguments, name: str) -> Preview:
+        unready = self.open.get(step.input, set())
+        if step.input != DATASET and (name in unready or name not in self.ledger.result_keys(step.input)):
+            return Preview(step.name, name, after=step.input)
+        plan = plan_step(self.analysis, step, bundle, arguments, self.ledger, [name])
         chunks = plan.chunks.get(name, [])
-        todo, _ = missing(step, plan, ledger)
+        todo, _ = missing(step, plan, self.ledger)
         entries, left = (sum(planned.chunk.entries for planned in some) for some in (chunks, todo))
-        rows.append(Preview(step.name, name, len(chunks), entries, len(chunks) - len(todo), entries - left))
-    return rows
+        return Preview(step.name, name, len(chunks), entries, len(chunks) - len(todo), entries - left)
 
 
 def _samples_of(analysis: Analysis, step: StepEntry) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from portico.errors import nearest
 from portico.merge import decode
 from portico.results import Results
 from portico.store import RunFolder
+from portico.summaries import SUMMARY_FILE
 
 __all__ = ["SUMMARY", "Run", "load"]
 
@@ -76,7 +77,7 @@ class Run(Mapping[str, Mapping[str, Results]]):
         KeyError
             If there are none.
         """
-        path = self._folder.step(step) / "summary.json"
+        path = self._folder.step(step) / SUMMARY_FILE
         if not path.exists():
             raise KeyError(f"{self.path}: step '{step}' has no summary")
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

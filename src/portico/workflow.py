@@ -19,10 +19,22 @@ from portico.errors import ConfigError, InputError, PorticoError, WorkerError, n
 from portico.executors.base import Executor, Failed, Task
 from portico.ledger import Ledger, Planned
 from portico.merge import decode, encode, merge_all
-from portico.planning import Plan, bundle_of, missing, plan_step, root_version, sample_fields
+from portico.planning import (
+    Arguments,
+    Plan,
+    arguments_of,
+    bundle_of,
+    missing,
+    plan_step,
+    root_version,
+    sample_fields,
+    summary_is_done,
+    summary_key,
+)
 from portico.results import describe
 from portico.runs import SUMMARY, Run
 from portico.store import RunFolder, write_whole
+from portico.summaries import SUMMARY_FILE
 
 __all__ = ["open_executor", "run"]
 
@@ -72,6 +84,7 @@ class _State:
     samples: tuple[str, ...]
     allow_partial: bool
     broken: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
     failures: list[tuple[str, str]] = field(default_factory=list)
 
     def samples_of(self, step: StepEntry) -> tuple[str, ...]:
@@ -175,11 +188,16 @@ def _opened(executor: Executor | None, on: str, workers: int | None) -> Iterator
 def _run_step(state: _State, position: int, step: StepEntry) -> None:
     bundle = bundle_of(state.analysis, step)
     started = time.monotonic()
+    if absent := [name for name in step.after if name in state.left_out]:
+        state.left_out.add(step.name)
+        state.reporter.warn(f"step '{step.name}' is left out: it needs step '{absent[0]}', which was left out")
+        return
+    arguments = arguments_of(state.analysis, step, state.folder, state.ledger)
     if bundle.needs.kind == "summary":
-        _run_summary(state, position, step, bundle, started)
+        _run_summary(state, position, step, bundle, arguments, started)
         return
     wanted = [n for n in state.samples_of(step) if n not in state.broken and (not state.samples or n in state.samples)]
-    plan = plan_step(state.analysis, step, bundle, state.ledger, wanted)
+    plan = plan_step(state.analysis, step, bundle, arguments, state.ledger, wanted)
     state.ledger.plan(step.name, position, "frame", plan.chunks, others=bool(state.samples))
     chunks, lost = missing(step, plan, state.ledger)
     state.ledger.forget(lost)
@@ -188,7 +206,7 @@ def _run_step(state: _State, position: int, step: StepEntry) -> None:
     state.ledger.set_state(step.name, "running", executor=state.on)
     ended = "failed"
     try:
-        job = StepJob(step.name, _tasks(state, step, plan, chunks), plan.files)
+        job = StepJob(step.name, _tasks(state, step, arguments, plan, chunks), plan.files)
         failed = run_chunks(job, state.executor, state.ledger, state.reporter)
         ended = _finish(state, step, plan, failed)
     except KeyboardInterrupt:
@@ -209,14 +227,16 @@ def _begin(state: _State, step: StepEntry, plan: Plan, chunks: Sequence[Planned]
     state.reporter.begin(step.name, total, done, state.executor.workers)
 
 
-def _tasks(state: _State, step: StepEntry, plan: Plan, chunks: Sequence[Planned]) -> Iterator[tuple[Planned, Task]]:
+def _tasks(
+    state: _State, step: StepEntry, arguments: Arguments, plan: Plan, chunks: Sequence[Planned]
+) -> Iterator[tuple[Planned, Task]]:
     fields = {name: sample_fields(sample) for name, sample in plan.samples.items()}
     folders = {name: state.folder.step(step.name).resolve() / name for name in plan.samples}
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
     for planned in chunks:
         name = planned.sample
-        task = Task(planned.key, 1, planned.chunk, step.function, fields[name], step.options, str(folders[name]))
+        task = Task(planned.key, 1, planned.chunk, step.function, fields[name], arguments.given, str(folders[name]))
         yield planned, task
 
 
@@ -292,33 +312,35 @@ def _remove_stale(state: _State, step: str) -> None:
             path.unlink()
 
 
-def _run_summary(state: _State, position: int, step: StepEntry, bundle: Bundle, started: float) -> None:
+def _run_summary(
+    state: _State, position: int, step: StepEntry, bundle: Bundle, arguments: Arguments, started: float
+) -> None:
     state.ledger.plan(step.name, position, "summary", {}, others=False)
     keys = state.ledger.result_keys(step.input)
     wanted = state.samples_of(step)
     absent = [name for name in wanted if name not in keys or name in state.broken]
     if absent:
+        state.left_out.add(step.name)
         state.reporter.warn(f"step '{step.name}' is left out: it needs all samples, and '{absent[0]}' is not there")
         return
-    samples = {name: state.analysis.dataset[name] for name in wanted}
-    fields = {name: sample_fields(sample) for name, sample in samples.items()}
-    key = key_of(__version__, bundle.code, step.options, fields, {name: keys[name] for name in wanted})
-    folder = state.folder.step(step.name)
-    done = state.ledger.result_keys(step.name).get(SUMMARY) == key and (folder / "summary.json").exists()
+    fields = {name: sample_fields(state.analysis.dataset[name]) for name in wanted}
+    key = summary_key(bundle, arguments, fields, {name: keys[name] for name in wanted})
+    done = summary_is_done(step, key, state.folder, state.ledger)
     if not done:
         state.reporter.begin(step.name, {}, {}, 1)
+        folder = state.folder.step(step.name)
         folder.mkdir(parents=True, exist_ok=True)
         state.executor.prepare(bundle)
         blobs = [state.ledger.result(step.input, name) or b"" for name in wanted]
-        content = {"op": "summary", "function": step.function, "samples": fields, "options": step.options}
-        answer, figures = state.executor.call(content, blobs)
+        content = {"op": "summary", "function": step.function, "samples": fields, "options": arguments.given}
+        answer, files = state.executor.call(content, blobs)
         _raise_if_failed(answer, f"step '{step.name}'")
-        for name, blob in zip(answer["figures"], figures, strict=True):
+        for name, blob in zip(answer["files"], files, strict=True):
             with write_whole(folder / name) as aside:
                 aside.write_bytes(blob)
-        with write_whole(folder / "summary.json") as aside:
+        with write_whole(folder / SUMMARY_FILE) as aside:
             aside.write_text(json.dumps(answer["value"], indent=1, allow_nan=False), encoding="utf-8")
-        state.ledger.set_result(step.name, SUMMARY, key, json.dumps(answer["figures"]).encode())
+        state.ledger.set_result(step.name, SUMMARY, key, json.dumps(answer["files"]).encode())
     seconds = time.monotonic() - started
     state.ledger.set_state(step.name, "done", 0.0 if done else seconds, 1, "local")
     state.reporter.end(step.name, "done", seconds, 0 if done else 1)

@@ -159,12 +159,13 @@ class Runner:
 
     def _summary(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         from portico.dataset import Sample
-        from portico.results import Results, summarise
+        from portico.results import Results
+        from portico.summaries import summarise
 
         samples = {name: Sample(**fields) for name, fields in content["samples"].items()}
         results = {name: Results(name, decode(blob)) for name, blob in zip(samples, blobs, strict=True)}
-        value, figures = summarise(self._function(content["function"]), results, samples, content["options"])
-        return {"value": value, "figures": [name for name, _ in figures]}, [blob for _, blob in figures]
+        value, files = summarise(self._function(content["function"]), results, samples, content["options"])
+        return {"value": value, "files": [name for name, _ in files]}, [blob for _, blob in files]
 
     def _export(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         from portico.results import write_root

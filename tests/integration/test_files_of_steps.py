@@ -1,0 +1,212 @@
+"""Tables and other files of summary steps, and the steps that read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uproot
+
+import portico
+from portico.analysis import Analysis
+from portico.errors import ConfigError, InputError, PorticoError, RunFolderError
+from portico.executors.local import LocalExecutor
+from portico.preview import preview
+from portico.summaries import content_of
+from tests.conftest import Remember, write_events
+
+pytestmark = pytest.mark.integration
+
+CODE = '''
+import numpy as np
+import uproot
+
+from portico import summary
+
+
+def fill(frame, sample):
+    return {"x": frame.AsNumpy(["event", "x"])}
+
+
+@summary
+def fit(results, samples, *, scale=1.0, comment=""):
+    columns = results["a"]["x"]
+    weight = np.round(scale) * columns["x"]
+    weights = {"run": np.ones(len(weight), np.uint32), "event": columns["event"], "w": weight, "big": weight > 5.0}
+    return {"weights": weights, "mean": float(weight.mean()), "edges": {"x": np.arange(3), "y": np.arange(2)}}
+
+
+def use(frame, sample, *, weights="", factor=1.0):
+    frame = frame.Define("one", "1.0")
+    with uproot.open(weights) as file:
+        total = float(file["weights"]["w"].array(library="np").sum())
+    return {"total": frame.Define("t", repr(total * factor)).Max("t"), "n": frame.Count()}
+
+
+@summary
+def report(results, samples, *, fitted=""):
+    return {"fitted": open(fitted).read()}
+'''
+STEPS = """
+  - {name: fill, function: "mysteps:fill", chunk: 50 entries}
+  - {name: fit, function: "mysteps:fit", input: fill}
+  - {name: use, function: "mysteps:use", chunk: 50 entries, files: {weights: fit/weights.root}}
+  - {name: report, function: "mysteps:report", input: use, files: {fitted: fit/summary.json}}
+"""
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[LocalExecutor]:
+    executor = LocalExecutor(1)
+    yield executor
+    executor.close()
+
+
+@pytest.fixture
+def four_steps(make_analysis: Callable[..., Analysis], tmp_path: Path) -> Analysis:
+    write_events(tmp_path / "events.root", np.random.default_rng(1), 100, clusters=2)
+    return make_analysis(CODE, STEPS, f'    a: {{files: "{tmp_path}/events.root"}}')
+
+
+@pytest.fixture
+def ran(four_steps: Analysis, local: LocalExecutor, tmp_path: Path) -> Callable[..., dict[str, int]]:
+    """Run the analysis as it lies on disk; return how much of each step ran."""
+
+    def run(*steps: str) -> dict[str, int]:
+        reporter = Remember()
+        analysis = portico.load_analysis(four_steps.folder)
+        portico.run(analysis, folder=tmp_path / "run", executor=local, reporter=reporter, steps=steps)
+        return reporter.ran
+
+    return run
+
+
+def edit(analysis: Analysis, old: str, new: str) -> Analysis:
+    text = analysis.path.read_text()
+    assert old in text
+    analysis.path.write_text(text.replace(old, new))
+    return portico.load_analysis(analysis.folder)
+
+
+def rows(analysis: Analysis, folder: Path, **options: Any) -> dict[str, str]:
+    """What would come first for each step, or that it is done."""
+    found = preview(portico.load_analysis(analysis.folder), folder=folder, **options)
+    return {row.step: row.after or ("done" if row.chunks == row.chunks_done else "to run") for row in found}
+
+
+def test_a_table_reaches_the_step_that_names_it(
+    four_steps: Analysis, ran: Callable[..., dict[str, int]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    assert rows(four_steps, folder) == {"fill": "to run", "fit": "fill", "use": "fit", "report": "fit"}
+    assert ran() == {"fill": 2, "fit": 1, "use": 2, "report": 1}
+    with uproot.open(tmp_path / "events.root") as file:
+        x = file["Events"]["x"].array(library="np")
+    run = portico.load(folder)
+    assert run["use"]["a"]["total"] == pytest.approx(x.sum(), rel=1e-12)
+    assert run.summary("fit") == {"mean": pytest.approx(x.mean()), "edges": {"x": [0, 1, 2], "y": [0, 1]}}
+    assert json.loads(run.summary("report")["fitted"]) == run.summary("fit")
+    with uproot.open(folder / "fit" / "weights.root") as file:
+        assert file.keys() == ["weights;1"]
+        table = file["weights"].arrays(library="np")
+        kinds = {name: column.dtype.name for name, column in table.items()}
+    assert kinds == {"run": "uint32", "event": "uint64", "w": "float64", "big": "bool"}
+    np.testing.assert_array_equal(table["w"], x)
+    np.testing.assert_array_equal(table["big"], x > 5.0)
+    assert rows(four_steps, folder) == dict.fromkeys(("fill", "fit", "use", "report"), "done")
+    assert ran() == {"fill": 0, "fit": 0, "use": 0, "report": 0}
+
+
+def test_only_other_weights_run_the_step_again(
+    four_steps: Analysis, ran: Callable[..., dict[str, int]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    ran()
+    weights = folder / "fit" / "weights.root"
+    before, content = weights.read_bytes(), content_of(weights)
+    edit(four_steps, "input: fill}", "input: fill, options: {scale: 1.2}}")  # rounded: the same weights
+    assert rows(four_steps, folder) == {"fill": "done", "fit": "fill", "use": "fit", "report": "fit"}
+    assert ran() == {"fill": 0, "fit": 1, "use": 0, "report": 0}
+    assert weights.read_bytes() != before, "the file is new, if only by its date"
+    assert content_of(weights) == content
+    total = portico.load(folder)["use"]["a"]["total"]
+    edit(four_steps, "scale: 1.2", "scale: 2.0")
+    assert ran() == {"fill": 0, "fit": 1, "use": 2, "report": 1}
+    assert portico.load(folder)["use"]["a"]["total"] == pytest.approx(2 * total, rel=1e-12)
+
+
+def test_a_file_that_is_gone_is_made_again(
+    four_steps: Analysis, ran: Callable[..., dict[str, int]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(RunFolderError, match="step 'use': files: weights: step 'fit' has not run; run that first"):
+        ran("use")
+    ran()
+    (folder / "fit" / "weights.root").unlink()
+    with pytest.raises(RunFolderError, match=r"weights.root is gone; run step 'fit' first"):
+        ran("use")
+    assert rows(four_steps, folder)["fit"] == "fill"
+    assert ran() == {"fill": 0, "fit": 1, "use": 0, "report": 0}
+    (folder / "fit" / "weights.root").write_bytes(b"root of nothing")
+    with pytest.raises(InputError, match=r"weights.root: cannot be read: .*; remove it, and run the step"):
+        ran("use")
+
+
+def test_an_interrupted_run_goes_on(
+    four_steps: Analysis, local: LocalExecutor, ran: Callable[..., dict[str, int]], tmp_path: Path
+) -> None:
+    def stop(chunks: int) -> None:
+        if chunks == 3:  # the first of the step that reads the weights
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        portico.run(four_steps, folder=tmp_path / "run", executor=local, reporter=Remember(stop))
+    done = ran()
+    assert (done["fill"], done["fit"], done["report"]) == (0, 0, 1)
+    assert 0 < done["use"] <= 2
+
+
+def test_what_needs_a_step_that_was_left_out_is_left_out(
+    four_steps: Analysis, ran: Callable[..., dict[str, int]], local: LocalExecutor, tmp_path: Path
+) -> None:
+    ran()
+    file = tmp_path / "events.root"
+    damaged = bytearray(file.read_bytes())
+    with uproot.open(file) as opened:
+        start = opened["Events"]["x"].member("fBasketSeek")[0]
+    damaged[start : start + 60] = bytes(60)
+    file.write_bytes(damaged)
+    edit(four_steps, "chunk: 50 entries}\n  - {name: fit", "chunk: 100 entries}\n  - {name: fit")
+    reporter = Remember()
+    with pytest.raises(PorticoError):
+        portico.run(
+            portico.load_analysis(four_steps.folder), folder=tmp_path / "run", executor=local, reporter=reporter
+        )
+    assert any("'fit' is left out: it needs all samples" in text for text in reporter.warnings)
+    assert any("'use' is left out: it needs step 'fit'" in text for text in reporter.warnings)
+    assert any("'report' is left out: it needs step 'use'" in text for text in reporter.warnings)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("fit/weights.root", "weights.root", r"'weights.root' is no file of a step; write STEP/FILE"),
+        ("fit/weights.root", "fit/../weights.root", r"is no file of a step; write STEP/FILE"),
+        ("fit/weights.root", "fti/weights.root", r"'fti' is no earlier step; did you mean 'fit'\? valid: fill, fit"),
+        ("fit/weights.root", "report/summary.json", r"'report' is no earlier step; .*valid: fill, fit$"),
+        ("{weights: fit", "{weigths: fit", r"has no option 'weigths'; did you mean 'weights'\? valid: factor, weights"),
+        ("fit/weights.root", "fill/results.root", r"'fill' is no summary step, and only these .*valid: fit, report"),
+        ("files: {weights", "options: {weights: x}, files: {weights", r"'weights' is in options too; give it once"),
+        ("weights.root", "weight.root", r"wrote no file 'weight.root'; did you mean 'weights.root'\? valid: summary"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    four_steps: Analysis, ran: Callable[..., dict[str, int]], old: str, new: str, message: str
+) -> None:
+    four_steps.path.write_text(four_steps.path.read_text().replace(old, new))
+    with pytest.raises(ConfigError, match=rf"analysis.yaml: step 'use': .*{message}"):
+        ran()
