@@ -61,7 +61,7 @@ def with_lifetimes(
         return selection, sample
     generated = _generated(sample)
     _check(lifetimes, generated, sample, extrapolate=extrapolate)
-    numbers = {"decays": generated[float(_number(sample, "ctau"))]}
+    numbers = {"decays": generated[sample.number("ctau")]}
     for k, (ctau, decays) in enumerate(generated.items()):
         numbers |= {f"ctau_{k}": ctau, f"decays_{k}": decays}
     samples = ", ".join(f"{{sample.ctau_{k}, sample.decays_{k}}}" for k in range(len(generated)))
@@ -84,28 +84,21 @@ def with_lifetimes(
 
 def _generated(sample: Sample) -> dict[float, float]:
     """Decays by the lifetime at which they were generated."""
-    own = _number(sample, "ctau")
-    lists = [sample.parameters.get(name) for name in ("merge_ctau", "merge_decays")]
-    if lists == [None, None]:
+    own = sample.number("ctau")
+    ctaus, decays = (sample.parameters.get(name) for name in ("merge_ctau", "merge_decays"))
+    if ctaus is None and decays is None:
         return {own: 1.0}  # alone, their number does not matter
-    if not all(isinstance(values, tuple) for values in lists) or len({len(values) for values in lists}) != 1:  # type: ignore[arg-type]
+    if not (isinstance(ctaus, tuple) and isinstance(decays, tuple) and len(ctaus) == len(decays)):
         raise ValueError(
             f"sample '{sample.name}': merge_ctau and merge_decays are lists of one length, "
             "for example merge_ctau: [10, 100] and merge_decays: [1.2e6, 2.6e6]"
         )
-    merged = {float(ctau): float(decays) for ctau, decays in zip(*lists, strict=True)}  # type: ignore[arg-type]
+    merged = {float(ctau): float(number) for ctau, number in zip(ctaus, decays, strict=True)}
     if own not in merged or min(merged.values()) <= 0 or min(merged) <= 0:
         raise ValueError(
             f"sample '{sample.name}': merge_ctau must contain its own ctau, {own:g} mm, and all numbers are above 0"
         )
     return merged
-
-
-def _number(sample: Sample, name: str) -> float:
-    value = sample.parameters.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ValueError(f"sample '{sample.name}': lifetimes need the parameter '{name}' in mm, not {value!r}")
-    return float(value)
 
 
 def _check(lifetimes: Sequence[float], generated: Mapping[float, float], sample: Sample, *, extrapolate: bool) -> None:
@@ -152,7 +145,7 @@ def lifetimes(results: Mapping[str, Any], samples: Mapping[str, Sample], *, prod
         if sample.kind != "signal":
             continue
         own = "" if "merge_ctau" in sample.parameters else f", {name}"
-        of_mass = sums.setdefault(f"{_number(sample, 'mass'):g} GeV{own}", {})
+        of_mass = sums.setdefault(f"{sample.number('mass'):g} GeV{own}", {})
         for target, histogram in _weighted(results[name], product).items():
             total = of_mass.setdefault(target, [0.0, 0.0])
             total[0] += float(np.sum(histogram.values(flow=True)))

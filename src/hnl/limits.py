@@ -226,14 +226,11 @@ def _by_kind(samples: Mapping[str, Sample]) -> dict[str, list[str]]:
 
 
 def _limits_of(sample: Sample, inputs: _Inputs, cl: float, options: Mapping[str, float]) -> dict[str, Any]:
-    if "mass" not in sample.parameters:
-        raise ValueError(f"signal sample {sample.name!r} has no parameter 'mass' (GeV)")
-    mass = float(sample.parameters["mass"])
-    ctau = float(sample.parameters["ctau"]) if "ctau" in sample.parameters else None
-    coupling = sample.parameters.get("coupling_squared")
-    if coupling is None and ctau is not None:
-        coupling = physics.coupling_squared(mass, ctau)
-    reference = None if coupling is None else float(coupling)
+    mass = sample.number("mass")
+    ctau = sample.number("ctau") if "ctau" in sample.parameters else None
+    reference = None if ctau is None else physics.coupling_squared(mass, ctau)
+    if "coupling_squared" in sample.parameters:
+        reference = sample.number("coupling_squared")
     channels = []
     for category in inputs.categories:
         edges = np.asarray(inputs.results[sample.name][f"{category}_{MASS}"].axes[0].edges, dtype=np.float64)

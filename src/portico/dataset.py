@@ -67,6 +67,21 @@ class Sample(Model):
         return [value] if isinstance(value, str) else value
 
 
+    def number(self, name: str) -> float:
+        """Return a parameter that is a number.
+
+        Raises
+        ------
+        ConfigError
+            If it is not there, or no number.
+        """
+        value = self.parameters.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            found = f"is {value!r}" if name in self.parameters else f"is missing; {nearest(name, self.parameters)}"
+            raise ConfigError(f"sample '{self.name}': the parameter '{name}' {found}; it must be a number")
+        return float(value)
+
+
 class Dataset(Model):
     """Samples by name, in the order in which they were written."""
 

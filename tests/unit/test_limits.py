@@ -19,6 +19,7 @@ from hnl import physics
 from hnl.counting import Channel, asymptotic_limit, counting_limit, upper_limit
 from hnl.limits import limits, mass_resolution, mass_window
 from portico import Sample
+from portico.errors import ConfigError
 
 NAMES = [f"{sign}lxy{lengths}" for sign in ("SS", "OS") for lengths in ("0to1", "1to5", "5toInf")]
 EDGES = np.linspace(0, 2, 1001)
@@ -293,7 +294,7 @@ def test_samples_that_do_not_fit() -> None:
         limits(results, {"hnl_1p0": SIGNAL})
     with pytest.raises(ValueError, match="data must have weight 1"):
         limits(results, {"hnl_1p0": SIGNAL, "data": DATA})
-    with pytest.raises(ValueError, match="has no parameter 'mass'"):
+    with pytest.raises(ConfigError, match="the parameter 'mass' is missing"):
         limits(results, {"hnl_1p0": SIGNAL.model_copy(update={"parameters": {}}), "qcd": BACKGROUND})
     control = DATA.model_copy(update={"parameters": {"process": "control"}})
     with pytest.raises(ValueError, match="no sample is of kind data or background"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import awkward as ak
+import correctionlib
 import numpy as np
 import pytest
 import uproot
@@ -69,7 +70,8 @@ def make_events(n_events: int, seed: int) -> list[dict[str, Any]]:
     for number in range(n_events):
         n_candidates = int(rng.choice([0, 1, 2, 3, 12], p=[0.1, 0.1, 0.1, 0.2, 0.5]))
         n_trigger = int(rng.choice([0, 1, 3], p=[0.05, 0.35, 0.6]))
-        event: dict[str, Any] = {"nCand": n_candidates, "nPV": int(rng.integers(60)), "nPU_trueInt": 20}
+        pile_up = int(rng.integers(0, 80))
+        event: dict[str, Any] = {"nCand": n_candidates, "nPV": int(rng.integers(60)), "nPU_trueInt": pile_up}
         event |= {"run": 316_000, "lumi": 7 + number // 100, "event": number - n_events // 2}
         for name in (*CANDIDATE_COLUMNS, *GENERATOR, "C_Hnl_gen_l", "C_Hnl_gen_l_prop"):
             kind = candidate_type(name)
@@ -138,9 +140,12 @@ def run(path: Path, folder: Path, sample: Sample, selection: Selection) -> tuple
 
 
 def declared(**fields: Any) -> Selection:
-    """The selection of the analysis, with other fields."""
-    selection = load_selection(FOLDER / "selection.yaml")
-    return selection.replace(**fields) if fields else selection
+    """The selection of the analysis without weights and shapes, and with other fields."""
+    return full().replace(**{"weights": {}, "shapes": {}, **fields})
+
+
+def full() -> Selection:
+    return load_selection(FOLDER / "selection.yaml")
 
 
 def first(rule: str) -> dict[str, Any]:
@@ -149,18 +154,23 @@ def first(rule: str) -> dict[str, Any]:
     return {rule: rules.pop(rule), **rules}
 
 
+def reference_fired(events: ak.Array, muon: str) -> ak.Array:
+    """Candidates whose muon fired a path."""
+    fired = ak.zeros_like(events.C_mu_Ds_pt, dtype=bool)
+    index, pt, eta = (events[f"{muon}_{name}"] for name in ("idx", "pt", "eta"))
+    same = index[:, :, np.newaxis] == events.HLT_mu_trig_idx[:, np.newaxis, :]
+    for path in TRIGGER_PATHS:
+        matched, trigger_pt, dr = (events[f"HLT_{path}_{name}"] for name in ("matched", "pt", "dr"))
+        hit = same & (matched > 0)[:, np.newaxis, :]
+        last = ak.max(ak.mask(ak.local_index(hit), hit), axis=-1)
+        close = (dr[last] < 0.05) & (abs(trigger_pt[last] - pt) / pt < 0.1)
+        fired = fired | (ak.fill_none(close, False) & (pt > 7.5) & (abs(eta) < np.float64(1.45)))
+    return fired
+
+
 def reference_masks(events: ak.Array) -> dict[str, ak.Array]:
     """Candidates that pass each selection."""
-    fired = ak.zeros_like(events.C_mu_Ds_pt, dtype=bool)
-    for muon in ("C_mu_Ds", "C_mu_Hnl"):
-        index, pt, eta = (events[f"{muon}_{name}"] for name in ("idx", "pt", "eta"))
-        same = index[:, :, np.newaxis] == events.HLT_mu_trig_idx[:, np.newaxis, :]
-        for path in TRIGGER_PATHS:
-            matched, trigger_pt, dr = (events[f"HLT_{path}_{name}"] for name in ("matched", "pt", "dr"))
-            hit = same & (matched > 0)[:, np.newaxis, :]
-            last = ak.max(ak.mask(ak.local_index(hit), hit), axis=-1)
-            close = (dr[last] < 0.05) & (abs(trigger_pt[last] - pt) / pt < 0.1)
-            fired = fired | (ak.fill_none(close, False) & (pt > 7.5) & (abs(eta) < np.float64(1.45)))
+    fired = reference_fired(events, "C_mu_Ds") | reference_fired(events, "C_mu_Hnl")
     inclusive = fired & (events.C_mu_Ds_isSoft > 0) & (events.C_mu_Hnl_isSoft > 0)
     masks = {"inclusive": inclusive}
     lxy, product = events.C_Hnl_vertex_2DDist_BS, events.C_mu_Ds_charge * events.C_mu_Hnl_charge
@@ -399,3 +409,90 @@ def test_events_without_candidates_are_dropped(tmp_path: Path) -> None:
     assert results["cutflow_inclusive"].reached == (len(events), 0, 0)
     assert results["cutflow_inclusive"].passed == (0, 0, 0)
     assert results["inclusive_Hnl_mass"].sum(flow=True).value == 0
+
+
+# ---- weights and variations
+
+
+def evaluate(file: str, name: str, *inputs: Any) -> np.ndarray:
+    """A correction as correctionlib's Python has it; numbers below its bins are taken from the first."""
+    correction = correctionlib.CorrectionSet.from_file(str(FOLDER / "corrections" / f"{file}.json"))[name]
+    return np.asarray(correction.evaluate(*inputs), np.float64)
+
+
+def per_candidate(events: ak.Array, function: Callable[..., np.ndarray], *columns: str) -> ak.Array:
+    flat = [np.float64(ak.to_numpy(ak.flatten(events[name]))) for name in columns]
+    return ak.unflatten(function(*flat), ak.num(events[columns[0]]))
+
+
+def shaped(events: ak.Array, variation: str) -> ak.Array:
+    """Events with the columns that a variation, or the nominal correction, gives."""
+    name, _, direction = variation.partition(":")
+    out = events
+    for muon in ("C_mu_Ds", "C_mu_Hnl"):
+        word = direction if name == "muon_ips" else "nominal"
+        scale = per_candidate(events, lambda pt: evaluate("shape", "muon_ips_scale", pt, word), f"{muon}_pt")  # noqa: B023
+        column = f"{muon}_BS_ips_xy"
+        out = ak.with_field(out, ak.values_astype(events[column] * scale, np.float32), column)
+        if name == "muon_pt":
+            column = f"{muon}_pt"
+            scale = per_candidate(
+                events, lambda pt, eta: evaluate("shape", "muon_pt_scale", pt, eta, direction), column, f"{muon}_eta"
+            )
+            out = ak.with_field(out, ak.values_astype(events[column] * scale, np.float32), column)
+    return out
+
+
+def reference_weights(events: ak.Array, variation: str) -> ak.Array:
+    """Weight of every candidate, but for the normalisation."""
+    name, _, direction = variation.partition(":")
+    word = {key: direction if key == name else "nominal" for key in ("pileup", "trigger", "muon_id", "muon_reco")}
+    pileup = evaluate("pileup", "pileup", ak.to_numpy(events.nPU_trueInt), word["pileup"])
+    weight = ak.ones_like(ak.values_astype(events.C_mu_Ds_pt, np.float64)) * pileup
+    for muon in ("C_mu_Ds", "C_mu_Hnl"):
+        pt, eta, ips = f"{muon}_pt", f"{muon}_eta", f"{muon}_BS_ips_xy"
+        for factor in ("muon_id", "muon_reco"):
+            weight = weight * per_candidate(
+                events, lambda p, e: evaluate("muon", factor, p, abs(e), word[factor]), pt, eta  # noqa: B023
+            )  # fmt: skip
+        data, simulation = (
+            per_candidate(
+                events,
+                lambda p, s: evaluate("trigger", f"trigger_efficiency_{kind}", p, np.maximum(s, 0), *words),  # noqa: B023
+                pt,
+                ips,
+            )
+            for kind, words in (("data", [word["trigger"]]), ("simulation", []))
+        )
+        did = reference_fired(events, muon)
+        with np.errstate(all="ignore"):
+            weight = weight * ak.where(did, data / simulation, (1 - data) / (1 - simulation))
+    return weight
+
+
+def test_weights_and_variations_are_those_of_correctionlib(ntuple: Path, events: ak.Array, tmp_path: Path) -> None:
+    """Every factor and every variation of all: chosen candidates, contents and squared weights."""
+    sample = sample_of("background")
+    tree, results = run(ntuple, tmp_path / "out", sample, full())
+    varied = results.variations("inclusive_Hnl_mass")
+    factors = ("pileup", "trigger", "muon_id", "muon_reco", "muon_pt", "muon_ips")
+    assert set(varied) == {"nominal", *(f"{factor}:{word}" for factor in factors for word in ("up", "down"))}
+    for variation in varied:
+        changed = shaped(events, variation)
+        chosen = reference_choice(changed, "mass", signal=False)
+        weights = reference_weights(changed, variation)
+        for number, selection in enumerate(SELECTIONS):
+            rows = [(entry, index) for (entry, s), index in chosen.items() if s == number]
+            w = np.array([weights[entry][index] for entry, index in rows]) * event_weight(sample)
+            mass = np.array([events.C_Hnl_mass[entry][index] for entry, index in rows], np.float64)
+            edges = np.concatenate([[-np.inf], np.linspace(0, 2, 41), [np.inf]])
+            found = results.variations(f"{selection}_Hnl_mass")[variation]
+            for values, power in ((found.values(flow=True), 1), (found.variances(flow=True), 2)):
+                expected, _ = np.histogram(mass, edges, weights=w**power)
+                where = f"{selection} {variation}"
+                np.testing.assert_allclose(values, expected, rtol=1e-12, atol=1e-300, err_msg=where)
+            if variation == "nominal" and number == 0:
+                made = ak.flatten(tree.weight[tree.selection == 0])
+                np.testing.assert_allclose(ak.to_numpy(made), w, rtol=1e-12)
+    sums = {variation: h.sum(flow=True).value for variation, h in varied.items()}
+    assert len(set(sums.values())) == len(sums), "every variation must change something"

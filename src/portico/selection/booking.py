@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portico.corrections import declare
+from portico.corrections import Correction, Lookup, declare
 from portico.errors import ConfigError, StepError
-from portico.selection.functions import functions as functions_of
+from portico.selection.functions import functions as compose
 from portico.selection.graph import graph
 from portico.selection.resolve import resolve
 
@@ -90,9 +90,10 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
     columns = {str(name): str(frame.GetColumnType(name)) for name in frame.GetColumnNames()}
     resolved = resolve(selection, columns, sample, where)
     called = {name for e in resolved.expressions() for name in e.names.functions}
-    wanted = {n: f for n, f in {**selection.corrections, **selection.lookups}.items() if n in called}
+    functions: dict[str, Correction | Lookup] = {**selection.corrections, **selection.lookups}
+    wanted = {name: function for name, function in functions.items() if name in called}
     imported = dict.fromkeys(wanted, declare(wanted, folder)) if wanted else {}
-    namespace = _compile(functions_of(resolved, imported), graph(resolved), where)
+    namespace = _compile(compose(resolved, imported), graph(resolved), where)
     numbers = list(resolved.parameters.values())
     booked = getattr(ROOT, namespace).book(ROOT.RDF.AsRNode(frame), event_weight(sample), numbers)
     products: dict[str, Any] = {"cutflow": booked.report, "counts": booked.counts}
