@@ -153,26 +153,28 @@ def _read(file: Any, name: str, found: Sequence[str], inputs: Sequence[str], whe
     return Grid(tuple(inputs), edges, value, value + error, value - error)
 
 
-def to_correction(grid: Grid, name: str, description: str, *, version: int = 1) -> schemav2.Correction:
-    """Return a correction of the inputs of a grid and of ``variation``: nominal, up or down.
+def to_correction(
+    grid: Grid, name: str, description: str, *, varied: bool = True, version: int = 1
+) -> schemav2.Correction:
+    """Return a correction of the inputs of a grid and, if varied, of ``variation``: nominal, up or down.
 
     What is outside of the bins is an error.
     """
     from correctionlib import schemav2
 
     edges = [[_edge(edge) for edge in axis] for axis in grid.edges]
-    words = {"nominal": grid.nominal, "up": grid.up, "down": grid.down}
-    content = [{"key": word, "value": _binned(grid.inputs, edges, values)} for word, values in words.items()]
     inputs = [{"name": axis, "type": "real"} for axis in grid.inputs]
-    about = "nominal, up or down: one standard deviation"
-    return schemav2.Correction.model_validate({
-        "name": name,
-        "description": description,
-        "version": version,
-        "inputs": [*inputs, {"name": VARIATION, "type": "string", "description": about}],
-        "output": {"name": "value", "type": "real"},
-        "data": {"nodetype": "category", "input": VARIATION, "content": content},
-    })  # fmt: skip
+    data = _binned(grid.inputs, edges, grid.nominal)
+    if varied:
+        others = {word: _binned(grid.inputs, edges, values) for word, values in (("up", grid.up), ("down", grid.down))}
+        content = [{"key": word, "value": binned} for word, binned in {"nominal": data, **others}.items()]
+        data = {"nodetype": "category", "input": VARIATION, "content": content}
+        about = "nominal, up or down by one standard deviation"
+        inputs.append({"name": VARIATION, "type": "string", "description": about})
+    output = {"name": "value", "type": "real"}
+    return schemav2.Correction.model_validate(
+        {"name": name, "description": description, "version": version, "inputs": inputs, "output": output, "data": data}
+    )
 
 
 def _binned(inputs: Sequence[str], edges: list[Any], values: NDArray[np.float64]) -> dict[str, Any]:
