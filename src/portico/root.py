@@ -86,9 +86,12 @@ def _include(path: Path, name: str, digest: str) -> None:
 
 
 def first_compiler_error(log: str) -> str:
-    """Return the first error line that cling wrote, without its file name; empty if there is none."""
-    match = re.search(r"error: (?P<message>.+)(?:\n(?P<code>.*))?", log)
+    """Return the first error line that cling wrote; empty if there is none.
+
+    Its file is left out, unless a ``#line`` of ours says where the code is from.
+    """
+    match = re.search(r"(?:^(?P<where>in .+?):\d+:\d+: )?error: (?P<message>.+)(?:\n(?P<code>.*))?", log, re.MULTILINE)
     if match is None:
         return ""
-    code = (match["code"] or "").strip()
-    return match["message"].strip() + (f" in: {code}" if code else "")
+    where, code = f"{match['where']}: " if match["where"] else "", (match["code"] or "").strip()
+    return where + match["message"].strip() + (f" in: {code}" if code else "")

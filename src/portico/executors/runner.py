@@ -200,7 +200,7 @@ class Runner:
             kind = "user"
         if kind == "internal":
             traceback.print_exception(error)  # into the log, which travels with the answer
-        return {"failed": kind, "message": f"{where}: {text}" if where else text}
+        return {"failed": kind, "message": self._at_home(f"{where}: {text}" if where else text)}
 
     def _user_line(self, frames: list[traceback.FrameSummary] | traceback.StackSummary) -> str:
         if self._active is None:
@@ -211,6 +211,13 @@ class Runner:
                 relative = frame.filename.removeprefix(prefix)
                 return f"{self._origins.get(relative, relative)}:{frame.lineno} ({(frame.line or '').strip()})"
         return ""
+
+    def _at_home(self, text: str) -> str:
+        """Name the files of the bundle as the user knows them, not where they lie on the worker."""
+        if self._active is not None:
+            for relative, origin in self._origins.items():
+                text = text.replace(str(self._active[1] / relative), origin)
+        return text
 
 
 def _readable(error: BaseException, log: str) -> str:
