@@ -129,7 +129,7 @@ def trigger_efficiency(events: ak.Array) -> Values:
     total, _, _ = np.histogram2d(pt, ips, bins)
     passed, _, _ = np.histogram2d(pt[fired], ips[fired], bins)
     LOG.info("%d probes, %d of them fired; fewest in a bin %d", total.sum(), passed.sum(), total.min())
-    return np.round((passed + 0.5) / (total + 1.0), 5)
+    return np.round((passed + 0.5) / (total + 1.0), 7)
 
 
 def make_trigger(folder: Path, options: argparse.Namespace) -> None:
@@ -138,12 +138,12 @@ def make_trigger(folder: Path, options: argparse.Namespace) -> None:
     pt, ips = np.meshgrid(TRIGGER_PT[:-1], TRIGGER_IPS[:-1], indexing="ij")
     factor = np.where((pt < 9.0) | (ips < 6.0), 0.94, 0.97)
     error = np.where((pt < 9.0) | (ips < 6.0), 0.03, 0.015)
-    data = [np.round(np.minimum(simulated * (factor + sign * error), 1.0), 5) for sign in (0, 1, -1)]
+    data = [np.round(np.minimum(simulated * (factor + sign * error), 1.0), 7) for sign in (0, 1, -1)]
     inputs, edges = ("pt", "ips_xy"), (TRIGGER_PT, TRIGGER_IPS)
     axes = "in pT (GeV) and transverse impact-parameter significance to the beam spot (absolute)"
     counted = (
-        f"{MARK} Efficiency of an identified muon to fire any of the ten paths, {axes}: of all muons whose partner fired, "
-        f"in {options.events} simulated Ds to phi pi, phi to mu mu."
+        f"{MARK} Efficiency of an identified muon to fire any of the ten paths, {axes}: of all muons whose partner "
+        f"fired, in {options.events} simulated Ds to phi pi, phi to mu mu."
     )
     made = (
         f"{MARK} The efficiency of the simulation times 0.97 +- 0.015, at the turn-on (pT below 9 GeV or significance "
@@ -175,8 +175,8 @@ def make_muon(folder: Path, _: argparse.Namespace) -> None:
         return 0.998 - 0.008 * soft - np.where(eta >= 0.9, 0.002, 0.0), 0.002 + 0.006 * soft
 
     kinds = {
-        "muon_id": ("the soft identification", "0.5 to 3% below 1, errors of 0.3 to 1.2%", identification),
-        "muon_reco": ("the reconstruction as tracker muon", "0.2 to 1.2% below 1, errors of 0.2 to 0.8%", reconstruction),
+        "muon_id": ("soft identification", "0.5 to 3% below 1, errors of 0.3 to 1.2%", identification),
+        "muon_reco": ("reconstruction as tracker muon", "0.2 to 1.2% below 1, errors of 0.2 to 0.8%", reconstruction),
     }
     made = [
         to_correction(

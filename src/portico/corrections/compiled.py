@@ -171,17 +171,18 @@ def _function(name: str, kind: str, key: str, fits: str, message: str, body: str
         f"template <typename... Given> double {name}(const Given &...given) {{\n"
         f"constexpr bool fits = {fits};\n"
         f"static_assert(fits, {_quoted(message)});\n"
-        f"if constexpr (fits) {{\n{body}\n}} else {{\nreturn 0.0;\n}}\n}}\n"
+        f"if constexpr (fits) {{\n{body}\n}} else {{\nthrow std::invalid_argument({_quoted(message)});\n}}\n}}\n"
     )
 
 
 def _covers(function: Function, correction: Correction) -> str:
+    """Return the part of a message that says what is valid."""
     limited = [put for put in function.inputs if put.covers]
-    if not limited:
-        return "it has no bins"
     parts = [f"{put.name} {'of' if put.words else 'from'} {put.covers}" for put in limited]
-    hint = "; with 'range: clamp' the nearest bin counts beyond that" if correction.range == "refuse" else ""
-    return f"it covers {', '.join(parts)}{hint if any(put.low is not None for put in limited) else ''}"
+    text = f"; it covers {', '.join(parts)}" if parts else ""
+    if function.flows and correction.range == "refuse":
+        text += "; with 'range: clamp' the nearest bin counts outside of all bins"
+    return text
 
 
 def _quoted(text: str) -> str:

@@ -127,7 +127,7 @@ private:
     out << fTitle << " has no value for ";
     std::size_t i = 0;
     ((out << (i ? ", " : "") << fInputs[i] << " = ", write(out, given), ++i), ...);
-    out << "; " << fCovers << " (" << why << ")";
+    out << fCovers << " (" << why << ")";
     throw std::runtime_error(out.str());
   }
 
