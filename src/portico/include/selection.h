@@ -131,8 +131,7 @@ struct Pick {
 
 template <typename T>
 ROOT::RDF::RNode pick(ROOT::RDF::RNode node, const std::string &name, const std::string &column) {
-  const std::vector<std::string> inputs{column, "portico_chosen"};
-  return name == column ? node.Redefine(name, Pick<T>{}, inputs) : node.Define(name, Pick<T>{}, inputs);
+  return node.Redefine(name, Pick<T>{}, {column, "portico_chosen"});
 }
 
 // A run, luminosity block or event number: a negative int32 is the bit pattern of a number above 2^31.
