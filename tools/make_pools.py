@@ -1,10 +1,12 @@
 """Make the generator pools shipped in ``hnl/pools`` with Pythia 8, reproducible from seeds and counts.
 
-``ds.root``
-    Ds mesons of 13 TeV proton collisions, prompt (from charm pairs) and from b hadrons kept apart by a flag.
+``ds.root``, ``dplus.root``
+    Ds and D+ mesons of 13 TeV proton collisions, prompt (from charm pairs) and from b hadrons kept apart by a flag.
 ``background.root``
     Events of charm and beauty pairs: their weakly decaying heavy hadrons and, for some, the other charged tracks; and
     a library of decays of every such hadron at rest, with all that follows (charm, tau, strange hadrons).
+``minbias.root``
+    Tracks of minimum-bias events.
 
 Events and decays are drawn independently: a few thousand of each are many million combinations. Decays are unweighted
 within classes of none, one, and more muons, whose shares are counted before rare ones are enriched. Those with the most
@@ -12,8 +14,8 @@ energetic muon come first: each hadron has the number of those that can fire the
 the probability that one of its hadrons decays so. Hard scatters are harder than nature's, and events that hardly fire
 are thinned; weights undo both. ``pools.json`` holds cross sections and counts.
 
-The only script that needs ``pythia8mc``. Run as ``python tools/make_pools.py OUTPUT_FOLDER``; on one core the Ds
-take about eleven minutes, the rest about ten.
+The only script that needs ``pythia8mc``. Run as ``python tools/make_pools.py FOLDER``, for some pools with
+``--only``. On one core the Ds take about eleven minutes, the D+ six, the background ten, minimum bias one.
 """
 
 from __future__ import annotations
@@ -28,14 +30,13 @@ from typing import Any
 
 import numpy as np
 import uproot
+from pool_common import BEAM_ENERGY, PROCESSES, PT_HAT_MIN, SPECIES, add_tracks, configured, start, table, write_tree
+from pool_mesons import collect_mesons, write_mesons
+from pool_minbias import write_minbias
 
+POOLS = ("background", "ds", "dplus", "minbias")
 LOG = logging.getLogger("make_pools")
 
-BEAM_ENERGY = 13000.0  # GeV
-PT_HAT_MIN = 8.0  # GeV
-PT_HAT_BIAS = 1.5  # power of pT-hat by which the spectrum is hardened
-DS_PT_MIN, DS_ETA_MAX = 6.0, 2.5  # no muon above 6.5 GeV comes from a softer Ds
-TRACK_PT_MIN, TRACK_ETA_MAX = 0.5, 2.5  # of fragmentation tracks
 HADRON_PT_MIN, HADRON_ETA_MAX, HADRONS_MAX = 0.5, 3.0, 8
 HARD_PT_MIN, HARD_ETA_MAX = 6.4, 2.6  # of the hardest muon that a decay can make, and of its hadron
 THINNING, KEPT_MIN = 1.0, 0.05
@@ -57,20 +58,6 @@ LIBRARY = {
     431: (1000, 2500, 100, 160_000),
     4122: (1000, 1500, 100, 50_000),
 }
-SPECIES = {11: 1, 13: 2, 211: 3, 321: 4, 2212: 5}  # stored as +-code, the sign being the charge
-PROCESSES = {4: "hardccbar", 5: "hardbbbar"}
-
-
-@dataclass
-class DsPool:
-    """Ds mesons of one process, and how much was generated for them."""
-
-    rows: list[tuple[float, ...]] = field(default_factory=list)
-    events: int = 0
-    generated: int = 0
-    weight_sum: float = 0.0  # over all Ds generated
-    event_weight_sum: float = 0.0
-    cross_section: float = 0.0
 
 
 @dataclass
@@ -113,55 +100,6 @@ class DecayLibrary:
         """Return the probability of such a decay."""
         rows = zip(self.shares[hadron.idAbs()], self.hard(hadron), self.energies[hadron.idAbs()], strict=True)
         return float(sum(share * hard / max(len(energies), 1) for share, hard, energies in rows))
-
-
-def configured(settings: list[str], seed: int) -> Any:
-    """Return Pythia with these settings."""
-    import pythia8mc
-
-    pythia = pythia8mc.Pythia("", False)
-    for line in ("Print:quiet = on", "Random:setSeed = on", f"Random:seed = {seed}", *settings):
-        if not pythia.readString(line):
-            raise ValueError(f"Pythia refused the setting {line!r}")
-    if not pythia.init():
-        raise RuntimeError(f"Pythia did not start with {settings}")
-    return pythia
-
-
-def start(process: int, seed: int, extra: list[str]) -> Any:
-    """Return Pythia set up for pair creation of charm (4) or beauty (5), by the quark's PDG number."""
-    settings = [
-        f"Beams:eCM = {BEAM_ENERGY}",
-        f"HardQCD:{PROCESSES[process]} = on",
-        f"PhaseSpace:pTHatMin = {PT_HAT_MIN}",
-        "PhaseSpace:bias2Selection = on",
-        f"PhaseSpace:bias2SelectionPow = {PT_HAT_BIAS}",
-        "PhaseSpace:bias2SelectionRef = 20.",
-    ]
-    return configured([*settings, *extra], seed)
-
-
-def collect_ds(process: int, seed: int, wanted: int) -> DsPool:
-    """Generate until ``wanted`` Ds mesons with enough transverse momentum are found."""
-    pythia = start(process, seed, ["431:mayDecay = off"])
-    pool = DsPool()
-    while len(pool.rows) < wanted:
-        if not pythia.next():
-            continue
-        weight = pythia.infoPython().weight()
-        pool.events += 1
-        pool.event_weight_sum += weight
-        for particle in pythia.event:
-            if particle.idAbs() != 431 or not particle.isFinal():
-                continue
-            pool.generated += 1
-            pool.weight_sum += weight
-            if particle.pT() > DS_PT_MIN and abs(particle.eta()) < DS_ETA_MAX:
-                momentum = (particle.px(), particle.py(), particle.pz())
-                origin = (particle.xProd(), particle.yProd(), particle.zProd())
-                pool.rows.append((*momentum, *origin, math.copysign(1, particle.id()), process == 5, weight))
-    pool.cross_section = pythia.infoPython().sigmaGen() * 1e9  # mb to pb
-    return pool
 
 
 def muon_energy(products: list[tuple[float, ...]]) -> float:
@@ -228,25 +166,6 @@ def add_species(library: DecayLibrary, pythia: Any, hadron: int, wanted: list[in
     LOG.info("decays of %d: %s of %s", hadron, [len(rows) for rows in classes], counts)
 
 
-def add_tracks(pool: EventPool, event: Any) -> int:
-    """Append the charged particles that are not from heavy hadrons; return how many tracks and vertices."""
-    vertices: dict[tuple[float, float, float], int] = {}
-    before = len(pool.tracks)
-    for particle in event:
-        species = SPECIES.get(particle.idAbs())
-        if not (particle.isFinal() and species) or particle.pT() < TRACK_PT_MIN or abs(particle.eta()) > TRACK_ETA_MAX:
-            continue
-        origin = (particle.xProd(), particle.yProd(), particle.zProd())
-        origin = origin if math.hypot(*origin) > 1e-6 else (0.0, 0.0, 0.0)
-        if math.hypot(origin[0], origin[1]) > 1000.0 or len(vertices) > 250:
-            continue
-        vertex = vertices.setdefault(origin, len(vertices))
-        code = math.copysign(species, particle.charge())
-        pool.tracks.append((particle.px(), particle.py(), particle.pz(), code, vertex))
-    pool.vertices.extend(vertices)
-    return len(pool.tracks) - before
-
-
 def add_event(pool: EventPool, event: Any, weight: float, library: DecayLibrary, random: Any, tracks: int) -> None:
     """Append an event, unless it can hardly fire the trigger: then with a probability, and weighted by its inverse."""
     hadrons = [p for p in event if p.isFinal() and p.idAbs() in HEAVY]
@@ -260,7 +179,9 @@ def add_event(pool: EventPool, event: Any, weight: float, library: DecayLibrary,
     if random.random() > kept:
         return
     fires = 1.0 - math.prod(1.0 - library.hard_share(p) for p in hadrons)
-    before, count = len(pool.vertices), add_tracks(pool, event) if pool.with_tracks < tracks else 0
+    before, count = len(pool.vertices), 0
+    if pool.with_tracks < tracks:
+        count = add_tracks(pool.tracks, pool.vertices, event)
     pool.with_tracks += count > 0
     weights = (weight / kept * fires, weight / kept * fires * likely)
     pool.events.append((len(hadrons), count, len(pool.vertices) - before, *weights))
@@ -281,46 +202,6 @@ def collect_background(process: int, seed: int, wanted: int, tracks: int, librar
         add_event(pool, pythia.event, weight, library, thinning, tracks)
     pool.cross_section = pythia.infoPython().sigmaGen() * 1e9
     return pool
-
-
-def rounded(values: Any) -> np.ndarray[Any, Any]:
-    """Return float32 with 12 bits of mantissa (relative error 1.2e-4), which compress well."""
-    bits = np.asarray(values, dtype=np.float32).view(np.uint32)
-    return ((bits + np.uint32(1 << 10)) & np.uint32(0xFFFFF800)).view(np.float32)
-
-
-def write_tree(file: Any, name: str, columns: dict[str, np.ndarray[Any, Any]]) -> None:
-    """Write plain columns as a TTree in one basket each."""
-    file.mktree(name, {column: values.dtype for column, values in columns.items()}).extend(columns)
-
-
-def write_ds(folder: Path, pools: dict[int, DsPool]) -> dict[str, Any]:
-    """Write ``ds.root`` and return its description."""
-    table = np.array([row for pool in pools.values() for row in pool.rows], dtype=np.float64)
-    scales = [pool.cross_section / pool.event_weight_sum for pool in pools.values() for _ in pool.rows]
-    columns = {name: rounded(table[:, k]) for k, name in enumerate(("px", "py", "pz", "x", "y", "z"))}
-    columns |= {name: table[:, 6 + k].astype(np.int8) for k, name in enumerate(("charge", "from_b"))}
-    columns["weight"] = rounded(table[:, 8] * scales)  # pb
-    with uproot.recreate(folder / "ds.root", compression=uproot.LZMA(7)) as file:
-        write_tree(file, "ds", columns)
-    return {
-        PROCESSES[process]: {
-            "cross_section_pb": pool.cross_section,
-            "events": pool.events,
-            "ds_generated": pool.generated,
-            "ds_cross_section_pb": pool.cross_section * pool.weight_sum / pool.event_weight_sum,
-            "ds_kept": len(pool.rows),
-            "ds_kept_cross_section_pb": pool.cross_section * sum(row[8] for row in pool.rows) / pool.event_weight_sum,
-        }
-        for process, pool in pools.items()
-    }
-
-
-def table(rows: list[tuple[float, ...]], types: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """Return rows as columns of the given types, float32 rounded."""
-    values = np.array(rows, dtype=np.float64)
-    columns = {name: values[:, k] for k, name in enumerate(types)}
-    return {name: rounded(columns[name]) if t is np.float32 else columns[name].astype(t) for name, t in types.items()}
 
 
 def write_background(folder: Path, pools: dict[int, EventPool], library: DecayLibrary) -> dict[str, Any]:
@@ -364,36 +245,54 @@ def write_background(folder: Path, pools: dict[int, EventPool], library: DecayLi
     return description
 
 
+def make_background(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Make the background's pool and return its description."""
+    wanted = {4: options.charm_events, 5: options.beauty_events}
+    library = collect_decays(options.seed)
+    pools = {}
+    for process, name in PROCESSES.items():
+        seed = options.seed + process
+        pools[process] = collect_background(process, seed, wanted[process], options.track_events, library)
+        LOG.info("background %s: %d generated", name, pools[process].generated)
+    return write_background(folder, pools, library)
+
+
+def make_mesons(folder: Path, options: argparse.Namespace, meson: str) -> dict[str, Any]:
+    """Make the pool of a meson and return its description."""
+    pools = {}
+    for process, name in PROCESSES.items():
+        seed = options.seed + {"ds": 10, "dplus": 20}[meson] + process
+        pools[process] = collect_mesons(meson, process, seed, options.mesons)
+        LOG.info("%s %s: %d events generated", meson, name, pools[process].events)
+    return write_mesons(folder, meson, pools)
+
+
 def main() -> None:
-    """Make both pools and their description."""
+    """Make the pools and their description."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where ds.root, background.root and pools.json go")
-    parser.add_argument("--ds", type=int, default=5000, help="Ds mesons of each origin; 0: keep those of the folder")
+    parser.add_argument("folder", type=Path, help="where the pools and pools.json go")
+    parser.add_argument("--only", nargs="+", choices=POOLS, default=POOLS, help="leave the folder's others as they are")
+    parser.add_argument("--mesons", type=int, default=5000, help="Ds and D+ mesons of each origin")
     parser.add_argument("--charm-events", type=int, default=5500, help="background events from charm pairs")
     parser.add_argument("--beauty-events", type=int, default=9000, help="background events from beauty pairs")
     parser.add_argument("--track-events", type=int, default=2000, help="of each, events with their other tracks")
-    parser.add_argument("--seed", type=int, default=20260, help="first of the five seeds")
+    parser.add_argument("--minbias-events", type=int, default=9000, help="minimum-bias events")
+    parser.add_argument("--seed", type=int, default=20260, help="first of the seeds")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    options.folder.mkdir(parents=True, exist_ok=True)
-    description: dict[str, Any] = {"seed": options.seed, "pt_hat_min_gev": PT_HAT_MIN, "energy_gev": BEAM_ENERGY}
-    wanted = {4: options.charm_events, 5: options.beauty_events}
-    library = collect_decays(options.seed)
-    background = {}
-    for process, name in PROCESSES.items():
-        seed = options.seed + process
-        background[process] = collect_background(process, seed, wanted[process], options.track_events, library)
-        LOG.info("background %s: %d generated", name, background[process].generated)
-    description["background"] = write_background(options.folder, background, library)
-    if options.ds:
-        ds = {}
-        for process, name in PROCESSES.items():
-            ds[process] = collect_ds(process, options.seed + 10 + process, options.ds)
-            LOG.info("Ds %s: %d events generated", name, ds[process].events)
-        description["ds"] = write_ds(options.folder, ds)
-    else:
-        description["ds"] = json.loads((options.folder / "pools.json").read_text(encoding="utf-8"))["ds"]
-    (options.folder / "pools.json").write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+    folder: Path = options.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "pools.json"
+    description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    description |= {"seed": options.seed, "pt_hat_min_gev": PT_HAT_MIN, "energy_gev": BEAM_ENERGY}
+    for pool in options.only:
+        if pool == "background":
+            description[pool] = make_background(folder, options)
+        elif pool == "minbias":
+            description[pool] = write_minbias(folder, options.seed + 30, options.minbias_events)
+        else:
+            description[pool] = make_mesons(folder, options, pool)
+        path.write_text(json.dumps(description, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

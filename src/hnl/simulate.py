@@ -4,42 +4,56 @@ A sample of generated events has no files but a number of entries, and each even
 the entry's number alone: results are the same bit for bit however the entries are cut. Parameters of the sample:
 
 ``process``
-    ``signal`` (Ds -> mu N, N -> mu pi), ``control`` (Ds -> phi pi, phi -> mu mu) or ``background`` (charm and beauty
-    with muons; also with another seed as stand-in for data).
+    ``signal`` (Ds -> mu N, N -> mu pi), ``control`` (Ds or D+ -> phi pi, phi -> mu mu), ``background`` (charm and
+    beauty with muons; also with another seed as stand-in for data) or ``mixture`` of these.
 ``mass``, ``ctau``
     Of N, in GeV and mm, for ``signal``.
+``meson``
+    ``Ds`` (default) or ``Dplus``, for ``control``.
+``origin``
+    ``all`` (default), ``prompt`` or ``b``: which mesons are taken, for ``signal`` and ``control``.
+``fractions``
+    For ``mixture``: shares of ``signal``, ``control``, ``control_dplus``, ``background`` in the events, which add to 1.
+``mode``, ``pileup``
+    ``fast`` (default) has no pile-up, ``data-like`` 30 additional collisions on average; ``pileup`` is another mean.
 ``seed``
     A whole number from 0 on.
 ``min_muons``
-    Identified muons (fakes included) that an event must have, 1 by default. 2 leaves out what the skim cannot use.
+    Identified muons (fakes and those of pile-up included) that an event must have, 1 by default. 2 leaves out what the
+    skim cannot use.
 
-Every entry repeats the generation until a trigger fires and there are enough muons. How many decays of Ds mesons (in
-``background``: events) of the full spectrum that took is in the column ``generated`` and, summed, in the product
-``generated``: the efficiency of generator and trigger is the number of events written over that sum.
+Every entry repeats the generation until a trigger fires and there are enough muons. How many decays of Ds (or D+)
+mesons (in ``background``: events) of the full spectrum, of the chosen origin, that took is in the column ``generated``
+and, summed, in the product ``generated``: the efficiency of generator and trigger is the number of events written over
+that sum. It is 0 for a mixture, whose parts have a normalisation each. ``docs/events.md`` describes the columns.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from hnl.constants import MASSES, TRIGGER_PATHS
+from hnl.constants import TRIGGER_PATHS
+from hnl.processes import event_expression, is_mixture
 from portico import step
+from portico.errors import nearest
 
 FOLDER: Final = Path(__file__).parent / "pools"
 
 SIMULATED_RUN: Final = 1
 DATA_RUN: Final = 321000  # a number like those of 2018, so that nothing takes the stand-in for simulation
 EVENTS_PER_LUMI: Final = 1000
+CLUSTER_BYTES: Final = 2 * 2**20  # compressed: a chunk of a few thousand events gives several clusters
 
 #: Columns of the event tree and the members of ``hnl::Event`` that they come from.
 EVENT_COLUMNS: Final[Mapping[str, str]] = {
     **{f"BS_{axis}": f"bs_{axis}" for axis in "xyz"},
     **{f"BS_width{axis.upper()}": f"bs_width_{axis}" for axis in "xyz"},
     **{f"PV_{name}": f"pv_{name}" for name in ("x", "y", "z", "cov", "prob")},
+    "PV_nTracks": "pv_tracks",
+    "PV_sumPt2": "pv_sum_pt2",
     "Track_qOverP": "track_q_over_p",
     **{f"Track_{name}": f"track_{name}" for name in ("lambda", "phi", "dxy", "dsz", "cov", "charge")},
     "Muon_track": "muon_track",
@@ -50,7 +64,10 @@ EVENT_COLUMNS: Final[Mapping[str, str]] = {
 
 #: The same for what only simulation has.
 GENERATOR_COLUMNS: Final[Mapping[str, str]] = {
+    "nPU_trueInt": "n_pileup_true",
+    "nPU": "n_pileup",
     "Track_gen": "track_gen",
+    "Track_collision": "track_collision",
     "Gen_pdgId": "gen_pdg",
     "Gen_mother": "gen_mother",
     "Gen_motherPdgId": "gen_mother_pdg",
@@ -58,64 +75,17 @@ GENERATOR_COLUMNS: Final[Mapping[str, str]] = {
 }
 
 
-def pool_factor(pool: str, description: Mapping[str, Any]) -> float:
-    """Return how many decays (events) of the full spectrum one draw from a pool stands for.
-
-    Parameters
-    ----------
-    pool : {"ds", "background"}
-        Which pool.
-    description : mapping
-        Content of ``pools.json``.
-
-    Returns
-    -------
-    float
-        Rounded to 1/1024, so that sums of it are exact and do not depend on their order.
-    """
-    prefix = "ds_" if pool == "ds" else ""
-    total, kept = f"{prefix}cross_section_pb", f"{prefix}kept_cross_section_pb"
-    processes = description[pool].values()
-    ratio = float(sum(p[total] for p in processes) / sum(p[kept] for p in processes))
-    return round(1024 * ratio) / 1024
-
-
-def event_expression(parameters: Mapping[str, Any], description: Mapping[str, Any]) -> str:
-    """Return the C++ call that simulates one entry.
-
-    Parameters
-    ----------
-    parameters : mapping
-        Of the sample, as described above.
-    description : mapping
-        Content of ``pools.json``.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is missing, unknown or out of range.
-    """
-    process = parameters.get("process")
-    seed, muons = _whole(parameters, "seed", None), _whole(parameters, "min_muons", 1)
-    pool = "background" if process == "background" else "ds"
-    request = f"hnl::Request{{{seed}ULL, {pool_factor(pool, description)!r}, {muons}}}"
-    if process == "signal":
-        mass, ctau = (_number(parameters, name) for name in ("mass", "ctau"))
-        low, high = MASSES["muon"] + MASSES["pion"], MASSES["Ds"] - MASSES["muon"]
-        if not low < mass < high or not ctau > 0.0:
-            allowed = f"mass must be between {low:.4f} and {high:.4f}, ctau above 0"
-            raise ValueError(f"mass {mass} GeV, ctau {ctau} mm: {allowed}")
-        return f"hnl::simulate_signal(entry, {request}, {mass!r}, {ctau!r})"
-    if process in {"control", "background"}:
-        return f"hnl::simulate_{process}(entry, {request})"
-    raise ValueError(f"parameter 'process' is {process!r}; possible are 'signal', 'control' and 'background'")
-
-
 @step(
     headers=["include/event.h"],
-    files=["pools/ds.root", "pools/background.root", "pools/pools.json"],
+    files=[
+        "pools/ds.root",
+        "pools/dplus.root",
+        "pools/background.root",
+        "pools/minbias.root",
+        "pools/pools.json",
+    ],
 )
-def simulate(frame: Any, sample: Any) -> dict[str, Any]:
+def simulate(frame: Any, sample: Any, *, format: str = "rntuple") -> dict[str, Any]:  # noqa: A002 (the option's name)
     """Simulate the entries of a generated sample.
 
     Parameters
@@ -124,19 +94,27 @@ def simulate(frame: Any, sample: Any) -> dict[str, Any]:
         With the one column ``entry``.
     sample : portico.Sample
         Of kind ``data`` (no generator information is written) or another; its parameters are described above.
+    format : {"rntuple", "ttree"}
+        What the events are written as; either has several clusters a file.
 
     Returns
     -------
     dict
         ``events``: the tree ``events``. ``generated``: sum of generated decays or events. ``cutflow``: the report.
-        ``tracks``, ``trigger_pt``, ``trigger_paths``: histograms.
+        ``tracks``, ``vertices``, ``trigger_pt``, ``trigger_paths``: histograms.
+
+    Raises
+    ------
+    ValueError
+        If a parameter of the sample or the format is wrong.
     """
     import ROOT
 
-    ROOT.hnl.load_pools(str(FOLDER / "ds.root"), str(FOLDER / "background.root"))
+    options = _written_as(format)
+    ROOT.hnl.load_pools(str(FOLDER))
     description = json.loads((FOLDER / "pools.json").read_text(encoding="utf-8"))
     frame = frame.Define("simulated", event_expression(sample.parameters, description))
-    frame = frame.Define("generated", "simulated.generated_decays")
+    frame = frame.Define("generated", "0.0" if is_mixture(sample.parameters) else "simulated.generated_decays")
     generated = frame.Sum("generated")
     frame = frame.Filter("simulated.triggered", "trigger fired")
 
@@ -148,33 +126,37 @@ def simulate(frame: Any, sample: Any) -> dict[str, Any]:
     }
     members = {**EVENT_COLUMNS, **({} if is_data else GENERATOR_COLUMNS)}
     columns = {**scalars, **{column: f"simulated.{member}" for column, member in members.items()}}
-    if not is_data:
-        columns["nPU_trueInt"] = "0"
     for column, expression in columns.items():
         frame = frame.Define(column, expression)
     paths = len(TRIGGER_PATHS)
-    monitor = frame.Define("n_tracks", "Track_phi.size()").Define(
-        "trigger_path", f"hnl::fired_paths(Trig_paths, {paths})"
-    )
+    monitor = frame.Define("n_tracks", "Track_phi.size()").Define("n_vertices", "PV_z.size()")
+    monitor = monitor.Define("trigger_path", f"hnl::fired_paths(Trig_paths, {paths})")
     return {
-        "events": frame.Snapshot("events", "events.root", [*columns, *([] if is_data else ["generated"])]),
+        "events": frame.Snapshot("events", "events.root", [*columns, *([] if is_data else ["generated"])], options),
         "generated": generated,
         "cutflow": frame.Report(),
-        "tracks": monitor.Histo1D(("tracks", ";tracks;events", 100, 0, 200), "n_tracks"),
+        "tracks": monitor.Histo1D(("tracks", ";tracks;events", 200, 0, 1000), "n_tracks"),
+        "vertices": monitor.Histo1D(("vertices", ";primary vertices;events", 80, 0, 80), "n_vertices"),
         "trigger_pt": monitor.Histo1D(("trigger_pt", ";trigger muon p_{T} (GeV);muons", 60, 0, 60), "Trig_pt"),
         "trigger_paths": monitor.Histo1D(("trigger_paths", ";path;muons", paths, 0, paths), "trigger_path"),
     }
 
 
-def _whole(parameters: Mapping[str, Any], name: str, default: int | None) -> int:
-    value = parameters.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"parameter '{name}' is {value!r}; give a whole number from 0 on, for example: {name}: 1")
-    return value
 
+def _written_as(name: str) -> Any:
+    """Return the options of a Snapshot with clusters small enough for many chunks."""
+    import ROOT
 
-def _number(parameters: Mapping[str, Any], name: str) -> float:
-    value = parameters.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"parameter '{name}' is {value!r}; signal needs a number, for example: {name}: 1.0")
-    return float(value)
+    formats = ROOT.RDF.ESnapshotOutputFormat
+    options = ROOT.RDF.RSnapshotOptions()
+    options.fCompressionAlgorithm = ROOT.RCompressionSetting.EAlgorithm.kZSTD
+    options.fCompressionLevel = 1  # measured numbers hardly compress: level 5 gains 3% and halves the speed
+    if name == "rntuple":
+        options.fOutputFormat = formats.kRNTuple
+        options.fApproxZippedClusterSize = CLUSTER_BYTES
+    elif name == "ttree":
+        options.fOutputFormat = formats.kTTree
+        options.fAutoFlush = -CLUSTER_BYTES  # negative: bytes, not entries
+    else:
+        raise ValueError(f"option 'format' is {name!r}; {nearest(name, ('rntuple', 'ttree'))}")
+    return options

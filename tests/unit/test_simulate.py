@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import uproot
 
+import hnl.processes as processes
 import hnl.simulate as module
 from hnl.constants import CONSTANTS, MASSES, TRIGGER_PATHS
 
@@ -109,7 +110,7 @@ def root():
     ROOT.gROOT.SetBatch(True)
     assert ROOT.gInterpreter.Declare(f'#include "{HEADERS / "event.h"}"')
     assert ROOT.gInterpreter.Declare(TEST_FUNCTIONS)
-    ROOT.hnl.load_pools(str(module.FOLDER / "ds.root"), str(module.FOLDER / "background.root"))
+    ROOT.hnl.load_pools(str(module.FOLDER))
     return ROOT
 
 
@@ -149,23 +150,36 @@ def test_header_and_table_agree():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"process": "sygnal"}, "possible are 'signal', 'control' and 'background'"),
+        ({"process": "sygnal"}, "did you mean 'signal'? valid: background, control, mixture, signal"),
         ({"seed": -1}, "'seed' is -1"),
         ({"seed": None}, "seed: 1"),
         ({"mass": 1.9}, "mass must be between"),
         ({"mass": "heavy"}, "'mass' is 'heavy'"),
         ({"ctau": 0.0}, "ctau above 0"),
         ({"min_muons": 1.5}, "min_muons"),
+        ({"mode": "slow"}, "valid: data-like, fast"),
+        ({"pileup": -1.0}, "from 0 to 200"),
+        ({"pileup": "many"}, "'pileup' is 'many'"),
+        ({"meson": "Ds"}, "'meson' is for control, not for signal"),
+        ({"origin": "c"}, "valid: all, b, prompt"),
+        ({"process": "background"}, "'mass' is for signal and mixture, not for background"),
+        ({"fractions": {"control": 1.0}}, "'fractions' is for mixture"),
+        ({"process": "mixture"}, "for example: fractions: {control"),
+        ({"process": "mixture", "fractions": {"data": 1.0}}, "has 'data'; valid: background"),
+        ({"process": "mixture", "fractions": {"control": 0.5, "background": 0.6}}, "add to 1"),
+        ({"process": "mixture", "fractions": {"control": 1.5, "background": -0.5}}, "from 0 on"),
     ],
 )
 def test_wrong_parameters_are_named(change, match):
     with pytest.raises(ValueError, match=re.escape(match)):
-        module.event_expression({**SIGNAL, **change}, DESCRIPTION)
+        processes.event_expression({**SIGNAL, **change}, DESCRIPTION)
 
 
-@pytest.mark.parametrize("pool", ["ds", "background"])
-def test_sums_of_the_pool_factor_are_exact(pool):
-    factor = module.pool_factor(pool, DESCRIPTION)
+@pytest.mark.parametrize(
+    ("pool", "origin"), [("ds", "all"), ("ds", "prompt"), ("dplus", "b"), ("dplus", "all"), ("background", "all")]
+)
+def test_sums_of_the_pool_factor_are_exact(pool, origin):
+    factor = processes.pool_factor(pool, DESCRIPTION, origin)
     assert factor > 1.0
     assert factor * 1024 == int(factor * 1024)
 
@@ -203,7 +217,7 @@ def test_events_are_whole(signal):
 
 def test_data_have_no_generator_columns(root, tmp_path):
     events, _ = make(root, tmp_path / "data", {"process": "background", "seed": 3, "min_muons": 2}, 0, 20, kind="data")
-    assert not set(events.fields) & {*module.GENERATOR_COLUMNS, "nPU_trueInt", "generated"}
+    assert not set(events.fields) & {*module.GENERATOR_COLUMNS, "generated"}
     assert ak.all(events.run == module.DATA_RUN)
     assert ak.all(ak.num(events.Muon_track) >= 2)
 
@@ -310,7 +324,7 @@ def test_no_part_of_the_pools_dominates_the_background(root):
     events = 4000
     parameters = {"process": "background", "seed": 4, "min_muons": 2}
     frame = root.RDataFrame(events).Define("entry", "(ULong64_t)rdfentry_")
-    frame = frame.Define("simulated", module.event_expression(parameters, DESCRIPTION))
+    frame = frame.Define("simulated", processes.event_expression(parameters, DESCRIPTION))
     frame = frame.Define("event", "simulated.pool_event").Define("decays", "simulated.pool_decays")
     used = frame.Take["int"]("event"), frame.Take["ROOT::RVec<unsigned>"]("decays")
     origin = np.array(list(used[0].GetValue()))

@@ -16,6 +16,8 @@ constexpr double PHI_MASS = 1.019461;
 constexpr double PHI_WIDTH = 0.004249;
 constexpr double DS_MASS = 1.96835;
 constexpr double DS_CTAU = 0.01499;
+constexpr double DPLUS_MASS = 1.86966;
+constexpr double DPLUS_CTAU = 0.03118;
 
 constexpr double BEAM_SPOT_X = 0.011;
 constexpr double BEAM_SPOT_Y = -0.042;
@@ -72,13 +74,18 @@ constexpr double PV_ERROR_FLOOR_Z = 0.0012;
 constexpr double PV_ERROR_PER_TRACK_XY = 0.0080;
 constexpr double PV_ERROR_PER_TRACK_Z = 0.0100;
 
+constexpr int PV_MIN_TRACKS = 3;
+constexpr double PV_MERGE_DZ = 0.05;
+constexpr double PV_TRACK_RADIUS = 0.1;
+constexpr double PILEUP_SPREAD = 0.35;
+
 constexpr int MAX_TRIES = 20000;
 constexpr double GENERATOR_MUON_PT = 6.5;
 constexpr double GENERATOR_MUON_ETA = 1.6;
 constexpr double MAX_DECAY_RADIUS = 100.0;
 
 constexpr int VERTEX_MAX_ITERATIONS = 12;
-constexpr double VERTEX_CHI2_TOLERANCE = 1e-5;
+constexpr double VERTEX_CHI2_TOLERANCE = 1e-4;
 constexpr double VERTEX_HOPELESS_CHI2 = 100.0;
 constexpr double VERTEX_MAX_RADIUS = 120.0;
 
@@ -92,6 +99,10 @@ constexpr double SKIM_MU_PI_PT = 1.0;
 constexpr double SKIM_TRIGGER_PT = 6.5;
 constexpr double SKIM_TRIGGER_ETA = 1.55;
 constexpr double SKIM_VERTEX_PROBABILITY = 0.01;
+constexpr double CONTROL_PHI_MASS_MIN = 0.9;
+constexpr double CONTROL_PHI_MASS_MAX = 1.15;
+constexpr double CONTROL_MASS_MIN = 1.6;
+constexpr double CONTROL_MASS_MAX = 2.3;
 constexpr double SKIM_CROSSING_DZ = 2.0;
 constexpr double SKIM_CROSSING_GAP = 0.5;
 

@@ -74,15 +74,26 @@ inline Point draw_collision_point(Random &random) {
           BEAM_SPOT_Z + BEAM_SPOT_LENGTH * random.gauss()};
 }
 
-// A Ds with its point of decay, from the pool in proportion to cross section. Index 0 of the generated list.
-inline Point draw_ds(Collision &collision, Random &random) {
-  const PoolDs &ds = pools().ds[draw_index(pools().ds_cumulative, random)];
+// A charmed meson that decays here.
+struct Meson {
+  int pdg;
+  double mass, ctau;
+  MesonPool Pools::*pool;
+};
+
+inline constexpr Meson DS = {431, DS_MASS, DS_CTAU, &Pools::ds};
+inline constexpr Meson DPLUS = {411, DPLUS_MASS, DPLUS_CTAU, &Pools::dplus};
+
+// A meson with its point of decay, from the pool in proportion to cross section. Index 0 of the generated list.
+inline Point draw_meson(Collision &collision, const Meson &meson, Origin from, Random &random) {
+  const MesonPool &pool = pools().*meson.pool;
+  const PoolMeson &drawn = pool.mesons[draw_index(pool.cumulative[static_cast<int>(from)], random)];
   const Turn turn(random.uniform(0.0, TWO_PI), random.accept(0.5));
-  const int pdg = random.accept(0.5) ? 431 : -431;
-  const Momentum momentum = turn(ds.momentum);
-  const Point origin = turn(ds.origin, collision.point);
-  collision.generated.push_back({pdg, -1, ds.from_b ? 5 : 4, momentum, DS_MASS, origin});
-  return fly(origin, momentum, DS_MASS, random.exponential(DS_CTAU));
+  const int pdg = random.accept(0.5) ? meson.pdg : -meson.pdg;
+  const Momentum momentum = turn(drawn.momentum);
+  const Point origin = turn(drawn.origin, collision.point);
+  collision.generated.push_back({pdg, -1, drawn.from_b ? 5 : 4, momentum, meson.mass, origin});
+  return fly(origin, momentum, meson.mass, random.exponential(meson.ctau));
 }
 
 inline void add_product(Collision &collision, int pdg, int mother, const Momentum &momentum, double mass,
@@ -96,9 +107,9 @@ inline void add_product(Collision &collision, int pdg, int mother, const Momentu
 
 // Ds -> mu N, N -> mu pi of either charge (Majorana), both isotropic. Mass in GeV, ctau in mm.
 // Generated list: Ds, muon, N, muon, pion.
-inline Collision generate_signal(double mass, double ctau, Random &random) {
+inline Collision generate_signal(double mass, double ctau, Random &random, Origin from = Origin::all) {
   Collision collision{draw_collision_point(random), {}, {}};
-  const Point ds_end = draw_ds(collision, random);
+  const Point ds_end = draw_meson(collision, DS, from, random);
   const int sign = collision.generated[0].pdg > 0 ? 1 : -1;
   const TwoBody ds = decay_two_body(collision.generated[0].momentum, DS_MASS, mass, MUON_MASS,
                                     random.uniform(-1.0, 1.0), random.uniform(0.0, TWO_PI));
@@ -113,27 +124,27 @@ inline Collision generate_signal(double mass, double ctau, Random &random) {
   return collision;
 }
 
-// Ds -> phi pi, phi -> mu mu. The phi of a scalar's decay with a pion has helicity 0: muons follow sin^2 theta.
-// Generated list: Ds, pion, phi, muon, muon.
-inline Collision generate_control(Random &random) {
+// Ds or D+ -> phi pi, phi -> mu mu. The phi of a scalar's decay with a pion has helicity 0: muons follow sin^2 theta.
+// Generated list: meson, pion, phi, muon, muon.
+inline Collision generate_control(const Meson &meson, Origin from, Random &random) {
   Collision collision{draw_collision_point(random), {}, {}};
-  const Point ds_end = draw_ds(collision, random);
+  const Point end = draw_meson(collision, meson, from, random);
   const int sign = collision.generated[0].pdg > 0 ? 1 : -1;
   double mass = 0.0;
   do
     mass = PHI_MASS + 0.5 * PHI_WIDTH * std::tan(3.141592653589793 * (random.uniform() - 0.5));
   while (mass < 0.98 || mass > 1.06);
-  const TwoBody ds = decay_two_body(collision.generated[0].momentum, DS_MASS, mass, PION_MASS,
-                                    random.uniform(-1.0, 1.0), random.uniform(0.0, TWO_PI));
+  const TwoBody first = decay_two_body(collision.generated[0].momentum, meson.mass, mass, PION_MASS,
+                                       random.uniform(-1.0, 1.0), random.uniform(0.0, TWO_PI));
   double cos_theta = 0.0;
   do
     cos_theta = random.uniform(-1.0, 1.0);
   while (!random.accept(1.0 - cos_theta * cos_theta));
-  const TwoBody phi = decay_two_body(ds.first, mass, MUON_MASS, MUON_MASS, cos_theta, random.uniform(0.0, TWO_PI));
-  add_product(collision, 211 * sign, 0, ds.second, PION_MASS, ds_end);
-  add_product(collision, 333, 0, ds.first, mass, ds_end);
-  add_product(collision, -13, 2, phi.first, MUON_MASS, ds_end);
-  add_product(collision, 13, 2, phi.second, MUON_MASS, ds_end);
+  const TwoBody phi = decay_two_body(first.first, mass, MUON_MASS, MUON_MASS, cos_theta, random.uniform(0.0, TWO_PI));
+  add_product(collision, 211 * sign, 0, first.second, PION_MASS, end);
+  add_product(collision, 333, 0, first.first, mass, end);
+  add_product(collision, -13, 2, phi.first, MUON_MASS, end);
+  add_product(collision, 13, 2, phi.second, MUON_MASS, end);
   return collision;
 }
 

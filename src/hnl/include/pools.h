@@ -18,10 +18,18 @@
 
 namespace hnl {
 
-struct PoolDs {
+// Where a charmed meson is from: any process, charm pairs (prompt), or beauty pairs.
+enum class Origin { all, prompt, b };
+
+struct PoolMeson {
   Momentum momentum;
   Point origin; // cm, relative to the collision
   bool from_b = false;
+};
+
+struct MesonPool {
+  std::vector<PoolMeson> mesons;
+  std::vector<double> cumulative[3]; // by origin
 };
 
 struct PoolTrack {
@@ -62,8 +70,7 @@ struct Species {
 };
 
 struct Pools {
-  std::vector<PoolDs> ds;
-  std::vector<double> ds_cumulative;
+  MesonPool ds, dplus;
   std::vector<PoolHadron> hadrons;
   std::vector<std::size_t> first_hadron; // of each event, the hardest first; one more than there are events
   std::vector<double> event_cumulative;  // cross section with a hard decay
@@ -75,6 +82,9 @@ struct Pools {
   std::vector<Product> products; // muons first within each decay
   std::vector<Displacement> displacements;
   std::vector<std::size_t> first_product, first_displacement;
+  std::vector<PoolTrack> minbias_tracks;
+  std::vector<Point> minbias_vertices;
+  std::vector<std::size_t> first_minbias_track, first_minbias_vertex;
 };
 
 // Index drawn in proportion to the weights of a running sum.
@@ -137,13 +147,21 @@ inline std::vector<Momentum> read_momenta(const PoolFile &file, const char *tree
   return out;
 }
 
-inline void read_ds(Pools &pools, const PoolFile &file) {
-  const auto momenta = read_momenta(file, "ds");
-  const auto origins = read_points(file, "ds", 0.1);
-  const auto from_b = file.read<std::int8_t>("ds", "from_b");
-  pools.ds_cumulative = running_sum(file.read<float>("ds", "weight"));
-  for (std::size_t i = 0; i < momenta.size(); ++i)
-    pools.ds.push_back({momenta[i], from_b[i] != 0.0 ? origins[i] : Point{}, from_b[i] != 0.0});
+inline MesonPool read_mesons(const PoolFile &file, const char *tree) {
+  const auto momenta = read_momenta(file, tree);
+  const auto origins = read_points(file, tree, 0.1);
+  const auto from_b = file.read<std::int8_t>(tree, "from_b");
+  const auto weight = file.read<float>(tree, "weight");
+  MesonPool out;
+  std::vector<double> prompt(weight), b(weight);
+  for (std::size_t i = 0; i < momenta.size(); ++i) {
+    out.mesons.push_back({momenta[i], from_b[i] != 0.0 ? origins[i] : Point{}, from_b[i] != 0.0});
+    (from_b[i] != 0.0 ? prompt : b)[i] = 0.0;
+  }
+  out.cumulative[static_cast<int>(Origin::all)] = running_sum(weight);
+  out.cumulative[static_cast<int>(Origin::prompt)] = running_sum(prompt);
+  out.cumulative[static_cast<int>(Origin::b)] = running_sum(b);
+  return out;
 }
 
 // Where each group starts, and the end of the last.
@@ -215,19 +233,32 @@ inline void read_hadrons(Pools &pools, const PoolFile &file, const std::vector<d
   }
 }
 
-inline void read_events(Pools &pools, const PoolFile &file) {
-  read_hadrons(pools, file, read_library(pools, file));
+inline std::vector<PoolTrack> read_pool_tracks(const PoolFile &file) {
   const auto momenta = read_momenta(file, "tracks");
   const auto code = file.read<std::int8_t>("tracks", "code");
   const auto vertex = file.read<std::uint8_t>("tracks", "vertex");
+  std::vector<PoolTrack> out(momenta.size());
   for (std::size_t i = 0; i < momenta.size(); ++i)
-    pools.tracks.push_back({momenta[i], pdg_of_code(code[i]), int(vertex[i])});
+    out[i] = {momenta[i], pdg_of_code(code[i]), int(vertex[i])};
+  return out;
+}
+
+inline void read_events(Pools &pools, const PoolFile &file) {
+  read_hadrons(pools, file, read_library(pools, file));
+  pools.tracks = read_pool_tracks(file);
   pools.vertices = read_points(file, "vertices", 0.1);
   pools.event_cumulative = running_sum(file.read<double>("events", "weight"));
   pools.tracks_cumulative = running_sum(file.read<double>("events", "tracks_weight"));
   pools.first_hadron = read_starts<std::uint16_t>(file, "events", "hadrons");
   pools.first_track = read_starts<std::uint16_t>(file, "events", "tracks");
   pools.first_vertex = read_starts<std::uint16_t>(file, "events", "vertices");
+}
+
+inline void read_minbias(Pools &pools, const PoolFile &file) {
+  pools.minbias_tracks = read_pool_tracks(file);
+  pools.minbias_vertices = read_points(file, "vertices", 0.1);
+  pools.first_minbias_track = read_starts<std::uint16_t>(file, "events", "tracks");
+  pools.first_minbias_vertex = read_starts<std::uint16_t>(file, "events", "vertices");
 }
 
 inline Pools &mutable_pools() {
@@ -237,14 +268,16 @@ inline Pools &mutable_pools() {
 
 inline const Pools &pools() { return mutable_pools(); }
 
-// Read the two files, unless this process has them already.
-inline void load_pools(const std::string &ds_path, const std::string &background_path) {
+// Read the files of a folder, unless this process has them already.
+inline void load_pools(const std::string &folder) {
   Pools &pools = mutable_pools();
-  if (!pools.ds.empty())
+  if (!pools.ds.mesons.empty())
     return;
   Pools fresh;
-  read_ds(fresh, PoolFile(ds_path));
-  read_events(fresh, PoolFile(background_path));
+  fresh.ds = read_mesons(PoolFile(folder + "/ds.root"), "ds");
+  fresh.dplus = read_mesons(PoolFile(folder + "/dplus.root"), "dplus");
+  read_events(fresh, PoolFile(folder + "/background.root"));
+  read_minbias(fresh, PoolFile(folder + "/minbias.root"));
   pools = std::move(fresh);
 }
 

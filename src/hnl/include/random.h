@@ -21,6 +21,15 @@ class Random {
 public:
   Random(std::uint64_t seed, std::uint64_t entry) : key_(mix(mix(seed) ^ mix(~entry))) {}
 
+  // Another sequence of the same seed and entry.
+  Random fork() const {
+    Random out = *this;
+    out.key_ = mix(key_ ^ 0xD1B54A32D192ED03ULL);
+    out.counter_ = 0;
+    out.has_spare_ = false;
+    return out;
+  }
+
   // Uniform in (0, 1), never 0 nor 1.
   double uniform() { return (static_cast<double>(mix(key_ + counter_++) >> 12) + 0.5) * 0x1p-52; }
 
@@ -29,6 +38,25 @@ public:
   bool accept(double probability) { return uniform() < probability; }
 
   double exponential(double mean) { return -mean * std::log(uniform()); }
+
+  // Gamma distribution of a shape of at least 1 (Marsaglia and Tsang, ACM Trans. Math. Softw. 26 (2000) 363).
+  double gamma(double shape, double scale) {
+    const double d = shape - 1.0 / 3.0, c = 1.0 / std::sqrt(9.0 * d);
+    while (true) {
+      const double x = gauss(), root = 1.0 + c * x, v = root * root * root;
+      if (v > 0.0 && std::log(uniform()) < 0.5 * x * x + d - d * v + d * std::log(v))
+        return d * v * scale;
+    }
+  }
+
+  // Poisson distribution by products of uniform numbers (Knuth); the mean must be far below 700.
+  int poisson(double mean) {
+    const double limit = std::exp(-mean);
+    int count = -1;
+    for (double product = 1.0; product > limit; ++count)
+      product *= uniform();
+    return count;
+  }
 
   // Unit Gaussian by Box and Muller, both numbers used.
   double gauss() {
