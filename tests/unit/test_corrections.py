@@ -15,6 +15,7 @@ import correctionlib
 import numpy as np
 import pytest
 import uproot
+import yaml
 from scipy import stats
 
 import hnl
@@ -514,3 +515,22 @@ def test_a_million_events_load_quickly(tmp_path: Path) -> None:
     with uproot.open(tmp_path / "t.root") as file:
         events = file["t"]["event"].array(library="np")
     assert getattr(ROOT, namespace).million(1, 1234, int(events[123_456])) == 61_728
+
+
+# ---- documentation
+
+
+def test_examples_of_the_page_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (REPOSITORY / "docs" / "corrections.md").read_text(encoding="utf-8")
+    declared = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
+    for name, content in declared["corrections"].items():
+        check({name: parse(Correction, content, "page")}, SHIPPED.parent)
+    assert parse(Lookup, declared["lookups"]["splot"], "page").missing == "refuse"
+    monkeypatch.chdir(tmp_path)
+    made, own = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(made, {})
+    assert correctionlib.CorrectionSet.from_file("mine.json")["muon_id"].evaluate(12.0, 1.0, "up") == 1.0
+    namespace: dict[str, Any] = {"__file__": str(SHIPPED.parent / "x.py")}
+    exec(own, namespace)
+    numbers = ROOT.RDF.FromNumpy({"nPU_trueInt": np.arange(5, dtype=np.int32)})
+    assert namespace["weighted"](numbers, None)["weight"].GetEntries() == 5
