@@ -31,6 +31,7 @@ LAYERS = (
     ("environment", "clusters", "monitor", "planning", "preview"),
     ("executors",),
     ("driver", "workflow", "skeleton"),
+    ("corrections", "export"),
     ("selection", "compare", "stats", "plot"),
     ("report",),
     ("cli",),

@@ -401,6 +401,21 @@ def test_missing_trigger_path(tmp_path: Path) -> None:
     assert skipped.chosen.to_list() == left_out.chosen.to_list() == never_fired.chosen.to_list()
 
 
+def test_both_formats_hold_the_same(ntuple: Path, chosen: tuple[str, ak.Array, Results], tmp_path: Path) -> None:
+    output = declared().model_dump()["output"] | {"formats": ["rntuple", "ttree"]}
+    tree, results = run(ntuple, tmp_path / "out", sample_of(chosen[0]), declared(output=output))
+    (written,) = results.products["candidates_ttree"].items
+    with uproot.open(written["path"]) as file:
+        assert type(file["candidates_ttree"]).__name__.startswith("Model_TTree")
+        other = file["candidates_ttree"].arrays()
+    assert other.fields == tree.fields
+    for name in tree.fields:
+        for column in (other[name], chosen[1][name]):
+            values = (ak.to_numpy(ak.flatten(array, axis=None)) for array in (column, tree[name]))
+            np.testing.assert_array_equal(*values, err_msg=name)
+            assert column.ndim == 1 or ak.all(ak.num(column) == ak.num(tree[name])), name
+
+
 def test_events_without_candidates_are_dropped(tmp_path: Path) -> None:
     events = [event for event in make_events(300, seed=5) if event["nCand"] == 0]
     path = write_events(tmp_path / "wztree.root", events)

@@ -12,6 +12,7 @@ _COMMANDS = {
     "report": "portico.cli.report:report",
     "inspect": "portico.cli.inspect:inspect",
     "init": "portico.cli.init:init",
+    "corrections": "portico.cli.corrections:corrections",
     "completion": "portico.cli.completion:completion",
 }
 
