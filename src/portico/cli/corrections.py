@@ -20,7 +20,13 @@ corrections = Group(
     "corrections",
     commands_at={"show": "portico.cli.corrections:show", "convert": "portico.cli.corrections:convert"},
     short_help="Correction files: what is in them, and making them.",
-    help="Look at files of correctionlib (schema version 2), and make them from histograms or tag and probe.",
+    help="""Look at files of correctionlib (schema version 2), and make them of histograms or tag and probe.
+
+    \b
+    Examples:
+      portico corrections show src/hnl/corrections/muon.json
+      portico corrections convert sf.root muon.json --name muon_id --from h_sf --inputs pt,abseta
+    """,
 )
 
 

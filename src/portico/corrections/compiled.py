@@ -145,7 +145,7 @@ def _declare_correction(name: str, correction: Correction, path: Path, content: 
     signature = f"portico::Signature<{', '.join(_INPUTS[put.kind] for put in function.inputs)}>"
     body = (
         f"thread_local std::vector<portico::Value> values = {signature}::start();\n"
-        f"return held::{name}.evaluate<{signature}>(values, given...);"
+        f"return portico_held::{name}.evaluate<{signature}>(values, given...);"
     )
     return _function(name, "Evaluator", key, f"{signature}::takes<std::decay_t<Given>...>()", message, body)
 
@@ -161,13 +161,15 @@ def _declare_lookup(name: str, lookup: Lookup, path: Path, content: bytes, key: 
         ROOT.portico.hold_table(key, *addresses, len(table.value), title, lookup.missing == "refuse", missing)
         _tables.add(key)
     message = f"{title} takes 3 arguments: {', '.join(lookup.key)} (numbers of run, luminosity block and event)"
-    return _function(name, "Table", key, "portico::are_keys<Given...>", message, f"return held::{name}.find(given...);")
+    body = f"return portico_held::{name}.find(given...);"
+    return _function(name, "Table", key, "portico::are_keys<Given...>", message, body)
 
 
 def _function(name: str, kind: str, key: str, fits: str, message: str, body: str) -> str:
     """Return a function that the compiler refuses with a message where it is called with something else."""
+    held = f"inline const auto &{name} = portico::held<portico::{kind}>().at({_quoted(key)});"
     return (
-        f"namespace held {{ inline const auto &{name} = portico::held<portico::{kind}>().at({_quoted(key)}); }}\n"
+        f"namespace portico_held {{ {held} }}\n"
         f"template <typename... Given> double {name}(const Given &...given) {{\n"
         f"constexpr bool fits = {fits};\n"
         f"static_assert(fits, {_quoted(message)});\n"
