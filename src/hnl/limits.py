@@ -294,7 +294,8 @@ def _entry(channels: Sequence[Channel], cl: float, reference: float | None) -> d
             entry["limit"]["coupling_squared"] = _bands(coupling)
             if max(coupling.expected[-1], coupling.observed or 0.0) > 1:
                 entry["notes"].append("limits on |V|^2 above 1 exclude nothing")
-        if limit.method == "counting" and all(channel.background > 0 for channel in channels if channel.signal > 0):
+        together = len(channels) > 1  # the fits take most of the time, and one comparison is enough
+        if together and limit.method == "counting" and all(c.background > 0 for c in channels if c.signal > 0):
             try:
                 entry["asymptotic_signal_strength"] = _bands(asymptotic_limit(channels, cl=cl))
             except FitError as error:
