@@ -6,6 +6,7 @@
 #include "helix.h"
 #include "random.h"
 
+#include <array>
 #include <cmath>
 #include <cstdlib>
 
@@ -30,9 +31,9 @@ inline int first_layer(double production_radius) {
   return layer;
 }
 
-// Covariance of (q/p, lambda, phi, offset across, offset along z) where the track is first measured. Scattering goes
-// as 1/p over the root of the path in a layer; the measured curvature worsens with the square of the lever arm.
-inline Matrix<5, 5> measured_covariance(const Vector<3> &q, double production_radius) {
+// Errors of (q/p, lambda, phi, offset across, offset along z) where the track is first measured. Scattering goes as 1/p
+// over the root of the path in a layer; the measured curvature worsens with the square of the lever arm.
+inline std::array<double, 5> measured_errors(const Vector<3> &q, double production_radius) {
   const int layer = first_layer(production_radius);
   const bool pixel = layer < PIXEL_LAYERS;
   const double cl = std::cos(q[1][0]), pt = cl / std::abs(q[0][0]), eta = std::asinh(std::tan(q[1][0]));
@@ -43,12 +44,8 @@ inline Matrix<5, 5> measured_covariance(const Vector<3> &q, double production_ra
   const double scattering = ANGLE_SCATTERING * std::sqrt(cl) / pt;
   const double phi_error = std::hypot(ANGLE_RESOLUTION * std::sqrt(lever), scattering / std::sqrt(cl));
   const double lambda_error = std::hypot(ANGLE_RESOLUTION * std::sqrt(lever), scattering * std::sqrt(cl));
-  const double errors[5] = {pt_error * std::abs(q[0][0]), lambda_error, phi_error,
-                            pixel ? PIXEL_OFFSET_XY : STRIP_OFFSET_XY, (pixel ? PIXEL_OFFSET_Z : STRIP_OFFSET_Z) * cl};
-  Matrix<5, 5> covariance;
-  for (int i = 0; i < 5; ++i)
-    covariance[i][i] = errors[i] * errors[i];
-  return covariance;
+  return {pt_error * std::abs(q[0][0]), lambda_error, phi_error, pixel ? PIXEL_OFFSET_XY : STRIP_OFFSET_XY,
+          (pixel ? PIXEL_OFFSET_Z : STRIP_OFFSET_Z) * cl};
 }
 
 // Where a helix from a point crosses a cylinder around the z axis; the point itself when outside or curling inside it.
@@ -65,8 +62,8 @@ inline Point cross_cylinder(const Point &origin, Vector<3> &q, double radius) {
   for (const double side : {-1.0, 1.0}) {
     const double x = (a * cx - side * h * cy) / d, y = (a * cy + side * h * cx) / d;
     const double phi = w > 0.0 ? std::atan2(x - cx, cy - y) : std::atan2(cx - x, y - cy);
-    double turn = wrap(phi - q[2][0]);
-    if (turn * w < 0.0) // forward only
+    double turn = phi - q[2][0]; // between -2 pi and 2 pi; forward only: with the sign of w
+    if (turn * w < 0.0)
       turn += w > 0.0 ? 6.283185307179586 : -6.283185307179586;
     if (std::abs(turn) < std::abs(best))
       best = turn;
@@ -88,6 +85,30 @@ inline bool is_measured(const Particle &particle, Random &random) {
   return random.accept(plateau * std::exp(-radius2 / (TRACK_EFFICIENCY_RADIUS * TRACK_EFFICIENCY_RADIUS)));
 }
 
+// What transport() of helix.h does, for independent errors: that saves most of its work.
+inline Track carry(const Point &point, const Vector<3> &q, const std::array<double, 5> &errors,
+                   const Point &reference) {
+  const Prediction there = predict_helix(point, q, reference);
+  const double s = std::sin(q[2][0]), c = std::cos(q[2][0]), sl = std::sin(q[1][0]), cl = std::cos(q[1][0]);
+  double jacobian[5][5];
+  for (int i = 0; i < 5; ++i) {
+    const double *by = there.by_position[i];
+    for (int k = 0; k < 3; ++k)
+      jacobian[i][k] = there.by_momentum[i][k];
+    jacobian[i][3] = by[1] * c - by[0] * s;
+    jacobian[i][4] = by[2] * cl - by[0] * (sl * c) - by[1] * (sl * s);
+  }
+  Track out{reference, there.parameters};
+  for (int i = 0; i < 5; ++i)
+    for (int j = 0; j <= i; ++j) {
+      double sum = 0.0;
+      for (int k = 0; k < 5; ++k)
+        sum += jacobian[i][k] * (errors[k] * errors[k]) * jacobian[j][k];
+      out.covariance[i][j] = out.covariance[j][i] = sum;
+    }
+  return out;
+}
+
 // The reconstructed track: smeared where it is first measured, and given at its closest approach to the beam spot with
 // the covariance carried there, so that what was measured far out is less precise at the beam.
 inline Track measure(const Particle &particle, const Point &beam_spot, Random &random) {
@@ -95,15 +116,15 @@ inline Track measure(const Particle &particle, const Point &beam_spot, Random &r
   Vector<3> q = {{{particle.charge() / k.p()}, {std::atan2(k.pz, k.pt())}, {k.phi()}}};
   const double radius = std::hypot(particle.origin.x, particle.origin.y);
   Point point = cross_cylinder(particle.origin, q, LAYER_RADII[first_layer(radius)]);
-  const Matrix<5, 5> local = measured_covariance(q, radius);
-  const double across = std::sqrt(local[3][3]) * random.gauss(), along = std::sqrt(local[4][4]) * random.gauss();
+  const std::array<double, 5> errors = measured_errors(q, radius);
+  const double across = errors[3] * random.gauss(), along = errors[4] * random.gauss();
   const double s = std::sin(q[2][0]), c = std::cos(q[2][0]), sl = std::sin(q[1][0]), cl = std::cos(q[1][0]);
   point.x += -s * across - sl * c * along;
   point.y += c * across - sl * s * along;
   point.z += cl * along;
   for (int i = 0; i < 3; ++i)
-    q[i][0] += std::sqrt(local[i][i]) * random.gauss();
-  return transport(point, q, local, beam_spot);
+    q[i][0] += errors[i] * random.gauss();
+  return carry(point, q, errors, beam_spot);
 }
 
 struct MuonFlags {
