@@ -40,7 +40,7 @@ class StepEntry(Model):
         Further keyword arguments: ``STEP/FILE`` is a file that an earlier summary step left, of which the function
         gets the path.
     samples : tuple of str
-        The samples that it runs on; all of its input's by default.
+        The samples that it runs on, ``*`` in a name standing for any letters; all of its input's by default.
     """
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
@@ -139,9 +139,8 @@ def load_analysis(where: str | Path) -> Analysis:
         dataset = load_dataset(path.parent / content.dataset)
     else:
         dataset = load_dataset(path, content.dataset)
-    for step in content.steps:
-        dataset.select(step.samples)
-    return Analysis(name=content.name, path=path, dataset=dataset, steps=content.steps, chunk=content.chunk)
+    steps = tuple(step.model_copy(update={"samples": dataset.matching(step.samples)}) for step in content.steps)
+    return Analysis(name=content.name, path=path, dataset=dataset, steps=steps, chunk=content.chunk)
 
 
 def _check_files(path: Path, step: StepEntry, earlier: list[str]) -> None:

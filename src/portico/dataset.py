@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,15 +95,21 @@ class Dataset(Model):
         except KeyError:
             raise ConfigError(f"no sample '{name}'; {nearest(name, self.samples)}") from None
 
-    def select(self, names: tuple[str, ...]) -> Dataset:
-        """Return the dataset of the named samples only; all of them if ``names`` is empty.
+    def matching(self, patterns: Iterable[str]) -> tuple[str, ...]:
+        """Return the names that patterns stand for, each once: ``signal_*`` is every name that begins so.
 
         Raises
         ------
         ConfigError
-            If a name is not that of a sample.
+            If a pattern is that of no sample.
         """
-        return Dataset(samples={name: self[name] for name in names}) if names else self
+        found: dict[str, None] = {}
+        for pattern in patterns:
+            names = [name for name in self.samples if fnmatch.fnmatchcase(name, pattern)]
+            if not names:
+                raise ConfigError(f"no sample '{pattern}'; {nearest(pattern, self.samples)}")
+            found |= dict.fromkeys(names)
+        return tuple(found)
 
 
 class _DatasetFile(Model):

@@ -72,12 +72,11 @@ def preview(
     PorticoError
         If the analysis, its input or the run folder is wrong.
     """
-    names, selected = tuple(steps), tuple(samples)
+    names, selected = tuple(steps), analysis.dataset.matching(samples)
     valid = [step.name for step in analysis.steps]
     for name in names:
         if name not in valid:
             raise ConfigError(f"{analysis.path}: no step '{name}'; {nearest(name, valid)}")
-    analysis.dataset.select(selected)
     place = RunFolder(folder if folder is not None else Path("runs") / analysis.name)
     found: list[Preview] = []
     with _ledger(place, analysis.name) as ledger:

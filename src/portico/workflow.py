@@ -120,7 +120,7 @@ def run(
     workers : int, optional
         How many; all cores by default.
     steps, samples : iterable of str
-        Run only these.
+        Run only these; ``*`` in the name of a sample stands for any letters.
     allow_partial : bool
         Go on without chunks that cannot be read; the run is then marked as partial.
     reporter : Reporter, optional
@@ -135,8 +135,7 @@ def run(
     """
     names = tuple(steps)
     chosen = _choose(analysis, names)
-    selected = tuple(samples)
-    analysis.dataset.select(selected)
+    selected = analysis.dataset.matching(samples)
     place = RunFolder(Path(folder) if folder is not None else Path("runs") / analysis.name)
     with place.claim(_manifest(analysis)) as ledger, _opened(executor, on, workers) as engine:
         place.clean()

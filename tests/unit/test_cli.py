@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ from click.testing import CliRunner
 
 import portico
 from portico.cli import cli
-from portico.cli.base import Command
+from portico.cli.base import Command, Group
 from portico.errors import ConfigError, InputError
 from portico.skeleton import create
 
@@ -73,14 +74,21 @@ def test_help_loads_nothing_heavy():
     assert out.stdout.splitlines()[-1] == "[]"
 
 
-def test_every_command_shows_examples():
-    context = click.Context(cli)
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
-        assert isinstance(command, Command)
-        result = call(name, "--help")
-        assert result.exit_code == 0
-        assert f"portico {name}" in result.output.partition("Examples:")[2]
+def commands(group: click.Group = cli, *before: str) -> Iterator[tuple[str, ...]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert isinstance(command, (Command, Group))
+        yield (*before, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, *before, name)
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_every_command_shows_examples(words):
+    result = call(*words, "--help")
+    assert result.exit_code == 0
+    assert f"portico {' '.join(words)}" in result.output.partition("Examples:")[2]
 
 
 @pytest.mark.parametrize(

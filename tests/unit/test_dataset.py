@@ -49,7 +49,9 @@ def test_paths_globs_lists_and_urls(data: Path, monkeypatch: pytest.MonkeyPatch)
     assert dataset["three"].files == (str(data / "a.root"),)
     assert dataset["four"].entries == 100
     assert dataset["one"].luminosity == 41.6
-    assert list(dataset.select(("two", "one")).samples) == ["two", "one"]
+    assert dataset.matching(("two", "one")) == ("two", "one")
+    assert dataset.matching(["t*", "one", "two"]) == ("two", "three", "one")
+    assert dataset.matching(()) == ()
 
 
 @pytest.mark.parametrize(

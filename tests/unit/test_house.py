@@ -27,7 +27,7 @@ LAYERS = (
     ("config", "dataset", "chunks", "step", "files"),
     ("root", "merge", "products", "frame"),
     ("ledger", "store"),
-    ("results", "runs", "analysis"),
+    ("results", "summaries", "runs", "analysis"),
     ("environment", "clusters", "monitor", "planning", "preview"),
     ("executors",),
     ("driver", "workflow", "skeleton"),

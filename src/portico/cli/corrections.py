@@ -68,15 +68,15 @@ def _number(value: float | None) -> float | str | None:
 def _show(file: Path, functions: list[Function]) -> None:
     from rich.text import Text
 
-    from portico.cli.tables import _console, _table
+    from portico.cli.tables import new_console, new_table
 
-    out = _console()
+    out = new_console()
     out.print(Text(str(file), style="bold"), soft_wrap=True)
     for function in functions:
         kind = " (compound)" if function.compound else ""
         out.print()
         out.print(Text.assemble((function.name, "bold"), f"{kind}: {function.description or 'no description'}"))
-        rows = _table("input", "type", "covers", "", left=("input", "type", "covers", ""))
+        rows = new_table("input", "type", "covers", "", left=("input", "type", "covers", ""))
         for put in function.inputs:
             rows.add_row(Text(put.name), put.kind, Text(put.covers or "everything"), Text(put.description))
         out.print(rows)

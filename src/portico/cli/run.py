@@ -55,7 +55,7 @@ Examples:
 @click.option("--step", "steps", multiple=True, metavar="NAME", shell_complete=_complete,
               help="Run only this step; may be repeated.")  # fmt: skip
 @click.option("--sample", "samples", multiple=True, metavar="NAME", shell_complete=_complete,
-              help="Run only over this sample; may be repeated.")  # fmt: skip
+              help="Run only over this sample, or all like 'signal_*'; may be repeated.")  # fmt: skip
 @click.option("--run", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
               help="The run folder; by default runs/ and the name of the analysis.")  # fmt: skip
 @click.option("--allow-partial", is_flag=True, help="Go on without what cannot be read; exit status 3 if so.")

@@ -23,12 +23,12 @@ _COLOURS = {"done": "green", "failed": "red", "partial": "yellow", "interrupted"
 _FAULTS = 10
 
 
-def _console() -> Console:
+def new_console() -> Console:
     """Return the console of standard output; a pipe gets lines as long as they need to be."""
     return Console() if sys.stdout.isatty() else Console(width=1000)
 
 
-def _table(*columns: str, left: Iterable[str] = ()) -> Table:
+def new_table(*columns: str, left: Iterable[str] = ()) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="left" if column in left else "right", overflow="fold")
@@ -45,7 +45,7 @@ def _of(part: int, whole: int) -> str:
 
 def show_run(status: RunStatus, report: Path | None) -> None:
     """Show what a run did, a line for each step, and where its results are."""
-    console = _console()
+    console = new_console()
     console.print()
     console.print(_steps(status))
     console.print()
@@ -56,7 +56,7 @@ def show_run(status: RunStatus, report: Path | None) -> None:
 
 def show_status(status: RunStatus) -> None:
     """Show how far a run is: steps, samples, failures."""
-    console = _console()
+    console = new_console()
     head = Text.assemble((status.analysis, "bold"), " in ", str(status.path), ": ", _state(status.state))
     if status.driver:
         head.append(f" ({status.driver})")
@@ -78,7 +78,7 @@ def show_status(status: RunStatus) -> None:
 
 
 def _steps(status: RunStatus) -> Table:
-    table = _table(
+    table = new_table(
         "step", "state", "chunks", "entries", "time", "rate", "per core", "read", "CPU", "memory",
         left=("step", "state"),
     )  # fmt: skip
@@ -92,7 +92,7 @@ def _steps(status: RunStatus) -> Table:
 
 
 def _samples(step: StepMetrics) -> Table:
-    table = _table("sample", "chunks", "entries", "time", "rate", "per core", "read", "CPU", "memory", left=("sample",))
+    table = new_table("sample", "chunks", "entries", "time", "rate", "per core", "read", "CPU", "memory", left=("sample",))
     for name, summary in step.samples.items():
         table.add_row(Text(name), *_numbers(summary))
     return table
@@ -128,8 +128,8 @@ def _fault(step: StepMetrics, fault: Fault) -> str:
 
 def show_preview(rows: Sequence[Preview], folder: Path) -> None:
     """Show what would run."""
-    console = _console()
-    table = _table("step", "sample", "chunks", "entries", "done", "to run", "", left=("step", "sample", ""))
+    console = new_console()
+    table = new_table("step", "sample", "chunks", "entries", "done", "to run", "", left=("step", "sample", ""))
     for row in rows:
         sample = "all" if row.sample == "*" else row.sample
         if row.after:
@@ -148,7 +148,7 @@ def show_preview(rows: Sequence[Preview], folder: Path) -> None:
 
 def show_trees(file: str, summaries: Sequence[TreeSummary]) -> None:
     """Show the trees of a file and their columns."""
-    console = _console()
+    console = new_console()
     console.print(Text(file, style="bold"), soft_wrap=True)
     for summary in summaries:
         clusters = len(summary.ends)
@@ -162,7 +162,7 @@ def show_trees(file: str, summaries: Sequence[TreeSummary]) -> None:
         console.print(head, soft_wrap=True)
         if not summary.columns:
             continue
-        table = _table("column", "type", "size", "share", "bytes/entry", left=("column", "type"))
+        table = new_table("column", "type", "size", "share", "bytes/entry", left=("column", "type"))
         for column in summary.columns:
             table.add_row(Text(column.name), Text(column.type), *_sizes(column.size, summary))
         table.add_section()

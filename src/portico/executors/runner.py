@@ -230,7 +230,8 @@ def _readable(error: BaseException, log: str) -> str:
     lines = [line for line in lines if line and not _NOISE.match(line)]
     unique = list(dict.fromkeys(lines))[:6]
     name = type(error).__name__
-    return f"{name}: {' | '.join(unique)}" if unique else name
+    text = " | ".join(unique)
+    return text if text.startswith(f"{name}: ") else f"{name}: {text}" if text else name
 
 
 def main() -> None:
