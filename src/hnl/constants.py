@@ -104,7 +104,7 @@ CONSTANTS: Final[Mapping[str, Constant]] = {
     "PV_ERROR_PER_TRACK_Z": Constant(0.0100, "cm", TRACKER),
     "PV_MIN_TRACKS": Constant(3, "", "assumed: a pile-up collision with fewer gives no vertex"),
     "PV_MERGE_DZ": Constant(0.05, "cm", "assumed, near the separation power of vertex finding: " + TRACKER),
-    "PV_TRACK_RADIUS": Constant(0.1, "cm", "assumed: tracks starting nearer count to the sum of pT squared"),
+    "PV_TRACK_DISTANCE": Constant(0.1, "cm", "assumed: tracks passing nearer count to the sum of pT squared"),
     "PILEUP_SPREAD": Constant(0.35, "", "assumed, near 2018: r.m.s. of the profile over its mean"),
     "MAX_TRIES": Constant(20000, "", "assumed: hardly ever reached"),
     "GENERATOR_MUON_PT": Constant(6.5, "GeV", "below the lowest trigger threshold by three resolutions"),

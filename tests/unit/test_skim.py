@@ -1,4 +1,4 @@
-"""Skim: columns and types of the original, and a vertex fit that an independent calculation agrees with."""
+"""Skim: columns and types of the original; distances and impact parameters as an independent calculation has them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from scipy.optimize import least_squares
 from scipy.stats import chi2
 
 import hnl.simulate as simulation
 import hnl.skim as module
 from hnl.constants import CONSTANTS, MASSES, TRIGGER_PATHS
+from tests import helices
 
 os.environ.setdefault("EXTRA_CLING_ARGS", "-O2")
 HEADERS = Path(module.__file__).parent / "include"
-KAPPA = CONSTANTS["CURVATURE_PER_TESLA"].value * CONSTANTS["MAGNETIC_FIELD"].value
 BEAM = np.array([CONSTANTS[f"BEAM_SPOT_{axis}"].value for axis in "XYZ"])
+BEAM_COVARIANCE = np.diag([CONSTANTS[f"BEAM_SPOT_{name}"].value ** 2 for name in ("WIDTH", "WIDTH", "LENGTH")])
 EVENTS = 800
 
 TEST_FUNCTIONS = """
@@ -42,13 +42,13 @@ inline ROOT::RVecD prediction(double x, double y, double z, double qp, double la
 """
 
 
-def run(function, frame, folder, kind):
+def run(function, frame, folder, kind, **options):
     """Run a step with a plain, eager RDataFrame and return its products."""
     folder.mkdir(exist_ok=True)
     before = Path.cwd()
     os.chdir(folder)
     try:
-        return function(frame, SimpleNamespace(name="test", kind=kind, parameters=PARAMETERS[kind]))
+        return function(frame, SimpleNamespace(name="test", kind=kind, parameters=PARAMETERS[kind]), **options)
     finally:
         os.chdir(before)
 
@@ -64,14 +64,15 @@ def root():
     import ROOT
 
     ROOT.gROOT.SetBatch(True)
-    for header in ("event.h", "matching.h"):
+    for header in ("event.h", "columns.h"):
         assert ROOT.gInterpreter.Declare(f'#include "{HEADERS / header}"')
     assert ROOT.gInterpreter.Declare(TEST_FUNCTIONS)
     return ROOT
 
 
 def produce(root, folder, kind, entries):
-    run(simulation.simulate, root.RDataFrame(entries).Define("entry", "(ULong64_t)rdfentry_"), folder, kind)
+    numbered = root.RDataFrame(entries).Define("entry", "(ULong64_t)rdfentry_")
+    run(simulation.simulate, numbered, folder, kind, format="ttree")
     products = run(module.skim, root.RDataFrame("events", str(folder / "events.root")), folder, kind)
     cutflow = {cut.GetName(): (cut.GetAll(), cut.GetPass()) for cut in products["cutflow"]}
     with uproot.open(folder / "events.root") as events, uproot.open(folder / "wztree.root") as ntuple:
@@ -107,6 +108,7 @@ def test_columns_and_types(signal):
     for particle in ("Ds", "Hnl"):
         names = ["mass", "pt", "px", "py", "pz", "vertex_x", "vertex_y", "vertex_z", "vertex_xErr", "vertex_yErr"]
         names += [f"vertex_{name}" for name in ("zErr", "prob", "cos2D", "cos3D", *space)]
+        names += ["massErr", "preFit_mass", "vertex_chi2"]  # not of the original
         expected |= {f"C_{particle}_{name}": "vector<float>" for name in names}
     ip = ["BS_ip", "PV_ip", "BS_ip_xy", "BS_ips", "BS_ips_xy", "PV_ip_xy", "PV_ip_z", "PV_ips", "PV_ips_xy", "PV_ips_z"]
     fitted = [f"fitted_{name}" for name in ("px", "py", "pz", "E")]
@@ -229,73 +231,103 @@ def test_derivatives_of_the_helix(root, neutral, charge_over_p):
         assert derivatives[:, k] == pytest.approx(numeric, rel=1e-5, abs=1e-6), k
 
 
-def circle_parameters(vertex, momentum, charge):
-    """Track parameters at the beam spot from a point and a momentum there, by circles in the complex plane."""
-    px, py, pz = momentum
-    pt = np.hypot(px, py)
-    radius = pt / KAPPA
-    direction = complex(px, py) / pt
-    centre = complex(vertex[0] - BEAM[0], vertex[1] - BEAM[1]) - 1j * charge * radius * direction
-    closest = centre * (1.0 - radius / abs(centre))
-    tangent = 1j * charge * (closest - centre) / radius * -1.0
-    arc = np.angle(tangent / direction) / (-charge) * radius
-    dz = vertex[2] + arc * pz / pt - BEAM[2]
-    p = np.hypot(pt, pz)
-    offset = (closest / tangent).imag
-    return np.array([charge / p, np.arctan2(pz, pt), np.angle(tangent), offset, dz * pt / p])
+class Chosen:
+    """A candidate with its tracks as they are in the event, and where its distances are measured from."""
+
+    def __init__(self, entry, event, candidate):
+        self.entry, self.event, self.candidate = entry, event, candidate
+        best = int(entry.C_mu_Ds_iBestPV[candidate])
+        self.vertex = np.array([float(event[f"PV_{axis}"][best]) for axis in "xyz"])
+        xx, xy, yy, xz, yz, zz = (float(x) for x in event.PV_cov[6 * best : 6 * best + 6])
+        self.vertex_covariance = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        muons = {name: int(event.Muon_track[int(self.column(f"mu_{name}_idx"))]) for name in ("Ds", "Hnl")}
+        self.tracks = {"mu_Ds": muons["Ds"], "mu_Hnl": muons["Hnl"], "pi": int(self.column("pi_idx"))}
+        self.origins = {"BS": (BEAM, BEAM_COVARIANCE), "PV": (self.vertex, self.vertex_covariance)}
+
+    def column(self, name):
+        return float(self.entry[f"C_{name}"][self.candidate])
+
+    def track(self, part):
+        number = self.tracks[part]
+        names = ("qOverP", "lambda", "phi", "dxy", "dsz")
+        parameters = np.array([float(self.event[f"Track_{name}"][number]) for name in names])
+        covariance = np.zeros((5, 5))
+        covariance[np.tril_indices(5)] = np.asarray(self.event.Track_cov[15 * number : 15 * number + 15], dtype=float)
+        return parameters, covariance + np.tril(covariance, -1).T
 
 
-def test_fit_agrees_with_an_independent_one(signal):
-    """Vertices of mu pi against scipy's least squares with another parametrisation and numerical derivatives."""
-    events = {int(e.event): e for e in signal.events}
-    rows, columns = np.tril_indices(5)
-    compared = 0
-    for entry in signal.tree[:12]:
-        event = events[int(entry.event)]
-        for candidate in range(min(int(entry.nCand), 2)):
-            tracks = [int(event.Muon_track[int(entry.C_mu_Hnl_idx[candidate])]), int(entry.C_pi_idx[candidate])]
-            measured, whiten = [], []
-            for track in tracks:
-                covariance = np.zeros((5, 5))
-                covariance[rows, columns] = np.asarray(event.Track_cov[15 * track : 15 * track + 15], dtype=float)
-                covariance += np.tril(covariance, -1).T
-                names = ("qOverP", "lambda", "phi", "dxy", "dsz")
-                measured.append(np.array([float(event[f"Track_{name}"][track]) for name in names]))
-                whiten.append(np.linalg.cholesky(np.linalg.inv(covariance)).T)
-            charges = [np.sign(parameters[0]) for parameters in measured]
+def chosen(made, count):
+    events = {int(e.event): e for e in made.events[:400]}
+    out = []
+    for entry in made.tree:
+        if int(entry.event) not in events or len(out) >= count:
+            break
+        out += [Chosen(entry, events[int(entry.event)], k) for k in range(min(int(entry.nCand), 2))]
+    assert len(out) >= count
+    return out
 
-            def residuals(x, measured=measured, whiten=whiten, charges=charges):
-                out = []
-                for k in range(2):
-                    difference = measured[k] - circle_parameters(x[:3], x[3 + 3 * k : 6 + 3 * k], charges[k])
-                    difference[2] = (difference[2] + np.pi) % (2 * np.pi) - np.pi
-                    out.append(whiten[k] @ difference)
-                return np.concatenate(out)
 
-            found = np.array([float(entry[f"C_Hnl_vertex_{axis}"][candidate]) for axis in "xyz"])
-            momenta = [float(entry[f"C_{p}_fitted_p{axis}"][candidate]) for p in ("mu_Hnl", "pi") for axis in "xyz"]
-            precision = {"xtol": 1e-14, "ftol": 1e-14, "gtol": 1e-12}
-            fit = least_squares(residuals, [*(found + 0.01), *momenta], x_scale="jac", **precision)
-            errors = np.sqrt(np.diag(np.linalg.inv(fit.jac.T @ fit.jac)))
-            stored = np.array([float(entry[f"C_Hnl_vertex_{axis}Err"][candidate]) for axis in "xyz"])
-            assert fit.x[:3] == pytest.approx(found, abs=3e-3 * stored.min())
-            assert errors[:3] == pytest.approx(stored, rel=1e-3)
-            assert fit.x[3:] == pytest.approx(momenta, rel=1e-3)
-            probability = float(entry.C_Hnl_vertex_prob[candidate])
-            assert chi2.sf(2.0 * fit.cost, 1) == pytest.approx(probability, abs=1e-3)
-            compared += 1
-    assert compared >= 12
+def test_vertices_and_distances_are_those_of_an_independent_fit(signal):
+    """The fit of N by scipy, and its covariance carried to distances by differences."""
+    for candidate in chosen(signal, 150):
+        parts = [candidate.track(part) for part in ("mu_Hnl", "pi")]
+        found = np.array([candidate.column(f"Hnl_vertex_{axis}") for axis in "xyz"])
+        momenta = [[candidate.column(f"{p}_fitted_p{axis}") for axis in "xyz"] for p in ("mu_Hnl", "pi")]
+        x, covariance, value = helices.fit_vertex(*zip(*parts, strict=True), BEAM, found + 0.003, momenta)
+        errors = np.sqrt(np.diag(covariance)[:3])
+        assert np.all(abs(x[:3] - found) < 2e-3 * errors)
+        assert [candidate.column(f"Hnl_vertex_{axis}Err") for axis in "xyz"] == pytest.approx(errors, rel=3e-3)
+        assert x[3:] == pytest.approx(np.ravel(momenta), rel=3e-4, abs=1e-4)
+        assert value == pytest.approx(candidate.column("Hnl_vertex_chi2"), abs=1e-3)
+        assert chi2.sf(value, 1) == pytest.approx(candidate.column("Hnl_vertex_prob"), abs=1e-3)
+        total = x[3:6] + x[6:9]
+        assert np.hypot(*total[:2]) == pytest.approx(candidate.column("Hnl_pt"), rel=1e-4)
+        for name, (origin, spread) in candidate.origins.items():
+            for n in (2, 3):
+                length = lambda p, n=n: np.array([np.linalg.norm((p[:3] - p[3:])[:n])])  # noqa: E731
+                both = np.zeros((6, 6))
+                both[:3, :3], both[3:, 3:] = covariance[:3, :3], spread
+                at = np.concatenate([x[:3], origin])
+                slope = helices.gradient(length, at, np.full(6, 1e-6))
+                error = np.sqrt((slope @ both @ slope.T).item())
+                assert candidate.column(f"Hnl_vertex_{n}DDist_{name}") == pytest.approx(length(at)[0], rel=1e-3)
+                assert candidate.column(f"Hnl_vertex_{n}DErr_{name}") == pytest.approx(error, rel=5e-3)
+                assert candidate.column(f"Hnl_vertex_{n}DSig_{name}") == pytest.approx(length(at)[0] / error, rel=5e-3)
+        for n, origin in ((2, BEAM), (3, candidate.vertex)):
+            flight = (x[:3] - origin)[:n]
+            cosine = flight @ total[:n] / np.linalg.norm(flight) / np.linalg.norm(total[:n])
+            assert candidate.column(f"Hnl_vertex_cos{n}D") == pytest.approx(cosine, abs=2e-4)
+
+
+def test_impact_parameters_are_those_of_an_independent_calculation(signal):
+    """Nearest points found by search along the circle; errors by differences in track, beam spot and vertex."""
+    for candidate in chosen(signal, 60):
+        for part in ("mu_Ds", "mu_Hnl", "pi"):
+            parameters, covariance = candidate.track(part)
+            for name, (origin, spread) in candidate.origins.items():
+                both = np.zeros((8, 8))
+                both[:5, :5], both[5:, 5:] = covariance, spread
+
+                def evaluate(x):
+                    return helices.impact_parameters(x[:5], BEAM, x[5:])
+
+                at = np.concatenate([parameters, origin])
+                expected = evaluate(at)
+                slope = helices.gradient(evaluate, at, np.array([1e-5, 1e-5, 1e-5, 1e-5, 1e-5, 1e-4, 1e-4, 1e-4]))
+                errors = np.sqrt(np.diag(slope @ both @ slope.T))
+                for kind, value, error in zip(("ip_xy", "ip_z", "ip"), expected, errors, strict=True):
+                    column = f"{part}_{name}_{kind}"
+                    if f"C_{column}" not in signal.tree.fields:
+                        continue
+                    value = value if part == "pi" else abs(value)
+                    assert candidate.column(column) == pytest.approx(value, rel=1e-3, abs=2e-6), column
+                    significance = candidate.column(f"{part}_{name}_{kind.replace('ip', 'ips')}")
+                    assert significance == pytest.approx(value / error, rel=5e-3, abs=2e-3), column
 
 
 def test_impact_parameters_to_the_beam_spot_are_the_tracks_own(signal):
-    events = {int(e.event): e for e in signal.events[:400]}
-    for entry in signal.tree[:20]:
-        event = events.get(int(entry.event))
-        if event is None:
-            continue
-        for candidate in range(int(entry.nCand)):
-            track = int(entry.C_pi_idx[candidate])
-            dxy, variance = float(event.Track_dxy[track]), float(event.Track_cov[15 * track + 9])
-            error = np.hypot(np.sqrt(variance), CONSTANTS["BEAM_SPOT_WIDTH"].value)
-            assert float(entry.C_pi_BS_ip_xy[candidate]) == pytest.approx(dxy, rel=1e-4, abs=1e-6)
-            assert float(entry.C_pi_BS_ips_xy[candidate]) == pytest.approx(dxy / error, rel=1e-4, abs=1e-4)
+    for candidate in chosen(signal, 40):
+        parameters, covariance = candidate.track("pi")
+        error = np.hypot(np.sqrt(covariance[3, 3]), CONSTANTS["BEAM_SPOT_WIDTH"].value)
+        assert candidate.column("pi_BS_ip_xy") == pytest.approx(parameters[3], rel=1e-4, abs=1e-6)
+        assert candidate.column("pi_BS_ips_xy") == pytest.approx(parameters[3] / error, rel=1e-4, abs=1e-4)

@@ -76,7 +76,7 @@ constexpr double PV_ERROR_PER_TRACK_Z = 0.0100;
 
 constexpr int PV_MIN_TRACKS = 3;
 constexpr double PV_MERGE_DZ = 0.05;
-constexpr double PV_TRACK_RADIUS = 0.1;
+constexpr double PV_TRACK_DISTANCE = 0.1;
 constexpr double PILEUP_SPREAD = 0.35;
 
 constexpr int MAX_TRIES = 20000;

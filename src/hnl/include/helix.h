@@ -132,10 +132,20 @@ inline Track transport(const Point &point, const Vector<3> &q, const Matrix<5, 5
   return {reference, there.parameters, times_transposed(jacobian * local, jacobian), neutral};
 }
 
-// The same track at its closest approach to another reference.
+// The same track at its closest approach to another reference. The point that is moved depends on all parameters but
+// q/p: far along z from the old reference, its height changes with lambda.
 inline Track move_reference(const Track &track, const Point &reference) {
   const Vector<3> q = {{{track.parameters[0][0]}, {track.parameters[1][0]}, {track.parameters[2][0]}}};
-  return transport(track.position(), q, track.covariance, reference, track.neutral);
+  const Prediction there = predict(track.position(), q, reference, track.neutral);
+  const double s = std::sin(q[2][0]), c = std::cos(q[2][0]), sl = std::sin(q[1][0]), cl = std::cos(q[1][0]);
+  const double dxy = track.parameters[3][0], dsz = track.parameters[4][0];
+  const Matrix<3, 5> point = {
+      {{0, 0, -dxy * c, -s, 0}, {0, 0, -dxy * s, c, 0}, {0, dsz * sl / (cl * cl), 0, 0, 1.0 / cl}}};
+  Matrix<5, 5> jacobian = there.by_position * point;
+  for (int i = 0; i < 5; ++i)
+    for (int k = 0; k < 3; ++k)
+      jacobian[i][k] += there.by_momentum[i][k];
+  return {reference, there.parameters, times_transposed(jacobian * track.covariance, jacobian), track.neutral};
 }
 
 } // namespace hnl

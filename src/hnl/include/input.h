@@ -6,6 +6,8 @@
 
 #include "ROOT/RVec.hxx"
 
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 namespace hnl {
@@ -15,10 +17,8 @@ using ROOT::RVecI;
 using RVecShort = ROOT::RVec<short>;
 using RVecUnsigned = ROOT::RVec<unsigned>;
 
-struct BeamSpot : Origin {};
-
-inline BeamSpot read_beam_spot(float x, float y, float z, float width_x, float width_y, float width_z) {
-  BeamSpot out;
+inline UncertainPoint read_beam_spot(float x, float y, float z, float width_x, float width_y, float width_z) {
+  UncertainPoint out;
   out.point = {x, y, z};
   const float widths[3] = {width_x, width_y, width_z};
   for (int i = 0; i < 3; ++i)
@@ -26,8 +26,8 @@ inline BeamSpot read_beam_spot(float x, float y, float z, float width_x, float w
   return out;
 }
 
-inline std::vector<Origin> read_vertices(const RVecF &x, const RVecF &y, const RVecF &z, const RVecF &cov) {
-  std::vector<Origin> out(x.size());
+inline std::vector<UncertainPoint> read_vertices(const RVecF &x, const RVecF &y, const RVecF &z, const RVecF &cov) {
+  std::vector<UncertainPoint> out(x.size());
   for (std::size_t v = 0; v < x.size(); ++v) {
     out[v].point = {x[v], y[v], z[v]};
     for (int i = 0, k = 6 * v; i < 3; ++i)
@@ -37,25 +37,31 @@ inline std::vector<Origin> read_vertices(const RVecF &x, const RVecF &y, const R
   return out;
 }
 
-// Error of one coordinate ('x', 'y' or 'z') of each vertex.
+// Error of one coordinate ('x', 'y' or 'z') of each vertex; -1 where the covariance is none.
 inline RVecF vertex_error(const RVecF &cov, char axis) {
   static constexpr int diagonal[3] = {0, 2, 5};
   RVecF out;
-  for (std::size_t v = 0; 6 * v < cov.size(); ++v)
-    out.push_back(std::sqrt(cov[6 * v + diagonal[axis - 'x']]));
+  for (std::size_t v = 0; 6 * v < cov.size(); ++v) {
+    const float variance = cov[6 * v + diagonal[axis - 'x']];
+    out.push_back(variance >= 0.0f && std::isfinite(variance) ? std::sqrt(variance) : -1.0f);
+  }
   return out;
 }
 
-inline std::vector<Track> read_tracks(const BeamSpot &beam_spot, const RVecF &q_over_p, const RVecF &lambda,
-                                      const RVecF &phi, const RVecF &dxy, const RVecF &dsz, const RVecF &cov) {
-  std::vector<Track> out(phi.size());
+// Tracks with unusable numbers keep their place and take part in nothing.
+inline std::vector<PreparedTrack> read_tracks(const UncertainPoint &beam_spot, const RVecF &q_over_p,
+                                              const RVecF &lambda, const RVecF &phi, const RVecF &dxy,
+                                              const RVecF &dsz, const RVecF &cov) {
+  std::vector<PreparedTrack> out;
+  out.reserve(phi.size());
+  Track track;
+  track.reference = beam_spot.point;
   for (std::size_t t = 0; t < phi.size(); ++t) {
-    Track &track = out[t];
-    track.reference = beam_spot.point;
     track.parameters = {{{q_over_p[t]}, {lambda[t]}, {phi[t]}, {dxy[t]}, {dsz[t]}}};
     for (int i = 0, k = 15 * t; i < 5; ++i)
       for (int j = 0; j <= i; ++j, ++k)
         track.covariance[i][j] = track.covariance[j][i] = cov[k];
+    out.push_back(prepare(track));
   }
   return out;
 }
@@ -72,11 +78,20 @@ inline Muons read_muons(const RVecUnsigned &track, const RVecShort &soft, const 
 }
 
 // Muons that fired a path and are good enough to have done so: one flag a muon.
-inline RVecShort trigger_muons(const std::vector<Track> &tracks, const Muons &muons, const RVecUnsigned &fired) {
+inline RVecShort trigger_muons(const RVecF &q_over_p, const RVecF &lambda, const Muons &muons,
+                               const RVecUnsigned &fired) {
+  for (const unsigned track : muons.track)
+    if (track >= lambda.size())
+      throw std::runtime_error("Muon_track names track " + std::to_string(track) + " of " +
+                               std::to_string(lambda.size()) + ": the event is not whole");
   RVecShort out(muons.track.size(), 0);
   for (const unsigned m : fired) {
-    const Track &track = tracks[muons.track[m]];
-    out[m] = muons.soft[m] > 0 && track.pt() > SKIM_TRIGGER_PT && std::abs(track.eta()) < SKIM_TRIGGER_ETA;
+    if (m >= out.size())
+      throw std::runtime_error("Trig_muon names muon " + std::to_string(m) + " of " + std::to_string(out.size()) +
+                               ": the event is not whole");
+    const float slope = lambda[muons.track[m]];
+    out[m] = muons.soft[m] > 0 && std::cos(slope) > SKIM_TRIGGER_PT * std::abs(q_over_p[muons.track[m]]) &&
+             std::abs(std::asinh(std::tan(slope))) < SKIM_TRIGGER_ETA;
   }
   return out;
 }

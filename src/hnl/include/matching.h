@@ -2,7 +2,7 @@
 #ifndef HNL_MATCHING_H
 #define HNL_MATCHING_H
 
-#include "candidates.h"
+#include "input.h"
 
 #include <cstdlib>
 
@@ -19,14 +19,14 @@ struct TriggerMuons {
   } path[TRIGGER_PATHS];
 };
 
-inline TriggerMuons match_trigger(const std::vector<Track> &tracks, const Muons &muons, const RVecShort &good,
+inline TriggerMuons match_trigger(const std::vector<PreparedTrack> &tracks, const Muons &muons, const RVecShort &good,
                                   const RVecUnsigned &muon, const RVecUnsigned &paths, const RVecF &pt,
                                   const RVecF &eta, const RVecF &phi) {
   TriggerMuons out;
   for (std::size_t t = 0; t < muon.size(); ++t) {
     if (!good[muon[t]])
       continue;
-    const Track &track = tracks[muons.track[muon[t]]];
+    const PreparedTrack &track = tracks[muons.track[muon[t]]];
     out.idx.push_back(muon[t]);
     out.pt.push_back(track.pt());
     out.eta.push_back(track.eta());
@@ -58,6 +58,22 @@ inline RVecShort is_daughter(const RVecUnsigned &tracks, const GeneratorInfo &ge
 // A muon from a Ds that also made an N.
 inline RVecShort is_hnl_brother(const RVecUnsigned &tracks, const GeneratorInfo &generator) {
   return generator.l < 0.0f ? RVecShort(tracks.size(), 0) : is_daughter(tracks, generator, 13, 431);
+}
+
+// 1 where the track of a candidate comes straight from the meson whose decay was simulated.
+inline RVecShort is_meson_daughter(const RVecUnsigned &tracks, const GeneratorInfo &generator, int pdg) {
+  return generator.pdg.empty() ? RVecShort(tracks.size(), 0)
+                               : is_daughter(tracks, generator, pdg, std::abs(generator.pdg[0]));
+}
+
+// Of each candidate: the first generated particle, which is the meson whose decay was simulated; 0 without one.
+inline RVecI meson_pdg(int candidates, const GeneratorInfo &generator) {
+  return RVecI(candidates, generator.pdg.empty() ? 0 : generator.pdg[0]);
+}
+
+// 1 for all candidates when that meson is from a beauty hadron.
+inline RVecShort meson_from_b(int candidates, const GeneratorInfo &generator) {
+  return RVecShort(candidates, !generator.pdg.empty() && std::abs(generator.mother_pdg[0]) == 5);
 }
 
 } // namespace hnl

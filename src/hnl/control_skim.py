@@ -1,0 +1,79 @@
+"""The skim of the control channel: Ds (or D+) -> phi pi, phi -> mu mu, as a flat ntuple of the same make.
+
+Differs from `hnl.skim` in its candidates: ``C_Ds_*`` is the vertex of all three tracks, since the phi does not fly, and
+``C_Phi_*`` that of the two muons alone. ``docs/ntuple.md`` has the columns. Lengths are in cm, momenta in GeV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from hnl.ntuple import (
+    EVENT_COLUMNS,
+    MUON,
+    ORIGIN,
+    PAIRS,
+    PION,
+    PV_COLUMNS,
+    TRIGGER_COLUMNS,
+    VERTEX,
+    prefixed,
+    with_candidates,
+    with_generator,
+)
+from portico import step
+
+#: Candidate columns and the types of their elements.
+CANDIDATE_COLUMNS: Final[Mapping[str, str]] = {
+    **prefixed("C_Ds_", {**VERTEX, **ORIGIN}),
+    **prefixed("C_Phi_", VERTEX),
+    **prefixed("C_mu1_Phi_", MUON),
+    **prefixed("C_mu2_Phi_", MUON),
+    **prefixed("C_pi_", PION),
+    **PAIRS,
+}
+
+#: Candidate columns of simulation only: type and expression.
+GENERATOR_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
+    "C_mu1_Phi_isPhiDaughter": ("short", "hnl::is_daughter(candidates.track_mu1_Phi, generator, 13, 333)"),
+    "C_mu2_Phi_isPhiDaughter": ("short", "hnl::is_daughter(candidates.track_mu2_Phi, generator, 13, 333)"),
+    "C_mu2_Phi_hasBAncestor": ("short", "hnl::meson_from_b(nCand, generator)"),
+    "C_pi_isDsDaughter": ("short", "hnl::is_meson_daughter(C_pi_idx, generator, 211)"),
+    "C_Ds_gen_pdgId": ("int", "hnl::meson_pdg(nCand, generator)"),
+}
+
+
+@step(headers=["include/columns.h"])
+def control_skim(frame: Any, sample: Any) -> dict[str, Any]:
+    """Build mu mu pi candidates with the two muons from a phi.
+
+    Parameters
+    ----------
+    frame : ROOT.RDataFrame
+        Over the tree ``events`` that `hnl.simulate` describes.
+    sample : portico.Sample
+        Of kind ``data``, which has no generator columns, or another.
+
+    Returns
+    -------
+    dict
+        ``wztree``: the ntuple. ``cutflow``: the report. ``ds_mass``, ``phi_mass``, ``ds_prob``, ``candidates``:
+        histograms of all candidates.
+    """
+    import ROOT
+
+    frame = with_candidates(frame, "hnl::find_control_candidates")
+    frame = ROOT.hnl.define_control_columns(frame)
+    columns = [*EVENT_COLUMNS, *PV_COLUMNS, *TRIGGER_COLUMNS, *CANDIDATE_COLUMNS]
+    if sample.kind != "data":
+        frame = with_generator(frame, GENERATOR_COLUMNS)
+        columns += ["nPU_trueInt", *GENERATOR_COLUMNS]
+    return {
+        "wztree": frame.Snapshot("wztree", "wztree.root", columns),
+        "cutflow": frame.Report(),
+        "ds_mass": frame.Histo1D(("ds_mass", ";m(#mu#mu#pi) (GeV);candidates", 140, 1.6, 2.3), "C_Ds_mass"),
+        "phi_mass": frame.Histo1D(("phi_mass", ";m(#mu#mu) (GeV);candidates", 100, 0.9, 1.15), "C_Phi_mass"),
+        "ds_prob": frame.Histo1D(("ds_prob", ";vertex probability;candidates", 50, 0, 1), "C_Ds_vertex_prob"),
+        "candidates": frame.Histo1D(("candidates", ";candidates;events", 50, 0, 50), "nCand"),
+    }
