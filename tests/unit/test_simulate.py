@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from pathlib import Path
-from types import SimpleNamespace
 
 import awkward as ak
 import numpy as np
@@ -16,11 +12,9 @@ import uproot
 import hnl.processes as processes
 import hnl.simulate as module
 from hnl.constants import CONSTANTS, MASSES, TRIGGER_PATHS
+from tests.simulated import DESCRIPTION, HEADERS, assert_same, load, make
 
-os.environ.setdefault("EXTRA_CLING_ARGS", "-O2")
-HEADERS = Path(module.__file__).parent / "include"
 SIGNAL = {"process": "signal", "mass": 1.0, "ctau": 10.0, "seed": 1}
-DESCRIPTION = json.loads((module.FOLDER / "pools.json").read_text(encoding="utf-8"))
 
 TEST_FUNCTIONS = """
 namespace hnl_test {
@@ -105,29 +99,7 @@ inline unsigned trigger(ULong64_t entry, double pt, double dxy) {
 
 @pytest.fixture(scope="module")
 def root():
-    import ROOT
-
-    ROOT.gROOT.SetBatch(True)
-    assert ROOT.gInterpreter.Declare(f'#include "{HEADERS / "event.h"}"')
-    assert ROOT.gInterpreter.Declare(TEST_FUNCTIONS)
-    ROOT.hnl.load_pools(str(module.FOLDER))
-    return ROOT
-
-
-def make(root, folder, parameters, first, last, kind="signal"):
-    """Simulate a range of entries with a plain, eager RDataFrame; return the events and the products."""
-    folder.mkdir()
-    frame = root.RDataFrame(last - first).Define("entry", f"(ULong64_t)(rdfentry_ + {first})")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        products = module.simulate(frame, SimpleNamespace(name="test", kind=kind, parameters=parameters))
-        passed = products["cutflow"].At("trigger fired").GetPass()
-        sums = {"generated": products["generated"].GetValue(), "passed": passed}
-    finally:
-        os.chdir(before)
-    with uproot.open(folder / "events.root") as file:
-        return file["events"].arrays(), sums
+    return load(TEST_FUNCTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -188,11 +160,7 @@ def test_chunks_do_not_change_an_event(root, signal, tmp_path):
     whole, sums = signal
     parts = [make(root, tmp_path / str(first), SIGNAL, first, last) for first, last in ((0, 110), (110, 300))]
     joined = ak.concatenate([events for events, _ in parts])
-    assert whole.fields == joined.fields
-    for field in whole.fields:
-        assert ak.to_list(ak.num(whole[field], axis=0)) == ak.to_list(ak.num(joined[field], axis=0))
-        left, right = (ak.to_numpy(ak.flatten(events[field], axis=None)) for events in (whole, joined))
-        assert left.tobytes() == right.tobytes(), field
+    assert_same(whole, joined)
     assert sums["generated"] == sum(part["generated"] for _, part in parts)
 
 

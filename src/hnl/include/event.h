@@ -17,7 +17,7 @@ inline bool measure_muons(Event &event, PrimaryVertex &vertex, const Collision &
     const Track track = measure(particle, beam_spot, random);
     const MuonFlags flags = identify_muon(particle, random);
     store_track(event, track, particle.decay);
-    vertex.add(track, particle.origin, collision.point);
+    vertex.add(track);
     if (flags.muon && measure_muon(event, particle, track, flags, random))
       fired = true;
   }
@@ -43,7 +43,7 @@ inline void measure_others(Event &event, PrimaryVertex &vertex, const Collision 
   for (const Seen &one : seen) {
     const Track track = measure(*one.particle, beam_spot, random);
     store_track(event, track, one.particle->decay);
-    vertex.add(track, one.particle->origin, collision.point);
+    vertex.add(track);
     if (one.flags.muon)
       store_muon(event, one.flags);
     if (one.particle->origin.x == collision.point.x && one.particle->origin.y == collision.point.y)

@@ -12,10 +12,12 @@ namespace hnl {
 struct PrimaryVertex {
   Point point;          // the truth
   int tracks = 0;       // measured ones that start there, muons of the hard collision not counted
-  double sum_pt2 = 0.0; // of all that start near
-  void add(const Track &track, const Point &from, const Point &collision) {
-    if (std::hypot(from.x - collision.x, from.y - collision.y) < PV_TRACK_RADIUS)
-      sum_pt2 += track.pt() * track.pt();
+  double sum_pt2 = 0.0; // of its tracks, displaced ones too, that pass near
+  void add(const Track &track) {
+    const double cl = std::cos(track.parameters[1][0]), pt = cl / std::abs(track.parameters[0][0]);
+    const double dz = track.reference.z + track.parameters[4][0] / cl - point.z;
+    if (std::abs(track.parameters[3][0]) < PV_TRACK_DISTANCE && std::abs(dz) < PV_TRACK_DISTANCE)
+      sum_pt2 += pt * pt;
   }
 };
 
@@ -130,7 +132,7 @@ inline std::vector<PrimaryVertex> measure_pileup(Event &event, const Pileup &pil
     store_track(event, track, -1, static_cast<int>(one.collision) + 1);
     PrimaryVertex &vertex = out[one.collision];
     vertex.tracks += one.primary;
-    vertex.add(track, one.particle.origin, vertex.point);
+    vertex.add(track);
     if (one.flags.muon && std::abs(one.particle.pdg) == 13)
       measure_muon(event, one.particle, track, one.flags, random);
     else if (one.flags.muon)
