@@ -34,7 +34,7 @@ _MESONS: Final = {"Ds": MASSES["Ds"], "Dplus": MASSES["Ds"] - MASS_DIFFERENCE}
 _SIGNIFICANCE: Final = 3.0  # of the Ds yield, below which there is nothing to weight
 
 
-@step(headers=["include/trigger.h"], files=["control.yaml"])
+@step(headers=["include/trigger.h"], files=["control.yaml", "corrections"])
 def control(frame: Any, sample: Sample, *, splot: str = "") -> dict[str, Any]:
     """Choose the best candidate of every event of the control channel, and fill its histograms.
 

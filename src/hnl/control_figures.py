@@ -42,7 +42,7 @@ def figure_of_fit(mass: npt.NDArray[np.float64], fit: MassFit) -> Figure:
         top.errorbar(centers, counts, yerr=np.sqrt(counts), label="data", **points)
         top.set_ylabel(f"events / {1000 * (edges[1] - edges[0]):g} MeV")
         top.set_ylim(0, 1.25 * max(1.0, float((counts + np.sqrt(counts)).max())))
-        top.legend(loc="upper left", title=f"$\\chi^2$/ndof = {fit.chi2:.1f}/{fit.ndof}, p = {fit.p_value:.2g}")
+        top.legend(loc="upper left")
         top.text(0.97, 0.95, _numbers(fit), transform=top.transAxes, ha="right", va="top", fontsize=11)
         bottom.bar(centers, (counts - expected) / np.sqrt(np.maximum(expected, 1e-9)), np.diff(edges), color=COLORS[3])
         bottom.axhline(0, color="black", linewidth=0.8)
@@ -55,8 +55,11 @@ def _draw_components(axes: Any, fit: MassFit) -> None:
     centers = (fine[1:] + fine[:-1]) / 2
     parts = {name: _FINE * content for name, content in bin_contents(fine, fit).items()}
     axes.plot(centers, np.sum(list(parts.values()), axis=0), color=COLORS[0], label="fit", zorder=4)
-    for name, color, style in (("Ds", COLORS[2], "-"), ("Dplus", COLORS[1], "-"), ("background", COLORS[8], "--")):
-        axes.plot(centers, parts[name], color=color, linestyle=style, label=_LABELS[name])
+    floor = parts["background"]
+    for name, color in (("Ds", COLORS[2]), ("Dplus", COLORS[1])):
+        top = floor + parts[name]
+        axes.fill_between(centers, floor, top, color=color, alpha=0.35, linewidth=0, label=_LABELS[name])
+    axes.plot(centers, floor, color=COLORS[8], linestyle="--", label=_LABELS["background"])
 
 
 def _numbers(fit: MassFit) -> str:
@@ -66,4 +69,5 @@ def _numbers(fit: MassFit) -> str:
     ]
     lines.append(f"$m(D_s)$ = {1000 * fit.values['mass']:.2f} $\\pm$ {1000 * fit.errors['mass']:.2f} MeV")
     lines.append(f"$\\sigma$ = {1000 * fit.values['width']:.2f} $\\pm$ {1000 * fit.errors['width']:.2f} MeV")
+    lines.append(f"$\\chi^2$/ndof = {fit.chi2:.1f}/{fit.ndof}, p = {fit.p_value:.2g}")
     return "\n".join(lines)

@@ -57,7 +57,8 @@ def summary(function: Function) -> Function:
 
     ``results`` maps sample names to `portico.results.Results` of the step before, ``samples`` to
     `portico.Sample`. It returns a mapping of names to numbers, text, lists and mappings of these
-    (saved as JSON) or to matplotlib figures (saved as PNG and PDF).
+    (saved as JSON), to matplotlib figures (saved as PNG and PDF), or to tables: mappings of columns, all of
+    them one-dimensional numpy arrays of numbers of one length (saved as a ROOT file with one TTree).
     """
     return _mark(Needs("summary"))(function)
 

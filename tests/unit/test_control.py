@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
+import correctionlib
 import numpy as np
 import pytest
 import uproot
@@ -31,6 +32,7 @@ from portico.chunks import Chunk
 from portico.dataset import Sample
 from portico.frame import run_chunk
 from portico.results import Results
+from portico.selection import event_weight
 from portico.summaries import summarise
 
 ROOT = root.load()
@@ -355,6 +357,22 @@ def test_the_best_vertex_among_those_that_pass_is_chosen(
     masses = np.array([b["C_Ds_mass"] for b in best], np.float64)
     counts, _ = np.histogram(masses, np.linspace(1.7, 2.1, 81))
     np.testing.assert_allclose(results["data"]["inclusive_Ds_mass"].values(), counts)
+
+
+def test_simulation_has_the_weights_of_correctionlib(made: Made) -> None:
+    with uproot.open(made[0]["ds"]["candidates"][0]) as file:
+        tree = file["candidates"].arrays(library="ak")
+    ips = [ak.to_numpy(ak.flatten(tree[f"C_{muon}_Phi_BS_ips_xy"])) for muon in ("mu1", "mu2")]  # corrected ones
+    files = {name: correctionlib.CorrectionSet.from_file(str(FOLDER / "corrections" / f"{name}.json"))
+             for name in ("pileup", "trigger", "muon")}  # fmt: skip
+    in_data, in_simulation = (files["trigger"][f"trigger_efficiency_{kind}"] for kind in ("data", "simulation"))
+    weight = event_weight(sample_of("ds")) * files["pileup"]["pileup_weight"].evaluate(25.0, "nominal")
+    weight *= in_data.evaluate(9.0, ips[0], "nominal") / in_simulation.evaluate(9.0, ips[0])  # the first muon fired
+    weight *= (1 - in_data.evaluate(9.0, ips[1], "nominal")) / (1 - in_simulation.evaluate(9.0, ips[1]))
+    for name in ("muon_id", "muon_reco"):
+        weight *= files["muon"][name].evaluate(9.0, 0.5, "nominal") ** 2
+    np.testing.assert_allclose(ak.to_numpy(ak.flatten(tree.weight)), weight, rtol=1e-6)
+    assert np.std(weight) > 0
 
 
 def test_the_fit_of_chosen_candidates(
