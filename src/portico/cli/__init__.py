@@ -10,6 +10,7 @@ _COMMANDS = {
     "run": "portico.cli.run:run",
     "status": "portico.cli.status:status",
     "report": "portico.cli.report:report",
+    "export": "portico.cli.export:export",
     "inspect": "portico.cli.inspect:inspect",
     "init": "portico.cli.init:init",
     "corrections": "portico.cli.corrections:corrections",
