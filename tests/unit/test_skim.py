@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from scipy.stats import chi2
 
 import hnl.simulate as simulation
 import hnl.skim as module
+from hnl import ntuple
 from hnl.constants import CONSTANTS, MASSES, TRIGGER_PATHS
 from tests import helices
 
@@ -42,21 +44,23 @@ inline ROOT::RVecD prediction(double x, double y, double z, double qp, double la
 """
 
 
-def run(function, frame, folder, kind, **options):
+PARAMETERS = {
+    "signal": {"process": "signal", "mass": 1.0, "ctau": 10.0, "seed": 4, "min_muons": 2},
+    "pile-up": {"process": "signal", "mass": 1.0, "ctau": 10.0, "seed": 7, "min_muons": 2, "mode": "data-like"},
+    "data": {"process": "background", "seed": 5, "min_muons": 2},
+}
+
+
+def run(function, frame, folder, name, **options):
     """Run a step with a plain, eager RDataFrame and return its products."""
     folder.mkdir(exist_ok=True)
     before = Path.cwd()
     os.chdir(folder)
+    kind = "data" if name == "data" else "signal"
     try:
-        return function(frame, SimpleNamespace(name="test", kind=kind, parameters=PARAMETERS[kind]), **options)
+        return function(frame, SimpleNamespace(name="test", kind=kind, parameters=PARAMETERS[name]), **options)
     finally:
         os.chdir(before)
-
-
-PARAMETERS = {
-    "signal": {"process": "signal", "mass": 1.0, "ctau": 10.0, "seed": 4, "min_muons": 2},
-    "data": {"process": "background", "seed": 5, "min_muons": 2},
-}
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +74,20 @@ def root():
     return ROOT
 
 
-def produce(root, folder, kind, entries):
+def produce(root, folder, name, entries):
     numbered = root.RDataFrame(entries).Define("entry", "(ULong64_t)rdfentry_")
-    run(simulation.simulate, numbered, folder, kind, format="ttree")
-    products = run(module.skim, root.RDataFrame("events", str(folder / "events.root")), folder, kind)
+    run(simulation.simulate, numbered, folder, name, format="ttree")
+    return skim(root, folder, name, root.RDataFrame("events", str(folder / "events.root")))
+
+
+def skim(root, folder, name, frame):
+    """Skim a frame of events."""
+    products = run(module.skim, frame, folder, name)
     cutflow = {cut.GetName(): (cut.GetAll(), cut.GetPass()) for cut in products["cutflow"]}
-    with uproot.open(folder / "events.root") as events, uproot.open(folder / "wztree.root") as ntuple:
-        types = {name: branch.typename for name, branch in ntuple["wztree"].items()}
-        made = {"events": events["events"].arrays(), "tree": ntuple["wztree"].arrays()}
-        return SimpleNamespace(**made, types=types, cutflow=cutflow)
+    with uproot.open(folder / "events.root") as events, uproot.open(folder / "wztree.root") as written:
+        types = {name: branch.typename for name, branch in written["wztree"].items()}
+        made = {"events": events["events"].arrays(), "tree": written["wztree"].arrays()}
+        return SimpleNamespace(**made, types=types, cutflow=cutflow, folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -319,10 +328,10 @@ def test_impact_parameters_are_those_of_an_independent_calculation(signal):
                     column = f"{part}_{name}_{kind}"
                     if f"C_{column}" not in signal.tree.fields:
                         continue
-                    value = value if part == "pi" else abs(value)
-                    assert candidate.column(column) == pytest.approx(value, rel=1e-3, abs=2e-6), column
+                    expect = value if part == "pi" else abs(value)
+                    assert candidate.column(column) == pytest.approx(expect, rel=1e-3, abs=2e-6), column
                     significance = candidate.column(f"{part}_{name}_{kind.replace('ip', 'ips')}")
-                    assert significance == pytest.approx(value / error, rel=5e-3, abs=2e-3), column
+                    assert significance == pytest.approx(expect / error, rel=5e-3, abs=2e-3), column
 
 
 def test_impact_parameters_to_the_beam_spot_are_the_tracks_own(signal):
@@ -331,3 +340,104 @@ def test_impact_parameters_to_the_beam_spot_are_the_tracks_own(signal):
         error = np.hypot(np.sqrt(covariance[3, 3]), CONSTANTS["BEAM_SPOT_WIDTH"].value)
         assert candidate.column("pi_BS_ip_xy") == pytest.approx(parameters[3], rel=1e-4, abs=1e-6)
         assert candidate.column("pi_BS_ips_xy") == pytest.approx(parameters[3] / error, rel=1e-4, abs=1e-4)
+
+
+def test_declared_columns_are_the_written_ones(signal, data):
+    event = {*ntuple.EVENT_COLUMNS, *ntuple.PV_COLUMNS, *ntuple.TRIGGER_COLUMNS, *module.CANDIDATE_COLUMNS}
+    assert set(data.types) == event
+    assert set(signal.types) == event | {*module.GENERATOR_COLUMNS, "nPU_trueInt"}
+
+
+def test_masses_before_the_fit(signal):
+    for candidate in chosen(signal, 30):
+        vectors = []
+        for part, mass in (("mu_Hnl", MASSES["muon"]), ("pi", MASSES["pion"]), ("mu_Ds", MASSES["muon"])):
+            (curvature, slope, phi, *_), _ = candidate.track(part)
+            p, pt = 1.0 / abs(curvature), np.cos(slope) / abs(curvature)
+            k = [pt * np.cos(phi), pt * np.sin(phi), p * np.sin(slope)]
+            vectors.append(np.array([np.hypot(p, mass), *k]))
+        for column, parts in (("Hnl", vectors[:2]), ("Ds", vectors)):
+            total = np.sum(parts, axis=0)
+            expected = np.sqrt(total[0] ** 2 - np.sum(total[1:] ** 2))
+            assert candidate.column(f"{column}_preFit_mass") == pytest.approx(expected, rel=1e-5)
+    for column, mass in (("Hnl", 1.0), ("Ds", MASSES["Ds"])):
+        pull = (values(signal, f"C_{column}_mass") - mass) / values(signal, f"C_{column}_massErr")
+        low, high = np.percentile(pull, [16, 84])
+        assert 0.5 * (high - low) == pytest.approx(1.0, abs=0.12), "after the chain of simulation and skim"
+
+
+def test_the_primary_vertex_is_found_among_thirty(root, tmp_path_factory):
+    """Prompt mesons point to their vertex; the muon fires without it, so the first vertex is mostly another."""
+    made = produce(root, tmp_path_factory.mktemp("pile-up"), "pile-up", 80)
+    events = {int(e.event): e for e in made.events}
+    found, first, prompt = [], [], []
+    for entry, good in zip(made.tree, matched(made.tree), strict=True):
+        event = events[int(entry.event)]
+        height = BEAM[2] + np.asarray(event.Track_dsz) / np.cos(np.asarray(event["Track_lambda"]))
+        own = (np.asarray(event.Track_collision) == 0) & (abs(np.asarray(event.Track_dxy)) < 0.02)
+        if not ak.any(good) or np.sum(own) < 3:
+            continue
+        true = int(np.argmin(abs(np.asarray(event.PV_z) - np.median(height[own]))))
+        found += [int(best) == true for best in entry.C_mu_Ds_iBestPV[good]]
+        first.append(true == 0)
+        prompt += [abs(int(event.Gen_motherPdgId[0])) == 4] * int(ak.sum(good))
+    assert np.mean(made.tree.nPV) > 18
+    assert len(found) > 30
+    assert np.mean(first) < 0.8, "not what the test is about if the first vertex will do"
+    assert np.mean(found) > 0.9
+    assert np.mean(np.array(found)[prompt]) > 0.96
+
+
+def test_rntuple_and_ttree_give_the_same(root, signal, tmp_path):
+    options = root.RDF.RSnapshotOptions()
+    options.fOutputFormat = root.RDF.ESnapshotOutputFormat.kRNTuple
+    root.RDataFrame("events", str(signal.folder / "events.root")).Range(200).Snapshot(
+        "events", str(tmp_path / "events.root"), ".*", options
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that the default output is another format than the input
+        again = skim(root, tmp_path, "signal", root.RDataFrame("events", str(tmp_path / "events.root")))
+    assert len(again.tree) > 50
+    for column in again.tree.fields:
+        assert ak.array_equal(again.tree[column], signal.tree[column][: len(again.tree)]), column
+
+
+BROKEN = {
+    "no muons": dict.fromkeys(("Muon_track", "Trig_muon"), "ROOT::RVec<unsigned>{}"),
+    "no vertices": dict.fromkeys(("PV_x", "PV_y", "PV_z", "PV_cov", "PV_prob"), "ROOT::RVecF{}"),
+    "covariances of vertices": {"PV_cov": "ROOT::RVecF(PV_cov.size(), NAN)"},
+    "covariances of tracks": {"Track_cov": "Track_cov * (1.0f + 0.0f / float(event % 2))"},
+    "covariances that are none": {"Track_cov": "-Track_cov"},
+    "parameters": {"Track_qOverP": "Where(Track_gen == 3, NAN, Track_qOverP)"},
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_events_with_unusable_content_neither_crash_nor_spread(root, signal, tmp_path, what):
+    frame = root.RDataFrame("events", str(signal.folder / "events.root")).Range(200)
+    for column, expression in BROKEN[what].items():
+        frame = frame.Redefine(column, expression)
+    (tmp_path / "events.root").symlink_to(signal.folder / "events.root")
+    found = skim(root, tmp_path, "signal", frame)
+    for column in found.tree.fields:
+        assert np.all(np.isfinite(ak.to_numpy(ak.flatten(found.tree[column], axis=None)))), column
+    usual = np.sum(ak.to_numpy(signal.tree.event) <= 200)
+    if what in {"no muons", "covariances that are none"}:
+        assert len(found.tree) == 0
+    elif what in {"no vertices", "covariances of vertices"}:
+        assert len(found.tree) == usual
+        assert ak.all(found.tree.C_mu_Ds_iBestPV == -1)
+        assert ak.all(found.tree.C_Hnl_vertex_3DDist_PV == found.tree.C_Hnl_vertex_3DDist_BS)
+        assert ak.all(found.tree.PV_zErr == -1) or what == "no vertices"
+    else:
+        assert 0 < len(found.tree) < usual
+
+
+@pytest.mark.parametrize("columns", [{"Muon_track": "Muon_track + 1000u"}, {"Track_cov": "Drop(Track_cov, {0})"}])
+def test_events_that_are_not_whole_are_refused(root, signal, tmp_path, columns):
+    frame = root.RDataFrame("events", str(signal.folder / "events.root")).Range(20)
+    for column, expression in columns.items():
+        frame = frame.Redefine(column, expression)
+    frame = ntuple.with_candidates(frame, "hnl::find_candidates")
+    with pytest.raises(Exception, match=r"not whole|other columns ask for"):
+        frame.Count().GetValue()

@@ -149,8 +149,9 @@ inline ROOT::RVecD sample(int decays, double mass, double low, double high, unsi
       add_track(out, *track);
     add_fit(out, found.n);
     add_fit(out, found.ds);
-    for (const double x : {found.n_sum.k.mass(), found.n_sum.mass_error, found.ds_sum.k.mass(), found.ds_sum.mass_error})
-      out.push_back(x);
+    for (const Composite *sum : {&found.n_sum, &found.ds_sum})
+      for (const double x : {sum->k.mass(), sum->mass_error})
+        out.push_back(x);
     add_fit(out, whole);
   }
   return out;

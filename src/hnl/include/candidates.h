@@ -43,7 +43,7 @@ inline void add_candidate(Candidates &out, const SkimEvent &event, const HnlFit 
   const Composite ds = combine(fit, hnl.particle, MUON_MASS);
   if (!(ds.k.mass() < SKIM_MU_MU_PI_MASS_MAX))
     return;
-  const Origins origins = origins_of(event, best_vertex(fit.position, fit.covariance, ds.k, event.vertices));
+  const Origins origins = origins_of(event, best_vertex(fit.position, ds.k, event.vertices));
   const FourMomentum k_first = with_mass(fit.momentum[1], MUON_MASS);
   const FourMomentum before = with_mass(second.k, MUON_MASS) + with_mass(pion.k, PION_MASS);
   fill_vertex(out.Hnl, hnl.vertex, hnl.sum, before.mass(), origins);

@@ -40,7 +40,7 @@ inline void add_control_candidate(ControlCandidates &out, const SkimEvent &event
   const Composite ds = combine<3>(fit, {k_first, k_second, k_pion});
   if (!within(ds.k.mass(), CONTROL_MASS_MIN, CONTROL_MASS_MAX))
     return;
-  const Origins origins = origins_of(event, best_vertex(fit.position, fit.covariance, ds.k, event.vertices));
+  const Origins origins = origins_of(event, best_vertex(fit.position, ds.k, event.vertices));
   fill_vertex(out.Phi, phi.vertex, phi.sum, phi.mass_before, origins);
   fill_vertex(out.Ds, fit, ds, before.mass(), origins);
   fill_muon(out.mu1_Phi, event, phi.first, k_first, origins);

@@ -12,6 +12,7 @@ namespace hnl {
 struct UncertainPoint {
   Point point;
   Matrix<3, 3> covariance;
+  bool usable = true; // finite numbers and a positive covariance
 };
 
 struct Distance {

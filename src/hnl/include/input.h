@@ -17,6 +17,13 @@ using ROOT::RVecI;
 using RVecShort = ROOT::RVec<short>;
 using RVecUnsigned = ROOT::RVec<unsigned>;
 
+// Columns that belong together are of the same length, or nothing here can be trusted.
+inline void require_size(const char *column, std::size_t found, std::size_t expected) {
+  if (found != expected)
+    throw std::runtime_error(std::string("an event has ") + std::to_string(found) + " elements of " + column +
+                             " where its other columns ask for " + std::to_string(expected));
+}
+
 inline UncertainPoint read_beam_spot(float x, float y, float z, float width_x, float width_y, float width_z) {
   UncertainPoint out;
   out.point = {x, y, z};
@@ -27,12 +34,16 @@ inline UncertainPoint read_beam_spot(float x, float y, float z, float width_x, f
 }
 
 inline std::vector<UncertainPoint> read_vertices(const RVecF &x, const RVecF &y, const RVecF &z, const RVecF &cov) {
+  require_size("PV_cov", cov.size(), 6 * x.size());
   std::vector<UncertainPoint> out(x.size());
   for (std::size_t v = 0; v < x.size(); ++v) {
     out[v].point = {x[v], y[v], z[v]};
     for (int i = 0, k = 6 * v; i < 3; ++i)
       for (int j = 0; j <= i; ++j, ++k)
         out[v].covariance[i][j] = out[v].covariance[j][i] = cov[k];
+    Matrix<3, 3> lower;
+    out[v].usable = std::isfinite(x[v] + y[v] + z[v]) && cholesky(out[v].covariance, lower) &&
+                    std::isfinite(lower[0][0] + lower[1][1] + lower[2][2]);
   }
   return out;
 }
@@ -52,6 +63,7 @@ inline RVecF vertex_error(const RVecF &cov, char axis) {
 inline std::vector<PreparedTrack> read_tracks(const UncertainPoint &beam_spot, const RVecF &q_over_p,
                                               const RVecF &lambda, const RVecF &phi, const RVecF &dxy,
                                               const RVecF &dsz, const RVecF &cov) {
+  require_size("Track_cov", cov.size(), 15 * phi.size());
   std::vector<PreparedTrack> out;
   out.reserve(phi.size());
   Track track;

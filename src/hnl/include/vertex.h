@@ -32,7 +32,12 @@ inline bool is_finite(const Track &track) {
 inline PreparedTrack prepare(const Track &track) {
   PreparedTrack out;
   static_cast<Track &>(out) = track;
-  if (!is_finite(track) || !invert(track.covariance, out.weight) || !std::isfinite(out.weight[0][0]))
+  if (!is_finite(track) || !invert(track.covariance, out.weight))
+    return out;
+  double sum = 0.0;
+  for (int i = 0; i < 5; ++i)
+    sum += out.weight[i][i];
+  if (!std::isfinite(sum))
     return out;
   out.usable = true;
   out.k = track.momentum();
