@@ -31,8 +31,9 @@ inline int first_layer(double production_radius) {
   return layer;
 }
 
-// Errors of (q/p, lambda, phi, offset across, offset along z) where the track is first measured. Scattering goes as 1/p
-// over the root of the path in a layer; the measured curvature worsens with the square of the lever arm.
+// Errors of (q/p, lambda, phi, offset across, offset along z) where the track is first measured. The angle of multiple
+// scattering goes as 1/p times the root of the path in a layer, 1/sqrt(cos lambda): in phi it is 1/cos lambda larger, and
+// the impact parameter has the well-known 1/(p sin^1.5 theta). The curvature worsens with the square of the lever arm.
 inline std::array<double, 5> measured_errors(const Vector<3> &q, double production_radius) {
   const int layer = first_layer(production_radius);
   const bool pixel = layer < PIXEL_LAYERS;
@@ -42,8 +43,8 @@ inline std::array<double, 5> measured_errors(const Vector<3> &q, double producti
   const double pt_error =
       growth * std::hypot(PT_RESOLUTION_SCATTERING * std::sqrt(lever), PT_RESOLUTION_SAGITTA * pt * lever * lever);
   const double scattering = ANGLE_SCATTERING * std::sqrt(cl) / pt;
-  const double phi_error = std::hypot(ANGLE_RESOLUTION * std::sqrt(lever), scattering / std::sqrt(cl));
-  const double lambda_error = std::hypot(ANGLE_RESOLUTION * std::sqrt(lever), scattering * std::sqrt(cl));
+  const double phi_error = std::hypot(ANGLE_RESOLUTION * std::sqrt(lever), scattering / cl);
+  const double lambda_error = std::hypot(ANGLE_RESOLUTION * std::sqrt(lever), scattering);
   return {pt_error * std::abs(q[0][0]), lambda_error, phi_error, pixel ? PIXEL_OFFSET_XY : STRIP_OFFSET_XY,
           (pixel ? PIXEL_OFFSET_Z : STRIP_OFFSET_Z) * cl};
 }
