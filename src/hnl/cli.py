@@ -1,0 +1,171 @@
+"""The command line of the reference analysis: `hnl`. It forwards to the library and shows what it returns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hnl.processes import MESONS, MODES, ORIGINS, PARTS, PROCESSES, event_expression
+from portico.cli.base import Command, Group, json_option, show_json
+from portico.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from portico.runs import Run
+
+__all__ = ["cli", "main", "simulate"]
+
+STEP = "simulate"
+FAST_CHUNK, FULL_CHUNK = 5000, 1000  # events a file, without and with pile-up: 12 and 35 MB
+
+cli = Group(
+    "hnl",
+    commands_at={"simulate": "hnl.cli:simulate"},
+    help="""Heavy neutral leptons in decays of Ds mesons: the reference analysis of portico.
+
+    \b
+    The steps of the analysis itself:
+      portico run hnl
+    """,
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="hnl")
+
+
+@click.command(
+    cls=Command,
+    short_help="Make event files of signal, control channel, background or a mixture.",
+    epilog="""\b
+Examples:
+  hnl simulate --process signal --mass 1.5 --ctau 100 -n 10000 --seed 1 -o signal
+  hnl simulate --process control --meson Dplus --origin b -n 5000 --seed 2 -o dplus
+  hnl simulate --process background --min-muons 2 --mode data-like -n 20000 --seed 3 -o qcd
+  hnl simulate --process background --pileup 45 -n 1000 --seed 4 --format ttree -o crowded
+  hnl simulate --process mixture --fraction control=0.5 --fraction control_dplus=0.2 \\
+               --fraction background=0.3 --kind data -n 50000 --seed 5 -o data --on dask""",
+)
+@click.option("--process", type=click.Choice(PROCESSES), required=True,
+              help="signal: Ds to mu N, N to mu pi. control: Ds or D+ to phi pi, phi to mu mu. background: charm and "
+                   "beauty with muons. mixture: of these, see --fraction.")  # fmt: skip
+@click.option("--mass", type=float, metavar="GEV", help="Mass of N, between 0.25 and 1.86 GeV; for signal.")
+@click.option("--ctau", type=float, metavar="MM", help="Lifetime of N times c in mm, for signal.")
+@click.option("--meson", type=click.Choice(list(MESONS)), help="What decays, for control.  [default: Ds]")
+@click.option("--origin", type=click.Choice(list(ORIGINS)),
+              help="Mesons of charm pairs (prompt), of beauty pairs (b), or all; for signal and control.  "
+                   "[default: all]")  # fmt: skip
+@click.option("--fraction", "fractions", multiple=True, metavar="PART=SHARE",
+              help=f"A part of a mixture ({', '.join(PARTS)}) and its share of the events; repeated, the shares add "
+                   "to 1.")  # fmt: skip
+@click.option("--mode", type=click.Choice(list(MODES)), default="fast", show_default=True,
+              help="fast: no pile-up. data-like: 30 additional collisions on average.")  # fmt: skip
+@click.option("--pileup", type=float, metavar="MEAN", help="Mean number of additional collisions, instead of the "
+              "mode's.")  # fmt: skip
+@click.option("-n", "--entries", type=click.IntRange(min=1), required=True, metavar="N", help="Events to make.")
+@click.option("--min-muons", type=click.IntRange(min=0), default=1, show_default=True, metavar="N",
+              help="Identified muons that an event must have; 2 leaves out what the skim cannot use.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), required=True, metavar="N",
+              help="Equal seeds give equal events, bit for bit.")  # fmt: skip
+@click.option("--kind", type=click.Choice(["data", "signal", "background"]),
+              help="data has no generator columns.  [default: signal for signal, else background]")  # fmt: skip
+@click.option("--format", "written_as", type=click.Choice(["rntuple", "ttree"]), default="rntuple", show_default=True,
+              help="What the events are written as.")  # fmt: skip
+@click.option("--on", default="local", show_default=True, metavar="WHERE",
+              help="local: processes of this machine; dask: an own Dask cluster; or the address of a Dask "
+                   "scheduler, tcp://HOST:PORT.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="How many; by default one for each core.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FOLDER",
+              help="Where the events go; a folder that holds a part of them is completed.")  # fmt: skip
+@json_option()
+def simulate(output: Path, entries: int, written_as: str, on: str, workers: int | None, as_json: bool,
+             kind: str | None, **options: Any) -> int:  # fmt: skip
+    """Simulate events as they come from the detector, and write them to ROOT files of a few thousand events.
+
+    Interrupted with Ctrl-C or in any other way, the same command goes on where it stopped; with a larger -n it adds
+    events. docs/events.md describes the columns. Exit status: 0 all done; 1 failed; 2 wrong usage.
+    """
+    from portico.analysis import load_analysis
+    from portico.monitor.progress import Progress
+    from portico.workflow import run
+
+    parameters = _parameters(**options)
+    sample = {"kind": kind or ("signal" if parameters["process"] == "signal" else "background"), "entries": entries,
+              "parameters": parameters}  # fmt: skip
+    path = _write_analysis(output, sample, written_as)
+    with Progress() as reporter:
+        result = run(load_analysis(path), folder=output / "run", on=on, workers=workers, reporter=reporter)
+    _summary(result, as_json)
+    return 0
+
+
+def _parameters(fractions: tuple[str, ...], **given: Any) -> dict[str, Any]:
+    """Return the parameters of the sample, checked."""
+    parameters = {name: value for name, value in given.items() if value is not None}
+    if fractions:
+        parameters["fractions"] = dict(_fraction(text) for text in fractions)
+    description = json.loads((Path(__file__).parent / "pools" / "pools.json").read_text(encoding="utf-8"))
+    try:
+        event_expression(parameters, description)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return parameters
+
+
+def _fraction(text: str) -> tuple[str, float]:
+    part, _, share = text.partition("=")
+    if part not in PARTS:
+        raise ConfigError(f"--fraction {text}: {nearest(part, PARTS)}")
+    try:
+        return part, float(share)
+    except ValueError:
+        raise ConfigError(f"--fraction {text}: give a share, for example --fraction {part}=0.5") from None
+
+
+def _write_analysis(output: Path, sample: dict[str, Any], written_as: str) -> Path:
+    """Write the analysis of the one step, unless the folder is that of other events."""
+    import yaml
+
+    from portico.store import write_whole
+
+    parameters = sample["parameters"]
+    name = "_".join(str(parameters[key]) for key in ("process", "meson", "origin") if key in parameters)
+    crowded = parameters.get("pileup", MODES[parameters["mode"]]) > 0.0
+    step = {"name": STEP, "function": "hnl.simulate:simulate", "options": {"format": written_as},
+            "chunk": f"{FULL_CHUNK if crowded else FAST_CHUNK} entries"}  # fmt: skip
+    content = {"name": "hnl-simulate", "dataset": {"samples": {name: sample}}, "steps": [step]}
+    text = yaml.safe_dump(content, sort_keys=False)
+    path = output / "analysis.yaml"
+    if path.exists() and _without_entries(path.read_text(encoding="utf-8")) != _without_entries(text):
+        raise ConfigError(f"{output}: holds an analysis or events made with other options; give another --output")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be made: {error.strerror}; give another --output") from None
+    with write_whole(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+    return path
+
+
+def _without_entries(text: str) -> list[str]:
+    """Return the lines of an analysis but for the number of events, which may change."""
+    return [line for line in text.splitlines() if not line.lstrip().startswith("entries:")]
+
+
+def _summary(result: Run, as_json: bool) -> None:
+    """Show where the events are, and what share of the generated ones they are."""
+    (products,) = result[STEP].values()
+    files = [str(path) for path in products["events"]]
+    written, generated = int(products["cutflow"].passed[-1]), float(products["generated"])
+    efficiency = written / generated if generated > 0.0 else None
+    if as_json:
+        numbers = {"events": written, "generated": generated, "filter_efficiency": efficiency}
+        show_json({"run": str(result.path), "files": files, **numbers})
+        return
+    click.echo(f"events:  {written:,} in {len(files)} files: {Path(files[0]).parent}" if files else "events:  none")
+    if efficiency is not None:
+        click.echo(f"filter efficiency: {efficiency:.4g} of {generated:,.0f} generated")
+    click.echo(f"look:    portico inspect {files[0]}" if files else "")
