@@ -135,6 +135,9 @@ CONSTANTS: Final[Mapping[str, Constant]] = {
 #: Masses in GeV by name of the particle.
 MASSES: Final[Mapping[str, float]] = {"muon": 0.1056584, "pion": 0.1395704, "Ds": 1.96835}
 
+#: Where the mass of the control channel is fitted, in GeV.
+CONTROL_RANGE: Final = (1.75, 2.15)
+
 #: Trigger paths in the order of the thresholds above and of the bits in ``Trig_paths``.
 TRIGGER_PATHS: Final = (
     "mu7_ip4",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hnl.mass_fit import FIT_RANGE, MassFit, bin_contents
+from hnl.constants import CONTROL_RANGE
+from hnl.mass_fit import MassFit, bin_contents
 from portico.plot.style import COLORS, settle, styled
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def figure_of_fit(mass: npt.NDArray[np.float64], fit: MassFit) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    edges = np.linspace(*FIT_RANGE, _BINS + 1)
+    edges = np.linspace(*CONTROL_RANGE, _BINS + 1)
     counts, _ = np.histogram(mass, edges)
     expected = np.sum(list(bin_contents(edges, fit).values()), axis=0)
     with styled():
@@ -46,12 +47,12 @@ def figure_of_fit(mass: npt.NDArray[np.float64], fit: MassFit) -> Figure:
         top.text(0.97, 0.95, _numbers(fit), transform=top.transAxes, ha="right", va="top", fontsize=11)
         bottom.bar(centers, (counts - expected) / np.sqrt(np.maximum(expected, 1e-9)), np.diff(edges), color=COLORS[3])
         bottom.axhline(0, color="black", linewidth=0.8)
-        bottom.set(xlabel=r"$m(\mu\mu\pi)$ (GeV)", ylabel="pull", xlim=FIT_RANGE, ylim=(-4.5, 4.5))
+        bottom.set(xlabel=r"$m(\mu\mu\pi)$ (GeV)", ylabel="pull", xlim=CONTROL_RANGE, ylim=(-4.5, 4.5))
         return settle(figure)
 
 
 def _draw_components(axes: Any, fit: MassFit) -> None:
-    fine = np.linspace(*FIT_RANGE, _FINE * _BINS + 1)
+    fine = np.linspace(*CONTROL_RANGE, _FINE * _BINS + 1)
     centers = (fine[1:] + fine[:-1]) / 2
     parts = {name: _FINE * content for name, content in bin_contents(fine, fit).items()}
     axes.plot(centers, np.sum(list(parts.values()), axis=0), color=COLORS[0], label="fit", zorder=4)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from hnl.constants import MASSES
+from hnl.constants import CONTROL_RANGE, MASSES
 from hnl.counting import FitError
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPONENTS",
-    "FIT_RANGE",
     "MassFit",
     "Shape",
     "bin_contents",
@@ -40,9 +39,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
-
-FIT_RANGE: Final = (1.75, 2.15)
-"""GeV."""
 
 MASS_DIFFERENCE: Final = 0.09869
 """m(Ds) - m(D+) in GeV (PDG 2024)."""
@@ -118,7 +114,7 @@ class MassFit:
         }  # fmt: skip
         rest = {name: {"value": self.values[name], "error": self.errors[name]} for name in ("mass", "width", "slope")}
         return {
-            "range": list(FIT_RANGE), "events": self.events, "yields": yields, **rest,
+            "range": list(CONTROL_RANGE), "events": self.events, "yields": yields, **rest,
             "shape": {"core": self.shape.core, "tail": self.shape.tail, "dplus": self.shape.dplus},
             "chi2": self.chi2, "ndof": self.ndof, "p_value": self.p_value,
         }  # fmt: skip
@@ -141,7 +137,7 @@ def component_densities(mass: Array, values: Mapping[str, float], shape: Shape) 
     array of shape (3, n)
         In 1/GeV, in the order of `COMPONENTS`.
     """
-    low, high = FIT_RANGE
+    low, high = CONTROL_RANGE
     mean, width, slope = values["mass"], values["width"], values["slope"]
     background = np.exp(slope * (mass - low)) / ((high - low) * special.exprel(slope * (high - low)))
     return np.stack([
@@ -157,7 +153,7 @@ def _peak(mass: Array, mean: float, width: float, shape: Shape) -> Array:
 
 
 def _gaussian(mass: Array, mean: float, width: float) -> Array:
-    low, high = ((edge - mean) / width for edge in FIT_RANGE)
+    low, high = ((edge - mean) / width for edge in CONTROL_RANGE)
     norm = width * np.sqrt(2 * np.pi) * (special.ndtr(high) - special.ndtr(low))
     return np.asarray(np.exp(-0.5 * ((mass - mean) / width) ** 2) / norm)
 
@@ -190,9 +186,10 @@ def fit_mass(mass: Array, shape: Shape | None = None) -> MassFit:
     """
     shape = shape or Shape()
     mass = np.asarray(mass, np.float64)
-    mass = mass[(mass > FIT_RANGE[0]) & (mass < FIT_RANGE[1])]
+    low, high = CONTROL_RANGE
+    mass = mass[(mass > low) & (mass < high)]
     if len(mass) < _FEWEST:
-        raise FitError(f"{len(mass)} events from {FIT_RANGE[0]} to {FIT_RANGE[1]} GeV are too few to fit ({_FEWEST})")
+        raise FitError(f"{len(mass)} events from {low} to {high} GeV are too few to fit, {_FEWEST} are needed")
 
     def minus_log_likelihood(*parameters: float) -> float:
         yields = np.array(parameters[: len(COMPONENTS)])
@@ -211,7 +208,7 @@ def fit_mass(mass: Array, shape: Shape | None = None) -> MassFit:
 
 def _start(mass: Array) -> tuple[float, ...]:
     """Guess parameters from counts: the background from both ends of the range, the peaks from windows around them."""
-    low, high = FIT_RANGE
+    low, high = CONTROL_RANGE
     left, right = (max(1.0, float(np.sum(ends))) for ends in (mass < 1.82, mass > 2.02))
     slope = float(np.clip(np.log(right / left * (1.82 - low) / (high - 2.02)) / (2.085 - 1.785), -20, 20))
     per_gev = (left + right) / ((1.82 - low) + (high - 2.02))
@@ -272,7 +269,7 @@ def _minos(minuit: Minuit) -> dict[str, tuple[float, float]]:
 
 
 def _goodness(mass: Array, fit: MassFit) -> tuple[float, int]:
-    edges = np.linspace(*FIT_RANGE, round((FIT_RANGE[1] - FIT_RANGE[0]) / _BIN) + 1)
+    edges = np.linspace(*CONTROL_RANGE, round((CONTROL_RANGE[1] - CONTROL_RANGE[0]) / _BIN) + 1)
     counts, _ = np.histogram(mass, edges)
     expected = np.sum(list(bin_contents(edges, fit).values()), axis=0)
     groups = np.zeros(len(counts), np.intp)
@@ -353,7 +350,7 @@ def splot_weights(mass: Array, fit: MassFit) -> Array:
     from sweights import Cows
 
     mass = np.asarray(mass, np.float64)
-    inside = (mass > FIT_RANGE[0]) & (mass < FIT_RANGE[1])
+    inside = (mass > CONTROL_RANGE[0]) & (mass < CONTROL_RANGE[1])
     if len(mass) != fit.events or not inside.all():
         raise ValueError(f"{len(mass)} masses, {int(inside.sum())} of them in range: {fit.events} were fitted")
     densities = component_densities(mass, fit.values, fit.shape)
@@ -365,7 +362,7 @@ def splot_weights(mass: Array, fit: MassFit) -> Array:
         if np.abs(step).max() < 1e-9 * len(mass):
             break
     components = [_component(number, fit) for number in range(len(COMPONENTS))]
-    weights = Cows(mass, components[0], components[1:], yields=yields.tolist(), range=FIT_RANGE)
+    weights = Cows(mass, components[0], components[1:], yields=yields.tolist(), range=CONTROL_RANGE)
     return np.asarray(weights(mass), np.float64)
 
 

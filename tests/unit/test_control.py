@@ -13,12 +13,12 @@ import pytest
 import uproot
 from scipy import stats
 
-from hnl.constants import TRIGGER_PATHS
-from hnl.control import FOLDER, _candidates, control, control_fit
+from hnl.constants import CONTROL_RANGE, TRIGGER_PATHS
+from hnl.control import FOLDER, control
+from hnl.control_fit import _candidates, control_fit
 from hnl.counting import FitError
 from hnl.mass_fit import (
     COMPONENTS,
-    FIT_RANGE,
     MassFit,
     Shape,
     bin_contents,
@@ -73,7 +73,7 @@ def test_densities_are_normalised_and_independent_ones() -> None:
     densities = component_densities(grid, values, SHAPE)
     np.testing.assert_allclose(np.trapezoid(densities, grid), 1.0, atol=1e-7)
     at = np.array([1.8, 1.87, 1.97, 2.1])
-    edges = (np.array(FIT_RANGE)[:, None] - [MASS, MASS - DIFFERENCE]).T
+    edges = (np.array(CONTROL_RANGE)[:, None] - [MASS, MASS - DIFFERENCE]).T
     found = component_densities(at, values, SHAPE)
     for row, mean, scale, (low, high) in zip(found, (MASS, MASS - DIFFERENCE), (1, 0.9), edges, strict=False):
         expected = sum(
