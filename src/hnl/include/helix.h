@@ -114,24 +114,6 @@ inline Prediction predict(const Point &point, const Vector<3> &q, const Point &r
   return neutral ? predict_line(point, q, reference) : predict_helix(point, q, reference);
 }
 
-// The track through a point, at its closest approach to the reference; `local` is the covariance at the point of
-// (q/p, lambda, phi) and of the offsets along the two directions across the track defined at the top.
-inline Track transport(const Point &point, const Vector<3> &q, const Matrix<5, 5> &local, const Point &reference,
-                       bool neutral = false) {
-  const Prediction there = predict(point, q, reference, neutral);
-  const double s = std::sin(q[2][0]), c = std::cos(q[2][0]), sl = std::sin(q[1][0]), cl = std::cos(q[1][0]);
-  const Matrix<3, 2> across = {{{-s, -sl * c}, {c, -sl * s}, {0.0, cl}}};
-  const Matrix<5, 2> offsets = there.by_position * across;
-  Matrix<5, 5> jacobian;
-  for (int i = 0; i < 5; ++i) {
-    for (int k = 0; k < 3; ++k)
-      jacobian[i][k] = there.by_momentum[i][k];
-    for (int k = 0; k < 2; ++k)
-      jacobian[i][3 + k] = offsets[i][k];
-  }
-  return {reference, there.parameters, times_transposed(jacobian * local, jacobian), neutral};
-}
-
 // The same track at its closest approach to another reference. The point that is moved depends on all parameters but
 // q/p: far along z from the old reference, its height changes with lambda.
 inline Track move_reference(const Track &track, const Point &reference) {

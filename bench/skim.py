@@ -1,0 +1,76 @@
+"""Events per second and core of both skims, without pile-up and at 30 vertices, and their peak memory.
+
+Usage: python bench/skim.py [EVENTS]
+
+The rate is that of the event loop, reading and writing included; what a process pays once, compiling, is beside it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from _common import CACHE, scratch
+
+import portico
+from portico.analysis import load_analysis
+from portico.executors.local import LocalExecutor
+from portico.ledger import Ledger
+
+SAMPLES = {
+    "signal": "process: signal, mass: 1.0, ctau: 10.0, min_muons: 2",
+    "background": "process: background, min_muons: 2",
+    "control": "process: control, min_muons: 2",
+}
+CHUNK = 500
+
+
+def made_events(process: str, mode: str, events: int) -> list[str]:
+    """Return files of simulated events, made once."""
+    with scratch() as folder:
+        parameters = f"{{{SAMPLES[process]}, mode: {mode}, seed: 11}}"
+        (folder / "analysis.yaml").write_text(
+            f"name: bench\ndataset: {{samples: {{{process}: {{entries: {events}, parameters: {parameters}}}}}}}\n"
+            f"steps: [{{name: simulate, function: 'hnl.simulate:simulate', chunk: {events // 4} entries}}]\n"
+        )
+        place = CACHE / f"skim-{process}-{mode}-{events}"
+        return list(portico.run(load_analysis(folder), folder=place)["simulate"][process]["events"])
+
+
+def skimmed(process: str, files: list[str], function: str) -> tuple[float, float, float, float]:
+    """Skim files on one core: events/s in the loop, candidates per event, seconds to compile, peak memory in MB."""
+    with scratch() as folder:
+        listed = ", ".join(f"'{file}'" for file in files)
+        (folder / "analysis.yaml").write_text(
+            f"name: bench\ndataset: {{samples: {{{process}: {{tree: events, files: [{listed}]}}}}}}\n"
+            f"steps: [{{name: skim, function: '{function}', chunk: {CHUNK} entries}}]\n"
+        )
+        executor = LocalExecutor(1)
+        try:
+            run = portico.run(load_analysis(folder), folder=folder / "run", executor=executor)
+        finally:
+            executor.close()
+        candidates = run["skim"][process]["candidates"]
+        ledger = Ledger(folder / "run" / "ledger.sqlite", read_only=True)
+        rows = [metrics for _, _, metrics in ledger.metrics("skim")]
+        ledger.close()
+        warm = rows[1:]  # the first chunk compiles
+        rate = sum(row["entries"] for row in warm) / sum(row["loop"] for row in warm)
+        number = float(candidates.values() @ candidates.axes[0].centers) / sum(row["entries"] for row in rows)
+        compiling = rows[0]["build"] + rows[0]["loop"] - rows[0]["entries"] / rate
+        return rate, number, compiling, max(row["peak_memory"] for row in rows) / 1e6
+
+
+def main() -> None:
+    events = int(sys.argv[1]) if len(sys.argv) > 1 else 8_000
+    print("process     vertices  events/s/core  candidates/event  once (s)  peak (MB)")
+    for mode, count in (("fast", events), ("data-like", events // 4)):
+        for process in SAMPLES:
+            name = "control_skim" if process == "control" else "skim"
+            files = made_events(process, mode, count)
+            rate, number, once, peak = skimmed(process, files, f"hnl.{name}:{name}")
+            print(f"{process:12}{'1' if mode == 'fast' else '~30':>7}{rate:14.0f}{number:18.2f}{once:10.1f}{peak:11.0f}")
+    print("aim: 2000 events/s/core without pile-up, 300 at 30 vertices")
+
+
+if __name__ == "__main__":
+    main()
