@@ -251,6 +251,7 @@ def run_chunk(
     timing.jit, read_after = compiled(), _bytes_read()
     timing.build += timing.jit - jitted  # the last compilation happens when the loop is started
     timing.loop = max(0.0, clock.lap() - (timing.jit - jitted))
+    handles = dict(handles)
     collected = _collect(handles)
     timing.serialise = clock.lap()
     timing.bytes_read = read_after - read_before
@@ -330,14 +331,17 @@ def _check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int
             )
 
 
-def _collect(handles: Mapping[str, Any]) -> dict[str, Product]:
+def _collect(handles: dict[str, Any]) -> dict[str, Product]:
+    """Collect all products, and empty the mapping: the writer of a tree touches its file once more when it goes."""
     collected: dict[str, Product] = {}
     titles: dict[str, str] = {}
-    for name, handle in handles.items():
+    for name in list(handles):
+        handle = handles.pop(name)
         tag = products.tag_of(handle)
         if isinstance(tag, tuple):
             tree, kind, path = tag
             handle.GetValue()
+            del handle
             new = {name: Product("tree", {"tree": tree, "format": kind}, {}, (_describe(path),))}
         else:
             new = products.collect(name, handle)

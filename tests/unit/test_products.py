@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +210,25 @@ def test_integer_bins_that_overflow_are_refused() -> None:
     assert merged is not None
     with pytest.raises(ProductError, match="TH1S"):
         to_root("h", merged["h"])
+
+
+def test_checksum_is_of_the_file_as_it_stays(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer of an RNTuple touches its file once more, with the time, when it goes."""
+    from portico import frame as door
+
+    root.load()
+    describe = door._describe
+
+    def late(path: Path) -> dict[str, Any]:
+        time.sleep(1.1)
+        return describe(path)
+
+    monkeypatch.setattr(door, "_describe", late)
+
+    def write(frame: Any, sample: Sample) -> dict[str, Any]:
+        return {"n": frame.Count(), "events": frame.Snapshot("events", "x.root", ["x"])}
+
+    chunk = Chunk(str(source), "", "Events", 0, ENTRIES)
+    products, _ = run_chunk(write, chunk, Sample(name="s"), {}, tmp_path)
+    (written,) = products["events"].items
+    assert f"{zlib.adler32(Path(written['path']).read_bytes()):08x}" == written["adler32"]
