@@ -34,29 +34,28 @@ inline int first_layer(double production_radius) {
 // Errors of (q/p, lambda, phi, offset across, offset along z) where the track is first measured. The angle of multiple
 // scattering goes as 1/p times the root of the path in a layer, 1/sqrt(cos lambda): in phi it is 1/cos lambda larger, and
 // the impact parameter has the well-known 1/(p sin^1.5 theta). The curvature worsens with the square of the lever arm.
-inline std::array<double, 5> measured_errors(const Vector<3> &q, double production_radius) {
+inline std::array<double, 5> measured_errors(double pt, double cl, double eta, double production_radius) {
   const int layer = first_layer(production_radius);
   const bool pixel = layer < PIXEL_LAYERS;
-  const double cl = std::cos(q[1][0]), pt = cl / std::abs(q[0][0]), eta = std::asinh(std::tan(q[1][0]));
+  const auto both = [](double a, double b) { return std::sqrt(a * a + b * b); };
   const double lever = (TRACKER_RADIUS - LAYER_RADII[0]) / (TRACKER_RADIUS + 5.0 - LAYER_RADII[layer]);
   const double growth = 1.0 + PT_RESOLUTION_ETA * eta * eta;
   const double pt_error =
-      growth * std::hypot(PT_RESOLUTION_SCATTERING * std::sqrt(lever), PT_RESOLUTION_SAGITTA * pt * lever * lever);
+      growth * both(PT_RESOLUTION_SCATTERING * std::sqrt(lever), PT_RESOLUTION_SAGITTA * pt * lever * lever);
   const double scattering = ANGLE_SCATTERING * std::sqrt(cl) / pt;
-  const double phi_error = std::hypot(ANGLE_RESOLUTION * std::sqrt(lever), scattering / cl);
-  const double lambda_error = std::hypot(ANGLE_RESOLUTION * std::sqrt(lever), scattering);
-  return {pt_error * std::abs(q[0][0]), lambda_error, phi_error, pixel ? PIXEL_OFFSET_XY : STRIP_OFFSET_XY,
+  const double phi_error = both(ANGLE_RESOLUTION * std::sqrt(lever), scattering / cl);
+  const double lambda_error = both(ANGLE_RESOLUTION * std::sqrt(lever), scattering);
+  return {pt_error * cl / pt, lambda_error, phi_error, pixel ? PIXEL_OFFSET_XY : STRIP_OFFSET_XY,
           (pixel ? PIXEL_OFFSET_Z : STRIP_OFFSET_Z) * cl};
 }
 
 // Where a helix from a point crosses a cylinder around the z axis; the point itself when outside or curling inside it.
-inline Point cross_cylinder(const Point &origin, Vector<3> &q, double radius) {
-  const double tl = std::tan(q[1][0]);
+inline Point cross_cylinder(const Point &origin, const Momentum &k, double pt, Vector<3> &q, double radius) {
   const double w = turning_radius(q[0][0], q[1][0]);
-  const double cx = origin.x - w * std::sin(q[2][0]), cy = origin.y + w * std::cos(q[2][0]);
+  const double cx = origin.x - w * k.py / pt, cy = origin.y + w * k.px / pt;
   const double d2 = cx * cx + cy * cy, d = std::sqrt(d2);
   const double a = (radius * radius - w * w + d2) / (2.0 * d);
-  if (std::hypot(origin.x, origin.y) >= radius || std::abs(a) >= radius)
+  if (origin.x * origin.x + origin.y * origin.y >= radius * radius || std::abs(a) >= radius)
     return origin;
   const double h = std::sqrt(radius * radius - a * a);
   double best = 1e9;
@@ -70,7 +69,7 @@ inline Point cross_cylinder(const Point &origin, Vector<3> &q, double radius) {
       best = turn;
   }
   const double phi = q[2][0] + best;
-  const Point out = {cx + w * std::sin(phi), cy - w * std::cos(phi), origin.z + tl * w * best};
+  const Point out = {cx + w * std::sin(phi), cy - w * std::cos(phi), origin.z + k.pz / pt * w * best};
   q[2][0] = wrap(phi);
   return out;
 }
@@ -114,12 +113,13 @@ inline Track carry(const Point &point, const Vector<3> &q, const std::array<doub
 // the covariance carried there, so that what was measured far out is less precise at the beam.
 inline Track measure(const Particle &particle, const Point &beam_spot, Random &random) {
   const Momentum &k = particle.momentum;
-  Vector<3> q = {{{particle.charge() / k.p()}, {std::atan2(k.pz, k.pt())}, {k.phi()}}};
+  const double pt = k.pt(), p = k.p();
+  Vector<3> q = {{{particle.charge() / p}, {std::atan2(k.pz, pt)}, {k.phi()}}};
   const double radius = std::hypot(particle.origin.x, particle.origin.y);
-  Point point = cross_cylinder(particle.origin, q, LAYER_RADII[first_layer(radius)]);
-  const std::array<double, 5> errors = measured_errors(q, radius);
+  Point point = cross_cylinder(particle.origin, k, pt, q, LAYER_RADII[first_layer(radius)]);
+  const std::array<double, 5> errors = measured_errors(pt, pt / p, std::asinh(k.pz / pt), radius);
   const double across = errors[3] * random.gauss(), along = errors[4] * random.gauss();
-  const double s = std::sin(q[2][0]), c = std::cos(q[2][0]), sl = std::sin(q[1][0]), cl = std::cos(q[1][0]);
+  const double s = std::sin(q[2][0]), c = std::cos(q[2][0]), sl = k.pz / p, cl = pt / p;
   point.x += -s * across - sl * c * along;
   point.y += c * across - sl * s * along;
   point.z += cl * along;
