@@ -24,6 +24,16 @@ HEADERS = Path(module.__file__).parent / "include"
 BEAM = np.array([CONSTANTS[f"BEAM_SPOT_{axis}"].value for axis in "XYZ"])
 BEAM_COVARIANCE = np.diag([CONSTANTS[f"BEAM_SPOT_{name}"].value ** 2 for name in ("WIDTH", "WIDTH", "LENGTH")])
 EVENTS = 800
+GOLDEN = {
+    "events": 236,
+    "candidates": 436,
+    "C_Hnl_mass": 1097.380,
+    "C_Ds_mass": 1863.031,
+    "C_Hnl_vertex_prob": 196.6368,
+    "C_Hnl_vertex_2DDist_BS": 1232.075,
+    "C_mu_Hnl_PV_ips": 15190.68,
+    "C_pi_pt": 962.2574,
+}
 
 TEST_FUNCTIONS = """
 namespace hnl_test {
@@ -441,3 +451,17 @@ def test_events_that_are_not_whole_are_refused(root, signal, tmp_path, columns):
     frame = ntuple.with_candidates(frame, "hnl::find_candidates")
     with pytest.raises(Exception, match=r"not whole|other columns ask for"):
         frame.Count().GetValue()
+
+
+def golden(tree):
+    """Numbers that change when anything in the first 300 events or their candidates does."""
+    tree = tree[ak.to_numpy(tree.event) <= 300]
+    columns = ("C_Hnl_mass", "C_Ds_mass", "C_Hnl_vertex_prob", "C_Hnl_vertex_2DDist_BS", "C_mu_Hnl_PV_ips", "C_pi_pt")
+    sums = {name: float(ak.sum(ak.values_astype(tree[name], np.float64))) for name in columns}
+    return {"events": len(tree), "candidates": int(ak.sum(tree.nCand)), **sums}
+
+
+def test_golden_numbers(signal):
+    """From this code, by printing `golden(signal.tree)`; another simulation changes them all."""
+    found = golden(signal.tree)
+    assert found == pytest.approx(GOLDEN, rel=1e-4), f"now: {found}"
