@@ -162,6 +162,7 @@ def limits(
     window: float = 3.0,
     sideband_inner: float = 4.0,
     sideband_outer: float = 10.0,
+    compare: bool = False,
 ) -> dict[str, Any]:
     """Set upper limits for each signal sample, per category and combined.
 
@@ -178,6 +179,8 @@ def limits(
         Half width of the signal window, in standard deviations of the mass resolution.
     sideband_inner, sideband_outer : float
         The sidebands, in the same unit.
+    compare : bool
+        Where the combined limit is from counting, find the asymptotic one as well: its fits take minutes.
 
     Returns
     -------
@@ -194,7 +197,7 @@ def limits(
     names = _by_kind(samples)
     options = {"half_width": window, "inner": sideband_inner, "outer": sideband_outer}
     inputs = _Inputs(results, names)
-    entries = {name: _limits_of(samples[name], inputs, cl, options) for name in names["signal"]}
+    entries = {name: _limits_of(samples[name], inputs, cl, options, compare=compare) for name in names["signal"]}
     figures = {f"limit_{name}": figure_of_categories(name, entry, cl) for name, entry in entries.items()}
     for category in inputs.categories:
         figures[f"mass_{category}"] = figure_of_mass(category, results, names)
@@ -225,7 +228,9 @@ def _by_kind(samples: Mapping[str, Sample]) -> dict[str, list[str]]:
     return names
 
 
-def _limits_of(sample: Sample, inputs: _Inputs, cl: float, options: Mapping[str, float]) -> dict[str, Any]:
+def _limits_of(
+    sample: Sample, inputs: _Inputs, cl: float, options: Mapping[str, float], *, compare: bool
+) -> dict[str, Any]:
     mass = sample.number("mass")
     ctau = sample.number("ctau") if "ctau" in sample.parameters else None
     reference = None if ctau is None else physics.coupling_squared(mass, ctau)
@@ -237,7 +242,7 @@ def _limits_of(sample: Sample, inputs: _Inputs, cl: float, options: Mapping[str,
         region = mass_window(edges, mass, **options)
         channels.append(_channel(category, sample.name, inputs, region))
     entries = {channel.name: _entry([channel], cl, reference) for channel in channels}
-    entries[COMBINED] = _entry(channels, cl, reference)
+    entries[COMBINED] = _entry(channels, cl, reference, compare=compare)
     return {
         "mass": mass,
         "ctau": ctau,
@@ -269,7 +274,9 @@ def _channel(category: str, signal: str, inputs: _Inputs, region: Window) -> Cha
     return Channel(category, background, error, s, s_error, round(float(counts[region.signal].sum())))
 
 
-def _entry(channels: Sequence[Channel], cl: float, reference: float | None) -> dict[str, Any]:
+def _entry(
+    channels: Sequence[Channel], cl: float, reference: float | None, *, compare: bool = False
+) -> dict[str, Any]:
     """Limits of one or more channels together, for JSON."""
     blinded = channels[0].observed is None
     signal = sum(channel.signal for channel in channels)
@@ -294,8 +301,7 @@ def _entry(channels: Sequence[Channel], cl: float, reference: float | None) -> d
             entry["limit"]["coupling_squared"] = _bands(coupling)
             if max(coupling.expected[-1], coupling.observed or 0.0) > 1:
                 entry["notes"].append("limits on |V|^2 above 1 exclude nothing")
-        together = len(channels) > 1  # the fits take most of the time, and one comparison is enough
-        if together and limit.method == "counting" and all(c.background > 0 for c in channels if c.signal > 0):
+        if compare and limit.method == "counting" and all(c.background > 0 for c in channels if c.signal > 0):
             try:
                 entry["asymptotic_signal_strength"] = _bands(asymptotic_limit(channels, cl=cl))
             except FitError as error:

@@ -187,7 +187,7 @@ def outcome() -> dict[str, Any]:
         "hnl_1p0": products({"SSlxy0to1": [1.0] * 40, "SSlxy1to5": [0.99, 1.01] * 10, "OSlxy0to1": [1.0] * 25}, 0.2),
         "data": products({"SSlxy0to1": flat(200), "SSlxy1to5": flat(6), "OSlxy5toInf": flat(100)}),
     }
-    return dict(limits(results, {"hnl_1p0": SIGNAL, "data": DATA}))
+    return dict(limits(results, {"hnl_1p0": SIGNAL, "data": DATA}, compare=True))
 
 
 def test_yields_of_categories(outcome: dict[str, Any]) -> None:
