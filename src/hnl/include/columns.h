@@ -19,7 +19,7 @@ namespace hnl {
 using Node = ROOT::RDF::RNode;
 template <typename Block, typename T> using Members = std::initializer_list<std::pair<const char *, T Block::*>>;
 
-// Columns from one block of a layout: prefix + name, or with a `rename` instead of the prefix.
+// Columns from the members of one block of a layout, named prefix + name.
 template <typename Layout, typename Part, typename Block, typename T>
 Node define(Node node, const std::string &source, const std::string &prefix, Part Layout::*part,
             Members<Block, T> members) {

@@ -103,11 +103,10 @@ inline Decayed as_particle(const Point &position, const Matrix<3, 3> &covariance
   return out;
 }
 
-// The sum of a decayed particle (first) and a track (second) after their fit. The fit moves the direction and momentum of
-// the first, and its mass with them, as far as they are correlated.
+// The sum of a decayed particle (first) and a track (second) after their fit. The fit moves direction and momentum of the
+// first, and its mass with them, as far as they are correlated.
 inline Composite combine(const VertexFit<2> &fit, const Decayed &decayed, double second_mass) {
-  const Prediction model =
-      predict_line(fit.position, fit.parameters[0], decayed.track.reference);
+  const Prediction model = predict_line(fit.position, fit.parameters[0], decayed.track.reference);
   const Vector<5> weights = decayed.track.weight * decayed.with_mass; // d(mass) / d(parameters)
   Vector<5> moved = model.parameters - decayed.track.parameters;
   moved[2][0] = wrap(moved[2][0]);

@@ -21,7 +21,8 @@ struct Distance {
 };
 
 // Distance between two independent points, in the transverse plane (2) or in space (3).
-template <int DIMENSIONS> Distance distance(const Point &point, const Matrix<3, 3> &covariance, const UncertainPoint &origin) {
+template <int DIMENSIONS>
+Distance distance(const Point &point, const Matrix<3, 3> &covariance, const UncertainPoint &origin) {
   const double d[3] = {point.x - origin.point.x, point.y - origin.point.y, point.z - origin.point.z};
   double square = 0.0, spread = 0.0;
   for (int i = 0; i < DIMENSIONS; ++i) {
@@ -34,7 +35,8 @@ template <int DIMENSIONS> Distance distance(const Point &point, const Matrix<3, 
 }
 
 // Cosine of the angle between the momentum and the flight from the origin to the vertex.
-template <int DIMENSIONS> double pointing_cosine(const Point &vertex, const Momentum &momentum, const UncertainPoint &origin) {
+template <int DIMENSIONS>
+double pointing_cosine(const Point &vertex, const Momentum &momentum, const UncertainPoint &origin) {
   const double d[3] = {vertex.x - origin.point.x, vertex.y - origin.point.y, vertex.z - origin.point.z};
   const double k[3] = {momentum.px, momentum.py, momentum.pz};
   double dk = 0.0, dd = 0.0, kk = 0.0;

@@ -85,7 +85,7 @@ inline Vector<3> parameters_near(const Track &track, const Point &point) {
   return {{{moved[0][0]}, {moved[1][0]}, {moved[2][0]}}};
 }
 
-// Start: a point near the vertex. 5 N numbers are measured, 3 + 3 N fitted. Not valid when it does not converge, or when
+// Start: a point near the vertex. 5 N numbers are measured, 3 + 3 N fitted. Not valid when it does not converge, or if
 // chi2 cannot come below VERTEX_HOPELESS_CHI2: one step from a crossing of the tracks tells that.
 template <int N>
 VertexFit<N> fit_vertex(const std::array<const PreparedTrack *, N> &tracks, const Point &start) {
