@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,9 +109,22 @@ def main() -> None:
     # The stand-in for data has the luminosity of what was generated for it.
     entries = wanted["data"]["entries"]
     luminosity = entries / efficiencies["data"] / cross_sections()["background"] / 1000.0
-    content = {"luminosity": float(f"{luminosity:.4g}"), "samples": wanted}
-    text = yaml.dump(content, sort_keys=False, width=110, default_flow_style=None)
+    text = f"luminosity: {luminosity:.4g}\nsamples:\n" + "".join(map(written, wanted, wanted.values()))
     options.output.write_text(HEAD + text, encoding="utf-8")
+
+
+def written(name: str, fields: dict[str, Any]) -> str:
+    """Return a sample as YAML."""
+    ordered = {**{k: v for k, v in fields.items() if k != "parameters"}, "parameters": plain(fields["parameters"])}
+    lines = (yaml.safe_dump({k: v}, default_flow_style=None if k == "parameters" else False, sort_keys=False, width=110)
+             for k, v in ordered.items())  # fmt: skip
+    return textwrap.indent(f"{name}:\n" + textwrap.indent("".join(lines), "  "), "  ")
+
+
+def plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters without shared lists, which YAML would write once and refer to."""
+    loaded: dict[str, Any] = json.loads(json.dumps(parameters))
+    return loaded
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Band colours of the LHC experiments' limit plots.
 _GREEN, _YELLOW = "#607641", "#F5BB54"
 _MASS = "Hnl_mass"
+_SIGNALS = 4  # of which the mass is drawn
 
 
 def figure_of_categories(sample: str, entry: Mapping[str, Any], cl: float) -> Figure:
@@ -53,7 +54,7 @@ def figure_of_samples(entries: Mapping[str, Mapping[str, Any]], cl: float) -> Fi
 
 
 def figure_of_mass(category: str, results: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> Figure:
-    """N mass in one category: data as points, simulated background filled, each signal as a line.
+    """N mass in one category: data as points, simulated background filled, the largest signals as lines.
 
     Parameters
     ----------
@@ -71,7 +72,8 @@ def figure_of_mass(category: str, results: Mapping[str, Any], names: Mapping[str
     if names["background"]:
         total = np.sum([results[name][product].values() for name in names["background"]], axis=0)
         axes.stairs(total, edges, fill=True, color="#9DB4C0", label="simulated background")
-    for name in names["signal"]:
+    yields = {name: float(results[name][product].sum().value) for name in names["signal"]}
+    for name in sorted(yields, key=lambda name: -yields[name])[:_SIGNALS]:
         axes.stairs(results[name][product].values(), edges, label=name, linewidth=1.5)
     if names["data"]:
         counts = np.sum([results[name][product].values() for name in names["data"]], axis=0)
@@ -83,10 +85,10 @@ def figure_of_mass(category: str, results: Mapping[str, Any], names: Mapping[str
     return figure
 
 
-def _axes() -> tuple[Figure, Axes]:
+def _axes(columns: int = 0) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = Figure(figsize=(max(7.0, 0.9 * columns), 5), layout="constrained")
     return figure, figure.add_subplot()
 
 
@@ -97,7 +99,7 @@ def _unnamed(_: str) -> str:
 
 def _brazil(title: str, labels: Sequence[str], bands: Sequence[Mapping[str, Any] | None], cl: float) -> Figure:
     """Bands of the expected limit with the observed one, a column per label; a column without a limit says so."""
-    figure, axes = _axes()
+    figure, axes = _axes(len(labels))
     first = True
     for x, limit in enumerate(bands):
         if limit is None:

@@ -188,3 +188,12 @@ def test_same_histogram_gives_the_same_picture() -> None:
         plot.overlay({"a": gauss(100)}).savefig(buffer, format="png")
         pictures.append(buffer.getvalue())
     assert pictures[0] == pictures[1]
+
+
+def test_small_densities_are_seen_on_a_logarithmic_axis() -> None:
+    """Bins far below 1, as those of a density: the axis begins below the smallest of them."""
+    histograms = {"a": gauss(2000) / 1e6, "b": gauss(500, mean=0.5) / 1e6}
+    low, high = plot.overlay(histograms, density=False, log=True).axes[0].get_ylim()
+    values = np.concatenate([h.values() for h in histograms.values()])
+    assert 0 < low < values[values > 0].min()
+    assert values.max() < high < 100 * values.max()

@@ -92,7 +92,8 @@ def _steps(status: RunStatus) -> Table:
 
 
 def _samples(step: StepMetrics) -> Table:
-    table = new_table("sample", "chunks", "entries", "time", "rate", "per core", "read", "CPU", "memory", left=("sample",))
+    columns = ("sample", "chunks", "entries", "time", "rate", "per core", "read", "CPU", "memory")
+    table = new_table(*columns, left=("sample",))
     for name, summary in step.samples.items():
         table.add_row(Text(name), *_numbers(summary))
     return table

@@ -118,7 +118,7 @@ def overlay(
         raise ValueError("there is no histogram to draw; give at least one")
     with styled():
         figure, axes = new_axes(*(size or (7.0, 5.0)))
-        highest, lowest = 0.0, 0.0
+        highest, lowest, smallest = 0.0, 0.0, np.inf
         for number, (name, h) in enumerate(histograms.items()):
             bins = bins_of(h, density)
             color = COLORS[number % len(COLORS)]
@@ -133,6 +133,8 @@ def overlay(
                 )
                 # A nearly empty sample must not dwarf the others with its errors.
                 highest, lowest = max(highest, float(bins.values.max())), min(lowest, float(bins.values.min()))
+                smallest = min(smallest, float(bins.values[bins.values > 0].min(initial=smallest)))
+        lowest = smallest if log and np.isfinite(smallest) else lowest
         name_axes(axes, next(iter(histograms.values())), density=density)
         leave_headroom(axes, highest, lowest, log=log, factor=1.15 + 0.07 * -(-len(histograms) // 2))
         axes.legend(loc="upper right", ncols=1 if len(histograms) < 4 else 2)
