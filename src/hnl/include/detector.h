@@ -85,7 +85,7 @@ inline bool is_measured(const Particle &particle, Random &random) {
   return random.accept(plateau * std::exp(-radius2 / (TRACK_EFFICIENCY_RADIUS * TRACK_EFFICIENCY_RADIUS)));
 }
 
-// What transport() of helix.h does, for independent errors: that saves most of its work.
+// The track through a point, for independent errors there, at its closest approach to a reference.
 inline Track carry(const Point &point, const Vector<3> &q, const std::array<double, 5> &errors,
                    const Point &reference) {
   const Prediction there = predict_helix(point, q, reference);
