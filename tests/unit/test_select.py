@@ -294,6 +294,9 @@ def test_same_histograms_by_every_rule(ntuple: Path, events: ak.Array, tmp_path:
     _, results = run(ntuple, tmp_path / "out", sample_of(kind), declared(rules=first(rule), histograms=kept))
     expected = reference_choice(events, rule, signal=False)
     weight = event_weight(sample_of(kind))
+    momentum = np.sqrt(sum(ak.values_astype(events[f"C_Hnl_p{axis}"], np.float64) ** 2 for axis in "xyz"))
+    length = events.C_Hnl_vertex_3DDist_PV * events.C_Hnl_mass / momentum
+    events = ak.with_field(events, length, "C_Hnl_l_prop")
     checked = 0
     for product in results:
         selection, _, name = product.partition("_")

@@ -10,8 +10,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -68,12 +70,6 @@ struct Choices {
         result.push_back(static_cast<int>(s));
     return result;
   }
-  RVec<int> chosen_by(std::size_t rule) const {
-    RVec<int> result;
-    for (const int s : made_by(rule))
-      result.push_back(of(rule, s).index);
-    return result;
-  }
   bool any_made() const {
     for (std::size_t b = 0; b < best.size(); ++b)
       if (best[b].index >= 0 && is_matched(best[b].index))
@@ -82,27 +78,19 @@ struct Choices {
   }
 };
 
-// What the graph asks of the choices: one type each, so that each compiles once.
+// What the graph asks of the choices: few types, since each compiles anew with all that RDataFrame makes of it.
 struct Reached {
-  int cuts;
-  bool operator()(const Choices &choices) const { return choices.depth[0] >= cuts; }
+  int cuts; // negative: a choice was made
+  bool operator()(const Choices &choices) const { return cuts < 0 ? choices.any_made() : choices.depth[0] >= cuts; }
 };
-struct Made {
-  bool operator()(const Choices &choices) const { return choices.any_made(); }
-};
+enum class Which { selections, candidates, multiplicities };
 struct MadeBy {
   std::size_t rule;
-  RVec<int> operator()(const Choices &choices) const { return choices.made_by(rule); }
-};
-struct ChosenBy {
-  std::size_t rule;
-  RVec<int> operator()(const Choices &choices) const { return choices.chosen_by(rule); }
-};
-struct Passing {
+  Which which;
   RVec<int> operator()(const Choices &choices) const {
-    RVec<int> result;
-    for (const int s : choices.made_by(0))
-      result.push_back(choices.passing[s]);
+    RVec<int> result = choices.made_by(rule);
+    for (int &s : result)
+      s = which == Which::candidates ? choices.of(rule, s).index : which == Which::multiplicities ? choices.passing[s] : s;
     return result;
   }
 };
@@ -131,7 +119,7 @@ struct Pick {
 
 template <typename T>
 ROOT::RDF::RNode pick(ROOT::RDF::RNode node, const std::string &name, const std::string &column) {
-  return node.Redefine(name, Pick<T>{}, {column, "portico_chosen"});
+  return node.Redefine(name, Pick<T>{}, {column, "chosen"});
 }
 
 // A run, luminosity block or event number: a negative int32 is the bit pattern of a number above 2^31.
@@ -145,30 +133,31 @@ struct Unsigned {
   }
 };
 
-template <typename T>
-struct is_vector : std::false_type {};
-template <typename T>
-struct is_vector<RVec<T>> : std::true_type {};
+// A list in a text, one item in a line. This and what follows takes literals as they are: each temporary object in the
+// function that books a selection costs a millisecond to compile.
+inline std::vector<std::string> words(const char *text) {
+  std::vector<std::string> result;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);)
+    result.push_back(line);
+  return result;
+}
 
-// One histogram per selection.
+// One histogram per variable and selection.
 using Histograms = std::vector<TH1D>;
 
-struct Binning {
-  int bins;
-  std::vector<double> edges; // or the two ends of equal bins
-};
-
-inline Histograms prototypes(const std::vector<std::string> &names, const std::string &title, const Binning &binning) {
-  Histograms result;
-  for (const auto &name : names) {
-    if (binning.bins > 0)
-      result.emplace_back(name.c_str(), title.c_str(), binning.bins, binning.edges.front(), binning.edges.back());
+// `ends` are the edges of bins, or the two ends of as many equal ones as `bins` says.
+inline void prototypes(Histograms &histograms, const std::vector<std::string> &selections, const char *name, const char *title,
+                int bins, std::initializer_list<double> ends) {
+  for (const auto &selection : selections) {
+    const std::string full = selection + "_" + name;
+    if (bins > 0)
+      histograms.emplace_back(full.c_str(), title, bins, *ends.begin(), *(ends.end() - 1));
     else
-      result.emplace_back(name.c_str(), title.c_str(), static_cast<int>(binning.edges.size()) - 1, binning.edges.data());
-    result.back().SetDirectory(nullptr);
-    result.back().Sumw2();
+      histograms.emplace_back(full.c_str(), title, static_cast<int>(ends.size()) - 1, ends.begin());
+    histograms.back().SetDirectory(nullptr);
+    histograms.back().Sumw2();
   }
-  return result;
 }
 
 inline void add(Histograms &to, const Histograms &from) {
@@ -207,27 +196,25 @@ protected:
   std::vector<Result> fSlots;
 };
 
-// Fills the histogram of each selection that made a choice with the chosen candidate's value, or the event's.
-template <typename X>
-class Fill : public Action<Fill<X>, Histograms> {
+// Fills the histograms of each selection that made a choice. `values` are all variables' values for the first of the
+// choices, then for the next; one action for all of them, since what RDataFrame does for each costs more than to fill.
+class Fill : public Action<Fill, Histograms> {
 public:
-  using Action<Fill<X>, Histograms>::Action;
-  void Exec(unsigned slot, const X &x, const RVec<double> &weight, const RVec<int> &selection) {
-    auto &histograms = this->fSlots[slot];
-    for (std::size_t k = 0; k < selection.size(); ++k) {
-      if constexpr (is_vector<X>::value)
-        histograms[selection[k]].Fill(x[k], weight[k]);
-      else
-        histograms[selection[k]].Fill(x, weight[k]);
-    }
+  using Action<Fill, Histograms>::Action;
+  void Exec(unsigned slot, const RVec<double> &values, const RVec<double> &weight, const RVec<int> &selection) {
+    if (selection.empty()) // another rule made a choice
+      return;
+    auto &histograms = fSlots[slot];
+    const std::size_t variables = values.size() / selection.size(), selections = histograms.size() / variables;
+    for (std::size_t k = 0; k < selection.size(); ++k)
+      for (std::size_t v = 0; v < variables; ++v)
+        histograms[v * selections + selection[k]].Fill(values[k * variables + v], weight[k]);
   }
 };
 
-template <typename X>
-ROOT::RDF::RResultPtr<Histograms> fill(ROOT::RDF::RNode node, const std::string &column, Histograms prototype) {
-  auto result = std::make_shared<Histograms>(std::move(prototype));
-  return node.Book<X, RVec<double>, RVec<int>>(Fill<X>(result, node.GetNSlots()),
-                                               {column, "portico_weight", "portico_selection"});
+inline ROOT::RDF::RResultPtr<Histograms> fill(ROOT::RDF::RNode node, const char *values, const Histograms &prototypes) {
+  auto result = std::make_shared<Histograms>(prototypes);
+  return node.Book<RVec<double>, RVec<double>, RVec<int>>(Fill(result, node.GetNSlots()), {values, "weight", "selection"});
 }
 
 // Events before all cuts and after each: their number, and the sums of their weights and of the squares of these.
@@ -304,11 +291,10 @@ inline TH1D labelled(const std::string &name, const std::string &title, const st
 }
 
 inline ROOT::RDF::RResultPtr<Counts> count(ROOT::RDF::RNode node, const std::vector<std::string> &selections,
-                                           const std::vector<std::string> &rules,
-                                           const std::vector<std::vector<std::string>> &cuts) {
+                                    const std::vector<std::string> &rules, std::initializer_list<const char *> cuts) {
   auto result = std::make_shared<Counts>();
   for (std::size_t s = 0; s < selections.size(); ++s) {
-    result->flows.emplace_back("cutflow_" + selections[s], cuts[s]);
+    result->flows.emplace_back("cutflow_" + selections[s], words(*(cuts.begin() + s)));
     TH1D candidates(("candidates_" + selections[s]).c_str(), ";candidates that pass;weighted events", 30, 0, 30);
     candidates.SetDirectory(nullptr);
     candidates.Sumw2();
@@ -322,7 +308,7 @@ inline ROOT::RDF::RResultPtr<Counts> count(ROOT::RDF::RNode node, const std::vec
   return node.Book<Choices, double>(Count(result, node.GetNSlots()), {"portico_choices", "portico_event_weight"});
 }
 
-// What a selection books: the node from which the tree is written, and handles.
+// What a selection books: the node from which the tree is written, and handles. Histograms that vary are a map's.
 struct Booked {
   ROOT::RDF::RNode tree;
   ROOT::RDF::RResultPtr<ROOT::RDF::RCutFlowReport> report;

@@ -77,7 +77,7 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
     dict
         To be returned by the step. ``cutflow``: the report. ``counts``: for every selection S the cutflow
         ``cutflow_S``, with the weights that belong to the event, and a histogram ``candidates_S`` of how many pass; for
-        every rule R histograms ``choices_R`` and ``correct_R`` against the selections. ``h_NAME``: histograms
+        every rule R histograms ``choices_R`` and ``correct_R`` against the selections. ``histograms_N``: histograms
         ``S_NAME``. ``candidates``: the tree.
 
     Raises
@@ -97,9 +97,7 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
     numbers = list(resolved.parameters.values())
     booked = getattr(ROOT, namespace).book(ROOT.RDF.AsRNode(frame), event_weight(sample), numbers)
     products: dict[str, Any] = {"cutflow": booked.report, "counts": booked.counts}
-    varied, plain = iter(list(booked.varied)), iter(list(booked.histograms))
-    for histogram in resolved.filled:
-        products[f"h_{histogram.name}"] = next(varied if histogram.varied and resolved.varies else plain)
+    products |= {f"histograms_{n}": handle for n, handle in enumerate([*booked.histograms, *booked.varied])}
     if selection.output is not None:
         products |= _write(booked.tree, selection.output.formats, resolved.written)
     return products

@@ -10,9 +10,9 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from portico.selection.resolve import Expression, Factor, Resolved, Shift, element_type, mention
+from portico.selection.resolve import Expression, Factor, Filled, Resolved, Shift, element_type, mention
 
-__all__ = ["argument_type", "functions", "literal"]
+__all__ = ["argument_type", "functions", "groups", "literal"]
 
 _HEAD = """
 using std::abs; using std::sqrt; using std::pow; using std::exp; using std::log; using std::hypot;
@@ -35,8 +35,8 @@ def functions(resolved: Resolved, imports: Mapping[str, str]) -> str:
     Returns
     -------
     str
-        ``Parameters``; ``Choose``; ``Define_NAME``, ``Weight_NAME``, ``Weight_NAME_varied``, ``Shift_NAME`` for what
-        there is of these; ``Total`` and ``OfEvent``, the weights.
+        ``Parameters``; ``Choose``; ``Define_NAME``, ``Weight_NAME``, ``Weight_NAME_varied``, ``Values_GROUP``,
+        ``Shift_NAME`` for what there is of these; ``Total`` and ``OfEvent``, the weights.
     """
     return _Functions(resolved).text(imports)
 
@@ -45,6 +45,14 @@ def argument_type(resolved: Resolved, column: str) -> str:
     """Return the C++ type in which a column is handed to a function."""
     element = element_type(resolved.columns[column])
     return resolved.columns[column] if element is None else f"RVec<{element}>"
+
+
+def groups(resolved: Resolved) -> dict[str, list[Filled]]:
+    """Return the histograms that are filled together: ``varied``, also for every variation, and ``plain``."""
+    found: dict[str, list[Filled]] = {}
+    for filled in resolved.filled:
+        found.setdefault("varied" if filled.varied and resolved.varies else "plain", []).append(filled)
+    return found
 
 
 class _Functions:
@@ -62,6 +70,7 @@ class _Functions:
             parts.append(self._factor(factor, "", [factor.nominal]))
             if factor.varied:
                 parts.append(self._factor(factor, "_varied", list(factor.varied.values())))
+        parts += [self._values(group, [f.column for f in filled]) for group, filled in groups(r).items()]
         parts += [self._nominal(column, e) for shift in r.shifts for column, e in shift.nominal.items()]
         parts += [self._shift(shift) for shift in r.shifts if shift.tags]
         return "\n".join([*parts, self._total()])
@@ -74,8 +83,8 @@ class _Functions:
     def _argument(self, column: str) -> str:
         return f"{column}_all" if column in self._r.of_candidate else column
 
-    def _candidate(self, columns: Iterable[str], index: str) -> str:
-        return " ".join(f"const auto &{c} = {c}_all[{index}];" for c in columns if c in self._r.of_candidate)
+    def _candidate(self, columns: Iterable[str], element: str) -> str:
+        return " ".join(f"const auto &{c} = {c}_all{element};" for c in columns if c in self._r.of_candidate)
 
     def _definitions(self, names: Iterable[str]) -> str:
         return "\n".join(
@@ -109,11 +118,11 @@ class _Functions:
             used, defined = r.needed([r.match])
             body.append(
                 "choices.matched.resize(size);\nbool any = false;\nfor (std::size_t i = 0; i < size; ++i) {\n"
-                f"{self._candidate(used, 'i')}\n{self._definitions(self._split(defined)[1])}\n"
+                f"{self._candidate(used, '[i]')}\n{self._definitions(self._split(defined)[1])}\n"
                 f"{line(r.match)}any |= choices.matched[i] = bool({written(r.match)});\n}}\n"
                 "if (!any) return choices;\nchoices.reach_all(++reached);"
             )
-        body.append(f"for (std::size_t i = 0; i < size; ++i) {{\n{self._candidate(columns, 'i')}\n{self._loop()}\n}}")
+        body.append(f"for (std::size_t i = 0; i < size; ++i) {{\n{self._candidate(columns, '[i]')}\n{self._loop()}\n}}")
         body.append("return choices;")
         inside = "\n".join(body)
         return _function("Choose", "portico::Choices", self._arguments(columns), inside)
@@ -152,7 +161,7 @@ class _Functions:
     def _evaluate(self, expressions: Sequence[Expression]) -> tuple[list[str], str]:
         """Columns, and the body of a function that has `values` of the expressions for `index`."""
         columns, definitions = self._r.needed(expressions)
-        return columns, f"{self._candidate(columns, 'index')}\n{self._definitions(definitions)}\n"
+        return columns, f"{self._candidate(columns, '.at(index)')}\n{self._definitions(definitions)}\n"
 
     def _define(self, name: str) -> str:
         columns, body = self._evaluate([mention(name)])
@@ -183,6 +192,16 @@ class _Functions:
         )
         inside = f"{start}\nfor (const int index : chosen) {{\n{body}{pushes}\n}}\nreturn result;"
         return _function(name, kind, _and_chosen(arguments), inside)
+
+    def _values(self, group: str, names: Sequence[str]) -> str:
+        """What a group of histograms is filled with: all values of the first chosen candidate, then of the next."""
+        columns, body = self._evaluate([mention(name) for name in names])
+        values = "\n".join(f"result.push_back({name});" for name in names)
+        inside = (
+            f"RVec<double> result;\nresult.reserve(chosen.size() * {len(names)});\n"
+            f"for (const int index : chosen) {{\n{body}{values}\n}}\nreturn result;"
+        )
+        return _function(f"Values_{group}", "RVec<double>", _and_chosen(self._arguments(columns)), inside)
 
     def _nominal(self, column: str, expression: Expression) -> str:
         """The corrected values of a column."""

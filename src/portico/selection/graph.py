@@ -6,10 +6,10 @@ Booking is one call, at the speed of C++, in every chunk after the first of a pr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from portico.selection.functions import argument_type, literal
-from portico.selection.resolve import Expression, Factor, Filled, Resolved, element_type, mention
+from portico.selection.functions import argument_type, groups, literal
+from portico.selection.resolve import Expression, Factor, Resolved, element_type, mention
 
 __all__ = ["graph"]
 
@@ -46,8 +46,9 @@ class _Graph:
         for name, kind in zip(self._r.key_types, ("std::uint32_t", "std::uint32_t", "std::uint64_t"), strict=True):
             convert = f"portico::Unsigned<{kind}, {self._r.key_types[name]}>{{}}"
             body.append(f'node = node.Redefine("{name}", {convert}, {{"{name}"}});')
-        body += [*self._book_shifts(), *self._book_choice(), *self._book_values(), *self._book_histograms()]
-        body.append("return {tree, report, counts, histograms, varied};")
+        body += [*self._book_shifts(), *self._book_choice(), *self._book_weights()]
+        body += [*self._book_histograms(), *self._book_values()]
+        body.append("return {node, report, counts, histograms, varied};")
         inside = "\n".join(body)
         arguments = "ROOT::RDF::RNode node, double normalisation, const std::vector<double> &parameters"
         return f"portico::Booked book({arguments}) {{\n{inside}\n}}"
@@ -81,24 +82,24 @@ class _Graph:
         stages = [
             [*before, *r.categories.get(selection, {}), "best candidate"] for selection in r.selections
         ]
-        cuts = "{" + ", ".join(_strings(stage) for stage in stages) + "}"
+        cuts = "{" + ", ".join(json.dumps("\n".join(stage)) for stage in stages) + "}"
         lines.append(
             "std::vector<ROOT::RDF::RResultPtr<portico::Histograms>> histograms;\n"
             "std::vector<ROOT::RDF::Experimental::RResultMap<portico::Histograms>> varied;\n"
-            f"auto counts = portico::count(node, {_strings(r.selections)}, {_strings(r.rules)}, {cuts});"
+            f"const auto selections = {_strings(r.selections)};\n"
+            f"auto counts = portico::count(node, selections, {_strings(r.rules)}, {cuts});"
         )
         for number, label in enumerate(before, 1):
-            lines.append(f'node = node.Filter(portico::Reached{{{number}}}, {_CHOICES}, {json.dumps(label)});')
+            lines.append(f"node = node.Filter(portico::Reached{{{number}}}, {_CHOICES}, {json.dumps(label)});")
         lines += [
-            f'node = node.Filter(portico::Made{{}}, {_CHOICES}, "best candidate");',
+            f'node = node.Filter(portico::Reached{{-1}}, {_CHOICES}, "best candidate");',
             "auto report = node.Report();",
-            f'node = node.Define("portico_selection", portico::MadeBy{{0}}, {_CHOICES});',
-            f'node = node.Define("portico_chosen", portico::ChosenBy{{0}}, {_CHOICES});',
+            *_made_by(0, {"selection": "selections", "chosen": "candidates"}),
         ]
         return lines
 
     def _book_factor(self, factor: Factor) -> list[str]:
-        chosen = ["portico_chosen"] if factor.of_candidate else []
+        chosen = ["chosen"] if factor.of_candidate else []
         column = f"portico_weight_{factor.name}"
 
         def inputs(expressions: Iterable[Expression]) -> str:
@@ -111,51 +112,50 @@ class _Graph:
             lines.append(f'node = node.Vary("{column}", {varied}, {_strings(factor.varied)}, "{factor.name}");')
         return lines
 
-    def _book_values(self) -> list[str]:
-        r = self._r
-        candidate = [factor for factor in r.factors if factor.of_candidate]
+    def _book_weights(self) -> list[str]:
+        event, candidate = ([f for f in self._r.factors if f.of_candidate is kind] for kind in (False, True))
         lines = [line for factor in candidate for line in self._book_factor(factor)]
-        names = _strings([
-            "portico_chosen",
-            *(f"portico_weight_{f.name}" for f in r.factors if not f.of_candidate),
-            *(f"portico_weight_{f.name}" for f in candidate),
-        ])  # fmt: skip
-        lines.append(f'node = node.Define("portico_weight", Total{{normalisation}}, {names});')
+        names = _strings(["chosen", *(f"portico_weight_{factor.name}" for factor in (*event, *candidate))])
+        return [*lines, f'node = node.Define("weight", Total{{normalisation}}, {names});']
+
+    def _book_values(self) -> list[str]:
+        r, lines = self._r, list[str]()
         for name in r.stored:
             columns = [self._shifted.get(c, c) for c in r.needed([mention(name)])[0]]
-            chosen = ["portico_chosen"] if name in r.of_candidate else []
+            chosen = ["chosen"] if name in r.of_candidate else []
             lines.append(f'node = node.Define("{name}", Define_{name}{{sample}}, {_strings([*chosen, *columns])});')
-        picked = {filled.column for filled in r.filled} | set(r.output)
-        for column in sorted(picked & r.columns.keys() & r.of_candidate):
+        for column in sorted(r.columns.keys() & r.of_candidate & set(r.output)):
             element = element_type(r.columns[column])
             lines.append(f'node = portico::pick<{element}>(node, "{column}", "{self._shifted.get(column, column)}");')
         for number, rule in enumerate(list(r.rules)[1:], 1):
-            lines.append(f'node = node.Define("selection_{rule}", portico::MadeBy{{{number}}}, {_CHOICES});')
-            lines.append(f'node = node.Define("chosen_{rule}", portico::ChosenBy{{{number}}}, {_CHOICES});')
-        same = [("selection", "RVec<int>"), ("chosen", "RVec<int>"), ("weight", "RVec<double>")]
-        lines.append(f'auto tree = node.Define("multiplicity", portico::Passing{{}}, {_CHOICES});')
-        lines += [f'tree = tree.Define("{n}", portico::Same<{t}>{{}}, {{"portico_{n}"}});' for n, t in same]
-        return lines
+            lines += _made_by(number, {f"selection_{rule}": "selections", f"chosen_{rule}": "candidates"})
+        return [*lines, *_made_by(0, {"multiplicity": "multiplicities"})]
 
     def _book_histograms(self) -> list[str]:
         lines = []
-        for filled in self._r.filled:
-            made = f"portico::fill<{self._filled_type(filled)}>(node, {json.dumps(filled.column)}, "
-            names = _strings([f"{selection}_{filled.name}" for selection in self._r.selections])
-            edges = "{" + ", ".join(literal(float(edge)) for edge in filled.edges) + "}"
-            title = json.dumps(f";{filled.title};events")
-            made += f"portico::prototypes({names}, {title}, {{{filled.bins or 0}, {edges}}}))"
-            if filled.varied and self._r.varies:
+        for group, filled in groups(self._r).items():
+            columns = self._r.needed([mention(one.column) for one in filled])[0]
+            inputs = _strings(["chosen", *(self._shifted.get(c, c) for c in columns)])
+            lines.append(f'node = node.Define("portico_{group}", Values_{group}{{sample}}, {inputs});')
+            lines.append(f"portico::Histograms in_{group};")
+            for one in filled:
+                edges = "{" + ", ".join(literal(float(edge)) for edge in one.edges) + "}"
+                what = f"{json.dumps(one.name)}, {json.dumps(f';{one.title};events')}, {one.bins or 0}, {edges}"
+                lines.append(f"portico::prototypes(in_{group}, selections, {what});")
+            made = f'portico::fill(node, "portico_{group}", in_{group})'
+            if group == "varied":
                 lines.append(f"varied.push_back(ROOT::RDF::Experimental::VariationsFor({made}));")
             else:
                 lines.append(f"histograms.push_back({made});")
         return lines
 
-    def _filled_type(self, filled: Filled) -> str:
-        if filled.column in self._r.columns:
-            return argument_type(self._r, filled.column)
-        return f"typename ROOT::TypeTraits::CallableTraits<Define_{filled.column}>::ret_type"
+
+def _made_by(rule: int, columns: Mapping[str, str]) -> list[str]:
+    return [
+        f'node = node.Define("{name}", portico::MadeBy{{{rule}, portico::Which::{which}}}, {_CHOICES});'
+        for name, which in columns.items()
+    ]
 
 
 def _strings(values: Iterable[str]) -> str:
-    return "std::vector<std::string>{" + ", ".join(json.dumps(value) for value in values) + "}"
+    return 'portico::words(' + json.dumps("\n".join(values)) + ')'

@@ -145,9 +145,8 @@ class Resolved:
 
     @property
     def stored(self) -> list[str]:
-        """Definitions that histograms or the tree hold."""
-        wanted = {filled.column for filled in self.filled} | set(self.output)
-        return [name for name in self.definitions if name in wanted]
+        """Definitions that the tree holds."""
+        return [name for name in self.definitions if name in self.output]
 
     @property
     def varies(self) -> bool:
