@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import hist
 import numpy as np
 import pytest
+from scipy import stats
 
 from hnl.lifetime import lifetimes, tag, with_lifetimes
 from hnl.select import FOLDER
@@ -14,6 +17,7 @@ from portico import root
 from portico.dataset import Sample
 from portico.errors import ConfigError
 from portico.selection import Selection, load_selection
+from tests.simulated import load, make
 
 ROOT = root.load()
 CTAUS = (10.0, 100.0, 1000.0)
@@ -81,6 +85,37 @@ def test_merged_decays_are_those_of_the_target(weights: Any, target: float, leas
     own = random.exponential(target, DECAYS)
     for cut in (0.1 * target, target, 3 * target):  # as an acceptance that depends on the decay length
         assert w[t > cut].sum() == pytest.approx(np.count_nonzero(own > cut), rel=0.02)
+
+
+def proper_lengths(events: ak.Array) -> np.ndarray:
+    """Of the generated N, in mm: from its production (index 2 of the generated particles) to its decay (3)."""
+    flight = [events[f"Gen_v{axis}"][:, 3] - events[f"Gen_v{axis}"][:, 2] for axis in "xyz"]
+    momentum = [events[f"Gen_p{axis}"][:, 2] for axis in "xyz"]
+    length, p = (np.sqrt(sum(np.float64(ak.to_numpy(x)) ** 2 for x in parts)) for parts in (flight, momentum))
+    return 10.0 * length * np.float64(ak.to_numpy(events.Gen_mass[:, 2])) / p
+
+
+def test_accepted_events_are_those_of_a_sample_at_the_target(weights: Any, tmp_path: Path) -> None:
+    """Efficiency of trigger and acceptance, and decay lengths of what is accepted, against events made at 50 mm."""
+    root = load()
+    made = {}
+    for ctau in (*CTAUS, 50.0):
+        parameters = {"process": "signal", "mass": 1.0, "ctau": ctau, "seed": 77}
+        made[ctau] = make(root, tmp_path / f"{ctau:g}", parameters, 0, 2500)
+    generated = {ctau: made[ctau][1]["generated"] for ctau in CTAUS}
+    t = np.concatenate([proper_lengths(made[ctau][0]) for ctau in CTAUS])
+    w = weights(t, 50.0, 1.0, generated)
+    efficiency, error = w.sum(), np.sqrt((w**2).sum())
+    target = 2500 / made[50.0][1]["generated"]
+    assert efficiency == pytest.approx(target, abs=4 * np.hypot(error, target / np.sqrt(2500)))
+    assert error < 0.05 * efficiency
+    own = proper_lengths(made[50.0][0])
+    edges = np.quantile(own, [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+    expected, _ = np.histogram(t, edges, weights=w / w.sum())
+    squares, _ = np.histogram(t, edges, weights=(w / w.sum()) ** 2)
+    found, _ = np.histogram(own, edges)
+    chi2 = ((found / 2500 - expected) ** 2 / (squares + found / 2500**2)).sum()
+    assert stats.chi2.sf(chi2, len(found)) > 1e-3
 
 
 def test_beyond_the_longest_sample_few_events_carry_all(weights: Any) -> None:
