@@ -48,6 +48,8 @@ COMPONENTS: Final = ("Ds", "Dplus", "background")
 _PARAMETERS: Final = ("Ds", "Dplus", "background", "mass", "width", "slope")
 _LIMITS: Final = {"mass": (1.93, 2.0), "width": (0.002, 0.06), "slope": (-50.0, 50.0)}
 _FEWEST: Final = 30  # events; below, six parameters are not determined
+_FEWEST_BESIDE: Final = 20  # events beside the peaks that a slope is fitted from
+_SIDES: Final = (1.82, 2.02)  # GeV, where the peaks end
 _BIN: Final = 0.01  # GeV, of the goodness of fit
 _FEWEST_EXPECTED: Final = 5.0
 _TINY: Final = 1e-300
@@ -197,9 +199,12 @@ def fit_mass(mass: Array, shape: Shape | None = None) -> MassFit:
         return float(yields.sum() - np.log(np.maximum(yields @ densities, _TINY)).sum())
 
     start = dict(zip(_PARAMETERS, _start(mass), strict=True))
+    # A handful of events beside the peaks has no slope: the background is then flat.
+    flat = ("slope",) if np.sum((mass < _SIDES[0]) | (mass > _SIDES[1])) < _FEWEST_BESIDE else ()
+    start |= dict.fromkeys(flat, 0.0)
     far = (-float(len(mass)), 3.0 * len(mass))  # the likelihood of negative yields alone has no end
     limits = {**dict.fromkeys(COMPONENTS, far), **_LIMITS}
-    minuit = _minimise(minus_log_likelihood, start, limits, "the mu mu pi mass")
+    minuit = _minimise(minus_log_likelihood, start, limits, "the mu mu pi mass", flat)
     values, errors = ({name: float(of[name]) for name in _PARAMETERS} for of in (minuit.values, minuit.errors))
     chi2, ndof = _goodness(mass, MassFit(values, errors, {}, shape, len(mass), 0.0, 0, 1.0))
     p_value = float(stats.chi2.sf(chi2, ndof)) if ndof > 0 else 1.0
@@ -209,9 +214,9 @@ def fit_mass(mass: Array, shape: Shape | None = None) -> MassFit:
 def _start(mass: Array) -> tuple[float, ...]:
     """Guess parameters from counts: the background from both ends of the range, the peaks from windows around them."""
     low, high = CONTROL_RANGE
-    left, right = (max(1.0, float(np.sum(ends))) for ends in (mass < 1.82, mass > 2.02))
-    slope = float(np.clip(np.log(right / left * (1.82 - low) / (high - 2.02)) / (2.085 - 1.785), -20, 20))
-    per_gev = (left + right) / ((1.82 - low) + (high - 2.02))
+    left, right = (max(1.0, float(np.sum(ends))) for ends in (mass < _SIDES[0], mass > _SIDES[1]))
+    slope = float(np.clip(np.log(right / left * (_SIDES[0] - low) / (high - _SIDES[1])) / (2.085 - 1.785), -20, 20))
+    per_gev = (left + right) / ((_SIDES[0] - low) + (high - _SIDES[1]))
     peaks = [
         max(1.0, float(np.sum(np.abs(mass - center) < 0.04)) - 0.08 * per_gev)
         for center in (MASSES["Ds"], MASSES["Ds"] - MASS_DIFFERENCE)
