@@ -37,8 +37,9 @@ using namespace hnl;
 
 inline PreparedTrack track(double pt, double eta, double phi, double charge, const Point &at, const Point &beam) {
   Vector<3> q = {{{charge / (pt * std::cosh(eta))}, {std::atan(std::sinh(eta))}, {phi}}};
-  const Point hit = cross_cylinder(at, q, LAYER_RADII[0]);
-  return prepare(carry(hit, q, measured_errors(q, 0.0), beam));
+  const Momentum k = {pt * std::cos(phi), pt * std::sin(phi), pt * std::sinh(eta)};
+  const Point hit = cross_cylinder(at, k, pt, q, LAYER_RADII[0]);
+  return prepare(carry(hit, q, measured_errors(pt, 1.0 / std::cosh(eta), eta, 0.0), beam));
 }
 
 // All pairs of an event whose fit succeeds: mass, Lxy, pointing cosine, probability, product of charges, error of the
@@ -95,7 +96,8 @@ def load() -> Any:
     module = root.load()
     for header in ("detector.h", "geometry.h", "composite.h"):
         module.gInterpreter.Declare(f'#include "{HEADERS / header}"')
-    module.gInterpreter.Declare(CODE)
+    if not module.gInterpreter.Declare(CODE):
+        raise RuntimeError("the C++ of this script does not fit the headers of the simulation and the skim")
     return module
 
 
