@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from tests.conftest import Remember
 pytestmark = pytest.mark.integration
 
 ENTRIES = 600
+GOLDEN = Path(__file__).with_name("golden_hnl.json")
 SEARCH = ("signal_m1p0_ctau10", "signal_m1p0_ctau100", "background", "data")
 SAMPLES = (*SEARCH, "control", "control_dplus", "control_data")
 
@@ -59,17 +62,23 @@ def test_cross_sections_are_those_of_physics_and_pools() -> None:
             assert sample.cross_section == pytest.approx(heavy, rel=2e-3)
 
 
-def test_the_whole_chain(small: Analysis, tmp_path: Path) -> None:
-    executor = LocalExecutor(2)
+@pytest.fixture(scope="module")
+def chain(small: Analysis, tmp_path_factory: pytest.TempPathFactory) -> portico.Run:
+    """The whole chain, which a second call leaves alone."""
+    folder, again, executor = tmp_path_factory.mktemp("hnl") / "run", Remember(), LocalExecutor(2)
     try:
-        run = portico.run(small, folder=tmp_path / "run", executor=executor)
-        again = Remember()
-        portico.run(small, folder=tmp_path / "run", executor=executor, reporter=again)
+        run = portico.run(small, folder=folder, executor=executor)
+        portico.run(small, folder=folder, executor=executor, reporter=again)
     finally:
         executor.close()
     names = [step.name for step in small.steps]
     assert run.states == dict.fromkeys(names, "done")
     assert again.ran == dict.fromkeys(names, 0)
+    return run
+
+
+def test_the_whole_chain(small: Analysis, chain: portico.Run) -> None:
+    run = chain
     for name, sample in small.dataset.samples.items():
         if name != "control_data":  # a mixture has no normalisation
             efficiency = sample.entries / run["simulate"][name]["generated"]
@@ -86,7 +95,7 @@ def test_the_whole_chain(small: Analysis, tmp_path: Path) -> None:
         strength = entry["channels"]["combined"]["limit"]["signal_strength"]
         assert 0 < strength["observed"] < math.inf
         assert strength["expected"] == sorted(strength["expected"])
-    assert (tmp_path / "run" / "limits" / "brazil.pdf").read_bytes().startswith(b"%PDF")
+    assert (run.path / "limits" / "brazil.pdf").read_bytes().startswith(b"%PDF")
     check_control(run)
 
 
@@ -118,3 +127,33 @@ def check_control(run: portico.Run) -> None:
     fit = run.summary("control_fit")["fit"]
     weighted = run["control_weighted"]["control_data"]["inclusive_Ds_mass"]
     assert weighted.sum(flow=True).value == pytest.approx(fit["yields"]["Ds"]["value"], rel=0.01)
+
+
+def test_golden_numbers(chain: portico.Run) -> None:
+    """Selection, weights, lifetimes and control channel of fixed seeds, written down when they were last understood.
+
+    To renew them: ``PORTICO_GOLDEN=write pytest tests/integration/test_hnl.py``, and look at the difference.
+    """
+    found = golden(chain)
+    if os.environ.get("PORTICO_GOLDEN") == "write":
+        GOLDEN.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    expected = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert found[key] == pytest.approx(value, rel=1e-3 if key.startswith("fit") else 1e-6, abs=1e-12), key
+
+
+def golden(run: portico.Run) -> dict[str, Any]:
+    numbers: dict[str, Any] = {}
+    for name in SEARCH:
+        selected = run["select"][name]
+        numbers[f"{name} cutflow"] = list(selected["cutflow_inclusive"].passed)
+        flows = [flow for key, flow in selected.cutflows.items() if key.startswith("cutflow_")]
+        numbers[f"{name} chosen by selection"] = [flow.passed[-1] for flow in flows]
+        numbers[f"{name} yields"] = [flow.yields[-1] for flow in flows]
+        varied = selected.variations("inclusive_Ds_mass")
+        numbers |= {f"{name} {variation}": float(h.sum(flow=True).value) for variation, h in varied.items()}
+    for target, entry in run.summary("lifetimes")["lifetimes"]["1 GeV"].items():
+        numbers[f"effective events at {target}"] = entry["effective_events"]
+    yields = run.summary("control_fit")["fit"]["yields"]
+    return numbers | {f"fit of {component}": yields[component]["value"] for component in ("Ds", "Dplus")}
