@@ -22,7 +22,7 @@ SAMPLES = {
     "background": "process: background, min_muons: 2",
     "control": "process: control, min_muons: 2",
 }
-CHUNK = 2_000
+CHUNK = 5_000  # of the files made here, a quarter of the events each
 
 
 def made_events(process: str, mode: str, events: int) -> list[str]:
@@ -62,7 +62,7 @@ def skimmed(process: str, files: list[str], function: str) -> tuple[float, float
 
 
 def main() -> None:
-    events = int(sys.argv[1]) if len(sys.argv) > 1 else 8_000
+    events = int(sys.argv[1]) if len(sys.argv) > 1 else 16_000
     print("process     vertices  events/s/core  candidates/event  once (s)  peak (MB)")
     for mode, count in (("fast", events), ("data-like", events // 4)):
         for process in SAMPLES:
