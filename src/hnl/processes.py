@@ -163,5 +163,6 @@ def _whole(parameters: Mapping[str, Any], name: str, default: int | None) -> int
 def _number(parameters: Mapping[str, Any], name: str) -> float:
     value = parameters.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"parameter '{name}' is {value!r}; give a number, for example: {name}: 1.0")
+        found = "missing" if value is None else repr(value)
+        raise ValueError(f"parameter '{name}' is {found}; give a number, for example: {name}: 1.0")
     return float(value)

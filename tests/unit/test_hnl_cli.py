@@ -76,7 +76,7 @@ def test_wrong_usage_is_told_with_status_2(tmp_path, change, words):
 def test_what_is_missing_is_told(tmp_path):
     result = call("--process", "signal", "--mass", "1", "--seed", "1", "-n", "5", "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert "parameter 'ctau' is None; give a number" in result.stderr
+    assert "parameter 'ctau' is missing; give a number" in result.stderr
     assert not (tmp_path / "out").exists()
     assert call("--process", "signal").exit_code == 2
 
