@@ -9,19 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hnl.ntuple import (
-    EVENT_COLUMNS,
-    MUON,
-    ORIGIN,
-    PAIRS,
-    PION,
-    PV_COLUMNS,
-    TRIGGER_COLUMNS,
-    VERTEX,
-    prefixed,
-    with_candidates,
-    with_generator,
-)
+from hnl.ntuple import MUON, ORIGIN, PAIRS, PION, VERTEX, prefixed, with_candidates, with_columns
 from portico import step
 
 #: Candidate columns and the types of their elements.
@@ -64,11 +52,8 @@ def control_skim(frame: Any, sample: Any) -> dict[str, Any]:
     import ROOT
 
     frame = with_candidates(frame, "hnl::find_control_candidates")
-    frame = ROOT.hnl.define_control_columns(frame)
-    columns = [*EVENT_COLUMNS, *PV_COLUMNS, *TRIGGER_COLUMNS, *CANDIDATE_COLUMNS]
-    if sample.kind != "data":
-        frame = with_generator(frame, GENERATOR_COLUMNS)
-        columns += ["nPU_trueInt", *GENERATOR_COLUMNS]
+    define = ROOT.hnl.define_control_columns
+    frame, columns = with_columns(frame, sample, define, CANDIDATE_COLUMNS, GENERATOR_COLUMNS)
     return {
         "wztree": frame.Snapshot("wztree", "wztree.root", columns),
         "cutflow": frame.Report(),

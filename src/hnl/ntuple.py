@@ -6,7 +6,7 @@ Types are those of the original, with one element per candidate (``C_``), primar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from hnl.constants import TRIGGER_PATHS
@@ -124,9 +124,37 @@ def with_candidates(frame: Any, finder: str) -> Any:
     return ROOT.hnl.define_trigger_columns(ROOT.RDF.AsRNode(frame), list(TRIGGER_PATHS))
 
 
-def with_generator(frame: Any, columns: Mapping[str, tuple[str, str]]) -> Any:
-    """Define columns of simulation from pairs of type and C++ expression; those may use ``generator``."""
+def with_columns(
+    frame: Any, sample: Any, define: Callable[[Any], Any], candidate: Mapping[str, str],
+    generator: Mapping[str, tuple[str, str]],
+) -> tuple[Any, list[str]]:  # fmt: skip
+    """Define the columns of candidates and, in simulation, of the generator.
+
+    Parameters
+    ----------
+    frame : ROOT.RDF.RNode
+        From `with_candidates`.
+    sample : portico.Sample
+        Of kind ``data``, which has no generator columns, or another.
+    define : callable
+        The C++ function that defines the columns of candidates.
+    candidate : mapping of str to str
+        These columns.
+    generator : mapping of str to (str, str)
+        Type and C++ expression of columns of simulation; expressions may use ``generator``.
+
+    Returns
+    -------
+    frame : ROOT.RDF.RNode
+        With all columns.
+    columns : list of str
+        What the ntuple holds.
+    """
+    frame = define(frame)
+    columns = [*EVENT_COLUMNS, *PV_COLUMNS, *TRIGGER_COLUMNS, *candidate]
+    if sample.kind == "data":
+        return frame, columns
     frame = frame.Define("generator", f"hnl::read_generator({_GENERATOR_INPUT})")
-    for column, (_, expression) in columns.items():
+    for column, (_, expression) in generator.items():
         frame = frame.Define(column, expression)
-    return frame
+    return frame, [*columns, "nPU_trueInt", *generator]
