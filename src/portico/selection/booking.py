@@ -109,7 +109,7 @@ def _compile(functions: str, graph: str, where: str) -> str:
 
     namespace = "portico_selection_" + hashlib.sha256(f"{functions}\0{graph}".encode()).hexdigest()[:16]
     if namespace not in _compiled:
-        # Compiling the graph with optimisation takes five times as long, and gains nothing that could be measured.
+        # Optimising the graph costs two to five seconds more of compiling, and gains at most 7% of the loop.
         parts = (f'#include "{_HEADER}"', f"namespace {namespace} {{\n{functions}\n}}",
                  f"#pragma cling optimize(0)\nnamespace {namespace} {{\n{graph}\n}}")  # fmt: skip
         for part in parts:
