@@ -22,6 +22,7 @@ import numpy as np
 
 from portico import summary
 from portico.selection import Selection
+from portico.selection.model import INCLUSIVE
 
 if TYPE_CHECKING:
     from portico import Sample
@@ -157,7 +158,7 @@ def lifetimes(results: Mapping[str, Any], samples: Mapping[str, Sample], *, prod
 
 def _weighted(results: Any, product: str) -> dict[str, Any]:
     """One histogram under each lifetime."""
-    names = [product] if product else [name for name in results if name.startswith("inclusive_")]
+    names = [product] if product else [name for name in results if name.startswith(f"{INCLUSIVE}_")]
     for name in names:
         varied = results.variations(name) if name in results else {}
         found = {v.partition(":")[2]: h for v, h in varied.items() if v.startswith(f"{FACTOR}:")}

@@ -41,6 +41,7 @@ from hnl.counting import (
 )
 from hnl.limit_figures import figure_of_categories, figure_of_mass, figure_of_samples
 from portico import summary
+from portico.selection.model import INCLUSIVE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +55,6 @@ CONVENTION: Final = (
 COMBINED: Final = "combined"
 #: The histogram of every category that the limits count in: bins of 2 MeV, a quarter of the resolution at 1 GeV.
 MASS: Final = "Hnl_mass_fine"
-_INCLUSIVE: Final = "inclusive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class _Inputs:
         """Every selection with a histogram to count in, but for the inclusive one."""
         first = next(iter(self.results.values()))
         found = [product.removesuffix(f"_{MASS}") for product in first if product.endswith(f"_{MASS}")]
-        return [name for name in found if name != _INCLUSIVE]
+        return [name for name in found if name != INCLUSIVE]
 
     def sum(self, kind: str, product: str) -> tuple[Array, Array]:
         """Contents and variances of a product, summed over the samples of a kind."""

@@ -8,7 +8,11 @@ each component normalised in the range, so that yields are numbers of events in 
 of the Ds, the width s and the slope. G is a sum of two Gaussians of one mean and widths s and t s: the resolution
 depends on momentum and direction, so that one Gaussian has too little in its tails. The fraction of the narrow one, t,
 and the ratio k of the widths of D+ and Ds are taken from simulation, since data do not tell them apart from the
-background; the width itself is left to the data. The difference of the masses is fixed to that of the PDG.
+background; the width itself is left to the data. The difference of the masses is fixed to that of the PDG. With hardly
+an event beside the peaks the background is flat.
+
+The likelihood is written out here: iminuit's own cost functions are compiled by numba where that is installed, which
+takes most of a minute before the first fit.
 """
 
 from __future__ import annotations
@@ -206,7 +210,7 @@ def fit_mass(mass: Array, shape: Shape | None = None) -> MassFit:
     limits = {**dict.fromkeys(COMPONENTS, far), **_LIMITS}
     minuit = _minimise(minus_log_likelihood, start, limits, "the mu mu pi mass", flat)
     values, errors = ({name: float(of[name]) for name in _PARAMETERS} for of in (minuit.values, minuit.errors))
-    chi2, ndof = _goodness(mass, MassFit(values, errors, {}, shape, len(mass), 0.0, 0, 1.0))
+    chi2, ndof = _goodness(mass, MassFit(values, errors, {}, shape, len(mass), 0.0, 0, 1.0), minuit.nfit)
     p_value = float(stats.chi2.sf(chi2, ndof)) if ndof > 0 else 1.0
     return MassFit(values, errors, _minos(minuit), shape, len(mass), chi2, ndof, p_value)
 
@@ -273,7 +277,7 @@ def _minos(minuit: Minuit) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _goodness(mass: Array, fit: MassFit) -> tuple[float, int]:
+def _goodness(mass: Array, fit: MassFit, free: int) -> tuple[float, int]:
     edges = np.linspace(*CONTROL_RANGE, round((CONTROL_RANGE[1] - CONTROL_RANGE[0]) / _BIN) + 1)
     counts, _ = np.histogram(mass, edges)
     expected = np.sum(list(bin_contents(edges, fit).values()), axis=0)
@@ -284,7 +288,7 @@ def _goodness(mass: Array, fit: MassFit) -> tuple[float, int]:
             group, total = group + 1, 0.0
         groups[i], total = group, total + value
     n, mu = (np.bincount(groups, weights=values) for values in (counts, expected))
-    return float(np.sum((n - mu) ** 2 / np.maximum(mu, 1e-9))), len(n) - len(_PARAMETERS)
+    return float(np.sum((n - mu) ** 2 / np.maximum(mu, 1e-9))), len(n) - free
 
 
 def fit_peak(

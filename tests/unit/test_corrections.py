@@ -23,7 +23,7 @@ from hnl.constants import CONSTANTS
 from portico import root
 from portico.chunks import Chunk
 from portico.config import parse
-from portico.corrections import Correction, Lookup, check, declare
+from portico.corrections import Correction, Lookup, declare
 from portico.corrections.schema import functions_in, read_set
 from portico.dataset import Sample
 from portico.errors import ConfigError
@@ -319,23 +319,22 @@ def test_a_changed_file_gives_new_values_in_a_live_process(tmp_path: Path) -> No
 def test_files_that_are_no_corrections(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "nope.json").write_bytes(content)
-    for function in (check, declare):
-        with pytest.raises(ConfigError, match=message):
-            function({"a": Correction(file="nope.json")}, tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        declare({"a": Correction(file="nope.json")}, tmp_path)
 
 
 def test_corrections_that_are_not_there_or_wrong(folder: Path, tmp_path: Path) -> None:
-    check({"plain": Correction(file="sf.json"), "b": Correction(file="sf.json", name="both")}, folder)
+    declare({"plain": Correction(file="sf.json"), "b": Correction(file="sf.json", name="both")}, folder)
     with pytest.raises(ConfigError, match=r"corrections.plan: .*no correction 'plan'; did you mean 'plain'\? valid: b"):
-        check({"plan": Correction(file="sf.json")}, folder)
+        declare({"plan": Correction(file="sf.json")}, folder)
     both = {"name": "c", "inputs": [X], "output": X, "inputs_update": [], "input_op": "*", "output_op": "*"}
     write(
         tmp_path / "a.json", correction("bins", binning([1.0], 0.0), X), compound_corrections=[{**both, "stack": ["d"]}]
     )
     with pytest.raises(ConfigError, match=r"'bins' does not follow schema version 2: .*content length"):
-        check({"bins": Correction(file="a.json")}, tmp_path)
+        declare({"bins": Correction(file="a.json")}, tmp_path)
     with pytest.raises(ConfigError, match="'c' is made of 'd', which is not in the file"):
-        check({"c": Correction(file="a.json")}, tmp_path)
+        declare({"c": Correction(file="a.json")}, tmp_path)
     with pytest.raises(ConfigError, match=r"unknown key 'ranges'; did you mean 'range'"):
         parse(Correction, {"file": "a", "ranges": "clamp"}, "here")
     with pytest.raises(ConfigError, match="'refuse' or 'clamp'"):
@@ -478,7 +477,7 @@ def test_tables_that_are_wrong(tmp_path: Path, changed: dict[str, Any], message:
     content = {"run": [1, 1], "lumi": [2, 2], "event": [3, 4], "w": [4, 5]} | changed
     (tmp_path / "t.json").write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=message):
-        check({"w": Lookup(file="t.json", value="w")}, tmp_path)
+        declare({"w": Lookup(file="t.json", value="w")}, tmp_path)
 
 
 def test_columns_and_trees_are_looked_up(table: tuple[Path, dict[str, NDArray[Any]]], tmp_path: Path) -> None:
@@ -492,14 +491,14 @@ def test_columns_and_trees_are_looked_up(table: tuple[Path, dict[str, NDArray[An
     ):
         (folder / "t.txt").touch()
         with pytest.raises(ConfigError, match=message):
-            check({"w": lookup}, folder)
+            declare({"w": lookup}, folder)
     with uproot.recreate(tmp_path / "two.root") as file:
         file["a"], file["b"] = ({"run": np.array([1])} for _ in range(2))
     with pytest.raises(ConfigError, match="holds 2 trees"):
-        check({"w": Lookup(file="two.root", value="w")}, tmp_path)
+        declare({"w": Lookup(file="two.root", value="w")}, tmp_path)
     (tmp_path / "bad.root").write_bytes(b"not ROOT" + bytes(100))
     with pytest.raises(ConfigError, match="cannot be read"):
-        check({"w": Lookup(file="bad.root", value="w")}, tmp_path)
+        declare({"w": Lookup(file="bad.root", value="w")}, tmp_path)
 
 
 def test_a_million_events_load_quickly(tmp_path: Path) -> None:
@@ -524,7 +523,7 @@ def test_examples_of_the_page_work(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     page = (REPOSITORY / "docs" / "corrections.md").read_text(encoding="utf-8")
     declared = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
     for name, content in declared["corrections"].items():
-        check({name: parse(Correction, content, "page")}, SHIPPED.parent)
+        declare({name: parse(Correction, content, "page")}, SHIPPED.parent)
     assert parse(Lookup, declared["lookups"]["splot"], "page").missing == "refuse"
     monkeypatch.chdir(tmp_path)
     made, own = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

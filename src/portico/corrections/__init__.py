@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portico.corrections.compiled import check, declare
+from portico.corrections.compiled import declare
 from portico.corrections.model import Correction, Lookup
 
-__all__ = ["Correction", "Lookup", "check", "declare"]
+__all__ = ["Correction", "Lookup", "declare"]

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.corrections.schema import Function
-    from portico.corrections.table import Table
 
-__all__ = ["check", "declare"]
+__all__ = ["declare"]
 
 _HEADER = Path(__file__).parents[1] / "include" / "corrections.h"
 _INPUTS = {"real": "portico::Real", "int": "portico::Integer", "string": "portico::Text"}
@@ -25,29 +24,6 @@ _WORDS = {"real": "a number", "int": "a whole number", "string": "a word"}
 _declared: set[str] = set()
 _tables: set[str] = set()
 _ready = False
-
-
-def check(functions: Mapping[str, Correction | Lookup], folder: Path) -> None:
-    """Check that functions can be declared; does not need ROOT.
-
-    Parameters
-    ----------
-    functions : mapping of str to Correction or Lookup
-        By the names under which expressions call them.
-    folder : Path
-        To which their files are relative.
-
-    Raises
-    ------
-    ConfigError
-        If a file is missing or is not what it should be, or a name is not in it.
-    """
-    for name, function in functions.items():
-        path = folder / function.file
-        if isinstance(function, Correction):
-            _correction(name, function, path, content_of(path))
-        else:
-            _table(name, function, path, content_of(path))
 
 
 def declare(functions: Mapping[str, Correction | Lookup], folder: Path) -> str:
@@ -117,21 +93,11 @@ def _compile(code: str) -> None:
         raise PorticoError("corrections and lookups do not compile; the compiler's messages are above")
 
 
-def _correction(name: str, correction: Correction, path: Path, content: bytes) -> Function:
-    where = f"corrections.{name}: {path}"
-    return pick(read_set(content, where), correction.name or name, where)
-
-
-def _table(name: str, lookup: Lookup, path: Path, content: bytes) -> Table:
-    from portico.corrections.table import read_table
-
-    return read_table(lookup, path, content, f"lookups.{name}: {path}")
-
-
 def _declare_correction(name: str, correction: Correction, path: Path, content: bytes, key: str) -> str:
     import ROOT
 
-    function = _correction(name, correction, path, content)
+    where = f"corrections.{name}: {path}"
+    function = pick(read_set(content, where), correction.name or name, where)
     title = f"correction '{name}' ({correction.file})"
     inputs, covers = [put.name for put in function.inputs], _covers(function, correction)
     text = function.text(correction.range)
@@ -139,7 +105,7 @@ def _declare_correction(name: str, correction: Correction, path: Path, content: 
         ROOT.portico.hold_correction(key, text, function.name, function.compound, title, inputs, covers)
     except Exception as error:
         why = " ".join(str(error).split())
-        raise ConfigError(f"corrections.{name}: {path}: correctionlib refuses it: {why}") from error
+        raise ConfigError(f"{where}: correctionlib refuses it: {why}") from error
     takes = ", ".join(f"{put.name} ({_WORDS[put.kind]})" for put in function.inputs)
     message = f"{title} takes {len(inputs)} argument{'' if len(inputs) == 1 else 's'}: {takes}"
     signature = f"portico::Signature<{', '.join(_INPUTS[put.kind] for put in function.inputs)}>"
@@ -153,9 +119,11 @@ def _declare_correction(name: str, correction: Correction, path: Path, content: 
 def _declare_lookup(name: str, lookup: Lookup, path: Path, content: bytes, key: str) -> str:
     import ROOT
 
+    from portico.corrections.table import read_table
+
     title = f"lookup '{name}' ({lookup.file})"
     if key not in _tables:
-        table = _table(name, lookup, path, content)
+        table = read_table(lookup, path, content, f"lookups.{name}: {path}")
         addresses = [array.ctypes.data for array in (table.block, table.event, table.value)]
         missing = 0.0 if lookup.missing == "refuse" else lookup.missing
         ROOT.portico.hold_table(key, *addresses, len(table.value), title, lookup.missing == "refuse", missing)

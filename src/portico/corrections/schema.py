@@ -15,7 +15,7 @@ from portico.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Function", "Input", "functions_in", "pick", "read_set"]
+__all__ = ["Function", "Input", "content_of", "functions_in", "pick", "read_set"]
 
 _GZIP = b"\x1f\x8b"
 _PROBLEMS = 3
@@ -66,8 +66,6 @@ class Function:
         Whether it is a compound correction.
     flows : tuple of str
         What the file says about numbers outside of bins: ``error``, ``clamp``, ``wrap``, ``value``.
-    defaults : bool
-        Whether the file has a default for unknown words.
     parts : mapping
         Of the file, the correction and what it is made of.
     """
@@ -77,7 +75,6 @@ class Function:
     inputs: tuple[Input, ...]
     compound: bool
     flows: tuple[str, ...]
-    defaults: bool
     parts: Mapping[str, Any] = field(repr=False)
 
     def text(self, policy: Literal["refuse", "clamp"]) -> str:
@@ -154,7 +151,7 @@ def pick(loaded: Mapping[str, Any], name: str, where: str) -> Function:
     own = parts["compound_corrections"][0] if compound else parts["corrections"][0]
     inputs = tuple(seen.input(variable) for variable in own["inputs"])
     description = own.get("description", "")
-    return Function(name, description, inputs, bool(compound), tuple(sorted(seen.flows)), seen.defaults, parts)
+    return Function(name, description, inputs, bool(compound), tuple(sorted(seen.flows)), parts)
 
 
 def _names(loaded: Mapping[str, Any]) -> list[str]:
@@ -203,7 +200,6 @@ class _Seen:
         self.ranges: dict[str, tuple[float, float]] = {}
         self.words: dict[str, set[str | int]] = {}
         self.flows: set[str] = set()
-        self.defaults = False
 
     def visit(self, node: Any, rewritten: frozenset[str] = frozenset()) -> None:
         """Take in a node; inputs that a transform has rewritten above it are not those of the user."""
@@ -217,10 +213,8 @@ class _Seen:
             for name, edges in zip(names, axes, strict=True):
                 if name not in rewritten:
                     self._widen(name, edges, wraps=node["flow"] == "wrap")
-        elif kind == "category":
-            self.defaults |= "default" in node
-            if node["input"] not in rewritten:
-                self.words.setdefault(node["input"], set()).update(item["key"] for item in node["content"])
+        elif kind == "category" and node["input"] not in rewritten:
+            self.words.setdefault(node["input"], set()).update(item["key"] for item in node["content"])
         if kind == "transform":
             self.visit(node["rule"], rewritten)
             self.visit(node["content"], rewritten | {node["input"]})

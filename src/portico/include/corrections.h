@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <unordered_map>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -138,31 +139,30 @@ private:
   std::string fCovers;
 };
 
-// A value for each event, by run and luminosity block together and event number: a hash table with open addressing.
+// A value for each event, by run and luminosity block together and event number.
 class Table {
 public:
-  // Addresses of `size` numbers each. No key may be there twice, and no value may be not-a-number.
+  // Addresses of `size` numbers each. No key may be there twice.
   Table(std::uintptr_t blocks, std::uintptr_t events, std::uintptr_t values, std::size_t size, std::string title,
         bool refuses, double missing)
       : fTitle(std::move(title)), fRefuses(refuses), fMissing(missing) {
-    while ((std::size_t(1) << (64 - fShift)) < size + size / 2)
-      --fShift;
-    fEntries.resize(std::size_t(1) << (64 - fShift));
     const auto *block = reinterpret_cast<const std::uint64_t *>(blocks);
     const auto *event = reinterpret_cast<const std::uint64_t *>(events);
     const auto *value = reinterpret_cast<const double *>(values);
+    fValues.reserve(size);
     for (std::size_t i = 0; i < size; ++i)
-      fEntries[slot(block[i], event[i])] = {block[i], event[i], value[i]};
+      fValues.emplace(Key{block[i], event[i]}, value[i]);
   }
 
   template <typename Run, typename Lumi, typename Event>
   double find(Run run, Lumi lumi, Event event) const {
     const std::uint64_t r = number(run, "run"), l = number(lumi, "lumi"), e = number(event, "event");
     if (r > std::numeric_limits<std::uint32_t>::max() || l > std::numeric_limits<std::uint32_t>::max())
-      throw std::runtime_error(fTitle + " is called with " + name(r, l, e) + "; it takes run, lumi, event in this order");
-    const Entry &entry = fEntries[slot(r << 32 | l, e)];
-    if (!entry.empty())
-      return entry.value;
+      throw std::runtime_error(fTitle + " is called with " + name(r, l, e) +
+                               "; it takes run, lumi, event in this order");
+    const auto found = fValues.find({r << 32 | l, e});
+    if (found != fValues.end())
+      return found->second;
     if (fRefuses)
       throw std::runtime_error(fTitle + " has no entry for " + name(r, l, e) +
                                "; 'missing' may give the value of events that are not in the table");
@@ -170,19 +170,13 @@ public:
   }
 
 private:
-  struct Entry {
-    std::uint64_t block = 0, event = 0;
-    double value = std::numeric_limits<double>::quiet_NaN();
-    bool empty() const { return std::isnan(value); }
+  struct Key {
+    std::uint64_t block, event;
+    bool operator==(const Key &other) const { return block == other.block && event == other.event; }
   };
-
-  // Where a key is, or would be put.
-  std::size_t slot(std::uint64_t block, std::uint64_t event) const {
-    std::size_t at = ((block * 0x9E3779B97F4A7C15ull ^ event) * 0xBF58476D1CE4E5B9ull) >> fShift;
-    while (!fEntries[at].empty() && (fEntries[at].block != block || fEntries[at].event != event))
-      at = (at + 1) & (fEntries.size() - 1);
-    return at;
-  }
+  struct Hash {
+    std::size_t operator()(const Key &key) const { return key.block * 0x9E3779B97F4A7C15ull ^ key.event; }
+  };
 
   // A negative integer is the bit pattern of a large number; a floating one must be whole and held exactly.
   template <typename T>
@@ -201,8 +195,7 @@ private:
     return "run " + std::to_string(run) + ", lumi " + std::to_string(lumi) + ", event " + std::to_string(event);
   }
 
-  int fShift = 63;
-  std::vector<Entry> fEntries;
+  std::unordered_map<Key, double, Hash> fValues;
   std::string fTitle;
   bool fRefuses;
   double fMissing;
@@ -219,7 +212,8 @@ std::map<std::string, T> &held() {
   return all;
 }
 inline void hold_correction(const std::string &key, const std::string &json, const std::string &name, bool compound,
-                            const std::string &title, const std::vector<std::string> &inputs, const std::string &covers) {
+                            const std::string &title, const std::vector<std::string> &inputs,
+                            const std::string &covers) {
   held<Evaluator>().try_emplace(key, json, name, compound, title, inputs, covers);
 }
 inline void hold_table(const std::string &key, std::uintptr_t blocks, std::uintptr_t events, std::uintptr_t values,

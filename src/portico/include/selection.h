@@ -89,8 +89,12 @@ struct MadeBy {
   Which which;
   RVec<int> operator()(const Choices &choices) const {
     RVec<int> result = choices.made_by(rule);
-    for (int &s : result)
-      s = which == Which::candidates ? choices.of(rule, s).index : which == Which::multiplicities ? choices.passing[s] : s;
+    for (int &s : result) {
+      if (which == Which::candidates)
+        s = choices.of(rule, s).index;
+      else if (which == Which::multiplicities)
+        s = choices.passing[s];
+    }
     return result;
   }
 };
@@ -101,8 +105,9 @@ struct Same {
 
 inline void require_size(std::size_t found, std::size_t expected, const char *column) {
   if (found != expected)
-    throw std::runtime_error(std::string("column ") + column + " has " + std::to_string(found) + " elements where others have " +
-                             std::to_string(expected) + ": candidate columns must be of one length");
+    throw std::runtime_error(std::string("column ") + column + " has " + std::to_string(found) +
+                             " elements where others have " + std::to_string(expected) +
+                             ": candidate columns must be of one length");
 }
 
 // A column's value of each chosen candidate.
@@ -147,8 +152,8 @@ inline std::vector<std::string> words(const char *text) {
 using Histograms = std::vector<TH1D>;
 
 // `ends` are the edges of bins, or the two ends of as many equal ones as `bins` says.
-inline void prototypes(Histograms &histograms, const std::vector<std::string> &selections, const char *name, const char *title,
-                int bins, std::initializer_list<double> ends) {
+inline void prototypes(Histograms &histograms, const std::vector<std::string> &selections, const char *name,
+                       const char *title, int bins, std::initializer_list<double> ends) {
   for (const auto &selection : selections) {
     const std::string full = selection + "_" + name;
     if (bins > 0)
@@ -214,7 +219,8 @@ public:
 
 inline ROOT::RDF::RResultPtr<Histograms> fill(ROOT::RDF::RNode node, const char *values, const Histograms &prototypes) {
   auto result = std::make_shared<Histograms>(prototypes);
-  return node.Book<RVec<double>, RVec<double>, RVec<int>>(Fill(result, node.GetNSlots()), {values, "weight", "selection"});
+  return node.Book<RVec<double>, RVec<double>, RVec<int>>(Fill(result, node.GetNSlots()),
+                                                          {values, "weight", "selection"});
 }
 
 // Events before all cuts and after each: their number, and the sums of their weights and of the squares of these.
@@ -224,7 +230,8 @@ struct Flow {
   std::vector<double> events, weights, squares; // one more than there are cuts
 
   Flow(std::string n, std::vector<std::string> c)
-      : name(std::move(n)), cuts(std::move(c)), events(cuts.size() + 1), weights(events.size()), squares(events.size()) {}
+      : name(std::move(n)), cuts(std::move(c)), events(cuts.size() + 1), weights(events.size()),
+        squares(events.size()) {}
 
   void count(std::size_t cut, double weight) {
     events[cut] += 1;
@@ -291,7 +298,8 @@ inline TH1D labelled(const std::string &name, const std::string &title, const st
 }
 
 inline ROOT::RDF::RResultPtr<Counts> count(ROOT::RDF::RNode node, const std::vector<std::string> &selections,
-                                    const std::vector<std::string> &rules, std::initializer_list<const char *> cuts) {
+                                           const std::vector<std::string> &rules,
+                                           std::initializer_list<const char *> cuts) {
   auto result = std::make_shared<Counts>();
   for (std::size_t s = 0; s < selections.size(); ++s) {
     result->flows.emplace_back("cutflow_" + selections[s], words(*(cuts.begin() + s)));

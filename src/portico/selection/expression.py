@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Names", "names_of", "spread"]
+__all__ = ["Names", "names_of"]
 
 _TOKEN = re.compile(
     r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\''
@@ -60,25 +59,3 @@ def names_of(expression: str) -> Names:
         else:
             values.add(word)
     return Names(frozenset(values), frozenset(functions), frozenset(parameters))
-
-
-def spread(
-    text: str, each: str, words: Mapping[str, tuple[str, ...]], is_there: Callable[[str], bool] = lambda _: True
-) -> Iterator[tuple[str, str]]:
-    """Yield each word of a list for which the text can be used, and the text with it.
-
-    Parameters
-    ----------
-    text : str
-        With ``{each}``.
-    each : str
-        Name of the list.
-    words : mapping
-        The lists.
-    is_there : callable
-        Whether the text can be used.
-    """
-    for word in words[each]:
-        written = text.replace(f"{{{each}}}", word)
-        if is_there(written):
-            yield word, written

@@ -291,11 +291,6 @@ class Selection(Model):
                 seen[name] = group
         return self
 
-    @property
-    def selections(self) -> tuple[str, ...]:
-        """Names of the selections: the preselection alone, then the categories."""
-        return (INCLUSIVE, *self.categories)
-
     def replace(self, **fields: Any) -> Selection:
         """Return a copy with other fields, checked like a file."""
         return parse(Selection, {**self.model_dump(exclude_unset=True), **fields}, "selection")

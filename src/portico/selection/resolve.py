@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 
 from portico.dataset import Sample
 from portico.errors import ConfigError, nearest
-from portico.selection.expression import Names, names_of, spread
-from portico.selection.model import Histogram, Selection
+from portico.selection.expression import Names, names_of
+from portico.selection.model import INCLUSIVE, Histogram, Selection
 
 __all__ = ["Expression", "Factor", "Filled", "Resolved", "Shift", "element_type", "mention", "resolve"]
 
@@ -162,7 +162,7 @@ class Resolved:
     @property
     def selections(self) -> tuple[str, ...]:
         """Names of the selections."""
-        return ("inclusive", *self.categories)
+        return (INCLUSIVE, *self.categories)
 
 
 def element_type(column_type: str) -> str | None:
@@ -301,9 +301,9 @@ class _Resolver:
 
     def _spread(self, text: str, each: str, key: str) -> list[tuple[str, str]]:
         """Write out a list, without the words for which the input lacks columns if that is allowed."""
-        skip = self._selection.lists[each].missing == "skip"
-        known = self._known()
-        found = list(spread(text, each, self._lists, lambda t: not skip or names_of(t).values <= known))
+        found = [(word, text.replace(f"{{{each}}}", word)) for word in self._lists[each]]
+        if self._selection.lists[each].missing == "skip":
+            found = [(word, written) for word, written in found if names_of(written).values <= self._known()]
         if not found:
             raise ConfigError(
                 f"{self._where}: {key}: sample '{self._sample.name}' has the columns for no word of '{each}'"
