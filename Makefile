@@ -36,7 +36,7 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml $(LOCK)
 
 $(VENV)/.tools: $(VENV)/.installed
 	@echo 'portico: installing the test tools'
-	@$(INSTALL) --group dev
+	@$(INSTALL) --editable '.[gateway,htcondor,kubernetes,slurm,ssh,xrootd]' --group dev
 	@touch $@
 
 demo: $(VENV)/.installed

@@ -73,7 +73,7 @@ def lock(session: nox.Session) -> None:
     report = Path(session.create_tmp()) / "report.json"
     session.run(
         "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--only-binary=:all:", "--report", str(report),
-        "--group", "dev", ".[dask,numba,parquet,xrootd]", "pip",
+        "--group", "dev", ".[dask,gateway,htcondor,kubernetes,numba,parquet,slurm,ssh,xrootd]", "pip",
     )  # fmt: skip
     found = {
         item["metadata"]["name"]: item["metadata"]["version"] for item in json.loads(report.read_text())["install"]
