@@ -17,6 +17,7 @@ from portico.driver import Reporter, StepJob, explain, run_chunks
 from portico.environment.bundle import Bundle, key_of
 from portico.errors import ConfigError, InputError, PorticoError, WorkerError, nearest
 from portico.executors.base import Executor, Failed, Task
+from portico.executors.where import open_executor
 from portico.ledger import Ledger, Planned
 from portico.merge import decode, encode, merge_all
 from portico.planning import (
@@ -36,7 +37,7 @@ from portico.runs import SUMMARY, Run
 from portico.store import RunFolder, write_whole
 from portico.summaries import SUMMARY_FILE
 
-__all__ = ["open_executor", "run"]
+__all__ = ["run"]
 
 _SHOWN = 10  # failures told at the end; the ledger has them all
 
@@ -48,27 +49,6 @@ class _Silent:
     def advance(self, sample: str, entries: int) -> None: ...
     def warn(self, message: str) -> None: ...
     def end(self, step: str, state: str, seconds: float, ran: int) -> None: ...
-
-
-def open_executor(on: str, workers: int | None) -> Executor:
-    """Open the executor that ``on`` names: ``local``, ``dask`` or the address of a Dask scheduler.
-
-    Raises
-    ------
-    ConfigError
-        If it names none.
-    """
-    if workers is not None and workers < 1:
-        raise ConfigError(f"{workers} workers cannot run anything; give 1 or more")
-    if on == "local":
-        from portico.executors.local import LocalExecutor
-
-        return LocalExecutor(workers)
-    if on == "dask" or "://" in on:
-        from portico.executors.dask import DaskExecutor
-
-        return DaskExecutor(None if on == "dask" else on, workers)
-    raise ConfigError(f"cannot run on '{on}'; {nearest(on, ['local', 'dask', 'tcp://HOST:PORT'])}")
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from portico.chunks import Chunk
+from portico.environment.credentials import Credentials
 
 __all__ = ["Done", "Executor", "Failed", "Outcome", "Task"]
 
@@ -30,7 +31,7 @@ class Task:
     options : mapping
         Keyword arguments of the step.
     folder : str
-        Where trees are written aside.
+        Where trees are written aside: a folder, or a URL such as ``root://host//path/step/sample``.
     """
 
     key: str
@@ -66,10 +67,10 @@ class Failed:
 
     Parameters
     ----------
-    kind : {"user", "input", "crash", "lost", "space", "internal"}
-        ``user``: the step's code failed. ``input``: the file is bad. ``crash``: the process died while it
-        worked on the chunk. ``lost``: the worker went away. ``space``: no space left. ``internal``: portico
-        failed.
+    kind : {"user", "input", "transient", "memory", "crash", "lost", "space", "internal"}
+        ``user``: the step's code failed. ``input``: the file is bad. ``transient``: the file could not be read
+        just now. ``memory``: the process needed more than it may have. ``crash``: the process died while it worked
+        on the chunk. ``lost``: the worker went away. ``space``: no space left. ``internal``: portico failed.
     message : str
         For the user.
     log : str
@@ -90,6 +91,10 @@ class Executor(Protocol):
     """Runs tasks. The driver submits while ``free`` is positive and takes outcomes as they come."""
 
     @property
+    def outlives(self) -> bool:
+        """Whether what was submitted goes on when this process ends, and is found again by its key."""
+
+    @property
     def workers(self) -> int:
         """Number of workers at present."""
 
@@ -108,6 +113,12 @@ class Executor(Protocol):
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         """Have one worker answer a message of `portico.executors.wire`, when no task is running."""
+
+    def call_all(self, content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Have every worker answer a message, when no task is running; answers by the worker's name."""
+
+    def entrust(self, credentials: Credentials) -> None:
+        """Send credentials to all workers, also later ones; they replace what was sent before."""
 
     def cancel(self) -> None:
         """Forget all tasks that were submitted and have not ended."""

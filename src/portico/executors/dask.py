@@ -10,6 +10,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from portico.environment.bundle import Bundle
+from portico.environment.credentials import Credentials
 from portico.errors import MissingExtra, WorkerError
 from portico.executors.base import Done, Failed, Outcome, Task
 
@@ -65,6 +66,8 @@ class DaskExecutor:
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._digest = ""
 
+    outlives = False
+
     @property
     def client(self) -> Client:
         """The Dask client."""
@@ -73,7 +76,11 @@ class DaskExecutor:
     @property
     def workers(self) -> int:
         """Number of workers that are connected."""
-        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+        return len(self._workers())
+
+    def _workers(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        return found
 
     @property
     def free(self) -> int:
@@ -147,6 +154,23 @@ class DaskExecutor:
             return future.result()
         except Exception as error:
             raise WorkerError(f"the workers died while they made '{content['op']}': {error}") from error
+
+    def call_all(self, content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Have every worker answer a message."""
+        from portico.executors.daskworker import answer
+
+        names = {address: str(worker["name"]) for address, worker in self._workers().items()}
+        futures = {
+            names[address]: self._client.submit(answer, content, [], self._digest, workers=[address], pure=False)
+            for address in names
+        }
+        return {name: future.result()[0] for name, future in futures.items()}
+
+    def entrust(self, credentials: Credentials) -> None:
+        """Send credentials to all workers; those that join later get them when they join."""
+        from portico.executors.daskworker import CredentialsPlugin
+
+        self._client.register_plugin(CredentialsPlugin(credentials), name="portico-credentials")
 
     def cancel(self) -> None:
         """Cancel all tasks."""

@@ -9,12 +9,14 @@ from distributed import Worker, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from portico.environment.bundle import Bundle
+from portico.environment.credentials import Credentials
 from portico.executors.base import Done, Task
 from portico.executors.process import RunnerProcess
 
-__all__ = ["BundlePlugin", "RunnerPlugin", "answer", "execute"]
+__all__ = ["BundlePlugin", "CredentialsPlugin", "RunnerPlugin", "answer", "execute"]
 
 _BUNDLES = "_portico_bundles"
+_CREDENTIALS = "_portico_credentials"
 _RUNNER = "_portico_runner"
 
 
@@ -35,6 +37,23 @@ class BundlePlugin(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Keep the bundle; start nothing."""
         _state(worker, _BUNDLES)[self._bundle.digest] = self._bundle
+
+
+class CredentialsPlugin(WorkerPlugin):
+    """Gives credentials to the worker when it joins, and again when they are renewed.
+
+    Parameters
+    ----------
+    credentials : Credentials
+        What the runners use from their next task on.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def setup(self, worker: Worker) -> None:
+        """Keep the credentials."""
+        _state(worker, _CREDENTIALS)[""] = self._credentials
 
 
 class RunnerPlugin(WorkerPlugin):
@@ -86,7 +105,10 @@ def _runner(digest: str) -> RunnerProcess:
     if thread not in runners:  # a worker with several threads gets a process for each
         runners[thread] = RunnerProcess()
     runner: RunnerProcess = runners[thread]
-    runner.use(_state(worker, _BUNDLES)[digest])
+    if digest:
+        runner.use(_state(worker, _BUNDLES)[digest])
+    if trusted := _state(worker, _CREDENTIALS).get(""):
+        runner.entrust(trusted)
     return runner
 
 

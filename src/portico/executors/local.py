@@ -7,6 +7,7 @@ import selectors
 from typing import Any
 
 from portico.environment.bundle import Bundle
+from portico.environment.credentials import Credentials
 from portico.executors.base import Outcome, Task
 from portico.executors.process import RunnerProcess
 
@@ -24,6 +25,8 @@ class LocalExecutor:
 
     def __init__(self, workers: int | None = None) -> None:
         self._runners = [RunnerProcess() for _ in range(workers or len(os.sched_getaffinity(0)))]
+
+    outlives = False
 
     @property
     def workers(self) -> int:
@@ -56,6 +59,15 @@ class LocalExecutor:
         """Have one of the idle processes answer a message, by preference one that holds ROOT already."""
         idle = [runner for runner in self._runners if not runner.busy]
         return next((runner for runner in idle if runner.alive), idle[0]).call(content, blobs)
+
+    def call_all(self, content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Have every process answer a message."""
+        return {f"process {number}": runner.call(content, [])[0] for number, runner in enumerate(self._runners)}
+
+    def entrust(self, credentials: Credentials) -> None:
+        """Run the following tasks with these credentials."""
+        for runner in self._runners:
+            runner.entrust(credentials)
 
     def cancel(self) -> None:
         """Stop the processes that are busy; they are started again when needed."""

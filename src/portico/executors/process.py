@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from portico.environment.bundle import Bundle
+from portico.environment.credentials import Credentials
 from portico.executors.base import Done, Failed, Outcome, Task
 from portico.executors.wire import receive, send
 
@@ -28,7 +29,8 @@ class RunnerProcess:
         self._folder = Path(tempfile.mkdtemp(prefix="portico-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._bundle: Bundle | None = None
-        self._knows = ""
+        self._credentials = Credentials()
+        self._knows = self._trusts = ""
         self._task: Task | None = None
 
     @property
@@ -53,6 +55,10 @@ class RunnerProcess:
     def use(self, bundle: Bundle) -> None:
         """Run the following tasks with this bundle."""
         self._bundle = bundle
+
+    def entrust(self, credentials: Credentials) -> None:
+        """Run the following tasks with these credentials."""
+        self._credentials = credentials
 
     def start(self, task: Task) -> None:
         """Send a task; its outcome is read with `outcome`."""
@@ -85,6 +91,11 @@ class RunnerProcess:
         self._ensure()
         if self._bundle is not None and self._knows != self._bundle.digest:
             content, blobs = {**content, "bundle": self._bundle.describe()}, [self._bundle.archive, *blobs]
+        if self._trusts != self._credentials.digest:
+            content, blobs = {**content, "credentials": list(self._credentials.files)}, [
+                *self._credentials.files.values(), *blobs,
+            ]  # fmt: skip
+            self._trusts = self._credentials.digest
         with suppress(BrokenPipeError):
             send(self._stdin, content, blobs)
 
@@ -130,7 +141,7 @@ class RunnerProcess:
                 if stream is not None:
                     with suppress(BrokenPipeError):
                         stream.close()
-        self._process, self._knows = None, ""
+        self._process, self._knows, self._trusts = None, "", ""
 
     @property
     def _stdin(self) -> IO[bytes]:

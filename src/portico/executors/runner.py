@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from portico import root
+from portico.environment.credentials import install
 from portico.errors import InputError, PorticoError, ProductError, SpaceError, StepError
 from portico.executors.base import Task
 from portico.executors.wire import receive, send
@@ -73,6 +74,9 @@ class Runner:
                 return
             started, before = time.time(), self._log_size()
             try:
+                if "credentials" in content:
+                    names = content.pop("credentials")
+                    install(dict(zip(names, [blobs.pop(0) for _ in names], strict=True)), self._folder)
                 if "bundle" in content:
                     self._hold(content.pop("bundle"), blobs.pop(0))
                 answer, payload = operations[content.pop("op")](content, blobs)

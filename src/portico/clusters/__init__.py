@@ -1,0 +1,1 @@
+"""Clusters that portico starts, and the batch systems beneath them."""

@@ -1,0 +1,1 @@
+"""Batch systems: submit, look, remove."""
