@@ -11,6 +11,8 @@
     |- SpaceError       no space left where results are written
     |- WorkerError      workers were lost, or chunks kill the process that reads them
     `- MissingExtra     an optional dependency is not installed
+
+`Detached` is no error: jobs were submitted that go on without this process.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigError",
+    "Detached",
     "InputError",
     "MissingExtra",
     "PorticoError",
@@ -72,6 +75,10 @@ class MissingExtra(PorticoError):  # noqa: N818 (the name says what is missing)
 
     def __init__(self, extra: str, what: str) -> None:
         super().__init__(f"{what} needs the extra '{extra}'; install it with: pip install 'portico-hep[{extra}]'")
+
+
+class Detached(Exception):  # noqa: N818 (it is no error)
+    """Jobs were submitted that go on without this process; its text says how many and what to do next."""
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

@@ -120,6 +120,9 @@ class Executor(Protocol):
     def entrust(self, credentials: Credentials) -> None:
         """Send credentials to all workers, also later ones; they replace what was sent before."""
 
+    def problems(self) -> list[str]:
+        """Say why nothing happens, in the words of the system beneath; asked when nothing has come for a while."""
+
     def cancel(self) -> None:
         """Forget all tasks that were submitted and have not ended."""
 

@@ -172,6 +172,10 @@ class DaskExecutor:
 
         self._client.register_plugin(CredentialsPlugin(credentials), name="portico-credentials")
 
+    def problems(self) -> list[str]:
+        """Say that no worker is connected, if so."""
+        return [] if self.workers else ["no worker is connected; the run goes on when one joins"]
+
     def cancel(self) -> None:
         """Cancel all tasks."""
         if self._running:
