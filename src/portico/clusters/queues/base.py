@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-__all__ = ["BatchJob", "JobState", "Queue"]
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
+from portico.errors import ConfigError
+
+__all__ = ["BatchJob", "JobState", "Queue", "mebibytes", "seconds"]
+
+_SIZE = TypeAdapter(ByteSize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +54,26 @@ class JobState:
         ``held`` never starts without help; ``ended`` includes removed, failed and unknown ones.
     reason : str
         The batch system's own words: why it is held or idle, or how it ended; may be empty.
+    cause : {"", "memory", "walltime"}
+        Which of its limits the job went over, where the batch system says so; such a job is held or ended.
     """
 
     id: str
     state: Literal["idle", "running", "held", "ended"]
     reason: str = ""
+    cause: Literal["", "memory", "walltime"] = ""
 
 
 class Queue(Protocol):
     """A batch system."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def limit(self) -> int:
+        """How many jobs one submission may have."""
 
     def script(self, job: BatchJob) -> str:
         """Return the job script as it would be submitted."""
@@ -75,3 +92,26 @@ class Queue(Protocol):
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove jobs; those that are gone already are passed over."""
+
+
+def mebibytes(text: str) -> int:
+    """Return a size such as ``2 GB`` in units of 1024 x 1024 bytes, rounded up.
+
+    Raises
+    ------
+    ConfigError
+        If it is none, or not positive.
+    """
+    try:
+        size = int(_SIZE.validate_python(text))
+    except ValidationError:
+        size = 0
+    if size <= 0:
+        raise ConfigError(f"size '{text}': write for example '2 GB' or '500 MB'")
+    return -(-size // 2**20)
+
+
+def seconds(walltime: str) -> int:
+    """Return ``HH:MM:SS`` in seconds."""
+    hours, minutes, rest = (int(part) for part in walltime.split(":"))
+    return 3600 * hours + 60 * minutes + rest

@@ -1,0 +1,232 @@
+"""HTCondor, through its Python bindings (version 2, which HTCondor 24 and later ship)."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from portico.clusters.queues.base import BatchJob, JobState, mebibytes, seconds
+from portico.clusters.site import Site
+from portico.errors import MissingExtra, WorkerError
+
+__all__ = ["HTCondor"]
+
+logger = logging.getLogger(__name__)
+
+_IDLE, _REMOVED, _COMPLETED, _HELD = 1, 3, 4, 5
+_CAUSES = {34: "memory", 46: "walltime", 47: "walltime"}  # HoldReasonCode: HTCondor's manual, job attributes
+_STATE = ("ClusterId", "ProcId", "JobStatus", "HoldReason", "HoldReasonCode", "LastRejMatchReason", "RemoveReason",
+          "ExitBySignal", "ExitCode", "ExitSignal")  # fmt: skip
+_EXPLAIN_AGAIN = 60.0
+"""Seconds for which what was found out about the slots of the pool is kept."""
+
+
+class HTCondor:
+    """The schedd of a site.
+
+    Parameters
+    ----------
+    site : Site
+        Resources of a job; ``options`` may hold ``pool`` (address of the collector) and ``schedd`` (its name),
+        by default those of this machine's configuration. ``extra`` are further lines of the job description.
+
+    Raises
+    ------
+    MissingExtra
+        If the bindings are not installed.
+    WorkerError
+        If no schedd answers.
+    """
+
+    name = "HTCondor"
+    limit = 10_000
+
+    def __init__(self, site: Site) -> None:
+        if importlib.util.find_spec("htcondor2") is None:
+            raise MissingExtra("htcondor", "HTCondor")
+        import htcondor2
+
+        self._htcondor = htcondor2
+        self._site = site
+        self._why: dict[str, tuple[float, str]] = {}
+        with self._asking("find the schedd"):
+            self._collector = htcondor2.Collector(site.options.get("pool"))
+            here = self._collector.locate(htcondor2.DaemonType.Schedd, site.options.get("schedd"))
+            self._schedd = htcondor2.Schedd(here)
+
+    def script(self, job: BatchJob) -> str:
+        """Return the job description as it would be submitted."""
+        site = self._site
+        lines = {
+            "universe": "vanilla",
+            "batch_name": job.name,
+            # HTCondor may start a program under another name, by which Python would not find its environment.
+            "executable": "/usr/bin/env",
+            "arguments": _quoted([*job.command, "$(ProcId)"]),
+            "transfer_executable": "False",
+            "should_transfer_files": "IF_NEEDED",
+            "initialdir": str(job.folder),
+            "output": "$(ProcId).out",
+            "error": "$(ProcId).err",
+            "log": "events.log",
+            "request_cpus": str(site.cores),
+            "request_memory": str(mebibytes(site.memory)),
+            "request_disk": str(1024 * mebibytes(site.disk)),
+            "allowed_execute_duration": str(seconds(site.walltime)),
+        }
+        if site.image is not None:
+            lines |= {"universe": "container", "container_image": site.image}
+        if variables := {**site.environment, **job.environment}:
+            lines["environment"] = _quoted([f"{name}={value}" for name, value in variables.items()])
+        given = {name.lower() for name in site.extra}
+        kept = {name: value for name, value in lines.items() if name not in given}
+        return "".join(f"{name} = {value}\n" for name, value in {**kept, **site.extra}.items()) + f"queue {job.count}\n"
+
+    def submit(self, job: BatchJob) -> list[str]:
+        """Submit all jobs as one cluster.
+
+        Raises
+        ------
+        WorkerError
+            If the schedd refuses.
+        """
+        with self._asking("submit"), warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            result = self._schedd.submit(self._htcondor.Submit(self.script(job)))
+        for warning in told:
+            logger.warning("HTCondor: %s", " ".join(str(warning.message).split()))
+        return [f"{result.cluster()}.{number}" for number in range(job.count)]
+
+    def states(self, ids: Iterable[str]) -> dict[str, JobState]:
+        """Return the state of each job, with the reason where it does not run.
+
+        Raises
+        ------
+        WorkerError
+            If the schedd does not answer.
+        """
+        wanted = list(dict.fromkeys(ids))
+        if not wanted:
+            return {}
+        with self._asking("tell about jobs"):
+            found = self._read(self._schedd.query(_constraint(wanted), list(_STATE)))
+            gone = [name for name in wanted if name not in found]
+            if gone:
+                found |= self._read(self._schedd.history(_constraint(gone), list(_STATE), match=len(gone)))
+            return {name: self._state(name, found.get(name)) for name in wanted}
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Remove jobs; those that are gone already are passed over.
+
+        Raises
+        ------
+        WorkerError
+            If the schedd does not answer or refuses.
+        """
+        wanted = list(ids)
+        if wanted:
+            with self._asking("remove jobs"):
+                self._schedd.act(self._htcondor.JobAction.Remove, wanted, "removed by portico")
+
+    def _read(self, ads: Iterable[Any]) -> dict[str, Mapping[str, Any]]:
+        return {f"{ad['ClusterId']}.{ad['ProcId']}": ad for ad in ads}
+
+    def _state(self, name: str, ad: Mapping[str, Any] | None) -> JobState:
+        if ad is None:
+            return JobState(name, "ended")
+        status = ad.get("JobStatus")
+        if status == _HELD:
+            code = ad.get("HoldReasonCode")
+            reason = f"{ad.get('HoldReason', 'no reason told')} (code {code})"
+            return JobState(name, "held", reason, _CAUSES.get(code, ""))  # type: ignore[arg-type]
+        if status == _IDLE:
+            return JobState(name, "idle", self._idle(name, ad))
+        if status in {_REMOVED, _COMPLETED}:
+            return JobState(name, "ended", _ending(ad))
+        return JobState(name, "running")
+
+    def _idle(self, name: str, ad: Mapping[str, Any]) -> str:
+        """Say why a job is idle; jobs of one cluster ask for the same, so one of them is looked at now and then."""
+        cluster = name.partition(".")[0]
+        when, why = self._why.get(cluster, (float("-inf"), ""))
+        if time.monotonic() - when > _EXPLAIN_AGAIN:
+            why = self._explain(name)
+            self._why[cluster] = (time.monotonic(), why)
+        told = ad.get("LastRejMatchReason")
+        return f"{why}; HTCondor says: {told.strip()}" if told else why
+
+    def _explain(self, name: str) -> str:
+        jobs = self._schedd.query(_constraint([name]))
+        slots = self._collector.query(self._htcondor.AdType.Startd, 'SlotType =!= "Dynamic"')
+        if not slots:
+            return "the pool has no slots"
+        if not jobs:
+            return ""
+        job = jobs[0]
+        for slot in slots:  # as if nothing ran there now
+            for what in ("Cpus", "Memory", "Disk"):
+                if f"TotalSlot{what}" in slot:
+                    slot[what] = slot[f"TotalSlot{what}"]
+        fits = sum(job.symmetricMatch(slot) for slot in slots)
+        if fits:
+            return f"waits for a free slot ({fits} of {len(slots)} in the pool match)"
+        return f"no slot of the pool matches ({len(slots)} there): " + (_too_large(job, slots) or _unmet(job))
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (self._htcondor.HTCondorException, OSError, RuntimeError) as error:
+            told = " ".join(str(error).split())
+            raise WorkerError(
+                f"HTCondor did not {what}: {told}; check CONDOR_CONFIG (or /etc/condor) on this machine, "
+                "and that condor_q works here"
+            ) from error
+
+
+def _too_large(job: Any, slots: Sequence[Any]) -> str:
+    """Say what the job asks for that no slot has."""
+    words = []
+    for what, unit in (("Cpus", "cores"), ("Memory", "MiB of memory"), ("Disk", "KiB of disk")):
+        asked = job.eval(f"Request{what}") if f"Request{what}" in job else 0
+        there = max(slot.get(what, 0) for slot in slots)
+        if isinstance(asked, (int, float)) and asked > there:
+            words.append(f"asks for {asked:,} {unit}, the largest slot has {there:,}")
+    return "; ".join(words)
+
+
+def _unmet(job: Any) -> str:
+    return f"its requirements are {job.lookup('Requirements')}"
+
+
+def _ending(ad: Mapping[str, Any]) -> str:
+    if ad.get("JobStatus") == _REMOVED:
+        return f"removed: {ad.get('RemoveReason', 'no reason told')}"
+    if ad.get("ExitBySignal"):
+        return f"killed by signal {ad.get('ExitSignal')}"
+    return f"ended with status {ad['ExitCode']}" if "ExitCode" in ad else ""
+
+
+def _constraint(ids: Iterable[str]) -> str:
+    """Return the ClassAd expression that is true for these jobs alone."""
+    runs: list[list[int]] = []  # cluster, first and last process
+    for cluster, proc in sorted(tuple(int(part) for part in name.split(".")) for name in ids):
+        if runs and runs[-1][0] == cluster and runs[-1][2] == proc - 1:
+            runs[-1][2] = proc
+        else:
+            runs.append([cluster, proc, proc])
+    return " || ".join(f"(ClusterId == {c} && ProcId >= {first} && ProcId <= {last})" for c, first, last in runs)
+
+
+def _quoted(words: Iterable[str]) -> str:
+    """Write arguments or variables in HTCondor's syntax: in double quotes, each in single quotes if need be."""
+    text = []
+    for word in words:
+        doubled = word.replace("'", "''").replace('"', '""')
+        text.append(f"'{doubled}'" if not word or set(word) & set(" \t'") else doubled)
+    return '"' + " ".join(text) + '"'

@@ -1,0 +1,171 @@
+"""Slurm, through its commands, whose options and output have not changed for many versions."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Literal
+
+from portico.clusters.queues.base import BatchJob, JobState, mebibytes
+from portico.clusters.site import Site
+from portico.errors import WorkerError
+
+__all__ = ["Slurm"]
+
+_RUNNING = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"}
+_IDLE = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"}
+_CAUSES = {"OUT_OF_MEMORY": "memory", "TIMEOUT": "walltime", "DEADLINE": "walltime"}
+_HELD = re.compile(
+    r"held|JobHoldMaxRequeue|BadConstraints|Partition\w*Limit|PartitionConfig|DependencyNeverSatisfied", re.IGNORECASE
+)
+_HINTS = {
+    "Resources": "no node is free",
+    "Priority": "jobs of higher priority come first",
+    "JobHeldUser": "release it with: scontrol release {}",
+    "JobHeldAdmin": "only an administrator can release it",
+    "PartitionTimeLimit": "the walltime of the site is more than the partition allows",
+    "BadConstraints": "no node has what the job asks for",
+}
+_GONE = re.compile(r"Invalid job id|already completing or completed", re.IGNORECASE)
+_SECONDS = 60.0
+_AT_A_TIME = 500
+
+
+class Slurm:
+    """The Slurm that the commands on PATH speak to.
+
+    Parameters
+    ----------
+    site : Site
+        Resources of a job; ``extra`` are further options of sbatch, such as ``partition``.
+    """
+
+    name = "Slurm"
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    @cached_property
+    def limit(self) -> int:
+        """How many jobs one array may have."""
+        found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _run(["scontrol", "show", "config"]), re.MULTILINE)
+        return max(int(found[1]) - 1, 1) if found else 1000
+
+    def script(self, job: BatchJob) -> str:
+        """Return the job script as it would be submitted."""
+        site = self._site
+        logs = str(job.folder).replace("%", "%%")
+        options = {
+            "job-name": job.name,
+            "array": f"0-{job.count - 1}",
+            "ntasks": "1",
+            "cpus-per-task": str(site.cores),
+            "mem": f"{mebibytes(site.memory)}M",
+            "time": site.walltime,
+            "output": f"{logs}/%a.out",
+            "error": f"{logs}/%a.err",
+            **{name.lstrip("-"): value for name, value in site.extra.items()},
+        }
+        lines = [f"#SBATCH --{name}" + (f"={shlex.quote(value)}" if value else "") for name, value in options.items()]
+        variables = {**site.environment, **job.environment}
+        lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+        command = [*(["apptainer", "exec", site.image] if site.image is not None else []), *job.command]
+        return "\n".join(["#!/bin/sh", *lines, f'exec {shlex.join(command)} "$SLURM_ARRAY_TASK_ID"', ""])
+
+    def submit(self, job: BatchJob) -> list[str]:
+        """Submit all jobs as one array.
+
+        Raises
+        ------
+        WorkerError
+            If Slurm does not answer or refuses.
+        """
+        answer = _run(["sbatch", "--parsable", "--chdir", str(job.folder)], self.script(job))
+        number = answer.strip().partition(";")[0]
+        return [f"{number}_{index}" for index in range(job.count)]
+
+    def states(self, ids: Iterable[str]) -> dict[str, JobState]:
+        """Return the state of each job, with the reason where it does not run.
+
+        Raises
+        ------
+        WorkerError
+            If Slurm does not answer.
+        """
+        wanted = list(dict.fromkeys(ids))
+        if not wanted:
+            return {}
+        words = ["squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i|%T|%r"]
+        found = _table(_run(words))
+        gone = [name for name in wanted if name not in found]
+        if gone:
+            found |= self._accounted(gone)
+        return {name: _state(name, *found[name]) if name in found else JobState(name, "ended") for name in wanted}
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Remove jobs; those that are gone already are passed over.
+
+        Raises
+        ------
+        WorkerError
+            If Slurm does not answer or refuses.
+        """
+        for some in _in_parts(list(ids)):
+            _run(["scancel", *some], passed_over=_GONE)
+
+    @staticmethod
+    def _accounted(ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Ask the accounting, which not every Slurm has, about jobs that left the queue a while ago."""
+        found: dict[str, tuple[str, str]] = {}
+        numbers = sorted({name.partition("_")[0] for name in ids})
+        for some in _in_parts(numbers):
+            words = ["sacct", "--noheader", "--parsable2", "--allocations", "--array", "--format=JobID,State,ExitCode"]
+            found |= _table(_run([*words, f"--jobs={','.join(some)}"], passed_over=re.compile("")))
+        return {name: (state.partition(" ")[0], f"exit {reason}") for name, (state, reason) in found.items()}
+
+
+def _in_parts(words: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut a list so that a command line can hold it."""
+    return (words[first : first + _AT_A_TIME] for first in range(0, len(words), _AT_A_TIME))
+
+
+def _table(text: str) -> dict[str, tuple[str, str]]:
+    rows = (line.split("|") for line in text.splitlines())
+    return {row[0].strip(): (row[1].strip(), row[2].strip()) for row in rows if len(row) == 3}
+
+
+def _state(name: str, state: str, reason: str) -> JobState:
+    reason = "" if reason == "None" else reason
+    if state in _IDLE:
+        hint = _HINTS.get(reason, "").format(name)
+        kind: Literal["held", "idle"] = "held" if _HELD.search(f"{reason} {state}") else "idle"
+        return JobState(name, kind, f"{reason}: {hint}" if hint else reason)
+    if state in _RUNNING:
+        return JobState(name, "running")
+    ending = state if not reason or reason == state else f"{state} ({reason})"
+    return JobState(name, "ended", ending, _CAUSES.get(state, ""))  # type: ignore[arg-type]
+
+
+def _run(command: Sequence[str], text: str = "", passed_over: re.Pattern[str] | None = None) -> str:
+    """Run a command of Slurm and return what it writes.
+
+    Raises
+    ------
+    WorkerError
+        If it is not there, does not answer, or fails in a way that is not passed over.
+    """
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except OSError as error:
+        raise WorkerError(
+            f"no program '{command[0]}': {error.strerror}; Slurm's commands must be on PATH where portico runs"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise WorkerError(f"{command[0]} did not answer for {_SECONDS:.0f} s; try: sinfo") from error
+    told = " ".join(done.stderr.split())
+    if done.returncode != 0 and not (passed_over is not None and passed_over.search(told)):
+        raise WorkerError(f"{command[0]} failed with status {done.returncode}: {told}")
+    return done.stdout
