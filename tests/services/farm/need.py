@@ -1,0 +1,55 @@
+"""What a service needs of the machine; where it is missing, its tests skip, or fail if nothing may skip."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test, or fail it where every service has to be there."""
+    if os.environ.get("PORTICO_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{what}; PORTICO_REQUIRE_SERVICES=1 forbids to skip", pytrace=False)
+    pytest.skip(what)
+
+
+def cache() -> Path:
+    """Return the folder into which tools/services.sh unpacks."""
+    if named := os.environ.get("PORTICO_CACHE"):
+        return Path(named)
+    if os.geteuid() == 0:
+        return Path("/var/cache/portico")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "portico"
+
+
+def program(name: str, package: str) -> Path:
+    """Return the path of a program, or skip with the name of its Debian package."""
+    folders = [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/bin"]
+    found = shutil.which(name, path=os.pathsep.join(folders))
+    if found is None:
+        missing(f"the program {name} of the Debian package {package} is missing; tools/services.sh installs it")
+    return Path(found)
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60, log: Path | None = None) -> None:
+    """Wait until a condition holds; else fail with the end of a log."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            said = log.read_text(errors="replace")[-3000:] if log is not None and log.exists() else ""
+            pytest.fail(f"{what} did not happen within {seconds:g} s\n{said}")
+        time.sleep(0.1)
