@@ -155,7 +155,13 @@ elif offered htcondor; then
 elif ! mkdir -p "$cache" || ! work=$(mktemp -d "$cache/making.XXXXXX"); then
     say "HTCondor is not unpacked, its tests are skipped: $cache cannot be written"
 else
-    unpack_condor "$work" || say "HTCondor is not unpacked, its tests are skipped: $reason"
+    if ! unpack_condor "$work"; then
+        if [ -x "$cache/condor/usr/sbin/condor_master" ]; then
+            say "HTCondor is not unpacked anew, the one in $cache stays: $reason"
+        else
+            say "HTCondor is not unpacked, its tests are skipped: $reason"
+        fi
+    fi
     rm -rf "$work"
 fi
 exit 0
