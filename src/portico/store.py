@@ -16,7 +16,10 @@ from typing import Any
 from portico.errors import RunFolderError, SpaceError
 from portico.ledger import Ledger
 
-__all__ = ["RunFolder", "write_whole"]
+__all__ = ["BATCH", "RunFolder", "write_whole"]
+
+BATCH = "batch.jobs"
+"""Folder of batch jobs in the run folder: they write there while no driver runs. No step can have this name."""
 
 _MANIFEST = "run.json"
 _LEDGER = "ledger.sqlite"
@@ -159,4 +162,5 @@ class RunFolder:
     def clean(self) -> None:
         """Remove what interrupted attempts left aside. Only for the driver that claimed the folder."""
         for aside in self.path.rglob(".*.part*"):
-            aside.unlink(missing_ok=True)
+            if BATCH not in aside.relative_to(self.path).parts:  # a job may be writing it
+                aside.unlink(missing_ok=True)
