@@ -66,7 +66,9 @@ class Runner:
 
     def serve(self, source: IO[bytes], sink: IO[bytes]) -> None:
         """Answer messages until the other side is gone."""
-        operations = {"chunk": self._chunk, "summary": self._summary, "export": self._export}
+        operations = {
+            "chunk": self._chunk, "summary": self._summary, "export": self._export, "probe": self._probe,
+        }  # fmt: skip
         while True:
             try:
                 content, blobs = receive(source)
@@ -180,6 +182,13 @@ class Runner:
         written = path.read_bytes()
         path.unlink()
         return {}, [written]
+
+    def _probe(self, content: dict[str, Any], _: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        from portico.environment.probe import answer
+
+        if "function" in content:
+            self._function(content["function"])
+        return {"probe": answer(content, self._folder)}, []
 
     def _explain(self, error: BaseException, log_start: int) -> dict[str, Any]:
         """Say whose fault an exception is, and what it is, in the words that help."""
