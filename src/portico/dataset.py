@@ -50,6 +50,9 @@ class Sample(Model):
         In 1/fb.
     parameters : mapping
         Free numbers and words, lists and mappings of them: mass, ctau, seed, era.
+    completeness : float
+        Fraction of the events that the steps before kept; less than 1 only in a partial run, where luminosity or
+        processed events are reduced by it already.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")
@@ -62,6 +65,7 @@ class Sample(Model):
     processed_events: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     luminosity: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     parameters: dict[str, Parameter] = Field(default_factory=dict)
+    completeness: float = Field(default=1.0, gt=0, le=1)
 
     @field_validator("files", mode="before")
     @classmethod
@@ -147,6 +151,8 @@ def load_dataset(path: Path, content: dict[str, Any] | None = None) -> Dataset:
         defaults = {k: v for k, v in (("tree", head.tree), ("luminosity", head.luminosity)) if v is not None}
         if "name" in fields:
             raise ConfigError(f"{where}: the sample's name is its key; remove 'name'")
+        if "completeness" in fields:
+            raise ConfigError(f"{where}: 'completeness' is what a partial run finds out; remove it")
         entry = parse(Sample, {**defaults, **fields, "name": str(name)}, where)
         if bool(entry.files) == (entry.entries is not None):
             raise ConfigError(f"{where}: give either 'files' or, for generated events, 'entries'")

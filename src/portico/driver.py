@@ -6,21 +6,23 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
-from portico.errors import PorticoError, SpaceError, StepError, nearest
-from portico.executors.base import Done, Executor, Failed, Task
+from portico.errors import Detached, PorticoError, SpaceError, StepError, nearest
+from portico.executors.base import Done, Executor, Failed, Outcome, Task
 from portico.files import TreeSummary, column_changes
+from portico.halves import Halves
 from portico.ledger import Attempt, Ledger, Planned
 from portico.merge import decode, encode
+from portico.policy import DEATHS, Record, Way, decide
 
-__all__ = ["ATTEMPTS", "Reporter", "StepJob", "run_chunks"]
+__all__ = ["Reporter", "StepJob", "run_chunks"]
 
-ATTEMPTS = 3
-"""How often a chunk is tried whose worker died."""
-
+_TICK = 0.2
+_QUIET_SECONDS = 30.0
+_SLOW_SECONDS, _SLOW_TIMES = 120.0, 5.0
 _FLUSH_SECONDS = 0.5
 _FLUSH_CHUNKS = 200
 _UNDECLARED = re.compile(r"undeclared identifier '(\w+)'|[Uu]nknown columns?:? \"?(\w+)")
@@ -54,11 +56,19 @@ class StepJob:
         The chunks that are missing, in order.
     files : mapping
         What is known about each input file of each sample, for explanations.
+    replicas : mapping
+        Other places of files, by sample and first place.
     """
 
     step: str
     tasks: Iterable[tuple[Planned, Task]]
     files: Mapping[str, Mapping[str, TreeSummary]]
+    replicas: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    def places(self, planned: Planned) -> tuple[str, ...]:
+        """Return all places of a chunk's file, the planned one first."""
+        file = planned.chunk.file
+        return (file, *self.replicas.get(planned.sample, {}).get(file, ()))
 
 
 def run_chunks(job: StepJob, executor: Executor, ledger: Ledger, reporter: Reporter) -> list[Failed]:
@@ -67,8 +77,9 @@ def run_chunks(job: StepJob, executor: Executor, ledger: Ledger, reporter: Repor
     Returns
     -------
     list of Failed
-        The chunks that could not be run although the step itself is sound: bad files, and chunks that
-        killed every process that worked on them.
+        The chunks that could not be run although the step itself is sound: of bad files (the kinds ``input`` and
+        ``transient``) one chunk each, the others of such a file are not tried; and chunks that killed every process
+        that worked on them.
 
     Raises
     ------
@@ -92,58 +103,106 @@ class _Loop:
         for planned, task in job.tasks:
             self._pending.append(task)
             self._planned[planned.key] = planned
+        self._later: list[tuple[float, Task]] = []
         self._sent: dict[str, float] = {}
+        self._tasks: dict[str, Task] = {}
+        self._told: set[str] = set()
+        self._longest = 0.0
+        self._halves = Halves()
+        self._records: dict[str, Record] = {}
+        self._bad_files: set[tuple[str, str]] = set()
         self._finished: list[tuple[Attempt, bytes, list[dict[str, Any]]]] = []
         self._unsaved: list[Attempt] = []
-        self._given_up: list[Failed] = []
+        self._given_up: dict[str, Failed] = {}
         self._successes = 0
-        self._flushed = time.monotonic()
-        self._quiet_since = time.monotonic()
+        self._flushed = self._quiet_since = time.monotonic()
 
     def run(self) -> list[Failed]:
+        cancel = True
         try:
-            while self._pending or self._sent:
+            while self._pending or self._later or self._sent:
                 self._submit()
-                outcomes = self._executor.wait(0.2)
+                outcomes = self._executor.wait(_TICK) if self._sent else self._pause()
                 for outcome in sorted(outcomes, key=lambda outcome: isinstance(outcome, Failed)):
                     self._take(outcome)  # what is done first: a failure may end the loop
                 self._watch(bool(outcomes))
                 self._flush(len(self._finished) >= _FLUSH_CHUNKS)
+        except (KeyboardInterrupt, Detached):
+            cancel = not self._executor.outlives
+            raise
         finally:
-            if self._sent:
+            if self._sent and cancel:
                 self._executor.cancel()
             self._flush(force=True)
-        return self._given_up
+        return list(self._given_up.values())
+
+    def _pause(self) -> list[Outcome]:
+        """Wait for what is to be tried again later."""
+        time.sleep(_TICK)
+        return []
 
     def _submit(self) -> None:
+        now = time.monotonic()
+        due = [task for when, task in self._later if when <= now]
+        self._later = [(when, task) for when, task in self._later if when > now]
+        self._pending.extendleft(reversed(due))
         for _ in range(min(self._executor.free, len(self._pending))):
             task = self._pending.popleft()
+            if self._is_moot(task):
+                continue
             self._sent[task.key] = time.time()
+            self._tasks[task.key] = task
             self._executor.submit(task)
+
+    def _is_moot(self, task: Task) -> bool:
+        """Whether a task need not run: its file is in quarantine, or its other half was given up."""
+        planned = self._of(task)
+        return (planned.sample, planned.chunk.file) in self._bad_files or planned.key in self._given_up
+
+    def _of(self, task: Task) -> Planned:
+        return self._planned[self._halves.whole(task).key]
 
     def _watch(self, alive: bool) -> None:
         now = time.monotonic()
         if alive:
             self._quiet_since = now
-        elif now - self._quiet_since > 30 and self._executor.workers == 0:
-            self._reporter.warn("no worker is connected; the run goes on when one joins")
+        elif now - self._quiet_since > _QUIET_SECONDS:
+            for problem in self._executor.problems():
+                self._reporter.warn(problem)
             self._quiet_since = now
+        self._watch_slow(time.time())
+
+    def _watch_slow(self, now: float) -> None:
+        """Name chunks that take very much longer than others: a slow server, a sick machine."""
+        limit = max(_SLOW_SECONDS, _SLOW_TIMES * self._longest)
+        slow = [key for key, sent in self._sent.items() if now - sent > limit and key not in self._told]
+        if slow and self._executor.workers and not self._executor.outlives:  # else they wait for a job to start
+            for key in slow:
+                self._told.add(key)
+                seconds, chunk = now - self._sent[key], self._tasks[key].chunk
+                words = f"has been under way for {seconds:.0f} s, the longest before took {self._longest:.0f} s"
+                self._reporter.warn(f"step '{self._job.step}', {chunk}: {words}; is its storage or machine slow?")
 
     def _take(self, outcome: Done | Failed) -> None:
         sent = self._sent.pop(outcome.task.key, None)
         if sent is None:
             return
+        del self._tasks[outcome.task.key]
         metrics = dict(outcome.metrics)
         if "started" in metrics:
             metrics["wait"] = max(0.0, metrics["started"] - sent)
         if isinstance(outcome, Failed):
             self._fail(outcome, metrics)
             return
-        planned = self._planned[outcome.task.key]
-        partial, outputs = self._keep(planned, outcome.partial)
-        attempt = Attempt(planned.key, outcome.task.attempt, "done", metrics=metrics)
+        done = self._halves.join(replace(outcome, metrics=metrics))
+        if done is None:
+            return
+        planned = self._planned[done.task.key]
+        partial, outputs = self._keep(planned, done.partial)
+        attempt = Attempt(planned.key, done.task.attempt, "done", metrics=dict(done.metrics))
         self._finished.append((attempt, partial, outputs))
         self._successes += 1
+        self._longest = max(self._longest, time.time() - sent)
         self._reporter.advance(planned.sample, planned.chunk.entries)
 
     def _keep(self, planned: Planned, partial: bytes) -> tuple[bytes, list[dict[str, Any]]]:
@@ -153,35 +212,57 @@ class _Loop:
         for name, product in products.items():
             if product.kind != "tree":
                 continue
-            item = product.items[0]
-            aside = Path(item["path"])
-            final = aside.with_name(f"{product.meta['tree']}-{planned.position:06d}-{planned.key[:8]}.root")
-            aside.replace(final)
-            output = {**item, "path": str(final)}
-            products[name] = replace(product, items=(output,))
-            outputs.append({"product": name, "tree": product.meta["tree"], **output})
+            items = []
+            for number, item in enumerate(product.items):
+                part = f"-{number}" if number else ""  # of a chunk that ran in halves
+                file = f"{product.meta['tree']}-{planned.position:06d}-{planned.key[:8]}{part}.root"
+                aside = Path(item["path"])
+                aside.replace(aside.with_name(file))
+                items.append({**item, "path": str(aside.with_name(file))})
+                outputs.append({"product": name, "tree": product.meta["tree"], **items[-1]})
+            products[name] = replace(product, items=tuple(items))
         return (encode(products), outputs) if outputs else (partial, outputs)
 
     def _fail(self, failed: Failed, metrics: dict[str, Any]) -> None:
-        task = failed.task
-        self._unsaved.append(Attempt(task.key, task.attempt, failed.kind, failed.message, failed.log, metrics))
-        text = explain(failed, self._job.step, self._planned[task.key], self._job.files)
+        task, planned = failed.task, self._of(failed.task)
+        if self._is_moot(task):
+            return
+        self._unsaved.append(Attempt(planned.key, task.attempt, failed.kind, failed.message, failed.log, metrics))
+        places = self._job.places(planned)
+        record = self._records.setdefault(task.key, Record(len(places)))
+        verdict = decide(failed, record)
+        final = verdict.way in {Way.QUARANTINE, Way.GIVE_UP}
+        text = explain(failed, self._job.step, planned, self._job.files, final)
+        words = f"{text}; {verdict.words}" if verdict.words else text
+        match verdict.way:
+            case Way.STOP:
+                self._stop(failed, text)
+            case Way.RETRY:
+                moved = record.refused + record.transients if verdict.next_place else 0
+                chunk = replace(task.chunk, file=places[moved % len(places)]) if verdict.next_place else task.chunk
+                avoid = (*task.avoid, str(metrics["worker"])) if verdict.elsewhere and "worker" in metrics else ()
+                again = replace(task, attempt=task.attempt + 1, chunk=chunk, avoid=avoid)
+                self._later.append((time.monotonic() + verdict.after, again))
+            case Way.HALVE:
+                self._pending.extendleft(reversed(self._halves.cut(task)))
+            case Way.QUARANTINE:
+                self._bad_files.add((planned.sample, planned.chunk.file))
+                self._given_up[planned.key] = replace(failed, task=self._halves.whole(task))
+            case Way.GIVE_UP:
+                self._given_up[planned.key] = replace(failed, task=self._halves.whole(task))
+        self._reporter.warn(words)
+        crashed = sum(given.kind == "crash" for given in self._given_up.values())
+        if crashed >= DEATHS and not self._successes:
+            raise StepError(f"{text}\nthe first {crashed} chunks all killed their process: the step itself is at fault")
+
+    def _stop(self, failed: Failed, text: str) -> NoReturn:
         match failed.kind:
             case "user":
                 raise StepError(text)
             case "space":
                 raise SpaceError(f"{text}; free space and run again, what is done is kept")
-            case "internal":
-                raise PorticoError(f"{text}\nthis is a fault of portico or of its installation:\n{failed.log.strip()}")
-            case "crash" | "lost" if task.attempt < ATTEMPTS:
-                self._pending.append(replace(task, attempt=task.attempt + 1))
-                self._reporter.warn(f"{text}; trying again ({task.attempt + 1} of {ATTEMPTS})")
             case _:
-                self._given_up.append(failed)
-                self._reporter.warn(text)
-        crashed = sum(given.kind == "crash" for given in self._given_up)
-        if crashed >= ATTEMPTS and not self._successes:
-            raise StepError(f"{text}\nthe first {crashed} chunks all killed their process: the step itself is at fault")
+                raise PorticoError(f"{text}\nthis is a fault of portico or of its installation:\n{failed.log.strip()}")
 
     def _flush(self, force: bool) -> None:
         due = time.monotonic() - self._flushed > _FLUSH_SECONDS
@@ -191,13 +272,17 @@ class _Loop:
             self._flushed = time.monotonic()
 
 
-def explain(failed: Failed, step: str, planned: Planned, files: Mapping[str, Mapping[str, TreeSummary]]) -> str:
-    """Say what failed, where, and what the file has to do with it."""
+def explain(
+    failed: Failed, step: str, planned: Planned, files: Mapping[str, Mapping[str, TreeSummary]], final: bool = False
+) -> str:
+    """Say what failed, where, and what the file has to do with it; if it is final, what to do."""
     text = f"step '{step}', sample '{planned.sample}', {planned.chunk}: {failed.message}"
     siblings = files.get(planned.sample, {})
     summary = siblings.get(planned.chunk.file)
-    if failed.kind == "input":
-        return f"{text}; copy or make the file again, or go on without it with --allow-partial"
+    if failed.kind in {"input", "transient"}:
+        return f"{text}; copy or make the file again, or go on without it with --allow-partial" if final else text
+    if failed.kind == "memory" and final:
+        return f"{text}; give workers more memory, or go on without it with --allow-partial"
     if failed.kind != "user" or summary is None:
         return text
     reference = next((file for file in siblings.values() if file.entries > 0), summary)

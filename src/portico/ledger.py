@@ -20,9 +20,10 @@ from typing import Any
 from portico.chunks import Chunk
 from portico.errors import RunFolderError, SpaceError
 
-__all__ = ["Attempt", "Ledger", "Planned"]
+__all__ = ["Attempt", "Ledger", "Lost", "Planned"]
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
+_NOTED = ("key", "number", "outcome", "message", "log")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS step (
     step TEXT PRIMARY KEY, position INTEGER, kind TEXT, state TEXT, seconds REAL, workers INTEGER, executor TEXT);
@@ -35,7 +36,14 @@ CREATE TABLE IF NOT EXISTS done (
 CREATE TABLE IF NOT EXISTS attempt (
     key TEXT, number INTEGER, outcome TEXT, message TEXT, log TEXT, time REAL, metrics TEXT);
 CREATE INDEX IF NOT EXISTS attempt_key ON attempt (key);
-CREATE TABLE IF NOT EXISTS result (step TEXT, sample TEXT, key TEXT, merged BLOB, PRIMARY KEY (step, sample));
+CREATE TABLE IF NOT EXISTS result (
+    step TEXT, sample TEXT, key TEXT, merged BLOB, completeness REAL, PRIMARY KEY (step, sample));
+CREATE TABLE IF NOT EXISTS lost (
+    step TEXT, sample TEXT, key TEXT, file TEXT, entries INTEGER, kind TEXT, message TEXT);
+CREATE VIEW IF NOT EXISTS kept AS
+    SELECT step, sample, position, plan.key AS key, partial, checksum, outputs
+    FROM plan JOIN done ON plan.key = done.key
+    WHERE plan.key NOT IN (SELECT key FROM lost WHERE lost.step = plan.step AND lost.sample = plan.sample);
 """
 
 
@@ -73,6 +81,28 @@ class Attempt:
     message: str = ""
     log: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A chunk that a result goes without, or a file that could not even be planned.
+
+    Parameters
+    ----------
+    sample, key, file : str
+        Which; the key of a file that could not be planned is empty.
+    entries : int
+        How many events are lost; of a file that could not be planned, estimated from its siblings.
+    kind, message : str
+        Why, as in `portico.executors.base.Failed`.
+    """
+
+    sample: str
+    key: str
+    file: str
+    entries: int
+    kind: str
+    message: str
 
 
 class Ledger:
@@ -172,21 +202,13 @@ class Ledger:
             )
             if not others:
                 self._db.execute("DELETE FROM plan WHERE step = ?", (step,))
+                self._db.execute("DELETE FROM lost WHERE step = ?", (step,))
             for sample, planned in samples.items():
                 self._db.execute("DELETE FROM plan WHERE step = ? AND sample = ?", (step, sample))
+                self._db.execute("DELETE FROM lost WHERE step = ? AND sample = ?", (step, sample))
                 rows = (
-                    (
-                        step,
-                        sample,
-                        p.position,
-                        p.key,
-                        p.chunk.file,
-                        p.chunk.uuid,
-                        p.chunk.tree,
-                        p.chunk.first,
-                        p.chunk.last,
-                    )
-                    for p in planned
+                    (step, sample, p.position, p.key, c.file, c.uuid, c.tree, c.first, c.last)
+                    for p, c in ((p, p.chunk) for p in planned)
                 )
                 self._db.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -252,15 +274,7 @@ class Ledger:
     def _note(self, attempt: Attempt, now: float) -> None:
         self._db.execute(
             "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                attempt.key,
-                attempt.number,
-                attempt.outcome,
-                attempt.message,
-                attempt.log,
-                now,
-                json.dumps(attempt.metrics),
-            ),
+            (*(getattr(attempt, name) for name in _NOTED), now, json.dumps(attempt.metrics)),
         )
 
     def forget(self, keys: Iterable[str]) -> None:
@@ -269,7 +283,7 @@ class Ledger:
             self._db.executemany("DELETE FROM done WHERE key = ?", ((key,) for key in keys))
 
     def partials(self, step: str, sample: str) -> Iterator[bytes]:
-        """Return the partial results of a step's sample in chunk order, one at a time.
+        """Return the partial results of a step's sample in chunk order, one at a time, without what is lost.
 
         Raises
         ------
@@ -277,8 +291,7 @@ class Ledger:
             If one is damaged.
         """
         rows = self._db.execute(
-            "SELECT plan.key, partial, checksum FROM plan JOIN done ON plan.key = done.key "
-            "WHERE step = ? AND sample = ? ORDER BY position",
+            "SELECT key, partial, checksum FROM kept WHERE step = ? AND sample = ? ORDER BY position",
             (step, sample),
         )
         for key, partial, checksum in rows:
@@ -289,17 +302,43 @@ class Ledger:
             yield partial
 
     def outputs(self, step: str, sample: str) -> list[list[dict[str, Any]]]:
-        """Return the files that each chunk of a step's sample wrote, in chunk order."""
+        """Return the files that each chunk of a step's sample wrote, in chunk order, without what is lost."""
         rows = self._db.execute(
-            "SELECT outputs FROM plan JOIN done ON plan.key = done.key WHERE step = ? AND sample = ? ORDER BY position",
-            (step, sample),
+            "SELECT outputs FROM kept WHERE step = ? AND sample = ? ORDER BY position", (step, sample)
         )
         return [json.loads(outputs) for (outputs,) in rows]
 
-    def set_result(self, step: str, sample: str, key: str, merged: bytes) -> None:
-        """Keep the merged result of a step's sample under the key of what made it."""
+    def set_lost(self, step: str, lost: Iterable[Lost]) -> None:
+        """Note what the results of a step go without."""
+        rows = ((step, x.sample, x.key, x.file, x.entries, x.kind, x.message) for x in lost)
         with self.transaction():
-            self._db.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?)", (step, sample, key, merged))
+            self._db.executemany("INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def lost(self, step: str) -> list[Lost]:
+        """Return what the results of a step go without."""
+        rows = self._db.execute(
+            "SELECT sample, key, file, entries, kind, message FROM lost WHERE step = ? ORDER BY rowid", (step,)
+        )
+        return [Lost(*row) for row in rows]
+
+    def set_result(self, step: str, sample: str, key: str, merged: bytes, completeness: float = 1.0) -> None:
+        """Keep the merged result of a step's sample under the key of what made it, and which fraction of all it is."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?)", (step, sample, key, merged, completeness)
+            )
+
+    def drop_result(self, step: str, sample: str) -> None:
+        """Forget a merged result, which is of other code or input than the plan."""
+        with self.transaction():
+            self._db.execute("DELETE FROM result WHERE step = ? AND sample = ?", (step, sample))
+
+    def completeness(self, step: str, sample: str) -> float:
+        """Return the fraction of a sample's events that a result holds: less than 1 only in a partial run."""
+        row = self._db.execute(
+            "SELECT completeness FROM result WHERE step = ? AND sample = ?", (step, sample)
+        ).fetchone()
+        return 1.0 if row is None else float(row[0])
 
     def result_keys(self, step: str) -> dict[str, str]:
         """Return the key of each sample's result, in the order of the samples."""

@@ -16,13 +16,13 @@ from portico.dataset import Sample
 from portico.environment.bundle import Bundle, collect, key_of
 from portico.errors import ConfigError, InputError, ProductError, RunFolderError, nearest
 from portico.files import TreeSummary, summarise_all
-from portico.ledger import Ledger, Planned
+from portico.ledger import Ledger, Lost, Planned
 from portico.runs import SUMMARY
 from portico.store import RunFolder
 from portico.summaries import SUMMARY_FILE, content_of
 
-__all__ = ["Arguments", "Plan", "arguments_of", "bundle_of", "missing", "plan_step", "root_version", "sample_fields",
-           "summary_is_done", "summary_key"]  # fmt: skip
+__all__ = ["Arguments", "Plan", "arguments_of", "bundle_of", "missing", "plan_step", "reduced", "root_version",
+           "sample_fields", "summary_fields", "summary_is_done", "summary_key"]  # fmt: skip
 
 _GENERATED_CHUNK = ChunkSize(entries=10_000)
 
@@ -39,11 +39,19 @@ class Plan:
         What is known about the input files of each sample.
     samples : mapping of str to Sample
         Each sample as the step sees it.
+    lost : tuple of Lost
+        Files that could not be planned, of a run that may be partial.
     """
 
     chunks: Mapping[str, list[Planned]]
     files: Mapping[str, Mapping[str, TreeSummary]]
     samples: Mapping[str, Sample]
+    lost: tuple[Lost, ...] = ()
+
+    @property
+    def by_key(self) -> dict[str, Planned]:
+        """The chunks by their key."""
+        return {planned.key: planned for chunks in self.chunks.values() for planned in chunks}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +136,15 @@ def summary_key(bundle: Bundle, arguments: Arguments, samples: Mapping[str, Any]
     return key_of(__version__, bundle.code, arguments.keyed, samples, results)
 
 
+def summary_fields(
+    analysis: Analysis, step: StepEntry, ledger: Ledger, names: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """Return what describes the samples to a summary step."""
+    return {
+        name: sample_fields(reduced(analysis.dataset[name], ledger.completeness(step.input, name))) for name in names
+    }
+
+
 def summary_is_done(step: StepEntry, key: str, folder: RunFolder, ledger: Ledger) -> bool:
     """Return whether a summary with this key has run, and all its files are there."""
     if ledger.result_keys(step.name).get(SUMMARY) != key:
@@ -184,8 +201,23 @@ def missing(step: StepEntry, planned: Plan, ledger: Ledger) -> tuple[list[Planne
 
 
 def sample_fields(sample: Sample) -> dict[str, Any]:
-    """Return what describes a sample to a step: everything but its files."""
-    return sample.model_dump(exclude={"files"})
+    """Return what describes a sample to a step: everything but where its files lie."""
+    return sample.model_dump(exclude={"files", "replicas"})
+
+
+def reduced(sample: Sample, completeness: float) -> Sample:
+    """Return what a sample is worth when only a fraction of its events was kept, as in a partial run.
+
+    The luminosity of data and the processed events of simulation shrink in proportion to the entries, which takes
+    events to be spread evenly over files.
+    """
+    if completeness == 1.0:
+        return sample
+    worth = "luminosity" if sample.kind == "data" else "processed_events"
+    value = getattr(sample, worth)
+    return sample.model_copy(
+        update={"completeness": sample.completeness * completeness} | ({worth: value * completeness} if value else {})
+    )
 
 
 def _cut(analysis: Analysis, step: StepEntry, sample: Sample, summaries: Sequence[TreeSummary]) -> list[Chunk]:
@@ -213,6 +245,7 @@ def _input(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) 
     """Return the sample with the files that the step reads; None if the earlier step left it out."""
     if step.input == DATASET:
         return sample
+    sample = reduced(sample, ledger.completeness(step.input, sample.name))
     outputs = [output for chunk in ledger.outputs(step.input, sample.name) for output in chunk]
     if sample.name not in ledger.result_keys(step.input):
         earlier = next(entry for entry in analysis.steps if entry.name == step.input)

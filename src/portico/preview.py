@@ -19,7 +19,7 @@ from portico.planning import (
     bundle_of,
     missing,
     plan_step,
-    sample_fields,
+    summary_fields,
     summary_is_done,
     summary_key,
 )
@@ -116,7 +116,7 @@ class _Look:
         keys = self.ledger.result_keys(step.input)
         if not keys.keys() >= set(names):
             return False
-        fields = {name: sample_fields(self.analysis.dataset[name]) for name in names}
+        fields = summary_fields(self.analysis, step, self.ledger, names)
         key = summary_key(bundle, arguments, fields, {name: keys[name] for name in names})
         return summary_is_done(step, key, self.folder, self.ledger)
 

@@ -270,8 +270,11 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]]) -> None:
-    """Write ``results.root``: a folder for each sample, with histograms, profiles, graphs and array trees."""
+def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]], marks: Mapping[str, str]) -> None:
+    """Write ``results.root``: a folder for each sample, with histograms, profiles, graphs and array trees.
+
+    ``marks`` says of samples that they are partial: a TNamed ``partial`` in their folder.
+    """
     import ROOT
     import uproot
 
@@ -281,6 +284,8 @@ def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]]) -> None
         file = ROOT.TFile.Open(str(aside), "RECREATE")
         for sample, products in samples.items():
             folder = file.mkdir(sample)
+            if sample in marks:
+                folder.WriteTObject(ROOT.TNamed("partial", marks[sample]), "partial")
             for name, product in products.items():
                 made = to_root(name, product)
                 if made is not None:

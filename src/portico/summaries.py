@@ -38,10 +38,10 @@ def summarise(
     Returns
     -------
     values : dict
-        What JSON can hold.
+        What JSON can hold. Of a partial run, ``partial`` names the samples that are not whole.
     files : list of (str, bytes)
         Name and content of each file: figures as PNG and PDF; a mapping of columns, all of them one-dimensional numpy
-        arrays of numbers of one length, as a ROOT file with one TTree.
+        arrays of numbers of one length, as a ROOT file with one TTree. Figures of a partial run are marked.
 
     Raises
     ------
@@ -54,15 +54,18 @@ def summarise(
     from matplotlib.figure import Figure
 
     returned = function(results, samples, **options)
+    partial = [sample.name for sample in samples.values() if sample.completeness < 1]
     if not isinstance(returned, Mapping) or not returned:
         raise StepError(
             f"the summary step returned {type(returned).__name__}; "
             "return a mapping of names to values, figures or tables"
         )
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"partial": partial} if partial else {}
     files: list[tuple[str, bytes]] = []
     for name, value in returned.items():
         if isinstance(value, Figure):
+            if partial:
+                value.text(0.99, 0.99, f"PARTIAL: {', '.join(partial)}", color="red", ha="right", va="top")
             files += [(f"{name}.{suffix}", _picture(value, suffix)) for suffix in ("png", "pdf")]
         elif _is_table(value):
             files.append((f"{name}.root", _table(name, value)))

@@ -15,10 +15,11 @@ from portico._version import __version__
 from portico.analysis import Analysis, StepEntry
 from portico.driver import Reporter, StepJob, explain, run_chunks
 from portico.environment.bundle import Bundle, key_of
-from portico.errors import ConfigError, InputError, PorticoError, WorkerError, nearest
+from portico.errors import ConfigError, Detached, InputError, PorticoError, WorkerError, nearest
 from portico.executors.base import Executor, Failed, Task
 from portico.executors.where import open_executor
 from portico.ledger import Ledger, Planned
+from portico.losses import completeness_of, lost_of, mark_of
 from portico.merge import decode, encode, merge_all
 from portico.planning import (
     Arguments,
@@ -29,6 +30,7 @@ from portico.planning import (
     plan_step,
     root_version,
     sample_fields,
+    summary_fields,
     summary_is_done,
     summary_key,
 )
@@ -188,7 +190,7 @@ def _run_step(state: _State, position: int, step: StepEntry) -> None:
         job = StepJob(step.name, _tasks(state, step, arguments, plan, chunks), plan.files)
         failed = run_chunks(job, state.executor, state.ledger, state.reporter)
         ended = _finish(state, step, plan, failed)
-    except KeyboardInterrupt:
+    except (Detached, KeyboardInterrupt):
         ended = "interrupted"
         raise
     finally:
@@ -221,27 +223,32 @@ def _tasks(
 
 def _finish(state: _State, step: StepEntry, plan: Plan, failed: list[Failed]) -> str:
     """Merge what is whole (with ``allow_partial``: what there is), export it, and say how the step ended."""
-    by_key = {planned.key: planned for chunks in plan.chunks.values() for planned in chunks}
+    lost, by_key = lost_of(plan, failed), plan.by_key
     for failure in failed:
         planned = by_key[failure.task.key]
-        state.failures.append((failure.kind, explain(failure, step.name, planned, plan.files)))
-        if not state.allow_partial:
-            state.broken.add(planned.sample)
-    bad = {failure.task.key for failure in failed}
+        state.failures.append((failure.kind, explain(failure, step.name, planned, plan.files, final=True)))
+    if not state.allow_partial:
+        state.broken |= {failure.sample for failure in lost}
+    state.ledger.set_lost(step.name, lost)
     known = state.ledger.result_keys(step.name)
     for name, chunks in plan.chunks.items():
-        key = key_of([planned.key for planned in chunks if planned.key not in bad])
-        if name in state.broken or known.get(name) == key:
+        gone = {failure.key for failure in lost if failure.sample == name}
+        key = key_of([planned.key for planned in chunks if planned.key not in gone])
+        if known.get(name) == key:
+            continue
+        if name in state.broken:
+            state.ledger.drop_result(step.name, name)
             continue
         merged = merge_all(decode(blob) for blob in state.ledger.partials(step.name, name))
         if merged is None:
             raise InputError(f"step '{step.name}', sample '{name}': no chunk could be read")
-        state.ledger.set_result(step.name, name, key, encode(merged))
+        completeness = plan.samples[name].completeness * completeness_of(name, chunks, lost)
+        state.ledger.set_result(step.name, name, key, encode(merged), completeness)
     if not state.samples:
         state.ledger.prune(step.name, plan.chunks)
         _remove_stale(state, step.name)
     _export(state, step.name)
-    return "done" if not failed else "partial" if state.allow_partial else "failed"
+    return "done" if not lost else "partial" if state.allow_partial else "failed"
 
 
 def _export(state: _State, step: str) -> None:
@@ -253,7 +260,9 @@ def _export(state: _State, step: str) -> None:
         return
     blobs = {name: state.ledger.result(step, name) or b"" for name in keys}
     described = {name: describe(decode(blob)) for name, blob in blobs.items()}
-    answer, made = state.executor.call({"op": "export", "samples": list(blobs)}, list(blobs.values()))
+    marks = {name: mark for name in keys if (mark := mark_of(state.ledger.completeness(step, name)))}
+    content = {"op": "export", "samples": list(blobs), "marks": marks}
+    answer, made = state.executor.call(content, list(blobs.values()))
     _raise_if_failed(answer, f"step '{step}': results.root cannot be written")
     with write_whole(paths[0]) as aside:
         aside.write_bytes(made[0])
@@ -265,7 +274,8 @@ def _export(state: _State, step: str) -> None:
             with write_whole(folder / sample / "manifest.json") as aside:
                 aside.write_text(json.dumps(written, indent=1), encoding="utf-8")
     with write_whole(paths[1]) as aside:  # last: it says that all is there
-        aside.write_text(json.dumps({"step": step, "keys": keys, "samples": described}, indent=1), encoding="utf-8")
+        told = {"step": step, "keys": keys, "partial": marks, "samples": described}
+        aside.write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
 def _exported(path: Path) -> dict[str, str] | None:
@@ -302,7 +312,7 @@ def _run_summary(
         state.left_out.add(step.name)
         state.reporter.warn(f"step '{step.name}' is left out: it needs all samples, and '{absent[0]}' is not there")
         return
-    fields = {name: sample_fields(state.analysis.dataset[name]) for name in wanted}
+    fields = summary_fields(state.analysis, step, state.ledger, wanted)
     key = summary_key(bundle, arguments, fields, {name: keys[name] for name in wanted})
     done = summary_is_done(step, key, state.folder, state.ledger)
     if not done:

@@ -138,6 +138,8 @@ def check_files(folder: Path) -> None:
 class Unruly:
     """An executor that loses tasks, repeats outcomes and returns them in any order."""
 
+    outlives = False
+
     def __init__(self, inner: Executor, seed: int, interrupt_after: int | None = None) -> None:
         self._inner, self._random = inner, random.Random(seed)
         self._held: list[Outcome] = []
@@ -176,6 +178,9 @@ class Unruly:
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         return self._inner.call(content, blobs)
+
+    def problems(self) -> list[str]:
+        return self._inner.problems()
 
     def cancel(self) -> None:
         self._inner.cancel()

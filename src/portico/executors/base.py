@@ -32,6 +32,8 @@ class Task:
         Keyword arguments of the step.
     folder : str
         Where trees are written aside: a folder, or a URL such as ``root://host//path/step/sample``.
+    avoid : tuple of str
+        Workers, by name, that failed on it and should not get it again if there are others.
     """
 
     key: str
@@ -41,6 +43,7 @@ class Task:
     sample: Mapping[str, Any]
     options: Mapping[str, Any]
     folder: str
+    avoid: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the task as JSON can hold it."""

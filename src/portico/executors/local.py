@@ -21,10 +21,13 @@ class LocalExecutor:
     ----------
     workers : int, optional
         How many; all cores that this process may use by default.
+    memory : int, optional
+        Bytes that one process may use; no limit of ours by default.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
-        self._runners = [RunnerProcess() for _ in range(workers or len(os.sched_getaffinity(0)))]
+    def __init__(self, workers: int | None = None, memory: int | None = None) -> None:
+        self._memory = memory
+        self._runners = [RunnerProcess(memory) for _ in range(workers or len(os.sched_getaffinity(0)))]
 
     outlives = False
 
@@ -52,6 +55,7 @@ class LocalExecutor:
         with selectors.DefaultSelector() as selector:
             for runner in self._runners:
                 if runner.busy:
+                    runner.watch()
                     selector.register(runner, selectors.EVENT_READ, runner)
             return [key.data.outcome() for key, _ in selector.select(timeout)] if selector.get_map() else []
 
@@ -78,7 +82,7 @@ class LocalExecutor:
         for index, runner in enumerate(self._runners):
             if runner.busy:
                 runner.stop()
-                self._runners[index] = RunnerProcess()
+                self._runners[index] = RunnerProcess(self._memory)
 
     def close(self) -> None:
         """Stop all processes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import selectors
 import shutil
 import signal
 import subprocess
@@ -10,6 +12,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+
+import psutil
 
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
@@ -20,12 +24,24 @@ __all__ = ["RunnerProcess"]
 
 _LOG = "stderr.log"
 _LOG_BYTES = 4096
+_TICK = 0.5
+_VMSTAT = Path("/proc/vmstat")
+_OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 
 class RunnerProcess:
-    """One runner, which takes one message at a time. Its folder lies among the system's temporary files."""
+    """One runner, which takes one message at a time. Its folder lies among the system's temporary files.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    memory : int, optional
+        Bytes that it may use; a process that needs more is ended, and its chunk failed for lack of memory.
+    """
+
+    def __init__(self, memory: int | None = None) -> None:
+        self._memory = memory
+        self._outgrown = 0
+        self._kills = _oom_kills()
         self._folder = Path(tempfile.mkdtemp(prefix="portico-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._bundle: Bundle | None = None
@@ -51,6 +67,16 @@ class RunnerProcess:
     def fileno(self) -> int:
         """Return what becomes readable when the outcome is there."""
         return self._stdout.fileno()
+
+    def watch(self) -> None:
+        """End the process if it outgrew its memory; the outcome then says so."""
+        if self._memory is None or self._process is None:
+            return
+        with suppress(psutil.NoSuchProcess):
+            used = psutil.Process(self._process.pid).memory_info().rss
+            if used > self._memory:
+                self._outgrown = used
+                self._process.kill()
 
     def use(self, bundle: Bundle) -> None:
         """Run the following tasks with this bundle."""
@@ -102,6 +128,7 @@ class RunnerProcess:
     def _finish(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         for _ in range(2):
             try:
+                self._wait()
                 answer, payload = receive(self._stdout)
             except EOFError:
                 return self._crashed(), []
@@ -112,8 +139,27 @@ class RunnerProcess:
             self._begin(content, blobs)
         return {"failed": "internal", "message": "a new process was stale", "metrics": {}}, []
 
+    def _wait(self) -> None:
+        """Wait until there is something to read, watching the memory."""
+        if self._memory is None:
+            return
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            while not selector.select(_TICK):
+                self.watch()
+
     def _crashed(self) -> dict[str, Any]:
         code = self._process.wait() if self._process is not None else 0
+        used, self._outgrown = self._outgrown, 0
+        if used and self._memory is not None:
+            self._kill()
+            text = f"its process grew to {used / 1e6:,.0f} MB of memory, {self._memory / 1e6:,.0f} MB are allowed"
+            return {"failed": "memory", "message": text, "metrics": {}}
+        kills, before = _oom_kills(), self._kills
+        self._kills = kills
+        if code == -signal.SIGKILL and kills > before:
+            self._kill()
+            return {"failed": "memory", "message": "the machine ran out of memory while it worked on it", "metrics": {}}
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         log = self._log_tail()
         self._kill()
@@ -150,6 +196,12 @@ class RunnerProcess:
     @property
     def _stdout(self) -> IO[bytes]:
         return _piped(self._process.stdout if self._process else None)
+
+
+def _oom_kills() -> int:
+    """Return how often the kernel has killed a process for lack of memory, on this machine or in this container."""
+    found = _OOM_KILLS.search(_VMSTAT.read_text(encoding="ascii")) if _VMSTAT.exists() else None
+    return int(found[1]) if found else 0
 
 
 def _piped(stream: IO[bytes] | None) -> IO[bytes]:

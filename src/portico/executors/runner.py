@@ -7,7 +7,6 @@ its standard input and output. What ROOT and the step print goes to standard err
 from __future__ import annotations
 
 import ctypes
-import errno
 import importlib
 import io
 import os
@@ -26,26 +25,18 @@ from typing import IO, Any
 
 from portico import root
 from portico.environment.credentials import install
-from portico.errors import InputError, PorticoError, ProductError, SpaceError, StepError
+from portico.errors import PorticoError
 from portico.executors.base import Task
+from portico.executors.faults import check_log, classify
 from portico.executors.wire import receive, send
+from portico.files import is_remote, tune_xrootd
 from portico.merge import decode, encode
 
 _LOG = "stderr.log"
 _LOG_BYTES = 8192
+_TREES = "trees"  # what a chunk writes, on its way to a server
 _JIT = re.compile(r"Just-in-time compilation phase completed in ([0-9.]+) seconds")
 _RDF = re.compile(r"^Info in <\[ROOT\.RDF\].*\n?", re.MULTILINE)
-_NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
-_BAD_INPUT = re.compile(
-    r"(?:SysError|Error) in <(?:TBasket|TBranch|TTree|TFile|TNetXNG|TXNet|TBuffer|TKey|R__|TStreamer)[^>]*>:.*"
-    r"|page checksum verification failed.*|TTreeReader.*status code.*|unzip.*failed.*|R__unzip.*",
-    re.IGNORECASE,
-)
-# Leaves written by uproot are shorter than ROOT's, by limits that nothing uses.
-_HARMLESS = re.compile(
-    r"^Error in <TBufferFile::CheckByteCount>: object of class TLeaf\w+ read too few.*\n?", re.MULTILINE
-)
-_NOISE = re.compile(r"^(?:Template method resolution failed:|none of the \d+ overloaded methods.*|.*=>\s*)$")
 
 
 class Runner:
@@ -141,22 +132,28 @@ class Runner:
     def _chunk(self, content: dict[str, Any], _: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         from portico.dataset import Sample
         from portico.frame import run_chunk
+        from portico.storage import upload
 
         task = Task.from_json(content)
         wall, cpu, before = time.perf_counter(), time.process_time(), self._log_size()
         function = self._function(task.function)
-        folder = Path(task.folder)
+        remote = is_remote(task.folder)
+        folder = self._folder / _TREES if remote else Path(task.folder)
 
         def compiled() -> float:
             return sum(float(seconds) for seconds in _JIT.findall(self._read_log(before)))
 
-        products, timing = run_chunk(function, task.chunk, Sample(**task.sample), task.options, folder, compiled)
+        try:
+            folder.mkdir(exist_ok=True)
+            products, timing = run_chunk(function, task.chunk, Sample(**task.sample), task.options, folder, compiled)
+            check_log(self._read_log(before), str(folder))
+            if remote:
+                products, seconds = upload(products, task.folder)
+                timing.serialise += seconds
+        finally:
+            if remote:
+                shutil.rmtree(folder, ignore_errors=True)
         partial = encode(products)
-        log = self._read_log(before)
-        if _NO_SPACE.search(log):
-            raise SpaceError(f"no space left in {folder}")
-        if bad := _BAD_INPUT.search(_HARMLESS.sub("", log)):
-            raise InputError(f"ROOT reported: {bad[0]}")
         metrics = {
             **{name: getattr(timing, name) for name in timing.__slots__},
             "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "entries": task.chunk.entries,
@@ -178,7 +175,8 @@ class Runner:
 
         root.load()
         path = self._folder / "results.root"
-        write_root(path, {name: decode(blob) for name, blob in zip(content["samples"], blobs, strict=True)})
+        samples = {name: decode(blob) for name, blob in zip(content["samples"], blobs, strict=True)}
+        write_root(path, samples, content["marks"])
         written = path.read_bytes()
         path.unlink()
         return {}, [written]
@@ -192,25 +190,9 @@ class Runner:
 
     def _explain(self, error: BaseException, log_start: int) -> dict[str, Any]:
         """Say whose fault an exception is, and what it is, in the words that help."""
-        log = self._read_log(log_start)
-        text = _readable(error, log)
         frames = traceback.extract_tb(error.__traceback__)
         where = self._user_line(frames)
-        kind = "internal"
-        if isinstance(error, SpaceError) or getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}:
-            kind = "space"
-        elif _NO_SPACE.search(log):
-            kind, text = "space", "no space left on device"
-        elif isinstance(error, InputError):
-            kind = "input"
-        elif isinstance(error, (StepError, ProductError)) or where:
-            kind = "user"
-        elif bad := _BAD_INPUT.search(f"{error}\n{log}"):
-            kind, text = "input", bad[0].strip()
-        elif frames and frames[-1].name in {"run_chunk", "_collect", "collect"}:
-            kind = "user"  # thrown by the event loop: an exception in the user's C++ or Python
-        elif isinstance(error, PorticoError):
-            kind = "user"
+        kind, text = classify(error, self._read_log(log_start), frames, where)
         if kind == "internal":
             traceback.print_exception(error)  # into the log, which travels with the answer
         return {"failed": kind, "message": self._at_home(f"{where}: {text}" if where else text)}
@@ -233,20 +215,6 @@ class Runner:
         return text
 
 
-def _readable(error: BaseException, log: str) -> str:
-    """Reduce an exception, which cppyy may have wrapped many times, to what a user can act on."""
-    if compiler := root.first_compiler_error(log):
-        return "does not compile: " + re.sub(r"auto func\d+\([^)]*\)\s*\{\s*(?:return\s+)?", "", compiler)
-    if isinstance(error, PorticoError):
-        return str(error)
-    lines = [line.strip() for line in str(error).splitlines()]
-    lines = [line for line in lines if line and not _NOISE.match(line)]
-    unique = list(dict.fromkeys(lines))[:6]
-    name = type(error).__name__
-    text = " | ".join(unique)
-    return text if text.startswith(f"{name}: ") else f"{name}: {text}" if text else name
-
-
 def main() -> None:
     """Serve on standard input and output, which nothing else may use from here on."""
     source = os.fdopen(os.dup(0), "rb")
@@ -256,6 +224,7 @@ def main() -> None:
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the driver or Dask worker
+    tune_xrootd()
     with suppress(PorticoError):  # told when the first message needs it
         root.load()
     Runner(Path(sys.argv[1])).serve(source, sink)
