@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ByteSize, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from portico.config import Model
+from portico.config import Model, parse, read_yaml
+from portico.errors import ConfigError, nearest
 
-__all__ = ["Site"]
+__all__ = ["RESERVED", "Site", "find_site", "load_site", "looks_like_a_file", "own_folder", "sites"]
+
+Kind = Literal["htcondor", "slurm", "ssh", "kubernetes", "gateway"]
+Option = str | int | float | bool | list[str] | dict[str, str | int | float | bool]
+
+RESERVED = frozenset({"local", "dask", "distrdf"})
+"""Words after ``--on`` that are no sites."""
+
+_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
+_SIZE: TypeAdapter[ByteSize] = TypeAdapter(ByteSize)
 
 
 class Site(Model):
@@ -17,7 +31,7 @@ class Site(Model):
     Parameters
     ----------
     name : str
-        What follows ``--on``.
+        What follows ``--on``: the name of the file.
     kind : {"htcondor", "slurm", "ssh", "kubernetes", "gateway"}
         How workers are started.
     cores : int
@@ -35,7 +49,7 @@ class Site(Model):
     patience : float
         Seconds after which jobs that have not started are reported, with the batch system's reason.
     python : str, optional
-        The interpreter of the workers; this one by default.
+        The interpreter of the workers; this one by default, with an image its ``python3``.
     image : str, optional
         Container image of the workers.
     environment : mapping
@@ -47,13 +61,13 @@ class Site(Model):
     interface : str, optional
         Network interface on which driver and workers talk.
     folder : str, optional
-        Where job logs go, on a disk that driver and jobs share.
+        Where job logs go, on a disk that driver and jobs share; below ``~/.local/state/portico`` by default.
     scratch : str, optional
-        Local disk of a worker.
+        Local disk of a worker; variables in it are the worker's.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
-    kind: Literal["htcondor", "slurm", "ssh", "kubernetes", "gateway"]
+    name: str = Field(pattern=_NAME)
+    kind: Kind
     cores: int = Field(default=1, ge=1)
     memory: str = "2 GB"
     disk: str = "4 GB"
@@ -65,7 +79,116 @@ class Site(Model):
     image: str | None = None
     environment: dict[str, str] = Field(default_factory=dict)
     extra: dict[str, str] = Field(default_factory=dict)
-    options: dict[str, str | int | float | bool | list[str]] = Field(default_factory=dict)
+    options: dict[str, Option] = Field(default_factory=dict)
     interface: str | None = None
     folder: str | None = None
     scratch: str | None = None
+
+    @field_validator("environment", "extra", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        """Take numbers and truth values as text: ``nice: 100`` needs no quotes."""
+        if not isinstance(value, dict):
+            return value
+        return {key: str(v) if isinstance(v, (int, float)) else v for key, v in value.items()}
+
+    @field_validator("walltime", mode="before")
+    @classmethod
+    def _as_time(cls, value: object) -> object:
+        """Take seconds: YAML reads 12:00:00 as 43200, and 04:00:00 as text."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            return f"{value // 3600:02d}:{value // 60 % 60:02d}:{value % 60:02d}"
+        return value
+
+    @field_validator("memory", "disk", mode="after")
+    @classmethod
+    def _is_size(cls, value: str) -> str:
+        try:
+            size = _SIZE.validate_python(value)
+        except ValidationError:
+            size = ByteSize(0)
+        if size <= 0:
+            raise ValueError("write a size with its unit, for example '2 GB' or '500 MB'")
+        return value
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Site:
+        if self.minimum > self.workers:
+            raise ValueError(f"minimum is {self.minimum}, more than the {self.workers} of workers")
+        if self.name in RESERVED:
+            raise ValueError(f"no site can be called '{self.name}': portico runs there without one; rename the file")
+        if self.kind == "kubernetes" and self.image is None:
+            raise ValueError("key 'image' is missing: pods need one that holds portico")
+        if self.kind == "ssh" and not self.options.get("hosts"):
+            raise ValueError("key 'options.hosts' is missing: write for example hosts: [node1, node2]")
+        return self
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of one job in bytes."""
+        return int(_SIZE.validate_python(self.memory))
+
+    @property
+    def seconds(self) -> int:
+        """The walltime in seconds."""
+        hours, minutes, rest = (int(part) for part in self.walltime.split(":"))
+        return 3600 * hours + 60 * minutes + rest
+
+
+def own_folder() -> Path:
+    """Return the folder of the user's own sites, there or not."""
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "portico" / "sites"
+
+
+def sites() -> Mapping[str, Path]:
+    """Return the file of each site; the user's own ones hide shipped ones of the same name."""
+    shipped = Path(str(files("portico") / "sites"))
+    found = {path.stem: path for folder in (shipped, own_folder()) for path in sorted(folder.glob("*.yaml"))}
+    return dict(sorted(found.items()))
+
+
+def looks_like_a_file(name: str) -> bool:
+    """Return whether a site is named by its file."""
+    return name.endswith((".yaml", ".yml")) or "/" in name
+
+
+def find_site(name: str) -> Path:
+    """Return the file of a site.
+
+    Parameters
+    ----------
+    name : str
+        A name, or the path of a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if looks_like_a_file(name):
+        return Path(name).expanduser()
+    known = sites()
+    if name not in known:
+        raise ConfigError(f"no site '{name}' in {own_folder()} or among the shipped ones; {nearest(name, known)}")
+    return known[name]
+
+
+def load_site(name: str) -> Site:
+    """Read a site.
+
+    Parameters
+    ----------
+    name : str
+        A name, looked for in ``~/.config/portico/sites`` and among the shipped sites, or the path of a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or a key in it is unknown, missing or wrong.
+    """
+    path = find_site(name)
+    content: dict[str, Any] = {"name": path.stem, **read_yaml(path)}
+    if content["name"] != path.stem:
+        raise ConfigError(f"{path}: key 'name' is '{content['name']}', but a site is called as its file; leave it out")
+    return parse(Site, content, str(path))

@@ -1,14 +1,19 @@
-"""Chunks on a Dask cluster: an address, or an own one on this machine."""
+"""Chunks on a Dask cluster: an address, an own one on this machine, or one that a site starts."""
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import queue
+import time
 import traceback
 import uuid
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from portico.clusters.base import Cluster, runner_memory
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import MissingExtra, WorkerError
@@ -19,7 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["DaskExecutor"]
 
+logger = logging.getLogger(__name__)
+
 _AHEAD = 2  # tasks per worker, so that none waits for the driver
+_COUNT_AGAIN = 0.5  # seconds for which the number of workers is not asked for again
+_CALL_TICK = 1.0
+_LOST_SECONDS = 30.0  # within which every worker must answer a message that is sent to all
 
 
 class DaskExecutor:
@@ -35,6 +45,8 @@ class DaskExecutor:
         Of the own cluster; all cores by default.
     timeout : float
         Seconds to wait for a scheduler.
+    cluster : Cluster, optional
+        Of a site, by `portico.clusters.base.start_cluster`; is closed with the executor.
 
     Raises
     ------
@@ -44,27 +56,36 @@ class DaskExecutor:
         If the scheduler cannot be reached.
     """
 
-    def __init__(self, address: str | None = None, workers: int | None = None, timeout: float = 30) -> None:
+    def __init__(
+        self, address: str | None = None, workers: int | None = None, timeout: float = 30,
+        cluster: Cluster | None = None,
+    ) -> None:  # fmt: skip
         if importlib.util.find_spec("distributed") is None:
             raise MissingExtra("dask", "running on Dask")
         from distributed import Client, LocalCluster
 
-        self._cluster: LocalCluster | None = None
-        if address is None:
-            self._cluster = LocalCluster(
+        self._site, self._own = cluster, None
+        if address is None and cluster is None:
+            self._own = LocalCluster(
                 # The chunks run in processes of their own anyway: the workers may live in this one.
                 n_workers=workers or len(os.sched_getaffinity(0)), threads_per_worker=1, processes=False,
                 dashboard_address="127.0.0.1:0", memory_limit=0,
             )  # fmt: skip
-        try:
-            self._client: Client = Client(address or self._cluster, timeout=timeout)
-        except (OSError, TimeoutError) as error:
-            raise WorkerError(
-                f"no Dask scheduler answers at {address}: {error}; is it running and reachable?"
-            ) from error
+        target = self._own if cluster is None else cluster.dask
         self._running: dict[str, tuple[Future, Task]] = {}
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._digest = ""
+        self._calls = 0
+        self._known: tuple[float, dict[str, Any]] = (float("-inf"), {})
+        try:
+            self._client: Client = Client(address or target, timeout=timeout, set_as_default=False)
+        except (OSError, TimeoutError, TypeError, ValueError, RuntimeError, ImportError) as error:
+            self._stop_clusters()
+            raise WorkerError(_unreachable(address, error)) from error
+        self._owner = self._client.id
+        self._address = str(self._client.scheduler_info(n_workers=0)["address"])
+        self._lonely_since = time.monotonic()
+        if cluster is not None:
+            cluster.adapt(lambda: len(self._running) + self._calls)
 
     outlives = False
 
@@ -76,42 +97,72 @@ class DaskExecutor:
     @property
     def workers(self) -> int:
         """Number of workers that are connected."""
-        return len(self._workers())
+        return int(self._counts()["n_workers"])
 
-    def _workers(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+    def _counts(self) -> dict[str, Any]:
+        """Return what the scheduler tells of itself, without a list of workers, which may be long."""
+        when, found = self._known
+        if time.monotonic() - when > _COUNT_AGAIN:
+            with self._asking():
+                found = self._client.scheduler_info(n_workers=0)
+            self._known = (time.monotonic(), found)
         return found
+
+    def _names(self) -> dict[str, str]:
+        """Return the name of each worker by its address."""
+        with self._asking():
+            workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        return {address: str(worker["name"]) for address, worker in workers.items()}
 
     @property
     def free(self) -> int:
-        """How many tasks may be submitted."""
-        return max(_AHEAD * max(self.workers, 1) - len(self._running), 0)
+        """How many tasks may be submitted: some for each worker, also for those that a site may yet start."""
+        threads = int(self._counts()["total_threads"])
+        expected = max(threads, self._site.maximum if self._site is not None else 1)
+        return max(_AHEAD * expected - len(self._running), 0)
 
     def prepare(self, bundle: Bundle) -> None:
         """Send the bundle to all workers; those that join later get it when they join."""
         from portico.executors.daskworker import BundlePlugin, RunnerPlugin
 
-        self._digest = bundle.digest
-        try:
-            self._client.register_plugin(RunnerPlugin(), name="portico-runner")
-            self._client.register_plugin(BundlePlugin(bundle), name=f"portico-{bundle.digest}")
-        except Exception as error:
-            raise WorkerError(
-                f"the Dask cluster cannot take the analysis: {error}; its scheduler and workers need the same versions "
-                "of portico, dask and Python as this process"
-            ) from error
+        memory = runner_memory(self._site.site) if self._site is not None else None
+        with self._asking():
+            try:
+                self._client.register_plugin(RunnerPlugin(memory), name="portico-runner")
+                self._client.register_plugin(BundlePlugin(self._owner, bundle), name=f"portico-bundle-{self._owner}")
+            except Exception as error:
+                self._raise_if_gone(error)
+                raise WorkerError(
+                    f"the Dask cluster cannot take the analysis: {error}; its scheduler and workers need the same "
+                    "versions of portico, dask and Python as this process"
+                ) from error
 
     def submit(self, task: Task) -> None:
-        """Submit a task."""
+        """Submit a task; workers that failed on it get it only if there are no others."""
         from portico.executors.daskworker import execute
 
         name = f"portico-{task.key}-{task.attempt}"
-        future = self._client.submit(execute, task.to_json(), self._digest, key=name, pure=False, retries=0)
+        if name in self._running:  # the same chunk in halves: keys tell tasks apart
+            name = f"{name}-{uuid.uuid4().hex}"
+        where: dict[str, Any] = {}
+        if task.avoid:
+            others = [address for address, worker in self._names().items() if worker not in task.avoid]
+            where = {"workers": others, "allow_other_workers": True} if others else {}
+        with self._asking():
+            future = self._client.submit(
+                execute, task.to_json(), self._owner, key=name, pure=False, retries=0, **where
+            )
         self._running[name] = (future, task)
         future.add_done_callback(lambda done: self._ended.put(done.key))
 
     def wait(self, timeout: float) -> list[Outcome]:
-        """Return what ended, at the latest after ``timeout`` seconds."""
+        """Return what ended, at the latest after ``timeout`` seconds.
+
+        Raises
+        ------
+        WorkerError
+            If the scheduler is gone, or a site's jobs cannot start a worker.
+        """
         outcomes = []
         try:
             outcomes.append(self._outcome(self._ended.get(timeout=timeout)))
@@ -119,7 +170,11 @@ class DaskExecutor:
                 outcomes.append(self._outcome(self._ended.get_nowait()))
         except queue.Empty:
             pass
-        return [outcome for outcome in outcomes if outcome is not None]
+        found = [outcome for outcome in outcomes if outcome is not None]
+        if not found:
+            self._raise_if_gone()
+            self._raise_if_hopeless()
+        return found
 
     def _outcome(self, name: str) -> Outcome | None:
         if name not in self._running:
@@ -136,6 +191,7 @@ class DaskExecutor:
             if raised:
                 log = "".join(traceback.format_exception(error))
                 return Failed(task, "internal", f"{type(error).__name__}: {error}", log)
+            self._raise_if_gone(error)
             return Failed(task, "lost", f"its result was lost with its worker: {error}")
         finally:
             future.release()
@@ -144,46 +200,142 @@ class DaskExecutor:
         return Done(task, partial, answer["metrics"])
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
-        """Have one worker answer a message."""
+        """Have one worker answer a message; waits for a worker, and tells meanwhile why none comes.
+
+        Raises
+        ------
+        WorkerError
+            If the worker or the scheduler is lost, or a site's jobs cannot start a worker.
+        """
         from portico.executors.daskworker import answer
 
-        future = self._client.submit(
-            answer, content, blobs, self._digest, key=f"portico-{uuid.uuid4().hex}", pure=False
-        )
+        self._calls = 1
         try:
-            return future.result()
+            with self._asking():
+                future = self._client.submit(
+                    answer, content, blobs, self._owner, key=f"portico-{uuid.uuid4().hex}", pure=False
+                )
+            told = time.monotonic()
+            while True:
+                with suppress(TimeoutError):
+                    reply: tuple[dict[str, Any], list[bytes]] = future.result(timeout=_CALL_TICK)
+                    return reply
+                self._raise_if_gone()
+                self._raise_if_hopeless()
+                if time.monotonic() - told > self._patience:
+                    told = time.monotonic()
+                    for problem in self.problems():
+                        logger.warning("%s", problem)
+        except WorkerError:
+            raise
         except Exception as error:
+            self._raise_if_gone(error)
             raise WorkerError(f"the workers died while they made '{content['op']}': {error}") from error
+        finally:
+            self._calls = 0
 
     def call_all(self, content: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Have every worker answer a message."""
+        """Have every worker answer a message; one that does not is told as ``failed``."""
         from portico.executors.daskworker import answer
 
-        names = {address: str(worker["name"]) for address, worker in self._workers().items()}
-        futures = {
-            names[address]: self._client.submit(answer, content, [], self._digest, workers=[address], pure=False)
-            for address in names
-        }
-        return {name: future.result()[0] for name, future in futures.items()}
+        names = self._names()
+        with self._asking():
+            futures = {
+                address: self._client.submit(
+                    answer, content, [], self._owner, workers=[address], pure=False,
+                    key=f"portico-{uuid.uuid4().hex}",
+                )
+                for address in names
+            }  # fmt: skip
+        answers: dict[str, dict[str, Any]] = {}
+        deadline = time.monotonic() + _LOST_SECONDS
+        for address, name in names.items():
+            try:
+                answers[name] = futures[address].result(timeout=max(deadline - time.monotonic(), 0.1))[0]
+            except Exception as error:
+                self._raise_if_gone(error)
+                words = f"worker {name} did not answer: {' '.join(str(error).split()) or type(error).__name__}"
+                answers[name] = {"failed": "lost", "message": words, "log": "", "metrics": {}}
+        return answers
 
     def entrust(self, credentials: Credentials) -> None:
         """Send credentials to all workers; those that join later get them when they join."""
         from portico.executors.daskworker import CredentialsPlugin
 
-        self._client.register_plugin(CredentialsPlugin(credentials), name="portico-credentials")
+        with self._asking():
+            self._client.register_plugin(
+                CredentialsPlugin(self._owner, credentials), name=f"portico-credentials-{self._owner}"
+            )
 
     def problems(self) -> list[str]:
-        """Say that no worker is connected, if so."""
-        return [] if self.workers else ["no worker is connected; the run goes on when one joins"]
+        """Say why no worker is connected, in the batch system's words, once the patience of the site is over."""
+        if self.workers:
+            self._lonely_since = time.monotonic()
+            return []
+        if time.monotonic() - self._lonely_since < self._patience:
+            return []
+        told = self._site.problems() if self._site is not None else []
+        return told or [f"no worker is connected to {self._address}; the run goes on when one joins"]
+
+    @property
+    def _patience(self) -> float:
+        return self._site.site.patience if self._site is not None else 10.0
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Tell as the scheduler's loss what fails because of it."""
+        try:
+            yield
+        except WorkerError:
+            raise
+        except Exception as error:
+            self._raise_if_gone(error)
+            raise
+
+    def _raise_if_gone(self, cause: Exception | None = None) -> None:
+        if self._client.status != "running":
+            self._raise_gone(cause)
+
+    def _raise_gone(self, cause: Exception | None) -> NoReturn:
+        again = "start it again and run" if self._site is None else "run"
+        raise WorkerError(
+            f"the Dask scheduler at {self._address} is gone; what is done is kept; {again} the same command"
+        ) from cause
+
+    def _raise_if_hopeless(self) -> None:
+        if self._site is not None and (why := self._site.hopeless()):
+            raise WorkerError(f"{why}; try: portico site {self._site.site.name} --script")
 
     def cancel(self) -> None:
         """Cancel all tasks."""
         if self._running:
-            self._client.cancel([future for future, _ in self._running.values()], force=True)
+            with suppress(Exception):  # of a scheduler that is gone
+                self._client.cancel([future for future, _ in self._running.values()], force=True)
             self._running.clear()
 
     def close(self) -> None:
-        """Leave the scheduler; stop the own cluster."""
+        """Leave the scheduler, and take what was sent along; stop the own cluster."""
+        if self._client.status == "running":
+            for kind in ("bundle", "credentials"):
+                with suppress(Exception):  # nothing was sent, or the scheduler is gone
+                    self._client.unregister_worker_plugin(f"portico-{kind}-{self._owner}")
         self._client.close()
-        if self._cluster is not None:
-            self._cluster.close()
+        self._stop_clusters()
+
+    def _stop_clusters(self) -> None:
+        if self._own is not None:
+            self._own.close()
+        if self._site is not None:
+            self._site.close()
+
+
+def _unreachable(address: str | None, error: Exception) -> str:
+    told = " ".join(str(error).split()) or type(error).__name__
+    if address is None:
+        return f"the Dask cluster cannot be reached: {told}"
+    if address.startswith("tls://") and not isinstance(error, (OSError, TimeoutError)):
+        return (
+            f"no Dask scheduler can be reached at {address}: {told}; a tls:// address needs the cluster's certificates "
+            "in Dask's configuration (distributed.comm.tls), see docs/facility.md"
+        )
+    return f"no Dask scheduler answers at {address}: {told}; is it running and reachable?"

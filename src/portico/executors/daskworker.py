@@ -1,4 +1,7 @@
-"""What runs inside a Dask worker: it keeps one runner process alive over all runs."""
+"""What runs inside a Dask worker: it keeps one runner process alive over all runs.
+
+Several drivers may use one Dask cluster, so what they send is kept under the name of each driver's client.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +20,31 @@ __all__ = ["BundlePlugin", "CredentialsPlugin", "RunnerPlugin", "answer", "execu
 
 _BUNDLES = "_portico_bundles"
 _CREDENTIALS = "_portico_credentials"
+_MEMORY = "_portico_memory"
 _RUNNER = "_portico_runner"
 
 
 class BundlePlugin(WorkerPlugin):
-    """Gives the bundle to the worker when it joins.
+    """Gives a driver's bundle to the worker when it joins; the one sent next takes its place.
 
     Parameters
     ----------
+    owner : str
+        The driver's client.
     bundle : Bundle
         What travels.
     """
 
-    idempotent = True
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
+    def __init__(self, owner: str, bundle: Bundle) -> None:
+        self._owner, self._bundle = owner, bundle
 
     def setup(self, worker: Worker) -> None:
         """Keep the bundle; start nothing."""
-        _state(worker, _BUNDLES)[self._bundle.digest] = self._bundle
+        _state(worker, _BUNDLES)[self._owner] = self._bundle
+
+    def teardown(self, worker: Worker) -> None:
+        """Forget the bundle."""
+        _state(worker, _BUNDLES).pop(self._owner, None)
 
 
 class CredentialsPlugin(WorkerPlugin):
@@ -44,38 +52,58 @@ class CredentialsPlugin(WorkerPlugin):
 
     Parameters
     ----------
+    owner : str
+        The driver's client.
     credentials : Credentials
         What the runners use from their next task on.
     """
 
-    def __init__(self, credentials: Credentials) -> None:
-        self._credentials = credentials
+    def __init__(self, owner: str, credentials: Credentials) -> None:
+        self._owner, self._credentials = owner, credentials
 
     def setup(self, worker: Worker) -> None:
         """Keep the credentials."""
-        _state(worker, _CREDENTIALS)[""] = self._credentials
+        _state(worker, _CREDENTIALS)[self._owner] = self._credentials
+
+    def teardown(self, worker: Worker) -> None:
+        """Forget the credentials."""
+        _state(worker, _CREDENTIALS).pop(self._owner, None)
 
 
 class RunnerPlugin(WorkerPlugin):
-    """Stops the runners when a worker is closed in good order; a killed worker's runners end by themselves."""
+    """Stops the runners when a worker is closed in good order; a killed worker's runners end by themselves.
 
-    idempotent = True
+    Parameters
+    ----------
+    memory : int, optional
+        Bytes that one runner may use. Dask's own limit does not see the runner, which is a process of its own.
+    """
+
+    idempotent = True  # runners stay warm from step to step, and from run to run
+
+    def __init__(self, memory: int | None = None) -> None:
+        self._memory = memory
+
+    def setup(self, worker: Worker) -> None:
+        """Keep the limit for runners that start from now on."""
+        _state(worker, _MEMORY)[""] = self._memory
 
     def teardown(self, worker: Worker) -> None:
         """Stop the runner with the worker."""
-        for runner in _state(worker, _RUNNER).values():
-            runner.stop()
+        runners = _state(worker, _RUNNER)
+        while runners:
+            runners.popitem()[1].stop()
 
 
-def execute(task: dict[str, Any], digest: str) -> tuple[dict[str, Any], bytes]:
+def execute(task: dict[str, Any], owner: str) -> tuple[dict[str, Any], bytes]:
     """Run one task in this worker's runner process.
 
     Parameters
     ----------
     task : dict
         Of `Task.to_json`.
-    digest : str
-        Of the bundle to run it with.
+    owner : str
+        The driver's client, whose bundle and credentials are used.
 
     Returns
     -------
@@ -84,30 +112,35 @@ def execute(task: dict[str, Any], digest: str) -> tuple[dict[str, Any], bytes]:
     partial : bytes
         The encoded products.
     """
-    runner = _runner(digest)
+    worker = get_worker()
+    name = str(worker.name)
+    if owner not in _state(worker, _BUNDLES):
+        message = f"worker {name} has not got the analysis"
+        return {"failed": "lost", "message": message, "log": "", "metrics": {"worker": name}}, b""
+    runner = _runner(owner)
     runner.start(Task.from_json(task))
     outcome = runner.outcome()
-    metrics = {**outcome.metrics, "worker": str(get_worker().name)}
+    metrics = {**outcome.metrics, "worker": name}
     if isinstance(outcome, Done):
         return {"metrics": metrics}, outcome.partial
     return {"failed": outcome.kind, "message": outcome.message, "log": outcome.log, "metrics": metrics}, b""
 
 
-def answer(content: dict[str, Any], blobs: list[bytes], digest: str) -> tuple[dict[str, Any], list[bytes]]:
+def answer(content: dict[str, Any], blobs: list[bytes], owner: str) -> tuple[dict[str, Any], list[bytes]]:
     """Have this worker's runner process answer a message."""
-    return _runner(digest).call(content, blobs)
+    return _runner(owner).call(content, blobs)
 
 
-def _runner(digest: str) -> RunnerProcess:
-    """Return the runner of this worker's thread, set to use a bundle."""
+def _runner(owner: str) -> RunnerProcess:
+    """Return the runner of this worker's thread, with the owner's bundle and credentials, if there are any."""
     worker = get_worker()
     runners, thread = _state(worker, _RUNNER), threading.get_ident()
     if thread not in runners:  # a worker with several threads gets a process for each
-        runners[thread] = RunnerProcess()
+        runners[thread] = RunnerProcess(_state(worker, _MEMORY).get(""))
     runner: RunnerProcess = runners[thread]
-    if digest:
-        runner.use(_state(worker, _BUNDLES)[digest])
-    if trusted := _state(worker, _CREDENTIALS).get(""):
+    if bundle := _state(worker, _BUNDLES).get(owner):
+        runner.use(bundle)
+    if trusted := _state(worker, _CREDENTIALS).get(owner):
         runner.entrust(trusted)
     return runner
 

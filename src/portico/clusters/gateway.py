@@ -1,0 +1,106 @@
+"""Dask Gateway: a facility's own service starts scheduler and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import yaml
+
+from portico.clusters.base import limit, need
+from portico.clusters.site import Site
+from portico.errors import ConfigError, WorkerError, nearest
+
+__all__ = ["script", "start"]
+
+_CLIENT = ("address", "proxy_address", "public_address", "auth")
+
+
+def script(site: Site) -> str:
+    """Return what the gateway would be asked for: it writes the jobs itself."""
+    asked = {"gateway": site.options.get("address", "of Dask's configuration"), "options": _asked(site)}
+    return "# Dask Gateway writes the jobs itself; it is asked for:\n" + yaml.safe_dump(asked, sort_keys=False)
+
+
+def start(site: Site, workers: int | None) -> _Gateway:
+    """Ask the gateway for a cluster.
+
+    Raises
+    ------
+    ConfigError
+        If the gateway has no such option.
+    WorkerError
+        If it does not answer, or refuses.
+    """
+    need("gateway", "Dask Gateway", ["dask_gateway", "distributed"])
+    return _Gateway(site, workers)
+
+
+def _asked(site: Site) -> dict[str, Any]:
+    asked = {key: value for key, value in site.options.items() if key not in _CLIENT}
+    return {**({"environment": site.environment} if site.environment else {}), **asked}
+
+
+def _choose(site: Site, options: Any) -> None:
+    """Set the gateway's options, which each gateway has its own of."""
+    for key, value in _asked(site).items():
+        if key not in options:
+            raise ConfigError(f"site '{site.name}': the gateway has no option '{key}'; {nearest(key, options)}")
+        options[key] = value
+
+
+class _Gateway:
+    def __init__(self, site: Site, workers: int | None) -> None:
+        from dask_gateway import Gateway
+
+        self.site, self.maximum = site, limit(site, workers)
+        self._gateway: Any = None
+        client = {key: site.options[key] for key in _CLIENT if key in site.options}
+        try:
+            self._gateway = Gateway(**client)
+            options = self._gateway.cluster_options()
+            _choose(site, options)
+            self.dask: Any = self._gateway.new_cluster(options, shutdown_on_close=True)
+        except ConfigError:
+            self._leave()
+            raise
+        except Exception as error:  # of aiohttp, and the gateway's own
+            self._leave()
+            told = " ".join(str(error).split()) or type(error).__name__
+            where = site.options.get("address", "the address of Dask's configuration (gateway.address)")
+            raise WorkerError(
+                f"site '{site.name}': the gateway at {where} gave no cluster: {told}; check 'options.address', "
+                "'options.auth', and your login"
+            ) from error
+
+    def _leave(self) -> None:
+        if self._gateway is not None:
+            self._gateway.close()
+
+    def adapt(self, demand: Callable[[], int]) -> None:  # noqa: ARG002 (the gateway asks the scheduler itself)
+        """Have the gateway adapt between minimum and maximum."""
+        if self.site.minimum >= self.maximum:
+            self.dask.scale(self.maximum)
+        else:
+            self.dask.adapt(minimum=max(self.site.minimum, 1), maximum=self.maximum)
+
+    def problems(self) -> list[str]:
+        """Say what the gateway tells of the cluster; it does not tell about single workers."""
+        try:
+            report = self._gateway.get_cluster(self.dask.name)
+        except Exception as error:
+            return [f"Dask Gateway: no such cluster any more: {' '.join(str(error).split())}"]
+        status = getattr(getattr(report, "status", None), "name", "RUNNING")
+        text = f"Dask Gateway: cluster {self.dask.name} ({status}) has no worker yet; the gateway does not tell why: "
+        return [text + "ask its administrator, or look at the batch system or the pods beneath"]
+
+    def hopeless(self) -> str:
+        """Return nothing: the gateway may yet start workers."""
+        return ""
+
+    def close(self) -> None:
+        """Stop the cluster."""
+        with suppress(TimeoutError):
+            self.dask.close(shutdown=True)
+        self._leave()

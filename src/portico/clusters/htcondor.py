@@ -1,0 +1,89 @@
+"""Dask on HTCondor, through dask-jobqueue."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portico.clusters.base import log_folder, need
+from portico.clusters.site import Site
+from portico.errors import WorkerError
+
+if TYPE_CHECKING:
+    from portico.clusters.jobs import JobCluster
+
+__all__ = ["script", "start"]
+
+# A job description is open to every user of the pool, so of the environment no more goes into it than programs need.
+_PASSED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "HOME", "USER", "LANG", "X509_CERT_DIR", "EXTRA_CLING_ARGS")
+
+
+def script(site: Site) -> str:
+    """Return the job description of one job; nothing is submitted."""
+    need("htcondor", "Dask on HTCondor", ["dask_jobqueue", "distributed"])
+    from dask_jobqueue.htcondor import HTCondorJob
+
+    from portico.clusters.jobs import make_job
+    from portico.clusters.keys import NAMES
+
+    return make_job(site, HTCondorJob, _arguments(site, log_folder(site), [f"KEYS/{name}" for name in NAMES]))
+
+
+def start(site: Site, workers: int | None) -> JobCluster:
+    """Start a scheduler in this process; workers come with `JobCluster.adapt`."""
+    need("htcondor", "Dask on HTCondor", ["dask_jobqueue", "distributed", "cryptography", "htcondor2"])
+    if shutil.which("condor_submit") is None:
+        raise WorkerError("no program 'condor_submit' on PATH; run where jobs are submitted to HTCondor")
+    from dask_jobqueue.htcondor import HTCondorCluster
+
+    from portico.clusters.jobs import JobCluster
+    from portico.clusters.keys import Keys
+
+    folder = log_folder(site)
+    keys = Keys(folder)
+    arguments = {**_arguments(site, folder, keys.files), "security": keys.security(transferred=True)}
+
+    def log_of(job: str) -> Path:
+        return folder / f"worker-{job}.err"
+
+    return JobCluster(site, HTCondorCluster, arguments, keys, log_of, workers)
+
+
+def _arguments(site: Site, folder: Path, keys: Sequence[object]) -> dict[str, Any]:
+    from portico.clusters.jobs import common_arguments
+
+    options = dict(site.options)
+    where = [word for key, flag in (("pool", "-pool"), ("schedd", "-name")) if key in options
+             for word in (flag, str(options.pop(key)))]  # fmt: skip
+    return {
+        **common_arguments(site, folder, "$_CONDOR_SCRATCH_DIR"),
+        "disk": site.disk,
+        "job_extra_directives": _lines(site, folder, keys),
+        "submit_command_extra": where,
+        "cancel_command_extra": where,
+        **options,
+    }
+
+
+def _lines(site: Site, folder: Path, keys: Sequence[object]) -> dict[str, str]:
+    from dask_jobqueue import htcondor
+
+    quote: Any = htcondor.quote_environment  # which has no types
+    lines = {
+        "initialdir": str(folder),
+        # The keys go with the job: a container, or a machine without our disks, does not see them elsewhere.
+        "should_transfer_files": "YES",
+        "transfer_input_files": ",".join(str(key) for key in keys),
+        "transfer_executable": "False",
+        "allowed_execute_duration": str(site.seconds),
+    }
+    passed = {} if site.image is not None else {name: os.environ[name] for name in _PASSED if name in os.environ}
+    if site.image is not None:
+        lines |= {"universe": "container", "container_image": site.image}
+    if variables := {**passed, **site.environment}:
+        lines["environment"] = f'"{quote(variables)}"'
+    given = {name.lower() for name in site.extra}
+    return {**{name: value for name, value in lines.items() if name not in given}, **site.extra}

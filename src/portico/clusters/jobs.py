@@ -1,0 +1,297 @@
+"""Dask workers as jobs of a batch system, through dask-jobqueue: as many as there is work for, those lost again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from distributed.deploy.adaptive import Adaptive
+
+from portico.clusters.base import DEATH_SECONDS, limit, python_of, worker_options
+from portico.clusters.keys import NAMES, Keys, WorkerSecurity
+from portico.clusters.queues.base import JobState, Queue
+from portico.clusters.queues.select import queue_of
+from portico.clusters.site import Site
+from portico.errors import ConfigError, WorkerError
+
+__all__ = ["JobCluster", "common_arguments", "make_job"]
+
+_INTERVAL = "2s"
+_KEEP_SECONDS = 60.0  # that workers stay without work: a summary, or the next step, may follow
+_LOOK_SECONDS = 10.0  # between two questions to the batch system about jobs without a worker
+_LOST_SECONDS = 20.0  # more than Dask's lost-worker-timeout, which replaces jobs of one worker by itself
+_TRIES = 3  # jobs in a row that ended before their worker came, or that were refused
+_PAUSE_SECONDS = 10.0  # after a job was refused
+_LOG_BYTES, _LOG_LINES = 4096, 3
+
+
+class JobCluster:
+    """A Dask cluster whose scheduler lives in this process and whose workers are jobs.
+
+    Parameters
+    ----------
+    site : Site
+        Its settings.
+    cluster_class : type
+        Of dask-jobqueue.
+    arguments : mapping
+        For it, with ``security``.
+    keys : Keys
+        Removed in the end.
+    log_of : callable
+        The file in which the job with a given number tells its errors.
+    workers : int, optional
+        How many at most.
+
+    Raises
+    ------
+    ConfigError
+        If dask-jobqueue refuses the site's settings.
+    WorkerError
+        If the batch system does not answer, or the scheduler cannot be started.
+    """
+
+    def __init__(
+        self, site: Site, cluster_class: Any, arguments: Mapping[str, Any], keys: Keys,
+        log_of: Callable[[str], Path], workers: int | None,
+    ) -> None:  # fmt: skip
+        self.site, self.maximum = site, limit(site, workers)
+        self._keys, self._log_of = keys, log_of
+        self._jobs: _Jobs | None = None
+        try:
+            self._queue = queue_of(site)
+            self.dask = cluster_class(
+                **{"name": site.name, "scheduler_options": {"dashboard_address": "127.0.0.1:0"}, **arguments},
+                protocol="tls://",
+            )  # fmt: skip
+        except (TypeError, ValueError) as error:
+            keys.remove()
+            raise refused(site, error) from error
+        except (RuntimeError, OSError) as error:
+            keys.remove()
+            raise WorkerError(
+                f"site '{site.name}': the Dask scheduler cannot be started: {error}; is 'interface' right?"
+            ) from error
+        except BaseException:
+            keys.remove()
+            raise
+
+    def adapt(self, demand: Callable[[], int]) -> None:
+        """Keep as many jobs as there is work for."""
+        self._jobs = self.dask.adapt(
+            Adaptive=_Jobs, minimum=min(-(-self.site.minimum // self.site.cores) * self.site.cores, self.maximum),
+            maximum=self.maximum, interval=_INTERVAL, wait_count=1, demand=demand, queue=self._queue,
+            cores=self.site.cores, log_of=self._log_of, worker_key=_job_of if self.site.cores > 1 else None,
+        )  # fmt: skip
+
+    def problems(self) -> list[str]:
+        """Say why jobs do not run, in the batch system's words."""
+        told = list(self._jobs.troubles) if self._jobs is not None else []
+        ids = [job.job_id for job in list(self.dask.workers.values()) if getattr(job, "job_id", None)]
+        try:
+            states = self._queue.states(ids)
+        except WorkerError as error:
+            return [*told, str(error)]
+        reasons = Counter((state.state, state.reason) for state in states.values() if state.state != "ended")
+        examples = {(state.state, state.reason): state.id for state in reversed(states.values())}
+        for (state, reason), count in reasons.items():
+            told.append(self._say(state, reason, count, examples[state, reason]))
+        return told
+
+    def _say(self, state: str, reason: str, count: int, example: str) -> str:
+        jobs = f"job {example} is" if count == 1 else f"{count} jobs ({example} is one) are"
+        if state == "running":
+            return (
+                f"{self._queue.name}: {jobs} running, but no worker has come from there yet; if this lasts, can the "
+                f"worker's machine reach {self.dask.scheduler_address}? What the job says: {self._log_of(example)}"
+            )
+        return f"{self._queue.name}: {jobs} {state}" + (f": {reason}" if reason else "")
+
+    def hopeless(self) -> str:
+        """Say why no worker can come, once jobs ended or were refused several times in a row."""
+        if self._jobs is None or self._jobs.failures < _TRIES:
+            return ""
+        return f"site '{self.site.name}': {_TRIES} jobs in a row failed to start a worker; " + "; ".join(
+            dict.fromkeys(self._jobs.troubles)
+        )
+
+    def close(self) -> None:
+        """Remove the jobs, stop the scheduler."""
+        with suppress(TimeoutError):
+            self.dask.close(timeout=60)
+        self._keys.remove()
+
+
+class _Jobs(Adaptive):
+    """As many jobs as there is work for.
+
+    Dask's own rule looks at the tasks that the scheduler knows of, which are never many more than there are workers,
+    and gives workers back as soon as they are idle. It replaces neither jobs that ended before their worker came nor
+    jobs of several workers.
+    """
+
+    def __init__(
+        self, cluster: Any, *, demand: Callable[[], int], queue: Queue, cores: int, log_of: Callable[[str], Path],
+        **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(cluster, **options)
+        self._dask = cluster  # a SpecCluster, of which Dask's class knows less
+        self._demand, self._queue, self._cores, self._log_of = demand, queue, cores, log_of
+        self._kept, self._needed_at = 1, time.monotonic()  # the first job starts while the run is being planned
+        self._had_worker: set[str] = set()
+        self._missing_since: dict[str, float] = {}
+        self._looked_at = 0.0
+        self._pause_until = 0.0
+        self.failures = 0
+        self.troubles: list[str] = []
+
+    async def target(self) -> int:
+        """Return how many workers there should be, in whole jobs; fewer only after a time."""
+        wanted, now = self._demand(), time.monotonic()
+        if wanted >= self._kept or now - self._needed_at > _KEEP_SECONDS:
+            self._kept, self._needed_at = wanted, now
+        return -(-self._kept // self._cores) * self._cores
+
+    async def adapt(self) -> None:
+        """Look at the jobs, then do what is to be done."""
+        try:
+            await self._drop_ended()
+            if self.failures < _TRIES and time.monotonic() >= self._pause_until:
+                await super().adapt()
+        except (RuntimeError, ValueError, OSError, WorkerError) as error:
+            await self._fail(_told(error))
+
+    async def scale_up(self, n: Any) -> None:
+        """Submit jobs; unlike Dask's own way, this tells when one is refused."""
+        while len(self._dask.worker_spec) < n // self._cores:
+            self._dask.worker_spec.update(self._dask.new_worker_spec())
+        await self._dask
+
+    async def _fail(self, why: str) -> None:
+        """Note that jobs were refused, and forget them."""
+        self.failures += 1
+        self.troubles = [*self.troubles, why][-_TRIES:]
+        self._pause_until = time.monotonic() + _PAUSE_SECONDS
+        without = [name for name, job in self._dask.workers.items() if not getattr(job, "job_id", None)]
+        for name in without:
+            self._dask.worker_spec.pop(name, None)
+            self._dask.workers.pop(name, None)
+
+    async def _drop_ended(self) -> None:
+        """Forget jobs that ended, or were held after their worker came: others are submitted instead."""
+        jobs = {job.job_id: name for name, job in self._dask.workers.items() if getattr(job, "job_id", None)}
+        present = {worker if self._cores == 1 else worker.rpartition("-")[0] for worker in self.observed}
+        now = time.monotonic()
+        missing = {number for number, name in jobs.items() if name not in present}
+        if len(missing) < len(jobs):
+            self._had_worker |= set(jobs) - missing
+            self.failures, self.troubles = 0, []
+        self._missing_since = {number: self._missing_since.get(number, now) for number in missing}
+        due = [n for n in missing if n not in self._had_worker or now - self._missing_since[n] > _LOST_SECONDS]
+        if not due or now - self._looked_at < _LOOK_SECONDS:
+            return
+        self._looked_at = now
+        states = await asyncio.to_thread(self._queue.states, due)
+        over = [n for n in due if n in states and self._is_over(states[n])]
+        if not over:
+            return
+        fruitless = [n for n in over if n not in self._had_worker]
+        self.failures += len(fruitless)
+        self.troubles = [*self.troubles, *(self._ending(states[n]) for n in fruitless)][-_TRIES:]
+        await self._dask.scale_down([jobs[n] for n in over])
+
+    def _is_over(self, state: JobState) -> bool:
+        return state.state == "ended" or (state.state == "held" and state.id in self._had_worker)
+
+    def _ending(self, state: JobState) -> str:
+        log = self._log_of(state.id)
+        text = f"{self._queue.name}: job {state.id} ended before its worker came"
+        if state.reason:
+            text += f" ({state.reason})"
+        lines = _tail(log)
+        return f"{text}; the end of {log}: " + (" | ".join(lines) if lines else "it is empty or not there")
+
+
+def _tail(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(stream.tell() - _LOG_BYTES, 0))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip()][-_LOG_LINES:]
+
+
+def _job_of(worker: Any) -> str:
+    """Return the job that a worker of several belongs to: they end together."""
+    return str(worker.name).rpartition("-")[0]
+
+
+def _told(error: Exception) -> str:
+    """Return a batch system's own words out of dask-jobqueue's message."""
+    _, found, words = str(error).partition("stderr:\n")
+    command = str(error).partition("Command:\n")[2].partition("\n")[0].partition(" ")[0]
+    text = " ".join((words if found else str(error)).split())
+    return f"{command} refused a job: {text}" if command else text
+
+
+def refused(site: Site, error: Exception) -> ConfigError:
+    """Return the error that tells what dask-jobqueue does not take."""
+    return ConfigError(
+        f"site '{site.name}': dask-jobqueue refuses the settings: {' '.join(str(error).split())}; look at the keys "
+        "under 'options'"
+    )
+
+
+def common_arguments(site: Site, folder: Path, scratch: str) -> dict[str, Any]:
+    """Return the arguments of dask-jobqueue that do not depend on the batch system.
+
+    Parameters
+    ----------
+    site : Site
+        Its settings.
+    folder : Path
+        For logs.
+    scratch : str
+        Local disk of a worker, if the site names none.
+    """
+    return {
+        "cores": site.cores,
+        "processes": site.cores,
+        "memory": site.memory_bytes,
+        "nanny": True,  # a worker that dies is back in seconds, without queueing again
+        "python": python_of(site),
+        "interface": site.interface,
+        "death_timeout": DEATH_SECONDS,
+        "local_directory": site.scratch or scratch,
+        "log_directory": str(folder),
+        "job_name": "portico",
+        "job_script_prologue": [f'export TMPDIR="{site.scratch}"'] if site.scratch else [],
+        "worker_extra_args": worker_options(site),
+    }
+
+
+def make_job(site: Site, job_class: Any, arguments: Mapping[str, Any]) -> str:
+    """Return the script of a job, without a scheduler and without the batch system.
+
+    Raises
+    ------
+    ConfigError
+        If dask-jobqueue refuses the site's settings.
+    """
+    arguments = {key: value for key, value in arguments.items() if key != "scheduler_options"}
+    try:
+        job = job_class(
+            "tls://SCHEDULER:PORT", name=f"{site.name}-0", protocol="tls://",
+            **{"security": WorkerSecurity({name.removesuffix(".pem"): name for name in NAMES}), **arguments},
+        )  # fmt: skip
+    except (TypeError, ValueError) as error:
+        raise refused(site, error) from error
+    text: str = job.job_script()
+    return text

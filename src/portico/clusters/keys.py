@@ -1,0 +1,72 @@
+"""The keys that protect the connections of a cluster: made for one run, given to its workers as files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distributed import Security
+
+__all__ = ["NAMES", "Keys", "WorkerSecurity"]
+
+NAMES = ("ca_file.pem", "cert.pem", "key.pem")
+"""The files."""
+
+_TLS: Any = Security  # which has no types
+
+
+class WorkerSecurity(_TLS):  # type: ignore[misc]
+    """Dask's settings of TLS, in memory for scheduler and client, with files for workers.
+
+    Parameters
+    ----------
+    paths : mapping of str to str
+        ``ca_file``, ``cert`` and ``key`` to a file, as the worker finds it.
+    source : Security, optional
+        What scheduler and client use.
+    """
+
+    def __init__(self, paths: Mapping[str, str], source: Any = None) -> None:
+        own = source or _TLS()
+        names = ("tls_ca_file", "tls_client_key", "tls_client_cert", "tls_scheduler_key", "tls_scheduler_cert")
+        super().__init__(require_encryption=True, **{name: getattr(own, name) for name in names})
+        self._paths = dict(paths)
+
+    def get_tls_config_for_role(self, role: str) -> dict[str, Any]:
+        """Return the settings of the client, the scheduler or a worker."""
+        if role == "worker":
+            return {**self._paths, "ciphers": None}
+        settings: dict[str, Any] = super().get_tls_config_for_role(role)
+        return settings
+
+
+class Keys:
+    """Keys of one cluster, in a folder of their own that only the user can read.
+
+    Parameters
+    ----------
+    folder : Path
+        Where that folder is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="keys-", dir=folder)
+        self._source: Any = _TLS.temporary()
+        self.files = [Path(self._folder.name) / name for name in NAMES]
+        settings = self._source.get_tls_config_for_role("worker")
+        for path in self.files:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+                stream.write(settings[path.stem])
+
+    def security(self, *, transferred: bool = False) -> WorkerSecurity:
+        """Return Dask's settings; ``transferred`` if the batch system copies the files beside the job."""
+        return WorkerSecurity(
+            {path.stem: path.name if transferred else str(path) for path in self.files}, self._source
+        )
+
+    def remove(self) -> None:
+        """Remove the files."""
+        self._folder.cleanup()

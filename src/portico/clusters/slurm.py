@@ -1,0 +1,65 @@
+"""Dask on Slurm, through dask-jobqueue."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portico.clusters.base import log_folder, need, prefix
+from portico.clusters.queues.base import mebibytes
+from portico.clusters.site import Site
+from portico.errors import WorkerError
+
+if TYPE_CHECKING:
+    from portico.clusters.jobs import JobCluster
+
+__all__ = ["script", "start"]
+
+
+def script(site: Site) -> str:
+    """Return the job script of one job; nothing is submitted."""
+    need("slurm", "Dask on Slurm", ["dask_jobqueue", "distributed"])
+    from dask_jobqueue.slurm import SLURMJob
+
+    from portico.clusters.jobs import make_job
+
+    return make_job(site, SLURMJob, _arguments(site, log_folder(site)))
+
+
+def start(site: Site, workers: int | None) -> JobCluster:
+    """Start a scheduler in this process; workers come with `JobCluster.adapt`."""
+    need("slurm", "Dask on Slurm", ["dask_jobqueue", "distributed", "cryptography"])
+    if shutil.which("sbatch") is None:
+        raise WorkerError("no program 'sbatch' on PATH; run where jobs are submitted to Slurm")
+    from dask_jobqueue.slurm import SLURMCluster
+
+    from portico.clusters.jobs import JobCluster
+    from portico.clusters.keys import Keys
+
+    folder = log_folder(site)
+    keys = Keys(folder)
+    arguments = {**_arguments(site, folder), "security": keys.security()}
+
+    def log_of(job: str) -> Path:
+        return folder / f"portico-{job}.err"
+
+    return JobCluster(site, SLURMCluster, arguments, keys, log_of, workers)
+
+
+def _arguments(site: Site, folder: Path) -> dict[str, Any]:
+    from portico.clusters.jobs import common_arguments
+
+    common = common_arguments(site, folder, "${TMPDIR:-/tmp}")
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in site.environment.items()]
+    extra = {"chdir": str(folder), **{name.lstrip("-"): value for name, value in site.extra.items()}}
+    return {
+        **common,
+        "python": prefix(site, folder) + common["python"],
+        "walltime": site.walltime,
+        "job_mem": f"{mebibytes(site.memory)}M",
+        "job_extra_directives": [f"--{n}={shlex.quote(v)}" if v else f"--{n}" for n, v in extra.items()],
+        "job_script_prologue": [*exports, *common["job_script_prologue"]],
+        **site.options,
+    }

@@ -1,0 +1,143 @@
+"""Dask on machines that are reached by SSH: the scheduler in this process, workers there."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from portico.clusters.base import DEATH_SECONDS, limit, log_folder, need, prefix, python_of
+from portico.clusters.site import Site
+from portico.errors import ConfigError, WorkerError
+
+__all__ = ["script", "start"]
+
+_OURS = {"hosts"}
+
+
+def script(site: Site) -> str:
+    """Return the command that is started on each host; nothing is."""
+    hosts = _hosts(site, None)
+    return (
+        "".join(f"# on {host}\n" for host in hosts)
+        + f"{_python(site, log_folder(site))} -m distributed.cli.dask_spec tls://SCHEDULER:PORT "
+        + f"# {site.cores} worker{'s' if site.cores > 1 else ''} of one thread\n"
+    )
+
+
+def start(site: Site, workers: int | None) -> _SSH:
+    """Start a scheduler in this process, and workers on all hosts.
+
+    Raises
+    ------
+    WorkerError
+        If a host cannot be reached, or no worker starts there.
+    """
+    need("ssh", "Dask over SSH", ["distributed", "asyncssh", "cryptography"])
+    return _SSH(site, workers)
+
+
+def _hosts(site: Site, workers: int | None) -> list[str]:
+    hosts = site.options.get("hosts")
+    if not isinstance(hosts, list):
+        raise ConfigError(f"site '{site.name}': 'options.hosts' is a list, for example [node1, node2]")
+    return hosts[: limit(site, workers) // site.cores]
+
+
+def _python(site: Site, folder: Path) -> str:
+    python = prefix(site, folder) + python_of(site)
+    variables = {**site.environment, **({"TMPDIR": site.scratch} if site.scratch else {})}
+    return f"env {shlex.join(f'{name}={value}' for name, value in variables.items())} {python}" if variables else python
+
+
+class _SSH:
+    """A cluster of fixed workers; a nanny on each host starts a worker again that dies."""
+
+    def __init__(self, site: Site, workers: int | None) -> None:
+        from portico.clusters.keys import Keys
+
+        distributed: Any = importlib.import_module("distributed")  # which is typed in part only
+        hosts, folder = _hosts(site, workers), log_folder(site)
+        self.site, self.maximum = site, len(hosts) * site.cores
+        self._keys = Keys(folder)
+        security = self._keys.security()
+        options = {
+            "n_workers": site.cores, "nthreads": 1, "death_timeout": DEATH_SECONDS, "memory_limit": 0,
+            "protocol": "tls://", "security": _for_workers(security),
+            "dashboard_address": "127.0.0.1:0",
+            **({"interface": site.interface} if site.interface else {}),
+            **({"local_directory": site.scratch} if site.scratch else {}),
+        }  # fmt: skip
+        connect = {key: value for key, value in site.options.items() if key not in _OURS}
+        scheduler = {"protocol": "tls://", "security": security, "dashboard_address": "127.0.0.1:0", "port": 0}
+        if site.interface:
+            scheduler["interface"] = site.interface
+        spec = {
+            host: {"cls": _worker_class(), "options": {
+                "address": host, "connect_options": connect, "kwargs": {**options, "name": host},
+                "remote_python": _python(site, folder),
+            }}
+            for host in hosts
+        }  # fmt: skip
+        try:
+            self.dask: Any = distributed.SpecCluster(
+                workers=spec, scheduler={"cls": distributed.Scheduler, "options": scheduler}, security=security,
+                name=site.name, silence_logs="error",
+            )  # fmt: skip
+        except WorkerError:
+            self._keys.remove()
+            raise
+        except (RuntimeError, OSError, TypeError, ValueError) as error:
+            self._keys.remove()
+            raise WorkerError(f"site '{site.name}': the Dask scheduler cannot be started: {error}") from error
+
+    def adapt(self, demand: Callable[[], int]) -> None:
+        """Do nothing: all hosts have their workers from the start."""
+
+    def problems(self) -> list[str]:
+        """Say which hosts have no worker."""
+        present = {str(worker["name"]).rpartition("-")[0] or worker["name"]
+                   for worker in list(self.dask.scheduler_info["workers"].values())}  # fmt: skip
+        missing = sorted(set(_hosts(self.site, self.maximum)) - present)
+        return [f"SSH: no worker on {', '.join(missing)}; is the machine up?"] if missing else []
+
+    def hopeless(self) -> str:
+        """Return nothing: workers that were there once may come back."""
+        return ""
+
+    def close(self) -> None:
+        """Stop workers and scheduler."""
+        with suppress(TimeoutError):
+            self.dask.close(timeout=60)
+        self._keys.remove()
+
+
+def _worker_class() -> type[Any]:
+    ssh: Any = importlib.import_module("distributed.deploy.ssh")
+
+    class HostWorker(ssh.Worker):  # type: ignore[misc]
+        """Workers of one host; what goes wrong is told with its name."""
+
+        async def start(self) -> None:
+            try:
+                await super().start()
+            except Exception as error:
+                told = " ".join(str(error).split()) or type(error).__name__
+                raise WorkerError(
+                    f"no worker could be started on {self.address}: {told}; check: ssh {self.address} "
+                    f"'{self.remote_python} -c \"import portico, distributed\"'"
+                ) from error
+
+    return HostWorker
+
+
+def _for_workers(security: Any) -> dict[str, Any]:
+    """Return what a worker needs to find its keys, as JSON can hold it."""
+    settings = security.get_tls_config_for_role("worker")
+    return {
+        "require_encryption": True, "tls_ca_file": settings["ca_file"], "tls_worker_cert": settings["cert"],
+        "tls_worker_key": settings["key"],
+    }  # fmt: skip
