@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from portico import products
 from portico.errors import InputError, MissingExtra, ProductError, StepError
-from portico.merge import Product
+from portico.merge import Product, gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from portico.chunks import Chunk
     from portico.dataset import Sample
 
-__all__ = ["Timing", "run_chunk"]
+__all__ = ["Timing", "check_handles", "describe_file", "refuse_local_entry", "require_model", "run_chunk"]
 
 _ENTRY = re.compile(r"\brdfentry_\b")
 _TRANSFORMATIONS = ("Alias", "Define", "DefinePerSample", "DefineSlot", "DefineSlotEntry", "Filter", "Redefine", "Vary")
@@ -99,7 +99,7 @@ class _Bound:
         return _Bound(self._name, self._method[types], self._node)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        _refuse_local_entry(self._name, [*arguments, *options.values()])
+        refuse_local_entry(self._name, [*arguments, *options.values()])
         _require_numba(self._name, [*arguments, *options.values()])
         global _door  # noqa: PLW0603 (ROOT's own methods call each other: those calls pass freely)
         door, _door = _door, None
@@ -121,7 +121,7 @@ class _Bound:
         if self._name in {"Mean", "StdDev"}:  # merge exactly from the sums that Stats keeps
             handle = self._node.Stats(*arguments, **options)
         elif self._name in _FILLED:
-            _require_model(self._name, arguments)
+            require_model(self._name, arguments)
             return self._method(*arguments, **options)
         else:
             handle = self._method(*arguments, **options)
@@ -130,7 +130,8 @@ class _Bound:
         return handle
 
 
-def _refuse_local_entry(name: str, arguments: list[Any]) -> None:
+def refuse_local_entry(name: str, arguments: list[Any]) -> None:
+    """Refuse expressions that use the number of an entry within a chunk."""
     for argument in arguments:
         words = argument if isinstance(argument, (list, tuple)) else [argument]
         if any(isinstance(word, str) and _ENTRY.search(word) for word in words):
@@ -148,7 +149,7 @@ def _require_numba(name: str, arguments: list[Any]) -> None:
                 raise MissingExtra("numba", f"{name} with a Python function")
 
 
-def _require_model(name: str, arguments: list[Any]) -> None:
+def require_model(name: str, arguments: list[Any]) -> None:
     """Refuse histograms whose axes would be found from the data, chunk by chunk."""
     if name in {"Histo1D", "Histo2D", "Histo3D"} and arguments and isinstance(arguments[0], str):
         raise ProductError(
@@ -244,7 +245,7 @@ def run_chunk(
     timing.open = clock.lap()
     with _building(folder) as door:
         handles = function(frame, sample, **options)
-    _check_handles(handles, door.snapshots, int(frame.GetNRuns()))
+    check_handles(handles, door.snapshots, int(frame.GetNRuns()))
     timing.build, jitted = clock.lap(), compiled()
     if seen.GetValue() != chunk.entries:
         raise InputError(f"read {seen.GetValue()} entries instead of {chunk.entries}; the file is damaged")
@@ -252,7 +253,7 @@ def run_chunk(
     timing.build += timing.jit - jitted  # the last compilation happens when the loop is started
     timing.loop = max(0.0, clock.lap() - (timing.jit - jitted))
     handles = dict(handles)
-    collected = _collect(handles)
+    collected = gather(_collect(handles))
     timing.serialise = clock.lap()
     timing.bytes_read = read_after - read_before
     timing.loops = int(frame.GetNRuns())
@@ -301,8 +302,23 @@ def _open(chunk: Chunk) -> Any:
     return ROOT.RDataFrame(specification)
 
 
-def _check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int) -> None:
-    """Refuse what cannot be collected before the event loop is run for it."""
+def check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int) -> None:
+    """Refuse what cannot be collected before the event loop is run for it.
+
+    Parameters
+    ----------
+    handles : object
+        What the step returned.
+    booked : list of (tree, format, Path)
+        The Snapshots that it booked; each is the tag of a handle.
+    loops : int
+        How often the event loop has run.
+
+    Raises
+    ------
+    StepError, ProductError
+        If it is not a mapping of names to handles, or a Snapshot is missing from it.
+    """
     if not isinstance(handles, Mapping):
         found = "nothing" if handles is None else f"a {type(handles).__name__}"
         raise StepError(
@@ -331,10 +347,8 @@ def _check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int
             )
 
 
-def _collect(handles: dict[str, Any]) -> dict[str, Product]:
+def _collect(handles: dict[str, Any]) -> Iterator[tuple[str, dict[str, Product]]]:
     """Collect all products, and empty the mapping: the writer of a tree touches its file once more when it goes."""
-    collected: dict[str, Product] = {}
-    titles: dict[str, str] = {}
     for name in list(handles):
         handle = handles.pop(name)
         tag = products.tag_of(handle)
@@ -342,24 +356,13 @@ def _collect(handles: dict[str, Any]) -> dict[str, Product]:
             tree, kind, path = tag
             handle.GetValue()
             del handle
-            new = {name: Product("tree", {"tree": tree, "format": kind}, {}, (_describe(path),))}
+            yield name, {name: Product("tree", {"tree": tree, "format": kind}, {}, (describe_file(path),))}
         else:
-            new = products.collect(name, handle)
-        double = new.keys() & collected.keys()
-        if double:
-            raise ProductError(f"two products are named '{sorted(double)[0]}'; rename one")
-        for product in new.values():
-            if product.kind in {"histogram", "profile"}:
-                other = titles.setdefault(product.meta["name"], name)
-                if other != name:
-                    raise ProductError(
-                        f"products '{other}' and '{name}' are histograms of one name '{product.meta['name']}'"
-                    )
-        collected.update(new)
-    return collected
+            yield name, products.collect(name, handle)
 
 
-def _describe(path: Path) -> dict[str, Any]:
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return path, size, checksum (Adler-32) and identity of a file that was written."""
     import ROOT
 
     checksum = 1

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from portico.errors import ProductError
 
-__all__ = ["RULES", "Partial", "Product", "decode", "encode", "merge", "merge_all"]
+__all__ = ["RULES", "Partial", "Product", "decode", "encode", "gather", "merge", "merge_all"]
 
 Array = npt.NDArray[Any]
 Partial = Mapping[str, "Product"]
@@ -83,6 +83,36 @@ RULES: Mapping[str, Mapping[str, Callable[[Array, Array], Array]]] = {
     "tree": {},
 }
 """How each array of each kind merges; an array that is not named is concatenated."""
+
+
+def gather(parts: Iterable[tuple[str, Partial]]) -> dict[str, Product]:
+    """Put the products of all handles together.
+
+    Parameters
+    ----------
+    parts : iterable of (str, mapping of str to Product)
+        The name under which the step returned a handle, and what was collected from it.
+
+    Raises
+    ------
+    ProductError
+        If two have one name, or are histograms of one name.
+    """
+    collected: dict[str, Product] = {}
+    titles: dict[str, str] = {}
+    for name, new in parts:
+        double = new.keys() & collected.keys()
+        if double:
+            raise ProductError(f"two products are named '{sorted(double)[0]}'; rename one")
+        for product in new.values():
+            if product.kind in {"histogram", "profile"}:
+                other = titles.setdefault(product.meta["name"], name)
+                if other != name:
+                    raise ProductError(
+                        f"products '{other}' and '{name}' are histograms of one name '{product.meta['name']}'"
+                    )
+        collected.update(new)
+    return collected
 
 
 def merge(first: Partial, second: Partial) -> dict[str, Product]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from portico.errors import ProductError
 from portico.merge import Product
 
-__all__ = ["TAG", "collect", "tag_of", "to_root", "variation_name"]
+__all__ = ["TAG", "collect", "collect_value", "tag_of", "to_root", "variation_name"]
 
 TAG = "_portico"
 """Attribute of a handle that tells which operation made it, for handles whose type does not tell."""
@@ -54,7 +54,7 @@ def collect(name: str, handle: Any) -> dict[str, Product]:
         return {name: _arrays(name, handle)}
     if kind.startswith("RResultPtr<"):
         values = _parts(name, handle.GetValue())
-        return {key: _collect_value(key, value, tag_of(handle) or "") for key, value in values.items()}
+        return {key: collect_value(key, value, tag_of(handle) or "") for key, value in values.items()}
     raise ProductError(f"product '{name}' is a {kind}, which cannot be collected; possible are {_POSSIBLE}")
 
 
@@ -75,7 +75,7 @@ def _collect_variations(name: str, handle: Any) -> dict[str, Product]:
     products = {}
     for key in keys:
         for part, value in _parts(name, handle[key]).items():
-            product = _collect_value(part, value, tag_of(handle) or "")
+            product = collect_value(part, value, tag_of(handle) or "")
             products[variation_name(part, key)] = Product(
                 product.kind, {**product.meta, "variation": [part, key]}, product.arrays, product.items
             )
@@ -91,7 +91,14 @@ def _parts(name: str, value: Any) -> dict[str, Any]:
     return {name: value}
 
 
-def _collect_value(name: str, value: Any, operation: str) -> Product:
+def collect_value(name: str, value: Any, operation: str) -> Product:
+    """Turn the value of one handle into a product; ``operation`` made it, for types that several make.
+
+    Raises
+    ------
+    ProductError
+        If it cannot be merged over chunks.
+    """
     import ROOT
 
     if operation in _SCALARS:

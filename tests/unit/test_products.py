@@ -217,13 +217,13 @@ def test_checksum_is_of_the_file_as_it_stays(source: Path, tmp_path: Path, monke
     from portico import frame as door
 
     root.load()
-    describe = door._describe
+    describe = door.describe_file
 
     def late(path: Path) -> dict[str, Any]:
         time.sleep(1.1)
         return describe(path)
 
-    monkeypatch.setattr(door, "_describe", late)
+    monkeypatch.setattr(door, "describe_file", late)
 
     def write(frame: Any, sample: Sample) -> dict[str, Any]:
         return {"n": frame.Count(), "events": frame.Snapshot("events", "x.root", ["x"])}
