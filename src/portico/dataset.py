@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -22,6 +23,11 @@ Scalar = bool | int | float | str
 Parameter = Scalar | tuple[Scalar, ...] | dict[str, Scalar]
 
 _REMOTE = re.compile(r"^[a-z]+://")
+_NOT_WRITTEN = {
+    "name": "the sample's name is its key",
+    "completeness": "the completeness is what a partial run finds out",
+    "replicas": "the places of a file are a list within 'files'",
+}
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -38,6 +44,8 @@ class Sample(Model):
         Name of the TTree or RNTuple in its files.
     files : tuple of str
         Absolute paths or URLs, in order. Empty for a generated sample.
+    replicas : mapping of str to tuple of str
+        Other places of a file, in order of preference, by the place that is in ``files``.
     entries : int, optional
         Number of entries of a generated sample, one without files.
     cross_section : float, optional
@@ -59,6 +67,7 @@ class Sample(Model):
     kind: Literal["data", "signal", "background"] = "data"
     tree: str = Field(default="Events", min_length=1)
     files: tuple[str, ...] = ()
+    replicas: dict[str, tuple[str, ...]] = Field(default_factory=dict, exclude=True)  # the data are the same
     entries: int | None = Field(default=None, ge=0)
     cross_section: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     filter_efficiency: float = Field(default=1.0, gt=0, le=1)
@@ -71,7 +80,6 @@ class Sample(Model):
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
-
 
     def number(self, name: str) -> float:
         """Return a parameter that is a number.
@@ -86,6 +94,15 @@ class Sample(Model):
             found = f"is {value!r}" if name in self.parameters else f"is missing; {nearest(name, self.parameters)}"
             raise ConfigError(f"sample '{self.name}': the parameter '{name}' {found}; it must be a number")
         return float(value)
+
+    def places(self, file: str) -> tuple[str, ...]:
+        """Return all places of a file: the one given, then the others in order of preference."""
+        if file in self.replicas:
+            return (file, *self.replicas[file])
+        for first, others in self.replicas.items():
+            if file in others:
+                return (file, first, *(place for place in others if place != file))
+        return (file,)
 
 
 class Dataset(Model):
@@ -119,15 +136,24 @@ class Dataset(Model):
 class _DatasetFile(Model):
     tree: str | None = None
     luminosity: float | None = None
+    redirectors: tuple[str, ...] = ()
     samples: dict[str, dict[str, Any]] = Field(min_length=1)
+
+
+class _Places(Model):
+    files: str | tuple[str | tuple[str, ...], ...] = ()
+    redirectors: tuple[str, ...] = ()
 
 
 def load_dataset(path: Path, content: dict[str, Any] | None = None) -> Dataset:
     """Read a dataset from YAML or JSON.
 
-    The file has a key ``samples`` (name to the fields of `Sample`) and optionally ``tree`` and
-    ``luminosity`` as defaults for all samples. Paths are relative to the file's folder; they may hold
+    The file has a key ``samples`` (name to the fields of `Sample`) and optionally ``tree``, ``luminosity`` and
+    ``redirectors`` as defaults for all samples. Paths are relative to the file's folder; they may hold
     globs and ``${NAME}`` or ``${NAME:-default}``; ``.txt`` and ``.json`` are read as lists of files.
+
+    An entry of ``files`` that is itself a list names places of one file, in order of preference. With ``redirectors``
+    an absolute path is a name that each of these servers knows: ``/store/x.root`` is ``root://host//store/x.root``.
 
     Parameters
     ----------
@@ -149,29 +175,70 @@ def load_dataset(path: Path, content: dict[str, Any] | None = None) -> Dataset:
     for name, fields in head.samples.items():
         where = f"{path}: samples.{name}"
         defaults = {k: v for k, v in (("tree", head.tree), ("luminosity", head.luminosity)) if v is not None}
-        if "name" in fields:
-            raise ConfigError(f"{where}: the sample's name is its key; remove 'name'")
-        if "completeness" in fields:
-            raise ConfigError(f"{where}: 'completeness' is what a partial run finds out; remove it")
-        entry = parse(Sample, {**defaults, **fields, "name": str(name)}, where)
-        if bool(entry.files) == (entry.entries is not None):
+        for key, why in _NOT_WRITTEN.items():
+            if key in fields:
+                raise ConfigError(f"{where}: {why}; remove '{key}'")
+        places = {key: fields[key] for key in _Places.model_fields if fields.get(key) is not None}
+        given = parse(_Places, {"redirectors": head.redirectors, **places}, where)
+        rest = {key: value for key, value in fields.items() if key not in places}
+        entry = parse(Sample, {**defaults, **rest, "name": str(name)}, where)
+        if bool(given.files) == (entry.entries is not None):
             raise ConfigError(f"{where}: give either 'files' or, for generated events, 'entries'")
-        files = tuple(found for pattern in entry.files for found in _expand(pattern, path.parent, where))
-        double = sorted({file for file in files if files.count(file) > 1}) if len(set(files)) < len(files) else []
-        if double:
-            raise ConfigError(f"{where}: a file is listed twice and would count twice: {double[0]}")
-        samples[str(name)] = entry.model_copy(update={"files": files})
+        patterns = (given.files,) if isinstance(given.files, str) else given.files
+        found = [f for pattern in patterns for f in _expand(pattern, path.parent, given.redirectors, where)]
+        _refuse_double([place for file in found for place in file], where)
+        replicas = {file[0]: file[1:] for file in found if len(file) > 1}
+        samples[str(name)] = entry.model_copy(update={"files": tuple(file[0] for file in found), "replicas": replicas})
     return Dataset(samples=samples)
 
 
-def _expand(pattern: str, folder: Path, where: str) -> list[str]:
-    """Return the files that one entry of ``files`` stands for."""
+def _refuse_double(places: list[str], where: str) -> None:
+    if len(set(places)) < len(places):
+        double = next(place for number, place in enumerate(places) if place in places[:number])
+        raise ConfigError(f"{where}: a file is listed twice and would count twice: {double}")
+
+
+def _expand(
+    pattern: str | tuple[str, ...], folder: Path, redirectors: tuple[str, ...], where: str
+) -> list[tuple[str, ...]]:
+    """Return the files that one entry of ``files`` stands for, each with all its places."""
+    if isinstance(pattern, tuple):
+        if not pattern:
+            raise ConfigError(f"{where}: a file with no place; write its paths or URLs, the best first")
+        return [tuple(place for part in pattern for place in _places(part, folder, redirectors, where))]
     pattern = _VARIABLE.sub(lambda m: _variable(m, where), pattern)
-    if _REMOTE.match(pattern):
-        return [pattern]
+    if _REMOTE.match(pattern) or (redirectors and pattern.startswith("/")):
+        return [_places(pattern, folder, redirectors, where)]
     path = folder / Path(pattern).expanduser()
     if path.suffix in {".txt", ".json"}:
-        return [found for line in _read_list(path, where) for found in _expand(line, path.parent, where)]
+        lines = _read_list(path, where)
+        return [found for line in lines for found in _expand(line, path.parent, redirectors, where)]
+    return [(found,) for found in _local(path, where)]
+
+
+def _places(text: str, folder: Path, redirectors: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Return the places of one file that one word stands for; whether it is there shows when it is read."""
+    text = _VARIABLE.sub(lambda m: _variable(m, where), text)
+    if "*" in text or Path(text).suffix in {".txt", ".json"}:
+        raise ConfigError(
+            f"{where}: {text}: servers are not searched, and a place is that of one file; name every file, or put the "
+            "names into a .txt or .json"
+        )
+    if _REMOTE.match(text):
+        return (text,)
+    if redirectors and text.startswith("/"):
+        return tuple(_at(redirector, text, where) for redirector in redirectors)
+    return (os.path.abspath(folder / Path(text).expanduser()),)  # noqa: PTH100
+
+
+def _at(redirector: str, path: str, where: str) -> str:
+    if not _REMOTE.match(redirector):
+        raise ConfigError(f"{where}: redirectors: '{redirector}' is no URL; write for example root://host/")
+    above = urlsplit(redirector).path.strip("/")
+    return f"{redirector.rstrip('/')}{'' if above else '/'}{path}"
+
+
+def _local(path: Path, where: str) -> list[str]:
     if glob.has_magic(str(path)):
         matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute patterns)
         if not matches:
@@ -191,7 +258,7 @@ def _variable(match: re.Match[str], where: str) -> str:
     return value
 
 
-def _read_list(path: Path, where: str) -> list[str]:
+def _read_list(path: Path, where: str) -> list[str | tuple[str, ...]]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -205,6 +272,8 @@ def _read_list(path: Path, where: str) -> list[str]:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{where}: {path} is not JSON: {error}") from error
-    if not isinstance(content, list) or not all(isinstance(item, str) for item in content):
-        raise ConfigError(f"{where}: {path} must hold a list of strings")
-    return content
+    items: list[Any] = content if isinstance(content, list) else [None]
+    words = [word for item in items for word in (item if isinstance(item, list) else [item])]
+    if not all(isinstance(word, str) for word in words):
+        raise ConfigError(f"{where}: {path} must hold a list of strings, or of lists of them: the places of a file")
+    return [tuple(item) if isinstance(item, list) else item for item in items]

@@ -284,6 +284,8 @@ def _open(chunk: Chunk) -> Any:
     if not chunk.file:
         frame = ROOT.RDataFrame(chunk.entries)
         return frame.Define("entry", ROOT.portico.GlobalEntry(chunk.first), ["rdfentry_"])
+    # A URL of this machine is else taken for a path: a server's files lie elsewhere, and a cache keeps parts of them.
+    ROOT.gEnv.SetValue("TFile.ForceRemote", 1)
     try:
         file = ROOT.TFile.Open(chunk.file)
     except OSError as error:

@@ -143,8 +143,9 @@ class Runner:
         def compiled() -> float:
             return sum(float(seconds) for seconds in _JIT.findall(self._read_log(before)))
 
-        try:
+        if remote:
             folder.mkdir(exist_ok=True)
+        try:
             products, timing = run_chunk(function, task.chunk, Sample(**task.sample), task.options, folder, compiled)
             check_log(self._read_log(before), str(folder))
             if remote:

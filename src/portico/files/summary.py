@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from portico.errors import InputError, MissingExtra, nearest
+from portico.files.remote import PATIENCE, is_remote, may_pass, no_connection, server_of, tune_xrootd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Column", "TreeSummary", "column_changes", "summarise", "summarise_all", "trees"]
+__all__ = ["Column", "TreeSummary", "column_changes", "summarise", "summarise_all", "summarise_each", "trees"]
 
 _TREES = {"TTree": "TTree", "ROOT::RNTuple": "RNTuple", "TNtuple": "TTree", "TNtupleD": "TTree", "TChain": "TTree"}
 
@@ -110,28 +111,92 @@ def summarise(file: str, tree: str) -> TreeSummary:
         return _summary(file, directory, tree, kind)
 
 
-def summarise_all(files: Iterable[str], tree: str, threads: int = 8) -> list[TreeSummary]:
+def summarise_all(
+    files: Iterable[str], tree: str, threads: int = 8, *, replicas: Mapping[str, Sequence[str]] | None = None
+) -> list[TreeSummary]:
     """Summarise one tree in many files, in the order given, several at a time.
+
+    Parameters
+    ----------
+    files, tree, threads, replicas
+        As in `summarise_each`.
 
     Raises
     ------
     InputError
         As `summarise`, for the first bad file; the number of further bad files is told.
     """
-
-    def attempt(file: str) -> TreeSummary | InputError:
-        try:
-            return summarise(file, tree)
-        except InputError as error:
-            return error
-
-    with ThreadPoolExecutor(threads) as pool:
-        results = list(pool.map(attempt, files))
+    results = summarise_each(files, tree, threads, replicas=replicas)
     errors = [result for result in results if isinstance(result, InputError)]
     if errors:
         more = "".join(f"\n{error}" for error in errors[1:10]) + ("\n..." if len(errors) > 10 else "")
         raise InputError(f"{errors[0]}{more}")
     return [result for result in results if isinstance(result, TreeSummary)]
+
+
+def summarise_each(
+    files: Iterable[str], tree: str, threads: int = 8, *, replicas: Mapping[str, Sequence[str]] | None = None
+) -> list[TreeSummary | InputError]:
+    """Summarise one tree in many files, in the order given, several at a time; what is wrong with a file is returned.
+
+    Of a file with several places the first that answers is read, and named in the summary. What may pass is tried again
+    after growing waits, for a minute in all. A server that did not answer by then is not asked again for other files.
+
+    Parameters
+    ----------
+    files : iterable of str
+        Paths or URLs.
+    tree : str
+        Name of the tree.
+    threads : int
+        How many files are read at a time.
+    replicas : mapping, optional
+        Other places of a file, by its first.
+    """
+    others, lookout = replicas or {}, _Lookout()
+
+    def attempt(file: str) -> TreeSummary | InputError:
+        return lookout.summarise((file, *others.get(file, ())), tree)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(attempt, files))
+
+
+class _Lookout:
+    """Reads files from the first place that answers, and remembers servers that do not."""
+
+    def __init__(self) -> None:
+        self._silent: dict[str, str] = {}  # what was said when it was tried to connect
+
+    def summarise(self, places: Sequence[str], tree: str) -> TreeSummary | InputError:
+        began, wait = time.monotonic(), 1.0
+        while True:
+            errors: list[InputError] = []
+            for place in places:
+                try:
+                    return self._summarise(place, tree)
+                except InputError as error:
+                    errors.append(error)
+            again = any(may_pass(str(error)) and server_of(place) not in self._silent
+                        for place, error in zip(places, errors, strict=True))  # fmt: skip
+            if not again or time.monotonic() - began + wait > PATIENCE:
+                tried = "".join(f"\n  {error}" for error in errors)
+                return errors[0] if len(errors) == 1 else InputError(
+                    f"{places[0]}: cannot be read at any of its {len(places)} places:{tried}"
+                )  # fmt: skip
+            time.sleep(wait)
+            wait *= 2
+
+    def _summarise(self, place: str, tree: str) -> TreeSummary:
+        server = server_of(place)
+        if server in self._silent:
+            raise InputError(f"{place}: its server did not answer before: {self._silent[server]}")
+        try:
+            return summarise(place, tree)
+        except InputError as error:
+            if is_remote(place) and no_connection(str(error)):
+                self._silent[server] = str(error).removeprefix(f"{place}: ")
+            raise
 
 
 def column_changes(reference: TreeSummary, other: TreeSummary) -> list[str]:
@@ -149,9 +214,9 @@ def column_changes(reference: TreeSummary, other: TreeSummary) -> list[str]:
 def _open(file: str) -> Any:
     import uproot
 
-    if file.startswith("root://"):
+    if re.match("x?roots?://", file):
         _require_xrootd()
-    elif "://" not in file:
+    elif not is_remote(file):
         path = Path(file)
         if not path.exists():
             raise InputError(f"{file}: no such file")
@@ -166,7 +231,9 @@ def _open(file: str) -> Any:
         directory = uproot.open(file)
         stored, actual = directory.file.fEND, directory.file.source.num_bytes
     except Exception as error:  # uproot lets many kinds through for damaged files
-        raise InputError(f"{file}: cannot be opened, it may be truncated or damaged: {_one_line(error)}") from error
+        words = _one_line(error)
+        why = "" if is_remote(file) and isinstance(error, OSError) else ", it may be truncated or damaged"
+        raise InputError(f"{file}: cannot be opened{why}: {words}") from error
     if actual is not None and actual < stored:
         directory.close()
         raise InputError(f"{file}: truncated: {actual} bytes instead of {stored}; copy it again")
@@ -174,6 +241,7 @@ def _open(file: str) -> Any:
 
 
 def _require_xrootd() -> None:
+    tune_xrootd()
     try:
         import fsspec_xrootd  # noqa: F401
     except ImportError as error:
@@ -247,8 +315,3 @@ def _top_fields(fields: Any) -> dict[int, int]:
             current = int(fields[current].parent_field_id)
         top[index] = current
     return top
-
-
-def file_size(file: str) -> int | None:
-    """Return the size of a local file in bytes, or None for a remote one."""
-    return None if "://" in file else os.stat(file).st_size  # noqa: PTH116

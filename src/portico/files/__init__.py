@@ -1,0 +1,20 @@
+"""Files of input: what is inside them, and what to do when those far away do not answer."""
+
+from __future__ import annotations
+
+from portico.files.remote import is_remote, may_pass, retried, tune_xrootd
+from portico.files.summary import Column, TreeSummary, column_changes, summarise, summarise_all, summarise_each, trees
+
+__all__ = [
+    "Column",
+    "TreeSummary",
+    "column_changes",
+    "is_remote",
+    "may_pass",
+    "retried",
+    "summarise",
+    "summarise_all",
+    "summarise_each",
+    "trees",
+    "tune_xrootd",
+]

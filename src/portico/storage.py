@@ -1,0 +1,394 @@
+"""Where trees are written: folders, and servers of XRootD. The same calls for both.
+
+Each call to a server has a time limit, is tried again while the error may pass, and else ends in an error with the
+server's own words.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from urllib.parse import urlsplit
+
+from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, RunFolderError, SpaceError
+from portico.files import is_remote, retried, tune_xrootd
+
+if TYPE_CHECKING:
+    from portico.merge import Product
+
+__all__ = ["Storage", "checksum_of", "sizes", "storage_of", "upload"]
+
+_CALL_SECONDS = 120
+_SLOWEST = 50_000  # bytes a second; a copy may take as long as that, and a call's time more
+_BLOCK = 2**20
+_PROTOCOLS = ("root", "roots", "xroot", "xroots")
+# Numbers of answers, from XProtocol.hh.
+_NOT_FOUND, _EXISTS = 3011, 3018
+_NO_SPACE = {3009, 3021}  # full, over quota
+_FORBIDDEN = {3010, 3025, 3030}  # not authorized, read-only, authentication failed
+_NO_CHECKSUMS = {3000, 3013}  # no such kind of query, not supported
+
+
+class Storage(Protocol):
+    """Files in one place. Paths are whole: a path, or a URL with its server."""
+
+    def make(self, folder: str) -> None:
+        """Make a folder with those above it; it may be there already.
+
+        Raises
+        ------
+        RunFolderError
+            If it may not be written there.
+        SpaceError
+            If there is no space left.
+        InputError
+            If the server does not answer.
+        """
+
+    def write(self, path: str, source: Path) -> str:
+        """Copy a local file to ``path`` and return the Adler-32 that was found there; on failure nothing is left.
+
+        Raises
+        ------
+        RunFolderError, SpaceError, InputError
+            As `make`; InputError also if what is there is not what was sent.
+        """
+
+    def rename(self, aside: str, final: str) -> None:
+        """Give a file its name, in place of one that has it.
+
+        Raises
+        ------
+        RunFolderError, SpaceError, InputError
+            As `make`; InputError also if the file is not there.
+        """
+
+    def remove(self, path: str) -> None:
+        """Remove a file; it may be gone already.
+
+        Raises
+        ------
+        RunFolderError, InputError
+            As `make`.
+        """
+
+    def size(self, path: str) -> int | None:
+        """Return the bytes of a file; None if it is not there.
+
+        Raises
+        ------
+        InputError
+            If the server does not answer.
+        """
+
+    def listed(self, folder: str) -> dict[str, int]:
+        """Return all files in a folder and those below with their bytes; none if it is not there.
+
+        Raises
+        ------
+        InputError
+            If the server does not answer.
+        """
+
+    def list(self, folder: str, suffix: str) -> list[str]:
+        """Return the files in a folder and those below whose names end so, in order; none if it is not there.
+
+        Raises
+        ------
+        InputError
+            If the server does not answer.
+        """
+
+    def checksum(self, path: str) -> str:
+        """Return the Adler-32 of a file in hexadecimal: the server's, or computed by reading it.
+
+        Raises
+        ------
+        InputError
+            If it cannot be read.
+        """
+
+
+def storage_of(place: str | Path) -> Storage:
+    """Return what keeps files at a path or URL.
+
+    Raises
+    ------
+    ConfigError
+        If nothing can be written to such a URL.
+    MissingExtra
+        If XRootD's Python bindings are not installed.
+    """
+    text = str(place)
+    if not is_remote(text):
+        return _Folders()
+    url = urlsplit(text)
+    if url.scheme not in _PROTOCOLS or not url.netloc:
+        raise ConfigError(f"{text}: trees are written to folders and to XRootD, such as root://host//store/user/me")
+    return _server(f"{url.scheme}://{url.netloc}")
+
+
+def sizes(paths: Iterable[str]) -> dict[str, int | None]:
+    """Return the bytes of each file, None for those that are not there; one call for each folder of a server.
+
+    Raises
+    ------
+    InputError
+        If a server does not answer.
+    """
+    folders: dict[str, list[str]] = defaultdict(list)
+    found: dict[str, int | None] = {}
+    for path in paths:
+        if is_remote(path):
+            folders[path.rpartition("/")[0]].append(path)
+        else:
+            found[path] = storage_of(path).size(path)
+    for folder, wanted in folders.items():
+        there = storage_of(folder).listed(folder)
+        found |= {path: there.get(path) for path in wanted}
+    return found
+
+
+def upload(products: Mapping[str, Product], folder: str) -> tuple[dict[str, Product], float]:
+    """Send the trees that a chunk wrote to a server, under the hidden names that they have; all of them, or none.
+
+    Parameters
+    ----------
+    products : mapping of str to Product
+        Of one chunk; trees lie on this machine.
+    folder : str
+        A URL.
+
+    Returns
+    -------
+    products : dict of str to Product
+        The same, with the trees at their URLs.
+    seconds : float
+        How long it took.
+
+    Raises
+    ------
+    RunFolderError, SpaceError, InputError
+        As `Storage.write`; none of the trees is left on the server then.
+    """
+    began, sent, moved = time.perf_counter(), [], dict(products)
+    storage = storage_of(folder)
+    try:
+        for name, product in products.items():
+            items = []
+            for item in product.items if product.kind == "tree" else ():
+                url = f"{folder.rstrip('/')}/{Path(item['path']).name}"
+                sent.append(url)
+                storage.write(url, Path(item["path"]))
+                items.append({**item, "path": url})
+            if items:
+                moved[name] = replace(product, items=tuple(items))
+    except PorticoError:
+        for url in sent:
+            with suppress(PorticoError):
+                storage.remove(url)
+        raise
+    return moved, time.perf_counter() - began
+
+
+def checksum_of(path: Path) -> str:
+    """Return the Adler-32 (RFC 1950) of a local file in hexadecimal."""
+    checksum = 1
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            checksum = zlib.adler32(block, checksum)
+    return f"{checksum:08x}"
+
+
+class _Folders:
+    """Folders of this machine or of a shared disk."""
+
+    def make(self, folder: str) -> None:
+        self._write(folder, lambda: Path(folder).mkdir(parents=True, exist_ok=True))
+
+    def write(self, path: str, source: Path) -> str:
+        try:
+            self._write(path, lambda: shutil.copyfile(source, path))
+            return checksum_of(Path(path))
+        except BaseException:
+            Path(path).unlink(missing_ok=True)
+            raise
+
+    def rename(self, aside: str, final: str) -> None:
+        self._write(final, lambda: Path(aside).replace(final))
+
+    def remove(self, path: str) -> None:
+        self._write(path, lambda: Path(path).unlink(missing_ok=True))
+
+    def size(self, path: str) -> int | None:
+        try:
+            return Path(path).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def listed(self, folder: str) -> dict[str, int]:
+        return {str(path): path.stat().st_size for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+
+    def list(self, folder: str, suffix: str) -> list[str]:
+        return [path for path in self.listed(folder) if path.endswith(suffix)]
+
+    def checksum(self, path: str) -> str:
+        try:
+            return checksum_of(Path(path))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+    @staticmethod
+    def _write(path: str, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except FileNotFoundError as error:
+            raise InputError(f"{error.filename}: is not there") from error
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise SpaceError(f"{path}: no space left; free space and run again, what is done is kept") from error
+            raise RunFolderError(f"{path}: cannot be written: {error.strerror}; give another place") from error
+
+
+@lru_cache
+def _server(url: str) -> _Server:
+    return _Server(url)
+
+
+class _Server:
+    """A server or redirector of XRootD.
+
+    Parameters
+    ----------
+    url : str
+        Without a path, such as ``root://host:1094``.
+    """
+
+    def __init__(self, url: str) -> None:
+        tune_xrootd()
+        try:
+            from XRootD import client
+            from XRootD.client import flags
+        except ImportError as error:
+            raise MissingExtra("xrootd", f"writing to {url}") from error
+        self._client, self._flags = client, flags
+        self._calls = client.FileSystem(url)
+
+    def make(self, folder: str) -> None:
+        parents = self._flags.MkDirFlags.MAKEPATH
+        self._call(folder, "made", lambda: self._calls.mkdir(_path(folder), parents, timeout=_CALL_SECONDS), {_EXISTS})
+
+    def write(self, path: str, source: Path) -> str:
+        sent = checksum_of(source), source.stat().st_size
+        try:
+            self._call(path, "written", lambda: self._copy(source, path, sent[1]))
+            self._verify(path, *sent)
+        except BaseException:
+            with suppress(PorticoError):
+                self.remove(path)
+            raise
+        return sent[0]
+
+    def _verify(self, path: str, checksum: str, size: int) -> None:
+        found, there = self.checksum(path), self.size(path)
+        if (found, there) != (checksum, size):
+            raise InputError(
+                f"{path}: was written wrongly: {there} bytes with checksum {found} are there, {size} bytes with "
+                f"checksum {checksum} were sent; run again"
+            )
+
+    def rename(self, aside: str, final: str) -> None:
+        tries = []
+
+        def move() -> Any:
+            tries.append(aside)
+            answer = self._calls.mv(_path(aside), _path(final), timeout=_CALL_SECONDS)
+            lost = answer[0].errno == _NOT_FOUND and len(tries) > 1  # it may be done, and its answer lost
+            return self._calls.stat(_path(final), timeout=_CALL_SECONDS) if lost else answer
+
+        self._call(aside, f"renamed to {final.rpartition('/')[2]}", move)
+
+    def remove(self, path: str) -> None:
+        self._call(path, "removed", lambda: self._calls.rm(_path(path), timeout=_CALL_SECONDS), {_NOT_FOUND})
+
+    def size(self, path: str) -> int | None:
+        found = self._call(path, "found", lambda: self._calls.stat(_path(path), timeout=_CALL_SECONDS), {_NOT_FOUND})
+        return None if found is None else int(found.size)
+
+    def listed(self, folder: str) -> dict[str, int]:
+        flags = self._flags.DirListFlags
+        wanted = flags.STAT | flags.RECURSIVE | flags.MERGE
+        found = self._call(
+            folder, "listed", lambda: self._calls.dirlist(_path(folder), wanted, timeout=_CALL_SECONDS), {_NOT_FOUND}
+        )
+        base, above = folder.rstrip("/"), _path(folder).rstrip("/") + "/"
+        files = {
+            f"{base}/{(found.parent + entry.name).removeprefix(above)}": int(entry.statinfo.size)
+            for entry in found or ()
+            if not entry.statinfo.flags & self._flags.StatInfoFlags.IS_DIR
+        }
+        return dict(sorted(files.items()))
+
+    def list(self, folder: str, suffix: str) -> list[str]:
+        return [path for path in self.listed(folder) if path.endswith(suffix)]
+
+    def checksum(self, path: str) -> str:
+        code, query = self._flags.QueryCode.CHECKSUM, f"{_path(path)}?cks.type=adler32"
+        answer = self._call(
+            path, "checked", lambda: self._calls.query(code, query, timeout=_CALL_SECONDS), _NO_CHECKSUMS
+        )
+        kind, _, value = bytes(answer or b"").rstrip(b"\0").decode().partition(" ")
+        return value.strip().rjust(8, "0") if kind == "adler32" else self._read_back(path)
+
+    def _read_back(self, path: str) -> str:
+        """Return the Adler-32 of a file on a server that keeps no checksums of this kind."""
+        checksum = 1
+        with self._client.File() as file:
+            self._call(path, "opened", lambda: file.open(path, timeout=_CALL_SECONDS))
+            place = 0
+            while block := self._call(path, "read", partial(file.read, place, _BLOCK, timeout=_CALL_SECONDS)):
+                checksum = zlib.adler32(block, checksum)
+                place += len(block)
+        return f"{checksum:08x}"
+
+    def _copy(self, source: Path, path: str, size: int) -> Any:
+        process = self._client.CopyProcess()
+        process.add_job(
+            str(source.resolve()), path, force=True, mkdir=True, posc=True, inittimeout=_CALL_SECONDS,
+            cptimeout=_CALL_SECONDS + size // _SLOWEST,
+        )  # fmt: skip
+        status = process.prepare()
+        return (status, None) if not status.ok else process.run()
+
+    @staticmethod
+    def _call(path: str, done: str, call: Callable[[], Any], fine: Container[int] = ()) -> Any:
+        """Return what a server answers; None for errors whose numbers are ``fine``."""
+
+        def attempt() -> Any:
+            status, answer = call()
+            return answer if status.ok or status.errno in fine else _refuse(path, done, status)
+
+        return retried(attempt)
+
+
+def _refuse(path: str, done: str, status: Any) -> NoReturn:
+    text = f"{path}: cannot be {done}: {' '.join(status.message.split())}"
+    if status.errno in _NO_SPACE:
+        raise SpaceError(f"{text}; free space there and run again, what is done is kept")
+    if status.errno in _FORBIDDEN:
+        raise RunFolderError(f"{text}; ask for the right to write there, renew proxy or token, or give another place")
+    raise InputError(text)
+
+
+def _path(url: str) -> str:
+    """Return the path of a URL, which begins with one slash whether or not the URL doubles it."""
+    return "/" + urlsplit(url).path.lstrip("/")
