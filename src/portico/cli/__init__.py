@@ -11,6 +11,7 @@ _COMMANDS = {
     "status": "portico.cli.status:status",
     "report": "portico.cli.report:report",
     "export": "portico.cli.export:export",
+    "doctor": "portico.cli.doctor:doctor",
     "inspect": "portico.cli.inspect:inspect",
     "init": "portico.cli.init:init",
     "corrections": "portico.cli.corrections:corrections",

@@ -96,12 +96,15 @@ class Lifetime:
     ends : datetime, optional
         In UTC; for a proxy the first end in its chain, that of its VOMS attributes included. None if not known.
     problem : str
-        Why the end is not known, or why the credential is no good.
+        Why the end is not known, or why the credential cannot be used.
+    usable : bool
+        False if no server can accept it, whatever the time.
     """
 
     kind: str
     ends: datetime | None = None
     problem: str = ""
+    usable: bool = True
 
     def left(self, now: float | None = None) -> float | None:
         """Return the seconds that are left, negative if it has expired; None if that is not known."""
@@ -193,7 +196,7 @@ def expires_before(credentials: Credentials, seconds: float, now: float | None =
 
 def _life_of_proxy(content: bytes) -> Lifetime:
     if importlib.util.find_spec("cryptography") is None:
-        return Lifetime("proxy", problem="its end is not known here: that needs pip install 'portico-hep[dask]'")
+        return Lifetime("proxy", problem="how long it is good for cannot be told without the extra 'dask'")
     from cryptography import x509
 
     try:
@@ -203,9 +206,9 @@ def _life_of_proxy(content: bytes) -> Lifetime:
             ends = [certificate.not_valid_after_utc for certificate in chain]
             ends += [end for certificate in chain for end in _attributes(certificate)]
     except ValueError:
-        return Lifetime("proxy", problem="is no X.509 proxy in PEM")
+        return Lifetime("proxy", problem="is no X.509 proxy in PEM", usable=False)
     if b"PRIVATE KEY-----" not in content:
-        return Lifetime("proxy", min(ends), "holds no private key, so it cannot be used")
+        return Lifetime("proxy", min(ends), "holds no private key", usable=False)
     return Lifetime("proxy", min(ends))
 
 
@@ -223,14 +226,14 @@ def _attributes(certificate: Any) -> list[datetime]:
 def _life_of_token(content: bytes) -> Lifetime:
     parts = content.strip().split(b".")
     if len(parts) != 3:
-        return Lifetime("token", problem="it is no JSON web token, so its end is not known")
+        return Lifetime("token", problem="is no JSON web token, so it does not say how long it is good for")
     try:
         payload = json.loads(base64.urlsafe_b64decode(parts[1] + b"=" * (-len(parts[1]) % 4)))
         end = payload.get("exp")
         return Lifetime("token", None if end is None else datetime.fromtimestamp(float(end), UTC),
-                        "it says of no end" if end is None else "")  # fmt: skip
+                        "does not say how long it is good for" if end is None else "")  # fmt: skip
     except (ValueError, TypeError, AttributeError, OverflowError, OSError):
-        return Lifetime("token", problem="is no valid JSON web token")
+        return Lifetime("token", problem="is no valid JSON web token, so it does not say how long it is good for")
 
 
 def install(files: Mapping[str, bytes], folder: Path) -> None:

@@ -20,6 +20,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from portico._version import __version__
+from portico.errors import PorticoError
+from portico.storage import storage_of
 
 __all__ = ["PACKAGES", "answer", "describe", "free"]
 
@@ -44,7 +46,7 @@ def answer(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     ----------
     content : mapping
         ``describe``: true to be told about itself; ``meet``: folder and name of the driver's file in it;
-        ``readable``: local files; ``read``: a file and its tree.
+        ``readable``: local files; ``read``: a file and its tree; ``store``: a path or URL to write to.
     folder : Path
         The scratch folder of this process.
 
@@ -55,13 +57,17 @@ def answer(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """
     told: dict[str, Any] = {}
     if content.get("describe"):
+        problem = _problem_of_root()
         told["describe"] = describe(folder)
+        told["describe"]["root"]["problem"] = problem
     if "meet" in content:
         told["meet"] = meet(Path(content["meet"][0]), content["meet"][1])
     if "readable" in content:
         told["readable"] = readable(content["readable"])
     if "read" in content:
         told["read"] = read_first(*content["read"])
+    if "store" in content:
+        told["store"] = write_small(content["store"], folder)
     return {**told, "time": time.time()}
 
 
@@ -109,11 +115,19 @@ def source_digest() -> str:
 
 
 def _root() -> dict[str, Any]:
-    """Return ROOT's own word on its version and threads if this process has loaded it, as all workers do."""
+    """Return ROOT's own word on its version if this process has loaded it, as all workers do."""
     root = sys.modules.get("ROOT")
-    if root is None or not hasattr(root, "gROOT"):
-        return {"version": "", "threads": 0}
-    return {"version": str(root.gROOT.GetVersion()), "threads": int(root.GetThreadPoolSize())}
+    return {"version": str(root.gROOT.GetVersion()) if root is not None else "", "problem": ""}
+
+
+def _problem_of_root() -> str:
+    from portico import root
+
+    try:
+        root.load()
+    except Exception as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def _cpu() -> dict[str, Any]:
@@ -228,6 +242,24 @@ def read_first(file: str, tree: str) -> str:
         return " ".join(f"{error}".split()) or type(error).__name__
 
 
+def write_small(place: str, folder: Path) -> str:
+    """Write a small file to a store and remove it; return why this cannot be done, empty if it can."""
+    source = folder / "small"
+    source.write_bytes(b"\0")
+    try:
+        if problem := _unreachable(place):
+            return problem
+        storage = storage_of(place)
+        storage.make(place.rpartition("/")[0])
+        storage.write(place, source)
+        storage.remove(place)
+    except PorticoError as error:
+        return str(error)
+    finally:
+        source.unlink()
+    return ""
+
+
 def _unreachable(file: str) -> str:
     """Say why the server of a ``root://`` URL cannot be reached: XRootD's client would try for minutes."""
     url = urlsplit(file)
@@ -253,7 +285,7 @@ def _read_entry(root: Any, file: str, tree: str) -> str:
         opened.Close()
         reader = root.RNTupleReader.Open(tree, file)
         if reader.GetNEntries():
-            reader.LoadEntry(0)
+            reader.LoadEntry(0, reader.CreateEntry())
         return ""
     read = opened.Get(tree)
     bad = read.GetEntries() and read.GetEntry(0) <= 0

@@ -1,0 +1,102 @@
+"""`portico doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from portico.cli.base import FAILED, Command, json_option, show_json
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+    from rich.console import Console
+
+    from portico.doctor import Finding
+
+__all__ = ["doctor"]
+
+_COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem as Item
+
+    from portico.executors.where import places
+
+    return [Item(name) for name in places() if name.startswith(incomplete)]
+
+
+@click.command(
+    cls=Command,
+    short_help="What would go wrong in a run, before it does.",
+    epilog="""\b
+Examples:
+  portico doctor
+  portico doctor . --on tcp://10.0.0.1:8786
+  portico doctor hnl --on mysite --run /shared/hnl
+  portico doctor . --json | jq '.findings[] | select(.level == "error")'
+
+Exit status: 0 without errors, also with warnings; 1 with errors.""",
+)
+@click.argument("analysis", required=False)
+@click.option("--on", default="local", show_default=True, metavar="WHERE", shell_complete=_complete,
+              help="Where it will run, as for portico run.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="How many to start.")
+@click.option("--run", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="The run folder; by default runs/ and the name of the analysis.")  # fmt: skip
+@click.option("--store", metavar="URL", help="Where trees are written, if not in the run folder.")
+@click.option("--wait", type=click.FloatRange(min=1), default=120, show_default=True, metavar="SECONDS",
+              help="How long to wait for a first worker.")  # fmt: skip
+@json_option()
+def doctor(
+    analysis: str | None, on: str, workers: int | None, folder: Path | None, store: str | None, wait: float,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Look at what a run of ANALYSIS will need, on every worker: software, machines, code, files, credentials.
+
+    Without ANALYSIS, only at what every run needs. Nothing is run, and nothing is left behind.
+    """
+    from portico.analysis import load_analysis
+    from portico.doctor import examine
+
+    loaded = load_analysis(analysis) if analysis is not None else None
+
+    def tell(what: str) -> None:
+        if not as_json:
+            click.echo(f"looking at {what} ...", err=True)
+
+    found = examine(loaded, on=on, workers=workers, folder=folder, store=store, patience=wait, tell=tell)
+    findings = list(found) if as_json else _show(found)
+    errors = sum(finding.level == "error" for finding in findings)
+    if as_json:
+        show_json({"on": on, "errors": errors, "findings": [finding.to_json() for finding in findings]})
+    return FAILED if errors else 0
+
+
+def _show(found: Iterable[Finding]) -> list[Finding]:
+    """Show each finding as soon as it is there, and a summary."""
+    from portico.cli.tables import new_console
+
+    console = new_console()
+    findings: list[Finding] = []
+    for finding in found:
+        _show_one(console, finding)
+        findings.append(finding)
+    counts = {level: sum(finding.level == level for finding in findings) for level in ("error", "warning")}
+    words = [f"{count} {level}{'' if count == 1 else 's'}" for level, count in counts.items() if count]
+    console.print()
+    console.print(", ".join(words) if words else "all is well", markup=False, highlight=False)
+    return findings
+
+
+def _show_one(console: Console, finding: Finding) -> None:
+    from rich.text import Text
+
+    line = Text.assemble((f"{finding.level:8}", _COLOURS[finding.level]), (f"{finding.check:13}", "bold"), finding.what)
+    console.print(line, soft_wrap=True)
+    for word, text in (("why", finding.why), ("fix", finding.fix)):
+        if text:
+            console.print(Text.assemble(" " * 8, (f"{word:13}", "dim"), text), soft_wrap=True)
