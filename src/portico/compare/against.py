@@ -1,0 +1,177 @@
+"""Two runs, or a run and a file of another program, compared number by number."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import closing
+from pathlib import Path
+
+from portico.compare.events import Rule, compare_tables
+from portico.compare.findings import Findings
+from portico.compare.keys import KEYS
+from portico.compare.mapping import Mapping, TreeEntry, load_mapping
+from portico.compare.model import Comparison, Difference, Example, Overlay, Tally, ordered
+from portico.compare.numbers import ATOL, RTOL, Tolerance
+from portico.compare.sources import FileSide, RunSide, open_side
+from portico.compare.tables import Table, array_table, tree_table
+from portico.compare.units import Pair, Unit, units
+from portico.compare.values import compare_product, compare_values
+from portico.errors import ConfigError, nearest
+from portico.merge import Product
+from portico.runs import Run
+
+__all__ = ["compare"]
+
+_MOST_OVERLAYS = 300
+_TABLES = {"tree", "array"}
+
+
+def compare(
+    first: str | Path | Run,
+    second: str | Path | Run,
+    *,
+    rtol: float = RTOL,
+    atol: float = ATOL,
+    steps: Collection[str] = (),
+    samples: Collection[str] = (),
+    mapping: str | Path | Mapping | None = None,
+) -> Comparison:
+    """Compare two runs, the original against the port, or a run against a ROOT file.
+
+    Compared are, sample by sample and step by step: entries read, cutflows, every bin of every histogram and profile
+    with its sum of squared weights, counts, sums, arrays and graphs, the rows of written trees by the event that they
+    are of, and what summary steps returned. How the data were cut into chunks does not matter.
+
+    Parameters
+    ----------
+    first, second : str, Path or Run
+        Run folders, or ROOT files.
+    rtol, atol : float
+        Tolerances for floating-point numbers, see `Tolerance`. Zero for both asks for the same bits.
+    steps, samples : collection of str
+        Compare only these.
+    mapping : str, Path or Mapping, optional
+        What is called what, see ``docs/compare.md``.
+
+    Returns
+    -------
+    Comparison
+        ``.equal``, ``.verdict`` and every difference.
+
+    Raises
+    ------
+    ConfigError
+        If a tolerance, step, sample or the mapping is wrong, or nothing is in common.
+    RunFolderError
+        If a folder is no run folder.
+    InputError
+        If a file is missing, changed or damaged.
+    SpaceError
+        If trees in different orders do not fit on the disk for temporary files.
+    """
+    tolerance = Tolerance(rtol, atol)
+    chosen = mapping if isinstance(mapping, Mapping) else load_mapping(mapping) if mapping is not None else Mapping()
+    paths = [side.path if isinstance(side, Run) else side for side in (first, second)]
+    tallies: dict[tuple[str, str], Tally] = {}
+    differences: list[Difference] = []
+    notes: list[str] = []
+    overlays: list[Overlay] = []
+    with closing(open_side(paths[0])) as a, closing(open_side(paths[1])) as b:
+        notes += a.notes() + b.notes()
+        for unit in units(a, b, chosen, steps, samples, notes):
+            findings = Findings(unit.step, unit.sample, tolerance)
+            for overlay in _compare_unit(findings, unit, chosen, (a, b)):
+                if len(overlays) < _MOST_OVERLAYS:
+                    overlays.append(overlay)
+            tallies[unit.step, unit.sample] = findings.tally
+            differences += findings.differences()
+            notes += [note for note in findings.notes if note not in notes]
+    if not tallies:
+        raise ConfigError(f"nothing to compare: neither {paths[0]} nor {paths[1]} has results of what was asked for")
+    labels = str(paths[0]), str(paths[1])
+    return Comparison(*labels, tolerance, tallies, ordered(differences), tuple(notes), tuple(overlays))
+
+
+def _compare_unit(
+    findings: Findings, unit: Unit, mapping: Mapping, sides: tuple[RunSide | FileSide, RunSide | FileSide]
+) -> list[Overlay]:
+    if unit.absent:
+        findings.add("missing", "", unit.what, side=unit.absent)
+        return []
+    if unit.summary:
+        if isinstance(sides[0], RunSide) and isinstance(sides[1], RunSide):
+            _compare_summary(findings, unit, mapping, sides[0], sides[1])
+        return []
+    if unit.read is not None and unit.read[0] != unit.read[1]:
+        side = "second" if unit.read[1] < unit.read[0] else "first"
+        examples = [Example("entries read", *unit.read)]
+        findings.add("missing", "", "entries", abs(unit.read[0] - unit.read[1]), examples, side=side)
+    overlays = []
+    for name, pair in unit.load().items():
+        _compare_pair(findings, unit, mapping, name, pair)
+        a, b = pair
+        drawn = a is not None and b is not None and {a.kind, b.kind} <= {"histogram", "profile"}
+        if drawn and findings.touched(name) and a is not None and b is not None:
+            overlays.append(Overlay(unit.step, unit.sample, name, a, b))
+    return overlays
+
+
+def _compare_pair(findings: Findings, unit: Unit, mapping: Mapping, name: str, pair: Pair) -> None:
+    a, b = pair
+    if a is None or b is None:
+        there = a or b
+        kind = there.kind if there is not None else "product"
+        findings.add("missing", name, f"{kind}s", side="first" if a is None else "second")
+    elif {a.kind, b.kind} <= _TABLES:
+        entry = unit.rules.get(name)
+        label = "/".join(part for part in (unit.step, unit.sample, name) if part)
+        first = _table(label, a, mapping, entry if unit.swap else None)
+        second = _table(label, b, mapping, None if unit.swap else entry)
+        if unit.shared:
+            first, second = _shared(findings, label, first, second, entry)
+        key = tuple(entry.key) if entry is not None and entry.key else mapping.key
+        candidate = entry.candidate if entry is not None and entry.candidate else mapping.candidate
+        compare_tables(findings, name, first, second, Rule(key, candidate))
+    else:
+        compare_product(findings, name, a, b)
+
+
+def _table(label: str, product: Product, mapping: Mapping, entry: TreeEntry | None) -> Table:
+    """Return a product as a table under our names; ``entry`` says how the other program calls the columns."""
+    if product.kind == "array":
+        return array_table(label, product)
+    table = tree_table(label, product.meta["tree"], product.items)
+    if entry is None:
+        return table
+    if not entry.columns:
+        return table.renamed(entry.key, table.names)
+    usual = (name for known in KEYS for name in known)
+    return table.renamed({**entry.key, **entry.columns}, [*usual, *mapping.key])
+
+
+def _shared(
+    findings: Findings, label: str, first: Table, second: Table, entry: TreeEntry | None
+) -> tuple[Table, Table]:
+    """Leave out the columns that only one has."""
+    both = [name for name in first.names if name in second.names]
+    wanted = [*entry.key, *entry.columns] if entry is not None else []
+    for table in (first, second):
+        for name in wanted:
+            if name not in table.names:
+                raise ConfigError(f"mapping: '{label}' has no column '{name}'; {nearest(name, table.names)}")
+    more = len(first.names) + len(second.names) - 2 * len(both)
+    if more and not wanted:
+        findings.notes[f"{label}: {more:,} columns that only one of the two has were not compared"] = None
+    return first.only(both), second.only(both)
+
+
+def _compare_summary(findings: Findings, unit: Unit, mapping: Mapping, first: RunSide, second: RunSide) -> None:
+    findings.tally.products += 1
+    compare_values(findings, "summary.json", first.summary(unit.step), second.summary(unit.step))
+    tables = first.tables(unit.step), second.tables(unit.step)
+    for name in dict.fromkeys([*tables[0], *tables[1]]):
+        if name not in tables[0] or name not in tables[1]:
+            findings.add("missing", f"{name}.root", "tables", side="first" if name in tables[1] else "second")
+            continue
+        both = [tree_table(f"{unit.step}/{name}.root", name, [{"path": str(side[name])}]) for side in tables]
+        compare_tables(findings, f"{name}.root", both[0], both[1], Rule(mapping.key, mapping.candidate))

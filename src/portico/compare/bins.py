@@ -1,0 +1,241 @@
+"""Histograms and profiles bin by bin, and whether what differs only moved to the neighbouring bin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from portico.compare.findings import Findings, largest_of, value_of
+from portico.compare.model import Example
+from portico.compare.numbers import Agreement, Tolerance, agree
+from portico.merge import Product
+
+__all__ = ["compare_bins", "migrated"]
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Pair = tuple[Array, Array]
+
+_LAYERS = {
+    "values": "bins",
+    "sumw2": "sums of squared weights",
+    "bin_entries": "bins' sums of weights",
+    "bin_sumw2": "bins' sums of squared weights",
+}
+_LONGEST_CHAIN = 64  # bins that hand entries on to one another; nobody would call more a migration
+_EDGES = 1e-12  # of an axis' range: edges that are typed and edges that are computed are the same
+
+
+def compare_bins(findings: Findings, name: str, first: Product, second: Product) -> None:
+    """Compare two histograms or profiles: axes, every bin with its sum of squared weights, entries, moments."""
+    odd = _axes_differ(first.meta["axes"], second.meta["axes"])
+    if odd is not None:
+        findings.add("other", name, "axes", 1, [odd])
+        return
+    layers = _layers(first, second)
+    shape = [axis["bins"] + 2 for axis in first.meta["axes"]]
+    order: Any = "C" if first.meta["class"].startswith("THn") else "F"
+    cubes = {k: (a.reshape(shape, order=order), b.reshape(shape, order=order)) for k, (a, b) in layers.items()}
+    agreements = {key: agree(a, b, findings.tolerance) for key, (a, b) in cubes.items()}
+    findings.tally.histograms += 1
+    findings.tally.bins += int(np.prod(shape))
+    for agreement in agreements.values():
+        findings.count(agreement)
+    _note_bins(findings, name, first.meta["axes"], cubes, agreements)
+    findings.compare(name, "entries", first.arrays["entries"], second.arrays["entries"], lambda _: "")
+    stats = first.arrays["stats"], second.arrays["stats"]
+    if stats[0].size == stats[1].size and not findings.touched(name):
+        findings.compare(name, "moments", *stats, lambda i: f"moment {i}")
+
+
+def _note_bins(
+    findings: Findings,
+    name: str,
+    axes: Sequence[Mapping[str, Any]],
+    cubes: Mapping[str, Pair],
+    agreements: Mapping[str, Agreement],
+) -> None:
+    beyond = ~np.logical_and.reduce([agreement.close for agreement in agreements.values()])
+    moved = _moved(cubes, beyond, findings.tolerance) if beyond.any() else beyond
+    if moved.any():
+        a, b = cubes["values"]
+        examples = (Example(place(axes, index), value_of(a[index]), value_of(b[index])) for index in _indices(moved))
+        findings.add("migrated bin", name, "bins", int(moved.sum()), examples)
+    seen = moved
+    for key, agreement in agreements.items():
+        here = ~agreement.close & ~seen
+        seen = seen | here
+        for kind, chosen in (("other", here), ("rounding", agreement.close & ~agreement.identical)):
+            if chosen.any():
+                a, b = cubes[key]
+                found = (Example(place(axes, i), value_of(a[i]), value_of(b[i])) for i in _indices(chosen))
+                largest = largest_of(agreement, chosen)
+                findings.add(kind, name, _LAYERS[key], int(chosen.sum()), found, largest=largest)
+
+
+def _moved(cubes: Mapping[str, Pair], beyond: Mask, tolerance: Tolerance) -> Mask:
+    """Say which bins only exchanged entries; what a bin holds is measured by what cannot be negative."""
+    content = next(cubes[key] for key in ("bin_sumw2", "bin_entries", "sumw2", "values") if key in cubes)
+    return migrated(list(cubes.values()), content, beyond, tolerance)
+
+
+def _layers(first: Product, second: Product) -> dict[str, Pair]:
+    """Return the arrays of both; one without squared weights has weights of 1, so they are its contents."""
+    layers: dict[str, Pair] = {}
+    for key, instead in (("values", ""), ("sumw2", "values"), ("bin_entries", ""), ("bin_sumw2", "bin_entries")):
+        pair = first.arrays.get(key, np.zeros(0)), second.arrays.get(key, np.zeros(0))
+        if not any(array.size for array in pair):
+            continue
+        a, b = (
+            array if array.size else product.arrays[instead or key]
+            for array, product in zip(pair, (first, second), strict=True)
+        )
+        layers[key] = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return layers
+
+
+def migrated(layers: Sequence[Pair], content: Pair, beyond: Mask, tolerance: Tolerance) -> Mask:
+    """Say which of the bins that differ only exchanged entries with their neighbours.
+
+    Parameters
+    ----------
+    layers : sequence of (array, array)
+        Sums of weights, of squares and so on of both, all of one shape, flow bins included.
+    content : (array, array)
+        The layer that tells how much a bin holds; never negative.
+    beyond : array of bool
+        The bins that differ by more than the tolerance.
+    tolerance : Tolerance
+        What the totals of a group of bins may differ by, relative to what they hold.
+
+    Returns
+    -------
+    array of bool
+        In one dimension: groups of bins whose totals are kept, in all layers, and in which no bin gives more than it
+        held if every entry moves by one bin. In more dimensions: groups of adjacent bins (corners touch) whose totals
+        are kept, and in which every loss is found in the neighbourhood, and every gain.
+    """
+    if beyond.ndim == 1:
+        return _migrated_line(layers, content, beyond, tolerance)
+    from scipy import ndimage
+
+    around = np.ones((3,) * beyond.ndim)
+    labels, count = ndimage.label(beyond, structure=around)
+    numbers = np.arange(1, count + 1)
+    kept = np.ones(count, bool)
+    for a, b in layers:
+        totals = ndimage.sum_labels(b - a, labels, numbers)
+        kept &= np.abs(totals) <= _slack(ndimage.sum_labels(np.abs(a) + np.abs(b), labels, numbers), count, tolerance)
+    change = content[1] - content[0]
+    gain, loss = np.maximum(change, 0), np.maximum(-change, 0)
+    slack = _slack(content[0] + content[1], beyond.size, tolerance)
+    near = (ndimage.convolve(part, around, mode="constant") for part in (gain, loss))
+    near_gain, near_loss = (array * (1 + tolerance.rtol) + slack for array in near)
+    possible = (loss <= near_gain) & (gain <= near_loss)
+    kept &= np.asarray(ndimage.minimum(possible, labels, numbers), bool)
+    kept &= np.asarray(ndimage.sum_labels(beyond, labels, numbers)) > 1
+    return np.asarray(np.isin(labels, numbers[kept]) & beyond)
+
+
+def _migrated_line(layers: Sequence[Pair], content: Pair, beyond: Mask, tolerance: Tolerance) -> Mask:
+    moved = np.zeros_like(beyond)
+    # First what is adjacent: an entry that is missing elsewhere must not hide it.
+    for start, stop in _runs(beyond):
+        if _exchanged(layers, content, beyond, slice(start, stop), tolerance):
+            moved[start:stop] = True
+    rest = beyond & ~moved
+    a, b = layers[0]
+    total = np.concatenate([[0.0], np.cumsum(np.where(rest, b - a, 0.0))])
+    found = np.flatnonzero(rest)
+    first = 0
+    while first < found.size:
+        begin = int(found[first])
+        ends = found[first + 1 : np.searchsorted(found, begin + _LONGEST_CHAIN)] + 1
+        window = slice(begin, begin + _LONGEST_CHAIN)
+        slack = _slack(np.sum(np.abs(a[window]) + np.abs(b[window])), _LONGEST_CHAIN, tolerance)
+        kept = ends[np.abs(total[ends] - total[begin]) <= slack + 4 * np.finfo(float).eps * np.abs(total).max()]
+        for end in kept.tolist():
+            chain = slice(begin, end)
+            if _exchanged(layers, content, rest, chain, tolerance):
+                moved[chain] |= rest[chain]
+                first = int(np.searchsorted(found, end)) - 1
+                break
+        first += 1
+    return moved
+
+
+def _runs(mask: Mask) -> Iterator[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+
+
+def _exchanged(layers: Sequence[Pair], content: Pair, chosen: Mask, part: slice, tolerance: Tolerance) -> bool:
+    """Say whether the bins of a part could have become what they are by moving entries to the next bin."""
+    inside = chosen[part]
+    significant = False
+    for a, b in layers:
+        change = np.where(inside, b[part] - a[part], 0.0)
+        slack = _slack(np.sum(np.abs(a[part]) + np.abs(b[part])), inside.size, tolerance)
+        if not abs(change.sum()) <= slack:
+            return False
+        significant |= bool(change.max() > slack and change.min() < -slack)
+    if not significant:
+        return False
+    held = content[0][part]
+    flow = -np.cumsum(np.where(inside, content[1][part] - held, 0.0))[:-1]  # from each bin to the next
+    given = np.append(np.maximum(flow, 0), 0.0) + np.insert(np.maximum(-flow, 0), 0, 0.0)
+    return bool(np.all(given <= held + _slack(np.sum(held + content[1][part]), inside.size, tolerance)))
+
+
+def _slack(scale: Any, count: int, tolerance: Tolerance) -> Any:
+    """What a sum of ``count`` numbers may be off by rounding, or by the tolerance."""
+    return max(tolerance.rtol, 4 * count * np.finfo(np.float64).eps) * scale + tolerance.atol
+
+
+def _indices(mask: Mask) -> Iterator[tuple[int, ...]]:
+    for index in np.argwhere(mask):
+        yield tuple(int(i) for i in index)
+
+
+def _axes_differ(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> Example | None:
+    if len(first) != len(second):
+        return Example("number of axes", len(first), len(second))
+    for number, (a, b) in enumerate(zip(first, second, strict=True)):
+        where = "xyz"[number] if number < 3 else f"axis {number}"
+        if a["bins"] != b["bins"]:
+            return Example(f"bins in {where}", a["bins"], b["bins"])
+        edges, others = _edges(a), _edges(b)
+        odd = np.flatnonzero(np.abs(edges - others) > _EDGES * np.ptp(edges))
+        if odd.size:
+            return Example(f"edge {odd[0]} in {where}", edges[odd[0]].item(), others[odd[0]].item())
+        labels = [(a["labels"].get(str(i), ""), b["labels"].get(str(i), "")) for i in range(1, a["bins"] + 1)]
+        for i, (label, other) in enumerate(labels, 1):
+            if label != other:
+                return Example(f"label of bin {i} in {where}", label, other)
+    return None
+
+
+def _edges(axis: Mapping[str, Any]) -> Array:
+    if axis["edges"] is not None:
+        return np.asarray(axis["edges"], np.float64)
+    return np.linspace(axis["low"], axis["high"], axis["bins"] + 1)
+
+
+def place(axes: Sequence[Mapping[str, Any]], index: Sequence[int]) -> str:
+    """Name a bin by its edges or labels; 0 and the last are the flow bins."""
+    words = []
+    for number, (axis, i) in enumerate(zip(axes, index, strict=True)):
+        name = "xyz"[number] if number < 3 else f"axis {number}"
+        edges = _edges(axis)
+        if i == 0:
+            words.append(f"{name} < {edges[0]:g}")
+        elif i == axis["bins"] + 1:
+            words.append(f"{name} >= {edges[-1]:g}")
+        elif axis["labels"].get(str(i)):
+            words.append(f"{name} = {axis['labels'][str(i)]}")
+        else:
+            words.append(f"{name} in [{edges[i - 1]:g}, {edges[i]:g})")
+    return ", ".join(words)

@@ -1,0 +1,124 @@
+"""Histograms, profiles and graphs of any ROOT file as products, read with uproot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from portico.errors import InputError, nearest
+from portico.files import trees
+from portico.merge import Product
+
+__all__ = ["RootFile"]
+
+_TREES: Final = {"TTree", "ROOT::RNTuple", "TNtuple", "TNtupleD"}
+_ERROR_OPTIONS: Final = ("", "s", "i", "g")  # of a profile, as TProfile::SetErrorOption numbers them
+
+
+class RootFile:
+    """The objects of a ROOT file by their paths in it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If it is missing, damaged or no ROOT file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        import uproot
+
+        self.path = str(path)
+        trees(self.path)  # its errors say what is wrong with a file
+        self._file = uproot.open(self.path, object_cache=None, array_cache=None)
+        self.classes: dict[str, str] = dict(self._file.classnames(recursive=True, cycle=False))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def histograms(self) -> list[str]:
+        """Paths of the histograms, profiles and graphs."""
+        return [path for path, name in self.classes.items() if _is_drawn(name)]
+
+    @property
+    def trees(self) -> list[str]:
+        """Paths of the trees."""
+        return [path for path, name in self.classes.items() if name in _TREES]
+
+    def histogram(self, path: str) -> Product:
+        """Read a histogram, profile or graph.
+
+        Raises
+        ------
+        InputError
+            If it is not there, or cannot be read.
+        """
+        if not _is_drawn(self.classes.get(path, "")):
+            there = f"'{path}' is a {self.classes[path]}" if path in self.classes else f"no histogram '{path}'"
+            raise InputError(f"{self.path}: {there}; {nearest(path, self.histograms)}")
+        try:
+            return _product(self._file[path], self.classes[path])
+        except Exception as error:  # uproot lets many kinds through for damaged files
+            words = " ".join(str(error).split())[:200]
+            raise InputError(f"{self.path}: '{path}' cannot be read: {type(error).__name__}: {words}") from error
+
+
+def _is_drawn(name: str) -> bool:
+    return name.startswith(("TH1", "TH2", "TH3", "TProfile", "THnT<")) or name in {"TGraph", "TGraphErrors"}
+
+
+def _product(stored: Any, name: str) -> Product:
+    if name.startswith("TGraph"):
+        x, y = (np.asarray(stored.member(key), np.float64) for key in ("fX", "fY"))
+        return Product("graph", {"name": stored.member("fName"), "title": stored.member("fTitle")}, {"x": x, "y": y})
+    if name.startswith("THnT<"):
+        axes, values = list(stored.member("fAxes")), np.asarray(stored.member("fArray").member("fData"), np.float64)
+        squares = np.asarray(stored.member("fSumw2").member("fData"), np.float64)
+    else:
+        axes, values = list(stored.axes), _contents(stored)
+        squares = np.asarray(stored.member("fSumw2"), np.float64)
+    meta = {
+        "class": "THnD" if name.startswith("THnT<") else name,
+        "name": stored.member("fName"), "title": stored.member("fTitle"), "axes": [_axis(axis) for axis in axes],
+    }  # fmt: skip
+    arrays = {
+        "values": values, "sumw2": squares, "stats": np.zeros(0),
+        "entries": np.array([float(stored.member("fEntries"))]),
+    }  # fmt: skip
+    if not name.startswith("TProfile"):
+        return Product("histogram", meta, arrays)
+    arrays["bin_entries"] = np.asarray(stored.member("fBinEntries"), np.float64)
+    arrays["bin_sumw2"] = np.asarray(stored.member("fBinSumw2"), np.float64)
+    return Product("profile", {**meta, "option": _ERROR_OPTIONS[int(stored.member("fErrorMode"))]}, arrays)
+
+
+def _contents(stored: Any) -> npt.NDArray[np.float64]:
+    """Return the array of bins as it is stored; of a profile these are the sums."""
+    for base in stored.bases:
+        if type(base).__name__.startswith("Model_TArray"):
+            return np.asarray(base, np.float64)
+        if getattr(base, "bases", None):
+            try:
+                return _contents(base)
+            except LookupError:
+                continue
+    raise LookupError("no array of bins")
+
+
+def _axis(axis: Any) -> dict[str, Any]:
+    edges = [float(edge) for edge in axis.member("fXbins")]
+    stored = axis.member("fLabels", none_if_missing=True)
+    labels = {str(label.member("@fUniqueID")): str(label) for label in stored} if stored is not None else {}
+    return {
+        "bins": int(axis.member("fNbins")), "low": float(axis.member("fXmin")), "high": float(axis.member("fXmax")),
+        "edges": edges or None, "title": str(axis.member("fTitle")), "labels": labels,
+    }  # fmt: skip

@@ -1,0 +1,199 @@
+"""Trees and arrays of either side as tables: their columns, and their rows a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from portico.compare.columns import Batch, Column, concatenate, split
+from portico.errors import ConfigError, InputError, PorticoError, ProductError, nearest
+from portico.files import summarise
+from portico.merge import Product
+
+__all__ = ["Table", "array_table", "tree_table"]
+
+_READ = "50 MB"  # of a file in memory at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows in files, or in memory.
+
+    Parameters
+    ----------
+    label : str
+        Names it in messages.
+    tree : str
+        Name of the tree in the files.
+    files : tuple of mapping
+        ``path`` of each file, and what the ledger keeps of it: ``size``, ``adler32``, ``uuid``.
+    names : mapping of str to str
+        Our names of its columns, to those in the files.
+    memory : mapping of str to Column
+        The rows themselves, if they are in memory.
+    """
+
+    label: str
+    tree: str
+    files: tuple[Mapping[str, Any], ...]
+    names: Mapping[str, str]
+    memory: Batch = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files, 0 where nobody knows."""
+        return sum(int(item.get("size", 0)) for item in self.files)
+
+    def only(self, names: Iterable[str]) -> Table:
+        """Return the same with some of its columns."""
+        kept = {name: self.names[name] for name in names}
+        memory = {own: column for own, column in self.memory.items() if own in kept}
+        return Table(self.label, self.tree, self.files, kept, memory)
+
+    def renamed(self, names: Mapping[str, str], also: Iterable[str]) -> Table:
+        """Return the same with the columns named, our names to theirs, and under their own names some others.
+
+        Raises
+        ------
+        ConfigError
+            If a column is not there.
+        """
+        for name in names.values():
+            if name not in self.names:
+                where = self.files[0]["path"] if self.files else self.label
+                raise ConfigError(f"{where}: '{self.tree}' has no column '{name}'; {nearest(name, self.names)}")
+        kept = {name: name for name in also if name in self.names}
+        return Table(self.label, self.tree, self.files, {**kept, **names})
+
+    def rows(self) -> int:
+        """Count the rows; of files, only their heads are read."""
+        if self.memory:
+            return len(next(iter(self.memory.values())))
+        return sum(_opened(item, self.tree, lambda tree: int(tree.num_entries)) for item in self.files)
+
+    def batches(self, names: Iterable[str]) -> Iterator[Batch]:
+        """Return some columns, by our names, a batch of rows at a time.
+
+        Raises
+        ------
+        InputError
+            If a file is gone, is not what the step wrote, lacks a column, or is damaged.
+        """
+        chosen = list(names)
+        if self.memory:
+            yield {own: column for own, column in self.memory.items() if own in chosen or _top(own) in chosen}
+            return
+        for item in self.files:
+            yield from self._read(item, chosen)
+
+    def _read(self, item: Mapping[str, Any], chosen: Sequence[str]) -> Iterator[Batch]:
+        import uproot
+
+        path = _check(item)
+        theirs = [self.names[name] for name in chosen]
+        seen = 0
+        try:
+            with uproot.open(path, object_cache=None, array_cache=None) as file:
+                tree = file[self.tree]
+                _check_columns(path, tree, theirs)
+                entries = int(tree.num_entries)
+                for part in tree.iterate(theirs, step_size=_READ, how=dict, library="ak") if entries else ():
+                    columns = [split(own, part[name]) for own, name in zip(chosen, theirs, strict=True)]
+                    batch = {name: column for pairs in columns for name, column in pairs}
+                    seen += len(next(iter(batch.values())))
+                    yield batch
+        except ProductError as error:
+            raise ProductError(f"{path}: '{self.tree}': {error}") from error
+        except PorticoError:
+            raise
+        except Exception as error:  # uproot lets many kinds through for damaged files
+            raise InputError(f"{path}: '{self.tree}' cannot be read, it may be damaged: {_words(error)}") from error
+        if seen != entries:
+            raise InputError(f"{path}: {seen:,} rows of '{self.tree}' could be read of {entries:,}")
+
+
+def gathered(batches: Iterable[Batch], least: int) -> Iterator[Batch]:
+    """Join small batches until they hold ``least`` bytes: many steps write many small files."""
+    waiting: list[Batch] = []
+    held = 0
+    for batch in batches:
+        waiting.append(batch)
+        held += sum(column.nbytes for column in batch.values())
+        if held >= least:
+            yield concatenate(waiting)
+            waiting, held = [], 0
+    if waiting:
+        yield concatenate(waiting)
+
+
+def tree_table(label: str, tree: str, files: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the trees of a step, or of another program, as a table.
+
+    Parameters
+    ----------
+    label : str
+        Names it in messages.
+    tree : str
+        The tree's name.
+    files : sequence of mapping
+        With a ``path`` each.
+
+    Raises
+    ------
+    InputError
+        If the first file is missing or damaged, or has no such tree.
+    """
+    columns = summarise(_check(files[0]), tree).columns if files else ()
+    return Table(label, tree, tuple(files), {column.name: column.name for column in columns})
+
+
+def array_table(label: str, product: Product) -> Table:
+    """Return what Take or AsNumpy gave as a table in memory."""
+    columns = {}
+    for name, values in product.arrays.items():
+        if not name.endswith("#counts"):
+            counts = product.arrays.get(f"{name}#counts")
+            offsets = None if counts is None else np.concatenate([[0], np.cumsum(counts)])
+            columns[name] = Column(values, offsets)
+    return Table(label, "", (), {name: name for name in columns}, columns)
+
+
+def _top(name: str) -> str:
+    return name.partition("#")[0].partition(".")[0]
+
+
+def _check(item: Mapping[str, Any]) -> str:
+    """Return the path of a file that a step wrote, if it is still what the step wrote."""
+    path = str(item["path"])
+    if "://" in path:
+        return path
+    if not Path(path).is_file():
+        raise InputError(f"{path}: is gone; run the step again, and what is missing is made")
+    if "size" in item and Path(path).stat().st_size != item["size"]:
+        raise InputError(f"{path}: is not what the step wrote; remove it, and run the step again")
+    return path
+
+
+def _check_columns(path: str, tree: Any, names: Iterable[str]) -> None:
+    for name in names:
+        if name not in tree:
+            raise InputError(f"{path}: '{tree.name}' has no column '{name}', which the first file has")
+
+
+def _opened(item: Mapping[str, Any], tree: str, ask: Any) -> Any:
+    import uproot
+
+    path = _check(item)
+    try:
+        with uproot.open(path, object_cache=None, array_cache=None) as file:
+            return ask(file[tree])
+    except Exception as error:
+        raise InputError(f"{path}: '{tree}' cannot be read, it may be damaged: {_words(error)}") from error
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

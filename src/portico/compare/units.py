@@ -1,0 +1,267 @@
+"""What is compared with what: the products of one sample of one step on both sides, one unit at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from portico.compare.mapping import Mapping, TreeEntry, expand
+from portico.compare.sources import FileSide, RunSide, StepOf
+from portico.errors import ConfigError, nearest
+from portico.merge import Product
+
+__all__ = ["Unit", "units"]
+
+Side = RunSide | FileSide
+Pair = tuple[Product | None, Product | None]
+_IN_FILES = {"histogram", "profile", "graph", "array"}
+
+
+@dataclass(slots=True)
+class Unit:
+    """One sample of one step.
+
+    Parameters
+    ----------
+    step, sample : str
+        Names; the sample of a summary step is empty.
+    load : callable
+        Returns the products of both by our names, None where one has none.
+    read : (int, int), optional
+        Entries that were read.
+    absent : {"", "first", "second"}
+        Which of the two has nothing of it at all.
+    what : str
+        What is absent: a sample, or a whole step.
+    summary : bool
+        Whether it is a summary step.
+    rules : mapping of str to TreeEntry
+        What the mapping says of trees.
+    shared : bool
+        Whether only columns that both have are compared, as with another program's tree.
+    swap : bool
+        Whether the second is ours, whose names are used, and the first the other program's.
+    """
+
+    step: str
+    sample: str
+    load: Callable[[], dict[str, Pair]] = dict
+    read: tuple[int, int] | None = None
+    absent: str = ""
+    what: str = ""
+    summary: bool = False
+    rules: dict[str, TreeEntry] = field(default_factory=dict)
+    shared: bool = False
+    swap: bool = False
+
+
+def units(
+    first: Side, second: Side, mapping: Mapping, steps: Collection[str], samples: Collection[str], notes: list[str]
+) -> Iterator[Unit]:
+    """Return what is to be compared.
+
+    Parameters
+    ----------
+    first, second
+        The two sides.
+    mapping : Mapping
+        If it names histograms or trees, they alone are compared.
+    steps, samples : collection of str
+        Only these, if any are given.
+    notes : list of str
+        Gets what is left out.
+
+    Raises
+    ------
+    ConfigError
+        If a step, sample or product is named that is not there, or the two have nothing in common.
+    """
+    _check_names(first, second, steps, samples)
+    if mapping.names_products:
+        yield from _mapped(first, second, mapping, steps, samples)
+    elif isinstance(first, RunSide) and isinstance(second, RunSide):
+        yield from _runs(first, second, steps, samples, notes)
+    elif isinstance(first, RunSide) and isinstance(second, FileSide):
+        yield from _run_and_file(first, second, steps, samples, notes, swap=False)
+    elif isinstance(first, FileSide) and isinstance(second, RunSide):
+        yield from _run_and_file(second, first, steps, samples, notes, swap=True)
+    elif isinstance(first, FileSide) and isinstance(second, FileSide):
+        yield from _files(first, second, samples)
+
+
+def _check_names(first: Side, second: Side, steps: Collection[str], samples: Collection[str]) -> None:
+    runs = [side for side in (first, second) if isinstance(side, RunSide)]
+    known = {name for run in runs for name in run.steps}
+    for step in steps:
+        if step not in known:
+            raise ConfigError(f"no step '{step}' in {first.label} or {second.label}; {nearest(step, known)}")
+    there = {sample for run in runs for step in run.steps.values() for sample in step.samples}
+    if not runs:
+        there = {sample for side in (first, second) if isinstance(side, FileSide) for sample in side.samples()}
+    for sample in samples:
+        if sample not in there:
+            raise ConfigError(f"no sample '{sample}' in {first.label} or {second.label}; {nearest(sample, there)}")
+
+
+def _runs(
+    first: RunSide, second: RunSide, steps: Collection[str], samples: Collection[str], notes: list[str]
+) -> Iterator[Unit]:
+    if not any(step in second.steps for step in first.steps):
+        ours, theirs = (", ".join(side.steps) or "none" for side in (first, second))
+        raise ConfigError(
+            f"{first.label} and {second.label} have no step in common: {ours} in the first, {theirs} in the second; "
+            "compare runs of one analysis, or say with --mapping what is called what"
+        )
+    for name in dict.fromkeys([*first.steps, *second.steps]):
+        if steps and name not in steps:
+            continue
+        pair = first.steps.get(name), second.steps.get(name)
+        if pair[0] is None or pair[1] is None:
+            yield Unit(name, "", absent="first" if pair[0] is None else "second", what="steps")
+        elif "summary" in (pair[0].kind, pair[1].kind):
+            if samples:
+                notes.append(f"step '{name}' was not compared: it is of all samples together")
+            elif first.has_summary(name) or second.has_summary(name):
+                there = first.has_summary(name), second.has_summary(name)
+                absent = "" if all(there) else "second" if there[0] else "first"
+                yield Unit(name, "", absent=absent, what="results of summary steps", summary=True)
+        else:
+            yield from _samples(first, second, pair[0], pair[1], samples)
+
+
+def _samples(first: RunSide, second: RunSide, ours: StepOf, theirs: StepOf, samples: Collection[str]) -> Iterator[Unit]:
+    for sample in dict.fromkeys([*ours.samples, *theirs.samples]):
+        if samples and sample not in samples:
+            continue
+        if sample in ours.samples and sample in theirs.samples:
+
+            def load(sample: str = sample) -> dict[str, Pair]:
+                return _side_by_side(first.products(ours.name, sample), second.products(ours.name, sample))
+
+            yield Unit(ours.name, sample, load, read=(ours.read[sample], theirs.read[sample]))
+        else:
+            yield Unit(ours.name, sample, absent="first" if sample in theirs.samples else "second", what="samples")
+
+
+def _side_by_side(first: dict[str, Product], second: dict[str, Product]) -> dict[str, Pair]:
+    return {name: (first.get(name), second.get(name)) for name in dict.fromkeys([*first, *second])}
+
+
+def _run_and_file(
+    run: RunSide, file: FileSide, steps: Collection[str], samples: Collection[str], notes: list[str], *, swap: bool
+) -> Iterator[Unit]:
+    """Compare a run with a file that is laid out as ``results.root``: a folder for each sample."""
+    there = file.samples()
+    fitting = [
+        step.name
+        for step in run.steps.values()
+        if (not steps or step.name in steps)
+        and any(name in there.get(sample, {}) for sample in step.samples for name in run.products(step.name, sample))
+    ]
+    if len(fitting) != 1:
+        names = ", ".join(fitting) or "no step"
+        advice = "choose one with --step" if fitting else "say with --mapping what is called what"
+        raise ConfigError(f"{file.label}: its histograms are those of {names} of {run.label} by name; {advice}")
+    left_out = 0
+    for sample in dict.fromkeys([*run.steps[fitting[0]].samples, *there]):
+        if samples and sample not in samples:
+            continue
+        everything = run.products(fitting[0], sample)
+        ours = {name: product for name, product in everything.items() if product.kind in _IN_FILES}
+        left_out += len(everything) - len(ours)
+        theirs = {name: file.product(path) for name, path in there.get(sample, {}).items()}
+        if ours or theirs:
+            pairs = _side_by_side(theirs, ours) if swap else _side_by_side(ours, theirs)
+            yield Unit(fitting[0], sample, lambda pairs=pairs: pairs, shared=True, swap=swap)  # type: ignore[misc]
+    if left_out:
+        notes.append(f"{left_out:,} products were not compared: counts, cutflows and trees are not in {file.label}")
+
+
+def _files(first: FileSide, second: FileSide, samples: Collection[str]) -> Iterator[Unit]:
+    ours, theirs = first.samples(), second.samples()
+    common = [sample for sample in ours if ours[sample].keys() & theirs.get(sample, {}).keys()]
+    if not common:
+        raise ConfigError(
+            f"{first.label} and {second.label} have no histogram of one path in common; "
+            "say with --mapping what is called what"
+        )
+    for sample in dict.fromkeys([*ours, *theirs]):
+        if not samples or sample in samples:
+            sides = (first, ours), (second, theirs)
+            a, b = ({n: side.product(p) for n, p in paths.get(sample, {}).items()} for side, paths in sides)
+            yield Unit("", sample, lambda a=a, b=b: _side_by_side(a, b))  # type: ignore[misc]
+
+
+def _mapped(
+    first: Side, second: Side, mapping: Mapping, steps: Collection[str], samples: Collection[str]
+) -> Iterator[Unit]:
+    swap = isinstance(first, FileSide) and isinstance(second, RunSide)
+    own, other = (second, first) if swap else (first, second)
+    known = _addresses(own)
+    found: dict[tuple[str, str], Unit] = {}
+    pairs: dict[tuple[str, str], dict[str, tuple[str, str, TreeEntry | None]]] = {}
+    entries: Iterable[tuple[str, str, TreeEntry | None]] = [
+        *((ours, theirs, None) for ours, theirs in mapping.histograms.items()),
+        *((entry.ours, entry.theirs, entry) for entry in mapping.trees),
+    ]
+    for pattern, theirs, entry in entries:
+        matches = expand(pattern, theirs, known)
+        if not matches:
+            raise ConfigError(f"mapping: '{pattern}' is nothing in {own.label}; {nearest(pattern, known)}")
+        for address, name in matches:
+            if pattern == address and (entry is None or not entry.files) and name not in (there := _addresses(other)):
+                raise ConfigError(f"mapping: '{name}' is nothing in {other.label}; {nearest(name, there)}")
+            step, sample, product = _parts(own, address)
+            if (steps and step not in steps) or (samples and sample not in samples):
+                continue
+            unit = found.setdefault((step, sample), Unit(step, sample, shared=True, swap=swap))
+            pairs.setdefault((step, sample), {})[product] = (address, name, entry)
+            if entry is not None:
+                unit.rules[product] = entry
+    for key, unit in found.items():
+
+        def load(wanted: dict[str, tuple[str, str, TreeEntry | None]] = pairs[key]) -> dict[str, Pair]:
+            loaded = {}
+            for product, (address, name, entry) in wanted.items():
+                a, b = _get(own, address), _get(other, name, entry, mapping)
+                loaded[product] = (b, a) if swap else (a, b)
+            return loaded
+
+        unit.load = load
+        yield unit
+
+
+def _addresses(side: Side) -> list[str]:
+    if isinstance(side, RunSide):
+        return [address for address, _ in side.addresses()]
+    return [*side.file.histograms, *side.file.trees]
+
+
+def _parts(side: Side, address: str) -> tuple[str, str, str]:
+    if isinstance(side, FileSide):
+        folder, _, name = address.rpartition("/")
+        return "", folder, name
+    step, sample, product = address.split("/", 2)
+    return step, sample, product
+
+
+def _get(side: Side, address: str, entry: TreeEntry | None = None, mapping: Mapping | None = None) -> Product | None:
+    if entry is not None and entry.files and mapping is not None:
+        return _foreign_tree(address, entry, mapping)
+    if isinstance(side, RunSide):
+        step, sample, product = address.split("/", 2)
+        return side.products(step, sample).get(product) if step in side.steps else None
+    return side.product(address) if address in side.file.classes else None
+
+
+def _foreign_tree(tree: str, entry: TreeEntry, mapping: Mapping) -> Product:
+    files: list[str] = []
+    for pattern in entry.files:
+        if "://" in pattern:
+            files.append(pattern)
+            continue
+        paths = sorted(str(path) for path in mapping.folder.glob(pattern))
+        if not paths:
+            raise ConfigError(f"mapping: '{entry.ours}': no file '{pattern}' in {mapping.folder}")
+        files += paths
+    return Product("tree", {"tree": tree}, {}, tuple({"path": path} for path in files))

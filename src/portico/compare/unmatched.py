@@ -1,0 +1,91 @@
+"""Rows without a partner: events that are missing on one side, and events that are there more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from portico.compare.columns import Batch, concatenate, fingerprints, identify
+from portico.compare.findings import Findings
+from portico.compare.keys import Key
+from portico.compare.model import Example
+
+__all__ = ["settle"]
+
+_SIDES = ("first", "second")
+_MOST_COPIES = 100_000  # events of which all rows are looked at again
+
+Keys = list[npt.NDArray[np.uint64]]
+Source = Callable[[Sequence[str]], Iterable[Batch]]
+
+
+def settle(findings: Findings, product: str, key: Key, left: Sequence[Batch | None], sources: Sequence[Source]) -> None:
+    """Say of rows without a partner whether the event is missing on the other side, or double on their own.
+
+    Parameters
+    ----------
+    findings, product
+        Where to, and of what.
+    key : Key
+        What identifies an event.
+    left : sequence of two batches
+        The rows of either side that found no partner.
+    sources : sequence of two callables
+        Give all rows of either side again, with the columns named, or all where none is.
+    """
+    for side in (0, 1):
+        batch = left[side]
+        if batch is None or not len(next(iter(batch.values()))):
+            continue
+        keys = key.arrays(batch)
+        there = _count(key, keys, sources[1 - side](key.names)) > 0
+        lone = np.flatnonzero(~there)
+        other = _SIDES[1 - side]
+        if lone.size:
+            findings.add("missing", product, "events", lone.size, _examples(key, batch, lone), side=other)
+        more = np.flatnonzero(there)
+        if more.size:
+            copied = _copied(key, [array[more] for array in keys], sources[side])
+            double, fewer = more[copied], more[~copied]
+            if double.size:
+                where = _examples(key, batch, double)
+                findings.add("double", product, "events", double.size, where, side=_SIDES[side])
+            if fewer.size:
+                findings.add("missing", product, "candidates", fewer.size, _examples(key, batch, fewer), side=other)
+
+
+def _examples(key: Key, batch: Batch, rows: npt.NDArray[np.intp]) -> Iterator[Example]:
+    return (Example(key.text(batch, int(row)), None, None) for row in rows)
+
+
+def _count(key: Key, keys: Keys, batches: Iterable[Batch]) -> npt.NDArray[np.int64]:
+    """Return how often each of the keys occurs."""
+    counts = np.zeros(len(keys[0]), np.int64)
+    for batch in batches:
+        ours, theirs = identify(list(zip(keys, key.arrays(batch), strict=True)))
+        counts += np.bincount(theirs, minlength=int(ours.max(initial=0)) + 1)[ours]
+    return counts
+
+
+def _copied(key: Key, keys: Keys, source: Source) -> npt.NDArray[np.bool_]:
+    """Say of each key whether two of its rows are the same in every number: then the event was counted twice.
+
+    Else the event has several candidates, one row each, and the other side has fewer.
+    """
+    looked = [array[:_MOST_COPIES] for array in keys]
+    rows = []
+    for batch in source(()):
+        wanted, theirs = identify(list(zip(looked, key.arrays(batch), strict=True)))
+        found = np.flatnonzero(np.isin(theirs, wanted))
+        if found.size:
+            rows.append({name: column.take(found) for name, column in batch.items()})
+    everything = concatenate(rows)
+    wanted, theirs = identify(list(zip(looked, key.arrays(everything), strict=True)))
+    prints = fingerprints(everything, np.arange(len(theirs)))
+    _, first = np.unique(np.stack([theirs.astype(np.uint64), prints]), axis=1, return_index=True)
+    again = np.delete(theirs, first)
+    result = np.ones(len(keys[0]), bool)
+    result[: len(wanted)] = np.isin(wanted, again)
+    return result

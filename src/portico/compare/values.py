@@ -1,0 +1,129 @@
+"""Products that are no histograms, and the values of summary steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from portico.compare.bins import compare_bins
+from portico.compare.findings import Findings
+from portico.compare.model import Example
+from portico.merge import Product
+
+__all__ = ["compare_product", "compare_values"]
+
+
+def compare_product(findings: Findings, name: str, first: Product, second: Product) -> None:
+    """Compare two products of one name, other than trees and arrays."""
+    findings.tally.products += 1
+    if first.kind != second.kind:
+        findings.add("other", name, "kind", 1, [Example("", first.kind, second.kind)])
+        return
+    match first.kind:
+        case "histogram" | "profile":
+            compare_bins(findings, name, first, second)
+        case "cutflow":
+            _compare_cutflow(findings, name, first, second)
+        case "graph":
+            _compare_graph(findings, name, first, second)
+        case _:
+            if first.meta.get("operation") != second.meta.get("operation"):
+                pair = first.meta.get("operation"), second.meta.get("operation")
+                findings.add("other", name, "operation", 1, [Example("", *pair)])
+            for key in _common(findings, name, first.arrays, second.arrays):
+                places = [key] if key != "moments" else list(_MOMENTS)
+                findings.compare(name, first.kind, first.arrays[key], second.arrays[key], places.__getitem__)
+
+
+def _common(findings: Findings, name: str, first: Iterable[str], second: Iterable[str]) -> list[str]:
+    """Return what both have; what only one has is missing."""
+    ours, theirs = dict.fromkeys(first), dict.fromkeys(second)
+    for side, has, lacks in (("second", ours, theirs), ("first", theirs, ours)):
+        absent = [key for key in has if key not in lacks]
+        if absent:
+            examples = (Example(key, None, None) for key in absent)
+            findings.add("missing", name, "values", len(absent), examples, side=side)
+    return [key for key in ours if key in theirs]
+
+
+def _compare_cutflow(findings: Findings, name: str, first: Product, second: Product) -> None:
+    rows = _rows(first), _rows(second)
+    for side, has, lacks in (("second", *rows), ("first", *reversed(rows))):
+        absent = [cut for cut in has if cut not in lacks]
+        if absent:
+            findings.add("missing", name, "cuts", len(absent), [Example(cut, None, None) for cut in absent], side=side)
+    both = [cut for cut in rows[0] if cut in rows[1]]
+    if both != [cut for cut in rows[1] if cut in rows[0]]:
+        findings.add("other", name, "order of cuts", 1)
+    for cut in both:
+        for what, a in rows[0][cut].items():
+            b = rows[1][cut].get(what)
+            if b is None:
+                findings.add("missing", name, what, 1, [Example(cut, a.item(), None)], side="second")
+            else:
+                findings.compare(name, what, a, b, [f"cut '{cut}'"].__getitem__)
+        for what in rows[1][cut].keys() - rows[0][cut].keys():
+            findings.add("missing", name, what, 1, [Example(cut, None, rows[1][cut][what].item())], side="first")
+
+
+def _rows(product: Product) -> dict[str, dict[str, Any]]:
+    """Return the numbers of each cut; cuts of one name are told apart by their number."""
+    rows: dict[str, dict[str, Any]] = {}
+    arrays = product.arrays
+    weighted = {key: arrays[key] for key in ("weights", "squares") if key in arrays}
+    if weighted and len(arrays["passed"]):
+        rows["before all cuts"] = {_WORDS[key]: array[0] for key, array in weighted.items()}
+    for number, cut in enumerate(product.meta["cuts"]):
+        title, again = cut, 1
+        while title in rows:
+            again += 1
+            title = f"{cut} ({again})"
+        rows[title] = {_WORDS[key]: arrays[key][number] for key in ("all", "passed")}
+        rows[title] |= {_WORDS[key]: array[number + 1] for key, array in weighted.items()}
+    return rows
+
+
+_MOMENTS = ("n", "sum of weights", "sum of squared weights", "weighted sum", "sum of squared differences")
+_WORDS = {"all": "entries before", "passed": "entries passed", "weights": "sum of weights", "squares": "sum of squares"}
+
+
+def _compare_graph(findings: Findings, name: str, first: Product, second: Product) -> None:
+    points = len(first.arrays["x"]), len(second.arrays["x"])
+    if points[0] != points[1]:
+        side = "second" if points[1] < points[0] else "first"
+        findings.add("missing", name, "points", abs(points[0] - points[1]), [Example("points", *points)], side=side)
+        return
+    for axis in ("x", "y"):
+        findings.compare(name, axis, first.arrays[axis], second.arrays[axis], lambda i: f"point {i}")
+
+
+def compare_values(findings: Findings, product: str, first: object, second: object, where: str = "") -> None:
+    """Compare what JSON holds: mappings by key, lists by place, numbers within the tolerance, text letter by letter."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        for key in dict.fromkeys([*first, *second]):
+            inner = f"{where}.{key}" if where else str(key)
+            if key in first and key in second:
+                compare_values(findings, product, first[key], second[key], inner)
+            else:
+                side = "first" if key in second else "second"
+                findings.add("missing", product, "values", 1, [Example(inner, None, None)], side=side)
+    elif isinstance(first, list) and isinstance(second, list):
+        if len(first) != len(second):
+            findings.add("other", product, "lengths of lists", 1, [Example(where, len(first), len(second))])
+            return
+        for number, (a, b) in enumerate(zip(first, second, strict=True)):
+            compare_values(findings, product, a, b, f"{where}[{number}]")
+    elif _is_number(first) and _is_number(second):
+        findings.compare(product, "values", np.array([first]), np.array([second]), lambda _: where)
+    elif type(first) is not type(second) or first != second:
+        findings.add("other", product, "values", 1, [Example(where, _short(first), _short(second))])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _short(value: object) -> bool | int | float | str | None:
+    return value if isinstance(value, (bool, int, float, str)) or value is None else type(value).__name__

@@ -1,0 +1,739 @@
+"""Two runs side by side: every kind of difference is found, named, and nothing else is."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portico.chunks import Chunk
+from portico.compare import Comparison, Tolerance, compare
+from portico.compare import events as events_module
+from portico.compare.bins import migrated
+from portico.compare.numbers import agree
+from portico.errors import ConfigError, InputError, RunFolderError
+from portico.ledger import Attempt, Planned
+from portico.merge import Product, encode
+from portico.store import RunFolder
+
+RNG = np.random.default_rng(20261101)
+
+
+def axis(bins: int, low: float, high: float, **more: Any) -> dict[str, Any]:
+    return {"bins": bins, "low": low, "high": high, "edges": None, "title": "m (GeV)", "labels": {}, **more}
+
+
+def histogram(values: Any, squares: Any = None, *, axes: Any = None, entries: float | None = None) -> Product:
+    flat = np.asarray(values, float)
+    sums = np.zeros(0) if squares is None else np.asarray(squares, float)
+    meta = {
+        "class": f"TH{len(axes or [0])}D",
+        "name": "h",
+        "title": "",
+        "axes": axes or [axis(flat.size - 2, 0.0, 1.0)],
+    }
+    count = float(flat.sum()) if entries is None else entries
+    return Product("histogram", meta, {
+        "values": flat, "sumw2": sums, "stats": np.array([flat.sum(), 1.0]), "entries": np.array([count]),
+    })  # fmt: skip
+
+
+def cutflow(every: list[int], passed: list[int], cuts: list[str] | None = None, weights: Any = None) -> Product:
+    arrays = {"all": np.array(every), "passed": np.array(passed)}
+    if weights is not None:
+        arrays |= {"weights": np.array(weights, float), "squares": np.array(weights, float) ** 2}
+    return Product("cutflow", {"cuts": cuts or [f"cut {i}" for i in range(len(every))]}, arrays)
+
+
+def number(value: Any, kind: str = "sum") -> Product:
+    return Product(kind, {"operation": kind.title()}, {"value": np.array([value])})
+
+
+def tree(folder: Path, *files: Mapping[str, Any], name: str = "candidates", kind: str = "TTree") -> Product:
+    """Write a tree as a step does, one file for each chunk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    items = []
+    for number, columns in enumerate(files):
+        path = folder / f"{name}-{number}.root"
+        with uproot.recreate(path) as file:
+            arrays = {key: ak.Array(value) for key, value in columns.items()}
+            if kind == "RNTuple":
+                file.mkrntuple(name, arrays)
+            else:
+                file.mktree(name, {key: array.type.content for key, array in arrays.items()}).extend(arrays)
+        items.append({"path": str(path), "size": path.stat().st_size, "adler32": str(path), "uuid": str(path)})
+    return Product("tree", {"tree": name, "format": kind}, {}, tuple(items))
+
+
+def run_folder(
+    path: Path,
+    results: Mapping[str, Mapping[str, Mapping[str, Product]]],
+    *,
+    entries: int = 1000,
+    chunks: int = 2,
+    states: Mapping[str, str] | None = None,
+    failed: int = 0,
+    summaries: Mapping[str, Any] | None = None,
+    tables: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Path:
+    """Write a run folder as the driver does."""
+    with RunFolder(path).claim({"analysis": "test", "file": "analysis.yaml", "portico": "1"}) as ledger:
+        for position, (step, samples) in enumerate(results.items()):
+            edges = np.linspace(0, entries, chunks + 1).astype(int).tolist()
+            planned = {
+                sample: [
+                    Planned(sample, i, f"{step}-{sample}-{i}", Chunk("/d.root", "u", "Events", edges[i], edges[i + 1]))
+                    for i in range(chunks)
+                ]
+                for sample in samples
+            }
+            ledger.plan(step, position, "frame", planned, others=False)
+            every = [p for plan in planned.values() for p in plan]
+            done = every[: len(every) - failed]
+            ledger.commit([(Attempt(p.key, 1, "done"), encode({}), []) for p in done])
+            for sample, products in samples.items():
+                ledger.set_result(step, sample, "key", encode(products))
+            ledger.set_state(step, (states or {}).get(step, "done"), 1.0, 2, "local")
+        for step, values in (summaries or {}).items():
+            ledger.plan(step, 99, "summary", {}, others=False)
+            ledger.set_state(step, "done", 1.0, 1, "local")
+            (path / step).mkdir()
+            (path / step / "summary.json").write_text(json.dumps(values))
+            files = ["picture.png", *(f"{name}.root" for name in tables or {})]
+            for name, columns in (tables or {}).items():
+                with uproot.recreate(path / step / f"{name}.root") as file:
+                    file.mktree(name, {key: np.asarray(v).dtype for key, v in columns.items()}).extend(columns)
+            ledger.set_result(step, "*", "key", json.dumps(files).encode())
+    return path
+
+
+Pairing = Callable[..., Comparison]
+
+
+@pytest.fixture
+def against(tmp_path: Path) -> Pairing:
+    """Return a function that compares two sets of products of one sample."""
+
+    def call(first: Mapping[str, Product], second: Mapping[str, Product], **options: Any) -> Comparison:
+        a = run_folder(tmp_path / "first", {"select": {"signal": first}})
+        b = run_folder(tmp_path / "second", {"select": {"signal": second}}, chunks=3)
+        return compare(a, b, **options)
+
+    return call
+
+
+def found(comparison: Comparison) -> dict[tuple[str, str, str], int]:
+    """Return the number of differences by kind, what and side."""
+    return {(d.kind, d.what, d.side): d.count for d in comparison.differences}
+
+
+# numbers
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "identical", "close"),
+    [
+        (1.0, 1.0, True, True),
+        (1.0, 1.0 + 1e-13, False, True),
+        (1.0, 1.0 + 1e-11, False, False),
+        (0.0, -0.0, False, True),
+        (0.0, 1e-300, False, False),
+        (math.nan, math.nan, True, True),
+        (math.nan, 1.0, False, False),
+        (math.inf, math.inf, True, True),
+        (math.inf, 1e308, False, False),
+        (math.inf, -math.inf, False, False),
+        (2**53, 2**53 + 1, False, False),
+        (np.uint64(2**64 - 1), np.int64(-1), False, False),
+        (np.float32(0.1), 0.1, True, True),
+        (True, False, False, False),
+    ],
+)
+def test_when_numbers_agree(a: Any, b: Any, identical: bool, close: bool) -> None:
+    for pair in ((a, b), (b, a)):
+        agreement = agree(*(np.array([x]) for x in pair), Tolerance())
+        assert (bool(agreement.identical[0]), bool(agreement.close[0])) == (identical, close)
+
+
+def test_the_absolute_tolerance_and_what_is_none() -> None:
+    assert agree(np.array([0.0]), np.array([1e-9]), Tolerance(0, 1e-8)).close.all()
+    assert not agree(np.array([1.0]), np.array([np.nextafter(1, 2)]), Tolerance(0, 0)).close.any()
+    for wrong in ({"rtol": -1.0}, {"rtol": 1.0}, {"rtol": math.nan}, {"atol": math.inf}, {"atol": -1e-3}):
+        with pytest.raises(ConfigError, match="valid: "):
+            Tolerance(**wrong)
+
+
+# bins
+
+
+weights = st.floats(0.125, 8.0, width=16)
+fills = st.lists(st.tuples(st.integers(0, 11), weights), min_size=1, max_size=40)
+
+
+def filled(places: list[int], ws: list[float], shape: tuple[int, ...] = (12,)) -> tuple[np.ndarray, np.ndarray]:
+    size = math.prod(shape)
+    sums = np.bincount(places, ws, size), np.bincount(places, np.square(ws), size)
+    return tuple(a.reshape(shape) for a in sums)  # type: ignore[return-value]
+
+
+def classify(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]) -> tuple[Any, Any]:
+    layers = list(zip(first, second, strict=True))
+    beyond = np.logical_or.reduce([~agree(a, b, Tolerance()).close for a, b in layers])
+    return beyond, migrated(layers, layers[1], beyond, Tolerance())
+
+
+@settings(max_examples=200, deadline=None)
+@given(fills, st.data())
+def test_what_moves_by_one_bin_is_migrated(entries: list[tuple[int, float]], data: st.DataObject) -> None:
+    places, ws = (list(column) for column in zip(*entries, strict=True))
+    index = data.draw(st.integers(0, len(places) - 1))
+    moved = list(places)
+    moved[index] += 1 if places[index] < 11 else -1
+    beyond, migration = classify(filled(places, ws), filled(moved, ws))
+    assert beyond.sum() == 2
+    assert (beyond == migration).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(fills, st.integers(0, 39))
+def test_what_is_lost_is_not_migrated(entries: list[tuple[int, float]], index: int) -> None:
+    places, ws = (list(column) for column in zip(*entries, strict=True))
+    index %= len(places)
+    beyond, migration = classify(
+        filled(places, ws), filled(places[:index] + places[index + 1 :], ws[:index] + ws[index + 1 :])
+    )
+    assert beyond.sum() == 1
+    assert not migration.any()
+
+
+@settings(max_examples=200, deadline=None)
+@given(fills, st.lists(st.floats(-1, 1), min_size=12, max_size=12))
+def test_rounding_is_neither_beyond_nor_migrated(entries: list[tuple[int, float]], noise: list[float]) -> None:
+    places, ws = (list(column) for column in zip(*entries, strict=True))
+    first = filled(places, ws)
+    second = first[0] * (1 + 1e-13 * np.array(noise)), first[1]
+    beyond, migration = classify(first, second)
+    assert not beyond.any()
+    assert not migration.any()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), weights), min_size=1, max_size=30), st.data())
+def test_migration_in_two_dimensions(entries: list[tuple[int, int, float]], data: st.DataObject) -> None:
+    places = [(x, y) for x, y, _ in entries]
+    ws = [w for *_, w in entries]
+    index = data.draw(st.integers(0, len(places) - 1))
+    step = data.draw(st.sampled_from([(0, 1), (1, 0), (1, 1), (1, -1)]))
+    moved = list(places)
+    x, y = (c + d if 0 <= c + d < 6 else c - d for c, d in zip(places[index], step, strict=True))
+    moved[index] = (x, y)
+    before, after = (filled([6 * x + y for x, y in where], ws, (6, 6)) for where in (places, moved))
+    beyond, migration = classify(before, after)
+    assert beyond.sum() == 2
+    assert (beyond == migration).all()
+    lost = filled([6 * x + y for x, y in places[1:]], ws[1:], (6, 6)) if len(places) > 1 else (np.zeros((6, 6)),) * 2
+    assert not classify(before, lost)[1].any()
+
+
+def line(*values: float) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(values, float), np.array(values, float)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ((0, 5, 0, 0), (0, 0, 0, 5), "...."),  # two bins away over an empty one: no neighbour
+        ((0, 5, 1, 0), (0, 4, 1, 1), ".M.M"),  # over a bin that handed one on
+        ((9, 0, 0, 0), (0, 0, 0, 9), "...."),
+        ((3, 0, 0, 5), (2, 1, 0, 4), "MM.."),  # one moved, another is lost
+        ((5, 5, 5, 5), (6, 6, 6, 6), "...."),
+        ((4, 0, 0, 4), (3, 1, 1, 3), "MMMM"),
+        ((1, 0, 5, 5), (0, 0, 6, 5), "...."),  # from bin 0 to 2 over the empty bin 1
+    ],
+)
+def test_what_is_called_a_migration(first: Any, second: Any, expected: str) -> None:
+    _, migration = classify(line(*first), line(*second))
+    assert "".join("M" if m else "." for m in migration) == expected
+
+
+def test_negative_weights_migrate_too() -> None:
+    first = np.array([0.0, -2.0, 3.0, 1.0]), np.array([0.0, 4.0, 9.0, 1.0])
+    second = np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 13.0, 1.0])
+    assert classify(first, second)[1].tolist() == [False, True, True, False]
+
+
+# products
+
+
+def test_a_run_is_equal_to_itself_whatever_the_chunks(tmp_path: Path, against: Pairing) -> None:
+    products = {
+        "mass": histogram([0, 1.5, 2.5, 0], [0, 2.25, 6.25, 0]), "flow": cutflow([10, 8], [8, 4], weights=[10, 8, 4]),
+        "n": number(12, "count"), "graph": Product("graph", {}, {"x": np.arange(3.0), "y": np.ones(3)}),
+        "columns": Product("array", {}, {"x": np.arange(4.0), "v": np.arange(3), "v#counts": np.array([0, 2, 0, 1])}),
+    }  # fmt: skip
+    comparison = against(products, products)
+    assert comparison.equal
+    assert comparison.identical
+    assert comparison.verdict == "equal: 1 sample, 1 step, 5 products, 1 histogram, 4 bins, 4 rows; all bit for bit"
+    assert comparison.total.beyond == comparison.total.unequal == 0
+    # 4 bins, 4 squares, entries and 2 moments; 2 * 4 and 2 of the cutflow; count; 2 * 3; 4 + 3
+    assert comparison.total.numbers == 11 + 10 + 1 + 6 + 7
+
+
+def test_a_bin_beyond_the_tolerance(against: Pairing) -> None:
+    comparison = against({"mass": histogram([0, 1, 2, 0])}, {"mass": histogram([0, 1, 2.5, 0], entries=3)})
+    assert found(comparison) == {("other", "bins", ""): 1}
+    (difference,) = comparison.differences
+    assert (difference.step, difference.sample, difference.product) == ("select", "signal", "mass")
+    assert str(difference.examples[0]) == "x in [0.5, 1): 2.0 | 2.5"
+    assert difference.largest == pytest.approx(0.2)
+    assert comparison.verdict.startswith("different: 1 other; compared 1 sample, 1 step")
+    assert comparison.overlays[0].name == "mass"
+
+
+def test_a_migrated_bin_with_its_squares(against: Pairing) -> None:
+    first = histogram([0, 2.5, 1, 7, 0], [0, 3.25, 1, 49, 0])
+    second = histogram([0, 1.0, 2.5, 7, 0], [0, 1, 3.25, 49, 0])
+    assert found(against({"m": first}, {"m": second})) == {("migrated bin", "bins", ""): 2}
+    # The sum is kept, the sum of squares is not: something else happened.
+    other = histogram([0, 1.0, 2.5, 7, 0], [0, 1, 3.5, 49, 0])
+    assert found(against({"m": first}, {"m": other})) == {("other", "bins", ""): 2}
+
+
+def test_squares_alone_and_squares_that_are_not_kept(against: Pairing) -> None:
+    plain, weighted = histogram([0, 4, 9, 0]), histogram([0, 4, 9, 0], [0, 4, 9, 0])
+    assert against({"m": plain}, {"m": weighted}).identical
+    other = histogram([0, 4, 9, 0], [0, 4, 10, 0])
+    assert found(against({"m": plain}, {"m": other})) == {("other", "sums of squared weights", ""): 1}
+
+
+def test_rounding_is_equal_and_told(against: Pairing) -> None:
+    first, second = histogram([0, 1, 3, 0]), histogram([0, 1, np.nextafter(3, 4), 0], entries=4)
+    comparison = against({"m": first}, {"m": second})
+    assert comparison.equal
+    assert not comparison.identical
+    assert "equal within 1e-12 relative" in comparison.verdict
+    # Of four bins, the entries and two moments.
+    assert "1 of 7 numbers are not the same bits (largest 1.5e-16 relative)" in comparison.verdict
+    strict = against({"m": first}, {"m": second}, rtol=0)
+    assert not strict.equal
+    assert found(strict)["other", "bins", ""] == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (axis(2, 0, 1), axis(3, 0, 1), "bins in x: 2 | 3"),
+        (axis(2, 0, 1), axis(2, 0, 2), "edge 1 in x: 0.5 | 1.0"),
+        (axis(2, 0, 1), axis(2, 0, 1, labels={"1": "a"}), "label of bin 1 in x:  | a"),
+    ],
+)
+def test_other_axes(against: Pairing, first: Any, second: Any, expected: str) -> None:
+    pair = (histogram(np.zeros(a["bins"] + 2), axes=[a]) for a in (first, second))
+    comparison = against(*({"m": h} for h in pair))
+    assert found(comparison) == {("other", "axes", ""): 1}
+    assert str(comparison.differences[0].examples[0]) == expected
+
+
+def test_the_same_edges_written_out(against: Pairing) -> None:
+    regular = histogram(np.arange(12), axes=[axis(10, 0, 1)])
+    listed = histogram(np.arange(12), axes=[axis(10, 0, 1, edges=[i / 10 for i in range(11)])])
+    assert against({"m": regular}, {"m": listed}).identical
+
+
+def test_a_profile_moves_with_its_entries(against: Pairing) -> None:
+    def profile(values: Any, squares: Any, entries: Any) -> Product:
+        made = histogram(values, squares)
+        meta = {**made.meta, "class": "TProfile", "option": ""}
+        extra = {"bin_entries": np.array(entries, float), "bin_sumw2": np.zeros(0)}
+        return Product("profile", meta, {**made.arrays, **extra, "entries": np.array([9.0])})
+
+    first = profile([0, 6, 2, 0], [0, 20, 4, 0], [0, 2, 1, 0])
+    assert against({"p": first}, {"p": first}).identical
+    moved = profile([0, 2, 6, 0], [0, 4, 20, 0], [0, 1, 2, 0])
+    assert found(against({"p": first}, {"p": moved})) == {("migrated bin", "bins", ""): 2}
+
+
+def test_cutflows_cut_by_cut(against: Pairing) -> None:
+    first = cutflow([100, 80], [80, 40], ["muons", "charge"], [100, 80, 40])
+    second = cutflow([100, 80], [80, 39], ["muons", "charge"], [100, 80, 39])
+    comparison = against({"flow": first}, {"flow": second})
+    assert found(comparison) == {
+        ("other", "entries passed", ""): 1, ("other", "sum of weights", ""): 1, ("other", "sum of squares", ""): 1,
+    }  # fmt: skip
+    assert str(comparison.differences[0].examples[0]) == "cut 'charge': 40 | 39"
+    more = cutflow([100, 80, 60], [80, 60, 40], ["muons", "mass", "charge"])
+    less = cutflow([100, 80], [80, 40], ["muons", "charge"])
+    assert found(against({"flow": more}, {"flow": less})) == {
+        ("missing", "cuts", "second"): 1, ("other", "entries before", ""): 1,
+    }  # fmt: skip
+
+
+def test_other_kinds_of_products(against: Pairing) -> None:
+    points = {"x": np.arange(3.0), "y": np.ones(3)}
+    first = {"n": number(3, "count"), "s": number(1.5), "g": Product("graph", {}, points), "k": number(1)}
+    fewer = {"x": np.arange(2.0), "y": np.ones(2)}
+    second = {
+        "n": number(4, "count"),
+        "s": number(1.5 + 1e-14),
+        "g": Product("graph", {}, fewer),
+        "k": histogram([0, 1, 0]),
+    }
+    comparison = against({**first, "lost": number(1)}, {**second, "new": histogram([0, 1, 0])})
+    assert found(comparison) == {
+        ("missing", "points", "second"): 1, ("missing", "sums", "second"): 1, ("missing", "histograms", "first"): 1,
+        ("other", "count", ""): 1, ("other", "kind", ""): 1, ("rounding", "sum", ""): 1,
+    }  # fmt: skip
+    kinds = [difference.kind for difference in comparison.differences]
+    assert kinds == sorted(
+        kinds, key=["missing", "double", "other candidate", "other", "migrated bin", "rounding"].index
+    )
+
+
+# trees
+
+
+def candidates(size: int = 50, **changed: Any) -> dict[str, Any]:
+    """Return the columns of a tree as the selection writes it."""
+    random = np.random.default_rng(7)
+    counts = random.integers(1, 4, size)
+    total = int(counts.sum())
+
+    def lists(values: np.ndarray) -> ak.Array:
+        return ak.unflatten(values, counts)
+
+    return {
+        "run": np.full(size, 4_000_000_000, np.uint32), "lumi": np.arange(size, dtype=np.uint32) // 10,
+        "event": np.arange(size, dtype=np.uint64) + np.uint64(2**63),
+        "chosen": lists(random.integers(0, 5, total).astype(np.uint32)),
+        "C_mass": lists(random.normal(1.9, 0.1, total).astype(np.float32)),
+        "weight": random.normal(1, 0.1, size),
+        **changed,
+    }  # fmt: skip
+
+
+def rows(columns: Mapping[str, Any], chosen: Any) -> dict[str, Any]:
+    return {name: ak.Array(values)[chosen] for name, values in columns.items()}
+
+
+def cut(columns: Mapping[str, Any], *edges: int) -> list[dict[str, Any]]:
+    bounds = [0, *edges, len(columns["run"])]
+    return [rows(columns, slice(a, b)) for a, b in itertools.pairwise(bounds)]
+
+
+@pytest.fixture(params=["in step", "in parts"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Compare in step, or as if the orders differed too much."""
+    if request.param == "in parts":
+        monkeypatch.setattr(events_module, "_WAITING", -1)
+        monkeypatch.setattr(events_module, "_PARTS", (3, 3))
+    return request.param
+
+
+@pytest.fixture
+def trees(tmp_path: Path, against: Pairing, way: str) -> Pairing:
+    """Return a function that compares two trees, each given as the columns of its files."""
+
+    def call(
+        first: list[Any], second: list[Any], kinds: tuple[str, str] = ("TTree", "TTree"), **options: Any
+    ) -> Comparison:
+        a, b = (
+            tree(tmp_path / f"trees{n}", *p, kind=k)
+            for n, (p, k) in enumerate(zip((first, second), kinds, strict=True))
+        )
+        return against({"candidates": a}, {"candidates": b}, **options)
+
+    return call
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_equal_trees_in_other_chunks_and_formats(trees: Pairing, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if small:
+        monkeypatch.setattr(events_module, "_BATCH", 200)
+    columns = candidates()
+    # uproot writes the lengths of lists into a TTree as columns; an RNTuple has none.
+    lengths = {f"n{name}": ak.values_astype(ak.num(columns[name]), "int32") for name in ("chosen", "C_mass")}
+    comparison = trees(cut(columns, 20), cut({**columns, **lengths}, 5, 5, 33), ("TTree", "RNTuple"))
+    assert comparison.identical
+    assert comparison.total.events == 50
+    assert comparison.total.numbers == 2 * len(ak.flatten(columns["C_mass"])) + 3 * 50
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_events_in_another_order(trees: Pairing, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if small:
+        monkeypatch.setattr(events_module, "_BATCH", 200)
+    columns = candidates()
+    comparison = trees(cut(columns, 20), cut(rows(columns, RNG.permutation(50)), 7))
+    assert comparison.identical
+    assert comparison.total.events == 50
+
+
+def test_missing_events(trees: Pairing) -> None:
+    columns = candidates()
+    comparison = trees(
+        cut(rows(columns, np.delete(np.arange(50), 30)), 10), cut(rows(columns, np.delete(np.arange(50), [3, 40])), 20)
+    )
+    assert found(comparison) == {("missing", "events", "second"): 2, ("missing", "events", "first"): 1}
+    (lost,) = comparison.differences[1].examples
+    assert lost.where == f"run 4000000000, lumi 3, event {2**63 + 30}"
+    assert comparison.total.events == 47
+
+
+def test_double_events(trees: Pairing) -> None:
+    columns = candidates()
+    comparison = trees(cut(columns, 10), [rows(columns, slice(0, 30)), rows(columns, slice(28, 50))])
+    assert found(comparison) == {("double", "events", "second"): 2}
+    assert comparison.verdict.startswith("different: 2 double")
+    assert trees([rows(columns, [0, 1, 1])], [rows(columns, [0, 1, 1])]).identical
+
+
+def test_another_candidate(trees: Pairing) -> None:
+    columns = candidates()
+    chosen, mass = (ak.to_list(columns[name]) for name in ("chosen", "C_mass"))
+    chosen[17][0] += 1
+    mass[17][0] += 0.5
+    second = {
+        **columns,
+        "chosen": ak.values_astype(ak.Array(chosen), "uint32"),
+        "C_mass": ak.values_astype(ak.Array(mass), "float32"),
+    }
+    comparison = trees(cut(columns, 10), cut(second, 33))
+    assert found(comparison) == {("other candidate", "events", ""): 1}
+    assert comparison.differences[0].examples[0].where == f"run 4000000000, lumi 1, event {2**63 + 17}, chosen"
+
+
+def test_a_candidate_less_and_another_weight(trees: Pairing) -> None:
+    columns = candidates()
+    chosen, mass = (ak.to_list(columns[name]) for name in ("chosen", "C_mass"))
+    row = next(i for i, c in enumerate(chosen) if len(c) > 1)
+    del chosen[row][0], mass[row][0]
+    weight = columns["weight"].copy()
+    weight[4] *= 2
+    weight[5] *= 1 + 1e-14
+    second = {
+        **columns, "weight": weight, "chosen": ak.values_astype(ak.Array(chosen), "uint32"),
+        "C_mass": ak.values_astype(ak.Array(mass), "float32"),
+    }  # fmt: skip
+    comparison = trees(cut(columns, 10), cut(second, 33))
+    assert found(comparison) == {
+        ("missing", "candidates", "second"): 1, ("other", "rows of column 'weight'", ""): 1,
+        ("rounding", "rows of column 'weight'", ""): 1,
+    }  # fmt: skip
+    assert comparison.differences[1].largest == pytest.approx(0.5)
+
+
+def flat(**changed: Any) -> dict[str, Any]:
+    """A row for each candidate: three of every event."""
+    event = np.repeat(np.arange(10, dtype=np.int32), 3)
+    return {
+        "run": np.ones(30, np.int32),
+        "lumi": np.ones(30, np.int32),
+        "event": event,
+        "mass": np.arange(30.0),
+        **changed,
+    }
+
+
+def test_several_rows_of_an_event(trees: Pairing) -> None:
+    columns = flat()
+    # One of the middle is missing; of another event two are swapped; one has another mass.
+    order = np.delete(np.arange(30), 13)
+    order[[3, 4]] = order[[4, 3]]
+    mass = columns["mass"].copy()
+    mass[20] = -1
+    second = rows({**columns, "mass": mass}, order)
+    comparison = trees(cut(columns, 4), cut(second, 14))
+    assert found(comparison) == {("missing", "candidates", "second"): 1, ("other candidate", "events", ""): 1}
+    assert comparison.total.events == 29
+    assert comparison.differences[0].examples[0].where == "run 1, lumi 1, event 4"
+    doubled = trees(cut(columns, 4), [columns, rows(columns, slice(3, 6))])
+    assert found(doubled) == {("double", "events", "second"): 3}
+
+
+def test_columns_that_one_has(trees: Pairing) -> None:
+    columns = candidates()
+    more = {**columns, "extra": np.arange(50.0)}
+    assert found(trees([columns], [more])) == {("missing", "columns", "first"): 1}
+
+
+def test_trees_of_chunks_without_events(trees: Pairing) -> None:
+    columns = candidates()
+    empty = rows(columns, slice(0, 0))
+    assert trees([empty, columns, empty], [columns]).identical
+    assert trees([empty], [empty, empty]).identical
+    assert found(trees([empty], [columns])) == {("missing", "events", "first"): 50}
+
+
+def test_trees_without_event_identity(trees: Pairing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "_BATCH", 200)
+    columns = {"run": np.arange(40), "x": np.arange(40.0), "v": ak.Array([[1.0] * (i % 3) for i in range(40)])}
+    comparison = trees(cut(columns, 13), cut(columns, 20))
+    assert comparison.identical
+    assert comparison.total.rows == 40
+    x = columns["x"].copy()
+    x[25] = -1
+    comparison = trees(cut(columns, 13), cut({**columns, "x": x}, 20))
+    assert found(comparison) == {("other", "rows of column 'x'", ""): 1}
+    assert comparison.differences[0].examples[0].where == "entry 25, x"
+    comparison = trees(cut(columns, 13), [rows(columns, slice(0, 38))])
+    assert found(comparison) == {("missing", "entries", "second"): 2}
+    assert "its columns were not compared" in comparison.notes[0]
+
+
+def test_event_numbers_of_32_bits(trees: Pairing) -> None:
+    """The original's ntuples hold event numbers that overflowed."""
+    columns = candidates(event=np.arange(50, dtype=np.uint64) + np.uint64(2**32 + 2**31), lumi=np.ones(50, np.float32))
+    narrow = {
+        **columns,
+        "event": columns["event"].astype(np.uint32).view(np.int32),
+        "run": columns["run"].view(np.int32),
+    }
+    assert (narrow["event"] < 0).all()
+    comparison = trees([columns], [narrow])
+    assert comparison.identical
+    assert comparison.total.events == 50
+    assert comparison.notes == ("'event' has 32 bits in one of the two: its lowest 32 bits were compared",)
+
+
+def test_nested_lists_and_flags(trees: Pairing) -> None:
+    columns = {
+        **candidates(4),
+        "deep": ak.Array([[[1, 2], []], [], [[3]], [[4], [5]]]),
+        "good": np.array([True, False, True, True]),
+    }
+    other = {**columns, "deep": ak.Array([[[1], [2]], [], [[3]], [[4], [5]]])}
+    kinds = ("RNTuple", "RNTuple")
+    assert trees([columns], [columns], kinds).identical
+    assert found(trees([columns], [other], kinds)) == {("other", "rows of column 'deep#counts'", ""): 1}
+
+
+def test_the_same_files_are_not_read(tmp_path: Path, against: Pairing) -> None:
+    written = tree(tmp_path / "trees", *cut(candidates(), 20))
+    path = Path(written.items[0]["path"])
+    path.chmod(0o600)
+    comparison = against({"t": written}, {"t": written})
+    assert comparison.identical
+    assert (comparison.total.unread, comparison.total.events, comparison.total.numbers) == (4, 50, 0)
+
+
+def test_files_that_are_not_what_the_step_wrote(tmp_path: Path, against: Pairing) -> None:
+    first, second = (tree(tmp_path / name, *cut(candidates(), 20)) for name in ("a", "b"))
+    path = Path(second.items[1]["path"])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])
+    with pytest.raises(InputError, match="is not what the step wrote"):
+        against({"t": first}, {"t": second})
+    middle = len(whole) // 2
+    path.write_bytes(whole[:100] + bytes(len(whole) - 200) + whole[-100:] if middle else whole)
+    with pytest.raises(InputError, match="cannot be read, it may be damaged"):
+        against({"t": first}, {"t": second})
+    path.unlink()
+    with pytest.raises(InputError, match="is gone; run the step again"):
+        against({"t": first}, {"t": second})
+
+
+# runs
+
+
+def test_summaries(tmp_path: Path) -> None:
+    steps = {"select": {"signal": {"m": histogram([0, 1, 0])}}}
+    event = {"run": np.ones(4, np.int32), "lumi": np.ones(4, np.int32), "event": np.arange(4), "w": np.arange(4.0)}
+    values = {"limits": [1.0, 2.0], "name": "x", "fit": {"mass": 1.9, "ok": True}}
+    a = run_folder(tmp_path / "a", steps, summaries={"limits": values}, tables={"weights": event})
+    same = compare(a, a)
+    assert same.identical
+    assert same.total.events == 4
+    other = {"limits": [1.0, 2.1], "name": "y", "fit": {"ok": True, "new": 1}}
+    changed = {**event, "w": np.array([0.0, 1.0, 2.0, 4.0])}
+    b = run_folder(tmp_path / "b", steps, summaries={"limits": other}, tables={"weights": changed})
+    comparison = compare(a, b)
+    assert found(comparison) == {
+        ("missing", "values", "second"): 1, ("missing", "values", "first"): 1, ("other", "values", ""): 2,
+        ("other candidate", "events", ""): 1,
+    }  # fmt: skip
+    places = {str(e) for d in comparison.differences if d.what == "values" for e in d.examples}
+    assert places == {"limits[1]: 2.0 | 2.1", "name: x | y", "fit.mass", "fit.new"}
+    assert compare(a, b, samples=["signal"]).equal
+
+
+def test_steps_and_samples_that_one_has(tmp_path: Path) -> None:
+    h = {"m": histogram([0, 1, 0])}
+    a = run_folder(tmp_path / "a", {"skim": {"x": h}, "select": {"x": h, "y": h}})
+    b = run_folder(tmp_path / "b", {"select": {"x": h, "z": h}, "late": {"x": h}})
+    comparison = compare(a, b)
+    assert [(d.what, d.side, d.place) for d in comparison.differences] == [
+        ("steps", "second", "skim"), ("samples", "second", "select/y"), ("samples", "first", "select/z"),
+        ("steps", "first", "late"),
+    ]  # fmt: skip
+    assert compare(a, b, steps=["select"], samples=["x"]).identical
+    for options, message in (
+        ({"steps": ["selec"]}, "did you mean 'select'"), ({"samples": ["xx"]}, "did you mean 'x'"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=message):
+            compare(a, b, **options)
+    with pytest.raises(ConfigError, match="nothing to compare"):
+        compare(a, a, steps=["skim"], samples=["y"])
+
+
+def test_runs_with_nothing_in_common(tmp_path: Path) -> None:
+    a = run_folder(tmp_path / "a", {"skim": {"x": {"m": histogram([0, 1, 0])}}})
+    b = run_folder(tmp_path / "b", {"fill": {"x": {"m": histogram([0, 1, 0])}}})
+    with pytest.raises(ConfigError, match="no step in common: skim in the first, fill in the second"):
+        compare(a, b)
+
+
+def test_a_partial_run_is_told(tmp_path: Path) -> None:
+    steps = {"select": {"x": {"m": histogram([0, 1, 0])}}}
+    a = run_folder(tmp_path / "a", steps)
+    b = run_folder(tmp_path / "b", steps, states={"select": "partial"}, failed=1)
+    comparison = compare(a, b)
+    assert comparison.notes == (f"{b}: step 'select' is partial: 500 of 1,000 entries",)
+    assert found(comparison) == {("missing", "entries", "second"): 500}
+
+
+def test_what_is_no_run(tmp_path: Path) -> None:
+    a = run_folder(tmp_path / "a", {"select": {"x": {"m": histogram([0, 1, 0])}}})
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.root").write_text("no ROOT file")
+    for path, kind, message in (
+        (tmp_path / "none", RunFolderError, "no such run folder or ROOT file"),
+        (tmp_path / "folder", RunFolderError, "is no run folder of portico"),
+        (tmp_path / "text.root", InputError, "not a ROOT file"),
+    ):
+        with pytest.raises(kind, match=message):
+            compare(a, path)
+    (a / "ledger.sqlite").write_bytes(b"damaged")
+    with pytest.raises(RunFolderError, match="is no ledger"):
+        compare(a, a)
+
+
+def test_json_is_stable_and_finite(against: Pairing) -> None:
+    products = {"m": histogram([0, 1, math.nan, 0]), "s": number(math.inf)}
+    comparison = against(products, {"m": histogram([0, 1, 2, 0]), "s": number(1.0)})
+    text = json.dumps(comparison.to_json(), allow_nan=False)
+    again = json.dumps(compare(comparison.first, comparison.second).to_json(), allow_nan=False)
+    assert text == again
+    content = json.loads(text)
+    assert set(content) == {
+        "first", "second", "equal", "identical", "verdict", "rtol", "atol", "total", "samples", "differences", "notes",
+    }  # fmt: skip
+    assert content["equal"] is False
+    assert {d["kind"] for d in content["differences"]} == {"other"}
+    assert any(e["first"] == "nan" for d in content["differences"] for e in d["examples"])
+
+
+def test_examples_are_few_and_counts_are_whole(against: Pairing) -> None:
+    comparison = against({"m": histogram(np.arange(1000))}, {"m": histogram(np.arange(1000) + 1.0)})
+    (bins, *_) = comparison.differences
+    assert (bins.count, len(bins.examples)) == (1000, 100)
