@@ -10,8 +10,10 @@ from pydantic import Field
 
 from portico.chunks import ChunkSize
 from portico.config import Model, parse, read_yaml
-from portico.dataset import Dataset, load_dataset
+from portico.dataset import Dataset, load_dataset, with_variables
 from portico.errors import ConfigError, nearest
+from portico.files import is_remote
+from portico.storage import normal
 
 __all__ = ["Analysis", "StepEntry", "load_analysis"]
 
@@ -63,6 +65,7 @@ class _AnalysisFile(Model):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     dataset: str | dict[str, Any]
     chunk: str | int = "50 MB"
+    store: str | None = None
     steps: tuple[StepEntry, ...] = Field(min_length=1)
 
 
@@ -81,6 +84,8 @@ class Analysis(Model):
         In order.
     chunk : str or int
         Target size of a chunk where a step does not give its own.
+    store : str, optional
+        Folder or ``root://`` URL where trees are written; the run folder if it is not given.
     """
 
     name: str
@@ -88,6 +93,7 @@ class Analysis(Model):
     dataset: Dataset
     steps: tuple[StepEntry, ...]
     chunk: str | int
+    store: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -140,7 +146,13 @@ def load_analysis(where: str | Path) -> Analysis:
     else:
         dataset = load_dataset(path, content.dataset)
     steps = tuple(step.model_copy(update={"samples": dataset.matching(step.samples)}) for step in content.steps)
-    return Analysis(name=content.name, path=path, dataset=dataset, steps=steps, chunk=content.chunk)
+    store = None if content.store is None else _store(content.store, path)
+    return Analysis(name=content.name, path=path, dataset=dataset, steps=steps, chunk=content.chunk, store=store)
+
+
+def _store(text: str, path: Path) -> str:
+    place = with_variables(text, f"{path}: store")
+    return normal(place if is_remote(place) else path.parent / Path(place).expanduser())
 
 
 def _check_files(path: Path, step: StepEntry, earlier: list[str]) -> None:

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from portico.config import Model, parse, read_yaml
 from portico.errors import ConfigError, InputError, nearest
 
-__all__ = ["Dataset", "Sample", "load_dataset"]
+__all__ = ["Dataset", "Sample", "load_dataset", "with_variables"]
 
 Scalar = bool | int | float | str
 Parameter = Scalar | tuple[Scalar, ...] | dict[str, Scalar]
@@ -206,7 +206,7 @@ def _expand(
         if not pattern:
             raise ConfigError(f"{where}: a file with no place; write its paths or URLs, the best first")
         return [tuple(place for part in pattern for place in _places(part, folder, redirectors, where))]
-    pattern = _VARIABLE.sub(lambda m: _variable(m, where), pattern)
+    pattern = with_variables(pattern, where)
     if _REMOTE.match(pattern) or (redirectors and pattern.startswith("/")):
         return [_places(pattern, folder, redirectors, where)]
     path = folder / Path(pattern).expanduser()
@@ -218,7 +218,7 @@ def _expand(
 
 def _places(text: str, folder: Path, redirectors: tuple[str, ...], where: str) -> tuple[str, ...]:
     """Return the places of one file that one word stands for; whether it is there shows when it is read."""
-    text = _VARIABLE.sub(lambda m: _variable(m, where), text)
+    text = with_variables(text, where)
     if "*" in text or Path(text).suffix in {".txt", ".json"}:
         raise ConfigError(
             f"{where}: {text}: servers are not searched, and a place is that of one file; name every file, or put the "
@@ -251,11 +251,22 @@ def _local(path: Path, where: str) -> list[str]:
     return [os.path.abspath(path)]  # noqa: PTH100
 
 
-def _variable(match: re.Match[str], where: str) -> str:
-    value = os.environ.get(match["name"], match["default"])
-    if value is None:
-        raise ConfigError(f"{where}: the environment variable {match['name']} is not set")
-    return value
+def with_variables(text: str, where: str) -> str:
+    """Put the values of environment variables into a text, for ``${NAME}`` or ``${NAME:-default}``.
+
+    Raises
+    ------
+    ConfigError
+        If a variable is not set and has no default.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        found = os.environ.get(match["name"], match["default"])
+        if found is None:
+            raise ConfigError(f"{where}: the environment variable {match['name']} is not set")
+        return found
+
+    return _VARIABLE.sub(value, text)
 
 
 def _read_list(path: Path, where: str) -> list[str | tuple[str, ...]]:

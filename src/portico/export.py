@@ -10,6 +10,7 @@ from typing import Any
 from portico.errors import ConfigError, InputError, MissingExtra, ProductError, RunFolderError, nearest
 from portico.merge import Product
 from portico.runs import load
+from portico.storage import storage_of
 from portico.store import write_whole
 
 __all__ = ["Exported", "export_parquet"]
@@ -136,10 +137,11 @@ def _write(path: Path, tree: str, items: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _check(item: Mapping[str, Any]) -> None:
-    path = Path(item["path"])
-    if not path.is_file():
+    path = item["path"]
+    size = storage_of(path).size(path)
+    if size is None:
         raise InputError(f"{path}: is gone; run the step again, and what is missing is made")
-    if path.stat().st_size != item["size"]:
+    if size != item["size"]:
         raise InputError(f"{path}: is not what the step wrote; remove it, and run the step again")
 
 

@@ -25,7 +25,7 @@ from portico.files import is_remote, retried, tune_xrootd
 if TYPE_CHECKING:
     from portico.merge import Product
 
-__all__ = ["Storage", "checksum_of", "sizes", "storage_of", "upload"]
+__all__ = ["Storage", "checksum_of", "normal", "sizes", "storage_of", "upload"]
 
 _CALL_SECONDS = 120
 _SLOWEST = 50_000  # bytes a second; a copy may take as long as that, and a call's time more
@@ -39,83 +39,44 @@ _NO_CHECKSUMS = {3000, 3013}  # no such kind of query, not supported
 
 
 class Storage(Protocol):
-    """Files in one place. Paths are whole: a path, or a URL with its server."""
+    """Files in one place. Paths are whole: a path, or a URL with its server.
+
+    Raises
+    ------
+    RunFolderError
+        By what writes, if that is not allowed there.
+    SpaceError
+        By what writes, if there is no space left.
+    InputError
+        By all, if a server does not answer, or answers otherwise than is foreseen.
+    """
 
     def make(self, folder: str) -> None:
-        """Make a folder with those above it; it may be there already.
-
-        Raises
-        ------
-        RunFolderError
-            If it may not be written there.
-        SpaceError
-            If there is no space left.
-        InputError
-            If the server does not answer.
-        """
+        """Make a folder with those above it; it may be there already."""
 
     def write(self, path: str, source: Path) -> str:
-        """Copy a local file to ``path`` and return the Adler-32 that was found there; on failure nothing is left.
-
-        Raises
-        ------
-        RunFolderError, SpaceError, InputError
-            As `make`; InputError also if what is there is not what was sent.
-        """
+        """Copy a local file to ``path`` and return its Adler-32 as it is there; on failure nothing is left."""
 
     def rename(self, aside: str, final: str) -> None:
-        """Give a file its name, in place of one that has it.
-
-        Raises
-        ------
-        RunFolderError, SpaceError, InputError
-            As `make`; InputError also if the file is not there.
-        """
+        """Give a file its name, in place of one that has it."""
 
     def remove(self, path: str) -> None:
-        """Remove a file; it may be gone already.
-
-        Raises
-        ------
-        RunFolderError, InputError
-            As `make`.
-        """
+        """Remove a file; it may be gone already."""
 
     def size(self, path: str) -> int | None:
-        """Return the bytes of a file; None if it is not there.
+        """Return the bytes of a file; None if it is not there."""
 
-        Raises
-        ------
-        InputError
-            If the server does not answer.
-        """
+    def holds(self, folder: str) -> bool:
+        """Return whether a folder is there and has anything in it."""
 
     def listed(self, folder: str) -> dict[str, int]:
-        """Return all files in a folder and those below with their bytes; none if it is not there.
-
-        Raises
-        ------
-        InputError
-            If the server does not answer.
-        """
+        """Return all files in a folder and those below with their bytes; none if it is not there."""
 
     def list(self, folder: str, suffix: str) -> list[str]:
-        """Return the files in a folder and those below whose names end so, in order; none if it is not there.
-
-        Raises
-        ------
-        InputError
-            If the server does not answer.
-        """
+        """Return the files in a folder and those below whose names end so, in order; none if it is not there."""
 
     def checksum(self, path: str) -> str:
-        """Return the Adler-32 of a file in hexadecimal: the server's, or computed by reading it.
-
-        Raises
-        ------
-        InputError
-            If it cannot be read.
-        """
+        """Return the Adler-32 of a file in hexadecimal: the server's, or computed by reading it."""
 
 
 def storage_of(place: str | Path) -> Storage:
@@ -135,6 +96,15 @@ def storage_of(place: str | Path) -> Storage:
     if url.scheme not in _PROTOCOLS or not url.netloc:
         raise ConfigError(f"{text}: trees are written to folders and to XRootD, such as root://host//store/user/me")
     return _server(f"{url.scheme}://{url.netloc}")
+
+
+def normal(place: str | Path) -> str:
+    """Return a folder or URL in the one form in which the ledger has it: absolute, without a slash at the end."""
+    text = str(place)
+    if not is_remote(text):
+        return str(Path(text).resolve())
+    url = urlsplit(text)
+    return f"{url.scheme}://{url.netloc}/{_path(text)}".rstrip("/")
 
 
 def sizes(paths: Iterable[str]) -> dict[str, int | None]:
@@ -238,6 +208,9 @@ class _Folders:
     def listed(self, folder: str) -> dict[str, int]:
         return {str(path): path.stat().st_size for path in sorted(Path(folder).rglob("*")) if path.is_file()}
 
+    def holds(self, folder: str) -> bool:
+        return Path(folder).exists() and any(Path(folder).iterdir())
+
     def list(self, folder: str, suffix: str) -> list[str]:
         return [path for path in self.listed(folder) if path.endswith(suffix)]
 
@@ -325,11 +298,7 @@ class _Server:
         return None if found is None else int(found.size)
 
     def listed(self, folder: str) -> dict[str, int]:
-        flags = self._flags.DirListFlags
-        wanted = flags.STAT | flags.RECURSIVE | flags.MERGE
-        found = self._call(
-            folder, "listed", lambda: self._calls.dirlist(_path(folder), wanted, timeout=_CALL_SECONDS), {_NOT_FOUND}
-        )
+        found = self._entries(folder, self._flags.DirListFlags.STAT | self._flags.DirListFlags.RECURSIVE)
         base, above = folder.rstrip("/"), _path(folder).rstrip("/") + "/"
         files = {
             f"{base}/{(found.parent + entry.name).removeprefix(above)}": int(entry.statinfo.size)
@@ -337,6 +306,15 @@ class _Server:
             if not entry.statinfo.flags & self._flags.StatInfoFlags.IS_DIR
         }
         return dict(sorted(files.items()))
+
+    def holds(self, folder: str) -> bool:
+        found = self._entries(folder, self._flags.DirListFlags.NONE)
+        return found is not None and any(True for _ in found)
+
+    def _entries(self, folder: str, how: int) -> Any:
+        how |= self._flags.DirListFlags.MERGE  # of several servers behind a redirector
+        call = partial(self._calls.dirlist, _path(folder), how, timeout=_CALL_SECONDS)
+        return self._call(folder, "listed", call, {_NOT_FOUND})
 
     def list(self, folder: str, suffix: str) -> list[str]:
         return [path for path in self.listed(folder) if path.endswith(suffix)]

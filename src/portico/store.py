@@ -7,14 +7,16 @@ import fcntl
 import json
 import os
 import socket
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from portico.errors import RunFolderError, SpaceError
 from portico.ledger import Ledger
+from portico.storage import normal, storage_of
 
 __all__ = ["BATCH", "RunFolder", "write_whole"]
 
@@ -54,10 +56,13 @@ class RunFolder:
     ----------
     path : Path
         The folder.
+    store : str, optional
+        Folder or URL where trees are written instead; remembered by the run folder.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, store: str | None = None) -> None:
         self.path = path
+        self.store = None if store is None else normal(store)
 
     @property
     def ledger_path(self) -> Path:
@@ -67,6 +72,26 @@ class RunFolder:
     def step(self, name: str) -> Path:
         """Return the folder of a step."""
         return self.path / name
+
+    def trees(self, step: str, sample: str) -> str:
+        """Return the folder or URL where a step's trees of a sample are written."""
+        return f"{self.store or self.path.resolve()}/{step}/{sample}"
+
+    def remove_others(self, step: str, wanted: Iterable[str]) -> None:
+        """Remove trees of a step that are not wanted, and what was left aside; only when none of its chunks runs.
+
+        Raises
+        ------
+        RunFolderError, InputError
+            If a file cannot be removed.
+        """
+        keep = set(wanted)
+        folder = f"{self.store or self.path.resolve()}/{step}"
+        storage = storage_of(folder)
+        depth = folder.count("/") + 2
+        for path in (*storage.list(folder, ".root"), *storage.list(folder, ".part")):
+            if path not in keep and path.count("/") == depth:
+                storage.remove(path)
 
     def manifest(self) -> dict[str, Any]:
         """Return what `claim` wrote.
@@ -149,15 +174,34 @@ class RunFolder:
 
     def _check(self, manifest: dict[str, Any]) -> None:
         path = self.path / _MANIFEST
-        if path.exists():
-            owner = self.manifest().get("analysis")
+        known = self.manifest() if path.exists() else {}
+        if known:
+            owner = known.get("analysis")
             if owner != manifest["analysis"]:
                 raise RunFolderError(
                     f"{self.path}: belongs to the analysis '{owner}', not '{manifest['analysis']}'; "
                     "give another folder with --run"
                 )
+        self.store = self.store or known.get("store")
+        if self.store is not None:
+            manifest = {**manifest, "store": self.store, "run": known.get("run", uuid.uuid4().hex)}
+            self._claim_store(self.store, manifest["run"])
         with write_whole(path) as aside:
             aside.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+    def _claim_store(self, store: str, run: str) -> None:
+        """Refuse a store that holds anything else than this run's trees: what is not wanted there is removed."""
+        storage, mark = storage_of(store), f"{store}/portico-run-{run}"
+        if storage.size(mark) is not None:
+            return
+        if storage.holds(store):
+            raise RunFolderError(f"{store}: holds other things than the trees of this run; give a new or empty place "
+                                 "with --store")  # fmt: skip
+        storage.make(store)
+        with tempfile.TemporaryDirectory(prefix="portico-") as folder:
+            name = Path(folder) / "mark"
+            name.write_text("This folder belongs to one run of portico, which removes what it does not know.\n")
+            storage.write(mark, name)
 
     def clean(self) -> None:
         """Remove what interrupted attempts left aside. Only for the driver that claimed the folder."""

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from portico.errors import InputError, MissingExtra, nearest
 from portico.files.remote import PATIENCE, is_remote, may_pass, no_connection, server_of, tune_xrootd
 
@@ -303,7 +301,7 @@ def _describe_rntuple(ntuple: Any) -> tuple[int, tuple[int, ...], tuple[Column, 
         for index, field in enumerate(fields)
         if int(field.parent_field_id) == index
     )
-    return int(ntuple.num_entries), tuple(ends), columns, int(np.sum(list(sizes.values()), dtype=np.int64))
+    return int(ntuple.num_entries), tuple(ends), columns, sum(sizes.values())
 
 
 def _top_fields(fields: Any) -> dict[int, int]:
