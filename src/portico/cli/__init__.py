@@ -9,7 +9,9 @@ __all__ = ["cli", "main"]
 _COMMANDS = {
     "run": "portico.cli.run:run",
     "status": "portico.cli.status:status",
+    "cancel": "portico.cli.cancel:cancel",
     "report": "portico.cli.report:report",
+    "compare": "portico.cli.compare:compare",
     "export": "portico.cli.export:export",
     "doctor": "portico.cli.doctor:doctor",
     "inspect": "portico.cli.inspect:inspect",
