@@ -1,0 +1,153 @@
+"""`portico compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from portico.cli.base import FAILED, WRONG_USAGE, Command, json_option, show_json
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+    from rich.console import Console
+
+    from portico.compare import Comparison, Difference
+
+__all__ = ["compare"]
+
+_COMPARED = "compared"
+_ROWS = 20
+_COLOURS = {"rounding": "green", "migrated bin": "yellow"}
+
+
+class _Compare(Command):
+    """Status 1 says that the two differ, so whatever keeps us from comparing is 2."""
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the command; exit with its status."""
+        try:
+            super().invoke(ctx)
+        except click.exceptions.Exit as done:
+            if done.exit_code == FAILED and not ctx.meta.get(_COMPARED):
+                ctx.exit(WRONG_USAGE)
+            raise
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the names of steps or samples of the run that is named already."""
+    from click.shell_completion import CompletionItem as Item
+
+    from portico.errors import PorticoError
+    from portico.runs import load
+
+    # While an option still lacks its value, click leaves the words before it unparsed.
+    where = ctx.params.get("first") or next(iter(ctx.args), "")
+    try:
+        run = load(where)
+        names = list(run) if param.name == "steps" else list(dict.fromkeys(s for step in run for s in run[step]))
+    except (PorticoError, OSError):
+        return []
+    return [Item(name) for name in names if name.startswith(incomplete)]
+
+
+@click.command(
+    cls=_Compare,
+    short_help="Whether two runs gave the same, and in what they differ.",
+    epilog="""\b
+Examples:
+  portico compare runs/original runs/port
+  portico compare runs/local runs/htcondor --rtol 0 --step select
+  portico compare runs/hnl batch/histograms.root --mapping original.yaml --html comparison.html
+  portico compare runs/a runs/b --json | jq .verdict
+
+\b
+Exit status: 0 equal within the tolerance; 1 different; 2 wrong usage, or one of the two cannot be read.""",
+)
+@click.argument("first", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("second", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--rtol", type=float, default=1e-12, show_default=True, metavar="NUMBER",
+              help="Relative tolerance of floating-point numbers; 0 asks for the same bits.")  # fmt: skip
+@click.option("--atol", type=float, default=0.0, show_default=True, metavar="NUMBER",
+              help="Absolute tolerance, in the unit of each number.")  # fmt: skip
+@click.option("--step", "steps", multiple=True, metavar="NAME", shell_complete=_complete,
+              help="Only this step; may be repeated.")  # fmt: skip
+@click.option("--sample", "samples", multiple=True, metavar="NAME", shell_complete=_complete,
+              help="Only this sample; may be repeated.")  # fmt: skip
+@click.option("--mapping", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="YAML that says what is called what, and what identifies an event.")  # fmt: skip
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Also write one HTML file with all of it, histograms that differ drawn.")  # fmt: skip
+@json_option()
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    first: Path,
+    second: Path,
+    rtol: float,
+    atol: float,
+    steps: tuple[str, ...],
+    samples: tuple[str, ...],
+    mapping: Path | None,
+    html: Path | None,
+    as_json: bool,
+) -> int:
+    """Compare two run folders, the original and the port, or a run folder and a ROOT file of another program.
+
+    Entries, cutflows, every bin with its sum of squared weights, the chosen candidate of every event by run,
+    luminosity block and event, yields and limits. Each difference is named: missing, double, other candidate, migrated
+    bin, rounding, other. How many workers ran, and in which chunks, does not matter.
+    """
+    from portico.compare import compare as compare_runs
+
+    comparison = compare_runs(first, second, rtol=rtol, atol=atol, steps=steps, samples=samples, mapping=mapping)
+    page = None
+    if html is not None:
+        from portico.report.comparison import write_comparison
+
+        page = write_comparison(comparison, html)
+    if as_json:
+        show_json(comparison.to_json())
+    else:
+        _show(comparison, page)
+    ctx.meta[_COMPARED] = True
+    return 0 if comparison.equal else 1
+
+
+def _show(comparison: Comparison, page: Path | None) -> None:
+    from rich.text import Text
+
+    from portico.cli.tables import new_console
+
+    console = new_console()
+    word, _, rest = comparison.verdict.partition(":")
+    console.print(Text.assemble((word, "bold green" if comparison.equal else "bold red"), f":{rest}"), soft_wrap=True)
+    for note in comparison.notes:
+        console.print(Text.assemble(("note", "yellow"), f": {note}"), soft_wrap=True)
+    if not comparison.equal:
+        words = f"tolerance: {comparison.tolerance}"
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
+    if comparison.differences:
+        console.print()
+        _show_differences(console, comparison.differences)
+    if page is not None:
+        console.print(f"page: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_differences(console: Console, differences: tuple[Difference, ...]) -> None:
+    from rich.text import Text
+
+    from portico.cli.tables import new_table
+
+    table = new_table("kind", "where", "what", "for example: first | second", left=("kind", "where", "what"))
+    table.columns[3].justify = "left"
+    for difference in differences[:_ROWS]:
+        example = str(difference.examples[0]) if difference.examples else ""
+        kind = Text(difference.kind, style=_COLOURS.get(difference.kind, "red"))
+        table.add_row(kind, Text(difference.place), Text(difference.text), Text(example))
+    console.print(table)
+    if len(differences) > _ROWS:
+        console.print(
+            f"... and {len(differences) - _ROWS:,} more; all with --json", markup=False, highlight=False, soft_wrap=True
+        )
