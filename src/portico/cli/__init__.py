@@ -14,6 +14,7 @@ _COMMANDS = {
     "compare": "portico.cli.compare:compare",
     "export": "portico.cli.export:export",
     "doctor": "portico.cli.doctor:doctor",
+    "site": "portico.cli.site:site",
     "inspect": "portico.cli.inspect:inspect",
     "init": "portico.cli.init:init",
     "corrections": "portico.cli.corrections:corrections",
