@@ -30,7 +30,7 @@ _MODULES: dict[Kind, str] = {
     "gateway": "portico.clusters.gateway",
 }
 _MARGIN, _SHARE, _LEAST = 300, 10, 10  # seconds that are left to end a chunk: 5 minutes, at most a tenth, at least 10
-_DASK_BYTES = 300_000_000  # a Dask worker and its nanny: 130 to 230 MB of proportional memory each pair, as measured
+_DASK_BYTES = 200_000_000  # of a Dask worker and its nanny: 130 MB resident when they have just started
 
 
 class Cluster(Protocol):

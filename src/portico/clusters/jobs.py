@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
 
 from portico.clusters.base import DEATH_SECONDS, limit, python_of, worker_options
@@ -21,12 +22,12 @@ from portico.errors import ConfigError, WorkerError
 
 __all__ = ["JobCluster", "common_arguments", "make_job"]
 
-_INTERVAL = "2s"
+_INTERVAL = "1s"
 _KEEP_SECONDS = 60.0  # that workers stay without work: a summary, or the next step, may follow
-_LOOK_SECONDS = 10.0  # between two questions to the batch system about jobs without a worker
+_LOOK_SECONDS = 5.0  # between two questions to the batch system about jobs without a worker
 _LOST_SECONDS = 20.0  # more than Dask's lost-worker-timeout, which replaces jobs of one worker by itself
 _TRIES = 3  # jobs in a row that ended before their worker came, or that were refused
-_PAUSE_SECONDS = 10.0  # after a job was refused
+_PAUSE_SECONDS = 5.0  # after a job was refused
 _LOG_BYTES, _LOG_LINES = 4096, 3
 
 
@@ -91,7 +92,7 @@ class JobCluster:
 
     def problems(self) -> list[str]:
         """Say why jobs do not run, in the batch system's words."""
-        told = list(self._jobs.troubles) if self._jobs is not None else []
+        told = list(dict.fromkeys(self._jobs.troubles)) if self._jobs is not None else []
         ids = [job.job_id for job in list(self.dask.workers.values()) if getattr(job, "job_id", None)]
         try:
             states = self._queue.states(ids)
@@ -116,9 +117,8 @@ class JobCluster:
         """Say why no worker can come, once jobs ended or were refused several times in a row."""
         if self._jobs is None or self._jobs.failures < _TRIES:
             return ""
-        return f"site '{self.site.name}': {_TRIES} jobs in a row failed to start a worker; " + "; ".join(
-            dict.fromkeys(self._jobs.troubles)
-        )
+        last = self._jobs.troubles[-1]
+        return f"site '{self.site.name}': {_TRIES} jobs in a row failed to start a worker; the last one: {last}"
 
     def close(self) -> None:
         """Remove the jobs, stop the scheduler."""
@@ -177,10 +177,11 @@ class _Jobs(Adaptive):
         self.failures += 1
         self.troubles = [*self.troubles, why][-_TRIES:]
         self._pause_until = time.monotonic() + _PAUSE_SECONDS
-        without = [name for name, job in self._dask.workers.items() if not getattr(job, "job_id", None)]
-        for name in without:
-            self._dask.worker_spec.pop(name, None)
-            self._dask.workers.pop(name, None)
+        for name, job in list(self._dask.workers.items()):
+            if not getattr(job, "job_id", None):
+                job.status = Status.failed  # else Dask complains in the end that it was never closed
+                self._dask.worker_spec.pop(name, None)
+                self._dask.workers.pop(name)
 
     async def _drop_ended(self) -> None:
         """Forget jobs that ended, or were held after their worker came: others are submitted instead."""
@@ -243,9 +244,9 @@ def _told(error: Exception) -> str:
 
 def refused(site: Site, error: Exception) -> ConfigError:
     """Return the error that tells what dask-jobqueue does not take."""
+    told = " ".join(str(error).split()).partition(". Very likely")[0]  # what follows shows all arguments
     return ConfigError(
-        f"site '{site.name}': dask-jobqueue refuses the settings: {' '.join(str(error).split())}; look at the keys "
-        "under 'options'"
+        f"site '{site.name}': dask-jobqueue refuses the settings: {told}; the keys under 'options' are its arguments"
     )
 
 

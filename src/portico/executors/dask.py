@@ -75,6 +75,7 @@ class DaskExecutor:
         self._running: dict[str, tuple[Future, Task]] = {}
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._calls = 0
+        self._sent: set[str] = set()
         self._known: tuple[float, dict[str, Any]] = (float("-inf"), {})
         try:
             self._client: Client = Client(address or target, timeout=timeout, set_as_default=False)
@@ -129,7 +130,7 @@ class DaskExecutor:
         with self._asking():
             try:
                 self._client.register_plugin(RunnerPlugin(memory), name="portico-runner")
-                self._client.register_plugin(BundlePlugin(self._owner, bundle), name=f"portico-bundle-{self._owner}")
+                self._send(BundlePlugin(self._owner, bundle), "bundle")
             except Exception as error:
                 self._raise_if_gone(error)
                 raise WorkerError(
@@ -263,9 +264,13 @@ class DaskExecutor:
         from portico.executors.daskworker import CredentialsPlugin
 
         with self._asking():
-            self._client.register_plugin(
-                CredentialsPlugin(self._owner, credentials), name=f"portico-credentials-{self._owner}"
-            )
+            self._send(CredentialsPlugin(self._owner, credentials), "credentials")
+
+    def _send(self, plugin: Any, kind: str) -> None:
+        """Send to all workers, also later ones; what was sent before under this name is replaced."""
+        name = f"portico-{kind}-{self._owner}"
+        self._client.register_plugin(plugin, name=name)
+        self._sent.add(name)
 
     def problems(self) -> list[str]:
         """Say why no worker is connected, in the batch system's words, once the patience of the site is over."""
@@ -316,9 +321,9 @@ class DaskExecutor:
     def close(self) -> None:
         """Leave the scheduler, and take what was sent along; stop the own cluster."""
         if self._client.status == "running":
-            for kind in ("bundle", "credentials"):
-                with suppress(Exception):  # nothing was sent, or the scheduler is gone
-                    self._client.unregister_worker_plugin(f"portico-{kind}-{self._owner}")
+            for name in self._sent:
+                with suppress(Exception):  # of a scheduler that is gone
+                    self._client.unregister_worker_plugin(name)
         self._client.close()
         self._stop_clusters()
 
