@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,20 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.chunks import Chunk
-from portico.compare import Comparison, Tolerance, compare
+from portico.cli.compare import compare as command
+from portico.compare import ATOL, RTOL, Comparison, Tolerance, compare
 from portico.compare import events as events_module
 from portico.compare.bins import migrated
 from portico.compare.numbers import agree
 from portico.errors import ConfigError, InputError, RunFolderError
 from portico.ledger import Attempt, Planned
 from portico.merge import Product, encode
+from portico.report.comparison import write_comparison
 from portico.store import RunFolder
 
 RNG = np.random.default_rng(20261101)
@@ -737,3 +742,306 @@ def test_examples_are_few_and_counts_are_whole(against: Pairing) -> None:
     comparison = against({"m": histogram(np.arange(1000))}, {"m": histogram(np.arange(1000) + 1.0)})
     (bins, *_) = comparison.differences
     assert (bins.count, len(bins.examples)) == (1000, 100)
+
+
+# files of other programs
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Path:
+    """A run with two samples, a histogram, a profile-free count and a tree in each."""
+    columns = candidates()
+    samples = {
+        name: {
+            "mass": histogram([0, 1, 2.5, 0], [0, 1, 3.25, 0]),
+            "flat": histogram([1, 2, 3, 4]),
+            "n": number(3, "count"),
+            "candidates": tree(tmp_path / f"ours-{name}", *cut(columns, 20)),
+        }
+        for name in ("signal", "data")
+    }
+    return run_folder(tmp_path / "ours", {"select": samples})
+
+
+def their_file(path: Path, folders: tuple[str, ...], *, name: str = "mass", shift: float = 0.0) -> Path:
+    """Write what another program would: weighted histograms of hist in folders."""
+    import hist
+
+    made = hist.Hist(hist.axis.Regular(2, 0, 1), storage=hist.storage.Weight())
+    made.view(flow=True)["value"] = [0, 1 + shift, 2.5 - shift, 0]
+    made.view(flow=True)["variance"] = [0, 1, 3.25, 0]
+    with uproot.recreate(path) as file:
+        for folder in folders:
+            file[f"{folder}/{name}"] = made
+            file[f"{folder}/flat"] = np.array([2.0, 3.0]), np.array([0, 0.5, 1])
+    return path
+
+
+def write_mapping(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mapping.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_laid_out_as_results_root(ours: Path, tmp_path: Path) -> None:
+    theirs = their_file(tmp_path / "theirs.root", ("signal", "data"))
+    comparison = compare(ours, theirs, samples=["signal"])
+    # The file's flat histogram has nothing outside of its range, ours has; uproot counts entries otherwise.
+    bins = [d for d in comparison.differences if d.what == "bins"]
+    assert [(d.product, d.count) for d in bins] == [("flat", 2)]
+    assert {e.where for e in bins[0].examples} == {"x < 0", "x >= 1"}
+    assert not [d for d in comparison.differences if d.product == "mass" and d.what != "entries"]
+    assert comparison.notes == (f"2 products were not compared: counts, cutflows and trees are not in {theirs}",)
+    swapped = compare(theirs, ours, samples=["signal"])
+    assert [d.examples[0].first for d in swapped.differences if d.what == "bins"] == [bins[0].examples[0].second]
+
+
+MAPPED = """
+histograms:
+  select/{sample}/mass: "{sample}/h_mass"
+"""
+
+
+def test_histograms_of_another_program(ours: Path, tmp_path: Path) -> None:
+    mapping = write_mapping(tmp_path, MAPPED)
+    theirs = their_file(tmp_path / "theirs.root", ("signal", "data"), name="h_mass", shift=0.5)
+    comparison = compare(ours, theirs, mapping=mapping)
+    assert [(d.kind, d.sample, d.product, d.count) for d in comparison.differences if d.what == "bins"] == [
+        ("migrated bin", "signal", "mass", 2), ("migrated bin", "data", "mass", 2),
+    ]  # fmt: skip
+    one = their_file(tmp_path / "one.root", ("signal",), name="h_mass")
+    lost = compare(ours, one, mapping=mapping)
+    assert [(d.kind, d.sample, d.what, d.side) for d in lost.differences if d.kind == "missing"] == [
+        ("missing", "data", "histograms", "second")
+    ]
+    assert compare(ours, one, mapping=mapping, samples=["signal"]).total.histograms == 1
+
+
+TREE = """
+trees:
+  - ours: select/{sample}/candidates
+    theirs: "{sample}/Events"
+    files: ["theirs-{sample}.root"]
+    key: {run: runNumber, lumi: luminosityBlock, event: eventNumber}
+    columns: {C_mass: Ds_mass, weight: w}
+    candidate: [C_mass]
+"""
+
+
+def their_tree(path: Path, sample: str, columns: Mapping[str, Any], **changed: Any) -> None:
+    names = {"run": "runNumber", "lumi": "luminosityBlock", "event": "eventNumber", "C_mass": "Ds_mass", "weight": "w"}
+    renamed = {names[key]: ak.Array(value) for key, value in columns.items() if key in names} | changed
+    with uproot.recreate(path) as file:
+        types = {key: array.type.content for key, array in renamed.items()}
+        file.mktree(f"{sample}/Events", types).extend(renamed)
+
+
+def test_a_tree_of_another_program(ours: Path, tmp_path: Path) -> None:
+    mapping = write_mapping(tmp_path, TREE)
+    columns = candidates()
+    masses = ak.to_list(columns["C_mass"])
+    masses[7][0] = 99.0
+    # Another order, one event less, doubles instead of floats, and a column that nobody asked for.
+    order = np.delete(RNG.permutation(50), 3)
+    other = {**columns, "C_mass": ak.values_astype(ak.Array(masses), "float64")}
+    for sample, content in (("signal", rows(other, order)), ("data", columns)):
+        unasked = {"extra": ak.Array(np.zeros(len(content["run"])))}
+        their_tree(tmp_path / f"theirs-{sample}.root", sample, content, **unasked)
+    there = set(order.tolist())
+    gone = next(i for i in range(50) if i not in there)
+    comparison = compare(ours, tmp_path / "theirs-data.root", mapping=mapping)
+    expected = {("missing", "signal", "events", 1)}
+    if gone != 7:
+        expected.add(("other candidate", "signal", "events", 1))
+    assert {(d.kind, d.sample, d.what, d.count) for d in comparison.differences} == expected
+    assert comparison.total.events == 99
+    swapped = compare(tmp_path / "theirs-data.root", ours, mapping=mapping)
+    assert {d.side for d in swapped.differences if d.kind == "missing"} == {"first"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("histogramms: {a: b}", "unknown key 'histogramms'; did you mean 'histograms'"),
+        ("trees: [{ours: a/b/c, theirs: t, colums: {}}]", "unknown key 'trees.0.colums'; did you mean 'columns'"),
+        ("trees: [{ours: a/b/c}]", "key 'trees.0.theirs' is missing"),
+        ("folder: x", "unknown key 'folder'"),
+        ("histograms: {select/signal/mas: signal/mass}", "did you mean 'select/signal/mass'"),
+        ("histograms: {select/signal/mass: signal/mas}", "'signal/mas' is nothing in .*did you mean 'signal/mass'"),
+        ("histograms: {'select/{sampel}/mass': x}", "'{sampel}' is no field; valid: {step}, {sample}, {product}"),
+        ("histograms: {select/signal/mass: '{sample}/mass'}", "has fields that 'select/signal/mass' has not"),
+        ("trees: [{ours: select/signal/candidates, theirs: t, files: [none*.root]}]", "no file 'none\\*.root'"),
+        (
+            ("trees: [{ours: select/signal/candidates, theirs: signal/Events, files: [t.root], "
+            "columns: {C_mass: Ds_mas}}]"),
+            "t.root: 'signal/Events' has no column 'Ds_mas'; did you mean 'Ds_mass'",
+        ),
+        (
+            ("trees: [{ours: select/signal/candidates, theirs: signal/Events, files: [t.root], "
+            "columns: {C_mas: Ds_mass}}]"),
+            "'select/signal/candidates' has no column 'C_mas'; did you mean 'C_mass'",
+        ),
+        (
+            ("trees: [{ours: select/signal/candidates, theirs: signal/Events, files: [t.root], "
+            "columns: {C_mass: Ds_mass}, key: {weight: w}}]"),
+            "column 'weight' is no key, it holds fractions",
+        ),
+    ],
+)  # fmt: skip
+def test_a_wrong_mapping_is_refused(ours: Path, tmp_path: Path, text: str, message: str) -> None:
+    their_tree(tmp_path / "t.root", "signal", candidates())
+    theirs = their_file(tmp_path / "theirs.root", ("signal", "data"))
+    with pytest.raises(ConfigError, match=message):
+        compare(ours, theirs, mapping=write_mapping(tmp_path, text))
+
+
+def test_a_mapping_names_the_key_of_all_trees(tmp_path: Path, against: Pairing) -> None:
+    columns = {"id": np.arange(20), "x": np.arange(20.0)}
+    order = RNG.permutation(20)
+    pair = tree(tmp_path / "a", columns), tree(tmp_path / "b", rows(columns, order))
+    mapping = write_mapping(tmp_path, "key: [id]")
+    comparison = against({"t": pair[0]}, {"t": pair[1]}, mapping=mapping)
+    assert comparison.identical
+    assert comparison.total.events == 20
+    with pytest.raises(ConfigError, match="key 'idd' is no column of both; did you mean 'id'"):
+        against({"t": pair[0]}, {"t": pair[1]}, mapping=write_mapping(tmp_path, "key: [idd]"))
+
+
+def test_two_files_and_files_that_do_not_fit(ours: Path, tmp_path: Path) -> None:
+    a = their_file(tmp_path / "a.root", ("signal", "data"))
+    b = their_file(tmp_path / "b.root", ("signal", "data"), shift=0.5)
+    other = their_file(tmp_path / "c.root", ("elsewhere",))
+    assert compare(a, a).identical
+    assert {(d.kind, d.product) for d in compare(a, b).differences} == {("migrated bin", "mass")}
+    with pytest.raises(ConfigError, match="no histogram of one path in common"):
+        compare(a, other)
+    with pytest.raises(ConfigError, match=r"are those of no step of .*--mapping"):
+        compare(ours, other)
+    whole = a.read_bytes()
+    a.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="truncated"):
+        compare(ours, a)
+
+
+# the command and the page
+
+
+def call(*arguments: Any) -> Result:
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def test_exit_statuses_and_what_is_shown(tmp_path: Path) -> None:
+    steps = {"select": {"x": {f"h{i}": histogram([0, 1, 2, 0]) for i in range(30)}}}
+    other = {"select": {"x": {f"h{i}": histogram([0, 1, 2.5, 0], entries=3) for i in range(30)}}}
+    a, b = run_folder(tmp_path / "a", steps), run_folder(tmp_path / "b", other)
+    same = call(a, a)
+    assert (same.exit_code, same.stdout) == (
+        0, "equal: 1 sample, 1 step, 30 products, 30 histograms, 120 bins; all bit for bit\n"
+    )  # fmt: skip
+    different = call(a, b)
+    assert different.exit_code == 1
+    lines = different.stdout.splitlines()
+    assert lines[0].startswith("different: 30 other; compared 1 sample, 1 step, 30 products")
+    assert lines[1] == "tolerance: 1e-12 relative"
+    assert "x in [0.5, 1): 2.0 | 2.5" in different.stdout
+    assert "... and 10 more; all with --json" in different.stdout
+    assert call(a, b, "--atol", "0.6").exit_code == 0
+    content = json.loads(call(a, b, "--json").stdout)
+    assert len(content["differences"]) == 30
+    assert content["equal"] is False
+
+
+def test_defaults_of_the_command_are_those_of_the_library() -> None:
+    defaults = {p.name: p.default for p in command.params}
+    assert (defaults["rtol"], defaults["atol"]) == (RTOL, ATOL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none",), "none: no such run folder or ROOT file"),
+        (("text.root",), "not a ROOT file"),
+        (("a", "--step", "selec"), "did you mean 'select'"),
+        (("a", "--rtol", "2"), "the relative tolerance is 2; valid: from 0"),
+        (("a", "--mapping", "none.yaml"), "none.yaml: no such file"),
+        ((), "Missing argument"),
+    ],
+)
+def test_wrong_usage_is_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_folder(Path("a"), {"select": {"x": {"m": histogram([0, 1, 0])}}})
+    Path("text.root").write_text("no ROOT file")
+    done = call("a", *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class Tags(HTMLParser):
+    """Checks that tags close in the order they open, and keeps the text."""
+
+    VOID = frozenset({"meta", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.seen.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+HOSTILE = """<script>alert('x')</script>"&{{ 7*7 }}"""
+
+
+def test_the_page_is_whole_and_escaped(tmp_path: Path) -> None:
+    def products(shift: float) -> dict[str, Product]:
+        axes = [axis(4, 0, 1), axis(4, 0, 1)]
+        values = np.zeros(36)
+        values[8] = shift
+        return {
+            HOSTILE: histogram([0, 1, 2 + shift, 4 * shift, 0]), "map": histogram(values, axes=axes),
+            "s": number(math.inf if shift else 1.0), "same": histogram([0, 1, 0]), "tiny": number(1 + 1e-15 * shift),
+        }  # fmt: skip
+
+    a = run_folder(tmp_path / "a", {"select": {HOSTILE: products(0.0)}})
+    b = run_folder(tmp_path / "b", {"select": {HOSTILE: products(1.0)}}, states={"select": "partial"})
+    page = tmp_path / "page.html"
+    done = call(a, b, "--html", page)
+    assert done.exit_code == 1
+    assert f"page: {page}" in done.stdout
+    text = page.read_text()
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert "script" not in tags.seen
+    assert "<script>" not in text
+    assert HOSTILE in tags.text
+    assert "49" not in tags.text.replace("{{ 7*7 }}", "")
+    assert tags.seen.count("svg") == 2, "the histogram that differs and its ratio, and no other"
+    for words in (
+        "different",
+        "1e-12 relative",
+        "step 'select' is partial",
+        "1 more that differ are not drawn",
+        "rounding",
+    ):
+        assert words in tags.text
+    assert "nan" not in re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
+    assert "http" not in text
+    assert write_comparison(compare(a, a), tmp_path / "same.html").read_text().count("<svg") == 0
+    assert page.read_text() == write_comparison(compare(a, b), tmp_path / "again.html").read_text()

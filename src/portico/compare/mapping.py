@@ -86,7 +86,8 @@ def load_mapping(path: str | Path) -> Mapping:
     if "folder" in content:
         raise ConfigError(f"{path}: unknown key 'folder'; valid: candidate, histograms, key, trees")
     mapping = parse(Mapping, {**content, "folder": Path(path).parent}, str(path))
-    for ours, theirs in [*mapping.histograms.items(), *((t.ours, t.theirs) for t in mapping.trees)]:
+    files = ((tree.ours, file) for tree in mapping.trees for file in tree.files)
+    for ours, theirs in [*mapping.histograms.items(), *((t.ours, t.theirs) for t in mapping.trees), *files]:
         unknown = [name for text in (ours, theirs) for name in _FIELD.findall(text) if name not in _FIELDS]
         if unknown:
             raise ConfigError(f"{path}: '{{{unknown[0]}}}' is no field; valid: {{step}}, {{sample}}, {{product}}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from portico.compare.mapping import Mapping, TreeEntry, expand
 from portico.compare.sources import FileSide, RunSide, StepOf
@@ -197,38 +198,51 @@ def _mapped(
 ) -> Iterator[Unit]:
     swap = isinstance(first, FileSide) and isinstance(second, RunSide)
     own, other = (second, first) if swap else (first, second)
-    known = _addresses(own)
-    found: dict[tuple[str, str], Unit] = {}
-    pairs: dict[tuple[str, str], dict[str, tuple[str, str, TreeEntry | None]]] = {}
-    entries: Iterable[tuple[str, str, TreeEntry | None]] = [
+    wanted: dict[tuple[str, str], dict[str, _Match]] = {}
+    for match in _matches(own, other, mapping):
+        step, sample, product = _parts(own, match.ours)
+        if (not steps or step in steps) and (not samples or sample in samples):
+            wanted.setdefault((step, sample), {})[product] = match
+    for (step, sample), matches in wanted.items():
+
+        def load(matches: dict[str, _Match] = matches) -> dict[str, Pair]:
+            loaded = {}
+            for product, match in matches.items():
+                a = _get(own, match.ours)
+                b = _get(other, match.theirs) if not match.files else _foreign_tree(match, mapping)
+                loaded[product] = (b, a) if swap else (a, b)
+            return loaded
+
+        rules = {product: match.entry for product, match in matches.items() if match.entry is not None}
+        yield Unit(step, sample, load, rules=rules, shared=True, swap=swap)
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """One product of ours and what the mapping says that it is called on the other side."""
+
+    ours: str
+    theirs: str
+    entry: TreeEntry | None = None
+    files: tuple[str, ...] = ()
+
+
+def _matches(own: Side, other: Side, mapping: Mapping) -> Iterator[_Match]:
+    known, there = _addresses(own), _addresses(other)
+    entries: list[tuple[str, str, TreeEntry | None]] = [
         *((ours, theirs, None) for ours, theirs in mapping.histograms.items()),
         *((entry.ours, entry.theirs, entry) for entry in mapping.trees),
     ]
     for pattern, theirs, entry in entries:
-        matches = expand(pattern, theirs, known)
-        if not matches:
+        found = expand(pattern, theirs, known)
+        if not found:
             raise ConfigError(f"mapping: '{pattern}' is nothing in {own.label}; {nearest(pattern, known)}")
-        for address, name in matches:
-            if pattern == address and (entry is None or not entry.files) and name not in (there := _addresses(other)):
+        for address, name in found:
+            texts = entry.files if entry is not None else ()
+            if pattern == address and not texts and name not in there:
                 raise ConfigError(f"mapping: '{name}' is nothing in {other.label}; {nearest(name, there)}")
-            step, sample, product = _parts(own, address)
-            if (steps and step not in steps) or (samples and sample not in samples):
-                continue
-            unit = found.setdefault((step, sample), Unit(step, sample, shared=True, swap=swap))
-            pairs.setdefault((step, sample), {})[product] = (address, name, entry)
-            if entry is not None:
-                unit.rules[product] = entry
-    for key, unit in found.items():
-
-        def load(wanted: dict[str, tuple[str, str, TreeEntry | None]] = pairs[key]) -> dict[str, Pair]:
-            loaded = {}
-            for product, (address, name, entry) in wanted.items():
-                a, b = _get(own, address), _get(other, name, entry, mapping)
-                loaded[product] = (b, a) if swap else (a, b)
-            return loaded
-
-        unit.load = load
-        yield unit
+            files = tuple(file for text in texts for _, file in expand(pattern, text, [address]))
+            yield _Match(address, name, entry, files)
 
 
 def _addresses(side: Side) -> list[str]:
@@ -245,23 +259,22 @@ def _parts(side: Side, address: str) -> tuple[str, str, str]:
     return step, sample, product
 
 
-def _get(side: Side, address: str, entry: TreeEntry | None = None, mapping: Mapping | None = None) -> Product | None:
-    if entry is not None and entry.files and mapping is not None:
-        return _foreign_tree(address, entry, mapping)
+def _get(side: Side, address: str) -> Product | None:
     if isinstance(side, RunSide):
         step, sample, product = address.split("/", 2)
         return side.products(step, sample).get(product) if step in side.steps else None
     return side.product(address) if address in side.file.classes else None
 
 
-def _foreign_tree(tree: str, entry: TreeEntry, mapping: Mapping) -> Product:
+def _foreign_tree(match: _Match, mapping: Mapping) -> Product:
     files: list[str] = []
-    for pattern in entry.files:
+    for pattern in match.files:
         if "://" in pattern:
             files.append(pattern)
             continue
-        paths = sorted(str(path) for path in mapping.folder.glob(pattern))
+        where = (mapping.folder / pattern).absolute()  # the pattern itself, if it is absolute
+        paths = sorted(str(path) for path in Path(where.anchor).glob(str(where.relative_to(where.anchor))))
         if not paths:
-            raise ConfigError(f"mapping: '{entry.ours}': no file '{pattern}' in {mapping.folder}")
+            raise ConfigError(f"mapping: '{match.ours}': no file '{pattern}' in {mapping.folder}")
         files += paths
-    return Product("tree", {"tree": tree}, {}, tuple({"path": path} for path in files))
+    return Product("tree", {"tree": match.theirs}, {}, tuple({"path": path} for path in files))

@@ -1,0 +1,175 @@
+"""A comparison of two runs as one HTML file, with the histograms that differ drawn over one another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+
+from portico.compare.model import KINDS, Comparison, Difference, Overlay
+from portico.report.svg import Curve, curve, draw
+from portico.store import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["write_comparison"]
+
+COLORS: Final = {"first": "#3f90da", "second": "#bd1f01"}
+_EXAMPLES = 12  # of each difference on the page; all are in the JSON
+_MOST_ROWS = 500
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 300, 74, 40, 8, 6, 14  # left and right as in the plot above it
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    place: str
+    plot: Markup
+    ratio: Markup
+
+
+def write_comparison(comparison: Comparison, output: Path) -> Path:
+    """Write a comparison as one HTML file, which needs no network and no other file.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What `portico.compare.compare` returned.
+    output : Path
+        Where to write.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    SpaceError
+        If the disk is full.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("portico.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("comparison.html.j2").render(
+        c=comparison, kinds=KINDS, colors=COLORS, rows=list(_rows(comparison)), most=_EXAMPLES,
+        differences=comparison.differences[:_MOST_ROWS], left_out=len(comparison.differences[_MOST_ROWS:]),
+        drawn=list(_drawn(comparison.overlays)), left_undrawn=_undrawn(comparison),
+    )  # fmt: skip
+    path = Path(output)
+    with write_whole(path) as aside:
+        aside.write_text(page, encoding="utf-8")
+    return path
+
+
+def _rows(comparison: Comparison) -> Iterator[tuple[str, str, object, dict[str, int]]]:
+    """Return step, sample, tally and the number of differences of each kind."""
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for difference in comparison.differences:
+        kinds = found.setdefault((difference.step, difference.sample), {})
+        kinds[difference.kind] = kinds.get(difference.kind, 0) + difference.count
+    for (step, sample), tally in comparison.tallies.items():
+        yield step, sample, tally, found.get((step, sample), {})
+
+
+def _undrawn(comparison: Comparison) -> int:
+    """Count the histograms that differ and are not drawn: those of several axes, and those beyond the limit."""
+    drawn = {(o.step, o.sample, o.name) for o in comparison.overlays if _is_line(o)}
+    differing = {_product(d) for d in comparison.differences if d.kind != "rounding" and d.what in _OF_BINS}
+    return len(differing - drawn)
+
+
+_OF_BINS = {
+    "bins",
+    "sums of squared weights",
+    "bins' sums of weights",
+    "bins' sums of squared weights",
+    "axes",
+    "moments",
+}
+
+
+def _product(difference: Difference) -> tuple[str, str, str]:
+    return difference.step, difference.sample, difference.product
+
+
+def _is_line(overlay: Overlay) -> bool:
+    return all(len(product.meta["axes"]) == 1 for product in (overlay.first, overlay.second))
+
+
+def _drawn(overlays: Sequence[Overlay]) -> Iterator[_Drawn]:
+    for overlay in overlays:
+        if not _is_line(overlay):
+            continue
+        curves = {"first": curve(overlay.first), "second": curve(overlay.second)}
+        place = "/".join(part for part in (overlay.step, overlay.sample, overlay.name) if part)
+        plot = Markup(draw(overlay.name, curves, COLORS, unit_area=False))  # noqa: S704 (draw escapes)
+        yield _Drawn(place, plot, Markup(ratio(*curves.values())))  # noqa: S704 (numbers only)
+
+
+def ratio(first: Curve, second: Curve) -> str:
+    """Draw second over first, bin by bin, as an SVG element; empty for other bins.
+
+    Where the first is 0 and the second is not, an arrow points upwards.
+    """
+    if not np.array_equal(first.edges, second.edges):
+        return ""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quotient = np.where((first.values == 0) & (second.values == 0), 1.0, second.values / first.values)
+    finite = np.isfinite(quotient)
+    reach = max(float(np.abs(quotient[finite] - 1).max(initial=0.0)), 1e-12) * 1.1
+    reach = min(reach, 2.0)
+    x = _places(first.edges)
+    y = np.clip(
+        (_TOP + _HEIGHT - _BOTTOM) / 2 - (quotient - 1) / reach * (_HEIGHT - _BOTTOM - _TOP) / 2,
+        _TOP,
+        _HEIGHT - _BOTTOM,
+    )
+    parts = [
+        f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="second over first">',
+        f'<path d="M{_LEFT} {_TOP}H{_WIDTH - _RIGHT}V{_HEIGHT - _BOTTOM}H{_LEFT}Z" class="frame"/>',
+        f'<path d="M{_LEFT} {(_TOP + _HEIGHT - _BOTTOM) / 2}H{_WIDTH - _RIGHT}" class="tick"/>',
+    ]
+    for level, at in ((1 + reach, _TOP), (1.0, (_TOP + _HEIGHT - _BOTTOM) / 2), (1 - reach, _HEIGHT - _BOTTOM)):
+        parts.append(f'<text x="{_LEFT - 4}" y="{at + 3:.1f}" class="y">{escape(_level(level))}</text>')
+    line, arrows = [], []
+    for i, good in enumerate(finite):
+        if good:
+            line.append(f"M{x[i]:.1f} {y[i]:.1f}H{x[i + 1]:.1f}")
+        else:
+            middle = (x[i] + x[i + 1]) / 2
+            arrows.append(f"M{middle:.1f} {_TOP + 10}V{_TOP + 2}m-2.5 4l2.5 -4l2.5 4")
+    parts.append(f'<path d="{"".join(line)}" stroke="{COLORS["second"]}"/>')
+    parts.append(f'<path d="{"".join(arrows)}" stroke="{COLORS["second"]}"/>')
+    parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 3}" class="label">second / first</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def _level(value: float) -> str:
+    """Write a level of the ratio, also where it is very near to 1."""
+    if value == 1:
+        return "1"
+    return f"{value:.3g}" if abs(value - 1) > 0.01 else f"1{value - 1:+.0e}"
+
+
+def _places(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the edges in picture units, on a logarithmic axis where the plot has one."""
+    widths = np.diff(edges)
+    if edges[0] > 0 and widths.max() > 20 * widths.min():
+        part = np.log(edges / edges[0]) / math.log(edges[-1] / edges[0])
+    else:
+        part = (edges - edges[0]) / (edges[-1] - edges[0])
+    return np.asarray(_LEFT + part * (_WIDTH - _LEFT - _RIGHT))
