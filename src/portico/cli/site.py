@@ -65,12 +65,13 @@ def _list(as_json: bool) -> int:
     from portico.clusters.site import load_site, own_folder, sites
     from portico.errors import ConfigError
 
-    rows = []
+    rows: list[dict[str, str | bool]] = []
     for name, path in sites().items():
+        kind, problem = "wrong", ""
         try:
-            kind, problem = load_site(name).kind, ""
+            kind = str(load_site(name).kind)
         except ConfigError as error:
-            kind, problem = "wrong", str(error)
+            problem = str(error)
         rows.append({"name": name, "kind": kind, "file": str(path), "own": path.parent == own_folder(),
                      "error": problem})  # fmt: skip
     if as_json:
