@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from portico.files import TreeSummary
+from portico.monitor.batch import BatchStatus
 from portico.monitor.metrics import Fault, StepMetrics, Summary
 from portico.monitor.status import RunStatus
 from portico.monitor.units import duration, rate, share, size
@@ -19,7 +20,8 @@ from portico.preview import Preview
 
 __all__ = ["show_preview", "show_run", "show_status", "show_trees"]
 
-_COLOURS = {"done": "green", "failed": "red", "partial": "yellow", "interrupted": "yellow", "running": "cyan"}
+_COLOURS = {"done": "green", "failed": "red", "partial": "yellow", "interrupted": "yellow", "running": "cyan",
+            "submitted": "cyan"}  # fmt: skip
 _FAULTS = 10
 
 
@@ -61,6 +63,8 @@ def show_status(status: RunStatus) -> None:
     if status.driver:
         head.append(f" ({status.driver})")
     console.print(head, soft_wrap=True)
+    if status.batch is not None:
+        _batch(console, status.batch)
     if not status.steps:
         _say(console, "no step has begun")
         return
@@ -75,6 +79,27 @@ def show_status(status: RunStatus) -> None:
     _failures(console, status)
     if status.state == "interrupted":
         _say(console, f"interrupted: portico run {status.file} --run {status.path}  goes on where it stopped")
+    if status.state == "submitted" and status.batch is not None:
+        command = f"portico run {status.file} --run {status.path} --on {status.batch.site} --batch"
+        _say(console, f"submitted: {command}  collects what is done and goes on")
+        _say(console, f"           portico cancel {status.path}  removes the jobs")
+
+
+def _batch(console: Console, batch: BatchStatus) -> None:
+    """Show what batch jobs do, and why some do not."""
+    states = [f"{count:,} {state}" for state in ("running", "idle", "held") if (count := batch.count(state))]
+    jobs = f"{len(batch.jobs):,} job{'' if len(batch.jobs) == 1 else 's'}"
+    words = [f"{jobs} ({', '.join(states)})" if states else jobs]
+    words += [f"{batch.chunks:,} chunks to come"] if batch.chunks else []
+    words += [f"{batch.results:,} results not collected yet"] if batch.results else []
+    words += [f"{batch.lost:,} chunks of jobs that ended without a result"] if batch.lost else []
+    _say(console, f"batch on {batch.site}: {', '.join(words)}")
+    for (state, reason), names in batch.reasons().items():
+        which = f"{len(names):,} {state} ({names[0]}{', ...' if len(names) > 1 else ''})"
+        text = Text.assemble((which, "red" if state == "held" else ""), f": {reason or 'no reason told'}")
+        console.print(text, soft_wrap=True)
+    if batch.trouble:
+        console.print(Text.assemble(("not known", "red"), f": {batch.trouble}"), soft_wrap=True)
 
 
 def _steps(status: RunStatus) -> Table:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from portico.monitor.batch import BatchStatus, read_batch
 from portico.monitor.metrics import StepMetrics, run_metrics
 from portico.store import RunFolder
 
@@ -32,6 +33,8 @@ class RunStatus:
         ``process N on HOST`` if a driver works in the folder now, else empty.
     steps : tuple of StepMetrics
         The steps that were begun, in order.
+    batch : BatchStatus, optional
+        Batch jobs that were submitted and not collected.
     """
 
     path: Path
@@ -40,24 +43,27 @@ class RunStatus:
     version: str
     driver: str
     steps: tuple[StepMetrics, ...]
+    batch: BatchStatus | None = None
 
     def state_of(self, step: StepMetrics) -> str:
-        """Return the state of a step; one that runs without a driver was interrupted."""
-        return "interrupted" if step.state in _UNFINISHED and not self.driver else step.state
+        """Return the state of a step; one that runs without a driver was interrupted, or left to batch jobs."""
+        if self.driver or step.state not in {*_UNFINISHED, "interrupted"}:
+            return step.state
+        return "submitted" if self.batch is not None else "interrupted"
 
     @property
     def state(self) -> str:
-        """The state of the whole run: running, interrupted, failed, partial or done."""
+        """The state of the whole run: running, submitted, interrupted, failed, partial or done."""
         if self.driver:
             return "running"
         states = {self.state_of(step) for step in self.steps} or {"interrupted"}
-        return next(state for state in ("interrupted", "failed", "partial", "done") if state in states)
+        return next(state for state in ("submitted", "interrupted", "failed", "partial", "done") if state in states)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
         return {
             "run": str(self.path), "analysis": self.analysis, "file": self.file, "portico": self.version,
-            "state": self.state, "driver": self.driver,
+            "state": self.state, "driver": self.driver, "batch": None if self.batch is None else self.batch.to_json(),
             "steps": [{**step.to_json(), "state": self.state_of(step)} for step in self.steps],
         }  # fmt: skip
 
@@ -74,12 +80,12 @@ def read_status(path: Path) -> RunStatus:
     manifest = folder.manifest()
     ledger = folder.open_ledger()
     try:
-        steps = run_metrics(ledger)
+        steps, batch = run_metrics(ledger), read_batch(path, ledger)
     finally:
         ledger.close()
     driver = _driver(path / "lock") if any(step.state in _UNFINISHED for step in steps) or not steps else ""
     name, file, version = (str(manifest.get(key, "")) for key in ("analysis", "file", "portico"))
-    return RunStatus(path, name, file, version, driver, steps)
+    return RunStatus(path, name, file, version, driver, steps, batch)
 
 
 def _driver(lock: Path) -> str:

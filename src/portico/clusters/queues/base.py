@@ -11,7 +11,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from portico.errors import ConfigError
 
-__all__ = ["BatchJob", "JobState", "Queue", "mebibytes", "seconds"]
+__all__ = ["BatchJob", "JobState", "Queue", "mebibytes"]
 
 _SIZE = TypeAdapter(ByteSize)
 
@@ -109,9 +109,3 @@ def mebibytes(text: str) -> int:
     if size <= 0:
         raise ConfigError(f"size '{text}': write for example '2 GB' or '500 MB'")
     return -(-size // 2**20)
-
-
-def seconds(walltime: str) -> int:
-    """Return ``HH:MM:SS`` in seconds."""
-    hours, minutes, rest = (int(part) for part in walltime.split(":"))
-    return 3600 * hours + 60 * minutes + rest

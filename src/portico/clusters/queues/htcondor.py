@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from portico.clusters.queues.base import BatchJob, JobState, mebibytes, seconds
+from portico.clusters.queues.base import BatchJob, JobState, mebibytes
 from portico.clusters.site import Site
 from portico.errors import MissingExtra, WorkerError
 
@@ -22,6 +22,8 @@ _IDLE, _REMOVED, _COMPLETED, _HELD = 1, 3, 4, 5
 _CAUSES = {34: "memory", 46: "walltime", 47: "walltime"}  # HoldReasonCode: HTCondor's manual, job attributes
 _STATE = ("ClusterId", "ProcId", "JobStatus", "HoldReason", "HoldReasonCode", "LastRejMatchReason", "RemoveReason",
           "ExitBySignal", "ExitCode", "ExitSignal")  # fmt: skip
+# A job description is open to every user of the pool, so of the environment no more goes into it than programs need.
+_PASSED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "HOME", "USER", "LANG", "X509_CERT_DIR", "EXTRA_CLING_ARGS")
 _EXPLAIN_AGAIN = 60.0
 """Seconds for which what was found out about the slots of the pool is kept."""
 
@@ -77,10 +79,12 @@ class HTCondor:
             "request_cpus": str(site.cores),
             "request_memory": str(mebibytes(site.memory)),
             "request_disk": str(1024 * mebibytes(site.disk)),
-            "allowed_execute_duration": str(seconds(site.walltime)),
+            "allowed_execute_duration": str(site.seconds),
         }
         if site.image is not None:
             lines |= {"universe": "container", "container_image": site.image}
+        else:
+            lines["getenv"] = ", ".join(_PASSED)
         if variables := {**site.environment, **job.environment}:
             lines["environment"] = _quoted([f"{name}={value}" for name, value in variables.items()])
         given = {name.lower() for name in site.extra}

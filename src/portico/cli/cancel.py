@@ -1,0 +1,42 @@
+"""`portico cancel`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from portico.cli.base import Command, json_option, show_json
+
+__all__ = ["cancel"]
+
+
+@click.command(
+    cls=Command,
+    short_help="Remove the batch jobs of a run; what they have finished is kept.",
+    epilog="""\b
+Examples:
+  portico cancel runs/dimuon
+  portico cancel runs/dimuon --json | jq .removed""",
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@json_option()
+def cancel(run: Path, as_json: bool) -> int:
+    """Remove the batch jobs of the run folder RUN from their queue.
+
+    What they have finished is kept: 'portico run' collects it and begins again with what is missing.
+    """
+    from portico.clusters.queues.submission import cancel as remove
+
+    removed = remove(run)
+    counts = {state: sum(job.state == state for job in removed.values()) for state in ("running", "idle", "held")}
+    if as_json:
+        show_json({"run": str(run), "removed": len(removed), **counts, "jobs": list(removed)})
+        return 0
+    if not removed:
+        click.echo(f"{run}: no batch jobs are in a queue")
+        return 0
+    words = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
+    click.echo(f"removed {len(removed):,} job{'' if len(removed) == 1 else 's'} ({words})")
+    click.echo(f"what they finished is kept; portico run begins again with what is missing in {run}")
+    return 0

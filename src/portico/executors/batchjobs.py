@@ -1,0 +1,299 @@
+"""The batch jobs of a run folder: those of earlier processes and new ones, and the results that lie there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from portico.clusters.queues.base import BatchJob, JobState, Queue
+from portico.clusters.queues.select import queue_of
+from portico.clusters.queues.submission import Submission, submissions
+from portico.clusters.site import Site
+from portico.environment.bundle import Bundle
+from portico.errors import RunFolderError, WorkerError
+from portico.executors.base import Done, Failed, Outcome, Task
+from portico.executors.job import read_outcome, write_bundle
+from portico.merge import decode, encode
+from portico.store import BATCH, RunFolder
+
+__all__ = ["Job", "Jobs"]
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A job that is believed to be in the queue.
+
+    Parameters
+    ----------
+    submission : Submission
+        To which it belongs.
+    number : int
+        Which one of it.
+    keys : list of str
+        Its chunks whose outcome has not been collected.
+    state : JobState, optional
+        What the batch system last said.
+    ended : float, optional
+        When it was first seen to have ended; seconds of the monotonic clock.
+    """
+
+    submission: Submission
+    number: int
+    keys: list[str]
+    state: JobState | None = None
+    ended: float | None = None
+
+    @property
+    def id(self) -> str:
+        """Its name in the batch system."""
+        return self.submission.ids[self.number]
+
+
+class Jobs:
+    """All submissions of a run folder.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder.
+    site : Site
+        Where new jobs go.
+    on : str
+        The site as the user named it.
+
+    Raises
+    ------
+    ConfigError
+        If the site has no batch system.
+    WorkerError
+        If the batch system does not answer.
+    """
+
+    def __init__(self, run: Path, site: Site, on: str) -> None:
+        self._run, self._site, self._on = run, site, on
+        self.queue = queue_of(site)
+        self._queues = {site.name: self.queue}
+        self._submissions = list(submissions(run))
+        self._results: dict[str, Submission] = {}
+        self._jobs: dict[str, Job] = {}
+        for submission in self._submissions:
+            ended = submission.ended()
+            self._results |= dict.fromkeys(ended, submission)
+            if submission.ids and not submission.cancelled:
+                for number, keys in enumerate(submission.keys):
+                    self._add(Job(submission, number, [key for key in keys if key not in ended]))
+
+    def _add(self, job: Job) -> None:
+        self._jobs |= dict.fromkeys(job.keys, job)
+
+    def _queue(self, site: Site) -> Queue:
+        if site.name not in self._queues:
+            self._queues[site.name] = queue_of(site)
+        return self._queues[site.name]
+
+    @property
+    def alive(self) -> list[Job]:
+        """The jobs whose chunks have not all been collected."""
+        return list(dict.fromkeys(self._jobs.values()))
+
+    def __contains__(self, key: str) -> bool:
+        """Whether a chunk has a job or a result."""
+        return key in self._jobs or key in self._results
+
+    def submit(self, groups: Sequence[Sequence[Task]], bundle: Bundle) -> None:
+        """Submit a job for each group of tasks, with one submission for as many as the batch system takes.
+
+        Raises
+        ------
+        WorkerError
+            If the batch system refuses.
+        """
+        limit = self.queue.limit
+        for first in range(0, len(groups), limit):
+            self._submit(groups[first : first + limit], bundle)
+
+    def _submit(self, groups: Sequence[Sequence[Task]], bundle: Bundle) -> None:
+        folder = self._new_folder()
+        keys = [[task.key for task in group] for group in groups]
+        submission = Submission(folder, self._site, keys, (), bundle.function, bundle.code, self._on)
+        for name in (submission.outcomes, submission.trees, submission.tasks(0).parent, submission.note(0).parent):
+            name.mkdir()
+        write_bundle(folder, bundle)
+        for number, group in enumerate(groups):
+            submission.tasks(number).write_text(json.dumps([task.to_json() for task in group]), encoding="utf-8")
+        submission.write()
+        python = self._site.python or sys.executable
+        command = (python, "-m", "portico.executors.job", str(folder))
+        job = BatchJob(f"portico-{self._run.name}-{folder.name}", command, len(groups), folder)
+        (folder / "job.txt").write_text(self.queue.script(job), encoding="utf-8")
+        try:
+            submission = submission.submitted_as(self.queue.submit(job))
+        except WorkerError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self._submissions.append(submission)
+        for number, part in enumerate(keys):
+            for key in part:
+                self._results.pop(key, None)
+            self._add(Job(submission, number, list(part)))
+
+    def _new_folder(self) -> Path:
+        above = self._run / BATCH
+        above.mkdir(exist_ok=True)
+        taken = [int(path.name) for path in above.iterdir() if path.name.isdecimal()]
+        folder = above / str(max(taken, default=0) + 1)
+        folder.mkdir()
+        return folder
+
+    def collect(self, tasks: dict[str, Task]) -> Iterator[Outcome]:
+        """Return the outcomes that are there of these tasks; each only once."""
+        places = {self._place(key).folder: self._place(key) for key in tasks if key in self}
+        for submission in places.values():
+            for key in sorted(submission.ended() & tasks.keys()):
+                if self._place(key) is not submission:
+                    continue
+                path = submission.outcomes / key
+                try:
+                    outcome = _brought_home(read_outcome(path, tasks[key]), submission)
+                except FileNotFoundError:
+                    continue
+                if isinstance(outcome, Failed):
+                    path.unlink()  # what is done stays until the ledger has it
+                self.forget(key)
+                yield outcome
+
+    def _place(self, key: str) -> Submission:
+        return self._jobs[key].submission if key in self._jobs else self._results[key]
+
+    def forget(self, key: str) -> None:
+        """Wait for a chunk no longer; a new task of it is submitted again."""
+        self._results.pop(key, None)
+        job = self._jobs.pop(key, None)
+        if job is not None:
+            job.keys.remove(key)
+
+    def ask(self) -> None:
+        """Ask the batch system for the state of all jobs.
+
+        Raises
+        ------
+        WorkerError
+            If it does not answer.
+        """
+        by_site: dict[str, list[Job]] = {}
+        for job in self.alive:
+            by_site.setdefault(job.submission.site.name, []).append(job)
+        for jobs in by_site.values():
+            states = self._queue(jobs[0].submission.site).states([job.id for job in jobs])
+            for job in jobs:
+                job.state = states[job.id]
+                if job.state.state == "held" and job.state.cause:  # held for good: it needs more than it asked for
+                    self._queue(job.submission.site).remove([job.id])
+                    job.state = replace(job.state, state="ended")
+                if job.state.state != "ended":
+                    job.ended = None
+                elif job.ended is None:
+                    job.ended = time.monotonic()
+
+    def remove_outdated(self, bundle: Bundle) -> None:
+        """Remove the jobs that run older code of a step."""
+        for submission in self._submissions:
+            if submission.function == bundle.function and submission.code != bundle.code:
+                self._remove(submission)
+
+    def remove(self, keys: Collection[str]) -> None:
+        """Remove the submissions that have jobs for any of these chunks; those that do not answer are passed over."""
+        found = {job.submission.folder: job.submission for key, job in self._jobs.items() if key in keys}
+        for submission in found.values():
+            with suppress(WorkerError):
+                self._remove(submission)
+
+    def _remove(self, submission: Submission) -> None:
+        if submission.cancelled:
+            return
+        submission.mark_cancelled()
+        for key, job in list(self._jobs.items()):
+            if job.submission is submission:
+                del self._jobs[key]
+        self._queue(submission.site).remove(submission.ids)
+
+    def prune(self, patience: float) -> None:
+        """Remove results that the ledger holds or that no plan needs, and submissions of which nothing is left.
+
+        Parameters
+        ----------
+        patience : float
+            Seconds to wait for jobs that are about to end.
+        """
+        if not self._submissions:
+            return
+        done, planned = _ledger_keys(self._run)
+        until = time.monotonic() + patience
+        alive = {job.submission.folder for job in self.alive}
+        for submission in list(self._submissions):
+            left = submission.ended()
+            for key in left & done | left - planned:
+                (submission.outcomes / key).unlink(missing_ok=True)
+                self._results.pop(key, None)
+            empty = submission.folder not in alive and not submission.ended()
+            if empty and self._gone(submission, until):
+                shutil.rmtree(submission.folder, ignore_errors=True)
+                self._submissions.remove(submission)
+
+    def _gone(self, submission: Submission, until: float) -> bool:
+        """Whether no job of a submission is left: their folder may go only then."""
+        while True:
+            try:
+                states = self._queue(submission.site).states(submission.ids).values()
+            except WorkerError:
+                return False
+            if all(state.state == "ended" for state in states):
+                return True
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.5)
+
+
+def _ledger_keys(run: Path) -> tuple[set[str], set[str]]:
+    """Return the keys of the chunks that are done, and of all that are planned."""
+    try:
+        ledger = RunFolder(run).open_ledger()
+    except RunFolderError:
+        return set(), set()
+    try:
+        steps = [row[0] for row in ledger.steps()]
+        done = {key for step in steps for key in ledger.done(step)}
+        return done, {planned.key for step in steps for planned in ledger.planned(step)}
+    finally:
+        ledger.close()
+
+
+def _brought_home(outcome: Outcome, submission: Submission) -> Outcome:
+    """Bring the trees that a job wrote to where its task wanted them."""
+    if isinstance(outcome, Failed):
+        return outcome
+    products, moved = decode(outcome.partial), False
+    for name, product in products.items():
+        if product.kind != "tree":
+            continue
+        items = []
+        for item in product.items:
+            path = Path(item["path"])
+            if path.parent == submission.trees:
+                home = Path(outcome.task.folder) / path.name
+                try:
+                    path.replace(home)
+                except FileNotFoundError:
+                    return Failed(outcome.task, "lost", f"the tree that its job wrote is not there: {path}")
+                items.append({**item, "path": str(home)})
+                moved = True
+            else:
+                items.append(item)
+        products[name] = replace(product, items=tuple(items))
+    return Done(outcome.task, encode(products), outcome.metrics) if moved else outcome
