@@ -312,7 +312,7 @@ class _Server:
         return found is not None and any(True for _ in found)
 
     def _entries(self, folder: str, how: int) -> Any:
-        how |= self._flags.DirListFlags.MERGE  # of several servers behind a redirector
+        how |= self._flags.DirListFlags.LOCATE | self._flags.DirListFlags.MERGE  # on all servers behind a redirector
         call = partial(self._calls.dirlist, _path(folder), how, timeout=_CALL_SECONDS)
         return self._call(folder, "listed", call, {_NOT_FOUND})
 
