@@ -102,7 +102,7 @@ def test_a_proxy_ends_with_its_voms_attributes():
 
 def test_a_proxy_without_its_key_is_no_good():
     whole = make_proxy()
-    start, end = whole.index(b"-----BEGIN PRIVATE"), whole.index(b"-----END PRIVATE KEY-----\n") + 26
+    start, end = whole.index(b"-----BEGIN RSA"), whole.index(b"-----END RSA PRIVATE KEY-----\n") + 30
     (life,) = lifetimes(Credentials({"proxy": whole[:start] + whole[end:]}))
     assert "no private key" in life.problem
     assert not life.usable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from portico.analysis import Analysis
@@ -67,24 +68,18 @@ def examine(
         yield from reach.here(place)
     tell(f"workers of {on}")
     try:
-        executor = open_executor(on, workers)
+        with closing(open_executor(on, workers)) as executor:
+            wait_for_workers(executor, patience)
+            facts = gather(executor)
+            for check in machines.CHECKS:
+                yield from check(facts)
+            if facts.workers and analysis is not None:
+                trusted = find_credentials() if needed else Credentials()
+                yield from _reach(executor, analysis, place, store, trusted, tell)
     except ConfigError:
         raise
     except PorticoError as failure:
-        yield error("workers", str(failure), "nothing can run", "see above")
-        return
-    try:
-        wait_for_workers(executor, patience)
-        facts = gather(executor)
-        for check in machines.CHECKS:
-            yield from check(facts)
-        if facts.workers and analysis is not None:
-            trusted = find_credentials() if needed else Credentials()
-            yield from _reach(executor, analysis, place, store, trusted, tell)
-    except PorticoError as failure:
-        yield error("workers", str(failure), "nothing can run", "look at the log of the workers, or of the scheduler")
-    finally:
-        executor.close()
+        yield error("workers", str(failure), "nothing can run", "make what it names work, and look again")
 
 
 def _reach(

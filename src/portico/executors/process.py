@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +15,7 @@ import psutil
 
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
+from portico.environment.scratch import Scratch
 from portico.executors.base import Done, Failed, Outcome, Task
 from portico.executors.wire import receive, send
 
@@ -42,11 +41,13 @@ class RunnerProcess:
         self._memory = memory
         self._outgrown = 0
         self._kills = _oom_kills()
-        self._folder = Path(tempfile.mkdtemp(prefix="portico-"))
+        self._scratch = Scratch()
+        self._folder = self._scratch.path
         self._process: subprocess.Popen[bytes] | None = None
         self._bundle: Bundle | None = None
         self._credentials = Credentials()
-        self._knows = self._trusts = ""
+        self._trusted = Credentials()
+        self._knows = ""
         self._task: Task | None = None
 
     @property
@@ -110,18 +111,20 @@ class RunnerProcess:
     def stop(self) -> None:
         """End the process, whatever it does, and remove its folder."""
         self._kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     def _begin(self, content: dict[str, Any], blobs: list[bytes]) -> None:
         """Send a message, with the bundle if the process does not hold it; a dead process shows on reading."""
+        if self._trusted.files.keys() != self._credentials.files.keys():
+            self._kill()  # where a proxy lies, XRootD's client asks but once in the life of a process
         self._ensure()
         if self._bundle is not None and self._knows != self._bundle.digest:
             content, blobs = {**content, "bundle": self._bundle.describe()}, [self._bundle.archive, *blobs]
-        if self._trusts != self._credentials.digest:
+        if self._trusted.digest != self._credentials.digest:
             content, blobs = {**content, "credentials": list(self._credentials.files)}, [
                 *self._credentials.files.values(), *blobs,
             ]  # fmt: skip
-            self._trusts = self._credentials.digest
+            self._trusted = self._credentials
         with suppress(BrokenPipeError):
             send(self._stdin, content, blobs)
 
@@ -187,7 +190,7 @@ class RunnerProcess:
                 if stream is not None:
                     with suppress(BrokenPipeError):
                         stream.close()
-        self._process, self._knows, self._trusts = None, "", ""
+        self._process, self._knows, self._trusted = None, "", Credentials()
 
     @property
     def _stdin(self) -> IO[bytes]:
