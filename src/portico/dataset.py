@@ -16,13 +16,13 @@ from pydantic import Field, field_validator
 
 from portico.config import Model, parse, read_yaml
 from portico.errors import ConfigError, InputError, nearest
+from portico.files import is_remote
 
 __all__ = ["Dataset", "Sample", "load_dataset", "with_variables"]
 
 Scalar = bool | int | float | str
 Parameter = Scalar | tuple[Scalar, ...] | dict[str, Scalar]
 
-_REMOTE = re.compile(r"^[a-z]+://")
 _NOT_WRITTEN = {
     "name": "the sample's name is its key",
     "completeness": "the completeness is what a partial run finds out",
@@ -207,7 +207,7 @@ def _expand(
             raise ConfigError(f"{where}: a file with no place; write its paths or URLs, the best first")
         return [tuple(place for part in pattern for place in _places(part, folder, redirectors, where))]
     pattern = with_variables(pattern, where)
-    if _REMOTE.match(pattern) or (redirectors and pattern.startswith("/")):
+    if is_remote(pattern) or (redirectors and pattern.startswith("/")):
         return [_places(pattern, folder, redirectors, where)]
     path = folder / Path(pattern).expanduser()
     if path.suffix in {".txt", ".json"}:
@@ -224,7 +224,7 @@ def _places(text: str, folder: Path, redirectors: tuple[str, ...], where: str) -
             f"{where}: {text}: servers are not searched, and a place is that of one file; name every file, or put the "
             "names into a .txt or .json"
         )
-    if _REMOTE.match(text):
+    if is_remote(text):
         return (text,)
     if redirectors and text.startswith("/"):
         return tuple(_at(redirector, text, where) for redirector in redirectors)
@@ -232,7 +232,7 @@ def _places(text: str, folder: Path, redirectors: tuple[str, ...], where: str) -
 
 
 def _at(redirector: str, path: str, where: str) -> str:
-    if not _REMOTE.match(redirector):
+    if not is_remote(redirector):
         raise ConfigError(f"{where}: redirectors: '{redirector}' is no URL; write for example root://host/")
     above = urlsplit(redirector).path.strip("/")
     return f"{redirector.rstrip('/')}{'' if above else '/'}{path}"
@@ -276,7 +276,7 @@ def _read_list(path: Path, where: str) -> list[str | tuple[str, ...]]:
         raise InputError(f"{where}: the list of files {path} cannot be read: {error.strerror}") from error
     if path.suffix == ".txt":
         lines = [
-            line.split("#", 1)[0].strip() if not _REMOTE.match(line) else line.strip() for line in text.splitlines()
+            line.split("#", 1)[0].strip() if not is_remote(line) else line.strip() for line in text.splitlines()
         ]
         return [line for line in lines if line]
     try:

@@ -25,7 +25,7 @@ _HARMLESS = re.compile(
     r"^Error in <TBufferFile::CheckByteCount>: object of class TLeaf\w+ read too few.*\n?", re.MULTILINE
 )
 _NOISE = re.compile(r"^(?:Template method resolution failed:|none of the \d+ overloaded methods.*|.*=>\s*)$")
-_EVENT_LOOP = {"run_chunk", "_collect", "collect"}
+_EVENT_LOOP = {"run_chunk", "_collect", "collect", "ProcessAndMerge"}
 
 
 def check_log(log: str, folder: str) -> None:
@@ -95,7 +95,7 @@ def classify(error: BaseException, log: str, frames: traceback.StackSummary, whe
 
 def _readable(error: BaseException, log: str) -> str:
     """Reduce an exception, which cppyy may have wrapped many times, to what a user can act on."""
-    if compiler := root.first_compiler_error(log):
+    if compiler := root.first_compiler_error(_SERVER.sub("", log)):  # servers write "error:" as well
         return "does not compile: " + re.sub(r"auto func\d+\([^)]*\)\s*\{\s*(?:return\s+)?", "", compiler)
     if isinstance(error, PorticoError):
         return str(error)

@@ -19,14 +19,14 @@ PATIENCE = 60.0
 
 T = TypeVar("T")
 
-_REMOTE = re.compile(r"^[a-z]+://")
+_REMOTE = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # RFC 3986, 3.1
 # The client's own words (XrdClStatus.cc of XRootD 5), those of the network, and the numbers of a server's answers
 # (XProtocol.hh): file locked or not open, I/O error, no memory, server error, no server, cancelled, in progress,
 # overloaded, timed out. Not those for what is missing, forbidden, full or read-only.
 _PASSING = re.compile(
     r"Operation (?:expired|interrupted)|Connection (?:error|refused|reset|timed out)"
     r"|Socket (?:error|timeout|disconnected)|Stream disconnect|Poller error|Hand shake failed"
-    r"|Redirect limit has been reached|No more (?:replicas|free SIDs)"
+    r"|Redirect limit has been reached|No more (?:replicas|free SIDs)|No servers are available"
     r"|Invalid address|TLS error|Network is unreachable|No route to host|Temporary failure in name resolution"
     r"|\[(?:3003|3004|3007|3008|3012|3014|3017|3020|3024|3034|3035)\]",
     re.IGNORECASE,

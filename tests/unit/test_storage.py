@@ -1,0 +1,330 @@
+"""Where files lie: folders, places of one file, the store of a run; and which errors pass by themselves."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+import traceback
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portico.analysis import load_analysis
+from portico.dataset import Sample, load_dataset
+from portico.errors import ConfigError, InputError, MissingExtra, RunFolderError, SpaceError, StepError
+from portico.executors.faults import check_log, classify
+from portico.files import may_pass, remote, retried, summarise, summarise_all, summarise_each, tune_xrootd
+from portico.storage import normal, sizes, storage_of
+from portico.store import RunFolder
+from tests.conftest import write_events
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that were waited; the clock goes on by them and by nothing else."""
+    waited: list[float] = []
+    monkeypatch.setattr(remote.time, "sleep", waited.append)
+    monkeypatch.setattr(remote.time, "monotonic", lambda: sum(waited))
+    return waited
+
+
+def failing(times: int, words: str) -> Any:
+    left = [InputError(words)] * times
+
+    def attempt() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    return attempt
+
+
+def test_what_may_pass_is_tried_again_after_growing_waits(waits: list[float]) -> None:
+    assert retried(failing(4, "x: [ERROR] Operation expired")) == "done"
+    assert waits == [1, 2, 4, 8]
+
+
+def test_patience_ends_and_the_last_error_is_told(waits: list[float]) -> None:
+    with pytest.raises(InputError, match="Connection error"):
+        retried(failing(100, "x: [FATAL] Connection error"))
+    assert waits == [1, 2, 4, 8, 16]  # the next attempt would begin after a minute
+
+
+def test_what_does_not_pass_is_not_tried_again(waits: list[float]) -> None:
+    with pytest.raises(InputError):
+        retried(failing(1, "x: [ERROR] Server responded with an error: [3011] no such file or directory"))
+    assert waits == []
+
+
+# What XRootD 5 wrote in the situations told, each caused on purpose, but for those from its source, which is named.
+SERVER = "[ERROR] Server responded with an error: "
+PASSING = [
+    "[FATAL] Connection error",  # nobody listens
+    "[FATAL] Socket error",  # no route
+    "[FATAL] Socket timeout",  # a server that was stopped with SIGSTOP
+    "[FATAL] Invalid address",  # the name is not known
+    "[ERROR] Operation expired",
+    "[FATAL] Redirect limit has been reached",  # XrdClStatus.cc
+    SERVER + "[3011] No servers are available to read the file.",  # a redirector without servers
+    SERVER + "[3007] Unable to read /x; input/output error",  # XProtocol.hh
+]
+LASTING = [
+    SERVER + "[3011] Unable to open file /x; no such file or directory",
+    SERVER + "[3010] Unable to create /x; permission denied",
+    SERVER + "[3025] Unable to create /x; file system is marked read/only",
+    "[FATAL] Auth failed",
+    "page checksum verification failed",
+]
+
+
+def test_passing_and_lasting_errors() -> None:
+    assert [words for words in PASSING if not may_pass(words)] == []
+    assert [words for words in LASTING if may_pass(words)] == []
+
+
+def classified(error: BaseException, log: str = "", where: str = "") -> tuple[str, str]:
+    try:
+        raise error
+    except BaseException as caught:
+        return classify(caught, log, traceback.extract_tb(caught.__traceback__), where)
+
+
+def opening(words: str) -> str:
+    return f"Error in <TNetXNGFile::Open>: {words}\n"
+
+
+@pytest.mark.parametrize("words", PASSING)
+def test_what_may_pass_is_transient(words: str) -> None:
+    assert classified(InputError("cannot be opened"), opening(words)) == ("transient", f"cannot be opened: {words}")
+    assert classified(InputError(f"root://h//x: cannot be written: {words}"))[0] == "transient"
+    assert classified(RuntimeError("loop"), opening(words), "steps.py:3") == ("transient", f"cannot be read: {words}")
+
+
+@pytest.mark.parametrize("words", LASTING)
+def test_what_lasts_is_bad_input(words: str) -> None:
+    assert classified(InputError("cannot be opened"), opening(words)) == ("input", f"cannot be opened: {words}")
+
+
+@pytest.mark.parametrize(
+    ("error", "log", "where", "kind"),
+    [
+        (StepError("returned nothing"), opening("[FATAL] Connection error"), "", "user"),
+        (ValueError("wrong"), "", "steps.py:3 (x)", "user"),
+        (ValueError("wrong"), "", "", "internal"),
+        (RuntimeError("loop"), "Error in <TBasket::ReadBasketBuffers>: bad\n", "", "input"),
+        (OSError(errno.ENOSPC, "full"), "", "", "space"),
+        (SpaceError("full"), "", "", "space"),
+        (RuntimeError("x"), "SysError in <TFile::WriteBuffer>: error (No space left on device)\n", "", "space"),
+        (MemoryError(), "", "steps.py:3 (x)", "memory"),
+        (RuntimeError("bad_alloc: std::bad_alloc"), "", "", "memory"),
+        (RunFolderError("root://h//x: cannot be made: [3010] permission denied"), "", "", "user"),
+        (InputError("was replaced after the run was planned"), "", "", "input"),
+    ],
+)
+def test_kinds_of_failures(error: BaseException, log: str, where: str, kind: str) -> None:
+    assert classified(error, log, where)[0] == kind
+
+
+def test_a_log_can_refuse_what_seemed_to_go_well() -> None:
+    check_log("Info in <x>: nothing\n", "/f")
+    harmless = "Error in <TBufferFile::CheckByteCount>: object of class TLeafF read too few bytes: 1 instead of 2\n"
+    check_log(harmless, "/f")
+    with pytest.raises(InputError, match=r"cannot be read: \[FATAL\] Socket timeout"):
+        check_log("Error in <TNetXNGFile::ReadBuffers>: [FATAL] Socket timeout\n", "/f")
+    with pytest.raises(InputError, match="ROOT reported: Error in <TBranch::GetBasket>"):
+        check_log("Error in <TBranch::GetBasket>: bad\n", "/f")
+    with pytest.raises(SpaceError, match="/f"):
+        check_log("write: No space left on device\n", "/f")
+
+
+def test_limits_of_the_client_give_way_to_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("XRD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delitem(sys.modules, "XRootD.client", raising=False)
+    monkeypatch.setenv("XRD_CONNECTIONWINDOW", "77")
+    monkeypatch.setenv("XRD_STREAMERRORWINDOW", "")  # so that monkeypatch puts it back
+    monkeypatch.delenv("XRD_STREAMERRORWINDOW")
+    before = dict(os.environ)
+    try:
+        tune_xrootd()
+        assert os.environ["XRD_CONNECTIONWINDOW"] == "77"
+        assert int(os.environ["XRD_STREAMERRORWINDOW"]) < 60  # the client's own is half an hour
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+
+
+def test_a_folder_keeps_files(tmp_path: Path) -> None:
+    source, folder = tmp_path / "source", str(tmp_path / "a" / "b")
+    source.write_bytes(b"some bytes" * 1000)
+    storage = storage_of(folder)
+    assert storage.listed(folder) == {}
+    assert not storage.holds(folder)
+    storage.make(folder)
+    storage.make(folder)
+    assert not storage.holds(folder)
+    written = storage.write(f"{folder}/.1.part", source)
+    assert written == storage.checksum(f"{folder}/.1.part") == f"{zlib.adler32(source.read_bytes()):08x}"
+    storage.rename(f"{folder}/.1.part", f"{folder}/x.root")
+    assert storage.holds(folder)
+    assert storage.list(str(tmp_path / "a"), ".root") == [f"{folder}/x.root"]
+    assert storage.list(folder, ".part") == []
+    assert sizes([f"{folder}/x.root", f"{folder}/y.root"]) == {f"{folder}/x.root": 10000, f"{folder}/y.root": None}
+    storage.remove(f"{folder}/x.root")
+    storage.remove(f"{folder}/x.root")
+    assert storage.size(f"{folder}/x.root") is None
+
+
+def test_a_folder_that_is_full_or_closed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    storage = storage_of(tmp_path)
+    with pytest.raises(RunFolderError, match="cannot be written: File exists; give another place"):
+        storage.make(str(source))
+    with pytest.raises(InputError, match="nothing: is not there"):
+        storage.rename(str(tmp_path / "nothing"), str(tmp_path / "x"))
+    with pytest.raises(InputError, match="nothing: cannot be read: No such file"):
+        storage.checksum(str(tmp_path / "nothing"))
+
+    def full(_: Path, target: str) -> None:
+        Path(target).write_bytes(b"ha")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(SpaceError, match="target: no space left"):
+        storage.write(str(tmp_path / "target"), source)
+    assert not (tmp_path / "target").exists()
+
+
+def test_places_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("https://host/x", "s3://bucket/x", "root:///x"):
+        with pytest.raises(ConfigError, match=r"root://host//store/user/me"):
+            storage_of(place)
+    monkeypatch.setitem(sys.modules, "XRootD", None)
+    with pytest.raises(MissingExtra, match=r"portico-hep\[xrootd\]"):
+        storage_of("root://never-used-before//x")
+
+
+def test_one_form_of_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert normal("a/") == str(tmp_path / "a")
+    assert {normal(f"root://h:1/{path}") for path in ("s/x", "/s/x", "/s/x/", "//s/x")} == {"root://h:1//s/x"}
+
+
+def claim(folder: Path, store: str | None) -> RunFolder:
+    run = RunFolder(folder, store)
+    with run.claim({"analysis": "a"}):
+        pass
+    return run
+
+
+def test_a_store_belongs_to_one_run(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    first = claim(tmp_path / "run", str(store))
+    assert first.trees("skim", "a") == f"{store}/skim/a"
+    assert RunFolder(tmp_path / "run").trees("skim", "a") == f"{tmp_path}/run/skim/a"
+    assert claim(tmp_path / "run", None).store == str(store)  # remembered
+    with pytest.raises(RunFolderError, match=f"{store}: holds other things than the trees of this run"):
+        claim(tmp_path / "other", str(store))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "precious.root").write_bytes(b"root")
+    with pytest.raises(RunFolderError, match="holds other things"):
+        claim(tmp_path / "run", str(mine))
+
+
+def test_what_a_step_does_not_want_goes(tmp_path: Path) -> None:
+    run = claim(tmp_path / "run", str(tmp_path / "store"))
+    names = ["skim/a/x.root", "skim/a/old.root", "skim/a/.1.part", "skim/results.root", "fill/a/x.root"]
+    for name in names:
+        path = tmp_path / "store" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    run.remove_others("skim", [f"{tmp_path}/store/skim/a/x.root"])
+    left = {str(path.relative_to(tmp_path / "store")) for path in (tmp_path / "store").rglob("*.*")}
+    assert left == {"skim/a/x.root", "skim/results.root", "fill/a/x.root"}
+
+
+def dataset_of(folder: Path, text: str) -> dict[str, Sample]:
+    path = folder / "datasets.yaml"
+    path.write_text(text)
+    return load_dataset(path).samples
+
+
+def test_places_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTICO_TEST_HOST", "b")
+    (tmp_path / "local.root").write_bytes(b"root")
+    (tmp_path / "list.json").write_text('[["root://a//z.root", "root://b//z.root"], "/store/w.root"]')
+    samples = dataset_of(
+        tmp_path,
+        """
+        redirectors: [root://a/, "root://c:1/atlas"]
+        samples:
+          one: {files: [[cache/x.root, "root://${PORTICO_TEST_HOST}//x.root"], local.root]}
+          two: {files: [/store/y.root, list.json]}
+          three: {files: /store/y.root, redirectors: [root://d]}
+          four: {files: "*.root", redirectors: []}
+        """,
+    )
+    first = f"{tmp_path}/cache/x.root"  # need not be there: the other may be
+    assert samples["one"].files == (first, f"{tmp_path}/local.root")
+    assert samples["one"].replicas == {first: ("root://b//x.root",)}
+    assert samples["one"].places(first) == (first, "root://b//x.root")
+    assert samples["one"].places("root://b//x.root") == ("root://b//x.root", first)
+    assert samples["one"].places(f"{tmp_path}/local.root") == (f"{tmp_path}/local.root",)
+    store = ("root://a//store/y.root", "root://c:1/atlas/store/y.root")
+    assert samples["two"].places(store[0]) == store
+    assert samples["two"].files == (store[0], "root://a//z.root", "root://a//store/w.root")
+    assert samples["three"].files == ("root://d//store/y.root",)
+    assert samples["four"].files == (f"{tmp_path}/local.root",)
+    assert "replicas" not in samples["one"].model_dump()  # where the data lie does not make them others
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ('[["root://a//x.root", "root://b//x.root"], "root://b//x.root"]', "listed twice"),
+        ('[["root://a//*.root", "root://b//x.root"]]', "servers are not searched"),
+        ('["root://a//*.root"]', "name every file"),
+        ("[[]]", "a file with no place"),
+        ("[[1]]", "files"),
+        ('["/store/x.root"], redirectors: [host]', "'host' is no URL"),
+        ("x.root, replicas: {x.root: [y.root]}", "a list within 'files'; remove 'replicas'"),
+    ],
+)
+def test_wrong_places_are_refused(tmp_path: Path, files: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        dataset_of(tmp_path, f"samples: {{one: {{files: {files}}}}}")
+
+
+def test_a_file_is_read_where_it_is(tmp_path: Path) -> None:
+    write_events(tmp_path / "here.root", np.random.default_rng(1), 20)
+    (tmp_path / "bad.root").write_bytes(b"root and nothing more")
+    here, bad, gone = (str(tmp_path / name) for name in ("here.root", "bad.root", "gone.root"))
+    others = {gone: (bad, here)}
+    assert summarise_all([gone, here], "Events", replicas=others) == [summarise(here, "Events")] * 2
+    good, wrong = summarise_each([here, gone], "Events", replicas={gone: (bad,)})
+    assert good == summarise(here, "Events")
+    assert isinstance(wrong, InputError)
+    for words in ("gone.root: cannot be read at any of its 2 places", "gone.root: no such file", "bad.root: cannot"):
+        assert words in str(wrong)
+
+
+def test_the_store_of_an_analysis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTICO_TEST_USER", "me")
+    write_events(tmp_path / "x.root", np.random.default_rng(1), 1)
+    steps = "dataset: {samples: {a: {files: x.root}}}\nsteps: [{name: s, function: 'm:f'}]\n"
+    path = tmp_path / "analysis.yaml"
+    for text, store in {
+        "": None,
+        "store: root://h/store/${PORTICO_TEST_USER}/": "root://h//store/me",
+        "store: trees": f"{tmp_path}/trees",
+    }.items():
+        path.write_text(f"name: a\n{text}\n{steps}")
+        assert load_analysis(path).store == store
+        assert load_analysis(path, store="root://other//x").store == "root://other//x"
