@@ -105,13 +105,15 @@ class Analysis(Model):
         return ChunkSize.parse(self.chunk if step.chunk is None else step.chunk)
 
 
-def load_analysis(where: str | Path) -> Analysis:
+def load_analysis(where: str | Path, *, store: str | None = None) -> Analysis:
     """Read an analysis.
 
     Parameters
     ----------
     where : str or Path
         An ``analysis.yaml``, a folder that holds one, or the name of an installed package that does.
+    store : str, optional
+        Folder or ``root://`` URL where trees are written, instead of the one in the file.
 
     Raises
     ------
@@ -146,7 +148,10 @@ def load_analysis(where: str | Path) -> Analysis:
     else:
         dataset = load_dataset(path, content.dataset)
     steps = tuple(step.model_copy(update={"samples": dataset.matching(step.samples)}) for step in content.steps)
-    store = None if content.store is None else _store(content.store, path)
+    if store is not None:
+        store = normal(store)
+    elif content.store is not None:
+        store = _store(content.store, path)
     return Analysis(name=content.name, path=path, dataset=dataset, steps=steps, chunk=content.chunk, store=store)
 
 

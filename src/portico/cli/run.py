@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from portico.analysis import Analysis
+    from portico.executors.batch import BatchExecutor
     from portico.runs import Run
 
 __all__ = ["run"]
@@ -45,6 +48,8 @@ Examples:
   portico run mysearch/analysis.yaml --step histograms --sample signal
   portico run hnl --on dask --run /scratch/hnl
   portico run . --on tcp://10.0.0.1:8786 --allow-partial
+  portico run . --on mysite --batch --detach
+  portico run . --store root://eos.example//eos/user/m/me/mysearch
   portico run . --dry-run""",
 )
 @click.argument("analysis")
@@ -58,12 +63,19 @@ Examples:
               help="Run only over this sample, or all like 'signal_*'; may be repeated.")  # fmt: skip
 @click.option("--run", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
               help="The run folder; by default runs/ and the name of the analysis.")  # fmt: skip
+@click.option("--store", metavar="PLACE",
+              help="Where trees are written: a folder, or a URL such as root://host//store/user/me/run.")  # fmt: skip
 @click.option("--allow-partial", is_flag=True, help="Go on without what cannot be read; exit status 3 if so.")
+@click.option("--batch", is_flag=True, help="Plain batch jobs on the site of --on; they go on without this process.")
+@click.option("--chunks-per-job", type=click.IntRange(min=1), metavar="N",
+              help="With --batch: chunks that a job runs, one after the other.")  # fmt: skip
+@click.option("--detach", is_flag=True, help="With --batch: leave when all is submitted; the same command collects.")
 @click.option("--dry-run", is_flag=True, help="Show what would run, and stop.")
 @json_option()
 def run(
     analysis: str, on: str, workers: int | None, steps: tuple[str, ...], samples: tuple[str, ...],
-    folder: Path | None, allow_partial: bool, dry_run: bool, as_json: bool,
+    folder: Path | None, store: str | None, allow_partial: bool, batch: bool, chunks_per_job: int | None, detach: bool,
+    dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run the steps of ANALYSIS in order, over all samples.
 
@@ -72,21 +84,57 @@ def run(
     """
     from portico.analysis import load_analysis
 
-    loaded = load_analysis(analysis)
+    loaded = load_analysis(analysis, store=store)
     place = folder if folder is not None else Path("runs") / loaded.name
     if dry_run:
         return _preview(loaded, place, steps, samples, as_json)
+    if not batch and (detach or chunks_per_job is not None):
+        raise click.UsageError(f"{'--detach' if detach else '--chunks-per-job'} goes with --batch")
+    from portico.errors import Detached
     from portico.monitor.progress import Progress
     from portico.workflow import run as run_analysis
 
-    with Progress() as reporter:
-        result = run_analysis(
-            loaded, folder=place, on=on, workers=workers, steps=steps, samples=samples,
-            allow_partial=allow_partial, reporter=reporter,
-        )  # fmt: skip
+    options = {"workers": workers, "chunks_per_job": chunks_per_job, "detach": detach}
+    try:
+        with _batch(on, place, options if batch else None) as executor, Progress() as reporter:
+            result = run_analysis(
+                loaded, folder=place, on=on, workers=workers, steps=steps, samples=samples,
+                allow_partial=allow_partial, reporter=reporter, executor=executor,
+            )  # fmt: skip
+    except Detached as detached:
+        _submitted(str(detached), place, as_json)
+        return 0
     report = _report(result)
     _summary(result, report, as_json)
     return PARTIAL if result.partial else 0
+
+
+@contextmanager
+def _batch(on: str, place: Path, options: dict[str, Any] | None) -> Iterator[BatchExecutor | None]:
+    """Open the batch system if one is wanted; say what goes on there when this process is interrupted."""
+    if options is None:
+        yield None
+        return
+    from portico.executors.batch import open_batch
+
+    executor = open_batch(on, place, **options)
+    try:
+        yield executor
+    except KeyboardInterrupt:
+        if words := executor.farewell():
+            click.echo(f"\n{words}", err=True)
+        raise
+    finally:
+        executor.close()
+
+
+def _submitted(words: str, place: Path, as_json: bool) -> None:
+    if as_json:
+        from portico.monitor.status import read_status
+
+        show_json(read_status(place).to_json())
+    else:
+        click.echo(words)
 
 
 def _preview(analysis: Analysis, folder: Path, steps: tuple[str, ...], samples: tuple[str, ...], as_json: bool) -> int:
