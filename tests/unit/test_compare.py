@@ -263,6 +263,8 @@ def line(*values: float) -> tuple[np.ndarray, np.ndarray]:
         ((3, 0, 0, 5), (2, 1, 0, 4), "MM.."),  # one moved, another is lost
         ((5, 5, 5, 5), (6, 6, 6, 6), "...."),
         ((4, 0, 0, 4), (3, 1, 1, 3), "MMMM"),
+        ((9,) * 12, (8, 10) * 6, "." * 12),  # more than half of many bins: another distribution
+        ((9,) * 30, (8, 10) * 6 + (9,) * 18, "M" * 12 + "." * 18),
         ((1, 0, 5, 5), (0, 0, 6, 5), "...."),  # from bin 0 to 2 over the empty bin 1
     ],
 )

@@ -26,6 +26,7 @@ _LAYERS = {
     "bin_sumw2": "bins' sums of squared weights",
 }
 _LONGEST_CHAIN = 64  # bins that hand entries on to one another; nobody would call more a migration
+_MANY = 10  # bins; where more and most differ, it is another distribution
 _EDGES = 1e-12  # of an axis' range: edges that are typed and edges that are computed are the same
 
 
@@ -116,8 +117,12 @@ def migrated(layers: Sequence[Pair], content: Pair, beyond: Mask, tolerance: Tol
     array of bool
         In one dimension: groups of bins whose totals are kept, in all layers, and in which no bin gives more than it
         held if every entry moves by one bin. In more dimensions: groups of adjacent bins (corners touch) whose totals
-        are kept, and in which every loss is found in the neighbourhood, and every gain.
+        are kept, and in which every loss is found in the neighbourhood, and every gain. None where more than ten bins
+        and more than half of the filled ones differ: by chance, parts of two unlike distributions agree.
     """
+    filled = (content[0] != 0) | (content[1] != 0)
+    if beyond.sum() > max(_MANY, filled.sum() / 2):
+        return np.zeros_like(beyond)
     if beyond.ndim == 1:
         return _migrated_line(layers, content, beyond, tolerance)
     from scipy import ndimage

@@ -90,15 +90,16 @@ class Difference:
     @property
     def text(self) -> str:
         """What differs, in words."""
-        number = f"{self.count:,} {self.what}" if self.count != 1 or self.what in _PLURALS else f"1 {self.what}"
+        number = f"{self.count:,} " if self.count > 1 or self.kind in {"missing", "double"} else ""
+        far = f"up to {self.largest:.2g} relative" if 0 < self.largest < math.inf else ""
         match self.kind:
             case "missing":
-                return f"{number} not in the {self.side}"
+                said = f"{number}not in the {self.side}"
             case "double":
-                return f"{number} more often in the {self.side}"
+                said = f"{number}more often in the {self.side}"
             case _:
-                far = f", up to {self.largest:.2g} relative" if 0 < self.largest < math.inf else ""
-                return f"{number}{far}"
+                said = ", ".join(part for part in (number.strip(), far) if part)
+        return f"{self.what}: {said}" if said else self.what
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -107,9 +108,6 @@ class Difference:
             "largest": plain(self.largest),
             "examples": [{"where": e.where, "first": plain(e.first), "second": plain(e.second)} for e in self.examples],
         }
-
-
-_PLURALS = frozenset({"events", "bins", "entries", "candidates"})
 
 
 @dataclass(slots=True)

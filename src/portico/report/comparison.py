@@ -159,10 +159,8 @@ def ratio(first: Curve, second: Curve) -> str:
 
 
 def _level(value: float) -> str:
-    """Write a level of the ratio, also where it is very near to 1."""
-    if value == 1:
-        return "1"
-    return f"{value:.3g}" if abs(value - 1) > 0.01 else f"1{value - 1:+.0e}"
+    """Write a level of the ratio as its distance from 1, which may be tiny."""
+    return f"{100 * (value - 1):+.2g}%" if value != 1 else "1"
 
 
 def _places(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
