@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Protocol
 
+from portico.dataset import Sample
 from portico.errors import Detached, PorticoError, SpaceError, StepError, nearest
 from portico.executors.base import Done, Executor, Failed, Outcome, Task
 from portico.files import TreeSummary, column_changes
@@ -17,6 +17,7 @@ from portico.halves import Halves
 from portico.ledger import Attempt, Ledger, Planned
 from portico.merge import decode, encode
 from portico.policy import DEATHS, Record, Way, decide
+from portico.storage import storage_of
 
 __all__ = ["Reporter", "StepJob", "run_chunks"]
 
@@ -56,19 +57,17 @@ class StepJob:
         The chunks that are missing, in order.
     files : mapping
         What is known about each input file of each sample, for explanations.
-    replicas : mapping
-        Other places of files, by sample and first place.
+    samples : mapping
+        Each sample as the step sees it.
+    look : callable
+        Called now and then with the seconds that the step is expected to take still, or None.
     """
 
     step: str
     tasks: Iterable[tuple[Planned, Task]]
     files: Mapping[str, Mapping[str, TreeSummary]]
-    replicas: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
-
-    def places(self, planned: Planned) -> tuple[str, ...]:
-        """Return all places of a chunk's file, the planned one first."""
-        file = planned.chunk.file
-        return (file, *self.replicas.get(planned.sample, {}).get(file, ()))
+    samples: Mapping[str, Sample]
+    look: Callable[[float | None], None] = lambda _: None
 
 
 def run_chunks(job: StepJob, executor: Executor, ledger: Ledger, reporter: Reporter) -> list[Failed]:
@@ -115,7 +114,7 @@ class _Loop:
         self._unsaved: list[Attempt] = []
         self._given_up: dict[str, Failed] = {}
         self._successes = 0
-        self._flushed = self._quiet_since = time.monotonic()
+        self._began = self._flushed = self._quiet_since = time.monotonic()
 
     def run(self) -> list[Failed]:
         cancel = True
@@ -171,6 +170,8 @@ class _Loop:
                 self._reporter.warn(problem)
             self._quiet_since = now
         self._watch_slow(time.time())
+        left = len(self._planned) - self._successes
+        self._job.look(left * (now - self._began) / self._successes if self._successes else None)
 
     def _watch_slow(self, now: float) -> None:
         """Name chunks that take very much longer than others: a slow server, a sick machine."""
@@ -216,9 +217,9 @@ class _Loop:
             for number, item in enumerate(product.items):
                 part = f"-{number}" if number else ""  # of a chunk that ran in halves
                 file = f"{product.meta['tree']}-{planned.position:06d}-{planned.key[:8]}{part}.root"
-                aside = Path(item["path"])
-                aside.replace(aside.with_name(file))
-                items.append({**item, "path": str(aside.with_name(file))})
+                final = f"{item['path'].rpartition('/')[0]}/{file}"
+                storage_of(final).rename(item["path"], final)
+                items.append({**item, "path": final})
                 outputs.append({"product": name, "tree": product.meta["tree"], **items[-1]})
             products[name] = replace(product, items=tuple(items))
         return (encode(products), outputs) if outputs else (partial, outputs)
@@ -228,7 +229,7 @@ class _Loop:
         if self._is_moot(task):
             return
         self._unsaved.append(Attempt(planned.key, task.attempt, failed.kind, failed.message, failed.log, metrics))
-        places = self._job.places(planned)
+        places = self._job.samples[planned.sample].places(planned.chunk.file)
         record = self._records.setdefault(task.key, Record(len(places)))
         verdict = decide(failed, record)
         final = verdict.way in {Way.QUARANTINE, Way.GIVE_UP}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from portico._version import __version__
@@ -15,14 +14,15 @@ from portico.chunks import Chunk, ChunkSize, plan, plan_generated
 from portico.dataset import Sample
 from portico.environment.bundle import Bundle, collect, key_of
 from portico.errors import ConfigError, InputError, ProductError, RunFolderError, nearest
-from portico.files import TreeSummary, summarise_all
+from portico.files import TreeSummary, summarise_all, summarise_each
 from portico.ledger import Ledger, Lost, Planned
 from portico.runs import SUMMARY
+from portico.storage import sizes
 from portico.store import RunFolder
 from portico.summaries import SUMMARY_FILE, content_of
 
 __all__ = ["Arguments", "Plan", "arguments_of", "bundle_of", "missing", "plan_step", "reduced", "root_version",
-           "sample_fields", "summary_fields", "summary_is_done", "summary_key"]  # fmt: skip
+           "sample_fields", "summary_fields", "summary_is_done", "summary_key", "whole_samples"]  # fmt: skip
 
 _GENERATED_CHUNK = ChunkSize(entries=10_000)
 
@@ -41,12 +41,15 @@ class Plan:
         Each sample as the step sees it.
     lost : tuple of Lost
         Files that could not be planned, of a run that may be partial.
+    parts : mapping of str to tuple of Chunk
+        Of a plan of whole samples: the chunks that each stands for, by key.
     """
 
     chunks: Mapping[str, list[Planned]]
     files: Mapping[str, Mapping[str, TreeSummary]]
     samples: Mapping[str, Sample]
     lost: tuple[Lost, ...] = ()
+    parts: Mapping[str, tuple[Chunk, ...]] = field(default_factory=dict)
 
     @property
     def by_key(self) -> dict[str, Planned]:
@@ -154,7 +157,13 @@ def summary_is_done(step: StepEntry, key: str, folder: RunFolder, ledger: Ledger
 
 
 def plan_step(
-    analysis: Analysis, step: StepEntry, bundle: Bundle, arguments: Arguments, ledger: Ledger, names: Iterable[str]
+    analysis: Analysis,
+    step: StepEntry,
+    bundle: Bundle,
+    arguments: Arguments,
+    ledger: Ledger,
+    names: Iterable[str],
+    allow_partial: bool = False,
 ) -> Plan:
     """Cut the input of a step into chunks and give each its key.
 
@@ -166,6 +175,8 @@ def plan_step(
         Knows what earlier steps wrote.
     names : iterable of str
         The samples to plan for; those that the step does not run on are left out.
+    allow_partial : bool
+        Plan without files that cannot be opened, and note them as lost.
 
     Raises
     ------
@@ -175,11 +186,17 @@ def plan_step(
     planned: dict[str, list[Planned]] = {}
     files: dict[str, dict[str, TreeSummary]] = {}
     samples: dict[str, Sample] = {}
+    lost: list[Lost] = []
     for name in names:
         sample = _input(analysis, step, analysis.dataset[name], ledger)
         if sample is None:
             continue
-        summaries = summarise_all(sample.files, sample.tree)
+        if allow_partial:
+            found = summarise_each(sample.files, sample.tree, replicas=sample.replicas)
+            summaries = [summary for summary in found if isinstance(summary, TreeSummary)]
+            lost += _unopened(sample, found)
+        else:
+            summaries = summarise_all(sample.files, sample.tree, replicas=sample.replicas)
         chunks = _cut(analysis, step, sample, summaries)
         # The identity of a file, not its path, names a chunk: a file that was moved is not read again.
         code = key_of(__version__, root_version(), bundle.code, arguments.keyed, sample_fields(sample))
@@ -189,20 +206,53 @@ def plan_step(
         planned[name] = [Planned(name, i, key, c) for i, (key, c) in enumerate(zip(keys, chunks, strict=True))]
         files[name] = {summary.file: summary for summary in summaries}
         samples[name] = sample
-    return Plan(planned, files, samples)
+    return Plan(planned, files, samples, tuple(lost))
+
+
+def _unopened(sample: Sample, found: Sequence[TreeSummary | InputError]) -> Iterator[Lost]:
+    """Yield the files of a sample that cannot be opened; each counts for as many entries as the others on average."""
+    entries = [summary.entries for summary in found if isinstance(summary, TreeSummary)]
+    each = round(sum(entries) / len(entries)) if entries else 0
+    for file, error in zip(sample.files, found, strict=True):
+        if isinstance(error, InputError):
+            yield Lost(sample.name, "", file, each, "input", str(error).removeprefix(f"{file}: "))
+
+
+def whole_samples(plan: Plan, word: str) -> Plan:
+    """Return a plan with one piece for each sample, for an executor that cuts samples by itself.
+
+    Parameters
+    ----------
+    plan : Plan
+        In chunks.
+    word : str
+        Enters the keys: sums over other cuts are equal to rounding only, so they are other results.
+    """
+    whole: dict[str, list[Planned]] = {}
+    parts: dict[str, tuple[Chunk, ...]] = {}
+    for name, chunks in plan.chunks.items():
+        files = list(dict.fromkeys(planned.chunk.file for planned in chunks))
+        file = files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+        entries = sum(planned.chunk.entries for planned in chunks)
+        key = key_of(word, [planned.key for planned in chunks])
+        uuid = key_of(sorted({planned.chunk.uuid for planned in chunks}))
+        whole[name] = [Planned(name, 0, key, Chunk(file, uuid, chunks[0].chunk.tree, 0, entries))]
+        parts[key] = tuple(planned.chunk for planned in chunks)
+    return replace(plan, chunks=whole, parts=parts)
 
 
 def missing(step: StepEntry, planned: Plan, ledger: Ledger) -> tuple[list[Planned], list[str]]:
     """Return the chunks that are not done, and the keys of those done chunks whose files are gone."""
     done = ledger.done(step.name)
-    lost = [key for key, outputs in done.items() if not all(_is_there(output) for output in outputs)]
+    there = sizes(output["path"] for outputs in done.values() for output in outputs)
+    lost = [key for key, outputs in done.items() if any(there[output["path"]] != output["size"] for output in outputs)]
     finished = done.keys() - set(lost)
     return [chunk for chunks in planned.chunks.values() for chunk in chunks if chunk.key not in finished], lost
 
 
 def sample_fields(sample: Sample) -> dict[str, Any]:
     """Return what describes a sample to a step: everything but where its files lie."""
-    return sample.model_dump(exclude={"files", "replicas"})
+    return sample.model_dump(exclude={"files"})
 
 
 def reduced(sample: Sample, completeness: float) -> Sample:
@@ -263,7 +313,7 @@ def _input(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) 
             f"step '{step.name}': say which tree of step '{step.input}' it reads with 'tree'; {nearest(tree, trees)}"
         )
     files = tuple(output["path"] for output in outputs if output["tree"] == tree)
-    return sample.model_copy(update={"files": files, "tree": tree, "entries": None})
+    return sample.model_copy(update={"files": files, "replicas": {}, "tree": tree, "entries": None})
 
 
 def root_version() -> str:
@@ -272,8 +322,3 @@ def root_version() -> str:
         return metadata.version("root")
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def _is_there(output: Mapping[str, Any]) -> bool:
-    path = Path(output["path"])
-    return path.exists() and path.stat().st_size == output["size"]

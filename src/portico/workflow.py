@@ -7,14 +7,16 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from portico._version import __version__
 from portico.analysis import Analysis, StepEntry
+from portico.doctor import quick_check
 from portico.driver import Reporter, StepJob, explain, run_chunks
 from portico.environment.bundle import Bundle, key_of
+from portico.environment.credentials import needs_credentials
 from portico.errors import ConfigError, Detached, InputError, PorticoError, WorkerError, nearest
 from portico.executors.base import Executor, Failed, Task
 from portico.executors.where import open_executor
@@ -33,11 +35,14 @@ from portico.planning import (
     summary_fields,
     summary_is_done,
     summary_key,
+    whole_samples,
 )
 from portico.results import describe
 from portico.runs import SUMMARY, Run
+from portico.storage import storage_of
 from portico.store import RunFolder, write_whole
 from portico.summaries import SUMMARY_FILE
+from portico.trust import Trust
 
 __all__ = ["run"]
 
@@ -65,6 +70,7 @@ class _State:
     reporter: Reporter
     samples: tuple[str, ...]
     allow_partial: bool
+    trust: Trust
     broken: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
     failures: list[tuple[str, str]] = field(default_factory=list)
@@ -86,6 +92,7 @@ def run(
     steps: Iterable[str] = (),
     samples: Iterable[str] = (),
     allow_partial: bool = False,
+    store: str | None = None,
     reporter: Reporter | None = None,
     executor: Executor | None = None,
 ) -> Run:
@@ -105,6 +112,8 @@ def run(
         Run only these; ``*`` in the name of a sample stands for any letters.
     allow_partial : bool
         Go on without chunks that cannot be read; the run is then marked as partial.
+    store : str, optional
+        Folder or URL where trees are written, such as ``root://host//store/user/me/run``; the run folder by default.
     reporter : Reporter, optional
         Is told about progress.
     executor : Executor, optional
@@ -118,10 +127,15 @@ def run(
     names = tuple(steps)
     chosen = _choose(analysis, names)
     selected = analysis.dataset.matching(samples)
-    place = RunFolder(Path(folder) if folder is not None else Path("runs") / analysis.name)
+    path = Path(folder) if folder is not None else Path("runs") / analysis.name
+    place = RunFolder(path, store or analysis.store)
     with place.claim(_manifest(analysis)) as ledger, _opened(executor, on, workers) as engine:
         place.clean()
-        state = _State(analysis, place, ledger, engine, on, reporter or _Silent(), selected, allow_partial)
+        teller = reporter or _Silent()
+        _check(analysis, engine, place, teller)
+        trust = Trust(engine, teller.warn, needs_credentials(analysis, place.store))
+        state = _State(analysis, place, ledger, engine, on, teller, selected, allow_partial, trust)
+        trust.look()
         try:
             for position, step in chosen:
                 _run_step(state, position, step)
@@ -133,6 +147,16 @@ def run(
         more = [f"... and {len(state.failures) - _SHOWN} more; see: portico status {place.path}"]
         raise kind("\n".join(shown + more * (len(state.failures) > _SHOWN)))
     return Run(place.path)
+
+
+def _check(analysis: Analysis, executor: Executor, place: RunFolder, reporter: Reporter) -> None:
+    """Look at what can be seen at once: what cannot work stops the run before it begins."""
+    found = quick_check(analysis, executor, place.path, place.store)
+    for finding in found:
+        if finding.level == "warning":
+            reporter.warn(str(finding))
+    if errors := [str(finding) for finding in found if finding.level == "error"]:
+        raise ConfigError("\n".join(errors))
 
 
 def _manifest(analysis: Analysis) -> dict[str, Any]:
@@ -178,16 +202,21 @@ def _run_step(state: _State, position: int, step: StepEntry) -> None:
         _run_summary(state, position, step, bundle, arguments, started)
         return
     wanted = [n for n in state.samples_of(step) if n not in state.broken and (not state.samples or n in state.samples)]
-    plan = plan_step(state.analysis, step, bundle, arguments, state.ledger, wanted)
+    plan = plan_step(state.analysis, step, bundle, arguments, state.ledger, wanted, state.allow_partial)
+    if word := getattr(state.executor, "whole", ""):
+        plan = whole_samples(plan, word)
     state.ledger.plan(step.name, position, "frame", plan.chunks, others=bool(state.samples))
     chunks, lost = missing(step, plan, state.ledger)
     state.ledger.forget(lost)
     _begin(state, step, plan, chunks)
+    for loss in plan.lost:
+        state.reporter.warn(f"step '{step.name}', sample '{loss.sample}', {loss.file}: {loss.message}; left out")
     state.executor.prepare(bundle)
     state.ledger.set_state(step.name, "running", executor=state.on)
     ended = "failed"
     try:
-        job = StepJob(step.name, _tasks(state, step, arguments, plan, chunks), plan.files)
+        tasks = _tasks(state, step, arguments, plan, chunks)
+        job = StepJob(step.name, tasks, plan.files, plan.samples, state.trust.look)
         failed = run_chunks(job, state.executor, state.ledger, state.reporter)
         ended = _finish(state, step, plan, failed)
     except (Detached, KeyboardInterrupt):
@@ -212,13 +241,13 @@ def _tasks(
     state: _State, step: StepEntry, arguments: Arguments, plan: Plan, chunks: Sequence[Planned]
 ) -> Iterator[tuple[Planned, Task]]:
     fields = {name: sample_fields(sample) for name, sample in plan.samples.items()}
-    folders = {name: state.folder.step(step.name).resolve() / name for name in plan.samples}
+    folders = {name: state.folder.trees(step.name, name) for name in plan.samples}
     for folder in folders.values():
-        folder.mkdir(parents=True, exist_ok=True)
+        storage_of(folder).make(folder)
     for planned in chunks:
         name = planned.sample
-        task = Task(planned.key, 1, planned.chunk, step.function, fields[name], arguments.given, str(folders[name]))
-        yield planned, task
+        task = Task(planned.key, 1, planned.chunk, step.function, fields[name], arguments.given, folders[name])
+        yield planned, replace(task, parts=plan.parts.get(planned.key, ()))
 
 
 def _finish(state: _State, step: StepEntry, plan: Plan, failed: list[Failed]) -> str:
@@ -246,7 +275,9 @@ def _finish(state: _State, step: StepEntry, plan: Plan, failed: list[Failed]) ->
         state.ledger.set_result(step.name, name, key, encode(merged), completeness)
     if not state.samples:
         state.ledger.prune(step.name, plan.chunks)
-        _remove_stale(state, step.name)
+        # Trees of older code or inputs: a glob over the folder must not count them.
+        done = state.ledger.done(step.name).values()
+        state.folder.remove_others(step.name, (output["path"] for outputs in done for output in outputs))
     _export(state, step.name)
     return "done" if not lost else "partial" if state.allow_partial else "failed"
 
@@ -271,6 +302,7 @@ def _export(state: _State, step: str) -> None:
             name: {k: p[k] for k in ("tree", "format", "files")} for name, p in products.items() if p["kind"] == "tree"
         }
         if written:
+            (folder / sample).mkdir(exist_ok=True)
             with write_whole(folder / sample / "manifest.json") as aside:
                 aside.write_text(json.dumps(written, indent=1), encoding="utf-8")
     with write_whole(paths[1]) as aside:  # last: it says that all is there
@@ -291,14 +323,6 @@ def _raise_if_failed(answer: Mapping[str, Any], what: str) -> None:
     if "failed" in answer:
         log = f"\n{answer['log'].strip()}" if answer.get("log", "").strip() and answer["failed"] == "crash" else ""
         raise PorticoError(f"{what}: {answer['message']}{log}")
-
-
-def _remove_stale(state: _State, step: str) -> None:
-    """Remove trees of older code or inputs: a glob over the folder must not count them."""
-    wanted = {output["path"] for outputs in state.ledger.done(step).values() for output in outputs}
-    for path in state.folder.step(step).resolve().glob("*/*.root"):
-        if str(path) not in wanted:
-            path.unlink()
 
 
 def _run_summary(

@@ -31,7 +31,7 @@ LAYERS = (
     ("results", "summaries", "runs", "analysis"),
     ("environment", "clusters", "monitor", "planning", "preview"),
     ("executors",),
-    ("policy", "halves", "losses", "driver", "workflow", "skeleton", "doctor"),
+    ("policy", "halves", "losses", "trust", "driver", "workflow", "skeleton", "doctor"),
     ("corrections", "export"),
     ("selection", "compare", "stats", "plot"),
     ("report",),

@@ -14,7 +14,7 @@ from typing import IO, Any
 import psutil
 
 from portico.environment.bundle import Bundle
-from portico.environment.credentials import Credentials
+from portico.environment.credentials import Credentials, forget
 from portico.environment.scratch import Scratch
 from portico.executors.base import Done, Failed, Outcome, Task
 from portico.executors.wire import receive, send
@@ -70,8 +70,8 @@ class RunnerProcess:
         return self._stdout.fileno()
 
     def watch(self) -> None:
-        """End the process if it outgrew its memory; the outcome then says so."""
-        if self._memory is None or self._process is None:
+        """End the process if it outgrew its memory with a chunk; the outcome then says so."""
+        if self._memory is None or self._process is None or self._task is None:
             return
         with suppress(psutil.NoSuchProcess):
             used = psutil.Process(self._process.pid).memory_info().rss
@@ -190,6 +190,7 @@ class RunnerProcess:
                 if stream is not None:
                     with suppress(BrokenPipeError):
                         stream.close()
+        forget(self._folder)
         self._process, self._knows, self._trusted = None, "", Credentials()
 
     @property

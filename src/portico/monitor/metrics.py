@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from portico.ledger import Ledger, Planned
+    from portico.ledger import Ledger, Lost, Planned
 
-__all__ = ["ChunkTime", "Fault", "Phases", "StepMetrics", "Summary", "run_metrics", "step_metrics"]
+__all__ = ["ChunkTime", "Fault", "LostFile", "Phases", "StepMetrics", "Summary", "run_metrics", "step_metrics"]
 
 _SLOWEST = 5
 
@@ -151,6 +151,17 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class LostFile:
+    """How many entries of a file are lost, and why; see `portico.ledger.Lost`."""
+
+    sample: str
+    file: str
+    entries: int
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepMetrics:
     """What one step cost.
 
@@ -175,6 +186,8 @@ class StepMetrics:
         Chunks done by each machine.
     faults : tuple of Fault
         Chunks with failed attempts, those that are not done first.
+    lost : tuple of Lost
+        What the results go without: of a partial run, or of one that failed.
     """
 
     step: str
@@ -188,6 +201,17 @@ class StepMetrics:
     slowest: tuple[ChunkTime, ...] = ()
     hosts: Mapping[str, int] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
+    lost: tuple[Lost, ...] = ()
+
+    @property
+    def lost_files(self) -> tuple[LostFile, ...]:
+        """What is lost, by sample and file."""
+        files: dict[tuple[str, str], LostFile] = {}
+        for loss in self.lost:
+            before = files.get((loss.sample, loss.file))
+            entries = loss.entries + (before.entries if before else 0)
+            files[loss.sample, loss.file] = LostFile(loss.sample, loss.file, entries, loss.kind, loss.message)
+        return tuple(files.values())
 
     @property
     def lost_seconds(self) -> float:
@@ -209,6 +233,7 @@ class StepMetrics:
             "hosts": dict(self.hosts),
             "faults": [asdict(fault) for fault in self.faults],
             "lost_seconds": self.lost_seconds,
+            "lost": [asdict(file) for file in self.lost_files],
         }
 
 
@@ -257,6 +282,7 @@ def step_metrics(ledger: Ledger, step: str) -> StepMetrics:
         step, kind, state, executor, workers, seconds,
         together.summary(), {name: tally.summary() for name, tally in tallies.items()},
         _slowest(ledger, step, slow), dict(sorted(hosts.items())), _faults(ledger, step),
+        tuple(ledger.lost(step)),
     )  # fmt: skip
 
 

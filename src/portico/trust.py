@@ -1,0 +1,55 @@
+"""Credentials during a run: sent to workers, sent again when they are renewed, and warned about before they end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from portico.environment.credentials import Credentials, expires_before, find_credentials
+from portico.executors.base import Executor
+
+__all__ = ["Trust"]
+
+_LOOK_SECONDS = 60.0
+_MARGIN_SECONDS = 600.0
+
+
+class Trust:
+    """Keeps the credentials of all workers those of the user.
+
+    Parameters
+    ----------
+    executor : Executor
+        Of the workers.
+    warn : callable
+        Is told what the user should know.
+    needed : bool
+        Whether the run reads or writes remote places; if not, no credential leaves this machine.
+    """
+
+    def __init__(self, executor: Executor, warn: Callable[[str], None], needed: bool) -> None:
+        self._executor, self._warn, self._needed = executor, warn, needed
+        self._sent = Credentials()
+        self._looked = float("-inf")
+        self._warned = ""
+
+    def look(self, left: float | None = None) -> None:
+        """Look at the credentials, at most once a minute.
+
+        Parameters
+        ----------
+        left : float, optional
+            Seconds that the step is expected to take still.
+        """
+        now = time.monotonic()
+        if not self._needed or now - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = now
+        found = find_credentials()
+        if found.files and found.digest != self._sent.digest:
+            self._executor.entrust(found)
+            self._sent, self._warned = found, ""
+        ending = expires_before(found, (left or 0.0) + _MARGIN_SECONDS)
+        if ending and not self._warned:
+            self._warned = ending
+            self._warn(f"{ending}; the renewed one is sent to the workers, nothing has to be started again")
