@@ -243,7 +243,7 @@ def test_a_killed_job_is_submitted_again_for_what_is_missing(place: Place, quiet
     ((outcome, message),) = place.attempts()  # that of the chunk it worked on; those that waited behind it lost none
     assert outcome == "lost"
     assert "ended without a result" in message
-    assert "9" in message  # the signal
+    assert "signal 9" in message
 
 
 def jobs_of(place: Place) -> list[psutil.Process]:

@@ -86,10 +86,10 @@ def run(
 
     loaded = load_analysis(analysis, store=store)
     place = folder if folder is not None else Path("runs") / loaded.name
-    if dry_run:
-        return _preview(loaded, place, steps, samples, as_json)
     if not batch and (detach or chunks_per_job is not None):
         raise click.UsageError(f"{'--detach' if detach else '--chunks-per-job'} goes with --batch")
+    if dry_run:
+        return _preview(loaded, place, steps, samples, as_json, on if batch else "")
     from portico.errors import Detached
     from portico.monitor.progress import Progress
     from portico.workflow import run as run_analysis
@@ -137,16 +137,25 @@ def _submitted(words: str, place: Path, as_json: bool) -> None:
         click.echo(words)
 
 
-def _preview(analysis: Analysis, folder: Path, steps: tuple[str, ...], samples: tuple[str, ...], as_json: bool) -> int:
+def _preview(
+    analysis: Analysis, folder: Path, steps: tuple[str, ...], samples: tuple[str, ...], as_json: bool, batch: str
+) -> int:
     from portico.preview import preview
 
     rows = preview(analysis, folder=folder, steps=steps, samples=samples)
+    script = {}
+    if batch:
+        from portico.executors.batch import batch_script
+
+        script["script"] = batch_script(batch, folder)
     if as_json:
-        show_json({"run": str(folder), "analysis": analysis.name, "plan": [row.to_json() for row in rows]})
+        show_json({"run": str(folder), "analysis": analysis.name, "plan": [row.to_json() for row in rows], **script})
     else:
         from portico.cli.tables import show_preview
 
         show_preview(rows, folder)
+        for text in script.values():
+            click.echo(f"\none of its batch jobs:\n{text}")
     return 0
 
 

@@ -9,29 +9,31 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from portico.clusters.queues.base import mebibytes
-from portico.clusters.queues.submission import submissions
+from portico.clusters.queues.select import queue_of
+from portico.clusters.queues.submission import CREDENTIALS, submissions
 from portico.clusters.site import RESERVED, Site, load_site, looks_like_a_file
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import ConfigError, Detached, WorkerError
 from portico.executors.base import Failed, Outcome, Task
-from portico.executors.batchjobs import Job, Jobs
-from portico.executors.job import CREDENTIALS
+from portico.executors.batchjobs import Job, Jobs, job_of
 from portico.executors.process import RunnerProcess
 from portico.store import BATCH
 
-__all__ = ["BatchExecutor", "group_size", "open_batch"]
+__all__ = ["BatchExecutor", "batch_script", "group_size", "open_batch"]
 
 _MOST = 100
 """Chunks of a job at most, unless the user says otherwise: what is lost with a job, and waits for it, is bounded."""
 
 _POLL, _GRACE, _LEAVE, _LINGER = 5.0, 10.0, 10.0, 2.0
+_STILLBORN = 3
 _FAST, _SLOW, _SLOWER = 0.2, 2.0, 1.3
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
 
@@ -58,14 +60,28 @@ def open_batch(
     ------
     ConfigError
         If ``on`` is no site, or one without a batch system.
-    WorkerError
-        If the batch system does not answer.
     """
-    if on in RESERVED or "://" in on:
-        raise ConfigError(f"no batch jobs can go to '{on}'; give a site with HTCondor or Slurm, see: portico site")
-    site = load_site(on)
+    site = _site(on)
     on = str(Path(on).expanduser().resolve()) if looks_like_a_file(on) else on
     return BatchExecutor(site, run, workers=workers, chunks_per_job=chunks_per_job, detach=detach, on=on)
+
+
+def batch_script(on: str, run: Path) -> str:
+    """Return what would be submitted for one job of a run.
+
+    Raises
+    ------
+    ConfigError
+        If ``on`` is no site, or one without a batch system.
+    """
+    site = _one_core(_site(on))
+    return queue_of(site).script(job_of(site, run.resolve() / BATCH / "1", 1))
+
+
+def _site(on: str) -> Site:
+    if on in RESERVED or "://" in on:
+        raise ConfigError(f"no batch jobs can go to '{on}'; give a site with HTCondor or Slurm, see: portico site")
+    return load_site(on)
 
 
 class BatchExecutor:
@@ -92,8 +108,6 @@ class BatchExecutor:
     ------
     ConfigError
         If the site has no batch system.
-    WorkerError
-        If the batch system does not answer.
     """
 
     outlives = True
@@ -111,7 +125,7 @@ class BatchExecutor:
         self._waiting: dict[str, Task] = {}
         self._queued: list[Task] = []
         self._asked_at = self._scanned_at = self._queued_at = 0.0
-        self._pause, self._peak, self._trouble = _FAST, 0, ""
+        self._pause, self._peak, self._stillborn, self._trouble = _FAST, 0, 0, ""
 
     @property
     def workers(self) -> int:
@@ -150,7 +164,7 @@ class BatchExecutor:
         Detached
             If it is to detach and nothing is left to collect.
         WorkerError
-            If the batch system refuses the jobs, or the user removed them.
+            If the batch system refuses the jobs, the jobs end before they begin, or the user removed them.
         """
         now = time.monotonic()
         if self._queued and (self._detach or not self.alive or now - self._queued_at > _LINGER):
@@ -193,6 +207,8 @@ class BatchExecutor:
         """Leave credentials in the run folder, readable to the user alone; jobs read them before each chunk."""
         self._runner.entrust(credentials)
         folder = self._run / BATCH / CREDENTIALS
+        if not credentials.files and not folder.exists():
+            return
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         for path in folder.iterdir():
@@ -251,6 +267,7 @@ class BatchExecutor:
         found = list(self._jobs.collect(self._waiting))
         for outcome in found:
             del self._waiting[outcome.task.key]
+            self._stillborn = 0
         self._pause = _FAST if found else min(_SLOWER * self._pause, _SLOW)
         self._scanned_at = time.monotonic()
         return found
@@ -270,7 +287,13 @@ class BatchExecutor:
         self._peak = max(self._peak, running)
 
     def _lost(self) -> list[Outcome]:
-        """Tell about the chunks of jobs that ended without a result for them."""
+        """Tell about the chunks of jobs that ended without a result for them.
+
+        Raises
+        ------
+        WorkerError
+            If jobs end before they begin: it would happen to all.
+        """
         now, found = time.monotonic(), list[Outcome]()
         for job in self.alive:
             if job.ended is not None and now - job.ended >= self._grace:
@@ -286,6 +309,10 @@ class BatchExecutor:
         at = job.submission.at(job.number)
         blamed = [at["task"]] if at.get("task") in left else left[:1] if at else left
         kind, message, log = self._ending(job)
+        self._stillborn += not at
+        if self._stillborn >= _STILLBORN:
+            hint = f"does {self._site.python or sys.executable} run where the jobs run, and is {self._run} seen there?"
+            raise WorkerError(f"jobs end before they begin: {message}\n{log.strip()}\ncheck the site: {hint}")
         for key in list(job.keys):
             self._jobs.forget(key)
         found: list[Outcome] = []

@@ -22,7 +22,7 @@ from portico.executors.job import read_outcome, write_bundle
 from portico.merge import decode, encode
 from portico.store import BATCH, RunFolder
 
-__all__ = ["Job", "Jobs"]
+__all__ = ["Job", "Jobs", "job_of"]
 
 
 @dataclass(eq=False, slots=True)
@@ -71,8 +71,6 @@ class Jobs:
     ------
     ConfigError
         If the site has no batch system.
-    WorkerError
-        If the batch system does not answer.
     """
 
     def __init__(self, run: Path, site: Site, on: str) -> None:
@@ -128,9 +126,7 @@ class Jobs:
         for number, group in enumerate(groups):
             submission.tasks(number).write_text(json.dumps([task.to_json() for task in group]), encoding="utf-8")
         submission.write()
-        python = self._site.python or sys.executable
-        command = (python, "-m", "portico.executors.job", str(folder))
-        job = BatchJob(f"portico-{self._run.name}-{folder.name}", command, len(groups), folder)
+        job = job_of(self._site, folder, len(groups))
         (folder / "job.txt").write_text(self.queue.script(job), encoding="utf-8")
         try:
             submission = submission.submitted_as(self.queue.submit(job))
@@ -258,6 +254,12 @@ class Jobs:
             if time.monotonic() > until:
                 return False
             time.sleep(0.5)
+
+
+def job_of(site: Site, folder: Path, count: int) -> BatchJob:
+    """Return the jobs of a submission's folder."""
+    command = (site.python or sys.executable, "-m", "portico.executors.job", str(folder))
+    return BatchJob(f"portico-{folder.parents[1].name}-{folder.name}", command, count, folder)
 
 
 def _ledger_keys(run: Path) -> tuple[set[str], set[str]]:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from portico.clusters.queues.submission import Submission
+from portico.clusters.queues.submission import CREDENTIALS, Submission
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.executors.base import Done, Failed, Outcome, Task
@@ -27,10 +27,7 @@ from portico.executors.wire import receive, send
 from portico.step import Needs
 from portico.store import write_whole
 
-__all__ = ["CREDENTIALS", "read_outcome", "run_job", "write_bundle", "write_outcome"]
-
-CREDENTIALS = "credentials"
-"""Folder beside the submissions, in which the driver leaves credentials for the jobs."""
+__all__ = ["read_outcome", "run_job", "write_bundle", "write_outcome"]
 
 _SHARE = 0.9
 """Of a job's memory, what the process that runs chunks may use: it is ended before the batch system ends the job."""

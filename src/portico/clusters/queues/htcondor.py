@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from portico.clusters.queues.base import BatchJob, JobState, mebibytes
@@ -37,29 +38,31 @@ class HTCondor:
         Resources of a job; ``options`` may hold ``pool`` (address of the collector) and ``schedd`` (its name),
         by default those of this machine's configuration. ``extra`` are further lines of the job description.
 
-    Raises
-    ------
-    MissingExtra
-        If the bindings are not installed.
-    WorkerError
-        If no schedd answers.
     """
 
     name = "HTCondor"
     limit = 10_000
 
     def __init__(self, site: Site) -> None:
+        self._site = site
+        self._why: dict[str, tuple[float, str]] = {}
+
+    @cached_property
+    def _htcondor(self) -> Any:
         if importlib.util.find_spec("htcondor2") is None:
             raise MissingExtra("htcondor", "HTCondor")
         import htcondor2
 
-        self._htcondor = htcondor2
-        self._site = site
-        self._why: dict[str, tuple[float, str]] = {}
-        with self._asking("find the schedd"):
-            self._collector = htcondor2.Collector(site.options.get("pool"))
-            here = self._collector.locate(htcondor2.DaemonType.Schedd, site.options.get("schedd"))
-            self._schedd = htcondor2.Schedd(here)
+        return htcondor2
+
+    @cached_property
+    def _collector(self) -> Any:
+        return self._htcondor.Collector(self._site.options.get("pool"))
+
+    @cached_property
+    def _schedd(self) -> Any:
+        here = self._collector.locate(self._htcondor.DaemonType.Schedd, self._site.options.get("schedd"))
+        return self._htcondor.Schedd(here)
 
     def script(self, job: BatchJob) -> str:
         """Return the job description as it would be submitted."""
@@ -96,8 +99,10 @@ class HTCondor:
 
         Raises
         ------
+        MissingExtra
+            If the bindings are not installed.
         WorkerError
-            If the schedd refuses.
+            If the schedd does not answer or refuses.
         """
         with self._asking("submit"), warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")

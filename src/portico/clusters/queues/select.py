@@ -16,10 +16,6 @@ def queue_of(site: Site) -> Queue:
     ------
     ConfigError
         If the site has none.
-    MissingExtra
-        If its library is not installed.
-    WorkerError
-        If it does not answer.
     """
     if site.kind == "htcondor":
         from portico.clusters.queues.htcondor import HTCondor

@@ -30,6 +30,7 @@ _HINTS = {
     "BadConstraints": "no node has what the job asks for",
 }
 _GONE = re.compile(r"Invalid job id|already completing or completed", re.IGNORECASE)
+_FIELDS = "JobArrayID:|,State:|,Reason:|,exit_code:|"
 _SECONDS = 60.0
 _AT_A_TIME = 500
 
@@ -98,7 +99,7 @@ class Slurm:
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return {}
-        words = ["squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i|%T|%r"]
+        words = ["squeue", "--me", "--array", "--states=all", "--noheader", f"--Format={_FIELDS}"]
         found = _table(_run(words))
         gone = [name for name in wanted if name not in found]
         if gone:
@@ -117,14 +118,15 @@ class Slurm:
             _run(["scancel", *some], passed_over=_GONE)
 
     @staticmethod
-    def _accounted(ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    def _accounted(ids: Sequence[str]) -> dict[str, list[str]]:
         """Ask the accounting, which not every Slurm has, about jobs that left the queue a while ago."""
-        found: dict[str, tuple[str, str]] = {}
+        found: dict[str, list[str]] = {}
         numbers = sorted({name.partition("_")[0] for name in ids})
         for some in _in_parts(numbers):
-            words = ["sacct", "--noheader", "--parsable2", "--allocations", "--array", "--format=JobID,State,ExitCode"]
-            found |= _table(_run([*words, f"--jobs={','.join(some)}"], passed_over=re.compile("")))
-        return {name: (state.partition(" ")[0], f"exit {reason}") for name, (state, reason) in found.items()}
+            words = ["sacct", "--noheader", "--parsable", "--allocations", "--array", "--format=JobID,State,ExitCode"]
+            table = _table(_run([*words, f"--jobs={','.join(some)}"], passed_over=re.compile("")))
+            found |= {name: [state.partition(" ")[0], "", code] for name, (state, code) in table.items()}
+        return found
 
 
 def _in_parts(words: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -132,12 +134,13 @@ def _in_parts(words: Sequence[str]) -> Iterator[Sequence[str]]:
     return (words[first : first + _AT_A_TIME] for first in range(0, len(words), _AT_A_TIME))
 
 
-def _table(text: str) -> dict[str, tuple[str, str]]:
-    rows = (line.split("|") for line in text.splitlines())
-    return {row[0].strip(): (row[1].strip(), row[2].strip()) for row in rows if len(row) == 3}
+def _table(text: str) -> dict[str, list[str]]:
+    """Return the fields after the first of each line, by the first; each ends with a bar."""
+    rows = [[word.strip() for word in line.split("|")[:-1]] for line in text.splitlines()]
+    return {row[0]: row[1:] for row in rows if row}
 
 
-def _state(name: str, state: str, reason: str) -> JobState:
+def _state(name: str, state: str, reason: str, code: str) -> JobState:
     reason = "" if reason == "None" else reason
     if state in _IDLE:
         hint = _HINTS.get(reason, "").format(name)
@@ -145,8 +148,21 @@ def _state(name: str, state: str, reason: str) -> JobState:
         return JobState(name, kind, f"{reason}: {hint}" if hint else reason)
     if state in _RUNNING:
         return JobState(name, "running")
-    ending = state if not reason or reason == state else f"{state} ({reason})"
+    words = [word for word in (reason if reason != state else "", _exit(code)) if word]
+    ending = f"{state} ({', '.join(words)})" if words else state
     return JobState(name, "ended", ending, _CAUSES.get(state, ""))  # type: ignore[arg-type]
+
+
+def _exit(code: str) -> str:
+    """Say how a program ended, from ``STATUS:SIGNAL`` or from what the system call ``wait`` returns."""
+    match = re.fullmatch(r"(\d+):(\d+)", code)
+    if match is not None:
+        status, number = int(match[1]), int(match[2])
+    elif code.isdecimal():
+        status, number = int(code) >> 8, int(code) & 0x7F
+    else:
+        return ""
+    return f"killed by signal {number}" if number else f"exit status {status}" if status else ""
 
 
 def _run(command: Sequence[str], text: str = "", passed_over: re.Pattern[str] | None = None) -> str:

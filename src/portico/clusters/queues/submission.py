@@ -8,6 +8,7 @@ A submission is a folder that driver and jobs share. ``submission.json`` says wh
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,10 @@ from portico.clusters.site import Site
 from portico.errors import RunFolderError
 from portico.store import BATCH, RunFolder, write_whole
 
-__all__ = ["Submission", "cancel", "submissions"]
+__all__ = ["CREDENTIALS", "Submission", "cancel", "submissions"]
+
+CREDENTIALS = "credentials"
+"""Folder beside the submissions, in which the driver leaves credentials for the jobs."""
 
 _RECORD = "submission.json"
 _CANCELLED = "cancelled"
@@ -172,4 +176,5 @@ def cancel(run: Path) -> dict[str, JobState]:
         submission.mark_cancelled()
         queue.remove(alive)
         removed |= alive
+    shutil.rmtree(run / BATCH / CREDENTIALS, ignore_errors=True)
     return removed
