@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from portico.environment.credentials import (
     locate,
     needs_credentials,
 )
+from portico.environment.scratch import Scratch
 from tests.proxies import NOW, make_proxy, make_token
 
 
@@ -234,3 +236,30 @@ def test_credentials_travel_only_to_analyses_that_name_remote_places(
     step = f'  - {{name: s, function: "mysteps:s", options: {json.dumps(options)}}}'
     analysis = make_analysis(f"{code}\n", step, f'    a: {{files: ["{file}"]}}')
     assert needs_credentials(analysis, store) is needed
+
+
+def test_folders_of_the_killed_are_removed_by_the_next_and_those_of_the_living_are_kept(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid)
+    code = (
+        "import sys, tempfile; tempfile.tempdir = sys.argv[1]\n"
+        "from portico.environment.scratch import Scratch\n"
+        "made = Scratch(); print(made.path, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        folder = Path(other.stdout.readline().strip())
+        install({"token": b"secret"}, folder)
+        monkeypatch.delenv("BEARER_TOKEN_FILE")
+        first = Scratch()
+        assert stat.S_IMODE(first.path.stat().st_mode) == 0o700
+        assert (folder / "token").exists()
+        other.kill()
+        other.wait()
+        second = Scratch()
+        assert not folder.exists()
+        assert first.path.exists()
+        first.close()
+        second.close()
+    assert list(tmp_path.iterdir()) == []

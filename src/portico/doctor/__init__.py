@@ -88,8 +88,6 @@ def _reach(
 ) -> Iterator[Finding]:  # fmt: skip
     tell("the run folder")
     yield from reach.run_folder(executor, folder)
-    tell("the code of the steps")
-    yield from reach.code(executor, analysis)
     if trusted.files:
         yield from trust.exposed(executor)
         executor.entrust(trusted)
@@ -98,6 +96,8 @@ def _reach(
     if store is not None:
         tell("the store")
         yield from reach.store(executor, store)
+    tell("the code of the steps")  # last: what does not compile would be sent along with all that follows
+    yield from reach.code(executor, analysis)
 
 
 def quick_check(analysis: Analysis, executor: Executor, folder: Path, store: str | None = None) -> list[Finding]:

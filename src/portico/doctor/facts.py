@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from portico.environment.probe import describe
+from portico.environment.probe import PACKAGES, describe
 from portico.errors import PorticoError, WorkerError
 from portico.executors.base import Executor
 
 __all__ = ["Facts", "ask_cluster", "gather", "wait_for_workers"]
+
+_DISTRIBUTION = "portico-hep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def ask_cluster(executor: Executor) -> tuple[dict[str, dict[str, str]], dict[str
     if client is None:
         return {}, {}
     try:
-        told = client.get_versions(check=False, packages=["portico"])
+        told = client.get_versions(check=False, packages=[_DISTRIBUTION, *PACKAGES])
         workers = client.scheduler_info(n_workers=-1)["workers"]
     except (OSError, TimeoutError, RuntimeError) as failure:
         raise WorkerError(f"the Dask scheduler does not answer: {failure}") from failure
@@ -124,6 +126,8 @@ def ask_cluster(executor: Executor) -> tuple[dict[str, dict[str, str]], dict[str
 def _packages(said: Any) -> dict[str, str]:
     packages = said["packages"] if isinstance(said, dict) else {}  # of a worker that has just died there is none
     found = {name: str(version) for name, version in packages.items() if version is not None}
+    if _DISTRIBUTION in found:
+        found["portico"] = found.pop(_DISTRIBUTION)
     if "python" in found:
         found["python"] = ".".join(found["python"].split(".")[:3])
     return found

@@ -24,8 +24,8 @@ from typing import Any
 from portico.analysis import Analysis
 
 __all__ = [
-    "Credentials", "Lifetime", "Source", "expires_before", "find_credentials", "install", "lifetimes", "locate",
-    "needs_credentials",
+    "Credentials", "Lifetime", "Source", "expires_before", "find_credentials", "forget", "install", "lifetimes",
+    "locate", "needs_credentials",
 ]  # fmt: skip
 
 RENEW = {
@@ -252,6 +252,12 @@ def install(files: Mapping[str, bytes], folder: Path) -> None:
         elif os.environ.get(variable) == str(path):
             path.unlink(missing_ok=True)
             del os.environ[variable]
+
+
+def forget(folder: Path) -> None:
+    """Remove the credentials that were installed in a folder."""
+    for name in _NAMES.values():
+        (folder / name).unlink(missing_ok=True)
 
 
 def _write_private(path: Path, content: bytes) -> None:

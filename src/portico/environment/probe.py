@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -105,7 +104,6 @@ def _version(package: str) -> str:
     return ""
 
 
-@cache
 def source_digest() -> str:
     """Return a digest of portico's own source: two copies may differ under the same version."""
     digest, package = hashlib.sha256(), Path(__file__).parents[1]

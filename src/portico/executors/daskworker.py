@@ -140,8 +140,7 @@ def _runner(owner: str) -> RunnerProcess:
     runner: RunnerProcess = runners[thread]
     if bundle := _state(worker, _BUNDLES).get(owner):
         runner.use(bundle)
-    if trusted := _state(worker, _CREDENTIALS).get(owner):
-        runner.entrust(trusted)
+    runner.entrust(_state(worker, _CREDENTIALS).get(owner, Credentials()))  # never those of another driver
     return runner
 
 
