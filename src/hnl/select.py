@@ -21,7 +21,7 @@ from portico import step
 from portico.selection import book, load_selection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from portico import Sample
 
@@ -30,7 +30,12 @@ FOLDER: Final = Path(__file__).parent
 
 @step(headers=["include/trigger.h", "include/lifetime.h"], files=["selection.yaml", "corrections"])
 def select(
-    frame: Any, sample: Sample, *, lifetimes: Sequence[float] = (), extrapolate: bool = False
+    frame: Any,
+    sample: Sample,
+    *,
+    lifetimes: Sequence[float] = (),
+    extrapolate: bool = False,
+    cuts: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Choose the best candidate of every event in each selection, and fill the histograms of all.
 
@@ -44,12 +49,14 @@ def select(
         In mm: signal is weighted to each of them as well, see `hnl.lifetime`.
     extrapolate : bool
         Allow lifetimes above the longest that was generated.
+    cuts : mapping of str to str, optional
+        Cuts in place of those in ``selection.yaml``, as `portico.selection.load_selection` takes them.
 
     Returns
     -------
     dict
         As `portico.selection.book` says.
     """
-    selection = load_selection(FOLDER / "selection.yaml")
+    selection = load_selection(FOLDER / "selection.yaml", cuts)
     selection, sample = with_lifetimes(selection, sample, lifetimes, extrapolate=extrapolate)
     return book(selection, frame, sample, folder=FOLDER, where="selection.yaml")

@@ -100,6 +100,23 @@ class Analysis(Model):
         """Where modules are looked for."""
         return self.path.parent
 
+    def with_options(self, step: str, **options: Any) -> Analysis:
+        """Return the analysis with other options of one step; those that are not named stay as they are.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such step.
+        """
+        names = [entry.name for entry in self.steps]
+        if step not in names:
+            raise ConfigError(f"{self.path}: no step '{step}'; {nearest(step, names)}")
+        steps = [
+            entry.model_copy(update={"options": {**entry.options, **options}}) if entry.name == step else entry
+            for entry in self.steps
+        ]
+        return self.model_copy(update={"steps": tuple(steps)})
+
     def chunk_size(self, step: StepEntry) -> ChunkSize:
         """Return the target size of a step's chunks."""
         return ChunkSize.parse(self.chunk if step.chunk is None else step.chunk)

@@ -516,3 +516,16 @@ def test_weights_and_variations_are_those_of_correctionlib(tmp_path: Path) -> No
                 np.testing.assert_allclose(ak.to_numpy(made), w, rtol=1e-12)
     sums = {variation: h.sum(flow=True).value for variation, h in varied.items()}
     assert len(set(sums.values())) == len(sums), "every variation must change something"
+
+
+def test_cuts_can_be_changed_without_the_file() -> None:
+    path = FOLDER / "selection.yaml"
+    plain = load_selection(path)
+    changed = load_selection(path, {"SSlxy0to1/Lxy": "C_Hnl_vertex_2DDist_BS < 0.5", "preselection/trigger": "true"})
+    assert changed.categories["SSlxy0to1"]["Lxy"] == "C_Hnl_vertex_2DDist_BS < 0.5"
+    assert changed.preselection["trigger"] == "true"
+    assert list(changed.categories["SSlxy0to1"]) == list(plain.categories["SSlxy0to1"])
+    kept = {"categories": plain.categories, "preselection": plain.preselection}
+    assert changed.model_copy(update=kept) == plain
+    with pytest.raises(ConfigError, match=r"no cut 'SSlxy0to1/Lxz'; did you mean 'SSlxy0to1/Lxy'\?"):
+        load_selection(path, {"SSlxy0to1/Lxz": "true"})

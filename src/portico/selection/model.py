@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from portico.config import Model, parse, read_yaml
 from portico.corrections import Correction, Lookup
+from portico.errors import ConfigError, nearest
 
 __all__ = [
     "INCLUSIVE",
@@ -296,13 +298,32 @@ class Selection(Model):
         return parse(Selection, {**self.model_dump(exclude_unset=True), **fields}, "selection")
 
 
-def load_selection(path: str | Path) -> Selection:
+def load_selection(path: str | Path, cuts: Mapping[str, str] | None = None) -> Selection:
     """Read a selection.
+
+    Parameters
+    ----------
+    path : str or Path
+        The YAML file.
+    cuts : mapping of str to str, optional
+        Expressions in place of those in the file: ``preselection/NAME`` or ``CATEGORY/NAME`` to the expression.
 
     Raises
     ------
     ConfigError
-        If the file is missing or wrong: it names the key, what is valid and the nearest valid key.
+        If the file is missing or wrong: it names the key, what is valid and the nearest valid key. If a cut to be
+        changed is not there.
     """
     path = Path(path)
-    return parse(Selection, read_yaml(path), str(path))
+    selection = parse(Selection, read_yaml(path), str(path))
+    if not cuts:
+        return selection
+    groups = {"preselection": dict(selection.preselection), **{n: dict(c) for n, c in selection.categories.items()}}
+    for name, expression in cuts.items():
+        group, _, cut = name.partition("/")
+        if cut not in groups.get(group, {}):
+            valid = [f"{group}/{cut}" for group, cuts in groups.items() for cut in cuts]
+            raise ConfigError(f"{path}: no cut '{name}'; {nearest(name, valid)}")
+        groups[group][cut] = expression
+    changed = {"preselection": groups.pop("preselection"), "categories": groups}
+    return parse(Selection, {**selection.model_dump(), **changed}, f"{path} with changed cuts")
