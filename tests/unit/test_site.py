@@ -305,7 +305,7 @@ def test_examples_say_how_to_use_them(name: str) -> None:
     """What is commented out in an example is valid as well."""
     text = sites()[name].read_text()
     assert f"portico site {name} --write" in text
-    open_lines = [re.sub(r"^# (?=(?:  )?[a-z_]+:)", "", line) for line in text.splitlines()]
+    open_lines = [re.sub(r"^# (?=  \w+:|[a-z_]+:)", "", line) for line in text.splitlines()]
     settings = yaml.safe_load("\n".join(line for line in open_lines if not line.startswith("#")))
     for key, value in settings.items():
         assert key in Site.model_fields, key

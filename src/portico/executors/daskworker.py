@@ -18,6 +18,7 @@ from portico.executors.process import RunnerProcess
 
 __all__ = ["BundlePlugin", "CredentialsPlugin", "RunnerPlugin", "answer", "execute"]
 
+_REPLACED_SECONDS = 1.0
 _BUNDLES = "_portico_bundles"
 _CREDENTIALS = "_portico_credentials"
 _MEMORY = "_portico_memory"
@@ -44,7 +45,7 @@ class BundlePlugin(WorkerPlugin):
 
     def teardown(self, worker: Worker) -> None:
         """Forget the bundle."""
-        _state(worker, _BUNDLES).pop(self._owner, None)
+        _forget(worker, _BUNDLES, self._owner, self._bundle)
 
 
 class CredentialsPlugin(WorkerPlugin):
@@ -67,7 +68,7 @@ class CredentialsPlugin(WorkerPlugin):
 
     def teardown(self, worker: Worker) -> None:
         """Forget the credentials."""
-        _state(worker, _CREDENTIALS).pop(self._owner, None)
+        _forget(worker, _CREDENTIALS, self._owner, self._credentials)
 
 
 class RunnerPlugin(WorkerPlugin):
@@ -142,6 +143,17 @@ def _runner(owner: str) -> RunnerProcess:
         runner.use(bundle)
     runner.entrust(_state(worker, _CREDENTIALS).get(owner, Credentials()))  # never those of another driver
     return runner
+
+
+def _forget(worker: Worker, name: str, owner: str, what: object) -> None:
+    """Forget what an owner sent, a little later: Dask takes a plugin away before it puts the next in its place."""
+
+    def forget() -> None:
+        state = _state(worker, name)
+        if state.get(owner) is what:
+            del state[owner]
+
+    worker.loop.call_later(_REPLACED_SECONDS, forget)
 
 
 def _state(worker: Worker, name: str) -> dict[Any, Any]:

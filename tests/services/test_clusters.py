@@ -1,0 +1,445 @@
+"""Dask clusters on real HTCondor and Slurm, over SSH, and of a real Dask Gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import portico
+from portico.analysis import load_analysis
+from portico.ledger import Ledger
+from tests.conftest import numbers_of, write_events
+from tests.services.farm.need import free_port, missing, wait_for
+from tests.services.farm.user import User, end
+
+CHUNKS = 20
+CODE = """
+import os
+import time
+from pathlib import Path
+
+PLACE = Path("{place}")
+
+
+def select(frame, sample):
+    (PLACE / "seen" / str(os.getppid())).touch()
+    while (PLACE / "wait").exists() or len(list((PLACE / "seen").iterdir())) < {workers}:
+        time.sleep(0.05)
+    kept = frame.Filter("x > 2", "x > 2").Define("y", "x * w")
+    return {{
+        "cutflow": kept.Report(),
+        "n": frame.Count(),
+        "sum": kept.Sum("y"),
+        "y": kept.Histo1D(("y", "title;y;events", 30, 0, 15), "y", "w"),
+    }}
+"""
+ANALYSIS = """
+name: clusters
+dataset:
+  samples:
+    a: {{files: ["{place}/events*.root"]}}
+steps:
+  - {{name: select, function: "mysteps:select", chunk: 50 entries}}
+"""
+SITE = """
+kind: {kind}
+cores: {cores}
+memory: 2 GB
+disk: 100 MB
+walltime: "{walltime}"
+workers: 2
+patience: 5
+interface: lo
+folder: {place}/jobs
+"""
+
+both = pytest.mark.parametrize("kind", [
+    pytest.param("htcondor", marks=pytest.mark.htcondor), pytest.param("slurm", marks=pytest.mark.slurm),
+])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Place:
+    """An analysis of a user, and a site beside it."""
+
+    user: User
+    folder: Path
+    pool: Any
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    def site(
+        self, kind: str, *, cores: int = 1, walltime: str = "00:10:00", more: str = "", name: str = "farm"
+    ) -> Path:
+        text = SITE.format(kind=kind, cores=cores, walltime=walltime, place=self.folder)
+        return self.user.write(self.folder / f"{name}.yaml", text + more)
+
+    def local(self) -> dict[str, Any]:
+        """Return every number of a local run."""
+        (self.folder / "seen" / "local").touch()
+        (self.folder / "seen" / "local2").touch()
+        result = portico.run(load_analysis(self.folder), folder=self.folder / "quiet", workers=1)
+        return numbers_of(result, "select")
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start the run; what it says goes to a file."""
+        command = [self.user.python, "-m", "portico.cli", "run", self.folder, "--run", self.run, *arguments]
+        with self.said.open("w") as said:
+            return self.user.popen(command, cwd=self.folder, stdout=said, text=True)
+
+    @property
+    def said(self) -> Path:
+        return self.folder / "said"
+
+    def workers(self) -> set[str]:
+        """Return the workers that did chunks."""
+        ledger = Ledger(self.run / "ledger.sqlite", read_only=True)
+        rows = list(ledger.metrics("select"))
+        ledger.close()
+        assert len(rows) == CHUNKS
+        return {metrics["worker"] for _, _, metrics in rows}
+
+
+@pytest.fixture
+def make_place(user: User, request: pytest.FixtureRequest) -> Callable[..., Place]:
+    def make(kind: str, workers: int = 2) -> Place:
+        pool = request.getfixturevalue(f"{kind}_pool") if kind in {"htcondor", "slurm"} else None
+        owner = user if pool is None else pool.user
+        folder = owner.folder("clusters")
+        (folder / "seen").mkdir()
+        random = np.random.default_rng(3)
+        for number in range(4):
+            write_events(folder / f"events{number}.root", random, 250)
+        (folder / "mysteps.py").write_text(CODE.format(place=folder, workers=workers))
+        (folder / "analysis.yaml").write_text(ANALYSIS.format(place=folder))
+        owner.own(folder)
+        return Place(owner, folder, pool)
+
+    return make
+
+
+@both
+def test_a_run_on_a_farm_equals_the_local_one(kind: str, make_place: Callable[..., Place]) -> None:
+    """Each chunk waits until two workers have begun one: the second joins when the run is under way."""
+    place = make_place(kind)
+    done = place.user.portico("run", place.folder, "--run", place.run, "--on", place.site(kind), cwd=place.folder)
+    assert place.workers() == {"farm-0", "farm-1"}
+    assert "warning" not in done.stderr
+    assert numbers_of(portico.load(place.run), "select") == place.local()
+    left = sorted(path.name for path in (place.folder / "jobs").iterdir() if path.name.startswith("keys"))
+    assert left == []
+    # Nothing stays in the queue.
+    queue = ["condor_q", "-af", "ClusterId"] if kind == "htcondor" else ["squeue", "--noheader", "--format=%i"]
+    wait_for(lambda: not place.user.run(queue).stdout.strip(), "an empty queue", 30)
+
+
+@both
+def test_lost_jobs_are_replaced(kind: str, make_place: Callable[..., Place]) -> None:
+    """A job is removed and another held while they work, on Slurm both workers of one job; all is done again."""
+    place = make_place(kind)
+    cores = 2 if kind == "slurm" else 1
+    (place.folder / "wait").touch()
+    driver = place.start("--on", place.site(kind, cores=cores))
+    try:
+        wait_for(lambda: len(list((place.folder / "seen").iterdir())) >= 2, "two workers", 90, place.said)
+        first = set((place.folder / "seen").iterdir())
+        if kind == "htcondor":
+            mine = 'regexp("farm-", JobBatchName) && JobStatus == 2'
+            numbers = place.user.run(["condor_q", "-constraint", mine, "-af", "ClusterId"]).stdout.split()
+            place.pool.remove(f"ClusterId == {numbers[0]}")
+            place.pool.hold(f"ClusterId == {numbers[1]}")
+        else:
+            place.pool.cancel(*map(int, place.user.run(["squeue", "--noheader", "--format=%i"]).stdout.split()))
+        wait_for(lambda: len(set((place.folder / "seen").iterdir()) - first) >= 2, "two new workers", 120, place.said)
+        (place.folder / "wait").unlink()
+        assert driver.wait(120) == 0, place.said.read_text()
+    finally:
+        end(driver)
+    assert numbers_of(portico.load(place.run), "select") == place.local()
+
+
+@pytest.mark.slurm
+def test_a_job_over_its_walltime(make_place: Callable[..., Place]) -> None:
+    """Slurm ends the only job, whose worker was not told to retire; its chunks are done in the next."""
+    place = make_place("slurm", workers=1)
+    (place.folder / "wait").touch()
+    more = 'options: {worker_extra_args: ["--no-dashboard"]}\n'
+    driver = place.start("--on", place.site("slurm", walltime="00:01:00", more=more), "--workers", "1")
+    try:
+        wait_for(lambda: any((place.folder / "seen").iterdir()), "a worker", 90, place.said)
+        job = int(place.user.run(["squeue", "--noheader", "--format=%i"]).stdout.split()[0])
+        place.pool.wait(job, "TIMEOUT", 150)
+        (place.folder / "wait").unlink()
+        assert driver.wait(120) == 0, place.said.read_text()
+    finally:
+        end(driver)
+    assert numbers_of(portico.load(place.run), "select") == place.local()
+
+
+PROGRAM = """
+import json
+import sys
+import time
+
+from portico.errors import PorticoError
+from portico.executors.where import open_executor
+
+for path in sys.argv[1:]:
+    began, told = time.monotonic(), ""
+    try:
+        executor = open_executor(path, 2)
+        try:
+            while not told and time.monotonic() - began < 60:
+                executor.wait(0.2)
+                told = " ".join(executor.problems())
+                if "HTCondor: job" not in told and "Slurm: job" not in told or "ended" in told:
+                    told = ""
+        finally:
+            executor.close()
+    except PorticoError as error:
+        told = f"{type(error).__name__}: {error}"
+    print(json.dumps([time.monotonic() - began, told]))
+"""
+
+
+@both
+def test_jobs_that_never_start_are_told_with_the_reason(kind: str, make_place: Callable[..., Place]) -> None:
+    place = make_place(kind)
+    hold = 'extra: {hold: "True"}\n' if kind == "htcondor" else 'extra: {hold: ""}\n'
+    refused = "extra: {requirements: '((('}\n" if kind == "htcondor" else "extra: {partition: nothing}\n"
+    sites = [
+        place.site(kind, name="large", more="").with_name("large.yaml"),
+        place.site(kind, name="held", more=hold),
+        place.site(kind, name="python", more="python: /nonexistent/python\n"),
+        place.site(kind, name="refused", more=refused),
+        place.site(kind, name="nowhere", more="").with_name("nowhere.yaml"),
+    ]
+    place.user.write(sites[0], sites[0].read_text().replace("2 GB", "1 TB"))
+    place.user.write(sites[4], sites[4].read_text().replace("interface: lo", "interface: eth77"))
+    program = place.user.write(place.folder / "program.py", PROGRAM)
+    said = place.user.run([place.user.python, program, *sites], cwd=place.folder, timeout=240)
+    large, held, python, wrong, nowhere = (json.loads(line) for line in said.stdout.splitlines())
+    if kind == "htcondor":
+        assert "job" in large[1]
+        assert "no slot of the pool matches (1 there): asks for 953,674 MiB of memory, the largest slot" in large[1]
+        assert "is held: submitted on hold at user's request" in held[1]
+        assert "Parse error" in wrong[1]
+    else:
+        assert "Memory specification can not be satisfied" in large[1]
+        assert "is held: JobHeldUser: release it with: scontrol release" in held[1]
+        assert "invalid partition specified: nothing" in wrong[1]
+    assert large[0] < 30
+    assert held[0] < 30
+    assert "WorkerError: site 'python': 3 jobs in a row failed to start a worker" in python[1]
+    assert "/nonexistent/python" in python[1].partition("the end of")[2]
+    assert "'eth77' is not a valid network interface" in nowhere[1]
+    assert "is 'interface' right?" in nowhere[1]
+    assert said.stderr == ""
+
+
+TRUST = """
+import json
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+
+import distributed
+from portico.environment.bundle import collect
+from portico.environment.credentials import Credentials
+from portico.errors import WorkerError
+from portico.executors.dask import DaskExecutor
+from portico.executors.where import open_executor
+
+
+def known(dask_worker):
+    tokens = [value.files["token"].decode() for value in dask_worker._portico_credentials.values()]
+    return [len(dask_worker._portico_bundles), tokens, dask_worker._portico_memory[""]]
+
+
+def plugins(dask_scheduler):
+    return sorted(name.partition("-Client")[0] for name in dask_scheduler.worker_plugins if "portico" in name)
+
+
+place = Path(sys.argv[1]).parent
+executor = open_executor(sys.argv[1], 1)
+try:
+    for number in range(3):  # all before the first worker has come
+        (place / "late.py").write_text(f"def s(frame, sample):\\n    return {{'n{number}': frame.Count()}}\\n")
+        executor.prepare(collect("late:s", place))
+        executor.entrust(Credentials({"token": f"token{number}".encode()}))
+    early = executor.workers
+    keys = next((place / "jobs").glob("keys-*"))
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (keys, *sorted(keys.iterdir()))]
+    answer, _ = executor.call({"op": "nothing"}, [])
+    told = executor.client.run(known)
+    sent = executor.client.run_on_scheduler(plugins)
+    address = executor.client.scheduler.address
+    try:
+        DaskExecutor(address, timeout=5)
+        stranger = "let in"
+    except WorkerError as error:
+        stranger = str(error)
+    content = {"early": early, "told": list(told.values()), "sent": sent, "address": address, "stranger": stranger,
+               "modes": modes, "answer": answer["message"], "gone": str(keys)}
+finally:
+    executor.close()
+print(json.dumps(content))
+"""
+
+
+@both
+def test_late_workers_get_all_and_strangers_nothing(kind: str, make_place: Callable[..., Place]) -> None:
+    place = make_place(kind)
+    program = place.user.write(place.folder / "trust.py", TRUST)
+    said = place.user.run([place.user.python, program, place.site(kind)], cwd=place.folder, timeout=120)
+    found = json.loads(said.stdout)
+    assert found["early"] == 0
+    assert found["told"] == [[1, ["token2"], 1_800_000_000]]  # the last of each; memory less that of Dask
+    assert found["sent"] == ["portico-bundle", "portico-credentials", "portico-runner"]
+    assert "nothing" in found["answer"]
+    assert found["address"].startswith("tls://127.0.0.1:")
+    assert "needs the cluster's certificates" in found["stranger"]
+    assert found["modes"] == [stat.S_IRWXU, *[stat.S_IRUSR | stat.S_IWUSR] * 3]
+    assert not Path(found["gone"]).exists()
+
+
+@contextmanager
+def ssh_server(folder: Path) -> Iterator[int]:
+    """Serve commands of this user by SSH on loopback, with a key of its own; yield the port."""
+    import asyncssh
+
+    client, host = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+    client.write_private_key(folder / "id")
+    client.write_public_key(folder / "id.pub")
+    port, ready, stop = free_port(), threading.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def handle(process: Any) -> None:
+        child = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", process.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+            process.exit(await child.wait())
+        finally:
+            if child.returncode is None:
+                os.killpg(child.pid, 9)
+                await child.wait()
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        server = await asyncssh.listen(
+            "127.0.0.1", port, server_host_keys=[host], authorized_client_keys=str(folder / "id.pub"),
+            process_factory=handle, encoding=None,
+        )  # fmt: skip
+        ready.set()
+        await stop.wait()
+        server.close()
+        await server.wait_closed()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert ready.wait(30)
+    try:
+        yield port
+    finally:
+        loops[0].call_soon_threadsafe(stop.set)
+        thread.join(30)
+
+
+def test_a_run_over_ssh_equals_the_local_one(make_place: Callable[..., Place]) -> None:
+    """The driver is the ordinary user; commands run as the user of the tests, who serves them."""
+    if importlib.util.find_spec("asyncssh") is None:
+        missing("asyncssh is missing")
+    place = make_place("ssh")
+    text = textwrap.dedent(f"""\
+        kind: ssh
+        cores: 2
+        memory: 4 GB
+        interface: lo
+        folder: {place.folder}/jobs
+        python: {sys.executable}
+        environment: {{EXTRA_CLING_ARGS: -O0}}
+        options: {{hosts: [127.0.0.1], port: PORT, client_keys: [{place.folder}/id], username: me, known_hosts: null}}
+    """)
+    analysis = load_analysis(place.folder)
+    with ssh_server(place.folder) as port:
+        site = place.folder / "machines.yaml"
+        site.write_text(text.replace("PORT", str(port)).replace("known_hosts: null", "known_hosts: []"))
+        run = portico.run(analysis, folder=place.run, on=str(site))
+        assert place.workers() == {"127.0.0.1-0", "127.0.0.1-1"}
+        assert numbers_of(run, "select") == place.local()
+
+
+@contextmanager
+def gateway(folder: Path) -> Iterator[tuple[str, str]]:
+    """Run a gateway whose clusters are processes of this user; yield its addresses."""
+    if importlib.util.find_spec("dask_gateway_server") is None:
+        missing("dask-gateway-server is missing; pip install 'dask-gateway-server[local]'")
+    api, http, tcp = free_port(), free_port(), free_port()
+    python = f"[{sys.executable!r}, '-m', 'distributed.cli."
+    (folder / "config.py").write_text(textwrap.dedent(f"""\
+        c.DaskGateway.backend_class = "dask_gateway_server.backends.local.UnsafeLocalBackend"
+        c.DaskGateway.authenticator_class = "dask_gateway_server.auth.SimpleAuthenticator"
+        c.DaskGateway.address = "127.0.0.1:{api}"
+        c.Proxy.address = "127.0.0.1:{http}"
+        c.Proxy.tcp_address = "127.0.0.1:{tcp}"
+        c.UnsafeLocalBackend.clusters_directory = "{folder}/clusters"
+        c.ClusterConfig.scheduler_cmd = {python}dask_scheduler']
+        c.ClusterConfig.worker_cmd = {python}dask_worker']
+    """))
+    (folder / "clusters").mkdir()
+    log = folder / "gateway.log"
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "dask_gateway_server.app", "-f", str(folder / "config.py")],
+            stdout=stream, stderr=subprocess.STDOUT, cwd=folder,
+        )  # fmt: skip
+    try:
+        wait_for(lambda: "Dask-Gateway server started" in log.read_text(), "the gateway", 60, log)
+        yield f"http://127.0.0.1:{http}", f"gateway://127.0.0.1:{tcp}"
+    finally:
+        end(server)
+
+
+def test_a_run_on_a_gateway_equals_the_local_one(make_place: Callable[..., Place], tmp_path: Path) -> None:
+    place = make_place("gateway", workers=1)
+    with gateway(tmp_path) as (address, proxy):
+        site = place.folder / "facility.yaml"
+        options = f"{{address: '{address}', proxy_address: '{proxy}', auth: basic}}"
+        site.write_text(f"kind: gateway\nworkers: 1\nminimum: 1\noptions: {options}\n")
+        run = portico.run(load_analysis(place.folder), folder=place.run, on=str(site))
+        assert len(place.workers()) == 1
+        assert numbers_of(run, "select") == place.local()
+        site.write_text(site.read_text().replace("auth: basic", "auth: basic, wrker_cores: 2"))
+        with pytest.raises(portico.PorticoError, match="the gateway has no option 'wrker_cores'"):
+            portico.run(load_analysis(place.folder), folder=tmp_path / "other", on=str(site))
+
+
+def test_a_gateway_that_is_not_there_is_told(tmp_path: Path) -> None:
+    site = tmp_path / "facility.yaml"
+    site.write_text(f"kind: gateway\noptions: {{address: 'http://127.0.0.1:{free_port()}', auth: basic}}\n")
+    from portico.executors.where import open_executor
+
+    with pytest.raises(portico.PorticoError, match=r"the gateway at http://127.* gave no cluster: Cannot connect"):
+        open_executor(str(site), None)
