@@ -24,7 +24,7 @@ from portico.errors import ConfigError, Detached, PorticoError, WorkerError
 from portico.executors import batch
 from portico.executors.base import Done, Failed, Task
 from portico.executors.batch import BatchExecutor, batch_script, group_size
-from portico.executors.job import read_outcome, write_outcome
+from portico.executors.job import _aside, read_outcome, write_outcome
 from portico.ledger import Attempt, Planned
 from portico.merge import encode
 from portico.monitor.status import read_status
@@ -375,6 +375,14 @@ def test_trees_come_home(desk: Desk, opened: Opened, run: Path) -> None:
     RunFolder(run).clean()  # of a driver that starts meanwhile
     assert outcomes(executor) == {"a": "done", "b": "lost"}
     assert (home / ".x.part.root").read_text() == "tree"
+
+
+def test_only_trees_of_the_run_folder_are_written_beside_the_jobs(tmp_path: Path) -> None:
+    submission = Submission(tmp_path / "run" / "batch.jobs" / "1", SITE, [["a"]])
+    inside = _aside(task("a", str(tmp_path / "run" / "select" / "a")), submission)
+    assert inside.folder == str(submission.trees)
+    for store in (str(tmp_path / "store" / "select" / "a"), "root://host:1094//store/select/a"):
+        assert _aside(task("a", store), submission).folder == store
 
 
 def test_credentials_are_private_and_replaced(desk: Desk, opened: Opened, run: Path) -> None:

@@ -153,8 +153,8 @@ class BatchExecutor:
         """Take a task; it is submitted with those that follow, unless a job or a result of it is there."""
         self._waiting[task.key] = task
         if task.key not in self._jobs:
+            self._queued_at = self._queued_at if self._queued else time.monotonic()
             self._queued.append(task)
-            self._queued_at = time.monotonic()
 
     def wait(self, timeout: float) -> list[Outcome]:
         """Submit what was taken, and return what ended.

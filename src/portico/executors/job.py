@@ -124,16 +124,17 @@ def run_job(folder: Path, number: int) -> None:
                 continue
             _write_note(submission.note(number), {**note, "task": task.key, "since": time.time()})
             runner.entrust(_read_credentials(folder.parent / CREDENTIALS))
-            runner.start(_aside(task, submission.trees))
+            runner.start(_aside(task, submission))
             write_outcome(path, replace(runner.outcome(), task=task))
         _write_note(submission.note(number), {**note, "ended": time.time()})
     finally:
         runner.stop()
 
 
-def _aside(task: Task, trees: Path) -> Task:
-    """Have trees written into the submission's folder, where no driver cleans; those of a URL go there at once."""
-    return task if "://" in task.folder else replace(task, folder=str(trees))
+def _aside(task: Task, submission: Submission) -> Task:
+    """Have trees that belong into the run folder written where no driver cleans; those of a store go there at once."""
+    inside = Path(task.folder).is_relative_to(submission.folder.parents[1])
+    return replace(task, folder=str(submission.trees)) if inside else task
 
 
 def _write_note(path: Path, content: dict[str, Any]) -> None:
