@@ -26,7 +26,7 @@ from portico.compare import events as events_module
 from portico.compare.bins import migrated
 from portico.compare.numbers import agree
 from portico.errors import ConfigError, InputError, RunFolderError
-from portico.ledger import Attempt, Planned
+from portico.ledger import Attempt, Ledger, Lost, Planned
 from portico.merge import Product, encode
 from portico.report.comparison import write_comparison
 from portico.store import RunFolder
@@ -707,6 +707,13 @@ def test_a_partial_run_is_told(tmp_path: Path) -> None:
     comparison = compare(a, b)
     assert comparison.notes == (f"{b}: step 'select' is partial: 500 of 1,000 entries",)
     assert found(comparison) == {("missing", "entries", "second"): 500}
+    ledger = Ledger(b / "ledger.sqlite")
+    ledger.set_lost("select", [
+        Lost("x", "select-x-0", "/d.root", 500, "input", "was done, and is gone without"),
+        Lost("x", "", "/e.root", 70, "input", "could not be planned"),
+    ])  # fmt: skip
+    ledger.close()
+    assert compare(a, b).notes == (f"{b}: step 'select' is partial: 0 of 1,070 entries",)
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:

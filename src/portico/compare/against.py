@@ -12,9 +12,9 @@ from portico.compare.keys import KEYS
 from portico.compare.mapping import Mapping, TreeEntry, load_mapping
 from portico.compare.model import Comparison, Difference, Example, Overlay, Tally, ordered
 from portico.compare.numbers import ATOL, RTOL, Tolerance
-from portico.compare.sources import FileSide, RunSide, open_side
+from portico.compare.sources import RunSide, open_side
 from portico.compare.tables import Table, array_table, tree_table
-from portico.compare.units import Pair, Unit, units
+from portico.compare.units import Pair, Side, Unit, units
 from portico.compare.values import compare_product, compare_values
 from portico.errors import ConfigError, nearest
 from portico.merge import Product
@@ -72,29 +72,37 @@ def compare(
     tolerance = Tolerance(rtol, atol)
     chosen = mapping if isinstance(mapping, Mapping) else load_mapping(mapping) if mapping is not None else Mapping()
     paths = [side.path if isinstance(side, Run) else side for side in (first, second)]
+    with closing(open_side(paths[0])) as a, closing(open_side(paths[1])) as b:
+        comparison = _compare_sides((a, b), tolerance, chosen, steps, samples)
+    if not comparison.tallies:
+        raise ConfigError(f"nothing to compare: neither {paths[0]} nor {paths[1]} has results of what was asked for")
+    return comparison
+
+
+def _compare_sides(
+    sides: tuple[Side, Side],
+    tolerance: Tolerance,
+    mapping: Mapping,
+    steps: Collection[str],
+    samples: Collection[str],
+) -> Comparison:
     tallies: dict[tuple[str, str], Tally] = {}
     differences: list[Difference] = []
-    notes: list[str] = []
     overlays: list[Overlay] = []
-    with closing(open_side(paths[0])) as a, closing(open_side(paths[1])) as b:
-        notes += a.notes() + b.notes()
-        for unit in units(a, b, chosen, steps, samples, notes):
-            findings = Findings(unit.step, unit.sample, tolerance)
-            for overlay in _compare_unit(findings, unit, chosen, (a, b)):
-                if len(overlays) < _MOST_OVERLAYS:
-                    overlays.append(overlay)
-            tallies[unit.step, unit.sample] = findings.tally
-            differences += findings.differences()
-            notes += [note for note in findings.notes if note not in notes]
-    if not tallies:
-        raise ConfigError(f"nothing to compare: neither {paths[0]} nor {paths[1]} has results of what was asked for")
-    labels = str(paths[0]), str(paths[1])
+    notes = [*sides[0].notes(), *sides[1].notes()]
+    for unit in units(*sides, mapping, steps, samples, notes):
+        findings = Findings(unit.step, unit.sample, tolerance)
+        found = _compare_unit(findings, unit, mapping, sides)
+        overlays += found[: _MOST_OVERLAYS - len(overlays)]
+        tallies[unit.step, unit.sample] = findings.tally
+        differences += findings.differences()
+        notes += [note for note in findings.notes if note not in notes]
+    labels = sides[0].label, sides[1].label
+    notes = list(dict.fromkeys(notes))  # a run against itself says everything twice
     return Comparison(*labels, tolerance, tallies, ordered(differences), tuple(notes), tuple(overlays))
 
 
-def _compare_unit(
-    findings: Findings, unit: Unit, mapping: Mapping, sides: tuple[RunSide | FileSide, RunSide | FileSide]
-) -> list[Overlay]:
+def _compare_unit(findings: Findings, unit: Unit, mapping: Mapping, sides: tuple[Side, Side]) -> list[Overlay]:
     if unit.absent:
         findings.add("missing", "", unit.what, side=unit.absent)
         return []

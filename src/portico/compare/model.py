@@ -220,13 +220,14 @@ class Comparison:
     def extent(self) -> str:
         """How much was compared, in words."""
         total = self.total
-        steps = dict.fromkeys(step for step, _ in self.tallies)
-        samples = dict.fromkeys(sample for _, sample in self.tallies if sample)
+        compared = [place for place, tally in self.tallies.items() if tally.products]
+        steps = dict.fromkeys(step for step, _ in compared if step)
+        samples = dict.fromkeys(sample for _, sample in compared if sample)
         counts = (
             (len(samples), "sample"), (len(steps), "step"), (total.products, "product"),
             (total.histograms, "histogram"), (total.bins, "bin"), (total.events, "event"), (total.rows, "row"),
         )  # fmt: skip
-        return ", ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in counts if n)
+        return ", ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in counts if n) or "nothing"
 
     def counts(self) -> list[str]:
         """Return how many differences there are of each kind, in words."""

@@ -72,7 +72,11 @@ class RunSide:
     def _step(self, name: str, kind: str, state: str) -> StepOf:
         samples = tuple(sample for sample in self._ledger.result_keys(name) if sample != SUMMARY)
         read, planned = dict.fromkeys(samples, 0), dict.fromkeys(samples, 0)
-        done = self._ledger.done(name)
+        lost = self._ledger.lost(name)
+        done = self._ledger.done(name).keys() - {chunk.key for chunk in lost}
+        for file in lost:
+            if not file.key:  # it could not even be planned
+                planned[file.sample] = planned.get(file.sample, 0) + file.entries
         for chunk in self._ledger.planned(name):
             entries = chunk.chunk.last - chunk.chunk.first
             planned[chunk.sample] = planned.get(chunk.sample, 0) + entries

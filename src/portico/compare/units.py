@@ -11,7 +11,7 @@ from portico.compare.sources import FileSide, RunSide, StepOf
 from portico.errors import ConfigError, nearest
 from portico.merge import Product
 
-__all__ = ["Unit", "units"]
+__all__ = ["Pair", "Side", "Unit", "units"]
 
 Side = RunSide | FileSide
 Pair = tuple[Product | None, Product | None]
