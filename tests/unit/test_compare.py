@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.chunks import Chunk
+from portico.cli import cli
 from portico.cli.compare import compare as command
 from portico.compare import ATOL, RTOL, Comparison, Tolerance, compare
 from portico.compare import events as events_module
@@ -1054,3 +1056,31 @@ def test_the_page_is_whole_and_escaped(tmp_path: Path) -> None:
     assert "http" not in text
     assert write_comparison(compare(a, a), tmp_path / "same.html").read_text().count("<svg") == 0
     assert page.read_text() == write_comparison(compare(a, b), tmp_path / "again.html").read_text()
+
+
+def test_completion_of_steps_and_samples(ours: Path) -> None:
+    for option, expected in (("--step", "select"), ("--sample", "signal")):
+        words = {"COMP_WORDS": f"portico compare {ours} {ours} {option} ", "COMP_CWORD": "5"}
+        done = CliRunner().invoke(cli, [], env={"_PORTICO_COMPLETE": "bash_complete", **words}, prog_name="portico")
+        assert f"plain,{expected}" in done.stdout
+
+
+def test_rows_that_wait_and_then_go_aside(tmp_path: Path, against: Pairing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many parts, of several batches each, with every kind of difference in another order."""
+    monkeypatch.setattr(events_module, "_BATCH", 2_000)
+    monkeypatch.setattr(events_module, "_WAITING", 10_000)
+    columns = candidates(600)
+    order = RNG.permutation(600)[:597]
+    weight = columns["weight"].copy()
+    weight[order[5]] += 1
+    second = cut(rows({**columns, "weight": weight}, np.concatenate([order, order[10:12]])), 100, 400)
+    pair = tree(tmp_path / "a", *cut(columns, 200)), tree(tmp_path / "b", *second)
+    before = set(Path(tempfile.gettempdir()).glob("portico-compare-*"))
+    comparison = against({"t": pair[0]}, {"t": pair[1]})
+    assert found(comparison) == {
+        ("missing", "events", "second"): 3, ("double", "events", "second"): 2,
+        ("other", "rows of column 'weight'", ""): 1,
+    }  # fmt: skip
+    lost = {e.where.rpartition(" ")[2] for d in comparison.differences if d.kind == "missing" for e in d.examples}
+    assert lost == {str(2**63 + i) for i in set(range(600)) - set(order.tolist())}
+    assert set(Path(tempfile.gettempdir()).glob("portico-compare-*")) == before, "nothing is left aside"
