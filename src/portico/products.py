@@ -262,7 +262,8 @@ def to_root(name: str, product: Product) -> Any:
     import ROOT
 
     if product.kind == "graph":
-        graph = ROOT.TGraph(len(product.arrays["x"]), product.arrays["x"].copy(), product.arrays["y"].copy())
+        points = product.arrays["x"].copy(), product.arrays["y"].copy()
+        graph = ROOT.TGraph(len(points[0]), *points) if len(points[0]) else ROOT.TGraph()
         graph.SetNameTitle(name, product.meta["title"])
         return graph
     if product.kind not in {"histogram", "profile"}:

@@ -34,6 +34,8 @@ class Task:
         Where trees are written aside: a folder, or a URL such as ``root://host//path/step/sample``.
     avoid : tuple of str
         Workers, by name, that failed on it and should not get it again if there are others.
+    parts : tuple of Chunk
+        The chunks that it stands for, for an executor that is given whole samples; else none.
     """
 
     key: str
@@ -44,6 +46,7 @@ class Task:
     options: Mapping[str, Any]
     folder: str
     avoid: tuple[str, ...] = ()
+    parts: tuple[Chunk, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the task as JSON can hold it."""
@@ -52,7 +55,8 @@ class Task:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Task:
         """Read what `to_json` returned."""
-        return cls(**{**content, "chunk": Chunk(**content["chunk"])})
+        parts = tuple(Chunk(**part) for part in content.get("parts", ()))
+        return cls(**{**content, "chunk": Chunk(**content["chunk"]), "parts": parts})
 
 
 @dataclass(frozen=True, slots=True)

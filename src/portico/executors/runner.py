@@ -58,7 +58,8 @@ class Runner:
     def serve(self, source: IO[bytes], sink: IO[bytes]) -> None:
         """Answer messages until the other side is gone."""
         operations = {
-            "chunk": self._chunk, "summary": self._summary, "export": self._export, "probe": self._probe,
+            "chunk": self._chunk, "distributed": self._distributed, "summary": self._summary, "export": self._export,
+            "probe": self._probe,
         }  # fmt: skip
         while True:
             try:
@@ -160,6 +161,22 @@ class Runner:
             "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "entries": task.chunk.entries,
         }  # fmt: skip
         return {"metrics": metrics}, [partial]
+
+    def _distributed(self, content: dict[str, Any], _: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        from portico.dataset import Sample
+        from portico.executors.distributed_graph import Cluster, PartLost, run_sample
+
+        cluster = Cluster(content.pop("scheduler"), content.pop("own"))
+        task, began = Task.from_json(content), time.process_time()
+        if not task.chunk.entries:  # nothing to distribute, and ROOT refuses it
+            return self._chunk({**content, "chunk": content["parts"][0], "parts": ()}, [])
+        bundle, function = (self._holds, str(self._active[1] if self._active else "")), self._function(task.function)
+        try:
+            products, metrics = run_sample(function, Sample(**task.sample), task, cluster, bundle)
+        except PartLost as lost:
+            return {"failed": "crash", "message": str(lost)}, []
+        metrics["cpu"] += time.process_time() - began
+        return {"metrics": metrics}, [encode(products)]
 
     def _summary(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         from portico.dataset import Sample

@@ -9,6 +9,7 @@ from portico.executors.base import Executor
 __all__ = ["job_script", "open_executor", "places"]
 
 _ADDRESS = "tcp://HOST:PORT"
+_DISTRDF = "distrdf+"
 
 
 def open_executor(on: str, workers: int | None) -> Executor:
@@ -18,7 +19,8 @@ def open_executor(on: str, workers: int | None) -> Executor:
     ----------
     on : str
         ``local``; ``dask``, an own cluster on this machine; the address of a Dask scheduler, ``tcp://HOST:PORT`` or
-        ``tls://HOST:PORT``; or a site, by its name or its YAML file, on which a Dask cluster is started.
+        ``tls://HOST:PORT``; a site, by its name or its YAML file, on which a Dask cluster is started; or ``distrdf``
+        and ``distrdf+tcp://HOST:PORT``, ROOT's own distributed RDataFrame.
     workers : int, optional
         How many; on a site, how many at most.
 
@@ -36,6 +38,10 @@ def open_executor(on: str, workers: int | None) -> Executor:
         from portico.executors.local import LocalExecutor
 
         return LocalExecutor(workers)
+    if on == "distrdf" or on.startswith(_DISTRDF):
+        from portico.executors.distrdf import DistrdfExecutor
+
+        return DistrdfExecutor(on.removeprefix(_DISTRDF) if on != "distrdf" else None, workers)
     from portico.executors.dask import DaskExecutor
 
     if on == "dask" or "://" in on:
