@@ -7,6 +7,7 @@ server's own words.
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 import time
 import zlib
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, RunFolderError, SpaceError
-from portico.files import is_remote, retried, tune_xrootd
+from portico.files import is_remote, no_connection, retried, tune_xrootd
 
 if TYPE_CHECKING:
     from portico.merge import Product
@@ -36,6 +37,7 @@ _NOT_FOUND, _EXISTS = 3011, 3018
 _NO_SPACE = {3009, 3021}  # full, over quota
 _FORBIDDEN = {3010, 3025, 3030}  # not authorized, read-only, authentication failed
 _NO_CHECKSUMS = {3000, 3013}  # no such kind of query, not supported
+_CLOSED = re.compile(r"marked read/only|read-only file system|permission denied", re.IGNORECASE)  # an error of the disk
 
 
 class Storage(Protocol):
@@ -162,8 +164,8 @@ def upload(products: Mapping[str, Product], folder: str) -> tuple[dict[str, Prod
                 items.append({**item, "path": url})
             if items:
                 moved[name] = replace(product, items=tuple(items))
-    except PorticoError:
-        for url in sent:
+    except PorticoError as error:
+        for url in () if no_connection(str(error)) else sent:
             with suppress(PorticoError):
                 storage.remove(url)
         raise
@@ -265,9 +267,10 @@ class _Server:
         try:
             self._call(path, "written", lambda: self._copy(source, path, sent[1]))
             self._verify(path, *sent)
-        except BaseException:
-            with suppress(PorticoError):
-                self.remove(path)
+        except BaseException as error:
+            if not no_connection(str(error)):  # else the server removes it, when it finds the connection broken
+                with suppress(PorticoError):
+                    self.remove(path)
             raise
         return sent[0]
 
@@ -362,7 +365,7 @@ def _refuse(path: str, done: str, status: Any) -> NoReturn:
     text = f"{path}: cannot be {done}: {' '.join(status.message.split())}"
     if status.errno in _NO_SPACE:
         raise SpaceError(f"{text}; free space there and run again, what is done is kept")
-    if status.errno in _FORBIDDEN:
+    if status.errno in _FORBIDDEN or _CLOSED.search(text):
         raise RunFolderError(f"{text}; ask for the right to write there, renew proxy or token, or give another place")
     raise InputError(text)
 

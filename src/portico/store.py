@@ -30,7 +30,7 @@ _LOCK = "lock"
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
-    """Give a path aside to write to; rename it to ``path`` when all went well, else remove it.
+    """Give a path aside to write to; rename it to ``path`` when all went well, else remove it. Its folder is made.
 
     Raises
     ------
@@ -39,6 +39,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     """
     aside = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield aside
         aside.replace(path)
     except OSError as error:

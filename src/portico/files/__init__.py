@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portico.files.remote import is_remote, may_pass, retried, tune_xrootd
+from portico.files.remote import is_remote, may_pass, no_connection, retried, tune_xrootd
 from portico.files.summary import Column, TreeSummary, column_changes, summarise, summarise_all, summarise_each, trees
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "column_changes",
     "is_remote",
     "may_pass",
+    "no_connection",
     "retried",
     "summarise",
     "summarise_all",

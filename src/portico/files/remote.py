@@ -14,7 +14,7 @@ from portico.errors import InputError
 
 __all__ = ["PATIENCE", "is_remote", "may_pass", "no_connection", "retried", "server_of", "tune_xrootd"]
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds during which something that may pass is tried again. An attempt may itself take longer."""
 
 T = TypeVar("T")

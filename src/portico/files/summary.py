@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "TreeSummary", "column_changes", "summarise", "summarise_all", "summarise_each", "trees"]
 
+_SECONDS = 120  # for each request; XRootD's own limits are shorter
 _TREES = {"TTree": "TTree", "ROOT::RNTuple": "RNTuple", "TNtuple": "TTree", "TNtupleD": "TTree", "TChain": "TTree"}
 
 
@@ -138,7 +140,7 @@ def summarise_each(
     """Summarise one tree in many files, in the order given, several at a time; what is wrong with a file is returned.
 
     Of a file with several places the first that answers is read, and named in the summary. What may pass is tried again
-    after growing waits, for a minute in all. A server that did not answer by then is not asked again for other files.
+    after growing waits, for half a minute. A server that did not answer by then is not asked again for other files.
 
     Parameters
     ----------
@@ -212,8 +214,13 @@ def column_changes(reference: TreeSummary, other: TreeSummary) -> list[str]:
 def _open(file: str) -> Any:
     import uproot
 
+    options: dict[str, Any] = {}
     if re.match("x?roots?://", file):
-        _require_xrootd()
+        tune_xrootd()
+        if importlib.util.find_spec("XRootD") is None:
+            raise MissingExtra("xrootd", "reading root:// URLs")
+        # Not through fsspec, which keeps files open for half a minute after the end, and with them what they were.
+        options = {"handler": uproot.XRootDSource, "timeout": _SECONDS}
     elif not is_remote(file):
         path = Path(file)
         if not path.exists():
@@ -226,7 +233,7 @@ def _open(file: str) -> Any:
             if stream.read(4) != b"root":
                 raise InputError(f"{file}: not a ROOT file")
     try:
-        directory = uproot.open(file)
+        directory = uproot.open(file, **options)
         stored, actual = directory.file.fEND, directory.file.source.num_bytes
     except Exception as error:  # uproot lets many kinds through for damaged files
         words = _one_line(error)
@@ -236,14 +243,6 @@ def _open(file: str) -> Any:
         directory.close()
         raise InputError(f"{file}: truncated: {actual} bytes instead of {stored}; copy it again")
     return directory
-
-
-def _require_xrootd() -> None:
-    tune_xrootd()
-    try:
-        import fsspec_xrootd  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("xrootd", "reading root:// URLs") from error
 
 
 def _one_line(error: BaseException) -> str:
