@@ -284,6 +284,17 @@ def test_an_expired_token_is_an_error_where_it_is_needed(no_credentials, monkeyp
     assert levels(trust.expired(Credentials({"token": token}))) == ["error"]
 
 
+def test_an_expired_one_beside_a_good_one_is_only_a_warning(no_credentials, monkeypatch, tmp_path):
+    both = Credentials({"token": make_token({"exp": 1700000000}), "proxy": make_proxy()})
+    assert levels(trust.expired(both)) == ["warning"]
+    path = tmp_path / "proxy"
+    path.write_bytes(both.files["proxy"])
+    path.chmod(0o600)
+    monkeypatch.setenv("X509_USER_PROXY", str(path))
+    monkeypatch.setenv("BEARER_TOKEN", both.files["token"].decode())
+    assert levels(trust.credentials(needed=True)) == ["ok", "warning"]
+
+
 @pytest.mark.parametrize(
     ("token", "told"),
     [(make_token({"exp": NOW.timestamp() + 1800}), "expires in"), (b"opaque", "no JSON web token")],

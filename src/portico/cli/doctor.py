@@ -47,7 +47,7 @@ Exit status: 0 without errors, also with warnings; 1 with errors.""",
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="How many to start.")
 @click.option("--run", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
               help="The run folder; by default runs/ and the name of the analysis.")  # fmt: skip
-@click.option("--store", metavar="URL", help="Where trees are written, if not in the run folder.")
+@click.option("--store", metavar="PLACE", help="Where trees are written, a folder or a URL, if not in the run folder.")
 @click.option("--wait", type=click.FloatRange(min=1), default=120, show_default=True, metavar="SECONDS",
               help="How long to wait for a first worker.")  # fmt: skip
 @json_option()
@@ -62,13 +62,13 @@ def doctor(
     from portico.analysis import load_analysis
     from portico.doctor import examine
 
-    loaded = load_analysis(analysis) if analysis is not None else None
+    loaded = load_analysis(analysis, store=store) if analysis is not None else None
 
     def tell(what: str) -> None:
         if not as_json:
             click.echo(f"looking at {what} ...", err=True)
 
-    found = examine(loaded, on=on, workers=workers, folder=folder, store=store, patience=wait, tell=tell)
+    found = examine(loaded, on=on, workers=workers, folder=folder, patience=wait, tell=tell)
     findings = list(found) if as_json else _show(found)
     errors = sum(finding.level == "error" for finding in findings)
     if as_json:

@@ -16,6 +16,7 @@ from portico.environment.probe import describe
 from portico.errors import ConfigError, PorticoError
 from portico.executors.base import Executor
 from portico.executors.where import open_executor
+from portico.files import is_remote
 
 __all__ = ["Finding", "examine", "quick_check"]
 
@@ -35,7 +36,7 @@ def examine(
     Parameters
     ----------
     analysis : Analysis, optional
-        Without one, only client, scheduler and workers are looked at, and the credentials.
+        Without one, only what every run needs is looked at.
     on : str
         Where the run will go, as for `portico.run`.
     workers : int, optional
@@ -43,7 +44,7 @@ def examine(
     folder : Path, optional
         The run folder; ``runs/NAME`` by default.
     store : str, optional
-        URL under which trees are written, if not in the run folder.
+        Folder or URL under which trees are written; that of the analysis by default, else the run folder.
     patience : float
         Seconds to wait for a first worker.
     tell : callable
@@ -59,13 +60,13 @@ def examine(
     ConfigError
         If ``on`` names nothing.
     """
-    place = folder or (Path("runs") / analysis.name if analysis is not None else Path())
+    place = folder or (Path("runs") / analysis.name if analysis else Path())
+    store = store or (analysis.store if analysis else None)
     needed = analysis is not None and needs_credentials(analysis, store)
     tell("credentials")
     yield from trust.credentials(needed)
     if analysis is not None:
-        yield from _missing_extra(analysis)
-        yield from reach.here(place)
+        yield from (*_missing_extra(analysis), *reach.here(place))
     tell(f"workers of {on}")
     try:
         with closing(open_executor(on, workers)) as executor:
@@ -86,8 +87,9 @@ def _reach(
     executor: Executor, analysis: Analysis, folder: Path, store: str | None, trusted: Credentials,
     tell: Callable[[str], None],
 ) -> Iterator[Finding]:  # fmt: skip
-    tell("the run folder")
-    yield from reach.run_folder(executor, folder)
+    if store is None or any(step.files for step in analysis.steps):
+        tell("the run folder")
+        yield from reach.run_folder(executor, folder)
     if trusted.files:
         yield from trust.exposed(executor)
         executor.entrust(trusted)
@@ -95,7 +97,7 @@ def _reach(
     yield from reach.samples(executor, analysis)
     if store is not None:
         tell("the store")
-        yield from reach.store(executor, store)
+        yield from reach.store(executor, store) if is_remote(store) else reach.run_folder(executor, Path(store))
     tell("the code of the steps")  # last: what does not compile would be sent along with all that follows
     yield from reach.code(executor, analysis)
 
@@ -112,7 +114,7 @@ def quick_check(analysis: Analysis, executor: Executor, folder: Path, store: str
     folder : Path
         The run folder.
     store : str, optional
-        URL under which trees are written, if not in the run folder.
+        Folder or URL under which trees are written, if not in the run folder.
 
     Returns
     -------

@@ -168,6 +168,7 @@ def store(executor: Executor, url: str) -> Iterator[Finding]:
     said, _ = executor.call({"op": "probe", "store": f"{url.rstrip('/')}/.portico-doctor-{uuid4().hex}"}, [])
     if problem := said["message"] if "failed" in said else said["probe"]["store"]:
         why = "workers write the trees of steps there"
-        yield error("store", f"{url}: {problem}", why, "give another place, or renew the credentials")
+        what = problem if url in problem else f"{url}: {problem}"
+        yield error("store", what, why, "give another place, or renew the credentials")
     else:
         yield ok("store", f"{url}: workers write there")

@@ -37,8 +37,10 @@ def credentials(needed: bool) -> Iterator[Finding]:
         else:
             yield ok("credentials", "none, and none is needed")
         return
-    for source in found:
-        yield from _life(source, needed)
+    lives = lifetimes(Credentials({source.kind: source.content or b"" for source in found}))
+    severe = needed and all(map(_unusable, lives))
+    for source, life in zip(found, lives, strict=True):
+        yield _life(source.where, life, severe)
 
 
 def exposed(executor: Executor) -> Iterator[Finding]:
@@ -52,26 +54,30 @@ def exposed(executor: Executor) -> Iterator[Finding]:
 
 
 def expired(trusted: Credentials) -> Iterator[Finding]:
-    """Say which credentials cannot be used, or not any more."""
-    for life in lifetimes(trusted):
-        if bad := _unusable(life):
-            yield error(life.kind, bad, _REFUSED, f"renew it: {RENEW[life.kind]}")
+    """Say which credentials cannot be used, or not any more: an error if no other is left."""
+    bad = {life.kind: _unusable(life) for life in lifetimes(trusted)}
+    make = error if all(bad.values()) else warning
+    for kind, why in bad.items():
+        if why:
+            yield make(kind, why, _REFUSED, f"{_renew(kind)}; or remove it where none is needed")
 
 
-def _life(source: Source, needed: bool) -> Iterator[Finding]:
-    (life,) = lifetimes(Credentials({source.kind: source.content or b""}))
-    left, renew = life.left(), f"renew it: {RENEW[life.kind]}"
+def _life(where: str, life: Lifetime, severe: bool) -> Finding:
+    left = life.left()
     if bad := _unusable(life):
-        yield (error if needed else warning)(life.kind, f"{source.where}: {bad}", _REFUSED, renew)
-    elif left is None:
+        return (error if severe else warning)(life.kind, f"{where}: {bad}", _REFUSED, _renew(life.kind))
+    if left is None:
         why = "it may end before the run does, without a warning"
         fix = "pip install 'portico-hep[dask]'" if life.kind == "proxy" else "nothing, or use a token that says it"
-        yield warning(life.kind, f"{source.where}: {life.problem}", why, fix)
-    elif left < _SHORT:
+        return warning(life.kind, f"{where}: {life.problem}", why, fix)
+    if left < _SHORT:
         why = "what runs longer fails, unless it is renewed: a renewed one is sent to the workers"
-        yield warning(life.kind, f"{source.where}: expires in {duration(left)}", why, renew)
-    else:
-        yield ok(life.kind, f"{source.where}: good for {duration(left)}, until {_date(life)}")
+        return warning(life.kind, f"{where}: expires in {duration(left)}", why, _renew(life.kind))
+    return ok(life.kind, f"{where}: good for {duration(left)}, until {_date(life)}")
+
+
+def _renew(kind: str) -> str:
+    return f"renew it: {RENEW[kind]}"
 
 
 def _unusable(life: Lifetime) -> str:

@@ -165,7 +165,8 @@ def needs_credentials(analysis: Analysis, store: str | None = None) -> bool:
     Looked at are the files of the samples, the options of the steps, the analysis' own modules, and ``store``, where
     trees are written.
     """
-    named = [*(file for sample in analysis.dataset.samples.values() for file in sample.files), store or ""]
+    samples = analysis.dataset.samples.values()
+    named = [store or "", *(place for sample in samples for file in sample.files for place in sample.places(file))]
     named += [json.dumps(step.options, default=str) for step in analysis.steps]
     return any(map(_REMOTE.search, named)) or any(map(_REMOTE.search, _modules(analysis)))
 
