@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import json
-import os
 import stat
 import subprocess
 import sys
 import textwrap
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -256,7 +253,6 @@ def test_jobs_that_never_start_are_told_with_the_reason(kind: str, make_place: C
 
 TRUST = """
 import json
-import os
 import stat
 import sys
 import time
@@ -322,49 +318,63 @@ def test_late_workers_get_all_and_strangers_nothing(kind: str, make_place: Calla
     assert not Path(found["gone"]).exists()
 
 
-@contextmanager
-def ssh_server(folder: Path) -> Iterator[int]:
-    """Serve commands of this user by SSH on loopback, with a key of its own; yield the port."""
-    import asyncssh
+SSH_SERVER = """
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import asyncssh
+
+folder, port = Path(sys.argv[1]), int(sys.argv[2])
+
+
+async def handle(process):
+    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    child = subprocess.Popen(["/bin/sh", "-c", process.command], start_new_session=True, **pipes)
+    await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+    try:
+        while child.poll() is None:
+            await asyncio.sleep(0.1)
+        await process.stdout.drain()
+        process.exit(child.returncode)
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+async def serve():
     client, host = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
     client.write_private_key(folder / "id")
     client.write_public_key(folder / "id.pub")
-    port, ready, stop = free_port(), threading.Event(), asyncio.Event()
-    loops: list[asyncio.AbstractEventLoop] = []
+    await asyncssh.listen(
+        "127.0.0.1", port, server_host_keys=[host], authorized_client_keys=str(folder / "id.pub"),
+        process_factory=handle, encoding=None,
+    )
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host.export_public_key().decode()}")
+    await asyncio.Event().wait()
 
-    async def handle(process: Any) -> None:
-        child = await asyncio.create_subprocess_exec(
-            "/bin/sh", "-c", process.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-            process.exit(await child.wait())
-        finally:
-            if child.returncode is None:
-                os.killpg(child.pid, 9)
-                await child.wait()
 
-    async def serve() -> None:
-        loops.append(asyncio.get_running_loop())
-        server = await asyncssh.listen(
-            "127.0.0.1", port, server_host_keys=[host], authorized_client_keys=str(folder / "id.pub"),
-            process_factory=handle, encoding=None,
-        )  # fmt: skip
-        ready.set()
-        await stop.wait()
-        server.close()
-        await server.wait_closed()
+asyncio.run(serve())
+"""
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert ready.wait(30)
+
+@contextmanager
+def ssh_server(folder: Path) -> Iterator[int]:
+    """Serve commands of this user by SSH on loopback, with a key of its own; yield the port."""
+    port, log = free_port(), folder / "ssh.log"
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            [sys.executable, "-c", SSH_SERVER, folder, str(port)], stdout=stream, stderr=subprocess.STDOUT
+        )
     try:
+        wait_for((folder / "known_hosts").exists, "the SSH server", 60, log)
         yield port
     finally:
-        loops[0].call_soon_threadsafe(stop.set)
-        thread.join(30)
+        end(server)
 
 
 def test_a_run_over_ssh_equals_the_local_one(make_place: Callable[..., Place]) -> None:
@@ -380,15 +390,22 @@ def test_a_run_over_ssh_equals_the_local_one(make_place: Callable[..., Place]) -
         folder: {place.folder}/jobs
         python: {sys.executable}
         environment: {{EXTRA_CLING_ARGS: -O0}}
-        options: {{hosts: [127.0.0.1], port: PORT, client_keys: [{place.folder}/id], username: me, known_hosts: null}}
+        options: {{hosts: [127.0.0.1], port: PORT, client_keys: [{place.folder}/id], username: me,
+                   known_hosts: {place.folder}/known_hosts}}
     """)
     analysis = load_analysis(place.folder)
     with ssh_server(place.folder) as port:
         site = place.folder / "machines.yaml"
-        site.write_text(text.replace("PORT", str(port)).replace("known_hosts: null", "known_hosts: []"))
+        site.write_text(text.replace("PORT", str(port)))
         run = portico.run(analysis, folder=place.run, on=str(site))
-        assert place.workers() == {"127.0.0.1-0", "127.0.0.1-1"}
+        workers = place.workers()
+        assert len(workers) == 2
+        assert all(worker.startswith("tls://127.0.0.1:") for worker in workers)
         assert numbers_of(run, "select") == place.local()
+        (place.folder / "known_hosts").write_text("")
+        words = "no worker could be started on 127.0.0.1: Host key is not trusted .*; check: ssh 127.0.0.1"
+        with pytest.raises(portico.PorticoError, match=words):
+            portico.run(analysis, folder=place.run, on=str(site))
 
 
 @contextmanager

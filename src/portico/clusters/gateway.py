@@ -63,20 +63,14 @@ class _Gateway:
             _choose(site, options)
             self.dask: Any = self._gateway.new_cluster(options, shutdown_on_close=True)
         except ConfigError:
-            self._leave()
             raise
         except Exception as error:  # of aiohttp, and the gateway's own
-            self._leave()
             told = " ".join(str(error).split()) or type(error).__name__
             where = site.options.get("address", "the address of Dask's configuration (gateway.address)")
             raise WorkerError(
                 f"site '{site.name}': the gateway at {where} gave no cluster: {told}; check 'options.address', "
                 "'options.auth', and your login"
             ) from error
-
-    def _leave(self) -> None:
-        if self._gateway is not None:
-            self._gateway.close()
 
     def adapt(self, demand: Callable[[], int]) -> None:  # noqa: ARG002 (the gateway asks the scheduler itself)
         """Have the gateway adapt between minimum and maximum."""
@@ -88,12 +82,13 @@ class _Gateway:
     def problems(self) -> list[str]:
         """Say what the gateway tells of the cluster; it does not tell about single workers."""
         try:
-            report = self._gateway.get_cluster(self.dask.name)
-        except Exception as error:
-            return [f"Dask Gateway: no such cluster any more: {' '.join(str(error).split())}"]
-        status = getattr(getattr(report, "status", None), "name", "RUNNING")
-        text = f"Dask Gateway: cluster {self.dask.name} ({status}) has no worker yet; the gateway does not tell why: "
-        return [text + "ask its administrator, or look at the batch system or the pods beneath"]
+            states = {report.name: report.status.name.lower() for report in self._gateway.list_clusters()}
+        except Exception as error:  # of aiohttp, and the gateway's own
+            return [f"Dask Gateway does not answer: {' '.join(str(error).split()) or type(error).__name__}"]
+        if self.dask.name not in states:
+            return [f"Dask Gateway: cluster {self.dask.name} is gone; run the same command again"]
+        text = f"Dask Gateway: cluster {self.dask.name} is {states[self.dask.name]} and has no worker yet; the gateway "
+        return [text + "does not tell why: ask its administrator, or look at the batch system or the pods beneath"]
 
     def hopeless(self) -> str:
         """Return nothing: the gateway may yet start workers."""
@@ -103,4 +98,4 @@ class _Gateway:
         """Stop the cluster."""
         with suppress(TimeoutError):
             self.dask.close(shutdown=True)
-        self._leave()
+        self._gateway = None  # closes itself when it goes, and complains of being closed before

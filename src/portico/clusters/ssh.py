@@ -77,7 +77,7 @@ class _SSH:
             scheduler["interface"] = site.interface
         spec = {
             host: {"cls": _worker_class(), "options": {
-                "address": host, "connect_options": connect, "kwargs": {**options, "name": host},
+                "address": host, "connect_options": connect, "kwargs": options,
                 "remote_python": _python(site, folder),
             }}
             for host in hosts
@@ -98,11 +98,12 @@ class _SSH:
         """Do nothing: all hosts have their workers from the start."""
 
     def problems(self) -> list[str]:
-        """Say which hosts have no worker."""
-        present = {str(worker["name"]).rpartition("-")[0] or worker["name"]
-                   for worker in list(self.dask.scheduler_info["workers"].values())}  # fmt: skip
-        missing = sorted(set(_hosts(self.site, self.maximum)) - present)
-        return [f"SSH: no worker on {', '.join(missing)}; is the machine up?"] if missing else []
+        """Say that workers are missing, and on which hosts they were started."""
+        present = len(self.dask.scheduler_info["workers"])
+        if present >= self.maximum:
+            return []
+        hosts = ", ".join(_hosts(self.site, self.maximum))
+        return [f"SSH: {present} of {self.maximum} workers are there; are all of these machines up: {hosts}?"]
 
     def hopeless(self) -> str:
         """Return nothing: workers that were there once may come back."""

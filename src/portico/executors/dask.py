@@ -74,6 +74,7 @@ class DaskExecutor:
         target = self._own if cluster is None else cluster.dask
         self._running: dict[str, tuple[Future, Task]] = {}
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._pinned: dict[str, frozenset[str]] = {}
         self._calls = 0
         self._sent: set[str] = set()
         self._known: tuple[float, dict[str, Any]] = (float("-inf"), {})
@@ -145,14 +146,15 @@ class DaskExecutor:
         name = f"portico-{task.key}-{task.attempt}"
         if name in self._running:  # the same chunk in halves: keys tell tasks apart
             name = f"{name}-{uuid.uuid4().hex}"
-        where: dict[str, Any] = {}
+        others: list[str] = []
         if task.avoid:
             others = [address for address, worker in self._names().items() if worker not in task.avoid]
-            where = {"workers": others, "allow_other_workers": True} if others else {}
         with self._asking():
             future = self._client.submit(
-                execute, task.to_json(), self._owner, key=name, pure=False, retries=0, **where
-            )
+                execute, task.to_json(), self._owner, key=name, pure=False, retries=0, workers=others or None,
+            )  # fmt: skip
+        if others:
+            self._pinned[name] = frozenset(others)
         self._running[name] = (future, task)
         future.add_done_callback(lambda done: self._ended.put(done.key))
 
@@ -175,14 +177,30 @@ class DaskExecutor:
         if not found:
             self._raise_if_gone()
             self._raise_if_hopeless()
+            found = self._stranded() if self._pinned else []
         return found
+
+    def _stranded(self) -> list[Outcome]:
+        """Give back the tasks that were kept from some workers, when all others are gone."""
+        here = self._names().keys()
+        lost = [name for name, workers in self._pinned.items() if not workers & here and name in self._running]
+        outcomes: list[Outcome] = []
+        for name in lost:
+            future, task = self._forget(name)
+            future.release()
+            outcomes.append(Failed(task, "lost", "the workers that had not failed on it are gone"))
+        return outcomes
+
+    def _forget(self, name: str) -> tuple[Future, Task]:
+        self._pinned.pop(name, None)
+        return self._running.pop(name)
 
     def _outcome(self, name: str) -> Outcome | None:
         if name not in self._running:
             return None
         from distributed import KilledWorker
 
-        future, task = self._running.pop(name)
+        future, task = self._forget(name)
         raised = future.status == "error"
         try:
             answer, partial = future.result(timeout=60)
@@ -317,6 +335,7 @@ class DaskExecutor:
             with suppress(Exception):  # of a scheduler that is gone
                 self._client.cancel([future for future, _ in self._running.values()], force=True)
             self._running.clear()
+            self._pinned.clear()
 
     def close(self) -> None:
         """Leave the scheduler, and take what was sent along; stop the own cluster."""

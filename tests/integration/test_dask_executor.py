@@ -1,0 +1,124 @@
+"""What the Dask executor does when the scheduler is lost, with workers that failed, and for several drivers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from distributed import LocalCluster
+
+import portico
+from portico.analysis import Analysis
+from portico.environment.bundle import collect
+from portico.environment.credentials import Credentials
+from portico.errors import WorkerError
+from portico.executors.base import Done, Task
+from portico.executors.dask import DaskExecutor
+from tests.conftest import Remember, numbers_of
+from tests.integration.test_dask import CODE, address, analysis, process, worker
+
+__all__ = ["address", "analysis"]  # fixtures
+
+pytestmark = [pytest.mark.integration, pytest.mark.dask]
+
+
+def test_a_lost_scheduler_ends_the_run_which_resumes(
+    analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import json
+
+    file, remember = tmp_path / "scheduler.json", Remember()
+    with process(
+        "dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)
+    ) as scheduler:
+        while not file.exists():
+            time.sleep(0.05)
+        where = json.loads(file.read_text())["address"]
+        with process(*worker(where, "only", tmp_path)):
+            executor = DaskExecutor(where)
+            remember._on_advance = lambda advanced: scheduler.kill() if advanced == 3 else None
+            began = time.monotonic()
+            try:
+                with pytest.raises(WorkerError, match=f"the Dask scheduler at {where} is gone; what is done is kept"):
+                    portico.run(analysis, folder=tmp_path / "run", executor=executor, reporter=remember)
+                assert time.monotonic() - began < 120
+                with pytest.raises(WorkerError, match="is gone"):
+                    executor.call({"op": "nothing"}, [])
+                with pytest.raises(WorkerError, match="is gone"):
+                    executor.entrust(Credentials())
+            finally:
+                executor.close()
+    again = Remember()
+    run = portico.run(analysis, folder=tmp_path / "run", workers=2, reporter=again)
+    assert 0 < again.ran["total"] <= 17  # of 20: what was done is not done again
+    quiet = portico.run(analysis, folder=tmp_path / "quiet", workers=2)
+    assert numbers_of(run, "total") == numbers_of(quiet, "total")
+
+
+@pytest.fixture
+def executor() -> Iterator[DaskExecutor]:
+    made = DaskExecutor(workers=2)
+    yield made
+    made.close()
+
+
+def task_of(events: Path, number: int, avoid: tuple[str, ...] = ()) -> Task:
+    from portico.chunks import Chunk
+
+    chunk = Chunk(str(events / "events0.root"), "", "Events", 0, 50)
+    return Task(f"key{number}", 1, chunk, "mysteps:total", {"name": "a", "kind": "data"}, {}, "", avoid)
+
+
+def outcomes_of(executor: DaskExecutor, tasks: list[Task]) -> list[str]:
+    for task in tasks:
+        executor.submit(task)
+    found: list[str] = []
+    deadline = time.monotonic() + 120
+    while len(found) < len(tasks):
+        assert time.monotonic() < deadline
+        for outcome in executor.wait(1):
+            assert isinstance(outcome, Done), outcome
+            found.append(str(outcome.metrics["worker"]))
+    return found
+
+
+def test_workers_that_failed_are_avoided(
+    executor: DaskExecutor, events: Path, make_analysis: Callable[..., Analysis], tmp_path: Path
+) -> None:
+    (tmp_path / "mysteps.py").write_text(CODE)
+    (tmp_path / "helper.py").write_text('EXPRESSION = "x"\n')
+    executor.prepare(collect("mysteps:total", tmp_path))
+    names = sorted(executor.call_all({"op": "nothing"}))
+    assert len(names) == 2
+    assert outcomes_of(executor, [task_of(events, n, (names[0],)) for n in range(3)]) == [names[1]] * 3
+    # All have failed: better one of them than none.
+    assert len(outcomes_of(executor, [task_of(events, 9, tuple(names))])) == 1
+
+
+def test_drivers_share_a_cluster_and_leave_nothing(tmp_path: Path) -> None:
+    def plugins(dask_scheduler: object) -> list[str]:
+        return sorted(name for name in dask_scheduler.worker_plugins if "portico" in name)  # type: ignore[attr-defined]
+
+    def kept(dask_worker: object) -> tuple[int, int]:
+        state = vars(dask_worker)
+        return len(state.get("_portico_bundles", ())), len(state.get("_portico_credentials", ()))
+
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0", memory_limit=0
+    ) as cluster:
+        first, second = (DaskExecutor(cluster.scheduler_address) for _ in range(2))
+        for number in range(3):
+            (tmp_path / "one.py").write_text(f"def s(frame, sample):\n    return {{'n{number}': frame.Count()}}\n")
+            first.prepare(collect("one:s", tmp_path))
+            second.prepare(collect("one:s", tmp_path))
+        first.entrust(Credentials({"token": b"first"}))
+        time.sleep(1.5)  # what was replaced is forgotten after a second
+        assert list(first.client.run(kept).values()) == [(2, 1)]
+        first.close()
+        time.sleep(1.5)
+        assert list(second.client.run(kept).values()) == [(1, 0)]
+        left = second.client.run_on_scheduler(plugins)
+        second.close()
+        assert [name.partition("-Client")[0] for name in left] == ["portico-bundle", "portico-runner"]
