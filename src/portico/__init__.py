@@ -15,18 +15,21 @@ from portico.step import step, summary
 if TYPE_CHECKING:
     from portico.analysis import Analysis, load_analysis
     from portico.dataset import Dataset, Sample, load_dataset
+    from portico.monitor.progress import Progress
     from portico.results import Results
     from portico.runs import Run, load
-    from portico.workflow import run
+    from portico.workflow import connect, run
 
 __all__ = [
     "Analysis",
     "Dataset",
     "PorticoError",
+    "Progress",
     "Results",
     "Run",
     "Sample",
     "__version__",
+    "connect",
     "load",
     "load_analysis",
     "load_dataset",
@@ -38,9 +41,11 @@ __all__ = [
 _LAZY = {
     "Analysis": "portico.analysis",
     "Dataset": "portico.dataset",
+    "Progress": "portico.monitor.progress",
     "Results": "portico.results",
     "Sample": "portico.dataset",
     "Run": "portico.runs",
+    "connect": "portico.workflow",
     "load": "portico.runs",
     "load_analysis": "portico.analysis",
     "load_dataset": "portico.dataset",

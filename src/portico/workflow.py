@@ -1,50 +1,28 @@
-"""The steps of an analysis in order: what each needs, what is done already, what must run."""
+"""An analysis from its first step to its last, on one executor, in one run folder."""
 
 from __future__ import annotations
 
-import json
 import platform
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 from portico._version import __version__
 from portico.analysis import Analysis, StepEntry
 from portico.doctor import quick_check
-from portico.driver import Reporter, StepJob, explain, run_chunks
-from portico.environment.bundle import Bundle, key_of
+from portico.driver import Reporter
 from portico.environment.credentials import needs_credentials
-from portico.errors import ConfigError, Detached, InputError, PorticoError, WorkerError, nearest
-from portico.executors.base import Executor, Failed, Task
+from portico.errors import ConfigError, InputError, PorticoError, WorkerError, nearest
+from portico.executors.base import Executor
 from portico.executors.where import open_executor
-from portico.ledger import Ledger, Planned
-from portico.losses import completeness_of, lost_of, mark_of
-from portico.merge import decode, encode, merge_all
-from portico.planning import (
-    Arguments,
-    Plan,
-    arguments_of,
-    bundle_of,
-    missing,
-    plan_step,
-    root_version,
-    sample_fields,
-    summary_fields,
-    summary_is_done,
-    summary_key,
-    whole_samples,
-)
-from portico.results import describe
-from portico.runs import SUMMARY, Run
-from portico.storage import storage_of
-from portico.store import RunFolder, write_whole
-from portico.summaries import SUMMARY_FILE
+from portico.planning import root_version
+from portico.runs import Run
+from portico.stages import State, run_step
+from portico.store import RunFolder
 from portico.trust import Trust
 
-__all__ = ["run"]
+__all__ = ["connect", "run"]
 
 _SHOWN = 10  # failures told at the end; the ledger has them all
 
@@ -58,37 +36,13 @@ class _Silent:
     def end(self, step: str, state: str, seconds: float, ran: int) -> None: ...
 
 
-@dataclass(slots=True)
-class _State:
-    """What one call of `run` carries from step to step."""
-
-    analysis: Analysis
-    folder: RunFolder
-    ledger: Ledger
-    executor: Executor
-    on: str
-    reporter: Reporter
-    samples: tuple[str, ...]
-    allow_partial: bool
-    trust: Trust
-    broken: set[str] = field(default_factory=set)
-    left_out: set[str] = field(default_factory=set)
-    failures: list[tuple[str, str]] = field(default_factory=list)
-
-    def samples_of(self, step: StepEntry) -> tuple[str, ...]:
-        """Return the samples that a step runs on: its own choice, or that of its input."""
-        entries = {entry.name: entry for entry in self.analysis.steps}
-        while not step.samples and step.input in entries:
-            step = entries[step.input]
-        return step.samples or tuple(self.analysis.dataset.samples)
-
-
 def run(
     analysis: Analysis,
     *,
     folder: str | Path | None = None,
     on: str = "local",
     workers: int | None = None,
+    batch: bool = False,
     steps: Iterable[str] = (),
     samples: Iterable[str] = (),
     allow_partial: bool = False,
@@ -104,10 +58,8 @@ def run(
         From `portico.load_analysis`.
     folder : str or Path, optional
         The run folder; ``runs/NAME`` by default.
-    on : str
-        ``local``, ``dask``, or the address of a Dask scheduler.
-    workers : int, optional
-        How many; all cores by default.
+    on, workers, batch
+        As in `connect`.
     steps, samples : iterable of str
         Run only these; ``*`` in the name of a sample stands for any letters.
     allow_partial : bool
@@ -117,36 +69,67 @@ def run(
     reporter : Reporter, optional
         Is told about progress.
     executor : Executor, optional
-        An open one, which stays open; ``on`` and ``workers`` are then not used.
+        An open one, of `connect`, which stays open; ``on``, ``workers`` and ``batch`` are then not used.
 
     Raises
     ------
     PorticoError
         One of its kinds, see `portico.errors`. Whatever was finished before is kept.
     """
-    names = tuple(steps)
-    chosen = _choose(analysis, names)
+    chosen = _choose(analysis, tuple(steps))
     selected = analysis.dataset.matching(samples)
     path = Path(folder) if folder is not None else Path("runs") / analysis.name
-    place = RunFolder(path, store or analysis.store)
-    with place.claim(_manifest(analysis)) as ledger, _opened(executor, on, workers) as engine:
+    place, teller = RunFolder(path, store or analysis.store), reporter or _Silent()
+    with place.claim(_manifest(analysis)) as ledger, ExitStack() as opened:
+        if executor is None:
+            executor = opened.enter_context(closing(connect(on, workers, batch=path if batch else None)))
         place.clean()
-        teller = reporter or _Silent()
-        _check(analysis, engine, place, teller)
-        trust = Trust(engine, teller.warn, needs_credentials(analysis, place.store))
-        state = _State(analysis, place, ledger, engine, on, teller, selected, allow_partial, trust)
-        trust.look()
+        _check(analysis, executor, place, teller)
+        trust = Trust(executor, teller.warn, needs_credentials(analysis, place.store))
+        state = State(analysis, place, ledger, executor, on, teller, selected, allow_partial, trust)
         try:
             for position, step in chosen:
-                _run_step(state, position, step)
+                run_step(state, position, step)
         finally:
             place.clean()
-    if state.failures and not allow_partial:
-        kind = InputError if any(kind == "input" for kind, _ in state.failures) else WorkerError
-        shown = [text for _, text in state.failures[:_SHOWN]]
-        more = [f"... and {len(state.failures) - _SHOWN} more; see: portico status {place.path}"]
-        raise kind("\n".join(shown + more * (len(state.failures) > _SHOWN)))
+    _complain(state, place)
     return Run(place.path)
+
+
+def connect(on: str = "local", workers: int | None = None, *, batch: str | Path | None = None) -> Executor:
+    """Open what runs chunks, for several runs one after the other; close it with its ``close()``.
+
+    Parameters
+    ----------
+    on : str
+        ``local``: processes of this machine; ``dask``: an own Dask cluster here; the address of a Dask scheduler;
+        ``distrdf``: ROOT's own distributed RDataFrame; or a site, by its name or its file.
+    workers : int, optional
+        How many; all cores by default, on a site as many as it says.
+    batch : str or Path, optional
+        The run folder, for plain batch jobs of the site, which go on without this process.
+
+    Raises
+    ------
+    ConfigError
+        If ``on`` names nothing.
+    WorkerError
+        If what it names does not answer.
+    """
+    if batch is None:
+        return open_executor(on, workers)
+    from portico.executors.batch import open_batch
+
+    return open_batch(on, Path(batch), workers=workers)
+
+
+def _complain(state: State, place: RunFolder) -> None:
+    if not state.failures or state.allow_partial:
+        return
+    kind = InputError if any(kind in {"input", "transient"} for kind, _ in state.failures) else WorkerError
+    shown = [text for _, text in state.failures[:_SHOWN]]
+    more = [f"... and {len(state.failures) - _SHOWN} more; see: portico status {place.path}"]
+    raise kind("\n".join(shown + more * (len(state.failures) > _SHOWN)))
 
 
 def _check(analysis: Analysis, executor: Executor, place: RunFolder, reporter: Reporter) -> None:
@@ -156,7 +139,7 @@ def _check(analysis: Analysis, executor: Executor, place: RunFolder, reporter: R
         if finding.level == "warning":
             reporter.warn(str(finding))
     if errors := [str(finding) for finding in found if finding.level == "error"]:
-        raise ConfigError("\n".join(errors))
+        raise PorticoError("\n".join(errors))
 
 
 def _manifest(analysis: Analysis) -> dict[str, Any]:
@@ -176,184 +159,3 @@ def _choose(analysis: Analysis, names: Sequence[str]) -> list[tuple[int, StepEnt
         if name not in valid:
             raise ConfigError(f"{analysis.path}: no step '{name}'; {nearest(name, valid)}")
     return [(i, step) for i, step in enumerate(analysis.steps) if not names or step.name in names]
-
-
-@contextmanager
-def _opened(executor: Executor | None, on: str, workers: int | None) -> Iterator[Executor]:
-    if executor is not None:
-        yield executor
-        return
-    engine = open_executor(on, workers)
-    try:
-        yield engine
-    finally:
-        engine.close()
-
-
-def _run_step(state: _State, position: int, step: StepEntry) -> None:
-    bundle = bundle_of(state.analysis, step)
-    started = time.monotonic()
-    if absent := [name for name in step.after if name in state.left_out]:
-        state.left_out.add(step.name)
-        state.reporter.warn(f"step '{step.name}' is left out: it needs step '{absent[0]}', which was left out")
-        return
-    arguments = arguments_of(state.analysis, step, state.folder, state.ledger)
-    if bundle.needs.kind == "summary":
-        _run_summary(state, position, step, bundle, arguments, started)
-        return
-    wanted = [n for n in state.samples_of(step) if n not in state.broken and (not state.samples or n in state.samples)]
-    plan = plan_step(state.analysis, step, bundle, arguments, state.ledger, wanted, state.allow_partial)
-    if word := getattr(state.executor, "whole", ""):
-        plan = whole_samples(plan, word)
-    state.ledger.plan(step.name, position, "frame", plan.chunks, others=bool(state.samples))
-    chunks, lost = missing(step, plan, state.ledger)
-    state.ledger.forget(lost)
-    _begin(state, step, plan, chunks)
-    for loss in plan.lost:
-        state.reporter.warn(f"step '{step.name}', sample '{loss.sample}', {loss.file}: {loss.message}; left out")
-    state.executor.prepare(bundle)
-    state.ledger.set_state(step.name, "running", executor=state.on)
-    ended = "failed"
-    try:
-        tasks = _tasks(state, step, arguments, plan, chunks)
-        job = StepJob(step.name, tasks, plan.files, plan.samples, state.trust.look)
-        failed = run_chunks(job, state.executor, state.ledger, state.reporter)
-        ended = _finish(state, step, plan, failed)
-    except (Detached, KeyboardInterrupt):
-        ended = "interrupted"
-        raise
-    finally:
-        seconds = time.monotonic() - started
-        state.ledger.set_state(step.name, ended, seconds if chunks else 0.0, state.executor.workers)
-        state.reporter.end(step.name, ended, seconds, len(chunks))
-
-
-def _begin(state: _State, step: StepEntry, plan: Plan, chunks: Sequence[Planned]) -> None:
-    remaining = dict.fromkeys(plan.chunks, 0)
-    for planned in chunks:
-        remaining[planned.sample] += planned.chunk.entries
-    total = {name: sum(planned.chunk.entries for planned in of) for name, of in plan.chunks.items()}
-    done = {name: total[name] - remaining[name] for name in plan.chunks}
-    state.reporter.begin(step.name, total, done, state.executor.workers)
-
-
-def _tasks(
-    state: _State, step: StepEntry, arguments: Arguments, plan: Plan, chunks: Sequence[Planned]
-) -> Iterator[tuple[Planned, Task]]:
-    fields = {name: sample_fields(sample) for name, sample in plan.samples.items()}
-    folders = {name: state.folder.trees(step.name, name) for name in plan.samples}
-    for folder in folders.values():
-        storage_of(folder).make(folder)
-    for planned in chunks:
-        name = planned.sample
-        task = Task(planned.key, 1, planned.chunk, step.function, fields[name], arguments.given, folders[name])
-        yield planned, replace(task, parts=plan.parts.get(planned.key, ()))
-
-
-def _finish(state: _State, step: StepEntry, plan: Plan, failed: list[Failed]) -> str:
-    """Merge what is whole (with ``allow_partial``: what there is), export it, and say how the step ended."""
-    lost, by_key = lost_of(plan, failed), plan.by_key
-    for failure in failed:
-        planned = by_key[failure.task.key]
-        state.failures.append((failure.kind, explain(failure, step.name, planned, plan.files, final=True)))
-    if not state.allow_partial:
-        state.broken |= {failure.sample for failure in lost}
-    state.ledger.set_lost(step.name, lost)
-    known = state.ledger.result_keys(step.name)
-    for name, chunks in plan.chunks.items():
-        gone = {failure.key for failure in lost if failure.sample == name}
-        key = key_of([planned.key for planned in chunks if planned.key not in gone])
-        if known.get(name) == key:
-            continue
-        if name in state.broken:
-            state.ledger.drop_result(step.name, name)
-            continue
-        merged = merge_all(decode(blob) for blob in state.ledger.partials(step.name, name))
-        if merged is None:
-            raise InputError(f"step '{step.name}', sample '{name}': no chunk could be read")
-        completeness = plan.samples[name].completeness * completeness_of(name, chunks, lost)
-        state.ledger.set_result(step.name, name, key, encode(merged), completeness)
-    if not state.samples:
-        state.ledger.prune(step.name, plan.chunks)
-        # Trees of older code or inputs: a glob over the folder must not count them.
-        done = state.ledger.done(step.name).values()
-        state.folder.remove_others(step.name, (output["path"] for outputs in done for output in outputs))
-    _export(state, step.name)
-    return "done" if not lost else "partial" if state.allow_partial else "failed"
-
-
-def _export(state: _State, step: str) -> None:
-    """Write results.root, manifests of the trees and results.json, unless they are there and of these results."""
-    folder = state.folder.step(step)
-    paths = folder / "results.root", folder / "results.json"
-    keys = state.ledger.result_keys(step)
-    if not keys or (paths[0].exists() and _exported(paths[1]) == keys):
-        return
-    blobs = {name: state.ledger.result(step, name) or b"" for name in keys}
-    described = {name: describe(decode(blob)) for name, blob in blobs.items()}
-    marks = {name: mark for name in keys if (mark := mark_of(state.ledger.completeness(step, name)))}
-    content = {"op": "export", "samples": list(blobs), "marks": marks}
-    answer, made = state.executor.call(content, list(blobs.values()))
-    _raise_if_failed(answer, f"step '{step}': results.root cannot be written")
-    with write_whole(paths[0]) as aside:
-        aside.write_bytes(made[0])
-    for sample, products in described.items():
-        written = {
-            name: {k: p[k] for k in ("tree", "format", "files")} for name, p in products.items() if p["kind"] == "tree"
-        }
-        if written:
-            (folder / sample).mkdir(exist_ok=True)
-            with write_whole(folder / sample / "manifest.json") as aside:
-                aside.write_text(json.dumps(written, indent=1), encoding="utf-8")
-    with write_whole(paths[1]) as aside:  # last: it says that all is there
-        told = {"step": step, "keys": keys, "partial": marks, "samples": described}
-        aside.write_text(json.dumps(told, indent=1), encoding="utf-8")
-
-
-def _exported(path: Path) -> dict[str, str] | None:
-    """Return the keys of the results that ``results.json`` tells of."""
-    try:
-        keys: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["keys"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return keys
-
-
-def _raise_if_failed(answer: Mapping[str, Any], what: str) -> None:
-    if "failed" in answer:
-        log = f"\n{answer['log'].strip()}" if answer.get("log", "").strip() and answer["failed"] == "crash" else ""
-        raise PorticoError(f"{what}: {answer['message']}{log}")
-
-
-def _run_summary(
-    state: _State, position: int, step: StepEntry, bundle: Bundle, arguments: Arguments, started: float
-) -> None:
-    state.ledger.plan(step.name, position, "summary", {}, others=False)
-    keys = state.ledger.result_keys(step.input)
-    wanted = state.samples_of(step)
-    absent = [name for name in wanted if name not in keys or name in state.broken]
-    if absent:
-        state.left_out.add(step.name)
-        state.reporter.warn(f"step '{step.name}' is left out: it needs all samples, and '{absent[0]}' is not there")
-        return
-    fields = summary_fields(state.analysis, step, state.ledger, wanted)
-    key = summary_key(bundle, arguments, fields, {name: keys[name] for name in wanted})
-    done = summary_is_done(step, key, state.folder, state.ledger)
-    if not done:
-        state.reporter.begin(step.name, {}, {}, 1)
-        folder = state.folder.step(step.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        state.executor.prepare(bundle)
-        blobs = [state.ledger.result(step.input, name) or b"" for name in wanted]
-        content = {"op": "summary", "function": step.function, "samples": fields, "options": arguments.given}
-        answer, files = state.executor.call(content, blobs)
-        _raise_if_failed(answer, f"step '{step.name}'")
-        for name, blob in zip(answer["files"], files, strict=True):
-            with write_whole(folder / name) as aside:
-                aside.write_bytes(blob)
-        with write_whole(folder / SUMMARY_FILE) as aside:
-            aside.write_text(json.dumps(answer["value"], indent=1, allow_nan=False), encoding="utf-8")
-        state.ledger.set_result(step.name, SUMMARY, key, json.dumps(answer["files"]).encode())
-    seconds = time.monotonic() - started
-    state.ledger.set_state(step.name, "done", 0.0 if done else seconds, 1, "local")
-    state.reporter.end(step.name, "done", seconds, 0 if done else 1)

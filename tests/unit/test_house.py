@@ -31,7 +31,7 @@ LAYERS = (
     ("results", "summaries", "runs", "analysis"),
     ("environment", "clusters", "monitor", "planning", "preview"),
     ("executors",),
-    ("policy", "halves", "losses", "trust", "driver", "workflow", "skeleton", "doctor"),
+    ("policy", "halves", "losses", "trust", "driver", "stages", "workflow", "skeleton", "doctor"),
     ("corrections", "export"),
     ("selection", "compare", "stats", "plot"),
     ("report",),
@@ -39,8 +39,8 @@ LAYERS = (
 )
 
 PUBLIC = {
-    "Analysis", "Dataset", "PorticoError", "Results", "Run", "Sample", "__version__", "load", "load_analysis",
-    "load_dataset", "run", "step", "summary",
+    "Analysis", "Dataset", "PorticoError", "Progress", "Results", "Run", "Sample", "__version__", "connect", "load",
+    "load_analysis", "load_dataset", "run", "step", "summary",
 }  # fmt: skip
 
 every_file = pytest.mark.parametrize("file", FILES, ids=NAMES)

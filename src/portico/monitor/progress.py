@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -66,14 +67,16 @@ class Progress:
     Parameters
     ----------
     console : rich.console.Console, optional
-        Where to write; standard error by default. Without a terminal there are no bars: a line when a step
-        begins and ends, and in between at most one every ten seconds.
+        Where to write; standard error by default. Without a terminal, or a notebook that has ipywidgets, there are no
+        bars: a line when a step begins and ends, and in between at most one every ten seconds.
     clock : callable, optional
         Seconds that never go back.
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console or Console(stderr=True)
+        widgets = self._console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
+        self._live = self._console.is_terminal or widgets
         self._clock = clock
         self._step = ""
         self._counts: dict[str, _Count] = {}
@@ -100,7 +103,7 @@ class Progress:
         self._counts[_TOTAL] = whole
         if whole.done >= whole.total and entries:
             return
-        if self._console.is_terminal:
+        if self._live:
             self._open()
             return
         kept = f" ({whole.kept:,} done before)" if whole.kept else ""
@@ -124,7 +127,7 @@ class Progress:
         self._chunks += 1
         if self._bars is not None:
             self._draw(sample)
-        elif not self._console.is_terminal and now - self._spoke >= _QUIET_SECONDS:
+        elif not self._live and now - self._spoke >= _QUIET_SECONDS:
             self._spoke = now
             whole = self._counts[_TOTAL]
             done, part, *speed = _words(whole, now)
