@@ -145,7 +145,7 @@ def test_a_report_counts_before_and_after_each_named_filter(frame: Any, booking:
     from portico.executors.distributed_frame import book_reports
 
     first = frame.Filter("x > 1", "one")
-    second = first.Filter("n != 2").Define("y", "x + w").Filter("y < 5", name="two")
+    second = first.Filter("n != 2").Define("y", "x + w").Filter("y < 5", "two")
     other = frame.Filter("x < 1", "other")
     reports = {"second": second.Report(), "all": frame.Report(), "none": frame.Define("z", "x").Report()}
     book_reports(reports)

@@ -127,8 +127,6 @@ class DistributedFrame:
         return handle
 
     def _transform(self, name: str, arguments: list[Any], options: dict[str, Any]) -> DistributedFrame:
-        if "name" in options:  # which is a word of ROOT's own there
-            arguments.insert(1 if name == "Filter" else 0, options.pop("name"))
         node = getattr(self._node, name)(*arguments, **options)
         cuts = self._cuts if name == "Vary" else self._cuts or ()
         if name == "Filter" and (title := arguments[1] if len(arguments) > 1 else ""):
