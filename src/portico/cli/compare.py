@@ -19,6 +19,7 @@ __all__ = ["compare"]
 
 _COMPARED = "compared"
 _ROWS = 20
+_ROWS_OF_ROUNDING = 5  # where there is nothing else
 _COLOURS = {"rounding": "green", "migrated bin": "yellow"}
 
 
@@ -130,24 +131,24 @@ def _show(comparison: Comparison, page: Path | None) -> None:
         console.print(words, markup=False, highlight=False, soft_wrap=True)
     if comparison.differences:
         console.print()
-        _show_differences(console, comparison.differences)
+        _show_differences(console, comparison.differences, _ROWS_OF_ROUNDING if comparison.equal else _ROWS)
     if page is not None:
         console.print(f"page: {page}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _show_differences(console: Console, differences: tuple[Difference, ...]) -> None:
+def _show_differences(console: Console, differences: tuple[Difference, ...], most: int) -> None:
     from rich.text import Text
 
     from portico.cli.tables import new_table
 
     table = new_table("kind", "where", "what", "for example: first | second", left=("kind", "where", "what"))
     table.columns[3].justify = "left"
-    for difference in differences[:_ROWS]:
+    for difference in differences[:most]:
         example = str(difference.examples[0]) if difference.examples else ""
         kind = Text(difference.kind, style=_COLOURS.get(difference.kind, "red"))
         table.add_row(kind, Text(difference.place), Text(difference.text), Text(example))
     console.print(table)
-    if len(differences) > _ROWS:
+    if len(differences) > most:
         console.print(
-            f"... and {len(differences) - _ROWS:,} more; all with --json", markup=False, highlight=False, soft_wrap=True
+            f"... and {len(differences) - most:,} more; all with --json", markup=False, highlight=False, soft_wrap=True
         )
