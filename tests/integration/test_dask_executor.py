@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,8 +28,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.dask]
 def test_a_lost_scheduler_ends_the_run_which_resumes(
     analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import json
-
     file, remember = tmp_path / "scheduler.json", Remember()
     with process(
         "dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)
