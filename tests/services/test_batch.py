@@ -20,7 +20,7 @@ from tests.conftest import numbers_of, write_events
 from tests.services.farm.need import wait_for
 from tests.services.farm.pool import HTCondorPool
 from tests.services.farm.slurm import SlurmPool
-from tests.services.farm.user import User
+from tests.services.farm.user import User, end
 
 CHUNKS, JOBS = 10, 2
 CODE = """
@@ -55,6 +55,10 @@ steps:
   - {{name: select, function: "mysteps:select", chunk: 50 entries}}
   - {{name: spectrum, function: "mysteps:spectrum", input: select, chunk: 100000 entries}}
 """
+
+
+DRIVERS: list[subprocess.Popen[str]] = []
+"""Those that a test has started; none outlives it."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,9 @@ class Place:
         python = self.farm.user.python
         command = [python, "-m", "portico.cli", *self.command(*more)]
         with self.run.with_suffix(".said").open("w") as said:
-            return self.farm.user.popen(command, cwd=self.folder, stdout=said, text=True)
+            driver = self.farm.user.popen(command, cwd=self.folder, stdout=said, text=True)
+        DRIVERS.append(driver)
+        return driver
 
     @property
     def said(self) -> str:
@@ -192,8 +198,10 @@ def quiet(user: User, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
 
 @pytest.fixture(autouse=True)
 def _tidy(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Leave no job of one test to the next."""
+    """Leave no driver and no job of one test to the next."""
     yield
+    while DRIVERS:
+        end(DRIVERS.pop())
     for name in ("farm", "condor", "slurm"):
         if name in request.fixturenames:
             farm: Farm = request.getfixturevalue(name)
@@ -326,11 +334,11 @@ def test_htcondor_says_why_jobs_are_idle(condor: Farm) -> None:
 
 @pytest.mark.htcondor
 def test_htcondor_job_over_its_walltime(condor: Farm) -> None:
-    place = make_place(condor, walltime="00:00:05")
+    place = make_place(condor, walltime="00:00:20")
     place.hold_chunks()
     driver = place.start("--chunks-per-job", "10")
     wait_for(lambda: "walltime" in place.said, "a message about the walltime", 90)
-    assert "over its walltime of 00:00:05" in place.said
+    assert "over its walltime of 00:00:20: The job exceeded allowed job duration of 00:20 (code 46)" in place.said
     driver.send_signal(signal.SIGINT)
     place.ends(driver, 130)
     place.portico("cancel", place.run)

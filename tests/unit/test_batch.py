@@ -103,7 +103,7 @@ def opened(desk: Desk, run: Path) -> Iterator[Opened]:
     made = []
 
     def make(**options: Any) -> BatchExecutor:
-        executor = BatchExecutor(SITE, run, poll=0, grace=0, **options)
+        executor = BatchExecutor(SITE, run, **{"poll": 0, "grace": 0, **options})
         made.append(executor)
         executor.prepare(BUNDLE)
         return executor
@@ -240,13 +240,13 @@ def test_a_lost_job_is_blamed_on_the_chunk_it_worked_on(desk: Desk, opened: Open
 def test_what_a_job_had_too_little_of(
     desk: Desk, opened: Opened, run: Path, cause: Any, kind: str, words: str
 ) -> None:
-    executor = opened()
+    executor = opened(grace=0.05)
     submit(executor, "ab")
     executor.wait(0)
     note(only(run), 0, "a")
     (only(run).folder / "0.err").write_text("OSError: [Errno 28] No space left on device" if kind == "space" else "")
     desk.told["1.0"] = JobState("1.0", "held" if cause else "ended", "said so", cause)
-    (found,) = [outcome for _ in range(2) for outcome in executor.wait(0)]
+    (found,) = [outcome for _ in range(10) for outcome in executor.wait(0.02)]
     assert isinstance(found, Failed)
     assert found.kind == kind
     assert words in found.message
@@ -469,7 +469,7 @@ def test_htcondor_job_description() -> None:
     assert text.splitlines()[-1] == "queue 3"
     assert lines["arguments"] == "\"python -m x '/a b' $(ProcId)\""
     assert lines["environment"] == "\"'A=it''s \"\"b\"\" c'\""
-    assert lines["allowed_execute_duration"] == "600"
+    assert lines["allowed_job_duration"] == "600"
     assert lines["request_disk"] == str(1024 * 1024)  # KiB
     assert lines["Request_Memory"] == "999"
     assert "request_memory" not in lines  # given by the site

@@ -184,6 +184,8 @@ class Jobs:
         """
         by_site: dict[str, list[Job]] = {}
         for job in self.alive:
+            if job.state is not None and job.state.state == "ended" and job.state.cause:
+                continue  # removed by us: the batch system would say no more than that
             by_site.setdefault(job.submission.site.name, []).append(job)
         for jobs in by_site.values():
             states = self._queue(jobs[0].submission.site).states([job.id for job in jobs])

@@ -23,6 +23,7 @@ _IDLE, _REMOVED, _COMPLETED, _HELD = 1, 3, 4, 5
 _CAUSES = {34: "memory", 46: "walltime", 47: "walltime"}  # HoldReasonCode: HTCondor's manual, job attributes
 _STATE = ("ClusterId", "ProcId", "JobStatus", "HoldReason", "HoldReasonCode", "LastRejMatchReason", "RemoveReason",
           "ExitBySignal", "ExitCode", "ExitSignal")  # fmt: skip
+_REMOVED_BY_US = 1  # a code that HTCondor leaves to whoever removes; its bindings take a reason only with one
 # A job description is open to every user of the pool, so of the environment no more goes into it than programs need.
 _PASSED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "HOME", "USER", "LANG", "X509_CERT_DIR", "EXTRA_CLING_ARGS")
 _EXPLAIN_AGAIN = 60.0
@@ -82,7 +83,7 @@ class HTCondor:
             "request_cpus": str(site.cores),
             "request_memory": str(mebibytes(site.memory)),
             "request_disk": str(1024 * mebibytes(site.disk)),
-            "allowed_execute_duration": str(site.seconds),
+            "allowed_job_duration": str(site.seconds),
         }
         if site.image is not None:
             lines |= {"universe": "container", "container_image": site.image}
@@ -140,7 +141,7 @@ class HTCondor:
         wanted = list(ids)
         if wanted:
             with self._asking("remove jobs"):
-                self._schedd.act(self._htcondor.JobAction.Remove, wanted, "removed by portico")
+                self._schedd.act(self._htcondor.JobAction.Remove, wanted, ("removed by portico", _REMOVED_BY_US))
 
     def _read(self, ads: Iterable[Any]) -> dict[str, Mapping[str, Any]]:
         return {f"{ad['ClusterId']}.{ad['ProcId']}": ad for ad in ads}
