@@ -37,7 +37,7 @@ _NOT_FOUND, _EXISTS = 3011, 3018
 _NO_SPACE = {3009, 3021}  # full, over quota
 _FORBIDDEN = {3010, 3025, 3030}  # not authorized, read-only, authentication failed
 _NO_CHECKSUMS = {3000, 3013}  # no such kind of query, not supported
-_CLOSED = re.compile(r"marked read/only|read-only file system|permission denied", re.IGNORECASE)  # an error of the disk
+_CLOSED = re.compile(r"marked read/only|read-only file system|permission denied|Auth failed", re.IGNORECASE)
 
 
 class Storage(Protocol):

@@ -24,6 +24,7 @@ from portico.analysis import Analysis
 from portico.chunks import Chunk
 from portico.dataset import Sample
 from portico.environment.bundle import collect
+from portico.environment.credentials import Credentials
 from portico.errors import InputError, RunFolderError, SpaceError, StepError
 from portico.executors.base import Done, Failed, Outcome, Task
 from portico.executors.local import LocalExecutor
@@ -31,6 +32,7 @@ from portico.files import summarise, summarise_each
 from portico.merge import decode
 from portico.storage import checksum_of, sizes, storage_of
 from tests.conftest import Remember, numbers_of, write_events
+from tests.proxies import authority, host, make_proxy, private
 from tests.services.farm.need import free_port
 from tests.services.farm.proxy import SlowLink
 from tests.services.farm.user import User
@@ -469,6 +471,38 @@ def test_behind_a_redirector(user: User, xrootd_server: Start, one: Path, execut
     finally:
         for daemon in daemons:
             daemon.stop()
+
+
+def test_proxies_open_input_and_store(
+    user: User, xrootd_server: Start, one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust = user.folder("trust")
+    pem = user.write(trust / "authority.pem", authority().decode())
+    command = ["openssl", "x509", "-hash", "-noout", "-in", str(pem)]
+    named = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    pem.rename(trust / f"{named}.0")
+    user.write(trust / "host.pem", host().decode())
+    user.write(trust / "host.key", private(3).decode(), 0o400)
+    for name, value in {"X509_CERT_DIR": trust, "X509_USER_PROXY": trust / "none", "XrdSecGSISRVNAMES": "*"}.items():
+        monkeypatch.setenv(name, str(value))
+    options = f"-certdir:{trust} -cert:{trust}/host.pem -key:{trust}/host.key -crl:0 -gmapopt:10 -vomsat:0 -dlgpxy:0"
+    server = xrootd_server(xrootd__seclib="libXrdSec.so", sec__protocol=f"gsi {options}", sec__protbind="* only gsi")
+    url = server.put(one)
+    executor = LocalExecutor(1)
+    try:
+        for file, store in ((url, str(tmp_path)), (str(one), server.url("trees"))):
+            failed = run_chunk(executor, tmp_path, file, "", store)
+            assert isinstance(failed, Failed)
+            assert failed.kind == "user"
+            assert "Auth failed" in failed.message
+            assert "renew" in failed.message
+        executor.entrust(Credentials({"proxy": make_proxy()}))
+        done = run_chunk(executor, tmp_path, url, "", server.url("trees"))
+        assert isinstance(done, Done)
+        (item,) = decode(done.partial)["tree"].items
+        assert checksum_of(server.folder / item["path"].removeprefix(server.url())) == item["adler32"]
+    finally:
+        executor.close()
 
 
 class Cms:

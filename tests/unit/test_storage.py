@@ -77,7 +77,6 @@ LASTING = [
     SERVER + "[3011] Unable to open file /x; no such file or directory",
     SERVER + "[3010] Unable to create /x; permission denied",
     SERVER + "[3025] Unable to create /x; file system is marked read/only",
-    "[FATAL] Auth failed",
     "page checksum verification failed",
 ]
 
@@ -108,6 +107,13 @@ def test_what_may_pass_is_transient(words: str) -> None:
 @pytest.mark.parametrize("words", LASTING)
 def test_what_lasts_is_bad_input(words: str) -> None:
     assert classified(InputError("cannot be opened"), opening(words)) == ("input", f"cannot be opened: {words}")
+
+
+def test_who_is_not_let_in_does_not_lose_all_files() -> None:
+    words = "[FATAL] Auth failed: No protocols left to try"  # a server that wants a proxy, asked without
+    kind, text = classified(InputError("cannot be opened"), opening(words))
+    assert kind == "user"
+    assert text.startswith(f"cannot be opened: {words}; renew")
 
 
 @pytest.mark.parametrize(

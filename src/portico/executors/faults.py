@@ -15,6 +15,7 @@ __all__ = ["check_log", "classify"]
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
 _NO_MEMORY = re.compile(r"\bstd::bad_alloc\b|\bbad_alloc: std::bad_alloc\b")
 _SERVER = re.compile(r"(?:SysError|Error) in <(?:TNetXNG|TXNet)[^>]*>: *(.*)")
+_NOT_LET_IN = re.compile(r"Auth failed|\[3030\]")  # no property of the file: it would be so for all
 _BAD_INPUT = re.compile(
     r"(?:SysError|Error) in <(?:TBasket|TBranch|TTree|TFile|TNetXNG|TXNet|TBuffer|TKey|R__|TStreamer)[^>]*>:.*"
     r"|page checksum verification failed.*|TTreeReader.*status code.*|unzip.*failed.*|R__unzip.*",
@@ -81,6 +82,8 @@ def classify(error: BaseException, log: str, frames: traceback.StackSummary, whe
         return "transient", text
     if words and not is_step:
         text = f"{text}: {words}" if isinstance(error, InputError) else f"cannot be read: {words}"
+        if _NOT_LET_IN.search(words):
+            return "user", f"{text}; renew the proxy or token, and see what is wrong with: portico doctor"
         return "transient" if may_pass(words) else "input", text
     if isinstance(error, InputError):
         return "input", text
