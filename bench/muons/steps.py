@@ -1,5 +1,7 @@
 """Made muons, and the analyses that are timed on them."""
 
+import time
+
 from portico import step
 
 SPARE = 20
@@ -63,6 +65,7 @@ def fifty(frame, sample):
     return products
 
 
-def empty(frame, sample):
-    """Nothing but counting: what remains is portico's own cost."""
+def empty(frame, sample, *, seconds=0.0):
+    """Nothing but counting, after a sleep: what remains is portico's own cost."""
+    time.sleep(seconds)
     return {"entries": frame.Count()}
