@@ -138,7 +138,7 @@ def test_script_of_htcondor(monkeypatch: pytest.MonkeyPatch, home: Path) -> None
     assert text is not None
     for line in (
         "MY.DaskWorkerCores = 4", "MY.DaskWorkerMemory = 8000000000", "MY.DaskWorkerDisk = 10000000000",
-        "allowed_execute_duration = 7200", "accounting_group = cms", '+Flavour = "x"', "should_transfer_files = YES",
+        "allowed_job_duration = 7200", "accounting_group = cms", '+Flavour = "x"', "should_transfer_files = YES",
         "Error = $(LogDirectory)/worker-$F(MY.JobId).err", f"LogDirectory = {home}/state/portico/farm",
     ):  # fmt: skip
         assert line in text.splitlines()

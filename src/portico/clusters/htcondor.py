@@ -78,7 +78,7 @@ def _lines(site: Site, folder: Path, keys: Sequence[object]) -> dict[str, str]:
         "should_transfer_files": "YES",
         "transfer_input_files": ",".join(str(key) for key in keys),
         "transfer_executable": "False",
-        "allowed_execute_duration": str(site.seconds),
+        "allowed_job_duration": str(site.seconds),
     }
     passed = {} if site.image is not None else {name: os.environ[name] for name in _PASSED if name in os.environ}
     if site.image is not None:
