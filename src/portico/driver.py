@@ -177,7 +177,8 @@ class _Loop:
         """Name chunks that take very much longer than others: a slow server, a sick machine."""
         limit = max(_SLOW_SECONDS, _SLOW_TIMES * self._longest)
         slow = [key for key, sent in self._sent.items() if now - sent > limit and key not in self._told]
-        if slow and self._executor.workers and not self._executor.outlives:  # else they wait for a job to start
+        # With more of them than workers can hold they wait for a job to start, and are not slow.
+        if slow and not self._executor.outlives and len(self._sent) <= 2 * self._executor.workers:
             for key in slow:
                 self._told.add(key)
                 seconds, chunk = now - self._sent[key], self._tasks[key].chunk

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,12 +58,7 @@ def ntuples(tmp_path_factory: pytest.TempPathFactory) -> Path:
   - {name: skim, function: "hnl.skim:skim", input: simulate}
 """
     analysis = portico.load_analysis(write_analysis(folder / "analysis", None, steps))
-    flags = os.environ.pop("EXTRA_CLING_ARGS", None)  # they compute more than they compile
-    try:
-        portico.run(analysis, folder=folder / "run")
-    finally:
-        if flags is not None:
-            os.environ["EXTRA_CLING_ARGS"] = flags
+    portico.run(analysis, folder=folder / "run")
     return folder / "run"
 
 
@@ -75,7 +69,7 @@ def place(user: User, ntuples: Path, tmp_path_factory: pytest.TempPathFactory) -
     server.start()
     try:
         written = {name: sorted((ntuples / "skim" / name).glob("*.root")) for name in EVENTS}
-        urls = {name: [server.put(file, f"/{name}/{file.name}") for file in written[name]] for name in EVENTS}
+        urls = {name: [server.put(file, f"{name}/{file.name}") for file in written[name]] for name in EVENTS}
         folder = user.folder("reference")
         write_analysis(folder / "reference", lambda name: urls[name], STEPS)
         user.own(folder)

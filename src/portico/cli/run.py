@@ -38,6 +38,15 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return [Item(name) for name in names if name.startswith(incomplete)]
 
 
+def _complete_place(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Offer what a run can go to."""
+    from click.shell_completion import CompletionItem as Item
+
+    from portico.executors.where import places
+
+    return [Item(place) for place in places() if place.startswith(incomplete)]
+
+
 @click.command(
     cls=Command,
     short_help="Run an analysis; what is done already is not done again.",
@@ -48,15 +57,18 @@ Examples:
   portico run mysearch/analysis.yaml --step histograms --sample signal
   portico run hnl --on dask --run /scratch/hnl
   portico run . --on tcp://10.0.0.1:8786 --allow-partial
+  portico run . --on mysite --workers 200
   portico run . --on mysite --batch --detach
   portico run . --store root://eos.example//eos/user/m/me/mysearch
   portico run . --dry-run""",
 )
 @click.argument("analysis")
-@click.option("--on", default="local", show_default=True, metavar="WHERE",
-              help="local: processes of this machine; dask: an own Dask cluster; or the address of a Dask "
-                   "scheduler, tcp://HOST:PORT.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="How many; by default one for each core.")
+@click.option("--on", default="local", show_default=True, metavar="WHERE", shell_complete=_complete_place,
+              help="local: processes of this machine; dask: an own Dask cluster here; a site, such as htcondor or "
+                   "slurm or one of yours (portico site); distrdf: ROOT's own distributed RDataFrame; or the address "
+                   "of a Dask scheduler, tcp://HOST:PORT.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), metavar="N",
+              help="How many; by default one for each core, on a site as many as it says at most.")  # fmt: skip
 @click.option("--step", "steps", multiple=True, metavar="NAME", shell_complete=_complete,
               help="Run only this step; may be repeated.")  # fmt: skip
 @click.option("--sample", "samples", multiple=True, metavar="NAME", shell_complete=_complete,
@@ -89,7 +101,7 @@ def run(
     if not batch and (detach or chunks_per_job is not None):
         raise click.UsageError(f"{'--detach' if detach else '--chunks-per-job'} goes with --batch")
     if dry_run:
-        return _preview(loaded, place, steps, samples, as_json, on if batch else "")
+        return _preview(loaded, place, steps, samples, as_json, on, batch)
     from portico.errors import Detached
     from portico.monitor.progress import Progress
     from portico.workflow import run as run_analysis
@@ -138,24 +150,24 @@ def _submitted(words: str, place: Path, as_json: bool) -> None:
 
 
 def _preview(
-    analysis: Analysis, folder: Path, steps: tuple[str, ...], samples: tuple[str, ...], as_json: bool, batch: str
-) -> int:
+    analysis: Analysis, folder: Path, steps: tuple[str, ...], samples: tuple[str, ...], as_json: bool, on: str,
+    batch: bool,
+) -> int:  # fmt: skip
+    from portico.executors.batch import batch_script
+    from portico.executors.where import job_script
     from portico.preview import preview
 
     rows = preview(analysis, folder=folder, steps=steps, samples=samples)
-    script = {}
-    if batch:
-        from portico.executors.batch import batch_script
-
-        script["script"] = batch_script(batch, folder)
+    script = batch_script(on, folder) if batch else job_script(on)
     if as_json:
-        show_json({"run": str(folder), "analysis": analysis.name, "plan": [row.to_json() for row in rows], **script})
+        plan = [row.to_json() for row in rows]
+        show_json({"run": str(folder), "analysis": analysis.name, "plan": plan, "script": script})
     else:
         from portico.cli.tables import show_preview
 
         show_preview(rows, folder)
-        for text in script.values():
-            click.echo(f"\none of its batch jobs:\n{text}")
+        if script is not None:
+            click.echo(f"\none of its jobs:\n{script}")
     return 0
 
 
