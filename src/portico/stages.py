@@ -156,7 +156,9 @@ def _finish(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> 
         done = state.ledger.done(step.name).values()
         state.folder.remove_others(step.name, (output["path"] for outputs in done for output in outputs))
     _export(state, step.name)
-    return "done" if not lost else "partial" if state.allow_partial else "failed"
+    if lost and not state.allow_partial:
+        return "failed"
+    return "partial" if lost or any(sample.completeness < 1 for sample in plan.samples.values()) else "done"
 
 
 def _export(state: State, step: str) -> None:
@@ -232,5 +234,6 @@ def _run_summary(
             aside.write_text(json.dumps(answer["value"], indent=1, allow_nan=False), encoding="utf-8")
         state.ledger.set_result(step.name, SUMMARY, key, json.dumps(answer["files"]).encode())
     seconds = time.monotonic() - started
-    state.ledger.set_state(step.name, "done", 0.0 if done else seconds, 1, "local")
-    state.reporter.end(step.name, "done", seconds, 0 if done else 1)
+    ended = "partial" if any(sample["completeness"] < 1 for sample in fields.values()) else "done"
+    state.ledger.set_state(step.name, ended, 0.0 if done else seconds, 1, "local")
+    state.reporter.end(step.name, ended, seconds, 0 if done else 1)

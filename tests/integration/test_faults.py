@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uproot
+from click.testing import CliRunner
 
 import portico
 from portico.analysis import Analysis
+from portico.cli import cli
 from portico.errors import InputError, SpaceError, WorkerError
 from portico.executors.local import LocalExecutor
 from portico.monitor.status import read_status
+from portico.report import write_report
 from tests.conftest import Remember, numbers_of, write_events
 
 pytestmark = pytest.mark.integration
@@ -142,6 +145,12 @@ def test_bad_files_make_a_run_fail_or_partial(with_bad_files: Analysis, local: L
     lost = {(loss.sample, Path(loss.file).name): loss for loss in read_status(folder).steps[0].lost_files}
     assert lost.keys() == {("data", "damaged.root"), ("mc", "cut.root")}
     assert lost["data", "damaged.root"].entries == 250
+    assert run.states == {"total": "partial", "worth": "partial"}
+    page = write_report(folder).read_text()
+    assert "500 entries are lost" in page
+    assert "damaged.root" in page
+    shown = CliRunner().invoke(cli, ["status", str(folder)]).stdout
+    assert "lost: step 'total', sample 'mc', 250 entries of" in shown
 
 
 def test_a_file_made_again_makes_the_run_whole(

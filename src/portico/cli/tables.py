@@ -141,6 +141,12 @@ def _failures(console: Console, status: RunStatus) -> None:
             console.print(Text.assemble((word, "red"), f": {_fault(step, fault)}"), soft_wrap=True)
         if len(failed) > _FAULTS:
             _say(console, f"... and {len(failed) - _FAULTS} more; all with --json")
+        for loss in step.lost_files[:_FAULTS]:
+            what = f"{loss.entries:,} entries of {loss.file or 'generated events'}: {loss.message}"
+            where = f": step '{step.step}', sample '{loss.sample}', {what}"
+            console.print(Text.assemble(("lost", "yellow"), where), soft_wrap=True)
+        if len(step.lost_files) > _FAULTS:
+            _say(console, f"... and {len(step.lost_files) - _FAULTS} more files; all with --json")
         again = [fault for fault in step.faults if fault.recovered]
         if again:
             words = f"{len(again)} chunk{'' if len(again) == 1 else 's'} had to be tried again"
