@@ -35,6 +35,7 @@ from portico.ledger import Ledger
 from portico.merge import Product, encode
 
 SECONDS = 0.01
+IDLE_SECONDS = 20.0
 
 
 class Sleeper(RunnerProcess):
@@ -179,6 +180,18 @@ def measure(on: str, executor: Executor, chunks: int, workers: int, processes: d
     )  # fmt: skip
 
 
+def idle(scheduler: psutil.Process, empty: int, workers: int) -> None:
+    """Print what workers cost the scheduler that only say now and then that they live."""
+    time.sleep(5)
+    watch = Watch({"scheduler": scheduler})
+    time.sleep(IDLE_SECONDS)
+    share, grown = watch.stop()["scheduler"] / IDLE_SECONDS, scheduler.memory_info().rss - empty
+    print(
+        f"dask, {workers} workers that do nothing: scheduler {share:.1%} of a core, "
+        f"{grown / workers / 1e3:.0f} kB a worker", flush=True,
+    )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--on", nargs="+", default=["local", "dask"], choices=["local", "dask"])
@@ -201,9 +214,11 @@ def main() -> None:
     if "dask" in chosen.on:
         workers = chosen.workers or 4
         with dask(workers, chosen.kilobytes) as (address, processes):
+            empty = processes["scheduler"].memory_info().rss
             executor = DaskExecutor(address)
             while executor.workers < workers:
                 time.sleep(0.2)
+            idle(processes["scheduler"], empty, workers)
             for chunks in chosen.chunks:
                 measure("dask", executor, chunks, workers, processes)
             executor.close()
