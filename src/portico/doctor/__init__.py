@@ -26,7 +26,7 @@ def examine(
     *,
     on: str = "local",
     workers: int | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     store: str | None = None,
     patience: float = 120.0,
     tell: Callable[[str], None] = lambda _: None,
@@ -41,7 +41,7 @@ def examine(
         Where the run will go, as for `portico.run`.
     workers : int, optional
         How many; on a site, how many at most.
-    folder : Path, optional
+    folder : str or Path, optional
         The run folder; ``runs/NAME`` by default.
     store : str, optional
         Folder or URL under which trees are written; that of the analysis by default, else the run folder.
@@ -60,7 +60,8 @@ def examine(
     ConfigError
         If ``on`` names nothing.
     """
-    place = folder or (Path("runs") / analysis.name if analysis else Path())
+    default = Path("runs") / analysis.name if analysis is not None else Path()
+    place = Path(folder) if folder is not None else default
     store = store or (analysis.store if analysis else None)
     needed = analysis is not None and needs_credentials(analysis, store)
     tell("credentials")
