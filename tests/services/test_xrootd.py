@@ -72,13 +72,14 @@ Start = Callable[..., XRootDServer]
 Make = Callable[..., Analysis]
 
 
+IMPATIENT = {"ConnectionWindow": 1, "ConnectionRetry": 2, "StreamErrorWindow": 1}
+
+
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Clients that give a server up after 2 s: those of this process, and those of runners that are started."""
-    settings = {"ConnectionWindow": 1, "ConnectionRetry": 2, "StreamErrorWindow": 1}
-    before = {name: client.EnvGetInt(name) for name in settings}
-    for name, seconds in settings.items():
-        monkeypatch.setenv(f"XRD_{name.upper()}", str(seconds))
+def impatient() -> Iterator[None]:
+    """Make the client of this process give a server up after 2 s."""
+    before = {name: client.EnvGetInt(name) for name in IMPATIENT}
+    for name, seconds in IMPATIENT.items():
         client.EnvPutInt(name, seconds)
     yield
     for name, value in before.items():
@@ -92,11 +93,21 @@ def executor() -> Iterator[LocalExecutor]:
     made.close()
 
 
-@pytest.fixture
-def hasty(impatient: None) -> Iterator[LocalExecutor]:
+@pytest.fixture(scope="module")
+def hasty_process() -> Iterator[LocalExecutor]:
     made = LocalExecutor(1)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, seconds in IMPATIENT.items():
+            patch.setenv(f"XRD_{name.upper()}", str(seconds))
+        made.call({"op": "probe"}, [])  # its process starts, and keeps these settings
     yield made
     made.close()
+
+
+@pytest.fixture
+def hasty(hasty_process: LocalExecutor, impatient: None) -> LocalExecutor:
+    """One process that gives a server up after 2 s, as this one does."""
+    return hasty_process
 
 
 @pytest.fixture
