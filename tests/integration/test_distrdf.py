@@ -20,6 +20,7 @@ import portico
 from portico.analysis import Analysis
 from portico.errors import InputError, StepError
 from portico.executors.distrdf import DistrdfExecutor
+from portico.executors.where import open_executor
 from portico.ledger import Ledger
 from tests.conftest import Remember, numbers_of
 
@@ -32,11 +33,19 @@ from portico import step
 
 
 @step(headers=["scale.h"], files=["table.txt"])
+def scaled(frame, sample):
+    table = Path(__file__).parent / "table.txt"
+    frame = frame.Define("y", f'x * w * portico_test::scale("{table}")')
+    return {
+        "sum": frame.Sum("y"), "y": frame.Histo1D(("y", "", 20, 0, 20), "y", "w"),
+        "profile": frame.Profile1D(("profile", "", 10, 0, 10), "x", "y"),
+    }
+
+
 def physics(frame, sample):
     import ROOT
 
-    table = Path(__file__).parent / "table.txt"
-    frame = frame.Define("y", f'x * w * portico_test::scale("{table}")')
+    frame = frame.Define("y", "x * w")
     cut = frame.Filter("x > 5", "five").Filter("n != 2").Filter("y < 8", "eight")
     varied = frame.Vary("y", "ROOT::RVecD{y * 0.9, y * 1.1}", ["down", "up"], "scale").Filter("y > 2", "varied")
     return {
@@ -144,21 +153,31 @@ PHYSICS = (
     '  - {name: physics, function: "mysteps:physics", chunk: 50 entries}\n'
     '  - {name: second, function: "mysteps:second", input: physics, chunk: 50 entries}'
 )
+SCALED = '  - {name: scaled, function: "mysteps:scaled", chunk: 50 entries}'
 
 
-def test_equal_to_local_and_between_numbers_of_workers(
+def test_equal_between_numbers_of_workers(
     make_analysis: Callable[..., Analysis], files: Path, executor: DistrdfExecutor, single: DistrdfExecutor,
     tmp_path: Path,
 ) -> None:  # fmt: skip
+    analysis = analyse(make_analysis, SCALED, f'    a: {{files: ["{files}/e*.root"]}}')
+    two = portico.run(analysis, folder=tmp_path / "two", executor=executor)
+    one = portico.run(analysis, folder=tmp_path / "one", executor=single)
+    assert numbers_of(one, "scaled") == numbers_of(two, "scaled")  # bit for bit
+    read = uproot.concatenate([f"{files}/e{n}.root:Events" for n in range(4)], ["x", "w"], library="np")
+    assert two["scaled"]["a"]["sum"] == pytest.approx(np.sum(read["x"] * read["w"]), rel=1e-12)  # times 0.5 times 2.0
+
+
+def test_equal_to_local(
+    make_analysis: Callable[..., Analysis], files: Path, executor: DistrdfExecutor, tmp_path: Path
+) -> None:
     analysis = analyse(
         make_analysis, PHYSICS,
         f'    a: {{files: ["{files}/e*.root"]}}\n    none: {{files: ["{files}/e4.root"]}}',
     )  # fmt: skip
     local = portico.run(analysis, folder=tmp_path / "local", workers=1)
     two = portico.run(analysis, folder=tmp_path / "two", executor=executor)
-    one = portico.run(analysis, folder=tmp_path / "one", executor=single)
     for step in ("physics", "second"):
-        assert numbers_of(one, step) == numbers_of(two, step)  # bit for bit
         assert_close(local, two, step)
     with uproot.open(tmp_path / "two" / "physics" / "results.root") as file:
         assert file["a/x"].values().sum() == two["physics"]["a"]["n"]
@@ -205,11 +224,27 @@ def test_generated_samples_and_edited_headers(
     assert run["made"]["g"]["sum"] == 99 * 100 / 2
     assert np.array_equal(run["made"]["g"]["columns"]["entry"], np.arange(100))
 
-    steps, samples = PHYSICS.partition("\n")[0], f'    a: {{files: ["{files}/e0.root"]}}'
-    before = portico.run(analyse(make_analysis, steps, samples), folder=tmp_path / "h", executor=executor)
-    total = before["physics"]["a"]["sum"]
-    after = portico.run(analyse(make_analysis, steps, samples, "0.25"), folder=tmp_path / "h", executor=executor)
-    assert after["physics"]["a"]["sum"] == pytest.approx(total / 2, rel=1e-12)
+    samples = f'    a: {{files: ["{files}/e0.root"]}}'
+    before = portico.run(analyse(make_analysis, SCALED, samples), folder=tmp_path / "h", executor=executor)
+    total = before["scaled"]["a"]["sum"]
+    after = portico.run(analyse(make_analysis, SCALED, samples, "0.25"), folder=tmp_path / "h", executor=executor)
+    assert after["scaled"]["a"]["sum"] == pytest.approx(total / 2, rel=1e-12)
+
+
+def test_workers_of_others_are_used_but_not_replaced(
+    make_analysis: Callable[..., Analysis], files: Path, single: DistrdfExecutor, tmp_path: Path
+) -> None:
+    steps = '  - {name: slow, function: "mysteps:slow", chunk: 50 entries}'
+    samples = f'    a: {{files: ["{files}/e0.root"]}}'
+    theirs = open_executor(f"distrdf+{single._address}", None)
+    try:
+        run = portico.run(analyse(make_analysis, steps, samples), folder=tmp_path / "run", executor=theirs)
+        assert run["slow"]["a"]["n"] == 250
+        edited = analyse(make_analysis, steps, samples, "0.25")
+        with pytest.raises(StepError, match=r"another version of the header scale\.h.*start the Dask workers again"):
+            portico.run(edited, folder=tmp_path / "run", executor=theirs)
+    finally:
+        theirs.close()
 
 
 @pytest.mark.parametrize(("function", "message"), [
