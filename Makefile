@@ -44,6 +44,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/python tools/show_limits.py $(RUN)
 
 test: $(VENV)/.tools
+	@bash tools/services.sh
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.tools

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Protocol
 
 from portico.dataset import Sample
-from portico.errors import Detached, PorticoError, SpaceError, StepError, nearest
+from portico.errors import Detached, PorticoError, SpaceError, StepError, WorkerError, nearest
 from portico.executors.base import Done, Executor, Failed, Outcome, Task
 from portico.files import TreeSummary, column_changes
 from portico.halves import Halves
@@ -263,6 +263,8 @@ class _Loop:
                 raise StepError(text)
             case "space":
                 raise SpaceError(f"{text}; free space and run again, what is done is kept")
+            case "transient":
+                raise WorkerError(f"{text}; the store does not answer; run again when it does, what is done is kept")
             case _:
                 raise PorticoError(f"{text}\nthis is a fault of portico or of its installation:\n{failed.log.strip()}")
 

@@ -86,6 +86,8 @@ def decide(failed: Failed, record: Record) -> Verdict:
                 where = ", from the file's next place" if other else ""
                 words = f"trying again in {wait:.0f} s ({record.transients + 1} of {TRANSIENTS}){where}"
                 return Verdict(Way.RETRY, wait, next_place=other, words=words)
+            if failed.task.folder and failed.task.folder in failed.message:
+                return Verdict(Way.STOP)  # it is the store that does not answer, not the input
             return Verdict(Way.QUARANTINE, words=f"given up after {TRANSIENTS} attempts")
         case "input":
             record.refused += 1

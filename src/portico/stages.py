@@ -86,8 +86,7 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
     chunks, lost = missing(step, plan, state.ledger)
     state.ledger.forget(lost)
     _begin(state, step, plan, chunks)
-    for loss in plan.lost:
-        state.reporter.warn(f"step '{step.name}', sample '{loss.sample}', {loss.file}: {loss.message}; left out")
+    _tell(state, step, plan)
     state.executor.prepare(bundle)
     state.ledger.set_state(step.name, "running", executor=state.on)
     ended = "failed"
@@ -103,6 +102,17 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
         seconds = time.monotonic() - started
         state.ledger.set_state(step.name, ended, seconds if chunks else 0.0, state.executor.workers)
         state.reporter.end(step.name, ended, seconds, len(chunks))
+
+
+def _tell(state: State, step: StepEntry, plan: Plan) -> None:
+    """Say which files the plan goes without, and which it found at another place than the first."""
+    for loss in plan.lost:
+        state.reporter.warn(f"step '{step.name}', sample '{loss.sample}', {loss.file}: {loss.message}; left out")
+    for name, sample in plan.samples.items():
+        moved = [file for file in plan.files[name] if file not in sample.files]
+        if moved:
+            what = f"{len(moved)} of its files are read from another place than the first, such as {moved[0]}"
+            state.reporter.warn(f"step '{step.name}', sample '{name}': {what}")
 
 
 def _begin(state: State, step: StepEntry, plan: Plan, chunks: Sequence[Planned]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -57,6 +59,12 @@ def test_waits_grow_and_the_next_place_is_tried() -> None:
     assert all(verdict.next_place for verdict in verdicts)
     assert "next place" in verdicts[0].words
     assert not decide(Failed(task(), "transient", ""), Record(places=1)).next_place
+
+
+def test_a_store_that_stays_away_stops_the_run() -> None:
+    record, sent = Record(), replace(task(), folder="root://s//out")
+    failed = Failed(sent, "transient", "root://s//out/x.part: cannot be written: Connection refused")
+    assert [decide(failed, record).way for _ in range(TRANSIENTS)] == [Way.RETRY] * (TRANSIENTS - 1) + [Way.STOP]
 
 
 def test_a_chunk_of_one_entry_cannot_be_halved() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from portico.compare.columns import Batch, Column, concatenate, split
 from portico.errors import ConfigError, InputError, PorticoError, ProductError, nearest
 from portico.files import summarise
 from portico.merge import Product
+from portico.storage import storage_of
 
 __all__ = ["Table", "array_table", "tree_table"]
 
@@ -169,11 +169,10 @@ def _top(name: str) -> str:
 def _check(item: Mapping[str, Any]) -> str:
     """Return the path of a file that a step wrote, if it is still what the step wrote."""
     path = str(item["path"])
-    if "://" in path:
-        return path
-    if not Path(path).is_file():
+    size = storage_of(path).size(path)
+    if size is None:
         raise InputError(f"{path}: is gone; run the step again, and what is missing is made")
-    if "size" in item and Path(path).stat().st_size != item["size"]:
+    if size != item.get("size", size):
         raise InputError(f"{path}: is not what the step wrote; remove it, and run the step again")
     return path
 

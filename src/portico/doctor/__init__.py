@@ -60,8 +60,7 @@ def examine(
     ConfigError
         If ``on`` names nothing.
     """
-    default = Path("runs") / analysis.name if analysis is not None else Path()
-    place = Path(folder) if folder is not None else default
+    place = Path(folder or (Path("runs") / analysis.name if analysis else ""))
     store = store or (analysis.store if analysis else None)
     needed = analysis is not None and needs_credentials(analysis, store)
     tell("credentials")

@@ -74,10 +74,8 @@ def run_sample(
 
     Parameters
     ----------
-    function : callable
-        The step.
-    sample : Sample
-        Passed on to the step.
+    function, sample
+        The step, and what is passed on to it.
     task : Task
         Its ``parts`` are the chunks that cover the sample.
     cluster : Cluster
@@ -109,8 +107,7 @@ def run_sample(
     client, entries = _client(cluster.address), task.chunk.entries
     ticket = Ticket(*bundle, task.folder)
     _check_files(client, cluster, task.parts, ticket)
-    opened = time.perf_counter()
-    backend = Backend(client, ticket)
+    opened, backend = time.perf_counter(), Backend(client, ticket)
     node = _open(task.parts, entries, backend)
     seen, booking = node.Count(), Booking(task.folder)
     cuts = None if task.chunk.file else ()  # a generated sample has the column 'entry' already
@@ -125,12 +122,9 @@ def run_sample(
         raise InputError(f"read {found} entries instead of {entries}; a file is damaged, or was replaced meanwhile")
     ran, tally = time.perf_counter(), backend.tally
     products = gather((name, collect(name, handle, tally.files)) for name, handle in handles.items())
-    metrics = {
-        "open": opened - began, "build": built - opened, "loop": tally.wall, "serialise": time.perf_counter() - ran,
-        "wall": tally.wall + built - began, "cpu": tally.cpu, "bytes_read": tally.bytes_read, "entries": entries,
-        "loops": 1, "worker_memory": tally.memory,
-    }  # fmt: skip
-    return products, metrics
+    metrics = {"open": opened - began, "build": built - opened, "loop": tally.wall, "wall": tally.wall + built - began}
+    metrics |= {"serialise": time.perf_counter() - ran, "cpu": tally.cpu, "bytes_read": tally.bytes_read}
+    return products, {**metrics, "entries": entries, "loops": 1, "worker_memory": tally.memory}
 
 
 @cache

@@ -59,6 +59,8 @@ class XRootDServer:
                 self._process = None
                 said = "".join(file.read_text(errors="replace")[-3000:] for file in self.home.glob("log*"))
                 pytest.fail(f"xrootd ended with {process.returncode}\n{said}")
+            for folder in (self.user.home, self.home):  # xrootd closes what is above its adminpath; munge wants it open
+                folder.chmod(0o755)
         return self
 
     def stop(self) -> None:
