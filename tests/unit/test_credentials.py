@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from portico.environment.credentials import (
     needs_credentials,
 )
 from portico.environment.scratch import Scratch
+from portico.trust import Trust
 from tests.proxies import NOW, make_proxy, make_token
 
 
@@ -263,3 +265,49 @@ def test_folders_of_the_killed_are_removed_by_the_next_and_those_of_the_living_a
         first.close()
         second.close()
     assert list(tmp_path.iterdir()) == []
+
+
+class Entrusted:
+    """What an executor was entrusted with."""
+
+    def __init__(self) -> None:
+        self.given: list[Credentials] = []
+
+    def entrust(self, credentials: Credentials) -> None:
+        self.given.append(credentials)
+
+
+def test_renewed_credentials_are_sent_again_during_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("portico.trust._LOOK_SECONDS", 0.0)
+    token = tmp_path / "token"
+    for variable in ("BEARER_TOKEN", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("BEARER_TOKEN_FILE", str(token))
+    monkeypatch.setenv("X509_USER_PROXY", str(tmp_path / "none"))
+    executor, warnings = Entrusted(), list[str]()
+    trust = Trust(executor, warnings.append, needed=True)  # type: ignore[arg-type]
+
+    def write(seconds: float) -> None:
+        payload = base64.urlsafe_b64encode(json.dumps({"exp": time.time() + seconds}).encode()).rstrip(b"=")
+        token.write_bytes(b"e30." + payload + b".c2ln")
+        token.chmod(0o600)
+
+    write(900)
+    trust.look(60.0)
+    trust.look(60.0)
+    assert len(executor.given) == 1
+    assert warnings == []
+    trust.look(3600.0)  # the step takes longer than the token is good for
+    trust.look(3600.0)
+    assert len(warnings) == 1
+    assert "token expires in 15 min" in warnings[0]
+    write(90_000)
+    trust.look(3600.0)
+    assert [given.files["token"] for given in executor.given][-1] == token.read_bytes()
+    assert len(executor.given) == 2
+    token.unlink()
+    trust.look(3600.0)
+    assert executor.given[-1].files == {}
+    unneeded = Trust(executor, warnings.append, needed=False)  # type: ignore[arg-type]
+    unneeded.look()
+    assert len(executor.given) == 3
