@@ -244,7 +244,10 @@ class _Loop:
                 chunk = replace(task.chunk, file=places[moved % len(places)]) if verdict.next_place else task.chunk
                 avoid = (*task.avoid, str(metrics["worker"])) if verdict.elsewhere and "worker" in metrics else ()
                 again = replace(task, attempt=task.attempt + 1, chunk=chunk, avoid=avoid)
-                self._later.append((time.monotonic() + verdict.after, again))
+                if verdict.elsewhere and self._successes:
+                    self._pending.append(again)  # last, so that a storm does not hit the same chunk again and again
+                else:
+                    self._later.append((time.monotonic() + verdict.after, again))
             case Way.HALVE:
                 self._pending.extendleft(reversed(self._halves.cut(task)))
             case Way.QUARANTINE:

@@ -166,14 +166,16 @@ class DaskExecutor:
         WorkerError
             If the scheduler is gone, or a site's jobs cannot start a worker.
         """
-        outcomes = []
+        ended: list[str] = []
         try:
-            outcomes.append(self._outcome(self._ended.get(timeout=timeout)))
+            ended.append(self._ended.get(timeout=timeout))
             while True:
-                outcomes.append(self._outcome(self._ended.get_nowait()))
+                ended.append(self._ended.get_nowait())
         except queue.Empty:
             pass
-        found = [outcome for outcome in outcomes if outcome is not None]
+        ended = [name for name in dict.fromkeys(ended) if name in self._running]
+        fetched = self._fetched(ended)
+        found = [self._outcome(name, fetched.get(name)) for name in ended]
         if not found:
             self._raise_if_gone()
             self._raise_if_hopeless()
@@ -195,15 +197,23 @@ class DaskExecutor:
         self._pinned.pop(name, None)
         return self._running.pop(name)
 
-    def _outcome(self, name: str) -> Outcome | None:
-        if name not in self._running:
-            return None
+    def _fetched(self, ended: list[str]) -> dict[str, tuple[dict[str, Any], bytes]]:
+        """Fetch what several tasks returned at once, which is half the work of one after the other."""
+        futures = {name: future for name in ended if (future := self._running[name][0]).status == "finished"}
+        if len(futures) < 2:
+            return {}
+        try:
+            return dict(zip(futures, self._client.gather(list(futures.values())), strict=True))
+        except Exception:  # each is asked for alone, and says what is wrong with it
+            return {}
+
+    def _outcome(self, name: str, fetched: tuple[dict[str, Any], bytes] | None) -> Outcome:
         from distributed import KilledWorker
 
         future, task = self._forget(name)
         raised = future.status == "error"
         try:
-            answer, partial = future.result(timeout=60)
+            answer, partial = fetched or future.result(timeout=60)
         except KilledWorker as error:
             return Failed(task, "lost", f"the workers that worked on it died: {error}")
         except Exception as error:
@@ -343,7 +353,8 @@ class DaskExecutor:
             for name in self._sent:
                 with suppress(Exception):  # of a scheduler that is gone
                     self._client.unregister_worker_plugin(name)
-        self._client.close()
+        with _quiet(self._client.status != "running"):
+            self._client.close()
         self._stop_clusters()
 
     def _stop_clusters(self) -> None:
@@ -351,6 +362,19 @@ class DaskExecutor:
             self._own.close()
         if self._site is not None:
             self._site.close()
+
+
+@contextmanager
+def _quiet(lost: bool) -> Iterator[None]:
+    """Keep a client quiet that lost its scheduler: that it cannot connect again is told already."""
+    log = logging.getLogger("distributed.client")
+    level = log.level
+    if lost:
+        log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _unreachable(address: str | None, error: Exception) -> str:
