@@ -27,7 +27,7 @@ from portico.corrections import Correction, Lookup, declare
 from portico.corrections.schema import functions_in, read_set
 from portico.dataset import Sample
 from portico.errors import ConfigError
-from portico.executors.runner import _readable
+from portico.executors.faults import _readable
 from portico.frame import run_chunk
 
 if TYPE_CHECKING:
