@@ -212,7 +212,7 @@ def main() -> None:
         finally:
             local.close()
     if "dask" in chosen.on:
-        workers = chosen.workers or 4
+        workers = chosen.workers or 32
         with dask(workers, chosen.kilobytes) as (address, processes):
             empty = processes["scheduler"].memory_info().rss
             executor = DaskExecutor(address)

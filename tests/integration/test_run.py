@@ -591,14 +591,24 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(two_steps: Analysis, local:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=280k", "none", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=10g", "none", str(disk)], capture_output=True, check=False
     )
     if mounted.returncode != 0:
         pytest.skip("a small disk can only be mounted by root")
+
+    def resize(size: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+
+    def fill_up(advanced: int) -> None:
+        if advanced == 3:
+            resize("280k")
+
     try:
         with pytest.raises(portico.errors.SpaceError, match=r"no space|full"):
+            portico.run(two_steps, folder=disk / "run", executor=local, reporter=Remember(fill_up))
+        with pytest.raises(PorticoError, match=r"kB free; .*free space, or give another folder with --run"):
             portico.run(two_steps, folder=disk / "run", executor=local)
-        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        resize("10g")
         reporter = Remember()
         run = portico.run(two_steps, folder=disk / "run", executor=local, reporter=reporter)
         assert reporter.ran["keep"] < 21
