@@ -25,7 +25,8 @@ class Killer:
     """A reporter that kills a busy process each time so many chunks more are done."""
 
     def __init__(self, executor: LocalExecutor, kills: int) -> None:
-        self._executor, self._left, self._each, self._done = executor, kills, CHUNKS // max(kills, 1), 0
+        self._executor, self._left, self._each, self._done = executor, kills, CHUNKS / (max(kills, 1) + 1), 0
+        self._due = self._each
 
     def begin(self, *_: Any) -> None: ...
     def warn(self, _: str) -> None: ...
@@ -34,9 +35,9 @@ class Killer:
     def advance(self, _sample: str, _entries: int) -> None:
         self._done += 1
         busy = [runner for runner in self._executor._runners if runner.busy and runner.alive]
-        if self._left and self._done % self._each == self._each // 2 and busy:
+        if self._left and self._done >= self._due and busy:
             os.kill(busy[self._left % len(busy)]._process.pid, signal.SIGKILL)
-            self._left -= 1
+            self._left, self._due = self._left - 1, self._due + self._each
 
 
 def once(files: list[str], kills: int) -> tuple[float, float, Any]:
