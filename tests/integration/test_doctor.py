@@ -160,7 +160,7 @@ def cluster(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 90
+    end = time.monotonic() + 240
     while not true():
         assert time.monotonic() < end
         time.sleep(0.1)
