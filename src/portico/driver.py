@@ -103,8 +103,7 @@ class _Loop:
             self._pending.append(task)
             self._planned[planned.key] = planned
         self._later: list[tuple[float, Task]] = []
-        self._sent: dict[str, float] = {}
-        self._tasks: dict[str, Task] = {}
+        self._sent: dict[str, tuple[float, Task]] = {}
         self._told: set[str] = set()
         self._longest = 0.0
         self._halves = Halves()
@@ -114,7 +113,7 @@ class _Loop:
         self._unsaved: list[Attempt] = []
         self._given_up: dict[str, Failed] = {}
         self._successes = 0
-        self._began = self._flushed = self._quiet_since = time.monotonic()
+        self._began = self._flushed = self._looked = self._quiet_since = time.monotonic()
 
     def run(self) -> list[Failed]:
         cancel = True
@@ -149,8 +148,7 @@ class _Loop:
             task = self._pending.popleft()
             if self._is_moot(task):
                 continue
-            self._sent[task.key] = time.time()
-            self._tasks[task.key] = task
+            self._sent[task.key] = (time.time(), task)
             self._executor.submit(task)
 
     def _is_moot(self, task: Task) -> bool:
@@ -169,27 +167,28 @@ class _Loop:
             for problem in self._executor.problems():
                 self._reporter.warn(problem)
             self._quiet_since = now
-        self._watch_slow(time.time())
+        if now - self._looked > 1:
+            self._looked = now
+            self._watch_slow(time.time())
         left = len(self._planned) - self._successes
         self._job.look(left * (now - self._began) / self._successes if self._successes else None)
 
     def _watch_slow(self, now: float) -> None:
         """Name chunks that take very much longer than others: a slow server, a sick machine."""
         limit = max(_SLOW_SECONDS, _SLOW_TIMES * self._longest)
-        slow = [key for key, sent in self._sent.items() if now - sent > limit and key not in self._told]
+        slow = [key for key, (sent, _) in self._sent.items() if now - sent > limit and key not in self._told]
         # With more of them than workers can hold they wait for a job to start, and are not slow.
         if slow and not self._executor.outlives and len(self._sent) <= 2 * self._executor.workers:
             for key in slow:
                 self._told.add(key)
-                seconds, chunk = now - self._sent[key], self._tasks[key].chunk
-                words = f"has been under way for {seconds:.0f} s, the longest before took {self._longest:.0f} s"
-                self._reporter.warn(f"step '{self._job.step}', {chunk}: {words}; is its storage or machine slow?")
+                sent, task = self._sent[key]
+                words = f"has been under way for {now - sent:.0f} s, the longest before took {self._longest:.0f} s"
+                self._reporter.warn(f"step '{self._job.step}', {task.chunk}: {words}; is its storage or machine slow?")
 
     def _take(self, outcome: Done | Failed) -> None:
-        sent = self._sent.pop(outcome.task.key, None)
-        if sent is None:
+        if outcome.task.key not in self._sent:
             return
-        del self._tasks[outcome.task.key]
+        sent, _ = self._sent.pop(outcome.task.key)
         metrics = dict(outcome.metrics)
         if "started" in metrics:
             metrics["wait"] = max(0.0, metrics["started"] - sent)

@@ -19,9 +19,10 @@ def lost_of(plan: Plan, failed: Iterable[Failed]) -> list[Lost]:
     A file that is bad in one place is not trusted in others: all its chunks are lost, also those that were read. So
     what is lost does not depend on the order in which chunks ran. A chunk that killed its processes is lost alone.
     """
-    lost = {(loss.sample, loss.key): loss for loss in plan.lost}
+    lost = {(loss.sample, loss.key or loss.file): loss for loss in plan.lost}
+    by_key = plan.by_key
     for failure in failed:
-        culprit = plan.by_key[failure.task.key]
+        culprit = by_key[failure.task.key]
         for planned in plan.chunks[culprit.sample]:
             chunk = planned.chunk
             if planned is culprit or (chunk.file == culprit.chunk.file and failure.kind in _OF_THE_FILE):

@@ -80,8 +80,8 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
         return
     wanted = [n for n in state.samples_of(step) if n not in state.broken and (not state.samples or n in state.samples)]
     plan = plan_step(state.analysis, step, bundle, arguments, state.ledger, wanted, state.allow_partial)
-    if word := getattr(state.executor, "whole", ""):
-        plan = whole_samples(plan, word)
+    if state.executor.whole:
+        plan = whole_samples(plan, state.executor.whole)
     state.ledger.plan(step.name, position, "frame", plan.chunks, others=bool(state.samples))
     chunks, lost = missing(step, plan, state.ledger)
     state.ledger.forget(lost)

@@ -139,6 +139,7 @@ class Unruly:
     """An executor that loses tasks, repeats outcomes and returns them in any order."""
 
     outlives = False
+    whole = ""
 
     def __init__(self, inner: Executor, seed: int, interrupt_after: int | None = None) -> None:
         self._inner, self._random = inner, random.Random(seed)

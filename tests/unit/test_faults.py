@@ -13,7 +13,7 @@ from portico.chunks import Chunk
 from portico.dataset import Sample
 from portico.executors.base import Done, Failed, Task
 from portico.halves import Halves
-from portico.ledger import Planned
+from portico.ledger import Lost, Planned
 from portico.losses import completeness_of, lost_of
 from portico.merge import Product, decode, encode
 from portico.planning import Plan, reduced
@@ -123,6 +123,14 @@ def test_a_bad_file_is_lost_whole_and_a_poisonous_chunk_alone() -> None:
     assert {loss.key for loss in lost} == {"key4", "key5", "key6", "key7", "key12"}
     assert completeness_of("s", plan.chunks["s"], lost) == pytest.approx(15 / 20)
     assert completeness_of("other", plan.chunks["s"], lost) == 1
+
+
+def test_each_file_that_could_not_be_opened_is_lost() -> None:
+    unopened = tuple(Lost("s", "", f"cut{n}.root", 10, "input", "truncated") for n in range(2))
+    plan = replace(plan_of(4, 5), lost=unopened)
+    lost = lost_of(plan, [failed(plan, 0, "crash")])
+    assert [loss.file for loss in lost] == ["cut0.root", "cut1.root", "f0.root"]
+    assert completeness_of("s", plan.chunks["s"], lost) == pytest.approx(1 - 30 / 220)
 
 
 @given(fraction=st.floats(0.01, 0.99), earlier=st.floats(0.01, 1.0))

@@ -102,6 +102,10 @@ class Executor(Protocol):
         """Whether what was submitted goes on when this process ends, and is found again by its key."""
 
     @property
+    def whole(self) -> str:
+        """A word if it is given whole samples, whose results are kept under keys with this word; else empty."""
+
+    @property
     def workers(self) -> int:
         """Number of workers at present."""
 

@@ -111,6 +111,7 @@ class BatchExecutor:
     """
 
     outlives = True
+    whole = ""
 
     def __init__(
         self, site: Site, run: Path, *, workers: int | None = None, chunks_per_job: int | None = None,

@@ -90,6 +90,7 @@ class DaskExecutor:
             cluster.adapt(lambda: len(self._running) + self._calls)
 
     outlives = False
+    whole = ""
 
     @property
     def client(self) -> Client:

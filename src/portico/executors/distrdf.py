@@ -47,7 +47,7 @@ class DistrdfExecutor:
 
     outlives = False
     whole = "distrdf"
-    """Given whole samples, whose results depend on how ROOT cuts them: they are kept under keys with this word."""
+    """Results depend on how ROOT cuts samples: they are kept under keys with this word."""
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         if importlib.util.find_spec("distributed") is None:

@@ -30,6 +30,7 @@ class LocalExecutor:
         self._runners = [RunnerProcess(memory) for _ in range(workers or len(os.sched_getaffinity(0)))]
 
     outlives = False
+    whole = ""
 
     @property
     def workers(self) -> int:
