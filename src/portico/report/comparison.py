@@ -159,8 +159,9 @@ def ratio(first: Curve, second: Curve) -> str:
 
 
 def _level(value: float) -> str:
-    """Write a level of the ratio as its distance from 1, which may be tiny."""
-    return f"{100 * (value - 1):+.2g}%" if value != 1 else "1"
+    """Write a level of the ratio, or its distance from 1 where that is small."""
+    away = abs(value - 1)
+    return f"{value:.1f}" if away >= 0.1 else f"{100 * (value - 1):+.2g}%" if away else "1"
 
 
 def _places(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
