@@ -9,6 +9,8 @@ import stat
 import subprocess
 import sys
 import textwrap
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -409,6 +411,17 @@ def test_a_run_over_ssh_equals_the_local_one(make_place: Callable[..., Place]) -
             portico.run(analysis, folder=place.run, on=str(site))
 
 
+def status_of(address: str) -> int:
+    """Return the HTTP status an address answers with, 0 if nothing answers."""
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
 @contextmanager
 def gateway(folder: Path) -> Iterator[tuple[str, str]]:
     """Run a gateway whose clusters are processes of this user; yield its addresses."""
@@ -434,7 +447,8 @@ def gateway(folder: Path) -> Iterator[tuple[str, str]]:
             stdout=stream, stderr=subprocess.STDOUT, cwd=folder,
         )  # fmt: skip
     try:
-        wait_for(lambda: "Dask-Gateway server started" in log.read_text(), "the gateway", 60, log)
+        # Its proxy answers, with "Not Found", before it knows the way to the server.
+        wait_for(lambda: status_of(f"http://127.0.0.1:{http}/api/v1/options") == 401, "the gateway", 60, log)
         yield f"http://127.0.0.1:{http}", f"gateway://127.0.0.1:{tcp}"
     finally:
         end(server)

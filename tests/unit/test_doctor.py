@@ -266,7 +266,7 @@ def test_credentials_that_are_good(no_credentials, monkeypatch, tmp_path):
     path.write_bytes(make_proxy())
     path.chmod(0o600)
     monkeypatch.setenv("X509_USER_PROXY", str(path))
-    monkeypatch.setenv("BEARER_TOKEN", make_token({"exp": NOW.timestamp() + 7200}).decode())
+    monkeypatch.setenv("BEARER_TOKEN", make_token({"exp": time.time() + 7200}).decode())
     assert levels(trust.credentials(needed=True)) == ["ok", "ok"]
     path.chmod(0o644)
     assert only(trust.credentials(needed=True)).fix == f"chmod 600 {path}"
@@ -296,11 +296,11 @@ def test_an_expired_one_beside_a_good_one_is_only_a_warning(no_credentials, monk
 
 
 @pytest.mark.parametrize(
-    ("token", "told"),
-    [(make_token({"exp": NOW.timestamp() + 1800}), "expires in"), (b"opaque", "no JSON web token")],
+    ("make", "told"),
+    [(lambda: make_token({"exp": time.time() + 1800}), "expires in"), (lambda: b"opaque", "no JSON web token")],
 )
-def test_tokens_that_may_end_before_the_run(no_credentials, monkeypatch, token, told):
-    monkeypatch.setenv("BEARER_TOKEN", token.decode())
+def test_tokens_that_may_end_before_the_run(no_credentials, monkeypatch, make, told):
+    monkeypatch.setenv("BEARER_TOKEN", make().decode())
     finding = only(trust.credentials(needed=True))
     assert finding.level == "warning"
     assert told in finding.what
