@@ -9,6 +9,7 @@
     |- ProductError     a product cannot be collected or merged
     |- RunFolderError   a run folder belongs to something else, is in use, or does not exist
     |- SpaceError       no space left where results are written
+    |- FitError         a fit does not converge, or there is nothing to fit
     |- WorkerError      workers were lost, or chunks kill the process that reads them
     `- MissingExtra     an optional dependency is not installed
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigError",
     "Detached",
+    "FitError",
     "InputError",
     "MissingExtra",
     "PorticoError",
@@ -64,6 +66,10 @@ class RunFolderError(PorticoError):
 
 class SpaceError(PorticoError):
     """No space is left where results are written."""
+
+
+class FitError(PorticoError):
+    """A fit does not converge, or there is nothing to fit."""
 
 
 class WorkerError(PorticoError):

@@ -1,0 +1,1 @@
+"""Statistics: models, fits, limits. Knows nothing of what is searched for."""

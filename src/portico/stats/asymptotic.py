@@ -1,0 +1,299 @@
+"""CLs limits, p-values and significances from the asymptotic distributions of likelihood ratios.
+
+Formulae of G. Cowan, K. Cranmer, E. Gross and O. Vitells, Eur. Phys. J. C 71 (2011) 1554, arXiv:1007.1727: the test
+statistic of limits is q~_mu, its distributions those of sections 3.6 and 3.8 with the Asimov data of mu = 0. The
+Asimov data are made of the fit with mu = 0 to the data, and so are the centers of the constraints. Whether the profile
+likelihoods are those of this package or of pyhf does not matter: see `Profiles`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Protocol
+
+import numpy as np
+from scipy import interpolate, stats
+
+from portico.errors import FitError
+from portico.stats.fit import Fit, Fitter
+from portico.stats.model import Model, Observation, Points, observation
+
+__all__ = ["BANDS", "CLs", "Limit", "ModelProfiles", "Profiles", "asymptotic_limit", "cls_at", "discovery"]
+
+#: Positions of the expected limits in the background-only distribution, in standard deviations.
+BANDS: Final = (-2, -1, 0, 1, 2)
+_PRECISION: Final = 3e-4  # of a limit, relative
+_DOUBLINGS: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Upper limits on a signal strength.
+
+    Attributes
+    ----------
+    method : str
+        ``asymptotic``, ``counting`` or ``toys``: how they were found.
+    observed : float, optional
+        None while blinded.
+    expected : tuple of float
+        Without signal, at -2, -1, 0, 1, 2 standard deviations.
+    """
+
+    method: str
+    observed: float | None
+    expected: tuple[float, ...]
+
+    def scaled(self, factor: float) -> Limit:
+        """Return the limit in units of `factor`."""
+        observed = None if self.observed is None else self.observed * factor
+        return Limit(self.method, observed, tuple(value * factor for value in self.expected))
+
+
+@dataclass(frozen=True, slots=True)
+class CLs:
+    """CLs of one signal strength.
+
+    Attributes
+    ----------
+    observed : float, optional
+    expected : tuple of float
+        At -2, -1, 0, 1, 2 standard deviations of the background: the first is the smallest.
+    clsb, clb : float, optional
+        The observed p-values whose ratio CLs is.
+    """
+
+    observed: float | None
+    expected: tuple[float, ...]
+    clsb: float | None = None
+    clb: float | None = None
+
+
+class Profiles(Protocol):
+    """Profile likelihood ratios of a model: all that the asymptotic formulae need."""
+
+    @property
+    def observed(self) -> bool:
+        """Whether there are data that may be looked at."""
+
+    def statistics(self, mu: float) -> tuple[float, float]:
+        """Return q~_mu of the data (of the Asimov data where there are none) and of the Asimov data of mu = 0."""
+
+    @property
+    def scale(self) -> float:
+        """A strength of the order of the limit."""
+
+
+class ModelProfiles:
+    """Profiles of a `Model`.
+
+    Parameters
+    ----------
+    model : Model
+        Its parameter of interest has a lower bound of 0, or is taken to have.
+    penalty : float
+        See `Fitter`.
+
+    Raises
+    ------
+    FitError
+        If the fits to the data do not converge.
+    """
+
+    def __init__(self, model: Model, *, penalty: float = 1.0) -> None:
+        poi = model.all_parameters[model.poi]
+        self.model = model = model.with_poi_bounds(0.0, max(poi.high, poi.start))
+        data = observation(model)
+        self._fitter = Fitter(model, data, penalty=penalty)
+        self.background: Fit = self._fitter.fit({model.poi: 0.0})
+        self.asimov = asimov(model, self._fitter, self.background)
+        self._of_asimov = Fitter(
+            model, self.asimov, penalty=penalty, choice=self.background.choice, known=self.background.values
+        )
+        self._free_asimov = self._of_asimov.fit({model.poi: 0.0})
+        self.best: Fit | None = self._fitter.fit() if model.observed else None
+        if self.best is not None and self.best.objective > self.background.objective:
+            self.best = self.background  # a bound: the minimum is at 0
+        self._statistics = cache(self._find)
+
+    @property
+    def observed(self) -> bool:
+        """Whether all data may be looked at."""
+        return self.best is not None
+
+    @property
+    def scale(self) -> float:
+        """The signal strength that is two standard deviations away in the Asimov data."""
+        mu = 1.0
+        for _ in range(_DOUBLINGS):
+            significance = math.sqrt(self.statistics(mu)[1])
+            if significance < 0.02:
+                mu *= 8.0
+            elif significance > 20.0:
+                mu /= 8.0
+            else:
+                return 2.0 * mu / significance
+        raise FitError(f"the likelihood does not depend on {self.model.poi}: there is no signal where data are")
+
+    def statistics(self, mu: float) -> tuple[float, float]:
+        """Return q~_mu of data and of Asimov data."""
+        return self._statistics(mu)
+
+    def _find(self, mu: float) -> tuple[float, float]:
+        fixed = {self.model.poi: mu}
+        of_asimov = max(self._of_asimov.fit(fixed).objective - self._free_asimov.objective, 0.0)
+        if self.best is None:
+            return of_asimov, of_asimov
+        if self.best.values[self.model.poi] >= mu:
+            return 0.0, of_asimov
+        return max(self._fitter.fit(fixed).objective - self.best.objective, 0.0), of_asimov
+
+
+def asimov(model: Model, fitter: Fitter, fit: Fit) -> Observation:
+    """Return the data that equal the expectation of a fit, in the bins of the channels, none of them blinded."""
+    of_channels = fitter.likelihood(fit.choice).expected(fit.values)
+    points = tuple(
+        Points(np.array(channel.edges), None, total, np.ones(len(total), bool))
+        for channel, parts in zip(model.channels, of_channels, strict=True)
+        for total in [np.sum(list(parts.values()), axis=0)]
+    )
+    return Observation(points, {name: fit.values[name] for name in model.nuisances})
+
+
+def cls_at(profiles: Profiles, mu: float) -> CLs:
+    """Return CLs of a signal strength, observed and expected.
+
+    Parameters
+    ----------
+    profiles : Profiles
+    mu : float
+        Above 0.
+    """
+    q, q_asimov = profiles.statistics(mu)
+    root = math.sqrt(q_asimov)
+    expected = tuple(float(stats.norm.sf(root - n) / stats.norm.cdf(n)) for n in BANDS)
+    if not profiles.observed:
+        return CLs(None, expected)
+    clsb, clb = _p_values(q, q_asimov)
+    return CLs(clsb / clb if clb > 0 else 1.0, expected, clsb, clb)
+
+
+def _p_values(q: float, q_asimov: float) -> tuple[float, float]:
+    """CLs+b and CLb, equations 65 and 66 of arXiv:1007.1727."""
+    if q_asimov == 0:
+        return 1.0, 1.0
+    root, root_asimov = math.sqrt(q), math.sqrt(q_asimov)
+    if q <= q_asimov:
+        return float(stats.norm.sf(root)), float(stats.norm.sf(root - root_asimov))
+    signal = (q + q_asimov) / (2 * root_asimov)
+    background = (q - q_asimov) / (2 * root_asimov)
+    return float(stats.norm.sf(signal)), float(stats.norm.sf(background))
+
+
+def asymptotic_limit(profiles: Profiles, *, cl: float = 0.95) -> Limit:
+    """Upper limits on the parameter of interest, observed and expected.
+
+    Parameters
+    ----------
+    profiles : Profiles
+        Of a `Model`, or of pyhf.
+    cl : float
+        Confidence level, between 0 and 1.
+
+    Raises
+    ------
+    FitError
+        If the fits do not converge, or nothing depends on the signal strength.
+    ValueError
+        For an impossible confidence level.
+    """
+    if not 0 < cl < 1:
+        raise ValueError(f"confidence level = {cl!r}; it lies between 0 and 1")
+    scale = profiles.scale
+    # expected CLs at n standard deviations: [1 - Phi(sqrt(q_A) - n)] / Phi(n)
+    targets = [float(stats.norm.isf((1 - cl) * stats.norm.cdf(n))) + n for n in BANDS]
+    known: dict[float, float] = {0.0: 0.0}
+
+    def significance(mu: float) -> float:
+        return math.sqrt(profiles.statistics(mu)[1])
+
+    expected = tuple(invert(significance, target, scale, known) for target in targets)
+    if not profiles.observed:
+        return Limit("asymptotic", None, expected)
+
+    def minus_log_cls(mu: float) -> float:
+        return -math.log(max(cls_at(profiles, mu).observed or 0.0, 1e-300))
+
+    observed = invert(minus_log_cls, -math.log(1 - cl), expected[2])
+    return Limit("asymptotic", observed, expected)
+
+
+def invert(
+    function: Callable[[float], float], target: float, start: float, known: dict[float, float] | None = None
+) -> float:
+    """Solve function(x) = target for a smooth function that rises from 0 at x = 0, in few evaluations.
+
+    Parameters
+    ----------
+    function : callable
+    target : float
+        Above 0.
+    start : float
+        Of the order of the solution.
+    known : dict, optional
+        Values found before; those found here are added.
+
+    Raises
+    ------
+    FitError
+        If no solution is found: the function is not smooth.
+    """
+    values = {0.0: 0.0} if known is None else known
+    x = _next(values, target, start)
+    for _ in range(_DOUBLINGS):
+        values[x] = function(x)
+        previous, x = x, _next(values, target, start)
+        if abs(x - previous) < _PRECISION * x:
+            return x
+    raise FitError(f"no limit found near {x:g}: the fits do not converge")
+
+
+def _next(values: dict[float, float], target: float, start: float) -> float:
+    """Return where to look next, by a monotonous curve through what is known."""
+    below = max(x for x, value in values.items() if value < target)
+    above = min((x for x, value in values.items() if value >= target and x > below), default=None)
+    if above is None:
+        return max(2 * below, start)
+    points = sorted((x, value) for x, value in values.items())
+    xs, ys = np.array([p[0] for p in points]), np.maximum.accumulate([p[1] for p in points])
+    keep = np.concatenate([[True], np.diff(ys) > 0])
+    x = float(interpolate.PchipInterpolator(ys[keep], xs[keep])(target))
+    return x if below < x <= above else 0.5 * (below + above)
+
+
+def discovery(model: Model, *, penalty: float = 1.0) -> tuple[float, float]:
+    """Return the p-value of no signal and its significance: q_0 of arXiv:1007.1727, section 3.5.
+
+    Raises
+    ------
+    ValueError
+        If data are missing or blinded.
+    FitError
+        If the fits do not converge.
+    """
+    if not model.observed:
+        raise ValueError("there is no observed p-value while data are blinded or missing")
+    poi = model.all_parameters[model.poi]
+    model = model.with_poi_bounds(0.0, poi.high)
+    fitter = Fitter(model, observation(model), penalty=penalty)
+    none, best = fitter.fit({model.poi: 0.0}), fitter.fit()
+    significance = math.sqrt(max(none.objective - best.objective, 0.0))
+    return float(stats.norm.sf(significance)), significance
+
+
+def bands_of(values: Sequence[float]) -> tuple[float, ...]:
+    """Return the quantiles of toys at the positions of `BANDS`."""
+    return tuple(float(np.quantile(values, stats.norm.cdf(n))) for n in BANDS)

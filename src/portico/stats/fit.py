@@ -1,0 +1,271 @@
+"""Maximum likelihood fits with iminuit, over parameters and, where shapes compete, over the choice between them.
+
+The choice between background families is a discrete nuisance parameter (P. Dauncey et al., JINST 10 (2015) P04015,
+arXiv:1408.6865): every fit takes the choice with the smallest -2 log L + penalty * (number of shape parameters), so
+that the profile of the parameter of interest is the envelope over the choices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from portico.errors import FitError
+from portico.stats.likelihood import Choice, Likelihood, competing
+from portico.stats.model import Channel, Component, Model, Observation, Points, shape_parameters
+from portico.stats.shapes import Array
+
+if TYPE_CHECKING:
+    from iminuit import Minuit
+
+__all__ = ["Fit", "Fitter"]
+
+_PENALTY: Final = 1.0  # of -2 log L for each parameter of a shape
+_GAIN: Final = 1e-3  # of -2 log L, for which it is worth to change the choice
+_NEAR: Final = 1e-4  # of the range, from a bound
+_ROUNDS: Final = 5  # of choosing and fitting
+_CALLS: Final = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The result of a fit.
+
+    Attributes
+    ----------
+    values : mapping of str to float
+        Of all parameters that the chosen shapes have.
+    errors : mapping of str to float
+        From the second derivatives; empty unless asked for. Of a fixed parameter 0.
+    covariance : array of shape (n, n), optional
+        Of the parameters in the order of ``values``, if asked for.
+    nll : float
+        -log L at the minimum.
+    objective : float
+        -2 log L with the penalty: what is compared between fits.
+    choice : tuple of int
+        The chosen shapes of the competing components.
+    at_limit : tuple of str
+        Parameters that ended at a bound: they have no meaningful error.
+    """
+
+    values: Mapping[str, float]
+    nll: float
+    objective: float
+    choice: Choice
+    at_limit: tuple[str, ...] = ()
+    errors: Mapping[str, float] = field(default_factory=dict)
+    covariance: Array | None = None
+
+
+class Fitter:
+    """Fits one model to one observation, again and again with some parameters fixed; each fit begins where one ended.
+
+    Parameters
+    ----------
+    model : Model
+    data : Observation
+    penalty : float
+        Added to -2 log L for each parameter of a competing shape.
+    choose : bool
+        Whether competing shapes are chosen in each fit; otherwise `choice` stays.
+    choice : tuple of int
+        Where the choice begins.
+    known : mapping of str to float
+        Good start values, for example those of another fit.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        data: Observation,
+        *,
+        penalty: float = _PENALTY,
+        choose: bool = True,
+        choice: Choice = (),
+        known: Mapping[str, float] | None = None,
+    ) -> None:
+        self.model, self.data, self._penalty, self._choose = model, data, penalty, choose
+        self._rivals = competing(model)
+        self._choice: Choice = choice or (0,) * len(self._rivals)
+        self._known = {**_yields(model, data), **(known or {})}
+        self._likelihoods: dict[Choice, Likelihood] = {}
+        self._single: dict[tuple[int, int], Likelihood] = {}
+
+    def likelihood(self, choice: Choice) -> Likelihood:
+        """Return the likelihood with a choice of shapes."""
+        if choice not in self._likelihoods:
+            self._likelihoods[choice] = Likelihood(self.model, self.data, choice)
+        return self._likelihoods[choice]
+
+    def fit(self, fixed: Mapping[str, float] | None = None, *, errors: bool = False) -> Fit:
+        """Maximise the likelihood.
+
+        Parameters
+        ----------
+        fixed : mapping of str to float
+            Parameters that are held.
+        errors : bool
+            Find errors and covariance as well.
+
+        Raises
+        ------
+        FitError
+            If a parameter to be fixed does not exist, or the fit does not converge.
+        """
+        held = dict(fixed or {})
+        if unknown := held.keys() - self.model.all_parameters.keys():
+            from portico.errors import nearest
+
+            name = sorted(unknown)[0]
+            raise FitError(f"the model has no parameter '{name}'; {nearest(name, self.model.all_parameters)}")
+        choice = self._choice
+        best = self._minimise(choice, held, errors=False)
+        for _ in range(_ROUNDS if self._choose and self._rivals else 0):
+            choice = self._better(best)
+            if choice == best.choice:
+                break
+            other = self._minimise(choice, held, errors=False)
+            if other.objective > best.objective - _GAIN:
+                break
+            best = other
+        if errors:
+            best = self._minimise(best.choice, held, errors=True)
+        self._choice = best.choice
+        self._known |= best.values
+        return best
+
+    def _minimise(self, choice: Choice, held: Mapping[str, float], *, errors: bool) -> Fit:
+        likelihood = self.likelihood(choice)
+        minuit = _minuit(likelihood, self._known, held)
+        _converge(minuit, held)
+        if errors:
+            minuit.hesse()
+            if not minuit.accurate:
+                raise FitError(f"the fit converges, but has no errors: {_where(minuit)}")
+        values = {name: float(minuit.values[name]) for name in likelihood.names}
+        self._known |= values
+        nll = float(likelihood(list(values.values())))
+        objective = 2 * nll + self._penalty * likelihood.shape_parameters
+        covariance = np.array(minuit.covariance) if errors else None
+        found = {name: float(minuit.errors[name]) if name not in held else 0.0 for name in likelihood.names}
+        return Fit(values, nll, objective, choice, _at_limit(minuit), found if errors else {}, covariance)
+
+    def _better(self, best: Fit) -> Choice:
+        """Choose each shape anew, with the other parameters where the last fit left them."""
+        choice = list(best.choice)
+        for position, (channel, component) in enumerate(self._rivals):
+            objectives = [
+                self._alone(best, channel, component, index) if index != best.choice[position] else math.inf
+                for index in range(len(component.shapes))
+            ]
+            current = self._alone(best, channel, component, best.choice[position])
+            at = int(np.argmin(objectives))
+            if objectives[at] < current - _GAIN:
+                choice[position] = at
+        return tuple(choice)
+
+    def _alone(self, best: Fit, channel: Channel, component: Component, index: int) -> float:
+        """Fit one shape of one component of one channel, and return its part of the objective."""
+        key = (next(i for i, c in enumerate(self.model.channels) if c.name == channel.name), index)
+        if key not in self._single:
+            self._single[key] = _of_channel(self.model, self.data, channel, component, index)
+        likelihood = self._single[key]
+        free = shape_parameters(channel, component, component.shapes[index])
+        loose = {*free, component.strength} - {self.model.poi, ""}
+        held = {name: best.values[name] for name in likelihood.names if name not in loose}
+        minuit = _minuit(likelihood, {**self._known, **best.values}, held)
+        minuit.migrad(ncall=_CALLS)
+        if not minuit.valid:
+            return math.inf
+        self._known |= {name: float(minuit.values[name]) for name in free}
+        return 2 * float(minuit.fval) + self._penalty * len(component.shapes[index].parameters)
+
+
+def _of_channel(model: Model, data: Observation, channel: Channel, component: Component, index: int) -> Likelihood:
+    """Return the likelihood of one channel with one shape."""
+    at = next(i for i, known in enumerate(model.channels) if known.name == channel.name)
+    others = tuple(
+        k.model_copy(update={"shapes": (k.shapes[index if k.name == component.name else 0],)})
+        for k in channel.components
+    )
+    alone = channel.model_copy(update={"components": others})
+    used = {k.strength for k in others} | {name for k in others for name in k.nuisances}
+    parameters = tuple(parameter for parameter in model.parameters if parameter.name in used)
+    part = model.model_copy(update={"channels": (alone,), "parameters": parameters})
+    return Likelihood(part, Observation((data.channels[at],), data.centers))
+
+
+def _minuit(likelihood: Likelihood, known: Mapping[str, float], held: Mapping[str, float]) -> Minuit:
+    from iminuit import Minuit
+
+    start = likelihood.start(known)
+    for i, name in enumerate(likelihood.names):
+        start[i] = held.get(name, start[i])
+    offset = likelihood(start)  # small numbers have precise differences
+    minuit = Minuit(
+        lambda at: likelihood(at) - offset if math.isfinite(offset) else likelihood(at),
+        start, grad=likelihood.gradient, name=likelihood.names,
+    )  # fmt: skip
+    minuit.errordef, minuit.strategy, minuit.tol = Minuit.LIKELIHOOD, 0, 0.01
+    for name in likelihood.names:
+        parameter = likelihood.model.all_parameters[name]
+        minuit.limits[name] = (parameter.low, parameter.high)
+        minuit.errors[name] = parameter.step
+        minuit.fixed[name] = name in held
+    return minuit
+
+
+def _converge(minuit: Minuit, held: Mapping[str, float]) -> None:
+    if minuit.nfit == 0:
+        return
+    minuit.migrad(ncall=_CALLS)
+    for strategy in (1, 2):
+        if minuit.valid:
+            return
+        minuit.strategy = strategy
+        minuit.migrad(ncall=_CALLS, iterate=5)
+    if not minuit.valid:
+        fixed = f" with {', '.join(f'{name} = {value:g}' for name, value in held.items())}" if held else ""
+        raise FitError(f"the fit{fixed} does not converge: {_where(minuit)}")
+
+
+def _where(minuit: Minuit) -> str:
+    return ", ".join(f"{name} = {minuit.values[name]:.4g}" for name in minuit.parameters)
+
+
+def _at_limit(minuit: Minuit) -> tuple[str, ...]:
+    found = []
+    for name in minuit.parameters:
+        value, (low, high) = minuit.values[name], minuit.limits[name]
+        if minuit.fixed[name]:
+            continue
+        scale = high - low if math.isfinite(high - low) else max(abs(value), 1.0)
+        if min(value - low, high - value) < _NEAR * scale:
+            found.append(name)
+    return tuple(found)
+
+
+def _yields(model: Model, data: Observation) -> dict[str, float]:
+    """Guess the strengths of single components, other than the parameter of interest, from what is left of the data."""
+    guess: dict[str, float] = {}
+    shared = [component.strength for _, component in model.components]
+    for channel, points in zip(model.channels, data.channels, strict=True):
+        loose = [k for k in channel.components if k.strength and k.strength != model.poi and k.events > 0]
+        if len(loose) != 1 or shared.count(loose[0].strength) > 1:
+            continue
+        rest = sum(k.events for k in channel.components if k is not loose[0] and k.strength != model.poi)
+        share = _used_share(points)
+        guess[loose[0].strength] = max(float(points.weights.sum()) / share - rest, 0.5) / loose[0].events
+    return guess
+
+
+def _used_share(points: Points) -> float:
+    if points.edges is None:
+        return 1.0
+    widths = np.diff(points.edges)
+    return float(widths[points.used].sum() / widths.sum())
