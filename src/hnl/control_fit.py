@@ -13,19 +13,21 @@ import numpy.typing as npt
 
 from hnl.constants import CONTROL_RANGE, MASSES
 from hnl.control_figures import figure_of_fit
-from hnl.counting import FitError
 from hnl.mass_fit import MASS_DIFFERENCE, MassFit, Shape, fit_mass, fit_peak, splot_weights
 from portico import summary
+from portico.errors import FitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from portico import Sample
 
-__all__ = ["control_fit"]
+__all__ = ["chosen_candidates", "control_fit"]
 
-_KEY: Final = {"run": np.uint32, "lumi": np.uint32, "event": np.uint64}
-_FLAGS: Final = ("C_mu1_Phi_isPhiDaughter", "C_mu2_Phi_isPhiDaughter", "C_pi_isDsDaughter")
+#: Columns that tell an event, and their types in the table of weights.
+KEY: Final = {"run": np.uint32, "lumi": np.uint32, "event": np.uint64}
+#: Are above 0 where the candidate is the simulated decay.
+FLAGS: Final = ("C_mu1_Phi_isPhiDaughter", "C_mu2_Phi_isPhiDaughter", "C_pi_isDsDaughter")
 _MESONS: Final = {"Ds": MASSES["Ds"], "Dplus": MASSES["Ds"] - MASS_DIFFERENCE}
 _SIGNIFICANCE: Final = 3.0  # of the Ds yield, below which there is nothing to weight
 
@@ -60,12 +62,12 @@ def control_fit(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> di
     if not data:
         raise ValueError("no sample is of kind data: there is nothing to fit")
     shape, sources = _shape(results, samples)
-    events = _candidates([path for name in data for path in results[name]["candidates"]], (*_KEY, "C_Ds_mass"))
+    events = chosen_candidates([path for name in data for path in results[name]["candidates"]], (*KEY, "C_Ds_mass"))
     mass = events["C_Ds_mass"].astype(np.float64)
     fit = fit_mass(mass, shape)
     _require_peak(fit)
     inside = (mass > CONTROL_RANGE[0]) & (mass < CONTROL_RANGE[1])
-    table = {name: events[name][inside].astype(kind) for name, kind in _KEY.items()}
+    table = {name: events[name][inside].astype(kind) for name, kind in KEY.items()}
     _require_unique(table)
     weight = splot_weights(mass[inside], fit)
     return {
@@ -84,8 +86,8 @@ def _shape(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> tuple[S
     }
     peaks: dict[str, npt.NDArray[np.float64]] = {}
     for meson, name in sources.items():
-        found = _candidates(results[name]["candidates"], ("C_Ds_mass", *_FLAGS))
-        matched = np.all([found[flag] > 0 for flag in _FLAGS], axis=0)
+        found = chosen_candidates(results[name]["candidates"], ("C_Ds_mass", *FLAGS))
+        matched = np.all([found[flag] > 0 for flag in FLAGS], axis=0)
         peaks[meson] = found["C_Ds_mass"][matched].astype(np.float64)
     if "Ds" not in peaks:
         return Shape(), {}
@@ -96,8 +98,21 @@ def _shape(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> tuple[S
     return Shape(core, tail, other / width), sources
 
 
-def _candidates(paths: Iterable[str], columns: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
-    """Columns of the events with a chosen candidate, one value each, in the order of the files."""
+def chosen_candidates(paths: Iterable[str], columns: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+    """Return columns of the events with a chosen candidate, one value each, in the order of the files.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Files with the tree ``candidates`` of `hnl.control.control`.
+    columns : tuple of str
+        Of the event, or of its candidates.
+
+    Raises
+    ------
+    ValueError
+        If a file has no such column.
+    """
     import awkward as ak
     import uproot
 
@@ -110,7 +125,7 @@ def _candidates(paths: Iterable[str], columns: tuple[str, ...]) -> dict[str, npt
         chosen = tree.selection == 0
         tree, chosen = tree[ak.any(chosen, axis=1)], chosen[ak.any(chosen, axis=1)]
         for name in columns:
-            values = ak.flatten(tree[name][chosen]) if name.startswith("C_") else tree[name]
+            values = ak.flatten(tree[name][chosen]) if tree[name].ndim > 1 else tree[name]
             parts[name].append(ak.to_numpy(values))
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
@@ -126,7 +141,7 @@ def _require_peak(fit: MassFit) -> None:
 
 def _require_unique(table: Mapping[str, npt.NDArray[Any]]) -> None:
     order = np.lexsort((table["event"], table["lumi"], table["run"]))
-    key = np.stack([table[name][order].astype(np.uint64) for name in _KEY])
+    key = np.stack([table[name][order].astype(np.uint64) for name in KEY])
     double = np.flatnonzero((key[:, 1:] == key[:, :-1]).all(axis=0))
     if len(double):
         run, lumi, event = key[:, double[0]]

@@ -16,8 +16,9 @@ What a limit is given as:
   this mass has this ctau), and to be proportional to |V|^2 through the production Ds -> mu N alone. Acceptance and
   lifetime do not follow |V|^2: that needs the lifetime scan.
 
-Where a count is small: see `hnl.counting`. An empty category is a count of 0. No simulated background without data is a
-background of 0: the expected limit is then optimistic. No simulated signal in a category: only a limit on events.
+Where a count is small: see `portico.stats.counting`. An empty category is a count of 0. No simulated background
+without data is a background of 0: the expected limit is then optimistic. No simulated signal in a category: only a
+limit on events.
 """
 
 from __future__ import annotations
@@ -28,20 +29,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hnl import physics
-from hnl.counting import (
-    ASYMPTOTIC_FROM,
-    BANDS,
-    Array,
-    Channel,
-    FitError,
-    Limit,
-    asymptotic_limit,
-    counting_limit,
-    upper_limit,
-)
 from hnl.limit_figures import figure_of_categories, figure_of_mass, figure_of_samples
 from portico import summary
+from portico.errors import FitError
 from portico.selection.model import INCLUSIVE
+from portico.stats.asymptotic import BANDS, Limit
+from portico.stats.counting import ASYMPTOTIC_FROM, counting_limit, upper_limit
+from portico.stats.counting import Count as Channel
+from portico.stats.counting import asymptotic_counts as asymptotic_limit
+from portico.stats.shapes import Array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from hnl.constants import CONTROL_RANGE, MASSES
-from hnl.counting import FitError
+from portico.errors import FitError
 
 if TYPE_CHECKING:
     from iminuit import Minuit

@@ -15,8 +15,7 @@ from scipy import stats
 
 from hnl.constants import CONTROL_RANGE, TRIGGER_PATHS
 from hnl.control import FOLDER, control
-from hnl.control_fit import _candidates, control_fit
-from hnl.counting import FitError
+from hnl.control_fit import chosen_candidates, control_fit
 from hnl.mass_fit import (
     COMPONENTS,
     MassFit,
@@ -30,6 +29,7 @@ from hnl.mass_fit import (
 from portico import root
 from portico.chunks import Chunk
 from portico.dataset import Sample
+from portico.errors import FitError
 from portico.frame import run_chunk
 from portico.results import Results
 from portico.selection import event_weight
@@ -450,4 +450,4 @@ def test_what_the_fit_step_refuses(made: Made, tmp_path: Path) -> None:
     with pytest.raises(FitError, match=r"the yield of the Ds is .* no peak of 3 standard|bound|converge"):
         control_fit({"data": select(flat, tmp_path / "flat", "data")}, {"data": sample_of("data")})
     with pytest.raises(ValueError, match="no column 'C_nothing' among the candidates"):
-        _candidates(results["data"]["candidates"], ("C_nothing",))
+        chosen_candidates(results["data"]["candidates"], ("C_nothing",))

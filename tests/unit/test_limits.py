@@ -1,22 +1,17 @@
-"""hnl.counting against exact numbers and pyhf; hnl.limits on histograms made by hand."""
+"""hnl.limits on histograms made by hand; its counting is tested in test_counting."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from typing import Any
 
 import hist
 import numpy as np
-import pyhf
 import pytest
 from matplotlib.figure import Figure
-from pyhf.infer.intervals.upper_limits import toms748_scan
-from scipy import stats
 
 from hnl import physics
-from hnl.counting import Channel, asymptotic_limit, counting_limit, upper_limit
 from hnl.limits import limits, mass_resolution, mass_window
 from portico import Sample
 from portico.errors import ConfigError
@@ -26,124 +21,6 @@ EDGES = np.linspace(0, 2, 1001)
 SIGNAL = Sample(name="hnl_1p0", kind="signal", files=("s.root",), parameters={"mass": 1.0, "ctau": 10.0})
 DATA = Sample(name="data", kind="data", files=("d.root",))
 BACKGROUND = Sample(name="qcd", kind="background", files=("b.root",))
-
-
-def one(observed: int | None, background: float, uncertainty: float = 0.0, **other: Any) -> Channel:
-    return Channel(**{"name": "a", "signal": 1.0, "signal_uncertainty": 0.0, **other}, background=background,
-                   background_uncertainty=uncertainty, observed=observed)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("observed", "background", "asymptotic", "exact"),
-    [(0, 0.5, 2.21, 3.00), (2, 1.5, 4.41, 5.08), (3, 3.2, 4.69, 5.30)],
-)
-def test_reference_numbers_of_low_counts(observed: int, background: float, asymptotic: float, exact: float) -> None:
-    channel = one(observed, background)
-    assert asymptotic_limit([channel]).observed == pytest.approx(asymptotic, abs=0.006)
-    assert counting_limit([channel]).observed == pytest.approx(exact, abs=0.006)
-    assert upper_limit([channel]).method == "counting"
-
-
-@pytest.mark.parametrize("observed", range(6))
-@pytest.mark.parametrize("background", [0.0, 3.2])
-def test_counting_limit_solves_cls(observed: int, background: float) -> None:
-    mu = counting_limit([one(observed, background)], cl=0.9).observed
-    assert mu is not None
-    cls = stats.poisson.cdf(observed, mu + background) / stats.poisson.cdf(observed, background)
-    assert cls == pytest.approx(0.1, rel=1e-4)
-
-
-def test_expected_counting_limits_are_those_of_the_quantiles() -> None:
-    expected = counting_limit([one(None, 3.2)]).expected
-    counts = [int(stats.poisson.ppf(stats.norm.cdf(n), 3.2)) for n in (-2, -1, 0, 1, 2)]
-    assert expected == pytest.approx([counting_limit([one(n, 3.2)]).observed for n in counts], rel=1e-5)
-
-
-def test_counting_with_uncertain_yields_against_toys() -> None:
-    channels = [one(3, 2.0, 1.0, name="a", signal=2.0, signal_uncertainty=0.5), one(1, 0.7, 0.5, name="b", signal=1.5)]
-    limit = counting_limit(channels)
-    assert limit.observed is not None
-    from hnl.counting import _weights
-
-    rng = np.random.default_rng(1)
-    size = 400_000
-
-    def draw(mean: float, error: float) -> Any:
-        return rng.gamma((mean / error) ** 2, error**2 / mean, size) if error else np.full(size, mean)
-
-    def probability(mu: float) -> float:
-        statistic = np.zeros(size)
-        for weight, c in zip(_weights(channels), channels, strict=True):
-            means = draw(c.background, c.background_uncertainty)
-            means = means + mu * draw(c.signal, c.signal_uncertainty)
-            statistic += weight * rng.poisson(means)
-        threshold = sum(w * (c.observed or 0) for w, c in zip(_weights(channels), channels, strict=True))
-        return float(np.mean(statistic <= threshold))
-
-    assert probability(limit.observed) / probability(0.0) == pytest.approx(0.05, abs=0.002)
-
-
-def test_combination_is_stronger_than_its_best_channel() -> None:
-    channels = [one(0, 0.5, 0.2, name="a", signal=2.0), one(1, 1.5, 0.4, name="b", signal=1.5)]
-    together = counting_limit(channels).expected[2]
-    assert together < min(counting_limit([channel]).expected[2] for channel in channels)
-
-
-def test_methods_agree_for_many_events() -> None:
-    channels = [one(210, 200.0, 5.0, name="a"), one(95, 100.0, 3.0, name="b", signal=0.8)]
-    asymptotic, exact = asymptotic_limit(channels), counting_limit(channels)
-    assert upper_limit(channels) == asymptotic
-    assert exact.observed == pytest.approx(asymptotic.observed, rel=0.05)
-    assert exact.expected == pytest.approx(asymptotic.expected, rel=0.05)
-
-
-def test_asymptotic_limit_is_that_of_pyhf() -> None:
-    channels = [
-        one(12, 10.0, 2.0, name="a", signal=3.0, signal_uncertainty=0.3),
-        one(6, 7.0, 1.5, name="b", signal=2.0),
-    ]
-    limit = asymptotic_limit(channels)
-    main = pyhf.simplemodels.uncorrelated_background(
-        signal=[3.0, 2.0], bkg=[10.0, 7.0], bkg_uncertainty=[2.0, 1.5], validate=False
-    )
-    without = asymptotic_limit([replace(channel, signal_uncertainty=0.0) for channel in channels])
-    observed, expected = toms748_scan([12.0, 6.0, *main.config.auxdata], main, 0.0, 10.0, level=0.05, rtol=1e-4)
-    assert without.observed == pytest.approx(float(observed), rel=1e-3)
-    assert without.expected == pytest.approx([float(value) for value in expected], rel=1e-3)
-    assert limit.observed is not None
-    assert float(observed) < limit.observed < 1.1 * float(observed)
-
-
-def test_blinded_channels_have_expected_limits_only() -> None:
-    for method in (asymptotic_limit, counting_limit):
-        limit = method([one(None, 6.0, 1.0)])
-        assert limit.observed is None
-        assert all(low < high for low, high in zip(limit.expected, limit.expected[1:], strict=False))
-
-
-@pytest.mark.parametrize(
-    ("channels", "message"),
-    [
-        ([one(1, 2.0, signal=0.0)], "no channel expects signal"),
-        ([one(1, 2.0), one(1, 2.0)], "two channels have one name"),
-        ([one(1, 2.0), one(None, 2.0, name="b")], "some channels are blinded"),
-    ],
-)
-def test_impossible_models(channels: list[Channel], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        upper_limit(channels)
-
-
-def test_impossible_numbers() -> None:
-    for value in (-1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match="finite and not negative"):
-            one(1, value)
-    with pytest.raises(ValueError, match="observed = -1"):
-        one(-1, 1.0)
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        upper_limit([one(1, 1.0)], cl=95)
-    with pytest.raises(ValueError, match="no background in a"):
-        asymptotic_limit([one(1, 0.0)])
 
 
 def test_window_and_sidebands() -> None:
