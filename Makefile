@@ -31,12 +31,12 @@ $(VENV)/.made: tools/prerequisites.sh
 
 $(VENV)/.installed: $(VENV)/.made pyproject.toml $(LOCK)
 	@echo 'portico: installing (ROOT is large: one or two minutes)'
-	@$(INSTALL) --editable '.[dask]'
+	@$(INSTALL) --editable '.[dask,published]'
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.installed
 	@echo 'portico: installing the test tools'
-	@$(INSTALL) --editable '.[gateway,htcondor,kubernetes,slurm,ssh,xrootd]' --group dev
+	@$(INSTALL) --editable '.[gateway,hepdata,htcondor,jax,kubernetes,published,slurm,ssh,xrootd]' --group dev
 	@touch $@
 
 demo: $(VENV)/.installed

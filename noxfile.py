@@ -9,6 +9,7 @@ from pathlib import Path
 import nox
 
 LOCK = "requirements-lock.txt"
+SERVICES = "gateway,hepdata,htcondor,jax,kubernetes,published,slurm,ssh,xrootd"
 PYTHONS = ("3.11", "3.12", "3.13")
 
 nox.needs_version = ">=2025.2.9"
@@ -46,7 +47,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def services(session: nox.Session) -> None:
     """Tests that need XRootD, HTCondor or Slurm on this machine."""
-    _install(session, "test", "services", project="-e.[gateway,htcondor,kubernetes,slurm,ssh,xrootd]")
+    _install(session, "test", "services", project=f"-e.[{SERVICES}]")
     session.run("bash", "tools/services.sh", external=True)
     session.run("pytest", "tests/services", "tests/notebooks", *session.posargs)
 
@@ -72,8 +73,8 @@ def lock(session: nox.Session) -> None:
     session.install("--upgrade", "pip")
     report = Path(session.create_tmp()) / "report.json"
     session.run(
-        "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--only-binary=:all:", "--report", str(report),
-        "--group", "dev", ".[dask,gateway,htcondor,kubernetes,numba,parquet,slurm,ssh,xrootd]", "pip",
+        "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--only-binary=:all:", "--no-binary=pylatex",
+        "--report", str(report), "--group", "dev", f".[{SERVICES},dask,numba,parquet]", "pip",
     )  # fmt: skip
     found = {
         item["metadata"]["name"]: item["metadata"]["version"] for item in json.loads(report.read_text())["install"]

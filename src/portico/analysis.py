@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from portico.chunks import ChunkSize
 from portico.config import Model, parse, read_yaml
@@ -67,6 +67,15 @@ class _AnalysisFile(Model):
     chunk: str | int = "50 MB"
     store: str | None = None
     steps: tuple[StepEntry, ...] = Field(min_length=1)
+    blind: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
+
+    @field_validator("blind")
+    @classmethod
+    def _rising(cls, blind: dict[str, tuple[tuple[float, float], ...]]) -> dict[str, tuple[tuple[float, float], ...]]:
+        for pattern, intervals in blind.items():
+            if not all(low < high for low, high in intervals):
+                raise ValueError(f"'{pattern}': an interval is written [low, high], with low < high")
+        return blind
 
 
 class Analysis(Model):
@@ -86,6 +95,8 @@ class Analysis(Model):
         Target size of a chunk where a step does not give its own.
     store : str, optional
         Folder or ``root://`` URL where trees are written; the run folder if it is not given.
+    blind : mapping of str to tuple of (float, float)
+        By name of a product, ``*`` standing for any letters: intervals of its axis in which data are not shown.
     """
 
     name: str
@@ -94,6 +105,7 @@ class Analysis(Model):
     steps: tuple[StepEntry, ...]
     chunk: str | int
     store: str | None = None
+    blind: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -169,7 +181,10 @@ def load_analysis(where: str | Path, *, store: str | None = None) -> Analysis:
         store = normal(store)
     elif content.store is not None:
         store = _store(content.store, path)
-    return Analysis(name=content.name, path=path, dataset=dataset, steps=steps, chunk=content.chunk, store=store)
+    return Analysis(
+        name=content.name, path=path, dataset=dataset, steps=steps, chunk=content.chunk, store=store,
+        blind=content.blind,
+    )  # fmt: skip
 
 
 def _store(text: str, path: Path) -> str:

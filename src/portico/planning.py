@@ -22,8 +22,10 @@ from portico.store import RunFolder
 from portico.summaries import SUMMARY_FILE, content_of
 
 __all__ = ["Arguments", "Plan", "arguments_of", "bundle_of", "missing", "plan_step", "reduced", "root_version",
-           "sample_fields", "summary_fields", "summary_is_done", "summary_key", "whole_samples"]  # fmt: skip
+           "sample_fields", "summary_fields", "summary_is_done", "summary_key", "unblinded",
+           "whole_samples"]  # fmt: skip
 
+_UNBLIND = "unblind"  # the option of steps that look at data only then
 _GENERATED_CHUNK = ChunkSize(entries=10_000)
 
 
@@ -91,6 +93,24 @@ def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
     if step.files:
         _check_summaries(analysis, step)
     return bundle
+
+
+def unblinded(analysis: Analysis) -> Analysis:
+    """Return the analysis with data shown and fitted everywhere: steps with an option ``unblind`` get it as true.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is blinded.
+    """
+    steps = [step.name for step in analysis.steps if _UNBLIND in collect(step.function, analysis.folder).options]
+    if not steps and not analysis.blind:
+        raise ConfigError(
+            f"{analysis.path}: nothing to unblind: no step has an option '{_UNBLIND}', and there is no key 'blind'"
+        )
+    for name in steps:
+        analysis = analysis.with_options(name, **{_UNBLIND: True})
+    return analysis.model_copy(update={"blind": {}})
 
 
 def _check_summaries(analysis: Analysis, step: StepEntry) -> None:

@@ -40,7 +40,8 @@ def summarise(
     values : dict
         What JSON can hold. Of a partial run, ``partial`` names the samples that are not whole.
     files : list of (str, bytes)
-        Name and content of each file: figures as PNG and PDF; a mapping of columns, all of them one-dimensional numpy
+        Name and content of each file: bytes or text under a name with a suffix, as they are; figures as PNG and PDF; a
+        mapping of columns, all of them one-dimensional numpy
         arrays of numbers of one length, as a ROOT file with one TTree. Figures of a partial run are marked.
 
     Raises
@@ -67,6 +68,8 @@ def summarise(
             if partial:
                 value.text(0.99, 0.99, f"PARTIAL: {', '.join(partial)}", color="red", ha="right", va="top")
             files += [(f"{name}.{suffix}", _picture(value, suffix)) for suffix in ("png", "pdf")]
+        elif isinstance(value, (bytes, str)) and Path(name).suffix:
+            files.append((_file_name(name), value if isinstance(value, bytes) else value.encode("utf-8")))
         elif _is_table(value):
             files.append((f"{name}.root", _table(name, value)))
         else:
@@ -112,6 +115,12 @@ def _add_trees(path: Path, add: Callable[[bytes], None]) -> None:
                 columns = tree.arrays(library="np", entry_start=first, entry_stop=first + _ROWS)
                 for column in tree.keys():  # noqa: SIM118 (a tree is no mapping)
                     add(np.ascontiguousarray(columns[column]).tobytes())
+
+
+def _file_name(name: str) -> str:
+    if name == SUMMARY_FILE or Path(name).name != name or name.startswith("."):
+        raise StepError(f"a file of a summary has a name like 'card.txt', other than {SUMMARY_FILE}; not '{name}'")
+    return name
 
 
 def _is_table(value: object) -> bool:

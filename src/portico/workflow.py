@@ -16,7 +16,7 @@ from portico.environment.credentials import needs_credentials
 from portico.errors import ConfigError, InputError, PorticoError, WorkerError, nearest
 from portico.executors.base import Executor
 from portico.executors.where import open_executor
-from portico.planning import root_version
+from portico.planning import root_version, unblinded
 from portico.runs import Run
 from portico.stages import State, run_step
 from portico.store import RunFolder
@@ -46,6 +46,7 @@ def run(
     steps: Iterable[str] = (),
     samples: Iterable[str] = (),
     allow_partial: bool = False,
+    unblind: bool = False,
     store: str | None = None,
     reporter: Reporter | None = None,
     executor: Executor | None = None,
@@ -62,22 +63,22 @@ def run(
         As in `connect`.
     steps, samples : iterable of str
         Run only these; ``*`` in the name of a sample stands for any letters.
-    allow_partial : bool
-        Go on without chunks that cannot be read; the run is then marked as partial.
+    allow_partial, unblind : bool
+        Go on without chunks that cannot be read, the run is then partial; show and fit data also where they are hidden.
     store : str, optional
         Folder or URL where trees are written, such as ``root://host//store/user/me/run``; the run folder by default.
     reporter : Reporter, optional
         Is told about progress.
     executor : Executor, optional
-        An open one, of `connect`, which stays open; ``on``, ``workers`` and ``batch`` are then not used.
+        An open one, of `connect`, which stays open, instead of ``on``, ``workers`` and ``batch``.
 
     Raises
     ------
     PorticoError
         One of its kinds, see `portico.errors`. Whatever was finished before is kept.
     """
-    chosen = _choose(analysis, tuple(steps))
-    selected = analysis.dataset.matching(samples)
+    analysis = unblinded(analysis) if unblind else analysis
+    chosen, selected = _choose(analysis, tuple(steps)), analysis.dataset.matching(samples)
     path = Path(folder) if folder is not None else Path("runs") / analysis.name
     place, teller = RunFolder(path, store or analysis.store), reporter or _Silent()
     with place.claim(_manifest(analysis)) as ledger, ExitStack() as opened:
@@ -150,6 +151,7 @@ def _manifest(analysis: Analysis) -> dict[str, Any]:
         "ROOT": root_version(),
         "python": platform.python_version(),
         "samples": {name: sample.kind for name, sample in analysis.dataset.samples.items()},
+        "blind": analysis.blind,
     }
 
 

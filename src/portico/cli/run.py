@@ -78,6 +78,7 @@ Examples:
 @click.option("--store", metavar="PLACE",
               help="Where trees are written: a folder, or a URL such as root://host//store/user/me/run.")  # fmt: skip
 @click.option("--allow-partial", is_flag=True, help="Go on without what cannot be read; exit status 3 if so.")
+@click.option("--unblind", is_flag=True, help="Show and fit data also in the signal windows, hidden by default.")
 @click.option("--batch", is_flag=True, help="Plain batch jobs on the site of --on; they go on without this process.")
 @click.option("--chunks-per-job", type=click.IntRange(min=1), metavar="N",
               help="With --batch: chunks that a job runs, one after the other.")  # fmt: skip
@@ -86,8 +87,8 @@ Examples:
 @json_option()
 def run(
     analysis: str, on: str, workers: int | None, steps: tuple[str, ...], samples: tuple[str, ...],
-    folder: Path | None, store: str | None, allow_partial: bool, batch: bool, chunks_per_job: int | None, detach: bool,
-    dry_run: bool, as_json: bool,
+    folder: Path | None, store: str | None, allow_partial: bool, unblind: bool, batch: bool, chunks_per_job: int | None,
+    detach: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run the steps of ANALYSIS in order, over all samples.
 
@@ -97,6 +98,10 @@ def run(
     from portico.analysis import load_analysis
 
     loaded = load_analysis(analysis, store=store)
+    if unblind:
+        from portico.planning import unblinded
+
+        loaded = unblinded(loaded)
     place = folder if folder is not None else Path("runs") / loaded.name
     if not batch and (detach or chunks_per_job is not None):
         raise click.UsageError(f"{'--detach' if detach else '--chunks-per-job'} goes with --batch")

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ def read(path: Path) -> Page:
     run = Run(path)
     ledger = folder.open_ledger()
     try:
-        steps = [_read_step(run, ledger, name) for name in run]
+        steps = [_read_step(run, ledger, name, manifest) for name in run]
     finally:
         ledger.close()
     states = run.states.values()
@@ -103,7 +104,7 @@ def read(path: Path) -> Page:
     return Page(manifest, path.name, state, min(began, default=""), max(ended, default=""), steps)
 
 
-def _read_step(run: Run, ledger: Ledger, name: str) -> StepPage:
+def _read_step(run: Run, ledger: Ledger, name: str, manifest: Mapping[str, Any]) -> StepPage:
     page = StepPage(step_metrics(ledger, name))
     times = [m for _, _, m in ledger.metrics(name)]
     page.began = _moment(min((m["started"] for m in times if "started" in m), default=None))
@@ -120,9 +121,24 @@ def _read_step(run: Run, ledger: Ledger, name: str) -> StepPage:
     page.numbers = _table(samples, {"count", "sum", "minimum", "maximum", "moments"}, lambda r, n: r[n])
     page.written = _table(samples, {"tree", "array", "graph"}, lambda r, n: _size(r.products[n]))
     mark = "PARTIAL" if page.metrics.state == "partial" else ""
-    _add_plots(page, samples, mark)
-    _add_maps(page, samples, mark)
+    blind = _Blind(manifest.get("blind", {}), [s for s, kind in manifest.get("samples", {}).items() if kind == "data"])
+    _add_plots(page, samples, mark, blind)
+    _add_maps(page, samples, mark, blind)
     return page
+
+
+@dataclass(frozen=True, slots=True)
+class _Blind:
+    """Where data are not shown."""
+
+    intervals: Mapping[str, Sequence[tuple[float, float]]]
+    data: Sequence[str]
+
+    def of(self, product: str, samples: Iterable[str]) -> list[tuple[float, float]]:
+        """Return the intervals of a product, if one of these samples is data."""
+        if not set(samples) & set(self.data):
+            return []
+        return [i for pattern, found in self.intervals.items() if fnmatchcase(product, pattern) for i in found]
 
 
 def _moment(seconds: float | None) -> str:
@@ -166,7 +182,7 @@ def _size(product: Product) -> str:
     return f"{rows:,} values"
 
 
-def _add_plots(page: StepPage, samples: Mapping[str, Results], mark: str) -> None:
+def _add_plots(page: StepPage, samples: Mapping[str, Results], mark: str, blind: _Blind) -> None:
     chosen = []
     for name in _names(samples):
         having = {s: p for s, p in _having(samples, name).items() if p.kind in {"histogram", "profile"}}
@@ -181,8 +197,11 @@ def _add_plots(page: StepPage, samples: Mapping[str, Results], mark: str) -> Non
     drawn = {}
     for name, having in chosen[:MOST_PLOTS]:
         shapes = len(having) > 1 and all(product.kind == "histogram" for product in having.values())
-        curves = {sample: curve(product) for sample, product in having.items()}
-        drawn[name] = Markup(draw(name, curves, page.legend, unit_area=shapes, mark=mark))  # noqa: S704 (draw escapes)
+        hidden = {sample: blind.of(name, [sample]) for sample in having}
+        curves = {sample: curve(product, hidden[sample]) for sample, product in having.items()}
+        shaded = blind.of(name, having)
+        picture = draw(name, curves, page.legend, unit_area=shapes, mark=mark, blind=shaded)
+        drawn[name] = Markup(picture)  # noqa: S704 (draw escapes)
     page.groups = _grouped(drawn)
 
 
@@ -198,14 +217,14 @@ def _grouped(plots: Mapping[str, Markup]) -> list[Group]:
     return [Group(name or "others", tuple(members)) for name, members in groups.items()]
 
 
-def _add_maps(page: StepPage, samples: Mapping[str, Results], mark: str) -> None:
+def _add_maps(page: StepPage, samples: Mapping[str, Results], mark: str, blind: _Blind) -> None:
     from portico import plot
 
     chosen = [
         (name, sample)
         for name in _names(samples)
         for sample, product in _having(samples, name).items()
-        if product.kind == "histogram" and len(product.meta["axes"]) == 2
+        if product.kind == "histogram" and len(product.meta["axes"]) == 2 and not blind.of(name, [sample])
     ]
     page.maps_left_out = max(0, len(chosen) - MOST_MAPS)
     maps = []

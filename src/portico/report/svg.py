@@ -60,17 +60,23 @@ class Curve:
     ticks: tuple[str, ...]
 
 
-def curve(product: Product) -> Curve:
-    """Take what is drawn from a histogram or profile of one axis; a profile gives its means."""
+def curve(product: Product, blind: Sequence[tuple[float, float]] = ()) -> Curve:
+    """Take what is drawn from a histogram or profile of one axis; a profile gives its means.
+
+    Bins that touch a blinded interval are empty, and are left out of the sums.
+    """
     axis = product.meta["axes"][0]
     bins = axis["bins"]
     edges = np.array(axis["edges"], np.float64) if axis["edges"] else np.linspace(axis["low"], axis["high"], bins + 1)
-    values = np.asarray(product.arrays["values"], np.float64)
+    values = np.array(product.arrays["values"], np.float64)
     squares = np.asarray(product.arrays["sumw2"], np.float64)
     if product.kind == "profile":
         values, errors = _means(values, squares, np.asarray(product.arrays["bin_entries"], np.float64))
     else:
         errors = np.sqrt(squares if squares.size else np.abs(values))
+    for low, high in blind:
+        hidden = np.flatnonzero((edges[1:] > low) & (edges[:-1] < high)) + 1
+        values[hidden], errors[hidden] = 0.0, 0.0
     inside = slice(1, bins + 1)
     ticks = tuple(axis["labels"].get(str(i), "") for i in range(1, bins + 1)) if len(axis["labels"]) == bins else ()
     total, everything = float(values[inside].sum()), float(values.sum())
@@ -87,7 +93,15 @@ def _means(sums: Array, squares: Array, counts: Array) -> tuple[Array, Array]:
     return mean, np.where(counts > 0, spread, 0.0)
 
 
-def draw(name: str, curves: Mapping[str, Curve], colors: Mapping[str, str], *, unit_area: bool, mark: str = "") -> str:
+def draw(
+    name: str,
+    curves: Mapping[str, Curve],
+    colors: Mapping[str, str],
+    *,
+    unit_area: bool,
+    mark: str = "",
+    blind: Sequence[tuple[float, float]] = (),
+) -> str:
     """Draw the curves of one product, a colour per sample, as an SVG element.
 
     Parameters
@@ -102,6 +116,8 @@ def draw(name: str, curves: Mapping[str, Curve], colors: Mapping[str, str], *, u
         Scale each to unit sum, so that shapes can be compared.
     mark : str
         A warning to print on it.
+    blind : sequence of (float, float)
+        Intervals without data, which are shaded.
     """
     first = next(iter(curves.values()))
     scaled = {}
@@ -122,6 +138,7 @@ def draw(name: str, curves: Mapping[str, Curve], colors: Mapping[str, str], *, u
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(name)}">',
         f"<title>{escape(_describe(name, curves))}</title>",
         f'<text x="{_LEFT}" y="13" class="name">{escape(name)}</text>',
+        *(_shade(interval, x, y) for interval in blind),
         _frame(x, y, first),
     ]
     for sample, (values, errors) in scaled.items():
@@ -185,6 +202,14 @@ def _frame(x: _Axis, y: _Axis, first: Curve) -> str:
         f'<text x="{x.end}" y="{_HEIGHT - 6}" class="label"{_squeeze(first.label)}>{to_text(_cut(first.label))}</text>'
     )
     return "".join(parts)
+
+
+def _shade(interval: tuple[float, float], x: _Axis, y: _Axis) -> str:
+    low, high = (float(x.at(min(max(end, x.low), x.high))) for end in interval)
+    return (
+        f'<rect x="{low:.1f}" y="{y.end}" width="{high - low:.1f}" height="{y.start - y.end}" class="blind">'
+        "<title>blinded: data are not shown</title></rect>"
+    )
 
 
 def _cut(label: str) -> str:

@@ -1,0 +1,86 @@
+"""Blinded data: neither shown nor given to steps until they are asked for."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from click.testing import CliRunner
+
+import portico
+from portico.cli import cli
+from portico.errors import ConfigError, PorticoError
+
+CODE = '''
+from portico import summary
+
+
+def fill(frame, sample):
+    return {"mass_x": frame.Histo1D(("mass_x", ";x;events", 10, 0, 10), "x")}
+
+
+@summary
+def fit(results, samples, *, unblind: bool = False, name: str = "card.txt"):
+    return {"looked": unblind, name: f"unblind = {unblind}", "raw.bin": bytes([0, 255])}
+'''
+STEPS = """
+  - {name: fill, function: "mysteps:fill"}
+  - {name: fit, function: "mysteps:fit", input: fill}
+blind:
+  "mass_*": [[4.0, 6.0]]
+"""
+
+
+@pytest.fixture
+def analysis(make_analysis, events):
+    samples = "\n".join(
+        f"    {name}: {{kind: {kind}, tree: Events, files: ['{events}/events{number}.root']}}"
+        for name, kind, number in (("seen", "data", 0), ("made", "background", 1))
+    )
+    return make_analysis(CODE, STEPS, samples)
+
+
+def heights(page: str) -> list[int]:
+    """Return how many heights each curve of the only plot has."""
+    (plot,) = re.findall(r'<svg class="plot".*?</svg>', page, re.DOTALL)
+    return [path.count("V") for path in re.findall(r'<path d="(M[^"]*)" stroke="[^"]*"/>', plot)]
+
+
+@pytest.mark.integration
+def test_data_are_hidden_until_they_are_asked_for(analysis, tmp_path):
+    folder = tmp_path / "run"
+    invoke = ["run", str(analysis.path), "--run", str(folder), "--workers", "1"]
+    pages = {}
+    for options in ([], ["--unblind"], []):
+        done = CliRunner().invoke(cli, [*invoke, *options])
+        assert done.exit_code == 0, done.output
+        run = portico.load(folder)
+        assert run.summary("fit")["looked"] is bool(options)
+        assert (folder / "fit" / "card.txt").read_text() == f"unblind = {bool(options)}"
+        assert (folder / "fit" / "raw.bin").read_bytes() == b"\x00\xff"
+        assert run["fill"]["seen"]["mass_x"].values().sum() == 250  # who asks for numbers gets them
+        pages[bool(options)] = (folder / "report.html").read_text()
+    assert 'class="blind"' in pages[False]
+    assert 'class="blind"' not in pages[True]
+    (seen, made), (all_seen, all_made) = heights(pages[False]), heights(pages[True])
+    assert made == all_made
+    assert seen < all_seen  # the two hidden bins are one step at 0
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["summary.json", "a/b.txt", ".hidden.txt"])
+def test_a_file_of_a_summary_stays_in_its_folder(analysis, tmp_path, name):
+    with pytest.raises(PorticoError, match="a file of a summary has a name like"):
+        portico.run(analysis.with_options("fit", name=name), folder=tmp_path / "run", workers=1)
+
+
+def test_what_is_not_blinded_cannot_be_unblinded(make_analysis, events):
+    plain = make_analysis(CODE, STEPS.splitlines()[1], f"    a: {{files: ['{events}/events0.root']}}")
+    done = CliRunner().invoke(cli, ["run", str(plain.path), "--unblind"])
+    assert done.exit_code == 2
+    assert "nothing to unblind: no step has an option 'unblind', and there is no key 'blind'" in done.stderr
+
+
+def test_an_interval_has_two_ends_in_order(make_analysis, events):
+    with pytest.raises(ConfigError, match=r"'mass_\*': an interval is written \[low, high\], with low < high"):
+        make_analysis(CODE, STEPS.replace("4.0, 6.0", "6.0, 4.0"), f"    a: {{files: ['{events}/events0.root']}}")
