@@ -1,0 +1,226 @@
+"""What makes a pyhf (HistFactory) workspace sound: its schema, and what the schema does not say.
+
+L. Heinrich et al., JOSS 6 (2021) 2823, and the specification of HistFactory, CERN-OPEN-2012-016.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from portico.errors import ConfigError, InputError, nearest
+
+__all__ = ["check_workspace", "choose_measurement", "validated"]
+
+#: What multiplies or changes the yields of a sample.
+MODIFIERS: Final = ("histosys", "lumi", "normfactor", "normsys", "shapefactor", "shapesys", "staterror")
+_LONGEST: Final = 60  # characters of a value in a message
+
+
+def validated(content: object, schema: str, where: str) -> None:
+    """Check JSON against a schema of pyhf, without network.
+
+    Parameters
+    ----------
+    content : object
+    schema : {"workspace", "patchset", "jsonpatch"}
+    where : str
+        The file, for messages.
+
+    Raises
+    ------
+    InputError
+        Names the path in the file and what is wrong there.
+    """
+    import pyhf.schema
+    from jsonschema import Draft6Validator  # type: ignore[import-untyped]
+    from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
+    from referencing import Registry, Resource
+    from referencing.jsonschema import DRAFT6
+
+    definitions = pyhf.schema.load_schema(f"{pyhf.schema.version}/defs.json")
+    stored = Resource.from_contents(definitions, default_specification=DRAFT6)
+    registry = Registry().with_resource(definitions["$id"], stored)
+    validator = Draft6Validator({"$ref": f"{definitions['$id']}#/definitions/{schema}"}, registry=registry)
+    problem = best_match(validator.iter_errors(content))
+    if problem is None:
+        return
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.absolute_path).lstrip(".")
+    raise InputError(f"{where}: {path + ': ' if path else ''}{_what(problem)}")
+
+
+def _what(problem: Any) -> str:
+    """Shorten the message of a violation, which holds the whole instance."""
+    instance = json.dumps(problem.instance, default=str)
+    shown = instance if len(instance) <= _LONGEST else instance[:_LONGEST] + "..."
+    if problem.validator == "required":
+        missing = [key for key in problem.validator_value if key not in problem.instance]
+        return f"key '{missing[0]}' is missing"
+    if problem.validator == "additionalProperties":
+        valid = problem.schema["properties"]
+        unknown = next(key for key in problem.instance if key not in valid)
+        return f"unknown key '{unknown}'; {nearest(unknown, valid)}"
+    if problem.validator == "type":
+        return f"expected {problem.validator_value}, found {shown}"
+    if problem.validator == "const":
+        return f"expected {json.dumps(problem.validator_value)}, found {shown}"
+    if problem.validator == "minItems":
+        return "is empty" if not problem.instance else f"has less than {problem.validator_value} entries"
+    if problem.validator == "anyOf":
+        return f"{shown} is none of what is allowed here"
+    return str(problem.message)[: 2 * _LONGEST]
+
+
+def check_workspace(spec: Mapping[str, Any], where: str) -> None:
+    """Check a workspace: its schema, its names, its numbers, and that its data are possible.
+
+    Raises
+    ------
+    InputError
+        Names the channel, the sample and the bin where something is wrong.
+    """
+    _check_modifier_types(spec, where)
+    validated(spec, "workspace", where)
+    channels, observations = spec["channels"], {entry["name"]: entry["data"] for entry in spec["observations"]}
+    _unique([channel["name"] for channel in channels], f"{where}: channels")
+    _unique([entry["name"] for entry in spec["observations"]], f"{where}: observations")
+    _unique([entry["name"] for entry in spec["measurements"]], f"{where}: measurements")
+    names = [channel["name"] for channel in channels]
+    for name in observations:
+        if name not in names:
+            raise InputError(f"{where}: observations of a channel '{name}' that does not exist; {nearest(name, names)}")
+    for channel in channels:
+        place = f"{where}: channel '{channel['name']}'"
+        if channel["name"] not in observations:
+            raise InputError(f"{place} has no observations; give it an entry in 'observations'")
+        _check_channel(channel, observations[channel["name"]], place)
+
+
+def _check_modifier_types(spec: Mapping[str, Any], where: str) -> None:
+    """Name a modifier that does not exist: the schema could only say that nothing fits."""
+    for channel in _dicts(spec.get("channels")):
+        for sample in _dicts(channel.get("samples")):
+            for modifier in _dicts(sample.get("modifiers")):
+                kind = modifier.get("type")
+                if isinstance(kind, str) and kind not in MODIFIERS:
+                    place = f"{where}: channel '{channel.get('name')}', sample '{sample.get('name')}'"
+                    raise InputError(
+                        f"{place}: modifier '{modifier.get('name')}' is of no known type, '{kind}'; "
+                        f"{nearest(kind, MODIFIERS)}"
+                    )
+
+
+def _dicts(entries: object) -> Iterator[dict[str, Any]]:
+    yield from (entry for entry in entries if isinstance(entry, dict)) if isinstance(entries, list) else ()
+
+
+def _unique(names: Sequence[str], what: str) -> None:
+    if double := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"{what}: the name '{min(double)}' is there twice")
+
+
+def _check_channel(channel: Mapping[str, Any], data: Sequence[float], place: str) -> None:
+    bins = len(channel["samples"][0]["data"])
+    _unique([sample["name"] for sample in channel["samples"]], f"{place}, samples")
+    if len(data) != bins:
+        raise InputError(f"{place}: {len(data)} observed bins, but its samples have {bins}")
+    _all(data, lambda n: math.isfinite(n) and n >= 0, f"{place}: observed", "not a number of events")
+    for sample in channel["samples"]:
+        _check_sample(sample, bins, f"{place}, sample '{sample['name']}'")
+    for index, count in enumerate(data):
+        if count > 0 and not any(map(_may_expect, channel["samples"], [index] * len(channel["samples"]))):
+            raise InputError(
+                f"{place}, bin {index + 1}: {count:g} observed where nothing is expected: no strength explains that; "
+                "merge the bin with its neighbour, or give it a background"
+            )
+
+
+def _check_sample(sample: Mapping[str, Any], bins: int, place: str) -> None:
+    if len(sample["data"]) != bins:
+        raise InputError(f"{place} has {len(sample['data'])} bins, others of the channel have {bins}")
+    advice = "a yield is not negative: merge bins, or set it to 0 with an uncertainty"
+    _all(sample["data"], lambda n: math.isfinite(n) and n >= 0, f"{place}: expected events", advice)
+    for modifier in sample["modifiers"]:
+        name, kind, data = modifier["name"], modifier["type"], modifier["data"]
+        of = f"{place}, {kind} '{name}'"
+        if kind == "normsys":
+            for side in ("lo", "hi"):
+                if not (math.isfinite(data[side]) and data[side] > 0):
+                    raise InputError(f"{of}: {side} = {data[side]}; a factor is above 0")
+        elif kind == "histosys":
+            for side in ("lo_data", "hi_data"):
+                _lengths(data[side], bins, f"{of}: {side}")
+                _all(data[side], math.isfinite, f"{of}: {side}", "a yield is a finite number")
+        elif kind in {"shapesys", "staterror"}:
+            _lengths(data, bins, of)
+            _all(data, lambda n: math.isfinite(n) and n >= 0, of, "an uncertainty is not negative")
+
+
+def _may_expect(sample: Mapping[str, Any], index: int) -> bool:
+    """Whether a sample expects something in a bin, or may for some value of its nuisance parameters."""
+    varied = (
+        side[index]
+        for modifier in sample["modifiers"]
+        if modifier["type"] == "histosys"
+        for side in modifier["data"].values()
+    )
+    return sample["data"][index] > 0 or any(value > 0 for value in varied)
+
+
+def _lengths(values: Sequence[float], bins: int, place: str) -> None:
+    if len(values) != bins:
+        raise InputError(f"{place} has {len(values)} bins, the sample has {bins}")
+
+
+def _all(values: Sequence[float], good: Callable[[float], bool], place: str, advice: str) -> None:
+    for index, value in enumerate(values):
+        if not good(value):
+            raise InputError(f"{place}, bin {index + 1} is {value:g}: {advice}")
+
+
+def choose_measurement(spec: Mapping[str, Any], name: str, where: str) -> tuple[str, str, list[dict[str, Any]]]:
+    """Return the name of a measurement, its parameter of interest and its parameters.
+
+    Parameters
+    ----------
+    spec : mapping
+        A checked workspace.
+    name : str
+        Empty: the first one.
+    where : str
+        The file, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If the measurement does not exist.
+    InputError
+        If it has no parameter of interest, or one that multiplies no signal.
+    """
+    known = {measurement["name"]: measurement for measurement in spec["measurements"]}
+    if name and name not in known:
+        raise ConfigError(f"{where}: no measurement '{name}'; {nearest(name, known)}")
+    measurement = known[name] if name else spec["measurements"][0]
+    name, poi = measurement["name"], measurement["config"]["poi"]
+    strengths: dict[str, float] = {}
+    for channel in spec["channels"]:
+        for sample in channel["samples"]:
+            for modifier in sample["modifiers"]:
+                if modifier["type"] == "normfactor":
+                    strengths[modifier["name"]] = strengths.get(modifier["name"], 0.0) + sum(sample["data"])
+    if not poi:
+        raise InputError(
+            f"{where}: measurement '{name}' has no parameter of interest; set its 'poi' to a normfactor; "
+            f"{nearest('', strengths)}"
+        )
+    if poi not in strengths:
+        hint = " (a workspace of the background alone needs the patch of a signal: --patch)" if not strengths else ""
+        raise InputError(
+            f"{where}: the parameter of interest '{poi}' of measurement '{name}' is no normfactor of any sample{hint}; "
+            f"{nearest(poi, strengths)}"
+        )
+    if strengths[poi] <= 0:
+        raise InputError(f"{where}: what '{poi}' multiplies expects no events in any bin: there is no signal to limit")
+    return name, poi, measurement["config"]["parameters"]
