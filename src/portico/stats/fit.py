@@ -16,7 +16,7 @@ import numpy as np
 
 from portico.errors import FitError
 from portico.stats.likelihood import Choice, Likelihood, competing
-from portico.stats.model import Channel, Component, Model, Observation, Points, shape_parameters
+from portico.stats.model import Channel, Model, Observation, Points, shape_parameters
 from portico.stats.shapes import Array
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class Fitter:
         self._choice: Choice = choice or (0,) * len(self._rivals)
         self._known = {**_yields(model, data), **(known or {})}
         self._likelihoods: dict[Choice, Likelihood] = {}
-        self._single: dict[tuple[int, int], Likelihood] = {}
+        self._single: dict[tuple[str, Choice], Likelihood] = {}
+        self._shared = _shared(model)
 
     def likelihood(self, choice: Choice) -> Likelihood:
         """Return the likelihood with a choice of shapes."""
@@ -126,7 +127,7 @@ class Fitter:
         choice = self._choice
         best = self._minimise(choice, held, errors=False)
         for _ in range(_ROUNDS if self._choose and self._rivals else 0):
-            choice = self._better(best)
+            choice = self._better(best, held)
             if choice == best.choice:
                 break
             other = self._minimise(choice, held, errors=False)
@@ -155,44 +156,47 @@ class Fitter:
         found = {name: float(minuit.errors[name]) if name not in held else 0.0 for name in likelihood.names}
         return Fit(values, nll, objective, choice, _at_limit(minuit), found if errors else {}, covariance)
 
-    def _better(self, best: Fit) -> Choice:
-        """Choose each shape anew, with the other parameters where the last fit left them."""
+    def _better(self, best: Fit, held: Mapping[str, float]) -> Choice:
+        """Choose each shape anew, with all that channels share where the last fit left it."""
         choice = list(best.choice)
-        for position, (channel, component) in enumerate(self._rivals):
-            objectives = [
-                self._alone(best, channel, component, index) if index != best.choice[position] else math.inf
-                for index in range(len(component.shapes))
-            ]
-            current = self._alone(best, channel, component, best.choice[position])
+        for position, (_, component) in enumerate(self._rivals):
+            objectives = [self._alone(best, position, index, held) for index in range(len(component.shapes))]
             at = int(np.argmin(objectives))
-            if objectives[at] < current - _GAIN:
+            if objectives[at] < objectives[best.choice[position]] - _GAIN:
                 choice[position] = at
         return tuple(choice)
 
-    def _alone(self, best: Fit, channel: Channel, component: Component, index: int) -> float:
-        """Fit one shape of one component of one channel, and return its part of the objective."""
-        key = (next(i for i, c in enumerate(self.model.channels) if c.name == channel.name), index)
+    def _alone(self, best: Fit, position: int, index: int, held: Mapping[str, float]) -> float:
+        """Fit one channel with one shape of one component, and return its part of the objective."""
+        channel, component = self._rivals[position]
+        choice = tuple(index if i == position else other for i, other in enumerate(best.choice))
+        mine = tuple(i for (of, _), i in zip(self._rivals, choice, strict=True) if of is channel)
+        key = (channel.name, mine)
         if key not in self._single:
-            self._single[key] = _of_channel(self.model, self.data, channel, component, index)
+            shapes = {k.name: i for (of, k), i in zip(self._rivals, choice, strict=True) if of is channel}
+            self._single[key] = _of_channel(self.model, self.data, channel, shapes)
         likelihood = self._single[key]
+        fixed = {name: best.values[name] for name in likelihood.names if name in self._shared} | dict(held)
+        minuit = _minuit(likelihood, {**self._known, **best.values}, fixed)
+        if minuit.nfit > 0:
+            minuit.migrad(ncall=_CALLS)
+            if not minuit.valid:
+                return math.inf
         free = shape_parameters(channel, component, component.shapes[index])
-        loose = {*free, component.strength} - {self.model.poi, ""}
-        held = {name: best.values[name] for name in likelihood.names if name not in loose}
-        minuit = _minuit(likelihood, {**self._known, **best.values}, held)
-        minuit.migrad(ncall=_CALLS)
-        if not minuit.valid:
-            return math.inf
         self._known |= {name: float(minuit.values[name]) for name in free}
-        return 2 * float(minuit.fval) + self._penalty * len(component.shapes[index].parameters)
+        return 2 * likelihood(list(minuit.values)) + self._penalty * len(component.shapes[index].parameters)
 
 
-def _of_channel(model: Model, data: Observation, channel: Channel, component: Component, index: int) -> Likelihood:
-    """Return the likelihood of one channel with one shape."""
+def _shared(model: Model) -> set[str]:
+    """Names of strengths and nuisance parameters of more than one channel."""
+    used = [name for c in model.channels for name in {n for k in c.components for n in (k.strength, *k.nuisances)}]
+    return {name for name in used if used.count(name) > 1}
+
+
+def _of_channel(model: Model, data: Observation, channel: Channel, shapes: Mapping[str, int]) -> Likelihood:
+    """Return the likelihood of one channel with one shape for each component."""
     at = next(i for i, known in enumerate(model.channels) if known.name == channel.name)
-    others = tuple(
-        k.model_copy(update={"shapes": (k.shapes[index if k.name == component.name else 0],)})
-        for k in channel.components
-    )
+    others = tuple(k.model_copy(update={"shapes": (k.shapes[shapes.get(k.name, 0)],)}) for k in channel.components)
     alone = channel.model_copy(update={"components": others})
     used = {k.strength for k in others} | {name for k in others for name in k.nuisances}
     parameters = tuple(parameter for parameter in model.parameters if parameter.name in used)

@@ -130,6 +130,11 @@ class Channel(Strict):
                     raise ValueError(f"{where}: '{component.name}' has another window, {shape.low} to {shape.high}")
                 if self.values is not None and isinstance(shape, Template):
                     raise ValueError(f"{where}: a template needs counts, not values")
+                if isinstance(shape, Template) and len(shape.bins) != len(self.edges) - 1:
+                    raise ValueError(
+                        f"{where}: a template of '{component.name}' has {len(shape.bins)} bins, the channel "
+                        f"{len(self.edges) - 1}"
+                    )
         return self
 
 
@@ -156,6 +161,10 @@ class Model(Strict):
             raise ValueError("two channels have one name")
         strengths = {component.strength for _, component in self.components}
         declared = {parameter.name for parameter in self.parameters}
+        if len(declared) < len(self.parameters):
+            raise ValueError("two parameters have one name")
+        for name in strengths & set(self.nuisances):
+            raise ValueError(f"'{name}' is a strength and a nuisance parameter; give one of them another name")
         for strength in strengths - declared - {""}:
             raise ValueError(f"strength '{strength}' is no parameter; {nearest(strength, declared)}")
         if self.poi not in strengths:

@@ -138,22 +138,25 @@ class DoubleCrystalBall(_Windowed):
 
     def contents(self, edges: Array, values: Array) -> Array:
         """Probabilities of bins."""
-        return np.asarray(np.diff(self._cumulative((edges - values[0]) / values[1])) / self._norm(values))
+        return np.asarray(self._between((edges - values[0]) / values[1]) / self._norm(values))
 
     def _norm(self, values: Array) -> float:
-        low, high = self._cumulative((np.array([self.low, self.high]) - values[0]) / values[1])
-        return max(float(high - low), _TINY)
+        inside = self._between((np.array([self.low, self.high]) - values[0]) / values[1])
+        return max(float(inside[0]), _TINY)
 
-    def _cumulative(self, z: Array) -> Array:
-        """Integral of the shape with maximum 1 from the mean to z, negative on the left."""
-        left = -self._half(-z, self.alpha_left, self.n_left)
-        return np.where(z < 0, left, self._half(z, self.alpha_right, self.n_right))
+    def _between(self, z: Array) -> Array:
+        """Integrals of the shape with maximum 1 between neighbours; differences of small numbers far from the mean."""
+        right = self._beyond(np.maximum(z, 0.0), self.alpha_right, self.n_right)
+        left = self._beyond(np.maximum(-z, 0.0), self.alpha_left, self.n_left)
+        return np.asarray(np.diff(left) - np.diff(right))
 
     @staticmethod
-    def _half(z: Array, a: float, n: float) -> Array:
-        core = math.sqrt(math.pi / 2) * special.erf(np.minimum(z, a) / math.sqrt(2))
+    def _beyond(z: Array, a: float, n: float) -> Array:
+        """Integral from z >= 0 to infinity."""
+        root = math.sqrt(2)
+        core = math.sqrt(math.pi / 2) * (special.erfc(np.minimum(z, a) / root) - math.erfc(a / root))
         b, scale = n / a - a, (n / a) * math.exp(-0.5 * a * a) / (n - 1)
-        return np.asarray(core + scale * (1 - (np.maximum(b + np.maximum(z, a), n / a) / (n / a)) ** (1 - n)))
+        return np.asarray(core + scale * ((b + np.maximum(z, a)) / (n / a)) ** (1 - n))
 
 
 class _Sum(_Windowed):
@@ -200,10 +203,16 @@ class Exponentials(_Sum):
         """Probabilities of bins."""
         u = self._unit(edges)
         terms = (
-            f * np.diff(u * special.exprel(s * u)) / special.exprel(s)
+            f * _integrals(u, s) / special.exprel(s)
             for f, s in zip(self._fractions(values), values, strict=False)
         )
         return np.asarray(sum(terms))
+
+
+def _integrals(u: Array, slope: float) -> Array:
+    """Integrals of exp(slope u) between neighbours: above 0 even where they are tiny."""
+    width = np.diff(u)
+    return np.asarray(np.exp(slope * u[:-1]) * width * special.exprel(slope * width))
 
 
 class PowerLaws(_Sum):
@@ -219,7 +228,7 @@ class PowerLaws(_Sum):
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """``power1`` ... and ``fraction1`` ...; a power is given over the logarithm of high/low."""
+        """``power1`` ... and ``fraction1`` ...; a power is given times log(high/low)."""
         return self._parameters("power", 50.0)
 
     def density(self, x: Array, values: Array) -> Array:
@@ -238,7 +247,7 @@ class PowerLaws(_Sum):
         scale = math.log(self.high / self.low)
         t = np.log(edges / self.low) / scale
         terms = (
-            f * np.diff(t * special.exprel((s + scale) * t)) / special.exprel(s + scale)
+            f * _integrals(t, s + scale) / special.exprel(s + scale)
             for f, s in zip(self._fractions(values), values, strict=False)
         )
         return np.asarray(sum(terms))
