@@ -11,6 +11,7 @@ from portico.config import parse
 from portico.errors import ConfigError, InputError, nearest
 from portico.stats.histfactory import check_workspace, choose_measurement, validated
 from portico.stats.model import Model
+from portico.stats.shapes import Shape, Template
 from portico.stats.workspace import Workspace
 
 __all__ = ["read_model"]
@@ -49,7 +50,9 @@ def read_model(path: Path, patches: Sequence[Path] = (), measurement: str = "") 
     if not _is_workspace(content):
         if measurement:
             raise ConfigError(f"{path}: a model of portico has no measurements; leave out '{measurement}'")
-        return parse(Model, content, where)
+        model = parse(Model, content, where)
+        _check_impossible(model, where)
+        return model
     check_workspace(content, where)
     name, poi, parameters = choose_measurement(content, measurement, where)
     workspace = Workspace(where, content, name, poi, tuple(parameters))
@@ -62,6 +65,28 @@ def _is_workspace(content: Mapping[str, Any]) -> bool:
     channels = content.get("channels")
     first = channels[0] if isinstance(channels, list) and channels and isinstance(channels[0], dict) else {}
     return not ("components" in first or "poi" in content)
+
+
+def _check_impossible(model: Model, where: str) -> None:
+    """Refuse data in bins where only templates are, and those of the background are empty."""
+    for channel in model.channels:
+        background = [k for k in channel.components if k.strength != model.poi]
+        shapes = [shape for k in background if k.events > 0 or k.strength for shape in k.shapes]
+        for index, count in enumerate(channel.counts or ()):
+            low, high = channel.edges[index : index + 2]
+            blind = any(low < b and high > a for a, b in channel.blind)
+            if count > 0 and not blind and not any(_may_expect(shape, index) for shape in shapes):
+                raise InputError(
+                    f"{where}: channel '{channel.name}', bin {index + 1}: {count:g} observed where no background is "
+                    "expected, which is impossible without signal; merge the bin with its neighbour, or give it a "
+                    "background"
+                )
+
+
+def _may_expect(shape: Shape, index: int) -> bool:
+    if not isinstance(shape, Template):
+        return True
+    return shape.bins[index] > 0 or any(down[index] > 0 or up[index] > 0 for down, up in shape.changes.values())
 
 
 def _json(path: Path) -> Any:

@@ -25,7 +25,8 @@ def validated(content: object, schema: str, where: str) -> None:
     Parameters
     ----------
     content : object
-    schema : {"workspace", "patchset", "jsonpatch"}
+    schema : str
+        ``workspace``, ``patchset``, ``jsonpatch``, or another definition.
     where : str
         The file, for messages.
 
@@ -47,7 +48,10 @@ def validated(content: object, schema: str, where: str) -> None:
     problem = best_match(validator.iter_errors(content))
     if problem is None:
         return
+    kind = problem.instance.get("type") if problem.validator == "anyOf" and isinstance(problem.instance, dict) else None
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.absolute_path).lstrip(".")
+    if kind in MODIFIERS:  # nothing fits a modifier: say what is wrong with one of its type
+        validated(problem.instance, f"modifier/{kind}", f"{where}: {path}")
     raise InputError(f"{where}: {path + ': ' if path else ''}{_what(problem)}")
 
 
@@ -129,12 +133,24 @@ def _check_channel(channel: Mapping[str, Any], data: Sequence[float], place: str
     _all(data, lambda n: math.isfinite(n) and n >= 0, f"{place}: observed", "not a number of events")
     for sample in channel["samples"]:
         _check_sample(sample, bins, f"{place}, sample '{sample['name']}'")
+
+
+def _check_impossible(channel: Mapping[str, Any], data: Sequence[float], poi: str, place: str) -> None:
+    """Refuse data in bins where the model expects none, or none without signal: likelihoods of 0 have no ratio."""
+    signal = [s for s in channel["samples"] if any(_is_strength(m, poi) for m in s["modifiers"])]
+    rest = [sample for sample in channel["samples"] if sample not in signal]
     for index, count in enumerate(data):
-        if count > 0 and not any(map(_may_expect, channel["samples"], [index] * len(channel["samples"]))):
-            raise InputError(
-                f"{place}, bin {index + 1}: {count:g} observed where nothing is expected: no strength explains that; "
-                "merge the bin with its neighbour, or give it a background"
-            )
+        if count == 0 or any(_may_expect(sample, index) for sample in rest):
+            continue
+        only = "only signal is expected" if any(_may_expect(s, index) for s in signal) else "nothing is expected"
+        raise InputError(
+            f"{place}, bin {index + 1}: {count:g} observed where {only}, which is impossible without signal; merge the "
+            "bin with its neighbour, or give it a background"
+        )
+
+
+def _is_strength(modifier: Mapping[str, Any], name: str) -> bool:
+    return bool(modifier["type"] == "normfactor" and modifier["name"] == name)
 
 
 def _check_sample(sample: Mapping[str, Any], bins: int, place: str) -> None:
@@ -197,7 +213,7 @@ def choose_measurement(spec: Mapping[str, Any], name: str, where: str) -> tuple[
     ConfigError
         If the measurement does not exist.
     InputError
-        If it has no parameter of interest, or one that multiplies no signal.
+        If it has no parameter of interest, or one that multiplies no signal, or data are impossible without signal.
     """
     known = {measurement["name"]: measurement for measurement in spec["measurements"]}
     if name and name not in known:
@@ -223,4 +239,30 @@ def choose_measurement(spec: Mapping[str, Any], name: str, where: str) -> tuple[
         )
     if strengths[poi] <= 0:
         raise InputError(f"{where}: what '{poi}' multiplies expects no events in any bin: there is no signal to limit")
+    _check_parameters(spec, measurement["config"], f"{where}: measurement '{name}'")
+    observed = {entry["name"]: entry["data"] for entry in spec["observations"]}
+    for channel in spec["channels"]:
+        _check_impossible(channel, observed[channel["name"]], poi, f"{where}: channel '{channel['name']}'")
     return name, poi, measurement["config"]["parameters"]
+
+
+def _check_parameters(spec: Mapping[str, Any], config: Mapping[str, Any], place: str) -> None:
+    settings = {parameter["name"]: parameter for parameter in config["parameters"]}
+    _unique([parameter["name"] for parameter in config["parameters"]], f"{place}: parameters")
+    for name, of in settings.items():
+        for pair in of.get("bounds", ()):
+            if len(pair) != 2 or not pair[0] < pair[1]:
+                raise InputError(f"{place}: the bounds of '{name}' are {pair}, not two numbers that rise")
+        if name == config["poi"] and of.get("fixed"):
+            raise InputError(f"{place} fixes '{name}', its parameter of interest: leave out 'fixed'")
+    luminosity = any(
+        modifier["type"] == "lumi"
+        for channel in spec["channels"]
+        for sample in channel["samples"]
+        for modifier in sample["modifiers"]
+    )
+    if luminosity and not {"auxdata", "sigmas"} <= settings.get("lumi", {}).keys():
+        raise InputError(
+            f"{place} does not say how well the luminosity is known, which modifiers of type 'lumi' need; a parameter "
+            '{"name": "lumi", "auxdata": [1.0], "sigmas": [0.02], "inits": [1.0], "bounds": [[0.5, 1.5]]}'
+        )

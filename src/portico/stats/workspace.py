@@ -15,13 +15,12 @@ from functools import cache, cached_property
 from typing import Any, Final
 
 import numpy as np
-from scipy import stats
 
 from portico.errors import FitError, InputError, MissingExtra
 from portico.stats.fit import Fit
 from portico.stats.shapes import Array
 
-__all__ = ["BACKENDS", "INTERPOLATION", "PyhfProfiles", "Workspace"]
+__all__ = ["BACKENDS", "INTERPOLATION", "PyhfProfiles", "Workspace", "WorkspaceFitter", "using"]
 
 #: What computes and minimises: numpy with scipy, jax with scipy and exact gradients, numpy with iminuit.
 BACKENDS: Final = ("numpy", "jax", "minuit")
@@ -166,16 +165,17 @@ class WorkspaceFitter:
         """
         if mu is not None:
             return self._fit(data, mu, start, max(self._highest, mu))
+        highest = self._highest
         for _ in range(_GROWTHS):
-            found = self._fit(data, None, start, self._highest)
-            if found.values[self.workspace.poi] < self._highest * (1 - _NEAR):
+            found = self._fit(data, None, start, highest)
+            if found.values[self.workspace.poi] < highest * (1 - _NEAR):
                 return found
             self._note(
                 f"the best fit of {self.workspace.poi} is above its upper bound in the workspace, "
-                f"{self.model.config.suggested_bounds()[self._poi][1]:g}: the bound was moved"
+                f"{self._highest:g}: the bound was moved"
             )
-            self._highest *= _WIDER
-        raise FitError(f"{self.workspace.where}: the best fit of {self.workspace.poi} lies above {self._highest:g}")
+            highest *= _WIDER
+        raise FitError(f"{self.workspace.where}: the best fit of {self.workspace.poi} lies above {highest / _WIDER:g}")
 
     def _fit(self, data: Array, mu: float | None, start: Mapping[str, float] | None, highest: float) -> Fit:
         import pyhf
@@ -316,19 +316,6 @@ class PyhfProfiles:
         found = self.fitter.fit(data, mu, self._starts.get(which, self.background.values))
         self._starts[which] = found.values
         return found
-
-    def discovery(self) -> tuple[float, float]:
-        """Return the p-value of no signal and its significance: q_0 of arXiv:1007.1727, section 3.5.
-
-        Raises
-        ------
-        ValueError
-            While data are blinded.
-        """
-        if self.best is None:
-            raise ValueError("there is no observed p-value while data are blinded")
-        significance = math.sqrt(max(self.background.objective - self.best.objective, 0.0))
-        return float(stats.norm.sf(significance)), significance
 
     def events(self) -> dict[str, tuple[Array, Array]]:
         """Return expected signal for a strength of 1 and expected background in the bins of each channel."""

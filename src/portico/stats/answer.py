@@ -1,0 +1,226 @@
+"""All that is asked of a model at once: limits, CLs of some strengths, the best fit, and what to know of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from scipy import stats
+
+from portico.errors import ConfigError, InputError
+from portico.stats.asymptotic import CLs, Limit, ModelProfiles, asymptotic_limit, cls_at
+from portico.stats.counting import ASYMPTOTIC_FROM
+from portico.stats.fit import Fit
+from portico.stats.model import Model
+from portico.stats.shapes import Array
+from portico.stats.workspace import PyhfProfiles, Workspace
+
+__all__ = ["Answer", "ask", "fewest_background"]
+
+_BULK: Final = 0.9  # of the signal of a channel: the bins where signal is expected
+_NONE: Final = 1e-6  # events
+_SHARE: Final = 0.05  # of all signal; channels with less say little
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model says of its parameter of interest.
+
+    Attributes
+    ----------
+    poi : str
+    cl : float
+        Confidence level of the limits.
+    limit : Limit
+    points : tuple of (float, CLs)
+        CLs of the strengths that were asked for.
+    best : float, optional
+        The strength that fits best, not negative; None while blinded.
+    p_value, significance : float, optional
+        Of no signal (q_0 of arXiv:1007.1727), and in standard deviations; asymptotic in any case.
+    why : str
+        Why the method of the limits was taken.
+    notes : tuple of str
+        What the user should know.
+    """
+
+    poi: str
+    cl: float
+    limit: Limit
+    points: tuple[tuple[float, CLs], ...]
+    best: float | None
+    p_value: float | None
+    significance: float | None
+    why: str
+    notes: tuple[str, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the answer as JSON has it."""
+        return {
+            "poi": self.poi, "cl": self.cl, "method": self.limit.method, "why": self.why,
+            "limit": {"observed": self.limit.observed, "expected": list(self.limit.expected)},
+            "cls": [{"mu": mu, **asdict(of)} for mu, of in self.points],
+            "best": self.best, "p_value": self.p_value, "significance": self.significance, "notes": list(self.notes),
+        }  # fmt: skip
+
+
+def ask(
+    model: Model | Workspace,
+    *,
+    cl: float = 0.95,
+    mus: Sequence[float] = (),
+    backend: str = "numpy",
+    blind: bool = False,
+) -> Answer:
+    """Return limits on the parameter of interest, CLs of given strengths, and the best fit.
+
+    Parameters
+    ----------
+    model : Model or Workspace
+    cl : float
+        Confidence level, between 0 and 1.
+    mus : sequence of float
+        Strengths above 0.
+    backend : {"numpy", "jax", "minuit"}
+        Of a workspace; a `Model` is fitted with iminuit in any case.
+    blind : bool
+        No observed numbers. The data of a workspace are not looked at; the background of a `Model` is still fitted to
+        its data outside of the blinded intervals.
+
+    Raises
+    ------
+    ConfigError
+        For an impossible confidence level or strength.
+    InputError
+        If a model has no data.
+    FitError
+        If fits do not converge, there is no signal, or no background, so that the asymptotic formulae do not hold.
+    """
+    check(cl, mus)
+    profiles = profiles_of(model, backend=backend, blind=blind)
+    where, fewest = fewest_background(profiles)
+    if fewest < _NONE:
+        raise InputError(
+            f"channel '{where}' expects no background where signal is: asymptotic formulae have no meaning there; use "
+            "toys (--toys 1000)"
+        )
+    limit = asymptotic_limit(profiles, cl=cl)
+    points = tuple((mu, cls_at(profiles, mu)) for mu in mus)
+    why = f"at least {fewest:.3g} background events are expected where signal is"
+    notes = []
+    if fewest < ASYMPTOTIC_FROM:
+        why = "toys were not asked for"
+        notes.append(
+            f"channel '{where}' expects {fewest:.2g} background events where signal is: below {ASYMPTOTIC_FROM:g} "
+            "asymptotic limits are too low; use toys (--toys 1000)"
+        )
+    return _answer(model, cl, limit, points, profiles, why, notes)
+
+
+def check(cl: float, mus: Sequence[float]) -> None:
+    """Refuse confidence levels and strengths that mean nothing.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not 0 < cl < 1:
+        raise ConfigError(f"confidence level {cl:g}: it lies between 0 and 1, for example 0.95")
+    for mu in mus:
+        if not (math.isfinite(mu) and mu > 0):
+            raise ConfigError(f"mu = {mu:g}: CLs is that of a finite strength above 0")
+
+
+def profiles_of(
+    model: Model | Workspace, *, backend: str = "numpy", blind: bool = False
+) -> ModelProfiles | PyhfProfiles:
+    """Return the profile likelihoods of a model of either kind.
+
+    Raises
+    ------
+    InputError
+        If it has no data.
+    FitError
+        If the fits to the data do not converge.
+    """
+    if isinstance(model, Workspace):
+        return PyhfProfiles(model, backend=backend, blind=blind)
+    for channel in model.channels:
+        if channel.counts is None and channel.values is None:
+            raise InputError(f"channel '{channel.name}' has no data; give it counts or values")
+    profiles = ModelProfiles(model)
+    if blind:
+        profiles.best = None
+    return profiles
+
+
+def fewest_background(profiles: ModelProfiles | PyhfProfiles) -> tuple[str, float]:
+    """Return the channel with the fewest background events where its signal is, and their number.
+
+    Where signal is: in the bins with the most signal that hold 90% of it together. Channels with less than 5% of all
+    signal are left out.
+    """
+    events = profiles.events() if isinstance(profiles, PyhfProfiles) else _events(profiles)
+    total = sum(float(signal.sum()) for signal, _ in events.values())
+    found = {
+        name: _background_at_signal(signal, background)
+        for name, (signal, background) in events.items()
+        if signal.sum() > 0 and signal.sum() >= _SHARE * total
+    }
+    if not found:
+        raise InputError("no signal is expected where data are: there is no limit on its strength")
+    name = min(found, key=lambda of: found[of])
+    return name, found[name]
+
+
+def _background_at_signal(signal: Array, background: Array) -> float:
+    order = np.argsort(-signal, kind="stable")
+    bins = int(np.searchsorted(np.cumsum(signal[order]), _BULK * signal.sum() * (1 - 1e-12))) + 1
+    return float(background[order[:bins]].sum())
+
+
+def _events(profiles: ModelProfiles) -> dict[str, tuple[Array, Array]]:
+    """Return expected signal for a strength of 1 and background of each channel of a `Model`."""
+    from portico.stats.fit import Fitter
+
+    model, fit = profiles.model, profiles.background
+    likelihood = Fitter(model, profiles.asimov).likelihood(fit.choice)
+    with_signal = likelihood.expected({**fit.values, model.poi: 1.0})
+    found = {}
+    for channel, parts in zip(model.channels, with_signal, strict=True):
+        signal, background = np.zeros(len(channel.edges) - 1), np.zeros(len(channel.edges) - 1)
+        for component in channel.components:
+            into = signal if component.strength == model.poi else background
+            into += parts[component.name]
+        found[channel.name] = signal, background
+    return found
+
+
+def _answer(
+    model: Model | Workspace, cl: float, limit: Limit, points: tuple[tuple[float, CLs], ...],
+    profiles: ModelProfiles | PyhfProfiles, why: str, notes: Sequence[str],
+) -> Answer:  # fmt: skip
+    best, background = profiles.best, profiles.background
+    told = [*notes, *_limits_reached({"without signal": background, "of the best fit": best}, model.poi)]
+    if isinstance(profiles, PyhfProfiles):
+        told += profiles.fitter.notes
+    if best is None:
+        return Answer(model.poi, cl, limit, points, None, None, None, why, tuple(told))
+    significance = math.sqrt(max(background.objective - best.objective, 0.0))
+    p_value = float(stats.norm.sf(significance))
+    return Answer(model.poi, cl, limit, points, best.values[model.poi], p_value, significance, why, tuple(told))
+
+
+def _limits_reached(fits: Mapping[str, Fit | None], poi: str) -> list[str]:
+    """Say which parameters ended at a bound, so that their constraint is not what the model says."""
+    reached: dict[tuple[str, ...], list[str]] = {}
+    for which, fit in fits.items():
+        if fit is not None and (names := tuple(name for name in fit.at_limit if name != poi)):
+            reached.setdefault(names, []).append(which)
+    return [
+        f"in the fit {' and in that '.join(which)} at a limit of its range: {', '.join(names)}"
+        for names, which in reached.items()
+    ]

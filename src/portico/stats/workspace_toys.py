@@ -1,0 +1,126 @@
+"""Toys of pyhf workspaces: see `portico.stats.toys.ToySource`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from portico.errors import FitError
+from portico.stats.fit import Fit
+from portico.stats.shapes import Array
+from portico.stats.workspace import Workspace, WorkspaceFitter
+
+__all__ = ["PyhfToys", "ThrownData"]
+
+
+@dataclass(frozen=True, slots=True)
+class ThrownData:
+    """One toy.
+
+    Attributes
+    ----------
+    values : array
+        Main data and auxiliary data, as pyhf orders them.
+    near : Fit
+        What it was thrown from, where fits to it begin.
+    """
+
+    values: Array
+    near: Fit
+
+
+class PyhfToys:
+    """Toys of a workspace, of the events and of the auxiliary measurements.
+
+    The model of pyhf throws with numpy's global generator; here the one that is given is used, so that a toy depends on
+    its seed alone.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    backend : {"numpy", "jax", "minuit"}
+    blind : bool
+        Do not look at the data: toys are thrown from the start values of the nuisance parameters.
+    """
+
+    def __init__(self, workspace: Workspace, *, backend: str = "numpy", blind: bool = False) -> None:
+        self.observed = not blind
+        self.workspace, self.fitter = workspace, WorkspaceFitter(workspace, backend)
+        config = workspace.model.config
+        self._data = np.concatenate([workspace.counts, config.auxdata])
+        self._normal, self._widths = _auxiliary(config)
+        self._background: Fit | None = None
+        self._thrown: dict[float, tuple[Fit, Array]] = {}
+
+    def sample(self, mu: float, rng: np.random.Generator) -> ThrownData:
+        """Return data thrown under a strength, with the nuisance parameters at their best fit to the data for it.
+
+        Raises
+        ------
+        FitError
+            If that fit does not converge, or expects fewer than 0 events in a bin.
+        """
+        if mu not in self._thrown:
+            fit = self._conditional(mu)
+            mean = self.fitter.expected(fit.values)
+            if not np.all(mean[: len(self.workspace.counts)] >= 0):
+                raise FitError(f"{self.workspace.where}: a bin expects fewer than 0 events: no toys can be thrown")
+            self._thrown[mu] = fit, mean
+        fit, mean = self._thrown[mu]
+        bins = len(self.workspace.counts)
+        main, auxiliary = mean[:bins], mean[bins:]
+        counted = rng.poisson(np.where(self._normal, 0.0, auxiliary))
+        measured = rng.normal(auxiliary, self._widths)
+        return ThrownData(np.concatenate([rng.poisson(main), np.where(self._normal, measured, counted)]), fit)
+
+    def statistic(self, mu: float, data: ThrownData) -> float:
+        """Return q~_mu of thrown data.
+
+        Raises
+        ------
+        FitError
+            If the fits do not converge.
+        """
+        return self._statistic(mu, data.values, data.near)
+
+    def observed_statistic(self, mu: float) -> float:
+        """Return q~_mu of the observed data.
+
+        Raises
+        ------
+        ValueError
+            While they are blinded.
+        FitError
+            If the fits do not converge.
+        """
+        if not self.observed:
+            raise ValueError("there is no observed statistic while data are blinded")
+        return self._statistic(mu, self._data, self._conditional(mu))
+
+    def _conditional(self, mu: float) -> Fit:
+        """Fit the data with a fixed strength, from where the fit without signal ends: in no other order."""
+        if not self.observed:
+            return Fit({**self.fitter.start(), self.workspace.poi: mu}, 0.0, 0.0, ())
+        if self._background is None:
+            self._background = self.fitter.fit(self._data, 0.0)
+        return self.fitter.fit(self._data, mu, self._background.values)
+
+    def _statistic(self, mu: float, data: Array, near: Fit) -> float:
+        best = self.fitter.fit(data, start=near.values)
+        if best.values[self.workspace.poi] >= mu:
+            return 0.0
+        fixed = self.fitter.fit(data, mu, near.values)
+        return max(fixed.objective - best.objective, 0.0)
+
+
+def _auxiliary(config: object) -> tuple[Array, Array]:
+    """Return for each auxiliary measurement whether it is normal (Poisson otherwise), and its width."""
+    normal: list[bool] = []
+    widths: list[float] = []
+    for name in config.auxdata_order:  # type: ignore[attr-defined]
+        parameters = config.param_set(name)  # type: ignore[attr-defined]
+        is_normal = parameters.pdf_type == "normal"
+        normal += [is_normal] * parameters.n_parameters
+        widths += [float(width) for width in parameters.width()] if is_normal else [0.0] * parameters.n_parameters
+    return np.array(normal, dtype=np.bool_), np.array(widths)
