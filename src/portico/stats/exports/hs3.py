@@ -1,0 +1,59 @@
+"""A model as HS3, the JSON format of the HEP Statistics Serialization Standard, as ROOT writes it.
+
+It is the workspace of `portico.stats.exports.roofit` through RooJSONFactoryWSTool (HS3 0.2 by ROOT 6.40): one
+likelihood over the channels, their data, and an analysis with parameter of interest, nuisance parameters and global
+observables by their domains. Formulae are ``generic_function``, shapes are ``crystalball_doublesided_dist``,
+``exponential_dist``, ``power_sum_dist``, ``bernstein_poly_dist``, ``histogram_dist`` and ``mixture_dist``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from portico.stats.exports.chosen import Chosen, choose
+from portico.stats.exports.roofit import serve, write_aside
+from portico.stats.likelihood import Choice
+from portico.stats.model import Model
+
+__all__ = ["export_hs3"]
+
+
+def export_hs3(
+    model: Model, path: str | Path, *, choice: Choice | None = None, values: Mapping[str, float] | None = None
+) -> Path:
+    """Write a model as HS3 JSON, whole or not at all. ROOT works in a process of its own.
+
+    Parameters
+    ----------
+    model : Model
+    path : str or Path
+        Its folder is made, a file there is replaced.
+    choice, values
+        See `portico.stats.exports.roofit.roofit_workspace`.
+
+    Raises
+    ------
+    InputError
+        If there is no such choice or parameter, or two names become one in RooFit.
+    FitError
+        If the fit without signal does not converge.
+    PorticoError
+        If ROOT cannot be loaded, or does not write the file.
+    SpaceError
+        If the disk is full.
+    """
+    path = Path(path)
+    write_aside("portico.stats.exports.hs3", choose(model, choice=choice, values=values), path)
+    return path
+
+
+def _write(workspace: Any, _: Chosen, path: str) -> bool:
+    import ROOT
+
+    return bool(ROOT.RooJSONFactoryWSTool(workspace).exportJSON(path))
+
+
+if __name__ == "__main__":
+    serve(_write)
