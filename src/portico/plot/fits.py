@@ -1,0 +1,280 @@
+"""Fits to the distribution of one variable: data, the expected events of each component, and pulls below."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from portico.plot.bins import Array
+from portico.plot.panels import Panel, equal_widths, poisson_interval
+from portico.plot.style import COLORS, settle, styled, to_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["figure_of_fit", "figure_of_fits"]
+
+_LEAST: Final = 4.0  # expected events of a pull: below, neighbouring bins are joined
+_PULLS: Final = (3.5, 6.5)  # the least and the most that the axis of pulls shows
+_SIGNAL: Final = "#bd1f01"
+_FILLS: Final = ("#92dadd", "#ffa90e", "#b9ac70", "#94a4a2", "#832db6", "#a96b59")
+_UNIT: Final = re.compile(r"[(\[]([^()\[\]]+)[)\]]\s*$")
+_UNNAMED: Final = "_nolegend_"
+
+
+def figure_of_fit(
+    edges: Array,
+    counts: Array | None,
+    components: Mapping[str, Array],
+    *,
+    xlabel: str,
+    ylabel: str | None = None,
+    title: str = "",
+    blind: Sequence[tuple[float, float]] = (),
+    signal: tuple[str, Array] | None = None,
+    notes: Sequence[str] = (),
+    curve: tuple[Array, Mapping[str, Array]] | None = None,
+    band: Array | None = None,
+    stacked: bool = True,
+) -> Figure:
+    """Draw data with their expectation, and pulls below.
+
+    Data have the central 68% interval of a Poisson mean (`poisson_interval`). A pull is (n - nu)/sqrt(nu); bins are
+    joined with their neighbours until they have 4 expected events.
+
+    Parameters
+    ----------
+    edges, counts, components, title, blind, signal, notes, curve, band, stacked
+        See `Panel`.
+    xlabel : str
+        With the unit in brackets at its end, for example ``m (GeV)``.
+    ylabel : str, optional
+        "events" over the width of a bin by default.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, or a curve is given for bins of different widths.
+    """
+    panel = Panel(edges, counts, components, title, blind, signal, notes, curve, band, stacked)
+    panel.check()
+    with styled():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7.0, 6.2), layout="constrained")
+        top, _ = _draw(figure, panel, xlabel, ylabel)
+        entries = _entries(top)
+        columns = 2 if len(entries) > 3 else 1
+        top.legend(entries.values(), entries.keys(), loc="upper left", ncols=columns, fontsize=10.5)
+        _headroom(top, panel, max(-(-len(entries) // columns), len(notes)))
+        return settle(figure)
+
+
+def figure_of_fits(panels: Sequence[Panel], *, xlabel: str, ylabel: str | None = None, columns: int = 3) -> Figure:
+    """Draw fits in several channels in one figure, with one legend above them.
+
+    Parameters
+    ----------
+    panels : sequence of Panel
+        Row by row.
+    xlabel, ylabel : str
+        As of `figure_of_fit`.
+    columns : int
+        How many lie in a row.
+
+    Raises
+    ------
+    ValueError
+        If there are none, shapes do not agree, or a curve is given for bins of different widths.
+    """
+    if not panels:
+        raise ValueError("there is no fit to draw; give at least one panel")
+    for panel in panels:
+        panel.check()
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    with styled():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(4.6 * columns, 4.3 * rows + 0.5), layout="constrained")
+        parts = figure.subfigures(rows, columns, squeeze=False).ravel()
+        named: dict[str, Any] = {}
+        for part, panel in zip(parts, panels, strict=False):
+            top, _ = _draw(part, panel, xlabel, ylabel, small=True)
+            named = {**_entries(top), **named}
+            _headroom(top, panel, len(panel.notes), height=2.4)
+        figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=min(len(named), 2 * columns))
+        return settle(figure)
+
+
+def _entries(axes: Axes) -> dict[str, Any]:
+    """Artists by their label in the legend, data first."""
+    handles, labels = axes.get_legend_handles_labels()
+    pairs = sorted(zip(labels, handles, strict=True), key=lambda pair: pair[0] != "data")
+    return dict(pairs)
+
+
+def _draw(
+    figure: Figure | SubFigure, panel: Panel, xlabel: str, ylabel: str | None, *, small: bool = False
+) -> tuple[Axes, Axes]:
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+    _draw_expected(top, panel)
+    _draw_data(top, panel)
+    for axes in (top, bottom):
+        _shade(axes, panel)
+    _draw_pulls(bottom, panel)
+    top.tick_params(labelbottom=False)
+    top.set_ylabel(to_label(ylabel) if ylabel is not None else _per_bin(panel.edges, xlabel))
+    top.set_title(to_label(panel.title))
+    bottom.set(xlabel=to_label(xlabel), ylabel="pull", xlim=(panel.edges[0], panel.edges[-1]))
+    bottom.yaxis.label.set(ha="center", y=0.5)
+    if panel.notes:
+        text = "\n".join(to_label(line) for line in panel.notes)
+        top.text(0.96, 0.96, text, transform=top.transAxes, ha="right", va="top", size=9 if small else 10.5)
+    if small:
+        from matplotlib.ticker import MaxNLocator
+
+        bottom.xaxis.set_major_locator(MaxNLocator(5))
+        for axes in (top, bottom):
+            axes.tick_params(labelsize=11)
+            axes.xaxis.label.set_size(12)
+            axes.yaxis.label.set_size(12)
+    return top, bottom
+
+
+def _draw_expected(axes: Axes, panel: Panel) -> None:
+    edges = panel.edges if panel.curve is None else None
+    x, parts = panel.drawn
+    total = np.zeros(len(x))
+    for number, (name, values) in enumerate(parts.items()):
+        style: dict[str, Any] = {"color": _FILLS[number % len(_FILLS)], "label": to_label(name)}
+        above = total + np.asarray(values)
+        if panel.stacked and edges is not None:
+            axes.stairs(above, edges, baseline=total, fill=True, alpha=0.7, linewidth=0, **style)
+        elif panel.stacked:
+            axes.fill_between(x, total, above, alpha=0.7, linewidth=0, **style)
+        else:
+            _line(axes, x, values, edges, linestyle=("--", "-.", ":")[number % 3], **style)
+        total = above
+    if panel.band is not None:
+        hatched: dict[str, Any] = {
+            "facecolor": "none", "edgecolor": "#555555", "hatch": "////", "linewidth": 0, "label": "uncertainty"
+        }  # fmt: skip
+        low, high = np.maximum(total - panel.band, 0.0), total + panel.band
+        if edges is not None:
+            axes.stairs(high, edges, baseline=low, fill=True, **hatched)
+        else:
+            axes.fill_between(x, low, high, **hatched)
+    if parts:
+        _line(axes, x, total, edges, color=COLORS[0], label="fit", zorder=3)
+    if panel.signal is not None:
+        label, values = panel.signal
+        _line(axes, x, values, edges, color=_SIGNAL, linestyle="--", label=to_label(label), zorder=3)
+
+
+def _line(axes: Axes, x: Array, values: Array, edges: Array | None, **style: Any) -> None:
+    if edges is not None:
+        axes.stairs(values, edges, baseline=None, **style)
+    else:
+        axes.plot(x, values, **style)
+
+
+def _draw_data(axes: Axes, panel: Panel) -> None:
+    if panel.counts is None:
+        return
+    seen = panel.seen
+    centers, counts = ((panel.edges[1:] + panel.edges[:-1]) / 2)[seen], np.asarray(panel.counts, np.float64)[seen]
+    low, high = poisson_interval(counts)
+    filled = counts > 0
+    points: dict[str, Any] = {"color": "black", "markersize": 3.5, "elinewidth": 1.0, "zorder": 5}
+    # Empty bins: a thin bar without a point, which many of them would make a line.
+    empty: dict[str, Any] = {"fmt": "none", "ecolor": "#999999", "elinewidth": 0.6, "zorder": 2}
+    axes.errorbar(
+        centers[~filled], counts[~filled], [np.zeros((~filled).sum()), high[~filled]], label=_UNNAMED, **empty
+    )
+    errors = [(counts - low)[filled], (high - counts)[filled]]
+    axes.errorbar(centers[filled], counts[filled], errors, fmt="o", label="data", **points)
+
+
+def _shade(axes: Axes, panel: Panel) -> None:
+    """Shade the blinded bins."""
+    for first, last in _runs(~panel.seen):
+        low, high = panel.edges[first], panel.edges[last]
+        axes.axvspan(low, high, facecolor="#dddddd", edgecolor="#999999", alpha=0.45, linewidth=0.6, zorder=1)
+
+
+def _runs(of: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """First bin, and the one after the last, of every run of bins that are true."""
+    steps = np.flatnonzero(np.diff(np.concatenate([[False], of, [False]]).astype(int)))
+    yield from zip(steps[::2].tolist(), steps[1::2].tolist(), strict=True)
+
+
+def _joined(panel: Panel) -> Iterator[tuple[int, int]]:
+    """Bins to be seen, joined with their neighbours where few events are expected."""
+    total = panel.total
+    for first, last in _runs(panel.seen):
+        groups, begin = [], first
+        for end in range(first + 1, last + 1):
+            if total[begin:end].sum() >= _LEAST:
+                groups.append((begin, end))
+                begin = end
+        if begin < last:  # the rest goes to the last group
+            start = groups.pop()[0] if groups else begin
+            groups.append((start, last))
+        yield from groups
+
+
+def _draw_pulls(axes: Axes, panel: Panel) -> None:
+    axes.axhline(0, color="black", linewidth=0.8)
+    least, most = _PULLS
+    groups = list(_joined(panel)) if panel.counts is not None else []
+    nu = np.array([panel.total[a:b].sum() for a, b in groups])
+    n = np.array([np.asarray(panel.counts)[a:b].sum() for a, b in groups])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pulls = np.where((nu > 0) | (n > 0), (n - nu) / np.sqrt(np.maximum(nu, 0.0)), 0.0)
+    far = np.abs(pulls).max(initial=0.0)
+    limit = min(max(least, 1.15 * far), most)
+    lows, highs = (np.array([panel.edges[g[i]] for g in groups]) for i in (0, 1))
+    axes.bar(lows, np.clip(pulls, -limit, limit), highs - lows, align="edge", color=COLORS[3], linewidth=0)
+    beyond = np.abs(pulls) > limit  # also where events are seen and none are expected
+    for x, pull in zip(((lows + highs) / 2)[beyond], pulls[beyond], strict=True):
+        axes.plot(x, np.sign(pull) * 0.82 * limit, "^" if pull > 0 else "v", color=_SIGNAL, markersize=5)
+    axes.set_ylim(-limit, limit)
+    axes.set_yticks([-2, 0, 2] if limit < 4.5 else [-4, 0, 4])
+    for first, last in _runs(~panel.seen):  # the pulls leave room for the word
+        low, high = panel.edges[first], panel.edges[last]
+        narrow = (high - low) < 0.25 * (panel.edges[-1] - panel.edges[0])
+        axes.text(
+            (low + high) / 2, 0.0, "blinded", ha="center", va="center", rotation=90 if narrow else 0, size=9,
+            color="#333333", backgroundcolor="#eeeeee", zorder=6,
+        )  # fmt: skip
+
+
+def _per_bin(edges: Array, xlabel: str) -> str:
+    if not equal_widths(edges):
+        return "events / bin"
+    unit = match[1] if (match := _UNIT.search(xlabel)) else ""
+    width = (edges[-1] - edges[0]) / (len(edges) - 1)
+    if unit == "GeV" and width < 0.1:
+        unit, width = "MeV", 1000 * width
+    return f"events / {width:.3g} {to_label(unit)}".rstrip() if unit else "events / bin"
+
+
+def _headroom(axes: Axes, panel: Panel, lines: int, height: float = 3.8) -> None:
+    """Leave space above what is drawn for lines of text; `height` is that of the axes in inches."""
+    parts = [np.asarray(y) for y in panel.drawn[1].values()]
+    drawn = [np.sum(parts, axis=0) if parts else np.zeros(1)]
+    if panel.band is not None:
+        drawn.append(drawn[0] + panel.band)
+    if panel.signal is not None:
+        drawn.append(np.asarray(panel.signal[1]))
+    if panel.counts is not None and panel.seen.any():
+        drawn.append(poisson_interval(np.asarray(panel.counts)[panel.seen])[1])
+    highest = max((float(np.nanmax(y, initial=1e-9)) for y in drawn), default=1.0)
+    free = min((0.24 * lines + 0.25) / height, 0.6)
+    axes.set_ylim(0.0, highest / (1.0 - free))
