@@ -92,6 +92,30 @@ class _Windowed(Model):
         return (x - self.low) / (self.high - self.low)
 
 
+class _Family(_Windowed):
+    """What families of backgrounds have: start values, in the order of the parameters, where they are known."""
+
+    starts: tuple[float, ...] = ()
+
+    @model_validator(mode="after")
+    def _as_many(self) -> Any:
+        if self.starts and len(self.starts) != len(self._defaults()):
+            raise ValueError(f"{len(self.starts)} start values for {len(self._defaults())} parameters")
+        return self
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Parameters of the shape, named as its class says."""
+        found = self._defaults()
+        for i, start in enumerate(self.starts):
+            inside = min(max(start, found[i].low), found[i].high)
+            found[i] = found[i].model_copy(update={"start": inside})
+        return tuple(found)
+
+    def _defaults(self) -> list[Parameter]:
+        raise NotImplementedError
+
+
 class DoubleCrystalBall(_Windowed):
     """A Gaussian core with a power-law tail on each side.
 
@@ -159,7 +183,7 @@ class DoubleCrystalBall(_Windowed):
         return np.asarray(core + scale * ((b + np.maximum(z, a)) / (n / a)) ** (1 - n))
 
 
-class _Sum(_Windowed):
+class _Sum(_Family):
     """A sum of terms of one kind, each with one parameter, and fractions between them."""
 
     order: int = Field(default=1, ge=1, le=_MOST)
@@ -171,7 +195,7 @@ class _Sum(_Windowed):
             rest *= 1 - float(q)
         return [*fractions, rest]
 
-    def _parameters(self, name: str, bound: float) -> tuple[Parameter, ...]:
+    def _parameters(self, name: str, bound: float) -> list[Parameter]:
         starts = np.linspace(-_SPREAD, _SPREAD, self.order) - 1.0 if self.order > 1 else [-1.0]
         slopes = [
             Parameter(name=f"{name}{i}", start=float(start), low=-bound, high=bound, step=0.3)
@@ -180,17 +204,15 @@ class _Sum(_Windowed):
         fractions = [
             Parameter(name=f"fraction{i}", start=0.5, low=0.0, high=1.0, step=0.1) for i in range(1, self.order)
         ]
-        return (*slopes, *fractions)
+        return slopes + fractions
 
 
 class Exponentials(_Sum):
-    """A sum of exponentials: the slope of each over the whole window, and fractions."""
+    """A sum of exponentials: ``slope1`` ... of each over the whole window, and ``fraction1`` ...."""
 
     kind: Literal["exponentials"] = "exponentials"
 
-    @cached_property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """``slope1`` ... and ``fraction1`` ...."""
+    def _defaults(self) -> list[Parameter]:
         return self._parameters("slope", 50.0)
 
     def density(self, x: Array, values: Array) -> Array:
@@ -216,7 +238,7 @@ def _integrals(u: Array, slope: float) -> Array:
 
 
 class PowerLaws(_Sum):
-    """A sum of powers of x/low, for a window above 0: the power of each, and fractions."""
+    """A sum of powers of x/low, for a window above 0: ``power1`` ..., times log(high/low), and ``fraction1`` ...."""
 
     kind: Literal["power_laws"] = "power_laws"
 
@@ -226,9 +248,7 @@ class PowerLaws(_Sum):
             raise ValueError(f"a power law needs a window above 0, this one begins at {self.low}")
         return self
 
-    @cached_property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """``power1`` ... and ``fraction1`` ...; a power is given times log(high/low)."""
+    def _defaults(self) -> list[Parameter]:
         return self._parameters("power", 50.0)
 
     def density(self, x: Array, values: Array) -> Array:
@@ -253,17 +273,14 @@ class PowerLaws(_Sum):
         return np.asarray(sum(terms))
 
 
-class Bernstein(_Windowed):
-    """A polynomial of positive Bernstein coefficients: the first is 1, the others are exp of the parameters."""
+class Bernstein(_Family):
+    """A polynomial of positive Bernstein coefficients: the first is 1, the others are exp of ``log1`` ...."""
 
     kind: Literal["bernstein"] = "bernstein"
     order: int = Field(default=1, ge=0, le=8)
 
-    @cached_property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """``log1`` ...: logarithms of the coefficients over the first one."""
-        numbers = range(1, self.order + 1)
-        return tuple(Parameter(name=f"log{i}", start=0.0, low=-8.0, high=8.0, step=0.3) for i in numbers)
+    def _defaults(self) -> list[Parameter]:
+        return [Parameter(name=f"log{i}", start=0.0, low=-8.0, high=8.0, step=0.3) for i in range(1, self.order + 1)]
 
     def coefficients(self, values: Array) -> Array:
         """Coefficients of the basis, which add up to order + 1."""
