@@ -1,0 +1,1 @@
+"""Exports of models and counts for other tools: pyhf, CMS Combine, RooFit, HS3, HEPData."""
