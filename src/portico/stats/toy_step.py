@@ -1,0 +1,304 @@
+"""Toys on any executor: an analysis of one step over generated samples, whose entries are the toys.
+
+Each strength has two samples, ``mu0_background`` and ``mu0_signal``, ``mu1_background`` ...; the model travels to the
+workers beside the step. Such a run is resumed as every other one: toys that are done are not thrown again, and more
+toys or strengths are added to them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from portico.analysis import load_analysis
+from portico.driver import Reporter
+from portico.errors import ConfigError, FitError
+from portico.executors.base import Executor
+from portico.runs import Run
+from portico.stats.asymptotic import ModelProfiles, asymptotic_limit
+from portico.stats.door import read_model
+from portico.stats.model import Model
+from portico.stats.shapes import Array
+from portico.stats.toy_limits import OutOfRange, ToyLimit, ToyStatistics, limit_of, statistics_of
+from portico.stats.toys import ModelToys, ToySource, check, throw_toy, with_expectation
+from portico.stats.workspace import PyhfProfiles, Workspace
+from portico.stats.workspace_toys import PyhfToys
+from portico.store import write_whole
+from portico.workflow import run
+
+__all__ = ["run_toys", "strengths", "throw", "toy_limit"]
+
+STEP: Final = "toys"
+NAME: Final = "portico-toys"
+_CHUNK: Final = 50  # toys
+_RATIO: Final = 1.25  # of one strength to the one before
+_BELOW, _ABOVE = 0.75, 1.5  # how far strengths reach beyond the asymptotic limits, which are too low for few events
+_EXTENSIONS: Final = 8
+_ADDED: Final = 2  # strengths for each extension
+_MODULE: Final = '''"""Toys of the model beside this file; written by portico, and again with each run."""
+
+from pathlib import Path
+
+from portico import step
+from portico.stats.toy_step import throw
+
+
+@step(files=["model.json"])
+def toys(frame, sample, *, measurement="", blind=False):
+    return throw(frame, sample, Path(__file__).parent / "model.json", measurement, blind)
+'''
+
+
+def run_toys(
+    model: Model | Workspace | Path | str,
+    mus: Sequence[float],
+    toys: int,
+    folder: Path | str,
+    *,
+    on: str = "local",
+    workers: int | None = None,
+    seed: int = 1,
+    blind: bool = False,
+    chunk: int = _CHUNK,
+    reporter: Reporter | None = None,
+    executor: Executor | None = None,
+) -> list[ToyStatistics]:
+    """Throw toys of both hypotheses for each strength, on any executor.
+
+    Parameters
+    ----------
+    model : Model or Workspace, or Path
+        What toys are thrown with, or the file that holds it; see `portico.stats.door.read_model`.
+    mus : sequence of float
+        Strengths, above 0. The toys of a strength depend on its place in the sequence, so append to it.
+    toys : int
+        Of each hypothesis, for each strength; more may be asked for later.
+    folder : Path
+        Where the analysis is written; its run folder is ``run`` in it.
+    on, workers, reporter, executor
+        As in `portico.workflow.run`.
+    seed : int
+        Equal seeds give equal toys.
+    blind : bool
+        Find expected limits only; also where the model says that data are observed.
+    chunk : int
+        Toys for a task, which should be some seconds.
+
+    Returns
+    -------
+    list of ToyStatistics
+        In the order of `mus`.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds another analysis, or an option is wrong.
+    FitError
+        If fits to the data do not converge, or those to more than 1% of the toys.
+    PorticoError
+        As `portico.workflow.run`.
+    """
+    known = model if isinstance(model, (Model, Workspace)) else read_model(Path(model))
+    _check_options(mus, toys, seed, chunk)
+    source = source_of(known, blind=blind)
+    observed = [source.observed_statistic(mu) if source.observed else None for mu in mus]  # fails here, if it does
+    _write(Path(folder), known, mus, toys, seed=seed, blind=blind, chunk=chunk)
+    done = run(
+        load_analysis(Path(folder)), folder=Path(folder) / "run", on=on, workers=workers, reporter=reporter,
+        executor=executor,
+    )  # fmt: skip
+    return [_collected(done, index, mu, observed[index]) for index, mu in enumerate(mus)]
+
+
+def toy_limit(
+    model: Model | Workspace | Path | str,
+    folder: Path | str,
+    *,
+    toys: int = 1000,
+    mus: Sequence[float] = (),
+    cl: float = 0.95,
+    **options: Any,
+) -> ToyLimit:
+    """Find upper limits with toys, on any executor.
+
+    Parameters
+    ----------
+    model, folder
+        As in `run_toys`, as the further options are.
+    toys : int
+        Of each hypothesis, for each strength. The expected limit at -2 standard deviations is where one toy in 900
+        remains, it needs ten thousands for a precision of a few percent.
+    mus : sequence of float
+        Strengths to look at; by default some around the asymptotic limits, and further ones where CLs does not cross
+        its level between them.
+    cl : float
+        Confidence level, between 0 and 1.
+
+    Raises
+    ------
+    OutOfRange
+        If limits are not between the given strengths.
+    ConfigError, FitError, PorticoError
+        As `run_toys`.
+    """
+    if not 0 < cl < 1:
+        raise ConfigError(f"confidence level = {cl!r}; it lies between 0 and 1")
+    known = model if isinstance(model, (Model, Workspace)) else read_model(Path(model))
+    chosen = list(mus) or strengths(known, cl=cl, blind=bool(options.get("blind")))
+    for _ in range(_EXTENSIONS):
+        scan = run_toys(known, chosen, toys, folder, **options)
+        try:
+            limit = limit_of(scan, cl=cl)
+        except OutOfRange as error:
+            if mus:
+                raise
+            last, factor = (max(chosen), _RATIO) if error.higher else (min(chosen), 1 / _RATIO)
+            chosen += [_rounded(last * factor**n) for n in range(1, _ADDED + 1)]
+            continue
+        failed, reporter = sum(of.failed for of in scan), options.get("reporter")
+        if failed and reporter is not None:
+            reporter.warn(f"the fits to {failed} of {2 * toys * len(scan)} toys did not converge; they are left out")
+        return limit
+    raise FitError(f"no limit found for mu from {min(chosen):g} to {max(chosen):g}; is there signal where data are?")
+
+
+def strengths(model: Model | Workspace, *, cl: float = 0.95, blind: bool = False) -> list[float]:
+    """Return strengths around the asymptotic limits, to three digits: equal ones for equal models.
+
+    Raises
+    ------
+    FitError
+        If there are no asymptotic limits.
+    """
+    profiles = (
+        PyhfProfiles(model, blind=blind) if isinstance(model, Workspace) else ModelProfiles(with_expectation(model))
+    )
+    limit = asymptotic_limit(profiles, cl=cl)
+    hidden = blind or (isinstance(model, Model) and not model.observed)
+    known = [*limit.expected, *([] if hidden or limit.observed is None else [limit.observed])]
+    low, high = _BELOW * min(known), _ABOVE * max(known)
+    number = math.ceil(math.log(high / low) / math.log(_RATIO))
+    return [_rounded(mu) for mu in np.geomspace(low, high, number + 1)]
+
+
+def source_of(model: Model | Workspace, *, blind: bool = False) -> ToySource:
+    """Return what toys of a model are thrown with."""
+    if isinstance(model, Workspace):
+        return PyhfToys(model, blind=blind)
+    return ModelToys(model, blind=blind)
+
+
+def throw(frame: Any, sample: Any, model: Path, measurement: str = "", blind: bool = False) -> dict[str, Any]:
+    """Throw the toys that are the entries of a generated sample: what the step returns.
+
+    Parameters
+    ----------
+    frame : ROOT.RDataFrame
+        With the column ``entry``.
+    sample : portico.Sample
+        With the parameters ``mu``, ``index``, ``signal`` (0 or 1) and ``seed``.
+    model : Path
+    measurement : str
+    blind : bool
+
+    Returns
+    -------
+    dict
+        ``toys``: columns ``toy`` and ``statistic``, which is not a number where a fit did not converge.
+    """
+    return {STEP: _Thrown(frame.AsNumpy(["entry"]), sample, _source(str(model), measurement, blind))}
+
+
+@lru_cache(maxsize=1)
+def _source(path: str, measurement: str, blind: bool) -> ToySource:
+    """Read a model once for all chunks of a process: its path changes with its content."""
+    return source_of(read_model(Path(path), (), measurement), blind=blind)
+
+
+class _Thrown(Mapping[str, Array]):
+    """Columns that are made when they are asked for, which is after the event loop: it tells which toys these are."""
+
+    def __init__(self, entries: Any, sample: Any, source: ToySource) -> None:
+        self._entries, self._sample, self._source = entries, sample, source
+
+    @cached_property
+    def _columns(self) -> dict[str, Array]:
+        numbers = np.asarray(self._entries.GetValue()["entry"], dtype=np.int64)
+        of = {name: self._sample.number(name) for name in ("mu", "signal", "seed", "index")}
+        statistic = [
+            throw_toy(self._source, of["mu"], int(number), signal=bool(of["signal"]), seed=int(of["seed"]),
+                      index=int(of["index"]))
+            for number in numbers
+        ]  # fmt: skip
+        return {"toy": numbers.astype(np.float64), "statistic": np.array(statistic, dtype=np.float64)}
+
+    def __getitem__(self, name: str) -> Array:
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+
+def _check_options(mus: Sequence[float], toys: int, seed: int, chunk: int) -> None:
+    if not mus:
+        raise ConfigError("no signal strengths to throw toys for")
+    if seed < 0 or chunk < 1:
+        raise ConfigError(f"seed = {seed}, chunk = {chunk}; a seed is not negative, and a chunk has at least one toy")
+    try:
+        for mu in mus:
+            check(mu, toys)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _write(
+    folder: Path, model: Model | Workspace, mus: Sequence[float], toys: int, *, seed: int, blind: bool, chunk: int
+) -> None:
+    """Write the analysis of the one step, unless the folder is that of something else."""
+    import json
+
+    import yaml
+
+    path = folder / "analysis.yaml"
+    if path.exists() and f"name: {NAME}\n" not in path.read_text(encoding="utf-8"):
+        raise ConfigError(f"{path}: is another analysis; give toys a folder of their own")
+    samples = {
+        f"mu{index}_{kind}": {
+            "kind": kind, "entries": toys,
+            "parameters": {"mu": float(mu), "index": index, "signal": int(kind == "signal"), "seed": seed},
+        }
+        for index, mu in enumerate(mus)
+        for kind in ("background", "signal")
+    }  # fmt: skip
+    options = {"blind": blind, **({"measurement": model.measurement} if isinstance(model, Workspace) else {})}
+    step = {"name": STEP, "function": "toy_module:toys", "chunk": f"{chunk} entries", "options": options}
+    text = yaml.safe_dump({"name": NAME, "dataset": {"samples": samples}, "steps": [step]}, sort_keys=False)
+    content = json.dumps(model.spec) if isinstance(model, Workspace) else model.model_dump_json()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror}; give another folder") from None
+    for name, written in (("model.json", content), ("toy_module.py", _MODULE), ("analysis.yaml", text)):
+        with write_whole(folder / name) as aside:
+            aside.write_text(written, encoding="utf-8")
+
+
+def _collected(done: Run, index: int, mu: float, observed: float | None) -> ToyStatistics:
+    results = done[STEP]
+    background, signal = (
+        np.asarray(results[f"mu{index}_{kind}"][STEP]["statistic"], dtype=np.float64)
+        for kind in ("background", "signal")
+    )
+    return statistics_of(mu, observed, background, signal)
+
+
+def _rounded(mu: float) -> float:
+    return float(f"{mu:.3g}")

@@ -1,0 +1,228 @@
+"""CLs from toys: data thrown under a model, for few events, where the asymptotic formulae do not hold.
+
+The test statistic is q~_mu. Toys of a strength mu are thrown with the nuisance parameters at their best fit to the
+data for this mu, and so are the auxiliary measurements that constrain them (the profile construction of ATLAS and CMS,
+CMS-NOTE-2011-005, section 2). Each toy has a random generator of its own, made of the seed, the hypothesis, the number
+of the strength and the number of the toy: what comes out does not depend on who throws which of them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from portico.errors import FitError
+from portico.stats.asymptotic import asimov
+from portico.stats.fit import Fit, Fitter
+from portico.stats.model import Channel, Model, Observation, Points, observation
+from portico.stats.toy_limits import ToyCLs, ToyStatistics, cls_of, statistics_of
+
+__all__ = ["ModelToys", "ToySource", "check", "throw_toy", "throw_toys", "toy_cls", "with_expectation"]
+
+_FINEST: Final = 200  # bins of an unbinned channel
+_LEAST_TOYS: Final = 100
+
+
+class ToySource(Protocol):
+    """What toys are thrown with."""
+
+    @property
+    def observed(self) -> bool:
+        """Whether there are data that may be looked at."""
+
+    def sample(self, mu: float, rng: np.random.Generator) -> Any:
+        """Return data thrown under a strength, with the nuisance parameters at their best fit to the data for it."""
+
+    def statistic(self, mu: float, data: Any) -> float:
+        """Return q~_mu of data, or raise `FitError`."""
+
+    def observed_statistic(self, mu: float) -> float:
+        """Return q~_mu of the observed data."""
+
+
+class ModelToys:
+    """Toys of a `Model`.
+
+    Data of unbinned channels, also the observed ones, are taken in at least 200 bins. While data are blinded, toys are
+    thrown from the fit without signal to what may be seen; without data, from the start values.
+
+    Parameters
+    ----------
+    model : Model
+    penalty : float
+        See `Fitter`.
+    blind : bool
+        Use data for the fit without signal only.
+    """
+
+    def __init__(self, model: Model, *, penalty: float = 1.0, blind: bool = False) -> None:
+        poi = model.all_parameters[model.poi]
+        model = model.with_poi_bounds(0.0, max(poi.high, poi.start))
+        self.observed = model.observed and not blind
+        self.model = model.model_copy(update={"channels": tuple(_in_bins(channel) for channel in model.channels)})
+        self._penalty = penalty
+        self._data = observation(with_expectation(self.model))
+        self._background: Fit | None = None
+        self._thrown: dict[float, tuple[Fit, Observation]] = {}
+
+    def sample(self, mu: float, rng: np.random.Generator) -> tuple[Observation, Fit]:
+        """Return data thrown under a strength, and the fit that they are thrown from, near which fits to them begin."""
+        if mu not in self._thrown:
+            fit = self._conditional(mu)
+            fitter = Fitter(self.model, self._data, penalty=self._penalty, choice=fit.choice)
+            self._thrown[mu] = fit, asimov(self.model, fitter, fit)
+        fit, mean = self._thrown[mu]
+        centers = {name: float(rng.normal(mean.centers[name])) for name in self.model.nuisances}
+        return Observation(tuple(_poisson(points, rng) for points in mean.channels), centers), fit
+
+    def statistic(self, mu: float, data: tuple[Observation, Fit]) -> float:
+        """Return q~_mu of thrown data."""
+        return self._statistic(mu, *data)
+
+    def observed_statistic(self, mu: float) -> float:
+        """Return q~_mu of the observed data.
+
+        Raises
+        ------
+        ValueError
+            While they are blinded.
+        """
+        if not self.observed:
+            raise ValueError("there is no observed statistic while data are blinded or missing")
+        return self._statistic(mu, self._data, self._conditional(mu))
+
+    def _conditional(self, mu: float) -> Fit:
+        """Fit the data with a fixed strength, from where the fit without signal ends: in no other order."""
+        if self._background is None:
+            self._background = Fitter(self.model, self._data, penalty=self._penalty).fit({self.model.poi: 0.0})
+        if not self.observed:
+            return replace(self._background, values={**self._background.values, self.model.poi: mu})
+        return self._fitter(self._data, self._background).fit({self.model.poi: mu})
+
+    def _statistic(self, mu: float, data: Observation, near: Fit) -> float:
+        poi, fitter = self.model.poi, self._fitter(data, near)
+        fixed = fitter.fit({poi: mu})
+        best = fitter.fit()
+        if best.values[poi] >= mu:
+            return 0.0
+        if best.choice != fixed.choice:  # the other families might be better for the fixed strength, too
+            again = fitter.fit({poi: mu})
+            fixed = min(fixed, again, key=lambda fit: fit.objective)
+        return max(fixed.objective - best.objective, 0.0)
+
+    def _fitter(self, data: Observation, near: Fit) -> Fitter:
+        return Fitter(self.model, data, penalty=self._penalty, choice=near.choice, known=near.values)
+
+
+def _in_bins(channel: Channel) -> Channel:
+    """Return a channel with counts instead of values, in bins fine enough for its peaks."""
+    if channel.values is None:
+        return channel
+    edges, parts = np.array(channel.edges), math.ceil(_FINEST / (len(channel.edges) - 1))
+    fine = np.interp(np.arange(parts * (len(edges) - 1) + 1) / parts, np.arange(len(edges)), edges)
+    counts = np.histogram(np.array(channel.values), fine)[0].astype(np.float64)
+    return channel.model_copy(update={"edges": tuple(fine), "counts": tuple(counts), "values": None})
+
+
+def with_expectation(model: Model) -> Model:
+    """Return a model whose data are the expectation without signal at the start values, unless it has data."""
+    if all(channel.counts is not None or channel.values is not None for channel in model.channels):
+        return model
+    empty = tuple(
+        Points(np.array(c.edges), None, np.zeros(len(c.edges) - 1), np.ones(len(c.edges) - 1, bool))
+        for c in model.channels
+    )
+    fitter = Fitter(model, Observation(empty))
+    likelihood = fitter.likelihood(())
+    values = {name: model.all_parameters[name].start for name in likelihood.names} | {model.poi: 0.0}
+    mean = asimov(model, fitter, Fit(values, 0.0, 0.0, likelihood.choice))
+    filled = tuple(
+        channel.model_copy(update={"counts": tuple(points.weights.tolist()), "values": None})
+        for channel, points in zip(model.channels, mean.channels, strict=True)
+    )
+    return model.model_copy(update={"channels": filled})
+
+
+def _poisson(mean: Points, rng: np.random.Generator) -> Points:
+    if not np.all(mean.weights >= 0):
+        raise FitError("the model expects fewer than 0 events in a bin: no toys can be thrown")
+    return Points(mean.edges, None, rng.poisson(mean.weights).astype(np.float64), mean.used)
+
+
+def throw_toy(source: ToySource, mu: float, number: int, *, signal: bool, seed: int, index: int = 0) -> float:
+    """Throw one toy and return its q~_mu; not a number where its fits do not converge.
+
+    Parameters
+    ----------
+    source : ToySource
+    mu : float
+        The strength of the test statistic.
+    number : int
+        Of the toy.
+    signal : bool
+        Whether it is thrown under mu; otherwise without signal.
+    seed, index : int
+        The seed of all, and the number of mu in a scan.
+    """
+    rng = np.random.default_rng([seed, int(signal), index, number])
+    data = source.sample(mu if signal else 0.0, rng)
+    try:
+        return source.statistic(mu, data)
+    except FitError:
+        return math.nan
+
+
+def throw_toys(source: ToySource, mu: float, toys: int, *, seed: int = 1, index: int = 0) -> ToyStatistics:
+    """Throw toys of both hypotheses, in this process.
+
+    Parameters
+    ----------
+    source : ToySource
+    mu : float
+        Above 0.
+    toys : int
+        Of each hypothesis.
+    seed, index : int
+        As in `throw_toy`.
+
+    Raises
+    ------
+    FitError
+        If fits to the data do not converge, or those of more than 1% of the toys.
+    ValueError
+        If mu is not above 0 or toys are too few.
+    """
+    check(mu, toys)
+    background, signal = (
+        np.array([throw_toy(source, mu, number, signal=is_signal, seed=seed, index=index) for number in range(toys)])
+        for is_signal in (False, True)
+    )
+    return statistics_of(mu, source.observed_statistic(mu) if source.observed else None, background, signal)
+
+
+def check(mu: float, toys: int) -> None:
+    """Refuse what no CLs can come from.
+
+    Raises
+    ------
+    ValueError
+        If mu is not above 0 or toys are too few.
+    """
+    if not (math.isfinite(mu) and mu > 0):
+        raise ValueError(f"mu = {mu!r}; a signal strength to be tested is finite and above 0")
+    if toys < _LEAST_TOYS:
+        raise ValueError(f"{toys} toys are too few, {_LEAST_TOYS} are needed")
+
+
+def toy_cls(source: ToySource, mu: float, toys: int, seed: int = 1) -> ToyCLs:
+    """Return CLs of a signal strength from toys thrown in this process.
+
+    Raises
+    ------
+    FitError, ValueError
+        As `throw_toys`.
+    """
+    return cls_of(throw_toys(source, mu, toys, seed=seed))
