@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from portico.stats.counting import ASYMPTOTIC_FROM
 from portico.stats.fit import Fit
 from portico.stats.model import Model
 from portico.stats.shapes import Array
-from portico.stats.workspace import PyhfProfiles, Workspace
+from portico.stats.workspace import PyhfProfiles, Workspace, using
 
 __all__ = ["Answer", "ask", "fewest_background"]
 
@@ -100,6 +101,11 @@ def ask(
         If fits do not converge, there is no signal, or no background, so that the asymptotic formulae do not hold.
     """
     check(cl, mus)
+    with using(backend) if isinstance(model, Workspace) else nullcontext():
+        return _asymptotic(model, cl, mus, backend, blind)
+
+
+def _asymptotic(model: Model | Workspace, cl: float, mus: Sequence[float], backend: str, blind: bool) -> Answer:
     profiles = profiles_of(model, backend=backend, blind=blind)
     where, fewest = fewest_background(profiles)
     if fewest < _NONE:
