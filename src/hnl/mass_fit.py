@@ -9,7 +9,8 @@ of the Ds, the width s and the slope. G is a sum of two Gaussians of one mean an
 depends on momentum and direction, so that one Gaussian has too little in its tails. The fraction of the narrow one, t,
 and the ratio k of the widths of D+ and Ds are taken from simulation, since data do not tell them apart from the
 background; the width itself is left to the data. The difference of the masses is fixed to that of the PDG. With hardly
-an event beside the peaks the background is flat.
+an event beside the peaks the background is flat; with none at all it is 0, without an error: a likelihood has no
+minimum in a yield that may be negative where nothing is seen.
 
 The likelihood is written out here: iminuit's own cost functions are compiled by numba where that is installed, which
 takes most of a minute before the first fit.
@@ -88,7 +89,7 @@ class MassFit:
     ----------
     values, errors : mapping of str to float
         Yields by component, and ``mass``, ``width`` (of the narrow Gaussian, GeV) and ``slope`` (1/GeV); errors from
-        the second derivatives.
+        the second derivatives, 0 of a background that was fixed to 0.
     minos : mapping of str to (float, float)
         Lower and upper error of each yield from the likelihood; a yield without one is left out.
     shape : Shape
@@ -203,13 +204,15 @@ def fit_mass(mass: Array, shape: Shape | None = None) -> MassFit:
         return float(yields.sum() - np.log(np.maximum(yields @ densities, _TINY)).sum())
 
     start = dict(zip(_PARAMETERS, _start(mass), strict=True))
-    # A handful of events beside the peaks has no slope: the background is then flat.
-    flat = ("slope",) if np.sum((mass < _SIDES[0]) | (mass > _SIDES[1])) < _FEWEST_BESIDE else ()
-    start |= dict.fromkeys(flat, 0.0)
+    # A handful of events beside the peaks has no slope, and none has no background.
+    beside = np.sum((mass < _SIDES[0]) | (mass > _SIDES[1]))
+    fixed = () if beside >= _FEWEST_BESIDE else ("slope",) if beside else ("slope", "background")
+    start |= dict.fromkeys(fixed, 0.0)
     far = (-float(len(mass)), 3.0 * len(mass))  # the likelihood of negative yields alone has no end
     limits = {**dict.fromkeys(COMPONENTS, far), **_LIMITS}
-    minuit = _minimise(minus_log_likelihood, start, limits, "the mu mu pi mass", flat)
+    minuit = _minimise(minus_log_likelihood, start, limits, "the mu mu pi mass", fixed)
     values, errors = ({name: float(of[name]) for name in _PARAMETERS} for of in (minuit.values, minuit.errors))
+    errors |= dict.fromkeys(set(fixed) & set(COMPONENTS), 0.0)
     chi2, ndof = _goodness(mass, MassFit(values, errors, {}, shape, len(mass), 0.0, 0, 1.0), minuit.nfit)
     p_value = float(stats.chi2.sf(chi2, ndof)) if ndof > 0 else 1.0
     return MassFit(values, errors, _minos(minuit), shape, len(mass), chi2, ndof, p_value)
@@ -267,6 +270,8 @@ def _minimise(
 def _minos(minuit: Minuit) -> dict[str, tuple[float, float]]:
     found = {}
     for name in COMPONENTS:
+        if minuit.fixed[name]:
+            continue
         try:
             minuit.minos(name)
         except RuntimeError:  # no error of this one; the others may have theirs
@@ -332,7 +337,8 @@ def fit_peak(
     start = {"mean": middle, "width": 0.8 * spread, "core": core or 0.7, "tail": tail or 2.0}
     fixed = [name for name, value in (("core", core), ("tail", tail)) if value is not None]
     what = f"the simulated peak at {center:.3f} GeV"
-    minuit = _minimise(minus_log_likelihood, start, _PEAK_LIMITS, what, fixed)
+    limits = {"mean": (float(ends[0]), float(ends[1])), **_PEAK_LIMITS}
+    minuit = _minimise(minus_log_likelihood, start, limits, what, fixed)
     return minuit.values["width"], minuit.values["core"], minuit.values["tail"]
 
 
@@ -362,15 +368,16 @@ def splot_weights(mass: Array, fit: MassFit) -> Array:
     inside = (mass > CONTROL_RANGE[0]) & (mass < CONTROL_RANGE[1])
     if len(mass) != fit.events or not inside.all():
         raise ValueError(f"{len(mass)} masses, {int(inside.sum())} of them in range: {fit.events} were fitted")
-    densities = component_densities(mass, fit.values, fit.shape)
-    yields = np.array([fit.values[name] for name in COMPONENTS])
+    found = [number for number, name in enumerate(COMPONENTS) if fit.errors[name] > 0]
+    densities = component_densities(mass, fit.values, fit.shape)[found]
+    yields = np.array([fit.values[COMPONENTS[number]] for number in found])
     for _ in range(20):  # Newton's method: the likelihood is concave in the yields
         ratio = densities / (yields @ densities)
         step = np.linalg.solve(ratio @ ratio.T, ratio.sum(axis=1) - 1)
         yields += step
         if np.abs(step).max() < 1e-9 * len(mass):
             break
-    components = [_component(number, fit) for number in range(len(COMPONENTS))]
+    components = [_component(number, fit) for number in found]
     weights = Cows(mass, components[0], components[1:], yields=yields.tolist(), range=CONTROL_RANGE)
     return np.asarray(weights(mass), np.float64)
 

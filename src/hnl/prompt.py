@@ -20,8 +20,9 @@ This is ``iminuit.cost.Template`` with the method ``da``, which a test compares 
 reason that `hnl.mass_fit` gives: ten seconds of compiling where numba is installed. Besides, that one leaves out bins
 without simulation.
 
-Bins are made from the simulation alone, so that data do not choose them: 50 um wide, joined until each holds enough
-effective events of both templates together; the first and the last are open. Thus no bin has data and no simulation.
+Bins are made from the simulation, so that data do not choose them: 50 um wide, joined until each holds 20 effective
+events of both templates together, and a share of them that lets 10 effective events of data be expected; the first and
+the last are open. Thus no bin has data and no simulation.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ Weighted = tuple[npt.ArrayLike, npt.ArrayLike]
 
 _WHAT: Final = ("data", "template of prompt Ds", "template of Ds from b")
 _GRID: Final = np.linspace(0.0, 0.2, 41)  # cm
-_FEWEST_IN_BIN: Final = 20.0  # effective simulated events
+_FEWEST_IN_BIN: Final = 20.0  # effective simulated events,
+_FEWEST_EXPECTED: Final = 10.0  # and of data
 _FEWEST_BINS: Final = 4
 _FEWEST: Final = 50.0  # effective events of data, and of each template
 _BOUNDS: Final = (-0.5, 1.5)  # of phi: beyond 0 and 1, so that it is unbiased near them
@@ -131,7 +133,7 @@ def fit_prompt(data: Weighted, prompt: Weighted, beauty: Weighted) -> PromptFit:
             raise FitError(
                 f"the decay length of the Ds: {what}: worth {effective:.1f} events of weight 1, {_FEWEST:g} are needed"
             )
-    edges = _edges(np.concatenate(lengths[1:]), np.concatenate(weights[1:]))
+    edges = _edges(np.concatenate(lengths[1:]), np.concatenate(weights[1:]), _effective(weights[0]))
     contents, variances = zip(*(_histogram(*pair, edges) for pair in zip(lengths, weights, strict=True)), strict=True)
     _require_positive(contents, edges)
     sums = np.array([content.sum() for content in contents[1:]])[:, None]
@@ -180,21 +182,22 @@ def _effective(weight: Array) -> float:
     return total**2 / squares if squares > 0 else 0.0
 
 
-def _edges(length: Array, weight: Array) -> Array:
-    """Edges of a fine grid, of which those are left out that have too little simulation below them."""
+def _edges(length: Array, weight: Array, events: float) -> Array:
+    """Edges of a fine grid, without those that have too little simulation, or too few expected data, below them."""
     content, squares = _histogram(length, weight, _GRID)
+    least = content.sum() * _FEWEST_EXPECTED / events
     edges, total, square = [_GRID[0]], 0.0, 0.0
     for i, (value, variance) in enumerate(zip(content, squares, strict=True)):
         total, square = total + value, square + variance
-        if total > 0 and total**2 >= _FEWEST_IN_BIN * square:
+        if total >= least and total**2 >= _FEWEST_IN_BIN * square:
             edges.append(_GRID[i + 1])
             total = square = 0.0
     if square > 0 and len(edges) > 1:  # what is left of the tail goes to the bin before
         edges[-1] = _GRID[-1]
     if len(edges) - 1 < _FEWEST_BINS:
         raise FitError(
-            f"the decay length of the Ds: the simulation fills {len(edges) - 1} bins with {_FEWEST_IN_BIN:g} effective "
-            f"events, {_FEWEST_BINS} are needed"
+            f"the decay length of the Ds: data and simulation are enough for {len(edges) - 1} bins, {_FEWEST_BINS} are "
+            "needed"
         )
     return np.array(edges)
 
