@@ -144,7 +144,7 @@ class Fitter:
         likelihood = self.likelihood(choice)
         minuit = _minuit(likelihood, self._known, held)
         _converge(minuit, held)
-        if errors:
+        if errors and minuit.nfit:
             minuit.hesse()
             if not minuit.accurate:
                 raise FitError(f"the fit converges, but has no errors: {_where(minuit)}")
@@ -152,7 +152,7 @@ class Fitter:
         self._known |= values
         nll = float(likelihood(list(values.values())))
         objective = 2 * nll + self._penalty * likelihood.shape_parameters
-        covariance = np.array(minuit.covariance) if errors else None
+        covariance = np.array(minuit.covariance) if errors and minuit.nfit else None
         found = {name: float(minuit.errors[name]) if name not in held else 0.0 for name in likelihood.names}
         return Fit(values, nll, objective, choice, _at_limit(minuit), found if errors else {}, covariance)
 
