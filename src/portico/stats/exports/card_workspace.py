@@ -29,6 +29,7 @@ __all__ = ["card_to_pyhf"]
 
 _HIGHEST: Final = 1000.0  # of factors without a range, over their value
 _AGREE: Final = 1e-3  # rates and integrals, relative
+_NOTHING: Final = 2e-6  # events; Combine itself takes 1e-6 for a rate of 0 with gmN
 
 
 def card_to_pyhf(card: Card, folder: Path, *, poi: str = "r", mass: str = "120") -> dict[str, Any]:
@@ -132,7 +133,7 @@ class _Translation:
             samples = [
                 self._sample(at, column, len(data))
                 for at, column in enumerate(self._card.columns)
-                if column.bin == name and column.rate != 0
+                if column.bin == name and (column.rate != 0 or self._uncounted(at))
             ]
             if not samples:
                 raise self._wrong(f"channel '{name}' expects nothing from any process")
@@ -177,8 +178,12 @@ class _Translation:
 
     def _agree(self, number: float, contents: Array, what: str, line: int) -> None:
         integral = float(contents.sum())
-        if number != -1 and abs(number - integral) > _AGREE * max(abs(integral), 1.0):
+        if number != -1 and abs(number - integral) > max(_AGREE * abs(integral), _NOTHING):
             raise self._wrong(f"{what} is {number:g}, the integral of its histogram {integral:g}", line)
+
+    def _uncounted(self, at: int) -> bool:
+        """Whether the rate of a column is 0 because nothing was counted elsewhere."""
+        return any(s.kind == "gmN" and s.events == 0 and s.entries[at] is not None for s in self._card.systematics)
 
     def _sample(self, at: int, column: Column, bins: int) -> dict[str, Any]:
         source = self._histograms.source(column.process, column.bin)
