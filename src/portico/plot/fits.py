@@ -67,7 +67,7 @@ def figure_of_fit(
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(7.0, 6.2), layout="constrained")
-        top, _ = _draw(figure, panel, xlabel, ylabel)
+        top, _ = _draw(figure, panel, xlabel, ylabel, _colors([panel]))
         entries = _entries(top)
         columns = 2 if len(entries) > 3 else 1
         top.legend(entries.values(), entries.keys(), loc="upper left", ncols=columns, fontsize=10.5)
@@ -105,9 +105,10 @@ def figure_of_fits(panels: Sequence[Panel], *, xlabel: str, ylabel: str | None =
         parts = figure.subfigures(rows, columns, squeeze=False).ravel()
         named: dict[str, Any] = {}
         for part, panel in zip(parts, panels, strict=False):
-            top, _ = _draw(part, panel, xlabel, ylabel, small=True)
-            named = {**_entries(top), **named}
+            top, _ = _draw(part, panel, xlabel, ylabel, _colors(panels), small=True)
+            named = {**named, **_entries(top)}
             _headroom(top, panel, len(panel.notes), height=2.4)
+        named = _data_first(named)
         figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=min(len(named), 2 * columns))
         return settle(figure)
 
@@ -115,15 +116,30 @@ def figure_of_fits(panels: Sequence[Panel], *, xlabel: str, ylabel: str | None =
 def _entries(axes: Axes) -> dict[str, Any]:
     """Artists by their label in the legend, data first."""
     handles, labels = axes.get_legend_handles_labels()
-    pairs = sorted(zip(labels, handles, strict=True), key=lambda pair: pair[0] != "data")
-    return dict(pairs)
+    return _data_first(dict(zip(labels, handles, strict=True)))
+
+
+def _data_first(named: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(sorted(named.items(), key=lambda pair: pair[0] != "data"))
+
+
+def _colors(panels: Sequence[Panel]) -> dict[str, str]:
+    """Return a colour for each component, the same in all panels."""
+    names = dict.fromkeys(name for panel in panels for name in panel.drawn[1])
+    return {name: _FILLS[number % len(_FILLS)] for number, name in enumerate(names)}
 
 
 def _draw(
-    figure: Figure | SubFigure, panel: Panel, xlabel: str, ylabel: str | None, *, small: bool = False
+    figure: Figure | SubFigure,
+    panel: Panel,
+    xlabel: str,
+    ylabel: str | None,
+    colors: Mapping[str, str],
+    *,
+    small: bool = False,
 ) -> tuple[Axes, Axes]:
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
-    _draw_expected(top, panel)
+    _draw_expected(top, panel, colors)
     _draw_data(top, panel)
     for axes in (top, bottom):
         _shade(axes, panel)
@@ -147,12 +163,12 @@ def _draw(
     return top, bottom
 
 
-def _draw_expected(axes: Axes, panel: Panel) -> None:
+def _draw_expected(axes: Axes, panel: Panel, colors: Mapping[str, str]) -> None:
     edges = panel.edges if panel.curve is None else None
     x, parts = panel.drawn
     total = np.zeros(len(x))
     for number, (name, values) in enumerate(parts.items()):
-        style: dict[str, Any] = {"color": _FILLS[number % len(_FILLS)], "label": to_label(name)}
+        style: dict[str, Any] = {"color": colors[name], "label": to_label(name)}
         above = total + np.asarray(values)
         if panel.stacked and edges is not None:
             axes.stairs(above, edges, baseline=total, fill=True, alpha=0.7, linewidth=0, **style)
@@ -240,8 +256,9 @@ def _draw_pulls(axes: Axes, panel: Panel) -> None:
     far = np.abs(pulls).max(initial=0.0)
     limit = min(max(least, 1.15 * far), most)
     lows, highs = (np.array([panel.edges[g[i]] for g in groups]) for i in (0, 1))
-    axes.bar(lows, np.clip(pulls, -limit, limit), highs - lows, align="edge", color=COLORS[3], linewidth=0)
-    beyond = np.abs(pulls) > limit  # also where events are seen and none are expected
+    heights = np.where(np.isfinite(pulls), np.clip(pulls, -limit, limit), 0.0)
+    axes.bar(lows, heights, highs - lows, align="edge", color=COLORS[3], linewidth=0)
+    beyond = np.abs(pulls) > limit  # where events are seen and none are expected there is a mark alone
     for x, pull in zip(((lows + highs) / 2)[beyond], pulls[beyond], strict=True):
         axes.plot(x, np.sign(pull) * 0.82 * limit, "^" if pull > 0 else "v", color=_SIGNAL, markersize=5)
     axes.set_ylim(-limit, limit)

@@ -118,7 +118,9 @@ def _draw_impacts(axes: Axes, rows: Sequence[Impact], poi_label: str) -> None:
 
 
 def _short(name: str) -> str:
-    return to_label(name) if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…".replace("$", r"\$")
+    """Leave out the middle of a long name: names often differ at the end."""
+    half = _LONGEST // 2
+    return to_label(name) if len(name) <= _LONGEST else f"{name[:half]}…{name[-half:]}".replace("$", r"\$")
 
 
 def _tell_rest(figure: Figure, rows: Sequence[Impact], known: Sequence[Impact], drawn: int) -> None:
