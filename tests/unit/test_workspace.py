@@ -67,8 +67,12 @@ LIMITS = {
 
 def make(channels: list[dict[str, Any]], data: dict[str, list[float]], **parameter: Any) -> Workspace:
     """A workspace with a setting of the parameter of interest."""
-    spec = {"channels": channels, "observations": [{"name": name, "data": data[name]} for name in data]}
-    return Workspace("test", spec, "meas", "mu", ({"name": "mu", **parameter},) if parameter else ())
+    config = {"poi": "mu", "parameters": [{"name": "mu", **parameter}] if parameter else []}
+    spec = {
+        "channels": channels, "observations": [{"name": name, "data": data[name]} for name in data],
+        "measurements": [{"name": "meas", "config": config}], "version": "1.0.0",
+    }  # fmt: skip
+    return Workspace("test", spec, "meas", "mu", tuple(config["parameters"]))
 
 
 def single(signal: float, background: float, observed: float) -> Workspace:
@@ -368,8 +372,13 @@ def test_own_models_are_asked_the_same() -> None:
     assert (blinded.best, blinded.limit.observed, blinded.points[0][1].observed) == (None, None, None)
     assert blinded.limit.expected == pytest.approx(answer.limit.expected)
     channels = [channel.model_copy(update={"counts": None}) for channel in own_model().channels]
-    with pytest.raises(InputError, match="channel 'A' has no data; give it counts or values"):
-        ask(own_model().model_copy(update={"channels": tuple(channels)}))
+    without = ask(own_model().model_copy(update={"channels": tuple(channels)}))
+    assert (without.best, without.limit.observed) == (None, None)
+    assert without.notes == ("there are no data: expected numbers are those of the start values of all parameters",)
+    expectation = [[50.0, 40.0, 30.0, 20.0], [100.0, 90.0]]
+    channels = [c.model_copy(update={"counts": tuple(n)}) for c, n in zip(channels, expectation, strict=True)]
+    filled = ask(own_model().model_copy(update={"channels": tuple(channels)}))
+    assert without.limit.expected == pytest.approx(filled.limit.expected, rel=1e-3)
 
 
 # Toys

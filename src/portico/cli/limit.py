@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,20 @@ from portico.cli.base import Command, json_option, show_json
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from click.shell_completion import CompletionItem
+
     from portico.stats.answer import Answer
 
 __all__ = ["limit"]
+
+
+def _complete_place(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Offer where toys can be thrown."""
+    from click.shell_completion import CompletionItem as Item
+
+    from portico.executors.where import places
+
+    return [Item(place) for place in places() if place.startswith(incomplete)]
 
 
 @click.command(
@@ -27,6 +39,7 @@ Examples:
   portico limit background.json --patch patchset.json:C1N2_Wh_hbb_300_150 --backend jax
   portico limit workspace.json --measurement Meas --cl 0.9 --mu 0.5 --mu 1 --json | jq .limit.observed
   portico limit workspace.json --blind
+  portico limit workspace.json --toys 1000 --on htcondor --workers 50 --run runs/toys
 
 \b
 Exit status: 0 done; 1 the model is not sound, or fits do not converge; 2 wrong usage.""",
@@ -40,20 +53,37 @@ Exit status: 0 done; 1 the model is not sound, or fits do not converge; 2 wrong 
               help="CLs of this signal strength as well; may be repeated.")  # fmt: skip
 @click.option("--backend", type=click.Choice(["numpy", "jax", "minuit"]), default="numpy", show_default=True,
               help="What fits a workspace; where scipy fails, minuit tries.")  # fmt: skip
+@click.option("--toys", type=click.IntRange(min=1), metavar="N",
+              help="Throw so many toys of each hypothesis for each strength, instead of asymptotic formulae: for few "
+                   "expected events.")  # fmt: skip
+@click.option("--on", default="local", show_default=True, metavar="WHERE", shell_complete=_complete_place,
+              help="Where toys are thrown, as in portico run.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), metavar="N",
+              help="How many throw toys; by default as in portico run.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, metavar="N",
+              help="Of the toys: equal seeds give equal numbers.")  # fmt: skip
+@click.option("--run", "folder", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+              help="Where toys are kept, so that the same command goes on where it stopped; by default runs/ and the "
+                   "name of MODEL.json with -toys.")  # fmt: skip
 @click.option("--blind", is_flag=True, help="Expected numbers only.")
 @json_option()
 def limit(
     model: Path, patches: tuple[Path, ...], measurement: str, cl: float, mus: tuple[float, ...], backend: str,
-    blind: bool, as_json: bool,
+    toys: int | None, on: str, workers: int | None, seed: int, folder: Path | None, blind: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Upper limits on the signal strength in MODEL.json: CLs, observed and expected.
 
     MODEL.json is a workspace of pyhf (HistFactory) with data, or a model that portico wrote.
     """
-    from portico.stats.answer import ask
+    from portico.monitor.progress import Progress
+    from portico.stats.answer import Toys, ask
     from portico.stats.door import read_model
 
-    answer = ask(read_model(model, patches, measurement), cl=cl, mus=mus, backend=backend, blind=blind)
+    read = read_model(model, patches, measurement)
+    with Progress() if toys is not None else nullcontext() as reporter:
+        place = folder if folder is not None else Path("runs") / f"{model.stem}-toys"
+        thrown = Toys(toys, place, on, workers, seed, reporter) if toys is not None else None
+        answer = ask(read, cl=cl, mus=mus, backend=backend, blind=blind, toys=thrown)
     if as_json:
         show_json(answer.plain())
     else:
@@ -72,8 +102,12 @@ def _show(answer: Answer) -> None:
     out.print()
     table = new_table("", "observed", "-2 sigma", "-1 sigma", "expected", "+1 sigma", "+2 sigma", left=("",))
     table.add_row("limit", *_numbers([answer.limit.observed, *answer.limit.expected]))
+    if errors := getattr(answer.limit, "expected_uncertainties", ()):
+        table.add_row("+- from the number of toys", *_numbers([getattr(answer.limit, "uncertainty", None), *errors], 2))
     for mu, of in answer.points:
         table.add_row(Text(f"CLs of {answer.poi} = {mu:g}"), *_numbers([of.observed, *of.expected]))
+        if errors := getattr(of, "expected_uncertainties", ()):
+            table.add_row("+- from the number of toys", *_numbers([getattr(of, "uncertainty", None), *errors], 2))
     out.print(table)
     out.print()
     for mu, of in answer.points:
@@ -90,5 +124,5 @@ def _show(answer: Answer) -> None:
         out.print(Text.assemble(("note", "yellow"), f": {note}"), soft_wrap=True)
 
 
-def _numbers(values: Iterable[float | None]) -> list[str]:
-    return ["-" if value is None else f"{value:.4g}" for value in values]
+def _numbers(values: Iterable[float | None], digits: int = 4) -> list[str]:
+    return ["-" if value is None else f"{value:.{digits}g}" for value in values]

@@ -6,24 +6,52 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from scipy import stats
 
+from portico.driver import Reporter
 from portico.errors import ConfigError, InputError
 from portico.stats.asymptotic import CLs, Limit, ModelProfiles, asymptotic_limit, cls_at
 from portico.stats.counting import ASYMPTOTIC_FROM
 from portico.stats.fit import Fit
 from portico.stats.model import Model
 from portico.stats.shapes import Array
+from portico.stats.toy_limits import cls_of
+from portico.stats.toys import with_expectation
 from portico.stats.workspace import PyhfProfiles, Workspace, using
 
-__all__ = ["Answer", "ask", "fewest_background"]
+__all__ = ["Answer", "Toys", "ask", "fewest_background"]
 
 _BULK: Final = 0.9  # of the signal of a channel: the bins where signal is expected
 _NONE: Final = 1e-6  # events
 _SHARE: Final = 0.05  # of all signal; channels with less say little
+
+
+@dataclass(frozen=True, slots=True)
+class Toys:
+    """How toys are thrown: see `portico.stats.toy_step.run_toys`.
+
+    Attributes
+    ----------
+    number : int
+        Of each hypothesis, for each strength.
+    folder : Path
+        Where they are kept, to be resumed.
+    on : str
+    workers : int, optional
+    seed : int
+    reporter : Reporter, optional
+    """
+
+    number: int
+    folder: Path
+    on: str = "local"
+    workers: int | None = None
+    seed: int = 1
+    reporter: Reporter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +90,7 @@ class Answer:
         """Return the answer as JSON has it."""
         return {
             "poi": self.poi, "cl": self.cl, "method": self.limit.method, "why": self.why,
-            "limit": {"observed": self.limit.observed, "expected": list(self.limit.expected)},
+            "limit": asdict(self.limit),
             "cls": [{"mu": mu, **asdict(of)} for mu, of in self.points],
             "best": self.best, "p_value": self.p_value, "significance": self.significance, "notes": list(self.notes),
         }  # fmt: skip
@@ -75,6 +103,7 @@ def ask(
     mus: Sequence[float] = (),
     backend: str = "numpy",
     blind: bool = False,
+    toys: Toys | None = None,
 ) -> Answer:
     """Return limits on the parameter of interest, CLs of given strengths, and the best fit.
 
@@ -90,24 +119,34 @@ def ask(
     blind : bool
         No observed numbers. The data of a workspace are not looked at; the background of a `Model` is still fitted to
         its data outside of the blinded intervals.
+    toys : Toys, optional
+        Throw toys, instead of using the asymptotic formulae. Their fits are those of numpy, of iminuit for a `Model`.
 
     Raises
     ------
     ConfigError
-        For an impossible confidence level or strength.
+        For an impossible confidence level or strength, or too few toys.
     InputError
-        If a model has no data.
+        If there is no signal, or no background, so that the asymptotic formulae do not hold.
     FitError
-        If fits do not converge, there is no signal, or no background, so that the asymptotic formulae do not hold.
+        If fits do not converge.
     """
     check(cl, mus)
     with using(backend) if isinstance(model, Workspace) else nullcontext():
-        return _asymptotic(model, cl, mus, backend, blind)
+        profiles = profiles_of(model, backend=backend, blind=blind)
+        where, fewest = fewest_background(profiles)
+        if toys is None:
+            limit, points, notes = _asymptotic(profiles, cl, mus, where, fewest)
+            why = f"at least {fewest:.3g} background events are expected where signal is"
+            return _answer(model, cl, limit, points, profiles, "toys were not asked for" if notes else why, notes)
+    limit, points = _with_toys(model, cl, mus, blind, toys)
+    why = f"{toys.number:,} of each hypothesis and strength; {fewest:.3g} background events expected where signal is"
+    return _answer(model, cl, limit, points, profiles, why, [])
 
 
-def _asymptotic(model: Model | Workspace, cl: float, mus: Sequence[float], backend: str, blind: bool) -> Answer:
-    profiles = profiles_of(model, backend=backend, blind=blind)
-    where, fewest = fewest_background(profiles)
+def _asymptotic(
+    profiles: ModelProfiles | PyhfProfiles, cl: float, mus: Sequence[float], where: str, fewest: float
+) -> tuple[Limit, tuple[tuple[float, CLs], ...], list[str]]:
     if fewest < _NONE:
         raise InputError(
             f"channel '{where}' expects no background where signal is: asymptotic formulae have no meaning there; use "
@@ -115,15 +154,26 @@ def _asymptotic(model: Model | Workspace, cl: float, mus: Sequence[float], backe
         )
     limit = asymptotic_limit(profiles, cl=cl)
     points = tuple((mu, cls_at(profiles, mu)) for mu in mus)
-    why = f"at least {fewest:.3g} background events are expected where signal is"
-    notes = []
-    if fewest < ASYMPTOTIC_FROM:
-        why = "toys were not asked for"
-        notes.append(
-            f"channel '{where}' expects {fewest:.2g} background events where signal is: below {ASYMPTOTIC_FROM:g} "
-            "asymptotic limits are too low; use toys (--toys 1000)"
-        )
-    return _answer(model, cl, limit, points, profiles, why, notes)
+    few = (
+        f"channel '{where}' expects {fewest:.2g} background events where signal is: below {ASYMPTOTIC_FROM:g} "
+        "asymptotic limits are too low; use toys (--toys 1000)"
+    )
+    return limit, points, [few] if fewest < ASYMPTOTIC_FROM else []
+
+
+def _with_toys(
+    model: Model | Workspace, cl: float, mus: Sequence[float], blind: bool, toys: Toys
+) -> tuple[Limit, tuple[tuple[float, CLs], ...]]:
+    from portico.stats.toy_step import run_toys, toy_limit
+
+    options: dict[str, Any] = {
+        "on": toys.on, "workers": toys.workers, "seed": toys.seed, "blind": blind, "reporter": toys.reporter,
+    }  # fmt: skip
+    limit = toy_limit(model, toys.folder / "limit", toys=toys.number, cl=cl, **options)
+    if not mus:
+        return limit, ()
+    thrown = run_toys(model, mus, toys.number, toys.folder / "points", **options)
+    return limit, tuple((of.mu, cls_of(of)) for of in thrown)
 
 
 def check(cl: float, mus: Sequence[float]) -> None:
@@ -145,20 +195,17 @@ def profiles_of(
 ) -> ModelProfiles | PyhfProfiles:
     """Return the profile likelihoods of a model of either kind.
 
+    Without data, those of a `Model` are of the expectation at the start values, and nothing is observed.
+
     Raises
     ------
-    InputError
-        If it has no data.
     FitError
         If the fits to the data do not converge.
     """
     if isinstance(model, Workspace):
         return PyhfProfiles(model, backend=backend, blind=blind)
-    for channel in model.channels:
-        if channel.counts is None and channel.values is None:
-            raise InputError(f"channel '{channel.name}' has no data; give it counts or values")
-    profiles = ModelProfiles(model)
-    if blind:
+    profiles = ModelProfiles(with_expectation(model))
+    if blind or not model.observed:
         profiles.best = None
     return profiles
 
@@ -211,6 +258,10 @@ def _answer(
 ) -> Answer:  # fmt: skip
     best, background = profiles.best, profiles.background
     told = [*notes, *_limits_reached({"without signal": background, "of the best fit": best}, model.poi)]
+    if isinstance(model, Workspace) and len(known := [of["name"] for of in model.spec["measurements"]]) > 1:
+        told.append(f"measurement '{model.measurement}' was taken, of {', '.join(known)}")
+    if isinstance(model, Model) and any(c.counts is None and c.values is None for c in model.channels):
+        told.append("there are no data: expected numbers are those of the start values of all parameters")
     if isinstance(profiles, PyhfProfiles):
         told += profiles.fitter.notes
     if best is None:
