@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from scipy import special
 
 from portico.config import Model
@@ -68,6 +68,12 @@ class Parameter(Model):
     high: float = math.inf
     step: float = 0.1
     constrained: bool = False
+
+    @field_validator("low", "high", mode="before")
+    @classmethod
+    def _unbounded(cls, value: Any, info: ValidationInfo) -> Any:
+        """Read null as no bound: JSON has no infinity, and that is what is written for it."""
+        return value if value is not None else -math.inf if info.field_name == "low" else math.inf
 
     @model_validator(mode="after")
     def _ordered(self) -> Parameter:
