@@ -19,6 +19,7 @@ from scipy import stats
 from portico.errors import InputError, MissingExtra
 from portico.stats.asymptotic import Limit, ModelProfiles, asymptotic_limit
 from portico.stats.counting import Count, asymptotic_counts
+from portico.stats.door import read_model
 from portico.stats.exports.binned import binned
 from portico.stats.exports.hepdata import (
     Column,
@@ -265,10 +266,12 @@ def test_impossible_counts(counts: list[Count], message: str) -> None:
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write_json(pyhf_workspace(templates()), tmp_path / name)
+    again = Model.model_validate_json(templates().model_dump_json())  # one of its bounds is infinite
+    for name, model in (("a", templates()), ("b", again)):
+        write_json(pyhf_workspace(model), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert json.loads((tmp_path / "a").read_text())["version"] == "1.0.0"
+    assert isinstance(read_model(tmp_path / "a"), Workspace)  # our own door takes it
 
 
 # HEPData
