@@ -246,7 +246,7 @@ def fit_signals(signals: Mapping[float, Signal]) -> SignalShapes:
         fits[mass] = {INCLUSIVE: inclusive[mass]}
         for name in signal.categories:
             weights = signal.correction[signal.chosen(name)]
-            if weights.sum() ** 2 >= KNOWN_TAILS * max((weights**2).sum(), 1e-300):
+            if _enough(weights, weights**2):
                 fits[mass][name] = _fit(signal, name, inclusive[mass].tails)
     return SignalShapes(fits, next(iter(signals.values())).selections)
 
@@ -308,28 +308,24 @@ def shape_shifts(
 ) -> dict[str, dict[str, float]]:
     """Return by how much the mean and the width move under variations that change the mass of candidates.
 
-    Nominal and varied histograms are fitted with the tails of the nominal one. They hold mostly the same events, so
-    that the difference is far better known than either.
+    Histograms are fitted with the tails of the nominal one. They hold mostly the same events, so that the difference is
+    far better known than either.
 
     Parameters
     ----------
-    results : mapping of str to Results
-        Of `hnl.select.select`: histograms ``CATEGORY_Hnl_mass_fine``, added as `hnl.variations.summed` says.
-    samples : mapping of str to Sample
+    results, samples
+        As for `hnl.variations.variations`.
     mass : float
         Of N in GeV, a generated one.
     category : str
-        Or ``inclusive``, which is used in place of a category with fewer than 30 effective events.
+        With fewer than 30 effective events ``inclusive`` is used in its place, and `notes` gets a sentence.
     nuisances : sequence of str
         Names of variations that have ``NAME:up`` and ``NAME:down``.
-    notes : list of str, optional
-        Gets a sentence if the category is replaced.
 
     Returns
     -------
     dict of str to dict of str to float
-        By nuisance parameter: ``mean`` and ``width``, half the difference of up and down in GeV, as
-        `portico.stats.model.Component.shifts` takes them.
+        By nuisance parameter: ``mean`` and ``width``, half the difference of up and down in GeV.
 
     Raises
     ------
@@ -340,8 +336,7 @@ def shape_shifts(
     """
     members = members_of(results, samples, mass)
     edges, sums = _in_window(results, members, category, mass)
-    values, variances = sums["nominal"]
-    if values.sum() ** 2 < KNOWN_TAILS * max(variances.sum(), 1e-300) and category != INCLUSIVE:
+    if not _enough(*sums["nominal"]) and category != INCLUSIVE:
         if notes is not None:
             notes.append(
                 f"m_N = {mass:g} GeV, {category}: fewer than {KNOWN_TAILS:g} effective events, the shape moves as the "
@@ -349,15 +344,22 @@ def shape_shifts(
             )
         edges, sums = _in_window(results, members, INCLUSIVE, mass)
     nominal = fit_histogram(edges, *sums["nominal"], mass)
+
+    def fitted(variation: str) -> dict[str, float]:
+        if variation not in sums:
+            raise ValueError(f"no variation '{variation}' of the N mass; {nearest(variation, sums)}")
+        return fit_binned(edges, *sums[variation], mass, nominal.values, PARAMETERS[:2]).values
+
     found = {}
     for name in nuisances:
-        sides = []
-        for variation in (f"{name}:up", f"{name}:down"):
-            if variation not in sums:
-                raise ValueError(f"no variation '{variation}' of the N mass; {nearest(variation, sums)}")
-            sides.append(fit_binned(edges, *sums[variation], mass, nominal.values, PARAMETERS[:2]).values)
-        found[name] = {what: (sides[0][what] - sides[1][what]) / 2 for what in PARAMETERS[:2]}
+        up, down = fitted(f"{name}:up"), fitted(f"{name}:down")
+        found[name] = {what: (up[what] - down[what]) / 2 for what in PARAMETERS[:2]}
     return found
+
+
+def _enough(weights: Array, squares: Array) -> bool:
+    """Whether there are enough events for a shape of their own."""
+    return bool(weights.sum() ** 2 >= KNOWN_TAILS * squares.sum() > 0)
 
 
 def _in_window(
