@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,12 @@ from scipy import stats
 
 import hnl
 from hnl.control_fit import control_fit
-from hnl.control_inputs import PROMPT_FRACTION
+from hnl.control_inputs import PROMPT_FRACTION, read_simulation
 from hnl.mass_fit import Shape, fit_mass, splot_weights
-from hnl.normalisation import BRANCHING_RATIOS, normalisation, signal_events
+from hnl.normalisation import BRANCHING_RATIOS, _shares, normalisation, signal_events
 from hnl.prompt import fit_prompt, produced_fraction
 from portico.dataset import Sample, load_dataset
 from portico.errors import ConfigError, FitError, InputError
-from portico.summaries import summarise
 
 # Of the demonstration: cross sections in pb, luminosities in 1/fb.
 CROSS_SECTION, FILTER, PROCESSED = 505.6, 0.004136, 3000
@@ -124,14 +124,14 @@ class Made:
     def __init__(self, folder: Path) -> None:
         rng = np.random.default_rng(12)
         self.results = {"data": measured(rng, folder / "data.root"), "control": simulated(rng, folder / "control.root")}
-        values, files = summarise(control_fit, self.results, SAMPLES, {})
-        (folder / "summary.json").write_text(json.dumps(values))
-        for name, content in files:
-            (folder / name).write_bytes(content)
+        fitted = control_fit(self.results, SAMPLES)
+        self.fit = fitted["fit"]
+        (folder / "summary.json").write_text(json.dumps({"fit": self.fit}))
+        with uproot.recreate(folder / "splot.root") as file:
+            file["splot"] = fitted["splot"]
         self.options = {"fit": str(folder / "summary.json"), "splot": str(folder / "splot.root")}
-        self.fit = values["fit"]
-        values, self.files = summarise(normalisation, self.results, SAMPLES, self.options)
-        self.found: dict[str, Any] = values["normalisation"]
+        self.returned = normalisation(self.results, SAMPLES, **self.options)
+        self.found: dict[str, Any] = json.loads(json.dumps(self.returned["normalisation"], allow_nan=False))
 
     def again(self, samples: dict[str, Sample], **options: Any) -> dict[str, Any]:
         return dict(normalisation(self.results, samples, **{**self.options, **options})["normalisation"])
@@ -189,7 +189,8 @@ def test_numbers_agree_with_each_other(made: Made) -> None:
     assert prompt["p_value"] > 1e-3
     assert prompt["simulation"] == pytest.approx(PROMPT_FRACTION)
     assert found["notes"] == []
-    assert {name for name, _ in made.files} == {"prompt.png", "prompt.pdf"}
+    assert made.returned.keys() == {"normalisation", "prompt"}
+    assert len(made.returned["prompt"].axes) == 2
 
 
 def test_signal_of_each_origin(made: Made) -> None:
@@ -199,6 +200,18 @@ def test_signal_of_each_origin(made: Made) -> None:
     assert signal_events(made.found, 1e-4, 2e-3, "b") == pytest.approx(2e-7 * produced["b"]["value"])
     with pytest.raises(ValueError, match=r"origin 'beauty'; .*valid: all, b, prompt"):
         signal_events(made.found, 1e-4, 2e-3, "beauty")
+
+
+def test_a_fraction_below_zero_counts_as_none_and_is_told(made: Made) -> None:
+    rng = np.random.default_rng(1)
+    fit = fit_prompt(sideband_data(rng, 0.5), template(rng, "prompt"), template(rng, "b"))
+    notes: list[str] = []
+    simulation = read_simulation(made.results, [SAMPLES["control"]], "C_Ds_lxy_prop")
+    shares = _shares(replace(fit, fraction=-0.02, error=0.04), simulation, notes)
+    assert {name: share.to_json() for name, share in shares.items()} == {
+        "prompt": {"value": 0.0, "error": 0.04}, "b": {"value": 1.0, "error": 0.04},
+    }  # fmt: skip
+    assert notes == ["the fitted prompt fraction is -0.020 +- 0.040, taken as 0"]
 
 
 def test_two_samples_of_one_origin_each_are_one_of_both(made: Made, tmp_path: Path) -> None:
