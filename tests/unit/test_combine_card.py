@@ -250,9 +250,10 @@ def test_floating_shapes_are_for_the_parametric_export() -> None:
         ([flat("signal", strength="mu"), flat("b-jets")], r"process 'b-jets': names in a datacard have letters"),
         ([flat("signal", strength="mu", effects={"2016": (0.9, 1.1)}), flat("b")], r"parameter '2016'"),
         ([flat("signal", strength="mu"), flat("rate")], r"process 'rate': .*none of bin, imax"),
+        ([flat("signal", strength="mu", events=0), flat("b")], "nothing is expected that 'mu' multiplies"),
     ],
 )
-def test_names_that_combine_does_not_take(components: list[Component], message: str) -> None:
+def test_what_combine_does_not_take(components: list[Component], message: str) -> None:
     with pytest.raises(InputError, match=message):
         shape_card(with_components(*components))
 

@@ -144,7 +144,7 @@ def test_slope_is_the_derivative_of_an_exponential(peak: Model) -> None:
     process = picture.channels[0].processes[1]
     assert process.nominal == pytest.approx(n * top / bottom, rel=1e-9)
     assert process.slopes[name] == pytest.approx(derivative * slope.unit, rel=1e-5, abs=1e-6)
-    assert 0 < slope.bound <= 5
+    assert 0 < slope.bound <= 10
     assert np.all(process.nominal - slope.bound * np.abs(process.slopes[name]) > 0)
 
 
@@ -218,6 +218,23 @@ def test_parameters_at_a_bound_are_held() -> None:
         f"c_background_exponentials2_{name}" for name in ("slope1", "slope2", "fraction1")
     }
     assert all(np.isfinite(slope.bound) for slope in picture.slopes.values())
+
+
+def test_a_channel_without_events(peak: Model) -> None:
+    """Its strength is 0 in the fit, which then has no errors: units are what the bins would measure."""
+    full, none = peak.channels[0], floating(counts=(0.0,) * 12).channels[0]
+    components = (none.components[0], none.components[1].model_copy(update={"strength": "m"}))
+    empty = none.model_copy(update={"name": "empty", "components": components})
+    parameters = (*peak.parameters, peak.parameters[1].model_copy(update={"name": "m"}))
+    picture = binned(Model(channels=(full, empty), parameters=parameters))
+    assert (picture.units["m"], picture.strengths["m"].start) == (1, pytest.approx(0, abs=1e-3))
+    assert picture.channels[1].processes[1].nominal.sum() == pytest.approx(1)
+    # the slope s of exp(s u) alone has an information of n Var(u), u in (0, 1)
+    slope = picture.slopes["c_background_exponentials1_slope1"]
+    u = np.linspace(0, 1, 10001)
+    weights = np.exp(slope.value * u) / np.sum(np.exp(slope.value * u))
+    variance = np.sum(weights * u**2) - np.sum(weights * u) ** 2
+    assert slope.unit == pytest.approx(1 / np.sqrt(picture.units["n"] * variance), rel=0.02)
 
 
 def test_unbinned_data_are_binned() -> None:

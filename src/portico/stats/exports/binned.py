@@ -23,7 +23,7 @@ from portico.stats.shapes import Array, Parameter, Template
 __all__ = ["BinnedChannel", "BinnedModel", "Process", "Slope", "binned"]
 
 _STEP: Final = 1e-3  # of a parameter's step, for derivatives
-_SIGMAS: Final = 5.0  # how far a linearised parameter may go, in units of its uncertainty
+_SIGMAS: Final = 10.0  # how far a linearised parameter may go, in units of its uncertainty
 _POSITIVE: Final = 0.95  # of the way to a bin without events
 _RANGE: Final = 1000.0  # bounds of a strength that has none, over its value
 
@@ -188,7 +188,7 @@ def _point(model: Model, penalty: float) -> _Point:
     fit = fitter.fit({model.poi: 0.0})
     try:
         errors = fitter.fit({model.poi: 0.0}, errors=True).errors
-    except FitError:  # only the scale of linearised parameters: their own steps do
+    except FitError:  # a channel without events; only the scale of linearised parameters, which there is without
         errors = {}
     source = "fit without signal" + _chosen(model, fit.choice)
     return _Point(fitter.likelihood(fit.choice), fit.values, errors, fit.at_limit, source)
@@ -248,16 +248,26 @@ def _slopes(
         if name in known:
             continue
         value, step = point.values[name], model.all_parameters[name].step
-        unit = point.errors.get(name, 0.0) or step
         above, below = (point.contents({**base, name: value + side * _STEP * step}) for side in (1, -1))
-        scale = unit / (2 * _STEP * step)
-        changes = [{k: (a[k] - b[k]) * scale for k in a} for a, b in zip(above, below, strict=True)]
+        by_step = [{k: (a[k] - b[k]) / (2 * _STEP) for k in a} for a, b in zip(above, below, strict=True)]
+        unit = point.errors.get(name, 0.0) or step * min(_uncertainty(nominal, by_step), 1.0)
+        changes = [{k: change * (unit / step) for k, change in part.items()} for part in by_step]
         bound = _reach(nominal, changes)
         if name in point.at_limit or not math.isfinite(bound):
             held.append(name)
         else:
             slopes[name] = Slope(value, unit, bound), changes
     return slopes, tuple(held)
+
+
+def _uncertainty(nominal: list[dict[str, Array]], changes: list[dict[str, Array]]) -> float:
+    """How well the expected events alone would measure a change, from the information that bins have."""
+    information = sum(
+        float(np.sum(np.square(slope) / np.maximum(contents[name], 1e-9)))
+        for contents, slopes in zip(nominal, changes, strict=True)
+        for name, slope in slopes.items()
+    )
+    return 1 / math.sqrt(information) if information > 0 else math.inf
 
 
 def _reach(nominal: list[dict[str, Array]], changes: list[dict[str, Array]]) -> float:

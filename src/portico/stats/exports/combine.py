@@ -123,7 +123,8 @@ def shape_card(
     Raises
     ------
     InputError
-        If a shape floats, if Combine cannot have a name, or if a process is signal in one channel only.
+        If a shape floats, if Combine cannot have a name, if there is no signal, or a process is signal in one channel
+        only.
     FitError
         If the fit without signal does not converge.
     """
@@ -133,6 +134,8 @@ def shape_card(
     picture = binned(model, penalty=penalty)
     columns = [(c, p) for c in picture.channels for p in c.processes if p.nominal.sum() > 0]
     processes = _indices(picture, [p for _, p in columns])
+    if not any(index <= 0 for index in processes.values()):
+        raise InputError(f"nothing is expected that '{model.poi}' multiplies: Combine takes no card without signal")
     _check_names("channel", (channel.name for channel in picture.channels))
     _check_names("process", processes)
     _check_names("parameter", [*model.nuisances, *(name for name in picture.strengths if name != model.poi)])
@@ -145,21 +148,33 @@ def shape_card(
         entries = [_entry(process, name, kind) for _, process in columns]
         if any(entry != "-" for entry in entries):
             lines.append([name, kind, *entries])
+    extra = [f"* autoMCStats {mc_stats:g}"] if mc_stats is not None else []
+    return _shape_text(picture, columns, processes, lines, file, extra), histograms
+
+
+def _shape_text(
+    picture: BinnedModel,
+    columns: Sequence[tuple[BinnedChannel, Process]],
+    indices: Mapping[str, int],
+    lines: list[list[str]],
+    file: str,
+    extra: list[str],
+) -> str:
     rates = [
         f"{p.strength} rateParam {c.name} {p.name} {_number(strength.start)} [{strength.low:.10g},{strength.high:.10g}]"
         for c, p in columns
-        if p.strength and p.strength != model.poi
+        if p.strength and p.strength != picture.poi
         for strength in [picture.strengths[p.strength]]
     ]
     rows = [
         ["bin", "", *(channel.name for channel, _ in columns)],
         ["process", "", *(process.name for _, process in columns)],
-        ["process", "", *(str(processes[process.name]) for _, process in columns)],
+        ["process", "", *(str(indices[process.name]) for _, process in columns)],
         ["rate", "", *(_number(float(process.nominal.sum())) for _, process in columns)],
     ]
     head = [
         f"imax {len(picture.channels)} channels",
-        f"jmax {len(processes) - 1} processes minus one",
+        f"jmax {len(indices) - 1} processes minus one",
         f"kmax {len(lines)} nuisance parameters",
     ]
     shapes = [f"shapes * * {file} $CHANNEL/$PROCESS $CHANNEL/$PROCESS_$SYSTEMATIC"]
@@ -169,8 +184,7 @@ def shape_card(
             ["observation", *(_number(float(channel.data.sum())) for channel in picture.channels)],
         ]
     )
-    extra = [*rates, *([f"* autoMCStats {mc_stats:g}"] if mc_stats is not None else [])]
-    return _card(_notes(picture), [head, shapes, data, *_table(rows, lines), extra]), histograms
+    return _card(_notes(picture), [head, shapes, data, *_table(rows, lines), [*rates, *extra]])
 
 
 def write_shape_card(
