@@ -1,8 +1,8 @@
 """Mean pulls of injected signals, with every family of the background as the truth: the aim is |mean| < 0.1.
 
 One channel like those of the search: a window of 10 resolutions on each side of the mass, a falling background, and
-systematic uncertainties of the efficiency, the scale and the resolution of the signal. The families are chosen on one
-set of made data. Each truth is fitted with the envelope and with each family alone.
+a systematic uncertainty of the efficiency. The families are chosen on one set of made data. Each truth is fitted with
+the envelope and with each family alone.
 
 Usage: python bench/bias.py [TOYS] [BACKGROUND EVENTS] [likelihood | hesse]
 """
@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Literal
 
 import numpy as np
 
-from portico.stats.bias import ENVELOPE, bias_study
+from portico.stats.bias import ENVELOPE, Bias, bias_study
 from portico.stats.families import choose_families
 from portico.stats.model import Channel, Component, Model
 from portico.stats.shapes import DoubleCrystalBall, Exponentials, Parameter
 
 AIM = 0.1
+INJECTED = (0.0, 1.0, 2.0, 5.0)
 MASS = 1.5
 WIDTH = 6.98e-4 + 7.78e-3 * MASS  # arXiv:2403.04584
 
@@ -36,9 +40,8 @@ def channel(events: float, seed: int = 1) -> Model:
         low=low, high=high, mean=MASS, width=WIDTH, alpha_left=1.5, n_left=3, alpha_right=1.5, n_right=4
     )
     signal = Component(
-        name="signal", shapes=(peak,), events=10.0, strength="mu", effects={"efficiency": (1 / 1.05, 1.05)},
-        shifts={"scale": {"mean": 0.001 * MASS}, "resolution": {"width": 0.05 * WIDTH}},
-    )  # fmt: skip
+        name="signal", shapes=(peak,), events=10.0, strength="mu", effects={"efficiency": (1 / 1.05, 1.05)}
+    )
     background = Component(name="background", shapes=chosen.shapes, events=1.0, strength="n", floating=True)
     made = Channel(
         name="made", edges=tuple(edges), counts=tuple(map(float, counts)), components=(signal, background)
@@ -50,20 +53,29 @@ def channel(events: float, seed: int = 1) -> Model:
     return Model(channels=(made,), parameters=free)
 
 
+def one(model: Model, toys: int, errors: Literal["likelihood", "hesse"], injected: float) -> list[Bias]:
+    return bias_study(model, injected=(injected,), toys=toys, errors=errors)
+
+
 def main() -> None:
     toys = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     events = float(sys.argv[2]) if len(sys.argv) > 2 else 100.0
     errors = "hesse" if sys.argv[3:] == ["hesse"] else "likelihood"
     began = time.perf_counter()
-    rows = bias_study(channel(events), toys=toys, errors=errors)
+    model = channel(events)
     print(f"{events:g} background events, {toys} toys each, errors from {errors}")
     print(f"{'truth':16} {'fitted':16} sigma   mean pull          width  median   failed")
-    for row in rows:
-        far = "  above the aim" if row.fitted == ENVELOPE and abs(row.mean) > AIM else ""
-        print(
-            f"{row.truth:16} {row.fitted:16} {row.injected:5.1f}  {row.mean:+.3f} +- {row.error:.3f}   "
-            f"{row.width:.3f}  {row.median:+.3f}  {row.failed:5d}{far}"
-        )
+    rows = []
+    with ProcessPoolExecutor(len(INJECTED)) as pool:  # each with seeds of its own: the same as all in one
+        for found in pool.map(partial(one, model, toys, errors), INJECTED):
+            rows += found
+            for row in found:
+                far = "  above the aim" if row.fitted == ENVELOPE and abs(row.mean) > AIM else ""
+                print(
+                    f"{row.truth:16} {row.fitted:16} {row.injected:5.1f}  {row.mean:+.3f} +- {row.error:.3f}   "
+                    f"{row.width:.3f}  {row.median:+.3f}  {row.failed:5d}{far}",
+                    flush=True,
+                )
     worst = max((row for row in rows if row.fitted == ENVELOPE), key=lambda row: abs(row.mean))
     print(f"worst of the envelope: {worst.mean:+.3f} +- {worst.error:.3f}, aim |mean| < {AIM}")
     print(f"{time.perf_counter() - began:.0f} s")

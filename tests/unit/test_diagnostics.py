@@ -331,16 +331,16 @@ def test_the_same_seed_throws_the_same_toys() -> None:
 def test_failed_fits_of_toys_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="toys = 1; a mean pull with its error needs 2 or more"):
         bias_study(counted(16.0), toys=1)
-    known = bias._pull
+    known = bias._fitted
     calls = iter(range(1000))
 
     def sometimes(*args: Any) -> Any:
         return known(*args) if next(calls) % 2 else None
 
-    monkeypatch.setattr(bias, "_pull", sometimes)
+    monkeypatch.setattr(bias, "_fitted", sometimes)
     row = bias_study(counted(16.0), injected=(0,), toys=10)[0]
     assert (row.toys, row.failed) == (5, 5)
-    monkeypatch.setattr(bias, "_pull", lambda *args: None)
+    monkeypatch.setattr(bias, "_fitted", lambda *args: None)
     row = bias_study(counted(16.0), injected=(0,), toys=4)[0]
     assert (row.toys, row.failed) == (0, 4)
     assert math.isnan(row.mean)

@@ -57,7 +57,7 @@ def shapes(draw: st.DrawFn) -> tuple[Any, Array]:
     return of(low=LOW, high=HIGH, order=order), np.array(slopes + fractions)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(shapes())
 def test_contents_are_integrals_of_the_density(drawn: tuple[Any, Array]) -> None:
     shape, values = drawn
@@ -71,7 +71,7 @@ def test_contents_are_integrals_of_the_density(drawn: tuple[Any, Array]) -> None
     assert contents == pytest.approx(dense @ weights * np.diff(BINS) / 2, rel=2e-3, abs=2e-5)  # kinks of the tails
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(shapes())
 def test_contents_of_joined_bins_add_up(drawn: tuple[Any, Array]) -> None:
     shape, values = drawn
@@ -202,7 +202,7 @@ def model(*channels: Channel, low: float = -20.0) -> Model:
     return Model(channels=channels, parameters=(Parameter(name="mu", start=1.0, low=low, high=100.0), *strengths))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10**6), kind=st.sampled_from(["counts", "values"]), blind=st.booleans(),
     choice=st.tuples(st.integers(0, 2), st.integers(0, 2)),
@@ -351,6 +351,21 @@ def test_channels_without_data_or_all_blind() -> None:
         observation(changed(SOUND, channels=(changed(SOUND.channels[0], counts=None),)))
     with pytest.raises(ValueError, match="channel 'a': all bins are blinded, nothing is left to fit"):
         observation(changed(SOUND, channels=(changed(SOUND.channels[0], blind=((0, 1),)),)))
+
+
+def test_events_where_nothing_is_expected_are_refused() -> None:
+    template = Template(low=0, high=3, bins=(4, 0, 0), changes={"smear": ((4, 0, 0), (3, 1, 0))})
+    component = Component(name="signal", shapes=(template,), events=4.0, strength="mu")
+    parameters = (Parameter(name="mu", start=1.0),)
+
+    def with_counts(*counts: float, **more: Any) -> Model:
+        of = Channel(name="a", edges=(0, 1, 2, 3), counts=counts, components=(component,), **more)
+        return Model(channels=(of,), parameters=parameters)
+
+    with pytest.raises(ValueError, match="channel 'a': 2 events between 2 and 3, where no component expects any; join"):
+        observation(with_counts(5, 0, 2))
+    observation(with_counts(5, 1, 0))  # a variation expects some
+    observation(with_counts(5, 0, 2, blind=((2, 3),)))
 
 
 # fits

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
@@ -111,22 +112,45 @@ def bias_study(
     if toys < 2:
         raise ValueError(f"toys = {toys}; a mean pull with its error needs 2 or more")
     truths = _truths(model)
-    fits: list[tuple[str, Choice | None]] = [(ENVELOPE, None), *(truths.items() if singles and len(truths) > 1 else ())]
+    alone = singles and len(truths) > 1
+    together = not alone or len(competing(model)) > 1  # of one component the envelope is the best of the single fits
     rows = []
     for number, (truth, choice) in enumerate(truths.items()):
         wide, data, background, sigma = _prepared(model, choice, penalty)
         for size in injected:
             mu = size * sigma
             source = _Source(wide, data, background, mu)
-            results: dict[str, list[tuple[float, float]]] = {name: [] for name, _ in fits}
+            results: dict[str, list[_Result]] = {ENVELOPE: [], **{name: [] for name in (truths if alone else ())}}
             for child in np.random.SeedSequence([seed, number, round(1000 * size)]).spawn(toys):
                 toy = source.throw(np.random.default_rng(child))
-                for name, only in fits:
-                    pull = _pull(wide, toy, source.values, mu, choice if only is None else only, only is None,
-                                 penalty, errors)  # fmt: skip
-                    results[name] += [pull] if pull else []
-            rows += [_row(truth, name, size, mu, sigma, found, toys) for name, found in results.items()]
+                fitter = partial(Fitter, wide, toy, penalty=penalty, known=source.values)
+                found = {n: _fitted(fitter(choose=False, choice=c), mu, errors) for n, c in truths.items() if alone}
+                single = [result for result in found.values() if result]
+                if together:
+                    found[ENVELOPE] = _fitted(fitter(choice=choice), mu, errors)
+                elif single:
+                    best = min(single, key=lambda result: result.best)
+                    found[ENVELOPE] = replace(best, at_truth=min(result.at_truth for result in single))
+                for name, result in found.items():
+                    results[name] += [result] if result else []
+            rows += [_row(truth, name, size, mu, sigma, several, toys) for name, several in results.items()]
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """The fits to one toy: objectives with the true mu and with the best, mu_hat - mu, and sigma_hat if asked for."""
+
+    at_truth: float
+    best: float
+    away: float
+    sigma: float | None
+
+    @property
+    def pull(self) -> float:
+        if self.sigma is not None:
+            return self.away / self.sigma
+        return math.copysign(math.sqrt(max(self.at_truth - self.best, 0.0)), self.away)
 
 
 class _Source:
@@ -170,29 +194,23 @@ def _prepared(model: Model, choice: Choice, penalty: float) -> tuple[Model, Obse
     return model.with_poi_bounds(-_BELOW * sigma, 2 * _BELOW * sigma), data, background, sigma
 
 
-def _pull(
-    model: Model, toy: Observation, known: Mapping[str, float], mu: float, choice: Choice, choose: bool,
-    penalty: float, errors: str,
-) -> tuple[float, float] | None:  # fmt: skip
-    """Return the pull and mu_hat - mu, or None if a fit fails."""
-    fitter = Fitter(model, toy, penalty=penalty, choose=choose, choice=choice, known=known)
+def _fitted(fitter: Fitter, mu: float, errors: str) -> _Result | None:
+    """Fit one toy with mu held at its truth and free; None if a fit fails."""
+    poi = fitter.model.poi
     try:
-        at_truth = fitter.fit({model.poi: mu})
+        at_truth = fitter.fit({poi: mu})
         best = fitter.fit(errors=errors == "hesse")
     except FitError:
         return None
-    away = best.values[model.poi] - mu
-    if errors == "hesse":
-        return away / best.errors[model.poi], away
-    return math.copysign(math.sqrt(max(at_truth.objective - best.objective, 0.0)), away), away
+    return _Result(at_truth.objective, best.objective, best.values[poi] - mu, best.errors.get(poi))
 
 
 def _row(
-    truth: str, fitted: str, size: float, mu: float, sigma: float, found: Sequence[tuple[float, float]], toys: int
+    truth: str, fitted: str, size: float, mu: float, sigma: float, found: Sequence[_Result], toys: int
 ) -> Bias:
-    pulls = np.array([pull for pull, _ in found])
+    pulls = np.array([result.pull for result in found])
     few = len(pulls) < 2
     mean, width = (math.nan, math.nan) if few else (float(pulls.mean()), float(pulls.std(ddof=1)))
-    median = math.nan if few else float(np.median([away for _, away in found])) / sigma
+    median = math.nan if few else float(np.median([result.away for result in found])) / sigma
     error = width / math.sqrt(len(pulls)) if not few else math.nan
     return Bias(truth, fitted, size, mu, len(pulls), toys - len(pulls), mean, error, width, median)

@@ -270,7 +270,7 @@ def observation(model: Model) -> Observation:
     Raises
     ------
     ValueError
-        If a channel has no data.
+        If a channel has no data, or events in a bin where all templates are empty.
     """
     return Observation(tuple(_points(channel) for channel in model.channels))
 
@@ -283,7 +283,9 @@ def _points(channel: Channel) -> Points:
     if not used.any():
         raise ValueError(f"channel '{channel.name}': all bins are blinded, nothing is left to fit")
     if channel.counts is not None:
-        return Points(edges, None, np.where(used, np.array(channel.counts), 0.0), used)
+        counts = np.where(used, np.array(channel.counts), 0.0)
+        _check_possible(channel, counts)
+        return Points(edges, None, counts, used)
     if channel.values is None:
         raise ValueError(f"channel '{channel.name}' has no data")
     values = np.array(channel.values, dtype=np.float64)
@@ -291,3 +293,20 @@ def _points(channel: Channel) -> Points:
         counts = np.histogram(values, edges)[0].astype(np.float64)
         return Points(edges, None, np.where(used, counts, 0.0), used)
     return Points(None, values, np.ones(len(values)), np.ones(len(values), dtype=np.bool_))
+
+
+def _check_possible(channel: Channel, counts: Array) -> None:
+    """Refuse events where no component expects any: every strength would be as impossible as the others."""
+    expected = np.zeros(len(counts))
+    for component in channel.components:
+        for shape in component.shapes:
+            if not isinstance(shape, Template):
+                return
+            variations = [shape.bins, *(bins for pair in shape.changes.values() for bins in pair)]
+            expected += component.events * np.max(variations, axis=0)
+    for i in np.flatnonzero((counts > 0) & (expected <= 0)):
+        raise ValueError(
+            f"channel '{channel.name}': {counts[i]:g} events between {channel.edges[i]:g} and "
+            f"{channel.edges[i + 1]:g}, where no component expects any; join bins, or give a component some content "
+            "there"
+        )

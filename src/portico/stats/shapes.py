@@ -168,7 +168,9 @@ class DoubleCrystalBall(_Windowed):
 
     def contents(self, edges: Array, values: Array) -> Array:
         """Probabilities of bins."""
-        return np.asarray(self._between((edges - values[0]) / values[1]) / self._norm(values))
+        inside = self._between((edges - values[0]) / values[1])
+        whole = edges[0] == self.low and edges[-1] == self.high
+        return np.asarray(inside / (max(float(inside.sum()), _TINY) if whole else self._norm(values)))
 
     def _norm(self, values: Array) -> float:
         inside = self._between((np.array([self.low, self.high]) - values[0]) / values[1])
