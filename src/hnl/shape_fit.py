@@ -35,7 +35,7 @@ Array = npt.NDArray[np.float64]
 
 PARAMETERS: Final = ("mean", "width", "alpha_left", "n_left", "alpha_right", "n_right")
 FREE_TAILS: Final = 500.0
-"""Effective events that tails are fitted with: with 300, every third tail ends at the edge of its range."""
+"""Effective events that tails are fitted with: with 300, half of the shapes have a tail at the edge of its range."""
 KNOWN_TAILS: Final = 30.0
 """Effective events with which tails that are given are used."""
 
