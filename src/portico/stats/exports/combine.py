@@ -123,8 +123,7 @@ def shape_card(
     Raises
     ------
     InputError
-        If a shape floats, if Combine cannot have a name, if there is no signal, or a process is signal in one channel
-        only.
+        If a shape floats, Combine cannot have a name, or there is no signal, or one in a part of the channels only.
     FitError
         If the fit without signal does not converge.
     """
@@ -134,8 +133,6 @@ def shape_card(
     picture = binned(model, penalty=penalty)
     columns = [(c, p) for c in picture.channels for p in c.processes if p.nominal.sum() > 0]
     processes = _indices(picture, [p for _, p in columns])
-    if not any(index <= 0 for index in processes.values()):
-        raise InputError(f"nothing is expected that '{model.poi}' multiplies: Combine takes no card without signal")
     _check_names("channel", (channel.name for channel in picture.channels))
     _check_names("process", processes)
     _check_names("parameter", [*model.nuisances, *(name for name in picture.strengths if name != model.poi)])
@@ -246,6 +243,8 @@ def _indices(picture: BinnedModel, processes: Sequence[Process]) -> dict[str, in
             found[process.name] = 1 - signals if signal else backgrounds
         elif (found[process.name] <= 0) != signal:
             raise InputError(f"process '{process.name}' is signal in one channel and not in another; rename one")
+    if signals == 0:
+        raise InputError(f"nothing is expected that '{picture.poi}' multiplies: Combine takes no card without signal")
     return found
 
 
