@@ -1,7 +1,7 @@
 """RooStats on a workspace, in a process of its own: a second scan in one process returned nonsense.
 
-Usage: python tests/roostats.py {limit|time|likelihood|content} FILE < JSON. The answer is JSON on standard output.
-FILE is a ROOT file with a workspace ``w``, or HS3.
+Usage: python tests/roostats.py {limit|time|read} FILE ... < JSON. The answers, one for each file, are JSON on standard
+output. A file is a ROOT file with a workspace ``w``, or HS3.
 """
 
 from __future__ import annotations
@@ -100,51 +100,45 @@ def timed(path: str, asked: Asked) -> Any:
     points, answer = Points(path), []
     points(asked["points"][0] * 0.9)
     for mu in asked["points"]:
-        began = time.perf_counter()
+        began = time.process_time()
         found = points(mu)
-        answer.append([time.perf_counter() - began, *found])
+        answer.append([time.process_time() - began, *found])
     return answer
 
 
-def likelihood(path: str, asked: Asked) -> Any:
-    """-log L at points, each a mapping of names to values."""
+def read(path: str, asked: Asked) -> Any:
+    """What is in a workspace, and -log L at the points for this file, each a mapping of names to values."""
     import ROOT
 
-    workspace, config, data = load(path)
-    nll = config.GetPdf().createNLL(
-        data, ROOT.RooFit.GlobalObservables(config.GetGlobalObservables()), ROOT.RooFit.Extended(True)
-    )
-    answer = []
-    for point in asked["points"]:
-        for name, value in point.items():
-            workspace.var(name).setVal(value)
-        answer.append(nll.getVal())
-    return answer
-
-
-def content(path: str, _: Asked) -> Any:
-    """What is in a workspace."""
     workspace, config, data = load(path)
     sets = {
         "poi": config.GetParametersOfInterest(), "nuisances": config.GetNuisanceParameters(),
         "globals": config.GetGlobalObservables(), "observables": config.GetObservables(),
     }  # fmt: skip
-    return {
+    found: dict[str, Any] = {
         **{name: sorted(x.GetName() for x in of) for name, of in sets.items()},
         "constant": sorted(x.GetName() for x in workspace.allVars() if x.isConstant()),
-        "data": {d.GetName(): d.sumEntries() for d in workspace.allData()},
-        "used": data.GetName(),
+        "data": {d.GetName(): [d.numEntries(), d.sumEntries()] for d in workspace.allData()},
         "pdfs": {p.GetName(): p.ClassName() for p in workspace.allPdfs()},
-        "functions": sorted(f.GetName() for f in workspace.allFunctions()),
-        "values": {v.GetName(): v.getVal() for v in workspace.allVars()},
+        "values": {v.GetName(): v.getVal() for v in [*workspace.allVars(), *workspace.allFunctions()]},
     }
+    nll = config.GetPdf().createNLL(
+        data, ROOT.RooFit.GlobalObservables(config.GetGlobalObservables()), ROOT.RooFit.Extended(True)
+    )
+    found["nll"] = []
+    for point in asked["points"][os.path.basename(path)]:  # noqa: PTH119
+        for name, value in point.items():
+            workspace.var(name).setVal(value)
+        found["nll"].append(nll.getVal())
+    return found
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # ROOT says that it is an alpha
-    answer_of = {"limit": limit, "time": timed, "likelihood": likelihood, "content": content}[sys.argv[1]]
+    answer = {"limit": limit, "time": timed, "read": read}[sys.argv[1]]
+    question = json.load(sys.stdin)
     sink = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # RooFit prints
-    json.dump(answer_of(sys.argv[2], json.load(sys.stdin)), sink)
+    json.dump([answer(path, question) for path in sys.argv[2:]], sink)
     sink.close()
     os._exit(0)  # RooStats may crash while it is taken down

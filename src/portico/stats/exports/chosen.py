@@ -175,8 +175,8 @@ def _names(model: Model) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in dict.fromkeys(every):
         safe = re.sub(r"\W", "_", name, flags=re.ASCII)
-        if not safe or safe[0].isdigit() or safe in _FUNCTIONS:
-            safe = f"_{safe}"
+        if not safe[:1].isalpha() or safe in _FUNCTIONS:
+            safe = f"p_{safe}"
         if safe in found.values():
             raise InputError(f"the name '{name}' and another one both become '{safe}' in RooFit; change one of them")
         found[name] = safe

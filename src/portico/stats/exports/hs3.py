@@ -4,6 +4,9 @@ It is the workspace of `portico.stats.exports.roofit` through RooJSONFactoryWSTo
 likelihood over the channels, their data, and an analysis with parameter of interest, nuisance parameters and global
 observables by their domains. Formulae are ``generic_function``, shapes are ``crystalball_doublesided_dist``,
 ``exponential_dist``, ``power_sum_dist``, ``bernstein_poly_dist``, ``histogram_dist`` and ``mixture_dist``.
+
+Integrals of a shape over bins have no place in it: ROOT writes them and cannot read them. Where the density at the
+centre of bins is not good enough, the model is refused.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from portico.errors import InputError
 from portico.stats.exports.chosen import Chosen, choose
 from portico.stats.exports.roofit import serve, write_aside
+from portico.stats.exports.roofit_builder import coarse
 from portico.stats.likelihood import Choice
 from portico.stats.model import Model
 
@@ -36,7 +41,7 @@ def export_hs3(
     Raises
     ------
     InputError
-        If there is no such choice or parameter, or two names become one in RooFit.
+        If there is no such choice or parameter, two names become one in RooFit, or bins are too wide: see above.
     FitError
         If the fit without signal does not converge.
     PorticoError
@@ -44,8 +49,14 @@ def export_hs3(
     SpaceError
         If the disk is full.
     """
-    path = Path(path)
-    write_aside("portico.stats.exports.hs3", choose(model, choice=choice, values=values), path)
+    path, chosen = Path(path), choose(model, choice=choice, values=values)
+    if wide := sorted(coarse(chosen)):
+        channel, component = wide[0]
+        raise InputError(
+            f"channel '{channel}': bins are too wide for the shape of '{component}' in HS3, which takes the density at "
+            "their centres; use finer bins, unbinned values, or the export for pyhf"
+        )
+    write_aside("portico.stats.exports.hs3", chosen, path)
     return path
 
 

@@ -15,8 +15,8 @@ What differs from the likelihood of this package:
 
 - There is no choice between shapes (RooMultiPdf is a class of Combine's own). One choice is exported: that of the fit
   without signal, or another that is given. Limits are then those without the envelope.
-- In bins RooFit takes the density at the centre. Where that would misplace more than a hundredth of an event or of a
-  shape, the shape is integrated over the bins (RooBinSamplingPdf), which takes longer.
+- In bins RooFit takes the density at the centre. Where that would misplace more than 0.5% of a shape, or 0.1 events of
+  a background, the shape is integrated over the bins (RooBinSamplingPdf), which takes longer.
 - There is no term of the saturated model: only differences of -log L compare.
 - Slopes of exponentials have narrower bounds where exp would overflow, and parameters without bounds have wide ones.
 

@@ -14,11 +14,12 @@ from portico.stats.exports.chosen import Chosen
 from portico.stats.model import Channel, Component, Points, shape_parameters
 from portico.stats.shapes import Array, DoubleCrystalBall, Exponentials, PowerLaws, Shape, Template
 
-__all__ = ["Builder", "interpolated", "template_sum"]
+__all__ = ["Builder", "coarse", "interpolated", "template_sum"]
 
-# What of a component its density at the centres of bins may misplace: of 1, and in events.
-_SHARE: Final = 0.01
-_EVENTS: Final = 0.02
+# What of a component its density at the centres of bins may misplace: of 1, and in events unless it is signal. The
+# first moves limits by as much; the second moves parameters of shapes by some hundredths of their errors.
+_SHARE: Final = 0.005
+_EVENTS: Final = 0.1
 _INTEGRAL: Final = 1e-7  # relative precision of integrals over bins
 _FAR: Final = 10.0  # bounds of parameters that have none: values away from their value, or
 _FAR_STEPS: Final = 1000.0  # steps, whichever is more
@@ -40,23 +41,23 @@ class Builder:
 
     def __init__(self, chosen: Chosen) -> None:
         self._root = root.load()
-        self._chosen, self._model, self._safe = chosen, chosen.model, chosen.names
+        self._chosen, self._model, self._safe, self._coarse = chosen, chosen.model, chosen.names, coarse(chosen)
         self.workspace = self._root.RooWorkspace("w", "w")
         messages = self._root.RooMsgService.instance()
         level = messages.globalKillBelow()
         messages.setGlobalKillBelow(self._root.RooFit.WARNING)
         try:
-            self._build(chosen)
+            self._build()
         finally:
             messages.setGlobalKillBelow(level)
 
-    def _build(self, chosen: Chosen) -> None:
+    def _build(self) -> None:
         self._constant("one", 1.0)
         self._parameters()
-        for channel, points in zip(self._model.channels, chosen.data.channels, strict=True):
+        for channel in self._model.channels:
             self._observable(channel)
             for component in channel.components:
-                self._component(channel, component, binned=points.edges is not None)
+                self._component(channel, component)
             self._channel(channel)
         self._simultaneous()
         self._data()
@@ -118,16 +119,18 @@ class Builder:
             made.setBinning(self._root.RooBinning(len(edges) - 1, edges))
         self._add(made)
 
-    def _component(self, channel: Channel, component: Component, *, binned: bool) -> None:
+    def _component(self, channel: Channel, component: Component) -> None:
         shape, safe = self._chosen.shape(channel, component), self._safe
         name, x = f"{safe[component.name]}_{safe[channel.name]}", self.workspace.var(f"x_{safe[channel.name]}")
         if isinstance(shape, Template):
             self._template(name, x, channel, shape)
         else:
             at = self._shape_values(channel, component, shape)
-            density = f"{name}_density" if binned and self._coarse(channel, component, shape) else name
+            density = f"{name}_density" if (channel.name, component.name) in self._coarse else name
             pdf = self._add(self._analytic(density, x, shape, at))
             if density != name:
+                if pdf.InheritsFrom("RooAddPdf"):
+                    pdf.fixCoefNormalization(self._root.RooArgSet(x))  # its integrals are taken before it is normalised
                 self._add(self._root.RooBinSamplingPdf(name, name, x, pdf, _INTEGRAL))
         self._yields(name, component, shape)
 
@@ -163,18 +166,6 @@ class Builder:
                 safe = f"{safe}_shifted"
             found.append(self.workspace.arg(safe))
         return found
-
-    def _coarse(self, channel: Channel, component: Component, shape: Any) -> bool:
-        """Return whether the density at the centres of bins is not good enough."""
-        edges = np.array(channel.edges)
-        names = shape_parameters(channel, component, shape)
-        values = np.array([
-            self._chosen.values[name] if component.floating else parameter.start
-            for name, parameter in zip(names, shape.parameters, strict=True)
-        ])  # fmt: skip
-        central = shape.density(0.5 * (edges[1:] + edges[:-1]), values) * np.diff(edges)
-        misplaced = float(np.abs(central - shape.contents(edges, values)).sum())
-        return misplaced > min(_SHARE, _EVENTS / max(self._chosen.events[channel.name, component.name], _EVENTS))
 
     def _analytic(self, name: str, x: Any, shape: Shape, at: list[Any]) -> Any:
         match shape:
@@ -317,6 +308,28 @@ class Builder:
         config.SetSnapshot(self._set([poi]))
         ws.Import(config)
         ws.saveSnapshot("chosen", self._set(names))
+
+
+def coarse(chosen: Chosen) -> set[tuple[str, str]]:
+    """Return channels and components for which the density at the centres of bins is not good enough."""
+    found = set()
+    for channel, points in zip(chosen.model.channels, chosen.data.channels, strict=True):
+        for component in channel.components:
+            shape = chosen.shape(channel, component)
+            if points.edges is None or isinstance(shape, Template):
+                continue
+            names = shape_parameters(channel, component, shape)
+            values = np.array([
+                chosen.values[name] if component.floating else parameter.start
+                for name, parameter in zip(names, shape.parameters, strict=True)
+            ])  # fmt: skip
+            edges, events = points.edges, chosen.events[channel.name, component.name]
+            central = shape.density(0.5 * (edges[1:] + edges[:-1]), values) * np.diff(edges)
+            misplaced = float(np.abs(central - shape.contents(edges, values)).sum())
+            signal = component.strength == chosen.model.poi
+            if misplaced > _SHARE or (misplaced * events > _EVENTS and not signal):
+                found.add((channel.name, component.name))
+    return found
 
 
 def interpolated(name: str, odd: float, even: float) -> str:

@@ -1,0 +1,96 @@
+"""CPU time of one asymptotic point, CLs at one signal strength, by this package and by RooStats on the exported workspace.
+
+Usage: python bench/roostats.py [POINTS]
+
+Models: a peak on an exponential, 410 events, unbinned; the same with a second channel that shares nuisance parameters;
+and both in 100 bins. Aim: not slower than RooStats' AsymptoticCalculator on any of them. Both begin with their fits to
+the data done; points lie around the limit, and no two are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from _common import scratch
+
+from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at
+from portico.stats.exports.roofit import write_workspace
+from portico.stats.model import Channel, Component, Model
+from portico.stats.shapes import DoubleCrystalBall, Exponentials, Parameter
+
+ROOSTATS = Path(__file__).parents[1] / "tests" / "roostats.py"
+LOW, HIGH = 1.3, 1.7
+
+
+def model(events: tuple[int, ...], *, binned: bool) -> Model:
+    """Return a peak on an exponential in each channel."""
+    rng = np.random.default_rng(7)
+    edges = np.linspace(LOW, HIGH, 101)
+    channels, parameters = [], [Parameter(name="mu", start=1.0, low=0.0, high=50.0, step=0.3)]
+    for c, number in enumerate(events):
+        x = LOW + rng.exponential(0.25, 5 * number)
+        x = x[x < HIGH][:number]
+        peak = DoubleCrystalBall(
+            low=LOW, high=HIGH, mean=1.5, width=0.012 * (1 + 0.3 * c), alpha_left=1.5, n_left=3, alpha_right=1.6,
+            n_right=4,
+        )  # fmt: skip
+        signal = Component(
+            name="signal", shapes=(peak,), events=8.0 * (c + 1), strength="mu",
+            effects={"lumi": (1 / 1.025, 1.025), "trigger": (0.93, 1.05), f"mc{c}": (0.95, 1.05)},
+            shifts={"scale": {"mean": 0.0015}, "resolution": {"width": 0.0012}},
+        )  # fmt: skip
+        background = Component(
+            name="background", shapes=(Exponentials(low=LOW, high=HIGH),), events=1.0, strength=f"n{c}", floating=True
+        )
+        parameters.append(Parameter(name=f"n{c}", start=float(number), low=0.0, high=1e5, step=10.0))
+        counts = tuple(map(float, np.histogram(x, edges)[0])) if binned else None
+        values = None if binned else tuple(x)
+        channels.append(
+            Channel(name=f"c{c}", edges=tuple(edges), counts=counts, values=values, components=(signal, background))
+        )
+    return Model(channels=tuple(channels), parameters=tuple(parameters))
+
+
+def compare(name: str, made: Model, points: int) -> None:
+    """Time both, in turn on the same points, and print what was found."""
+    center = asymptotic_limit(ModelProfiles(made)).expected[2]
+    where = [float(mu) for mu in np.linspace(0.5, 1.5, points) * center]
+    with scratch() as folder:
+        file = write_workspace(made, folder / "workspace.root")
+        done = subprocess.run(
+            [sys.executable, str(ROOSTATS), "time", str(file)],
+            input=json.dumps({"points": where}), capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    theirs = json.loads(done.stdout)[0]
+    profiles, ours = ModelProfiles(made), []
+    cls_at(profiles, 0.9 * where[0])
+    for mu in where:
+        began = time.process_time()
+        found = cls_at(profiles, mu)
+        ours.append((time.process_time() - began, found.observed or 0.0))
+    mine, other = statistics.median(s for s, _ in ours), statistics.median(answer[0] for answer in theirs)
+    apart = max(abs(a - b[1]) for (_, a), b in zip(ours, theirs, strict=True))
+    verdict = "as aimed" if mine <= other else "short of the aim"
+    print(
+        f"{name}: {mine * 1e3:.1f} ms of CPU a point, RooStats {other * 1e3:.1f} ms, ratio {mine / other:.2f} "
+        f"(aim <= 1: {verdict}); CLs apart by at most {apart:.1e}"
+    )
+
+
+def main() -> None:
+    """Compare the models."""
+    points = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    for events in ((410,), (410, 136)):
+        for binned in (False, True):
+            kind = "100 bins" if binned else "unbinned"
+            compare(f"{len(events)} channel(s), {kind}", model(events, binned=binned), points)
+
+
+if __name__ == "__main__":
+    main()
