@@ -60,17 +60,13 @@ BRANCHING_RATIOS: Final[Mapping[str, tuple[Measured, str]]] = {
     "Ds_to_phi_pi": (Measured(0.045, 0.004), _SOURCE),
     "phi_to_mu_mu": (Measured(2.86e-4, 0.19e-4), _SOURCE),
 }
+_DECAYS_PER_DS: Final = math.prod(ratio.value for ratio, _ in BRANCHING_RATIOS.values())
 _MASS: Final = f"{INCLUSIVE}_Ds_mass"
 
 
 @summary
 def normalisation(
-    results: Mapping[str, Any],
-    samples: Mapping[str, Sample],
-    *,
-    fit: str,
-    splot: str,
-    variable: str = "C_Ds_lxy_prop",
+    results: Mapping[str, Any], samples: Mapping[str, Sample], *, fit: str, splot: str, variable: str = "C_Ds_lxy_prop"
 ) -> dict[str, Any]:
     """Count the Ds that were produced.
 
@@ -108,39 +104,21 @@ def normalisation(
     yields = read_fit(fit, data)
     luminosity = luminosities([samples[n] for n in data], [samples[n] for n in simulated], notes)
     simulation = read_simulation(results, [samples[name] for name in simulated], variable)
-    efficiency = simulation.efficiency()
-    per_decay = luminosity["search"] / luminosity["control"]
-    for ratio, _ in BRANCHING_RATIOS.values():
-        per_decay /= ratio.value
+    per_decay = luminosity["search"] / luminosity["control"] / _DECAYS_PER_DS
     found: dict[str, Any] = {
         "Ds": {**yields.to_json(), "range": list(CONTROL_RANGE)},
-        "efficiency": {
-            "value": efficiency.value, "statistical": efficiency.error, "corrections": simulation.corrections,
-            "systematic": _systematic(results, simulated, notes),
-        },
-        "branching_ratio": {n: {**r.to_json(), "source": source} for n, (r, source) in BRANCHING_RATIOS.items()},
-        "luminosity": luminosity,
-        "produced_Ds": _produced(yields, Measured(1.0, 0.0), efficiency, per_decay).to_json(),
-        "prompt_fraction": None,
-        "data": data, "simulation": simulated, "notes": notes,
+        **_of_all(yields, simulation, per_decay),
+        "luminosity": luminosity, "data": data, "simulation": simulated, "notes": notes,
     }  # fmt: skip
-    decays_per_ds = math.prod(ratio.value for ratio, _ in BRANCHING_RATIOS.values())
-    found["produced_Ds"]["simulation"] = simulation.produced["all"] / decays_per_ds
+    found["efficiency"]["systematic"] = _systematic(results, simulated, notes)
     try:
         fitted = fit_prompt(weighted_data(results, data, splot, variable), *simulation.templates)
         shares = _shares(fitted, simulation, notes)
     except FitError as error:
         notes.append(f"no fraction of prompt Ds: {error}")
         return {"normalisation": found}
-    for origin, share in shares.items():
-        one = simulation.efficiency(origin)
-        found["efficiency"][origin] = {"value": one.value, "statistical": one.error}
-        found["produced_Ds"][origin] = _produced(yields, share, one, per_decay).to_json()
-    ratio = _ratio(simulation)
-    of_all = Measured(*produced_fraction((shares["prompt"].value, fitted.error), (ratio.value, ratio.error)))
-    found["prompt_fraction"] = {
-        **of_all.to_json(), **fitted.to_json(), "variable": variable, "simulation": simulation.prompt_fraction
-    }
+    _add_origins(found, shares, simulation, yields, per_decay)
+    found["prompt_fraction"] |= {**fitted.to_json(), "variable": variable}
     return {"normalisation": found, "prompt": figure_of_prompt(fitted, variable)}
 
 
@@ -176,6 +154,33 @@ def signal_events(
             raise FitError(f"signal of the origin '{origin}' cannot be normalised without fraction of prompt Ds: {why}")
         produced = produced[origin]
     return float(produced["value"]) * branching_ratio * efficiency
+
+
+def _of_all(yields: Measured, simulation: Simulation, per_decay: float) -> dict[str, Any]:
+    """Efficiency and produced Ds of both origins, and the branching ratios; the prompt fraction is not known yet."""
+    efficiency = simulation.efficiency()
+    produced = _produced(yields, Measured(1.0, 0.0), efficiency, per_decay).to_json()
+    return {
+        "efficiency": {
+            "value": efficiency.value, "statistical": efficiency.error, "corrections": simulation.corrections
+        },
+        "produced_Ds": {**produced, "simulation": simulation.produced["all"] / _DECAYS_PER_DS},
+        "prompt_fraction": None,
+        "branching_ratio": {n: {**r.to_json(), "source": source} for n, (r, source) in BRANCHING_RATIOS.items()},
+    }  # fmt: skip
+
+
+def _add_origins(
+    found: dict[str, Any], shares: Mapping[str, Measured], simulation: Simulation, yields: Measured, per_decay: float
+) -> None:
+    """Add efficiency and produced Ds of each origin, and the prompt fraction of all produced Ds."""
+    for origin, share in shares.items():
+        one = simulation.efficiency(origin)
+        found["efficiency"][origin] = {"value": one.value, "statistical": one.error}
+        found["produced_Ds"][origin] = _produced(yields, share, one, per_decay).to_json()
+    phi, ratio = shares["prompt"], _ratio(simulation)
+    fraction, error = produced_fraction((phi.value, phi.error), (ratio.value, ratio.error))
+    found["prompt_fraction"] = {"value": fraction, "error": error, "simulation": simulation.prompt_fraction}
 
 
 def _systematic(results: Mapping[str, Any], names: Sequence[str], notes: list[str]) -> dict[str, list[float]]:
