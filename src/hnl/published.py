@@ -22,7 +22,7 @@ import numpy as np
 
 from portico.errors import InputError, MissingExtra
 from portico.plot.bins import Array
-from portico.plot.limits import Curve
+from portico.plot.plane import Curve
 
 __all__ = ["Published", "published_limits"]
 

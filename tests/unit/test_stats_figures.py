@@ -24,8 +24,9 @@ from scipy import stats
 
 from portico.plot.fits import figure_of_fit, figure_of_fits
 from portico.plot.impacts import figure_of_impacts
-from portico.plot.limits import Curve, figure_of_bands, figure_of_plane, grids_of
+from portico.plot.limits import figure_of_bands
 from portico.plot.panels import Panel, panels_of, poisson_interval
+from portico.plot.plane import Curve, figure_of_plane, grids_of
 from portico.stats.asymptotic import Limit
 from portico.stats.fit import Fitter
 from portico.stats.model import Channel, Component, Model, observation
@@ -584,6 +585,8 @@ def test_published_curves_are_drawn_and_named_if_they_come_into_the_axes() -> No
 
 
 def test_plane_refuses_what_it_cannot_draw() -> None:
+    with pytest.raises(ValueError, match="x from 0"):
+        figure_of_plane(X - 1, Y, plane(), None, **PLANE, logx=True)
     for x, y, expected, observed, message in (
         (X[::-1], Y, plane(), None, "rise"),
         (X, Y - Y[0], plane(), None, "above 0"),

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from portico.plot.bins import Array
 from portico.plot.panels import Panel, equal_widths, poisson_interval
+from portico.plot.plane import runs_of
 from portico.plot.style import COLORS, settle, styled, to_label
 
 if TYPE_CHECKING:
@@ -219,21 +219,15 @@ def _draw_data(axes: Axes, panel: Panel) -> None:
 
 def _shade(axes: Axes, panel: Panel) -> None:
     """Shade the blinded bins."""
-    for first, last in _runs(~panel.seen):
+    for first, last in runs_of(~panel.seen):
         low, high = panel.edges[first], panel.edges[last]
         axes.axvspan(low, high, facecolor="#dddddd", edgecolor="#999999", alpha=0.45, linewidth=0.6, zorder=1)
-
-
-def _runs(of: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """First bin, and the one after the last, of every run of bins that are true."""
-    steps = np.flatnonzero(np.diff(np.concatenate([[False], of, [False]]).astype(int)))
-    yield from zip(steps[::2].tolist(), steps[1::2].tolist(), strict=True)
 
 
 def _joined(panel: Panel) -> Iterator[tuple[int, int]]:
     """Bins to be seen, joined with their neighbours where few events are expected."""
     total = panel.total
-    for first, last in _runs(panel.seen):
+    for first, last in runs_of(panel.seen):
         groups, begin = [], first
         for end in range(first + 1, last + 1):
             if total[begin:end].sum() >= _LEAST:
@@ -263,7 +257,7 @@ def _draw_pulls(axes: Axes, panel: Panel) -> None:
         axes.plot(x, np.sign(pull) * 0.82 * limit, "^" if pull > 0 else "v", color=_SIGNAL, markersize=5)
     axes.set_ylim(-limit, limit)
     axes.set_yticks([-2, 0, 2] if limit < 4.5 else [-4, 0, 4])
-    for first, last in _runs(~panel.seen):  # the pulls leave room for the word
+    for first, last in runs_of(~panel.seen):  # the pulls leave room for the word
         low, high = panel.edges[first], panel.edges[last]
         narrow = (high - low) < 0.25 * (panel.edges[-1] - panel.edges[0])
         axes.text(

@@ -1,53 +1,26 @@
-"""Limits: bands of the expected limit against one variable, and what is excluded in a plane of two."""
+"""Limits against one variable: observed, and bands of the expected one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from portico.plot.bins import Array
+from portico.plot.plane import log_axis, runs_of
 from portico.plot.style import new_axes, settle, styled, to_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.path import Path
 
     from portico.stats.asymptotic import Limit
 
-__all__ = ["Curve", "figure_of_bands", "figure_of_plane", "grids_of"]
+__all__ = ["figure_of_bands"]
 
 _GREEN, _YELLOW = "#607641", "#F5BB54"  # of the LHC experiments' bands
-_OBSERVED: Final = "#3f90da"
-_FARTHEST: Final = 9.0  # decades of a limit that are drawn: no limit at all is as far
-_FINE: Final = 16  # points of a contour between two of y
-# Of published curves: colour and line change together, so that neighbours in the legend look different twice.
-_COLORS: Final = ("#ffa90e", "#832db6", "#bd1f01", "#5a8f29", "#a96b59", "#e76300", "#1b9aaa")
-_STYLES: Final = ("-", "--", "-.", (0, (1, 1)))
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A curve in the plane of x and y, such as a published limit.
-
-    Attributes
-    ----------
-    label : str
-        In the legend.
-    x, y : array of shape (n,)
-        Points in order, in units of the axes; y above 0. One that is NaN makes a gap.
-    closed : bool
-        Whether what is inside is excluded; otherwise all that is above.
-    """
-
-    label: str
-    x: Array
-    y: Array
-    closed: bool = False
 
 
 def figure_of_bands(
@@ -89,151 +62,41 @@ def figure_of_bands(
         raise ValueError(f"{len(limits)} limits for {len(x)} values of x; give one (or None) for each, at least one")
     if logx and not np.min(x) > 0:
         raise ValueError(f"x = {np.min(x):g} has no place on a logarithmic axis; leave logx out")
-    order = np.argsort(np.asarray(x, np.float64), kind="stable")
-    at, found = np.asarray(x, np.float64)[order], [limits[i] for i in order]
-    bands = np.array([np.full(5, np.nan) if limit is None else limit.expected for limit in found], np.float64)
-    observed = np.array([np.nan if limit is None or limit.observed is None else limit.observed for limit in found])
-    bands[~np.isfinite(bands)], observed[~np.isfinite(observed)] = np.nan, np.nan
+    at, bands, observed = _sorted(np.asarray(x, np.float64), limits)
     with styled():
         figure, axes = new_axes(7.0, 5.4)
-        _scale(axes, logx=logx)
+        if logx:
+            log_axis(axes)
         _draw_bands(axes, at, bands)
-        if np.isfinite(observed).any():
-            axes.plot(at, observed, "o-", color="black", markersize=4, linewidth=1.4, label="observed", zorder=4)
+        _draw_observed(axes, at, observed, lost=np.isnan(bands).any(axis=1) & np.isnan(observed))
         if reference is not None:
             axes.axhline(reference, color="#bd1f01", linewidth=1.2, zorder=3)
-        lost = np.isnan(bands).any(axis=1) & np.isnan(observed)
-        if lost.any():
-            style: dict[str, Any] = {"color": "#717581", "clip_on": False, "linestyle": "none", "label": "no limit"}
-            axes.plot(at[lost], np.full(lost.sum(), 0.02), "x", transform=axes.get_xaxis_transform(), **style)
         axes.set(xlabel=to_label(xlabel), ylabel=to_label(ylabel))
         axes.set_title(to_label(title))
         drawn = np.concatenate([bands.ravel(), observed, [] if reference is None else [reference]])
         _frame(axes, at, drawn, logx=logx, logy=logy)
-        handles, labels = axes.get_legend_handles_labels()
-        order_of = sorted(range(len(labels)), key=lambda i: labels[i] != "observed")
+        entries = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda entry: entry[1] != "observed")
         axes.legend(
-            [handles[i] for i in order_of], [labels[i] for i in order_of], title=to_label(label) or None,
+            [handle for handle, _ in entries], [name for _, name in entries], title=to_label(label) or None,
             loc="upper right", ncols=2, alignment="left",
         )  # fmt: skip
         return settle(figure)
 
 
-def figure_of_plane(
-    x: Sequence[float] | Array,
-    y: Sequence[float] | Array,
-    expected: Array,
-    observed: Array | None = None,
-    *,
-    xlabel: str,
-    ylabel: str,
-    title: str = "",
-    label: str = "",
-    published: Sequence[Curve] = (),
-    xlim: tuple[float, float] | None = None,
-    ylim: tuple[float, float] | None = None,
-    logx: bool = False,
-    notes: Sequence[str] = (),
-) -> Figure:
-    """Draw what is excluded in a plane: where the upper limit on the signal strength is below 1.
-
-    Between the points the logarithm of the limit is interpolated in x and in log y. Cells with a point that was not
-    computed are left out; an excluded point is a full dot in any case.
-
-    Parameters
-    ----------
-    x : array of shape (nx,)
-        Rising, for example masses; at any distances.
-    y : array of shape (ny,)
-        Rising and above 0, for example couplings; the axis is logarithmic.
-    expected : array of shape (5, nx, ny)
-        log10 of the expected limits on the signal strength at -2, -1, 0, 1, 2 standard deviations; NaN where none was
-        computed, infinity where nothing can be excluded.
-    observed : array of shape (nx, ny), optional
-        The same of the observed limit; none while blinded.
-    xlabel, ylabel : str
-    title : str
-        Above the axes.
-    label : str
-        Title of the legend, for example the confidence level.
-    published : sequence of Curve
-        Those in the range of the axes are drawn and named.
-    xlim, ylim : (float, float), optional
-        Range of the axes; that of the points by default.
-    logx : bool
-        Logarithmic x axis.
-    notes : sequence of str
-        Lines of text below the legend.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not agree, or x or y do not rise.
-    """
-    at, to = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    _check(at, to, np.asarray(expected), observed)
-    levels = np.clip(np.asarray(expected, np.float64), -_FARTHEST, _FARTHEST)
-    seen = None if observed is None else np.clip(np.asarray(observed, np.float64), -_FARTHEST, _FARTHEST)
-    with styled():
-        figure, axes = new_axes(10.4, 6.0)
-        _scale(axes, logx=logx)
-        axes.set_yscale("log")
-        spread = 0.06 * (at[-1] - at[0]) or 0.05 * at[0]
-        axes.set_xlim(*(xlim or (at[0] - spread, at[-1] + spread)))
-        axes.set_ylim(*(ylim or (to[0] / 1.5, to[-1] * 1.5)))
-        named = _draw_published(axes, published)
-        named = {**_draw_regions(axes, at, to, levels, seen), **_draw_points(axes, at, to, levels, seen), **named}
-        axes.set(xlabel=to_label(xlabel), ylabel=to_label(ylabel))
-        axes.set_title(to_label(title))
-        _say_what_is_missing(axes, levels, seen)
-        for line in notes:
-            named[to_label(line)] = _nothing()
-        figure.legend(
-            named.values(), named.keys(), title=to_label(label) or None, loc="outside right upper", alignment="left",
-            fontsize=9.5, title_fontsize=11,
-        )  # fmt: skip
-        return settle(figure)
-
-
-def grids_of(limits: Sequence[Sequence[Limit | None]]) -> tuple[Array, Array | None]:
-    """Return what `figure_of_plane` draws.
-
-    Parameters
-    ----------
-    limits : sequence of sequence of Limit or None
-        On the signal strength, by x and then y; None where none was computed.
-
-    Returns
-    -------
-    expected : array of shape (5, nx, ny)
-        log10 of the limits.
-    observed : array of shape (nx, ny), optional
-        None if no limit has an observed one.
-    """
-    nothing = [np.nan] * 5
-    bands = [[nothing if limit is None else list(limit.expected) for limit in column] for column in limits]
-    seen = [
-        [np.nan if limit is None or limit.observed is None else limit.observed for limit in column] for column in limits
-    ]
-    with np.errstate(divide="ignore"):
-        expected, observed = np.log10(np.moveaxis(np.array(bands, np.float64), -1, 0)), np.log10(np.array(seen))
-    return expected, None if np.isnan(observed).all() else observed
-
-
-def _scale(axes: Axes, *, logx: bool) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    if logx:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+def _sorted(x: Array, limits: Sequence[Limit | None]) -> tuple[Array, Array, Array]:
+    """Return x, expected limits of shape (n, 5) and observed limits by x; NaN where there are none."""
+    order = np.argsort(x, kind="stable")
+    found = [limits[i] for i in order]
+    bands = np.array([np.full(5, np.nan) if limit is None else limit.expected for limit in found], np.float64)
+    observed = np.array([np.nan if limit is None or limit.observed is None else limit.observed for limit in found])
+    bands[~np.isfinite(bands)], observed[~np.isfinite(observed)] = np.nan, np.nan
+    return x[order], bands, observed
 
 
 def _draw_bands(axes: Axes, x: Array, bands: Array) -> None:
     good: npt.NDArray[np.bool_] = np.asarray(np.isfinite(bands).all(axis=1))
     first = True
-    for begin, end in _runs(good):
+    for begin, end in runs_of(good):
         at, band = x[begin:end], bands[begin:end]
         if len(at) == 1:  # a point alone has no width
             half = 0.25 * np.min(np.abs(np.delete(x, begin) - at[0]), initial=0.2 * abs(at[0]) or 1.0)
@@ -244,6 +107,15 @@ def _draw_bands(axes: Axes, x: Array, bands: Array) -> None:
         label = "median expected" if first else "_nolegend_"
         axes.plot(at, band[:, 2], "--", color="black", linewidth=1.4, label=label, zorder=3)
         first = False
+
+
+def _draw_observed(axes: Axes, x: Array, observed: Array, *, lost: npt.NDArray[np.bool_]) -> None:
+    """Draw the observed limits, and crosses where there is no limit of any kind."""
+    if np.isfinite(observed).any():
+        axes.plot(x, observed, "o-", color="black", markersize=4, linewidth=1.4, label="observed", zorder=4)
+    if lost.any():
+        at = np.full(lost.sum(), 0.02)
+        axes.plot(x[lost], at, "x", transform=axes.get_xaxis_transform(), color="#717581", label="no limit")
 
 
 def _frame(axes: Axes, x: Array, values: Array, *, logx: bool, logy: bool) -> None:
@@ -259,138 +131,3 @@ def _frame(axes: Axes, x: Array, values: Array, *, logx: bool, logy: bool) -> No
     if len(x) > 1 and x[0] < x[-1]:
         room = 0.03 * (np.log(x[-1] / x[0]) if logx else x[-1] - x[0])
         axes.set_xlim((x[0] / np.exp(room), x[-1] * np.exp(room)) if logx else (x[0] - room, x[-1] + room))
-
-
-def _runs(of: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """First position, and the one after the last, of every run of true ones."""
-    steps = np.flatnonzero(np.diff(np.concatenate([[False], of, [False]]).astype(int)))
-    yield from zip(steps[::2].tolist(), steps[1::2].tolist(), strict=True)
-
-
-def _check(x: Array, y: Array, expected: Array, observed: Array | None) -> None:
-    if not len(x) or not len(y) or not (np.diff(x) > 0).all() or not (np.diff(y) > 0).all() or y[0] <= 0:
-        raise ValueError("x and y rise, and y is above 0; sort the points and take each once")
-    if expected.shape != (5, len(x), len(y)):
-        raise ValueError(f"expected limits have the shape {(5, len(x), len(y))}, not {expected.shape}")
-    if observed is not None and np.shape(observed) != (len(x), len(y)):
-        raise ValueError(f"observed limits have the shape {(len(x), len(y))}, not {np.shape(observed)}")
-
-
-def _draw_regions(axes: Axes, x: Array, y: Array, expected: Array, observed: Array | None) -> dict[str, Any]:
-    """Draw contours where the limit is 1; return what to name in the legend."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    named: dict[str, Any] = {}
-    half = 0.01 * abs(x[0])
-    if len(x) == 1:  # a strip instead of a line
-        x, expected = np.array([x[0] - half, x[0] + half]), np.repeat(expected, 2, axis=1)
-        observed = None if observed is None else np.repeat(observed, 2, axis=0)
-    if len(y) == 1:
-        return named
-    observed = None if observed is None else _finer(y, observed)
-    expected, y = _finer(y, expected), 10 ** _finer(y, np.log10(y))
-    if observed is not None and (observed < 0).any():
-        axes.contourf(x, y, observed.T, levels=[-2 * _FARTHEST, 0.0], colors=[_OBSERVED], alpha=0.3, zorder=3)
-        axes.contour(x, y, observed.T, levels=[0.0], colors=[_OBSERVED], linewidths=2.0, zorder=4)
-        named["observed"] = Patch(facecolor=_OBSERVED, alpha=0.4, edgecolor=_OBSERVED, linewidth=2)
-    median = expected[2]
-    if (median < 0).any():
-        if observed is None:
-            axes.contourf(x, y, median.T, levels=[-2 * _FARTHEST, 0.0], colors=["#717581"], alpha=0.2, zorder=3)
-        axes.contour(x, y, median.T, levels=[0.0], colors=["black"], linestyles="--", linewidths=1.6, zorder=5)
-        named["median expected"] = Line2D([], [], color="black", linestyle="--", linewidth=1.6)
-    drawn = [band for band in (expected[1], expected[3]) if (band < 0).any()]
-    for band in drawn:
-        axes.contour(x, y, band.T, levels=[0.0], colors=["black"], linestyles=":", linewidths=1.2, zorder=5)
-    if drawn:
-        named[r"$\pm 1\sigma$ expected"] = Line2D([], [], color="black", linestyle=":", linewidth=1.2)
-    return named
-
-
-def _finer(y: Array, values: Array) -> Array:
-    """Interpolate along the last axis in log y: contours are straight in y itself."""
-    steps = np.linspace(0, len(y) - 1, _FINE * (len(y) - 1) + 1)
-    at = np.interp(steps, np.arange(len(y)), np.log10(y))
-    return np.asarray(np.apply_along_axis(lambda column: np.interp(at, np.log10(y), column), -1, values))
-
-
-def _draw_points(axes: Axes, x: Array, y: Array, expected: Array, observed: Array | None) -> dict[str, Any]:
-    values = expected[2] if observed is None else np.where(np.isnan(observed), expected[2], observed)
-    xs, ys = np.meshgrid(x, y, indexing="ij")
-    style: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 2.6, "color": "#444444", "zorder": 6}
-    kinds = {
-        "excluded point": (values < 0, {}),
-        "point not excluded": (values >= 0, {"markerfacecolor": "white", "markeredgewidth": 0.6}),
-        "point without limit": (np.isnan(values), {"marker": "x", "markersize": 3, "markeredgewidth": 0.6}),
-    }
-    named: dict[str, Any] = {}
-    for name, (chosen, more) in kinds.items():
-        if chosen.any():
-            named[name] = axes.plot(xs[chosen], ys[chosen], **{**style, **more})[0]
-    return named
-
-
-def _say_what_is_missing(axes: Axes, expected: Array, observed: Array | None) -> None:
-    """Write in words that nothing is excluded."""
-    by_data, by_expectation = observed is not None and (observed < 0).any(), (expected[2] < 0).any()
-    if not by_data and not by_expectation:
-        text = "nothing excluded"
-    elif observed is not None and not by_data:
-        text = "nothing excluded by the data"
-    elif not by_expectation:
-        text = "nothing excluded in the expected median"
-    else:
-        return
-    axes.text(
-        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", size=13, zorder=8,
-        bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "#999999", "linewidth": 0.8},
-    )  # fmt: skip
-
-
-def _draw_published(axes: Axes, curves: Sequence[Curve]) -> dict[str, Any]:
-    """Draw the curves that come into the axes; return what to name in the legend."""
-    from matplotlib.patches import Polygon
-    from matplotlib.transforms import Bbox
-
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    frame = Bbox.from_extents(left, np.log10(bottom), right, np.log10(top))
-    named: dict[str, Any] = {}
-    for curve in curves:
-        number = len(named)
-        style: dict[str, Any] = {"color": _COLORS[number % len(_COLORS)], "linestyle": _STYLES[number % len(_STYLES)]}
-        for points in _pieces(curve):
-            region = points
-            if not curve.closed:
-                high = 1e3 * max(top, float(points[:, 1].max()))
-                region = np.vstack([points, [[points[-1, 0], high], [points[0, 0], high]]])
-            if not _path(region).intersects_bbox(frame, filled=True):
-                continue
-            if len(points) > 1:
-                axes.add_patch(Polygon(region, closed=True, facecolor="#94a4a2", alpha=0.12, linewidth=0, zorder=1))
-            line = np.vstack([points, points[:1]]) if curve.closed else points
-            marker = "*" if len(points) == 1 else ""
-            drawn = axes.plot(*line.T, marker=marker, markersize=9, linewidth=1.3, zorder=2, **style)
-            named.setdefault(to_label(curve.label), drawn[0])
-    return named
-
-
-def _pieces(curve: Curve) -> Iterator[Array]:
-    """Points of shape (n, 2) between the gaps of a curve."""
-    points = np.column_stack([curve.x, curve.y]).astype(np.float64)
-    good: npt.NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=1) & (points[:, 1] > 0))
-    for first, last in _runs(good):
-        yield points[first:last]
-
-
-def _path(points: Array) -> Path:
-    from matplotlib.path import Path
-
-    return Path(np.column_stack([points[:, 0], np.log10(points[:, 1])]))
-
-
-def _nothing() -> Any:
-    """Return a handle of the legend for a line of text alone."""
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], linestyle="none")
