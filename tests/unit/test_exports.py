@@ -170,7 +170,7 @@ def test_limit_of_the_workspace_is_our_own(histograms: Model) -> None:
     assert_limits_agree(asymptotic_limit(profiles(workspace)), asymptotic_limit(ModelProfiles(histograms)), 0.005)
 
 
-def test_limit_with_a_linearised_background_is_our_own(peak: Model) -> None:
+def test_limit_with_a_linearised_background_is_our_own(peak: Model, tmp_path: Path) -> None:
     workspace = pyhf_workspace(peak)
     validate(workspace)
     samples = {sample["name"]: sample for sample in workspace["channels"][0]["samples"]}
@@ -178,6 +178,8 @@ def test_limit_with_a_linearised_background_is_our_own(peak: Model) -> None:
     assert [modifier["type"] for modifier in linear["modifiers"]] == ["normfactor", "normfactor"]
     assert min(linear["data"]) < 0 < max(linear["data"])
     assert_limits_agree(asymptotic_limit(profiles(workspace)), asymptotic_limit(ModelProfiles(peak)), 0.02)
+    write_json(workspace, tmp_path / "floating.json")
+    assert isinstance(read_model(tmp_path / "floating.json"), Workspace)
 
 
 def test_linearised_parameters_matter(peak: Model) -> None:

@@ -95,11 +95,12 @@ def check_workspace(spec: Mapping[str, Any], where: str) -> None:
     for name in observations:
         if name not in names:
             raise InputError(f"{where}: observations of a channel '{name}' that does not exist; {nearest(name, names)}")
+    linear = _may_be_negative(spec["measurements"])
     for channel in channels:
         place = f"{where}: channel '{channel['name']}'"
         if channel["name"] not in observations:
             raise InputError(f"{place} has no observations; give it an entry in 'observations'")
-        _check_channel(channel, observations[channel["name"]], place)
+        _check_channel(channel, observations[channel["name"]], linear, place)
 
 
 def _check_modifier_types(spec: Mapping[str, Any], where: str) -> None:
@@ -125,14 +126,20 @@ def _unique(names: Sequence[str], what: str) -> None:
         raise InputError(f"{what}: the name '{min(double)}' is there twice")
 
 
-def _check_channel(channel: Mapping[str, Any], data: Sequence[float], place: str) -> None:
+def _may_be_negative(measurements: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Factors with bounds below 0: those of linear terms, whose samples are changes and no yields."""
+    parameters = [parameter for measurement in measurements for parameter in measurement["config"]["parameters"]]
+    return {p["name"] for p in parameters if any(bounds[0] < 0 for bounds in p.get("bounds", []))}
+
+
+def _check_channel(channel: Mapping[str, Any], data: Sequence[float], linear: set[str], place: str) -> None:
     bins = len(channel["samples"][0]["data"])
     _unique([sample["name"] for sample in channel["samples"]], f"{place}, samples")
     if len(data) != bins:
         raise InputError(f"{place}: {len(data)} observed bins, but its samples have {bins}")
     _all(data, lambda n: math.isfinite(n) and n >= 0, f"{place}: observed", "not a number of events")
     for sample in channel["samples"]:
-        _check_sample(sample, bins, f"{place}, sample '{sample['name']}'")
+        _check_sample(sample, bins, linear, f"{place}, sample '{sample['name']}'")
 
 
 def _check_impossible(channel: Mapping[str, Any], data: Sequence[float], poi: str, place: str) -> None:
@@ -153,11 +160,12 @@ def _is_strength(modifier: Mapping[str, Any], name: str) -> bool:
     return bool(modifier["type"] == "normfactor" and modifier["name"] == name)
 
 
-def _check_sample(sample: Mapping[str, Any], bins: int, place: str) -> None:
+def _check_sample(sample: Mapping[str, Any], bins: int, linear: set[str], place: str) -> None:
     if len(sample["data"]) != bins:
         raise InputError(f"{place} has {len(sample['data'])} bins, others of the channel have {bins}")
     advice = "a yield is not negative: merge bins, or set it to 0 with an uncertainty"
-    _all(sample["data"], lambda n: math.isfinite(n) and n >= 0, f"{place}: expected events", advice)
+    signed = any(_is_strength(modifier, name) for modifier in sample["modifiers"] for name in linear)
+    _all(sample["data"], lambda n: math.isfinite(n) and (n >= 0 or signed), f"{place}: expected events", advice)
     for modifier in sample["modifiers"]:
         name, kind, data = modifier["name"], modifier["type"], modifier["data"]
         of = f"{place}, {kind} '{name}'"
