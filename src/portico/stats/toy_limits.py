@@ -169,15 +169,14 @@ class _Tails:
 def limit_of(scan: Sequence[ToyStatistics], *, cl: float = 0.95) -> ToyLimit:
     """Return the limits from toys at several strengths.
 
-    Near the level 1 - cl the logarithm of CLs is taken as a parabola in mu (a straight line through two points), whose
-    likelihood is that of the numbers of toys with signal; points with none of them count, too.
+    Near the level 1 - cl the logarithm of CLs is taken as a parabola in mu that bends down, or else as a straight line.
+    The likelihood of these is that of the numbers of toys with signal; points with none of them count, too. Where toys
+    are too few for either, the limit is the middle between two strengths, with half their distance as uncertainty.
 
     Raises
     ------
     OutOfRange
         If CLs of the data or of a band does not cross the level between the strengths.
-    FitError
-        If toys are too few to say where it does.
     ValueError
         For an impossible confidence level, or a single strength.
     """
@@ -217,8 +216,11 @@ def _crossing(what: str, mus: Array, tails: Sequence[_Tails], level: float) -> t
     chosen = [of for of, use in zip(tails, near, strict=True) if use]
     middle, width = 0.5 * (mus[last] + mus[last + 1]), 0.5 * (mus[last + 1] - mus[last])
     x = (mus[near] - middle) / width
-    for degree in range(min(2, len(x) - 1), 0, -1):
+    filled = sum(of.signal > 0 for of in chosen)
+    for degree in (2, 1) if filled > 2 else (1,):
         found, covariance = _parabola(x, chosen, level, degree)
+        if degree == 2 and found[0] > 0:  # that is noise: probabilities of counts are concave in the logarithm
+            continue
         slope = np.polyder(found)
         real = [float(root.real) for root in np.roots(found) if abs(root.imag) < 1e-9]
         falling = [root for root in real if x[0] <= root <= x[-1] and np.polyval(slope, root) < 0]
@@ -227,7 +229,7 @@ def _crossing(what: str, mus: Array, tails: Sequence[_Tails], level: float) -> t
             powers = root ** np.arange(degree, -1, -1.0)
             error = math.sqrt(powers @ covariance @ powers) / abs(float(np.polyval(slope, root)))
             return float(middle + root * width), float(error * width)
-    raise FitError(f"CLs ({what}) does not fall clearly from mu = {mus[0]:g} to {mus[-1]:g}; more toys are needed")
+    return float(middle), float(width)  # toys are too few for more than where the crossing lies
 
 
 def _parabola(x: Array, tails: Sequence[_Tails], level: float, degree: int) -> tuple[Array, Array]:

@@ -1,8 +1,8 @@
 """Toys on any executor: an analysis of one step over generated samples, whose entries are the toys.
 
-Each strength has two samples, ``mu0_background`` and ``mu0_signal``, ``mu1_background`` ...; the model travels to the
-workers beside the step. Such a run is resumed as every other one: toys that are done are not thrown again, and more
-toys or strengths are added to them.
+Each strength has two samples for a block of some chunks of toys, ``mu0_background_0`` and ``mu0_signal_0``; the model
+travels to the workers beside the step. Such a run is resumed as every other one: what is done is not thrown again, and
+more blocks or strengths are added to it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from portico.analysis import load_analysis
 from portico.driver import Reporter
 from portico.errors import ConfigError, FitError
 from portico.executors.base import Executor
-from portico.runs import Run
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit
 from portico.stats.door import read_model
 from portico.stats.model import Model
@@ -36,6 +35,7 @@ __all__ = ["run_toys", "strengths", "throw", "toy_limit"]
 STEP: Final = "toys"
 NAME: Final = "portico-toys"
 _CHUNK: Final = 50  # toys
+_BLOCK: Final = 10  # chunks: another number of entries is another sample, of which nothing is done
 _RATIO: Final = 1.25  # of one strength to the one before
 _BELOW, _ABOVE = 0.75, 1.5  # how far strengths reach beyond the asymptotic limits, which are too low for few events
 _EXTENSIONS: Final = 8
@@ -87,7 +87,7 @@ def run_toys(
     blind : bool
         Find expected limits only; also where the model says that data are observed.
     chunk : int
-        Toys for a task, which should be some seconds.
+        Toys for a task, which should take some seconds. With another one toys are thrown anew, and are the same.
 
     Returns
     -------
@@ -112,7 +112,15 @@ def run_toys(
         load_analysis(Path(folder)), folder=Path(folder) / "run", on=on, workers=workers, reporter=reporter,
         executor=executor,
     )  # fmt: skip
-    return [_collected(done, index, mu, observed[index]) for index, mu in enumerate(mus)]
+    starts = range(0, toys, _BLOCK * chunk)
+    results = done[STEP]
+    return [
+        statistics_of(mu, observed[index], *(
+            np.concatenate([results[f"mu{index}_{kind}_{first}"][STEP]["statistic"] for first in starts])
+            for kind in ("background", "signal")
+        ))
+        for index, mu in enumerate(mus)
+    ]  # fmt: skip
 
 
 def toy_limit(
@@ -201,7 +209,7 @@ def throw(frame: Any, sample: Any, model: Path, measurement: str = "", blind: bo
     frame : ROOT.RDataFrame
         With the column ``entry``.
     sample : portico.Sample
-        With the parameters ``mu``, ``index``, ``signal`` (0 or 1) and ``seed``.
+        With the parameters ``mu``, ``index``, ``signal`` (0 or 1), ``seed`` and ``first``, the number of the first toy.
     model : Path
     measurement : str
     blind : bool
@@ -228,8 +236,8 @@ class _Thrown(Mapping[str, Array]):
 
     @cached_property
     def _columns(self) -> dict[str, Array]:
-        numbers = np.asarray(self._entries.GetValue()["entry"], dtype=np.int64)
-        of = {name: self._sample.number(name) for name in ("mu", "signal", "seed", "index")}
+        of = {name: self._sample.number(name) for name in ("mu", "signal", "seed", "index", "first")}
+        numbers = np.asarray(self._entries.GetValue()["entry"], dtype=np.int64) + int(of["first"])
         statistic = [
             throw_toy(self._source, of["mu"], int(number), signal=bool(of["signal"]), seed=int(of["seed"]),
                       index=int(of["index"]))
@@ -270,13 +278,17 @@ def _write(
     path = folder / "analysis.yaml"
     if path.exists() and f"name: {NAME}\n" not in path.read_text(encoding="utf-8"):
         raise ConfigError(f"{path}: is another analysis; give toys a folder of their own")
+    block = _BLOCK * chunk
     samples = {
-        f"mu{index}_{kind}": {
-            "kind": kind, "entries": toys,
-            "parameters": {"mu": float(mu), "index": index, "signal": int(kind == "signal"), "seed": seed},
+        f"mu{index}_{kind}_{first}": {
+            "kind": kind, "entries": min(block, toys - first),
+            "parameters": {
+                "mu": float(mu), "index": index, "signal": int(kind == "signal"), "seed": seed, "first": first,
+            },
         }
         for index, mu in enumerate(mus)
         for kind in ("background", "signal")
+        for first in range(0, toys, block)
     }  # fmt: skip
     options = {"blind": blind, **({"measurement": model.measurement} if isinstance(model, Workspace) else {})}
     step = {"name": STEP, "function": "toy_module:toys", "chunk": f"{chunk} entries", "options": options}
@@ -289,15 +301,6 @@ def _write(
     for name, written in (("model.json", content), ("toy_module.py", _MODULE), ("analysis.yaml", text)):
         with write_whole(folder / name) as aside:
             aside.write_text(written, encoding="utf-8")
-
-
-def _collected(done: Run, index: int, mu: float, observed: float | None) -> ToyStatistics:
-    results = done[STEP]
-    background, signal = (
-        np.asarray(results[f"mu{index}_{kind}"][STEP]["statistic"], dtype=np.float64)
-        for kind in ("background", "signal")
-    )
-    return statistics_of(mu, observed, background, signal)
 
 
 def _rounded(mu: float) -> float:
