@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyhf
 import pytest
 from click.testing import CliRunner, Result
@@ -18,6 +19,7 @@ from portico.errors import ConfigError, InputError, PorticoError
 from portico.stats.answer import ask
 from portico.stats.door import read_model
 from portico.stats.model import Model
+from portico.stats.toy_limits import ToyLimit, ToyStatistics
 from portico.stats.workspace import Workspace
 
 MU = {"name": "mu", "type": "normfactor", "data": None}
@@ -155,6 +157,7 @@ def test_patches_are_applied_in_order(tmp_path: Path) -> None:
         (patch_set(), ":lost", InputError, r"model\.json with .*patch\.json:lost: observations: is empty"),
         (patch_set(digests={"sha256": "0" * 64}), ":double", InputError,
          r"patch\.json belongs to another workspace than .*model\.json: the sha256 digest is 000.* there, and here"),
+        ({**patch_set(), "patches": 2 * patch_set()["patches"]}, ":double", InputError, r"two patches have one name"),
         (patch_set(labels=[]), ":double", InputError, r"patch\.json: metadata\.labels: is empty"),
         ("{", "", InputError, r"patch\.json: not JSON, line 1"),
     ],
@@ -301,11 +304,10 @@ def test_the_printed_text(tmp_path: Path) -> None:
         "upper limits on mu at 0.95 CL, CLs, asymptotic: at least 100 background events are expected where signal is"
     )
     assert lines[2] == "observed -2 sigma -1 sigma expected +1 sigma +2 sigma"
-    rows = [answer.limit, *(of for _, of in answer.points)]
+    rows = [(of.observed or 0.0, *of.expected) for of in (answer.limit, answer.points[0][1], answer.points[1][1])]
     names = ["limit", "CLs of mu = 1", "CLs of mu = 0.5"]
     assert lines[4:7] == [
-        " ".join([name, *(f"{value:.4g}" for value in (row.observed or 0.0, *row.expected))])
-        for name, row in zip(names, rows, strict=True)
+        " ".join([name, *(f"{value:.4g}" for value in row)]) for name, row in zip(names, rows, strict=True)
     ]
     (first, second) = (of for _, of in answer.points)
     assert lines[8:] == [
@@ -322,6 +324,47 @@ def test_the_printed_text_while_blinded(tmp_path: Path) -> None:
     (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith("limit")]
     assert row[1] == "-"
     assert done.stdout.endswith("blinded: no observed numbers\n")
+
+
+def test_toys_are_thrown_where_asked_and_shown_with_their_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`test_toys` throws them; here it is what is passed on, and what is printed."""
+    asked: list[tuple[Any, ...]] = []
+
+    def toy_limit(model: object, folder: Path, *, toys: int, cl: float, **options: Any) -> ToyLimit:
+        asked.append((type(model), folder, toys, cl, options))
+        bands, errors = (1.0, 2.0, 3.0, 4.0, 5.0), (0.11, 0.12, 0.13, 0.14, 0.15)
+        return ToyLimit("toys", 3.21, bands, 0.231, errors, ())
+
+    def run_toys(model: object, mus: tuple[float, ...], toys: int, folder: Path, **options: Any) -> list[ToyStatistics]:
+        asked.append((type(model), mus, toys, folder, options))
+        return [ToyStatistics(mu, 2.0, np.arange(200.0) / 50, np.arange(200.0) / 80) for mu in mus]
+
+    monkeypatch.setattr("portico.stats.toy_step.toy_limit", toy_limit)
+    monkeypatch.setattr("portico.stats.toy_step.run_toys", run_toys)
+    monkeypatch.chdir(tmp_path)
+    path = write(Path("model.json"), SPEC)
+    done = run(path, "--toys", 200, "--on", "dask", "--workers", 3, "--seed", 5, "--mu", 2)
+    assert done.exit_code == 0
+    (first, second) = asked
+    assert first[:4] == (Workspace, Path("runs/model-toys/limit"), 200, 0.95)
+    assert second[:4] == (Workspace, (2.0,), 200, Path("runs/model-toys/points"))
+    for options in (first[4], second[4]):
+        assert (options["on"], options["workers"], options["seed"], options["blind"]) == ("dask", 3, 5, False)
+        assert options["reporter"] is not None
+    lines = [re.sub(r"\s+", " ", line).strip() for line in done.stdout.splitlines()]
+    assert lines[0] == (
+        "upper limits on mu at 0.95 CL, CLs, toys: 200 of each hypothesis and strength; 100 background events expected "
+        "where signal is"
+    )
+    assert lines[4:6] == ["limit 3.21 1 2 3 4 5", "+- from the number of toys 0.23 0.11 0.12 0.13 0.14 0.15"]
+    assert lines[6].startswith("CLs of mu = 2 0.4 ")  # 40 of 200 toys above 2 with signal, 100 of 200 without
+    assert lines[7].startswith("+- from the number of toys 0.063 ")
+    assert lines[9] == "mu = 2: CLs+b = 0.2, CLb = 0.5"
+    found = json.loads(run(path, "--toys", 200, "--run", "here", "--blind", "--json").stdout)
+    assert asked[-1][1:3] == (Path("here/limit"), 200)
+    assert (found["method"], found["limit"]["uncertainty"], found["best"]) == ("toys", 0.231, None)
 
 
 def test_the_json(tmp_path: Path) -> None:

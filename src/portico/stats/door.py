@@ -191,6 +191,8 @@ def _of_set(found: dict[str, Any], content: dict[str, Any], path: Path, file: Pa
 
     validated(found, "patchset", str(file))
     patches = {patch["metadata"]["name"]: patch["patch"] for patch in found["patches"]}
+    if len(patches) < len(found["patches"]):
+        raise InputError(f"{file}: two patches have one name, so that it does not say which is meant")
     if name not in patches:
         names = list(patches)
         shown = nearest(name, names) if len(names) <= _NAMES_SHOWN else _some(name, names)
