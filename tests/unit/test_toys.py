@@ -256,9 +256,9 @@ def test_impossible_requests(tmp_path: Any) -> None:
 
 
 def test_few_toys_tell_little() -> None:
-    # one toy of 100 with signal at the lower strength, none above: all that is known is where CLs falls below 0.05
+    # 9 toys of 100 with signal up to some strength, none from the next one on: CLs falls below 0.05 about there
     scan = [ToyStatistics(mu, None, np.full(100, 2.0), np.array([3.0] * n + [0.0] * (100 - n)))
             for mu, n in ((1.0, 9), (2.0, 9), (3.0, 0))]  # fmt: skip
     limit = limit_of(scan)
-    assert limit.expected == pytest.approx([2.5] * 5, abs=0.5)
-    assert min(limit.expected_uncertainties) > 0.1
+    assert all(1.5 < mu < 3.0 for mu in limit.expected)
+    assert all(0.1 < error < 1.0 for error in limit.expected_uncertainties)
