@@ -107,7 +107,22 @@ def every_shape(edges: tuple[float, ...] = FINE) -> Model:
         name="signal", shapes=(Template(low=LOW, high=HIGH, bins=(1, 2, 3, 2, 1)),), events=9.0, strength="mu"
     )
     made.append(Channel(name="counts", edges=WIDE, counts=(40.0, 25.0, 22.0, 15.0, 8.0), components=(moved, fixed)))
+    made.append(narrow())
+    parameters.append(Parameter(name="n-narrow", start=70.0, low=0.0, step=5.0))
     return Model(channels=tuple(made), parameters=tuple(parameters))
+
+
+def narrow() -> Channel:
+    """A window so far from 0 that exp(slope x) overflows for slopes that fits may try."""
+    low, high = 9.9, 10.1
+    peak = PEAK.model_copy(update={"low": low, "high": high, "mean": 10.0, "width": 0.01})
+    signal = Component(name="signal", shapes=(peak,), events=5.0, strength="mu", effects={"lumi": (0.97, 1.025)})
+    background = Component(
+        name="background", shapes=(Exponentials(low=low, high=high),), events=2.0, strength="n-narrow", floating=True
+    )
+    x = np.random.default_rng(6).beta(1.0, 1.9, 100) * (high - low) + low
+    edges = tuple(np.linspace(low, high, 101))
+    return Channel(name="narrow", edges=edges, values=tuple(x), components=(signal, background))
 
 
 def blinded() -> Model:
@@ -237,14 +252,14 @@ def test_roles_are_kept(name: str, chosen: Chosen, files: dict[str, dict[str, An
     assert {"x_p_2018", "x_p_exp", "x_power", "x_counts"} <= set(found["observables"])
     assert not free & set(found["constant"])
     assert set(found["globals"]) <= set(found["constant"])
-    assert found["data"]["obsData"][1] == pytest.approx(150 + 150 + 150 + 110)
+    assert found["data"]["obsData"][1] == pytest.approx(150 + 150 + 150 + 110 + 100)
     assert "RooBinSamplingPdf" not in found["pdfs"].values()
 
 
 def test_the_card_says_what_is_in_its_file(chosen: Chosen, folder: Path, files: dict[str, dict[str, Any]]) -> None:
     found, card = files["card.root"], read_card(folder / "card.txt")
-    assert card.bins == ["p_exp", "power", "p_2018", "counts"]
-    assert [card.observations[name] for name in card.bins] == [150, 150, 150, 110]
+    assert card.bins == ["p_exp", "power", "p_2018", "counts", "narrow"]
+    assert [card.observations[name] for name in card.bins] == [150, 150, 150, 110, 100]
     assert {(c.process, c.index, c.rate) for c in card.columns} == {
         ("signal", 0, 1.0), ("background", 1, 1.0), ("histogram", 2, 1.0)
     }  # fmt: skip

@@ -18,7 +18,7 @@ What differs from the likelihood of this package:
 - In bins RooFit takes the density at the centre. Where that would misplace more than 0.5% of a shape, or 0.1 events of
   a background, the shape is integrated over the bins (RooBinSamplingPdf), which takes longer.
 - There is no term of the saturated model: only differences of -log L compare.
-- Slopes of exponentials have narrower bounds where exp would overflow, and parameters without bounds have wide ones.
+- Parameters without bounds have wide ones: HS3 knows the roles of parameters by their bounds.
 
 Blinded data are never written. The data are then the expectation of the fit without signal (of start values, if there
 are no data at all), with the global observables of that fit, and are named ``asimovData``.
