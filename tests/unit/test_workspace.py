@@ -244,6 +244,22 @@ def test_parameters_at_a_limit_are_named() -> None:
     assert [note for note in answer.notes if "at a limit of its range: norm" in note]
 
 
+def test_settings_of_unknown_parameters_are_told() -> None:
+    spec = WORKSPACES["uncorrelated"]
+    answer = ask(Workspace("test", spec.spec, "meas", "mu", ({"name": "uncorr_bkg"}, {"name": "lumi"})))
+    (note,) = answer.notes
+    assert note == (
+        "measurement 'meas' sets 'uncorr_bkg', which the model does not have; did you mean 'uncorr_bkguncrt'?"
+    )
+
+
+def test_an_empty_channel_changes_nothing() -> None:
+    spec = WORKSPACES["uncorrelated"].spec
+    empty = {"name": "empty", "samples": [{"name": "background", "data": [0.0, 0.0], "modifiers": []}]}
+    both = make([*spec["channels"], empty], {"singlechannel": [51.0, 48.0], "empty": [0.0, 0.0]})
+    assert ask(both).limit.expected == pytest.approx(LIMITS["uncorrelated"][1], rel=1e-3)
+
+
 # Models without data, without background, and blinded
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -258,8 +259,8 @@ def _answer(
 ) -> Answer:  # fmt: skip
     best, background = profiles.best, profiles.background
     told = [*notes, *_limits_reached({"without signal": background, "of the best fit": best}, model.poi)]
-    if isinstance(model, Workspace) and len(known := [of["name"] for of in model.spec["measurements"]]) > 1:
-        told.append(f"measurement '{model.measurement}' was taken, of {', '.join(known)}")
+    if isinstance(model, Workspace):
+        told += _of_measurement(model)
     if isinstance(model, Model) and any(c.counts is None and c.values is None for c in model.channels):
         told.append("there are no data: expected numbers are those of the start values of all parameters")
     if isinstance(profiles, PyhfProfiles):
@@ -269,6 +270,20 @@ def _answer(
     significance = math.sqrt(max(background.objective - best.objective, 0.0))
     p_value = float(stats.norm.sf(significance))
     return Answer(model.poi, cl, limit, points, best.values[model.poi], p_value, significance, why, tuple(told))
+
+
+def _of_measurement(workspace: Workspace) -> list[str]:
+    """Say which measurement was taken of several, and which of its settings pyhf passes over."""
+    told, names = [], [measurement["name"] for measurement in workspace.spec["measurements"]]
+    if len(names) > 1:
+        told.append(f"measurement '{workspace.measurement}' was taken, of {', '.join(names)}")
+    known = workspace.model.config.parameters
+    for name in (parameter["name"] for parameter in workspace.parameters):
+        if name not in known and name != "lumi":  # which workspaces made of XML always have
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            told.append(f"measurement '{workspace.measurement}' sets '{name}', which the model does not have{hint}")
+    return told
 
 
 def _limits_reached(fits: Mapping[str, Fit | None], poi: str) -> list[str]:
