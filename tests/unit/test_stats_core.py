@@ -387,6 +387,13 @@ def test_fit_of_one_bin_is_the_analytic_one(n: float, b: float, s: float) -> Non
     assert fit.at_limit == ()
 
 
+def test_far_bounds_are_no_limits() -> None:
+    of = changed(one_bin(12, 5), parameters=(Parameter(name="mu", start=1.0, low=0.0, high=1e9, step=3.0),))
+    assert Fitter(of, observation(of)).fit().at_limit == ()
+    of = changed(one_bin(2, 5), parameters=(Parameter(name="mu", start=1.0, low=0.0, high=1e9, step=3.0),))
+    assert Fitter(of, observation(of)).fit().at_limit == ("mu",)
+
+
 def test_fit_with_a_nuisance_has_the_errors_of_the_information_matrix() -> None:
     of = one_bin(1000, 900, 100, effects={"efficiency": (1 / 1.1, 1.1)})
     fit = Fitter(of, observation(of)).fit(errors=True)

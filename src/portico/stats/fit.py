@@ -17,7 +17,7 @@ import numpy as np
 from portico.errors import FitError
 from portico.stats.likelihood import Choice, Likelihood, competing
 from portico.stats.model import Channel, Model, Observation, Points, shape_parameters
-from portico.stats.shapes import Array
+from portico.stats.shapes import Array, Parameter
 
 if TYPE_CHECKING:
     from iminuit import Minuit
@@ -26,7 +26,7 @@ __all__ = ["Fit", "Fitter"]
 
 _PENALTY: Final = 1.0  # of -2 log L for each parameter of a shape
 _GAIN: Final = 1e-3  # of -2 log L, for which it is worth to change the choice
-_NEAR: Final = 1e-4  # of the range, from a bound
+_NEAR: Final = 1e-2  # of a parameter's step, from a bound
 _ROUNDS: Final = 5  # of choosing and fitting
 _CALLS: Final = 5000
 
@@ -154,7 +154,8 @@ class Fitter:
         objective = 2 * nll + self._penalty * likelihood.shape_parameters
         covariance = np.array(minuit.covariance) if errors and minuit.nfit else None
         found = {name: float(minuit.errors[name]) if name not in held else 0.0 for name in likelihood.names}
-        return Fit(values, nll, objective, choice, _at_limit(minuit), found if errors else {}, covariance)
+        at_limit = _at_limit(minuit, self.model.all_parameters)
+        return Fit(values, nll, objective, choice, at_limit, found if errors else {}, covariance)
 
     def _better(self, best: Fit, held: Mapping[str, float]) -> Choice:
         """Choose each shape anew, with all that channels share where the last fit left it."""
@@ -209,7 +210,10 @@ def _minuit(likelihood: Likelihood, known: Mapping[str, float], held: Mapping[st
 
     start = likelihood.start(known)
     for i, name in enumerate(likelihood.names):
-        start[i] = held.get(name, start[i])
+        # At a bound the derivative by Minuit's own variable is 0: it would complain on the terminal, and crawl.
+        of = likelihood.model.all_parameters[name]
+        inner = min(0.1 * of.step, 0.01 * (of.high - of.low))
+        start[i] = held.get(name, min(max(start[i], of.low + inner), of.high - inner))
     offset = likelihood(start)  # small numbers have precise differences
     minuit = Minuit(
         lambda at: likelihood(at) - offset if math.isfinite(offset) else likelihood(at),
@@ -242,14 +246,11 @@ def _where(minuit: Minuit) -> str:
     return ", ".join(f"{name} = {minuit.values[name]:.4g}" for name in minuit.parameters)
 
 
-def _at_limit(minuit: Minuit) -> tuple[str, ...]:
+def _at_limit(minuit: Minuit, parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
     found = []
     for name in minuit.parameters:
         value, (low, high) = minuit.values[name], minuit.limits[name]
-        if minuit.fixed[name]:
-            continue
-        scale = high - low if math.isfinite(high - low) else max(abs(value), 1.0)
-        if min(value - low, high - value) < _NEAR * scale:
+        if not minuit.fixed[name] and min(value - low, high - value) < _NEAR * parameters[name].step:
             found.append(name)
     return tuple(found)
 
