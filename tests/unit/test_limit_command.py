@@ -232,6 +232,8 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (put(0, data=[1.0]), r"channel 'A': 2 observed bins, but its samples have 1"),
     (put(1, data=[1.0]), r"channel 'A', sample 'background' has 1 bins, others of the channel have 2"),
     (put(1, data=[-1.0, 5.0]), r"channel 'A', sample 'background': expected events, bin 1 is -1: a yield is not neg"),
+    (lambda s: (put(0, data=[-1.0, 5.0])(s), config(parameters=[{"name": "mu", "bounds": [[-5.0, 5.0]]}])(s)),
+     r"channel 'A', sample 'signal': expected events, bin 1 is -1"),
     (put(1, data=[1.0, float("nan")]), r"channel 'A', sample 'background': expected events, bin 2 is nan"),
     (put(0, data=[0.0, 0.0]), r"what 'mu' multiplies expects no events in any bin: there is no signal to limit"),
     (put(1, data=[0.0, 50.0]), r"channel 'A', bin 1: 51 observed where only signal is expected, which is impossible"),
@@ -256,7 +258,7 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (config(parameters=[{"name": "mu", "fixed": True}]), r"fixes 'mu', its parameter of interest: leave out 'fixed'"),
     (config(parameters=[{"name": "mu", "bounds": [[5.0]]}]), r"the bounds of 'mu' are \[5\.0\], not two numbers"),
     (config(parameters=[{"name": "norm", "bounds": [[1.0, 2.0]]}]), r"parameter 'norm' starts at 0, out of \[1, 2\]"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "message"), BAD, ids=range(len(BAD)))

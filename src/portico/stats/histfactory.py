@@ -127,8 +127,10 @@ def _unique(names: Sequence[str], what: str) -> None:
 
 
 def _may_be_negative(measurements: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Factors with bounds below 0: those of linear terms, whose samples are changes and no yields."""
-    parameters = [parameter for measurement in measurements for parameter in measurement["config"]["parameters"]]
+    """Factors with bounds below 0: those of linear terms, whose samples are changes and no yields; never a strength."""
+    configs = [measurement["config"] for measurement in measurements]
+    strengths = {config["poi"] for config in configs}
+    parameters = [p for config in configs for p in config["parameters"] if p["name"] not in strengths]
     return {p["name"] for p in parameters if any(bounds[0] < 0 for bounds in p.get("bounds", []))}
 
 
