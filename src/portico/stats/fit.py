@@ -210,16 +210,14 @@ def _minuit(likelihood: Likelihood, known: Mapping[str, float], held: Mapping[st
 
     start = likelihood.start(known)
     for i, name in enumerate(likelihood.names):
-        # At a bound the derivative by Minuit's own variable is 0: it would complain on the terminal, and crawl.
-        of = likelihood.model.all_parameters[name]
-        inner = min(0.1 * of.step, 0.01 * (of.high - of.low))
-        start[i] = held.get(name, min(max(start[i], of.low + inner), of.high - inner))
+        start[i] = held.get(name, start[i])
     offset = likelihood(start)  # small numbers have precise differences
     minuit = Minuit(
         lambda at: likelihood(at) - offset if math.isfinite(offset) else likelihood(at),
         start, grad=likelihood.gradient, name=likelihood.names,
     )  # fmt: skip
     minuit.errordef, minuit.strategy, minuit.tol = Minuit.LIKELIHOOD, 0, 0.01
+    minuit.print_level = -1  # at 0 its complaints, which are dealt with here, go to the output of the program
     for name in likelihood.names:
         parameter = likelihood.model.all_parameters[name]
         minuit.limits[name] = (parameter.low, parameter.high)
