@@ -14,7 +14,7 @@ small wherever n fluctuates down.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
@@ -112,28 +112,19 @@ def bias_study(
     if toys < 2:
         raise ValueError(f"toys = {toys}; a mean pull with its error needs 2 or more")
     truths = _truths(model)
-    alone = singles and len(truths) > 1
-    together = not alone or len(competing(model)) > 1  # of one component the envelope is the best of the single fits
+    alone = truths if singles and len(truths) > 1 else {}
     rows = []
     for number, (truth, choice) in enumerate(truths.items()):
         wide, data, background, sigma = _prepared(model, choice, penalty)
         for size in injected:
-            mu = size * sigma
-            source = _Source(wide, data, background, mu)
-            results: dict[str, list[_Result]] = {ENVELOPE: [], **{name: [] for name in (truths if alone else ())}}
+            source = _Source(wide, data, background, size * sigma)
+            results: dict[str, list[_Result]] = {ENVELOPE: [], **{name: [] for name in alone}}
             for child in np.random.SeedSequence([seed, number, round(1000 * size)]).spawn(toys):
                 toy = source.throw(np.random.default_rng(child))
                 fitter = partial(Fitter, wide, toy, penalty=penalty, known=source.values)
-                found = {n: _fitted(fitter(choose=False, choice=c), mu, errors) for n, c in truths.items() if alone}
-                single = [result for result in found.values() if result]
-                if together:
-                    found[ENVELOPE] = _fitted(fitter(choice=choice), mu, errors)
-                elif single:
-                    best = min(single, key=lambda result: result.best)
-                    found[ENVELOPE] = replace(best, at_truth=min(result.at_truth for result in single))
-                for name, result in found.items():
+                for name, result in _results(fitter, alone, choice, size * sigma, errors).items():
                     results[name] += [result] if result else []
-            rows += [_row(truth, name, size, mu, sigma, several, toys) for name, several in results.items()]
+            rows += [_row(truth, name, size, sigma, several, toys) for name, several in results.items()]
     return rows
 
 
@@ -194,6 +185,20 @@ def _prepared(model: Model, choice: Choice, penalty: float) -> tuple[Model, Obse
     return model.with_poi_bounds(-_BELOW * sigma, 2 * _BELOW * sigma), data, background, sigma
 
 
+def _results(
+    fitter: Callable[..., Fitter], alone: Mapping[str, Choice], choice: Choice, mu: float, errors: str
+) -> dict[str, _Result | None]:
+    """Fit one toy in all ways; where one component competes, the envelope is the best of the single fits."""
+    found = {name: _fitted(fitter(choose=False, choice=only), mu, errors) for name, only in alone.items()}
+    single = [result for result in found.values() if result]
+    if not alone or len(choice) > 1:
+        found[ENVELOPE] = _fitted(fitter(choice=choice), mu, errors)
+    elif single:
+        best = min(single, key=lambda result: result.best)
+        found[ENVELOPE] = replace(best, at_truth=min(result.at_truth for result in single))
+    return found
+
+
 def _fitted(fitter: Fitter, mu: float, errors: str) -> _Result | None:
     """Fit one toy with mu held at its truth and free; None if a fit fails."""
     poi = fitter.model.poi
@@ -205,12 +210,10 @@ def _fitted(fitter: Fitter, mu: float, errors: str) -> _Result | None:
     return _Result(at_truth.objective, best.objective, best.values[poi] - mu, best.errors.get(poi))
 
 
-def _row(
-    truth: str, fitted: str, size: float, mu: float, sigma: float, found: Sequence[_Result], toys: int
-) -> Bias:
+def _row(truth: str, fitted: str, size: float, sigma: float, found: Sequence[_Result], toys: int) -> Bias:
     pulls = np.array([result.pull for result in found])
     few = len(pulls) < 2
     mean, width = (math.nan, math.nan) if few else (float(pulls.mean()), float(pulls.std(ddof=1)))
     median = math.nan if few else float(np.median([result.away for result in found])) / sigma
     error = width / math.sqrt(len(pulls)) if not few else math.nan
-    return Bias(truth, fitted, size, mu, len(pulls), toys - len(pulls), mean, error, width, median)
+    return Bias(truth, fitted, size, size * sigma, len(pulls), toys - len(pulls), mean, error, width, median)
