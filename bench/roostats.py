@@ -1,4 +1,4 @@
-"""CPU time of one asymptotic point, CLs at one signal strength, by this package and by RooStats on the exported workspace.
+"""Time of one asymptotic point: ours and that of RooStats, on the same models. Aim: ours is not the slower one.
 
 Usage: python bench/roostats.py [POINTS]
 

@@ -23,6 +23,7 @@ MASSES = (1.0, 1.25, 1.5, 1.8)  # GeV
 CTAUS = (10.0, 100.0, 1000.0)  # mm
 SIGNAL_EVENTS, CONTROL_EVENTS, CONTROL_DATA_EVENTS = 2500, 3000, 6000
 BACKGROUND_EVENTS, DATA_EVENTS = 16_000, 24_000
+COUPLINGS = 20
 PILEUP, PILEUP_OF_DATA = 3.0, 3.3  # what corrections/pileup.json turns into one another
 BR_DS, BR_DPLUS, BR_PHI = 0.045, 0.00570, 2.86e-4  # Ds -> phi pi, D+ -> phi pi, phi -> mu mu: PDG 2024
 
@@ -36,7 +37,8 @@ HEAD = """\
 # Background: charm and beauty. filter_efficiency: events written / the product "generated" of this very sample.
 # merge_ctau, merge_decays: the samples of one mass and how many decays each stands for, see hnl.lifetime.
 # Luminosity: that of the stand-in for data. control_data is a stand-in for data of the control channel, richer in Ds
-# and D+ than nature: its processes are mixed by hand, and it has no luminosity.
+# and D+ than nature: its processes are mixed by hand. Its luminosity is the one in which so many Ds are produced.
+# plane: nothing to simulate; one entry for each mass and coupling that is scanned, see hnl.scan.
 """
 
 
@@ -71,6 +73,8 @@ def samples() -> Iterator[tuple[str, dict[str, Any]]]:
     fractions = {"control": 0.35, "control_dplus": 0.2, "background": 0.45}
     fields = {"process": "mixture", "fractions": fractions, "min_muons": 2, "seed": 208, "pileup": PILEUP_OF_DATA}
     yield "control_data", {"kind": "data", "entries": CONTROL_DATA_EVENTS, "parameters": fields}
+    plane = {"kind": "background", "entries": len(MASSES) * COUPLINGS, "parameters": {"process": "scan"}}
+    yield "plane", plane
 
 
 def simulated(kind: str, entries: int, cross_section: float, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -97,9 +101,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/datasets"), help="where the samples are simulated")
     options = parser.parse_args()
     wanted = dict(samples())
-    efficiencies = measured(options.folder, wanted)
+    # The Ds of control_data: with two identified muons, which the simulated control sample need not have.
+    parameters = {"process": "control", "meson": "Ds", "min_muons": 2, "seed": 301, "pileup": PILEUP_OF_DATA}
+    part = {"kind": "background", "entries": CONTROL_DATA_EVENTS, "parameters": parameters}
+    generated = {name: fields for name, fields in wanted.items() if name != "plane"}
+    efficiencies = measured(options.folder, {**generated, "ds_of_control_data": part})
     for name, fields in wanted.items():
-        if fields["kind"] != "data":
+        if fields["kind"] != "data" and name != "plane":
             fields["filter_efficiency"] = float(f"{efficiencies[name]:.4g}")
     for mass in MASSES:
         merged = [fields for fields in wanted.values() if fields["parameters"].get("mass") == mass]
@@ -109,6 +117,10 @@ def main() -> None:
     # The stand-in for data has the luminosity of what was generated for it.
     entries = wanted["data"]["entries"]
     luminosity = entries / efficiencies["data"] / cross_sections()["background"] / 1000.0
+    mixture = wanted["control_data"]
+    made = mixture["entries"] * mixture["parameters"]["fractions"]["control"]
+    produced = made / (wanted["control"]["cross_section"] * efficiencies["ds_of_control_data"]) / 1000.0
+    mixture["parameters"]["luminosity"] = float(f"{produced:.4g}")
     text = f"luminosity: {luminosity:.4g}\nsamples:\n" + "".join(map(written, wanted, wanted.values()))
     options.output.write_text(HEAD + text, encoding="utf-8")
 

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import portico
 
 
+def text_of(intervals: Sequence[Sequence[float | None]] | None) -> str:
+    """Return excluded intervals of |V|^2 as text."""
+    if intervals is None:
+        return "blinded"
+    if not intervals:
+        return "none"
+    ends = [["" if end is None else f"{end:.2g}" for end in interval] for interval in intervals]
+    return ", ".join(f"{low} .. {high}" if low and high else f"> {low}" if low else f"< {high}" for low, high in ends)
+
+
 def main(folder: Path) -> int:
-    """Print, for each signal sample, the combined upper limit."""
-    limits = portico.load(folder).summary("limits")["limits"]
-    print(f"\nUpper limits at {limits['cl']:.0%} CL, all categories combined, in units of the sample's own yield:")
-    print(f"  {'sample':24} {'m_N (GeV)':>9} {'expected':>10} {'+-1 sigma':>17} {'observed':>10}")
-    for name, entry in limits["samples"].items():
-        limit = entry["channels"]["combined"]["limit"]["signal_strength"]
-        if limit is None:
-            print(f"  {name:24} {entry['mass']:9.3g} no signal in the window")
-            continue
-        _, low, median, high, _ = limit["expected"]
-        observed = "-" if limit["observed"] is None else f"{limit['observed']:.3g}"
-        print(f"  {name:24} {entry['mass']:9.3g} {median:10.3g} {f'{low:.3g} .. {high:.3g}':>17} {observed:>10}")
-    print(f"\nThe report: {folder / 'report.html'}")
+    """Print, for each mass, which couplings are excluded."""
+    found = portico.load(folder).summary("limits")["limits"]
+    print(f"\nExcluded |V|^2 at {found['cl']:.0%} CL, all categories combined:")
+    print(f"  {'m_N (GeV)':>9}  {'expected':20} {'-1 sigma':20} {'+1 sigma':20} {'observed':20} method")
+    for mass in found["masses"]:
+        expected = mass["excluded"]["expected"]
+        texts = [text_of(expected[name]) for name in ("median", "m1", "p1")]
+        observed = text_of(mass["excluded"]["observed"])
+        print(f"  {mass['mass']:9.4g}  " + " ".join(f"{text:20}" for text in [*texts, observed]) + f" {mass['method']}")
+    print(f"  {found['convention']}")
+    if not found["observed"]:
+        print("  Data in the signal windows are hidden; to look at them: portico run hnl --unblind")
+    print(f"\nThe exclusion plot: {folder / 'limits' / 'exclusion.png'}")
+    print(f"The report:         {folder / 'report.html'}")
     return 0
 
 

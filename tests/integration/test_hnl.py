@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+import shutil
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 import portico
 from hnl import physics
+from hnl.spectra import read_spectra
 from portico.analysis import Analysis, load_analysis
 from portico.executors.local import LocalExecutor
 from tests.conftest import Remember
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.integration
 ENTRIES = 600
 GOLDEN = Path(__file__).with_name("golden_hnl.json")
 SEARCH = ("signal_m1p0_ctau10", "signal_m1p0_ctau100", "background", "data")
+CTAUS, POINTS = (10.0, 100.0), 8
 SAMPLES = (*SEARCH, "control", "control_dplus", "control_data")
 
 
@@ -29,18 +31,24 @@ SAMPLES = (*SEARCH, "control", "control_dplus", "control_data")
 def small() -> Analysis:
     """The demonstration with few samples and few events."""
     analysis = load_analysis("hnl")
+    efficiencies = [analysis.dataset[name].filter_efficiency for name in SEARCH[:2]]
     samples = {}
     for name in SAMPLES:
         sample = analysis.dataset[name]
         entries = 1500 if name.startswith("control") else ENTRIES  # the fit needs some
         fields = {"entries": entries, "processed_events": sample.processed_events and entries}
+        if sample.kind == "signal":
+            merged = {"merge_ctau": CTAUS, "merge_decays": tuple(ENTRIES / e for e in efficiencies)}
+            fields["parameters"] = {**sample.parameters, **merged}
         samples[name] = sample.model_copy(update=fields)
+    samples["plane"] = analysis.dataset["plane"].model_copy(update={"entries": POINTS})
     steps = tuple(
-        step.model_copy(update={"samples": tuple(name for name in step.samples if name in SAMPLES)})
+        step.model_copy(update={"samples": tuple(name for name in step.samples if name in samples)})
         for step in analysis.steps
     )
     dataset = analysis.dataset.model_copy(update={"samples": samples})
-    return analysis.model_copy(update={"dataset": dataset, "steps": steps})
+    analysis = analysis.model_copy(update={"dataset": dataset, "steps": steps})
+    return analysis.with_options("select", lifetimes=[20, 50]).with_options("search", points=POINTS)
 
 
 def test_cross_sections_are_those_of_physics_and_pools() -> None:
@@ -87,16 +95,46 @@ def test_the_whole_chain(small: Analysis, chain: portico.Run) -> None:
     for name in SEARCH:
         check_selected(small.dataset[name], run["skim"][name], run["select"][name])
     lifetimes = run.summary("lifetimes")["lifetimes"]["1 GeV"]
-    assert set(lifetimes) == {"ctau_20", "ctau_50", "ctau_300"}
+    assert set(lifetimes) == {"ctau_20", "ctau_50"}
     assert all(entry["effective_events"] > 20 for entry in lifetimes.values())
-    limits = run.summary("limits")["limits"]["samples"]
-    assert list(limits) == list(SEARCH[:2])
-    for entry in limits.values():
-        strength = entry["channels"]["combined"]["limit"]["signal_strength"]
-        assert 0 < strength["observed"] < math.inf
-        assert strength["expected"] == sorted(strength["expected"])
-    assert (run.path / "limits" / "brazil.pdf").read_bytes().startswith(b"%PDF")
+    check_limits(run, unblinded=False)
     check_control(run)
+
+
+def check_limits(run: portico.Run, *, unblinded: bool) -> None:
+    found = run.summary("limits")["limits"]
+    assert found["observed"] is unblinded
+    assert not found["failed"]
+    (mass,) = found["masses"]
+    assert mass["mass"] == 1.0
+    for point in mass["points"]:
+        strength = point["signal_strength"]
+        assert strength["expected"] == sorted(strength["expected"])
+        assert (strength["observed"] is not None) is unblinded
+        # A limit of mu above 1 is a CLs of mu = 1 above 5%, to the precision of both.
+        assert (strength["expected"][2] > 1) == (point["cls"]["expected"][2] > 0.05)
+    lifetimes = [point["ctau"] for point in mass["points"]]
+    assert lifetimes[0] == CTAUS[1]
+    assert lifetimes == sorted(lifetimes, reverse=True)
+    assert (run.path / "limits" / "exclusion.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_unblinding_looks_at_the_windows_and_runs_no_more_than_it_must(
+    small: Analysis, chain: portico.Run, tmp_path: Path
+) -> None:
+    folder, again = tmp_path / "run", Remember()
+    shutil.copytree(chain.path, folder)
+    hidden = [side["observed"] for side in chain.summary("search")["search"]["masses"][0]["counts"].values()]
+    assert hidden == [None] * 6
+    run = portico.run(small, folder=folder, workers=2, unblind=True, reporter=again)
+    assert {step for step, ran in again.ran.items() if ran} == {"search", "scan", "limits"}
+    check_limits(run, unblinded=True)
+    sides = run.summary("search")["search"]["masses"][0]["counts"]
+    low, high = run.summary("search")["search"]["masses"][0]["window"]
+    spectra = read_spectra(run["select"], [small.dataset["data"]])
+    for category, (masses, _) in spectra.items():
+        assert sides[category]["observed"] == ((masses > low) & (masses < high)).sum()
+    assert run.summary("search")["signal"] == chain.summary("search")["signal"]
 
 
 def check_selected(sample: portico.Sample, skimmed: portico.Results, selected: portico.Results) -> None:

@@ -24,10 +24,16 @@ finally:
     nbformat.write(notebook, sys.argv[1])
 """
 STEPS = """
-  - {name: simulate, function: "hnl.simulate:simulate", chunk: 1000 entries}
+  - {name: simulate, function: "hnl.simulate:simulate", chunk: 1000 entries, samples: [signal_*, background, data]}
   - {name: skim, function: "hnl.skim:skim", input: simulate}
   - {name: select, function: "hnl.select:select", input: skim}
-  - {name: limits, function: "hnl.limits:limits", input: select}
+  - {name: search, function: "hnl.search:search", input: select, options: {points: 6}}
+  - name: scan
+    function: hnl.scan:scan
+    chunk: 3 entries
+    samples: [plane]
+    files: {hypotheses: search/hypotheses.json}
+  - {name: limits, function: "hnl.limits:limits", input: scan, files: {hypotheses: search/hypotheses.json}}
 """
 
 

@@ -39,9 +39,13 @@ def write_analysis(folder: Path, files: Callable[[str], list[str]] | None, steps
     for name, entries in EVENTS.items():
         fields = dataset[name].model_dump(exclude={"name", "files", "replicas", "completeness"}, exclude_none=True)
         samples[name] = {**fields, "entries": entries, "processed_events": entries}
+        for merged in ("merge_ctau", "merge_decays"):  # one lifetime stands alone
+            samples[name]["parameters"].pop(merged, None)
         if files is not None:
             del samples[name]["entries"]
             samples[name] |= {"tree": "wztree", "files": files(name)}
+    if "plane" in steps:
+        samples["plane"] = dataset["plane"].model_dump(include={"kind", "entries", "parameters"})
     folder.mkdir(exist_ok=True)
     path = folder / "analysis.yaml"
     plain = json.loads(json.dumps({"name": "reference", "dataset": {"samples": samples}}))

@@ -1,186 +1,196 @@
-"""hnl.limits on histograms made by hand; its counting is tested in test_counting."""
+"""Step 3 of hnl on hypotheses made by hand: limits at a point, excluded intervals, what the summary says and writes."""
 
 from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
-import hist
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from scipy import optimize, stats
 
-from hnl import physics
-from hnl.limits import limits, mass_resolution, mass_window
-from portico import Sample
+from hnl.hypotheses import Hypothesis, Point, Side, Yield, crossings, evaluate
+from hnl.limits import limits
+from hnl.scan import COLUMNS, scan
 from portico.errors import ConfigError
+from portico.stats.door import read_model
+from portico.stats.exports.card import read_card
+from portico.stats.model import Channel, Component, Model
+from portico.stats.shapes import DoubleCrystalBall, Exponentials, Parameter
 
-NAMES = [f"{sign}lxy{lengths}" for sign in ("SS", "OS") for lengths in ("0to1", "1to5", "5toInf")]
-EDGES = np.linspace(0, 2, 1001)
-SIGNAL = Sample(name="hnl_1p0", kind="signal", files=("s.root",), parameters={"mass": 1.0, "ctau": 10.0})
-DATA = Sample(name="data", kind="data", files=("d.root",))
-BACKGROUND = Sample(name="qcd", kind="background", files=("b.root",))
-
-
-def test_window_and_sidebands() -> None:
-    window = mass_window(EDGES, 1.0, half_width=3, inner=4, outer=10)
-    sigma = mass_resolution(1.0)
-    assert sigma == pytest.approx(8.478e-3)
-    assert window.low <= 1 - 3 * sigma < window.low + 0.002
-    assert window.high - 0.002 < 1 + 3 * sigma <= window.high
-    assert EDGES[window.lower.stop] <= 1 - 4 * sigma
-    assert EDGES[window.upper.start] >= 1 + 4 * sigma
-    assert EDGES[window.lower.start] <= 1 - 10 * sigma
-    assert EDGES[window.upper.stop] >= 1 + 10 * sigma
-    assert window.scale == pytest.approx(0.5, rel=0.1)
-    with pytest.raises(ValueError, match="leave the histogram"):
-        mass_window(EDGES, 1.95, half_width=3, inner=4, outer=10)
-    with pytest.raises(ValueError, match="no whole bin"):
-        mass_window(np.linspace(0, 2, 11), 1.0, half_width=3, inner=4, outer=10)
-    with pytest.raises(ValueError, match="0 < window <= sideband_inner"):
-        mass_window(EDGES, 1.0, half_width=5, inner=4, outer=10)
+LOW, HIGH = 0.9, 1.1
+EDGES = tuple(np.linspace(LOW, HIGH, 101))
+PEAK = DoubleCrystalBall(low=LOW, high=HIGH, mean=1.0, width=0.01, alpha_left=1.5, n_left=4, alpha_right=1.5, n_right=4)
 
 
-def products(masses: dict[str, list[float]], weight: float = 1.0) -> dict[str, Any]:
-    """Histograms of the N mass of one sample, by category."""
-    result = {}
-    for name in NAMES:
-        for product, bins in (("Hnl_mass", 40), ("Hnl_mass_fine", 1000)):
-            filled = hist.Hist(hist.axis.Regular(bins, 0, 2), storage=hist.storage.Weight())
-            values = masses.get(name, [])
-            result[f"{name}_{product}"] = filled.fill(values, weight=weight) if values else filled
-    return result
+def channel(name: str, background: float) -> Channel:
+    slope = Exponentials(low=LOW, high=HIGH)
+    counts = np.round(background * slope.contents(np.array(EDGES), np.array([-0.5])), 3)
+    parts = (
+        Component(name="signal", shapes=(PEAK,), events=1.0, strength="mu", effects={"trigger": (0.95, 1.05)}),
+        Component(name="background", shapes=(slope,), events=1.0, strength=f"background_{name}", floating=True),
+    )
+    return Channel(name=name, edges=EDGES, counts=tuple(counts), components=parts)
 
 
-def flat(number: int) -> list[float]:
-    """Masses spread evenly over window and sidebands at 1 GeV, `number` of them per 0.1 GeV."""
-    return [*np.linspace(0.9, 1.1, 2 * number, endpoint=False) + 0.05 / number]
+def model(**backgrounds: float) -> Model:
+    free = [Parameter(name=f"background_{name}", start=b, low=0.0, step=5.0) for name, b in backgrounds.items()]
+    return Model(
+        channels=tuple(channel(name, b) for name, b in backgrounds.items()),
+        parameters=(Parameter(name="mu", start=0.0, low=0.0), *free),
+    )
+
+
+def point(coupling: float, *, statistical: float = 0.0, **events: float) -> Point:
+    yields = {n: Yield(events=s, statistical=statistical, effective_events=50.0) for n, s in events.items()}
+    return Point(coupling_squared=coupling, ctau=1 / coupling, yields=yields)
+
+
+def hypothesis(*points: Point, method: Any = "counting", observed: int | None = 3, **more: Any) -> Hypothesis:
+    counts = {
+        "near": Side(background=1.5, uncertainty=0.0, observed=observed, inside=0.9, systematic=0.0),
+        "far": Side(background=0.5, uncertainty=0.0, observed=observed and 0, inside=1.0, systematic=0.1),
+    }
+    fields = {"mass": 1.0, "window": (0.97, 1.03), "method": method, "why": "few", "model": model(near=300, far=200)}
+    return Hypothesis(**{**fields, "counts": counts, "points": points, **more})
+
+
+def test_a_count_alone_gives_the_classical_limit() -> None:
+    """CLs with known background: P(n <= 3 | s + 1.5) = 0.05 P(n <= 3 | 1.5)."""
+    limit, cls = evaluate(hypothesis(), point(0.01, near=2.0, far=0.0), 0.95) or pytest.fail("no limit")
+    s = optimize.brentq(lambda s: stats.poisson.cdf(3, s + 1.5) - 0.05 * stats.poisson.cdf(3, 1.5), 0, 50)
+    assert limit.observed == pytest.approx(s / (2.0 * 0.9), rel=1e-5)
+    assert cls.observed == pytest.approx(stats.poisson.cdf(3, 1.5 + 1.8) / stats.poisson.cdf(3, 1.5), rel=1e-9)
+    assert limit.method == "counting"
+
+
+def test_a_fit_uses_yields_and_statistics_of_the_point() -> None:
+    fitted = hypothesis(method="asymptotic")
+    at = fitted.model_at(point(0.01, statistical=0.2, near=7.0, far=3.0))
+    signals = {c.name: c.components[0] for c in at.channels}
+    assert {name: signal.events for name, signal in signals.items()} == {"near": 7.0, "far": 3.0}
+    assert signals["near"].effects["signal_statistics_near"] == pytest.approx((1 / 1.2, 1.2))
+    assert "signal_statistics_near" not in signals["far"].effects
+    once, twice = (evaluate(fitted, point(0.01, near=n * 7.0, far=n * 3.0), 0.95) for n in (1, 2))
+    assert once is not None
+    assert twice is not None
+    assert once[0].expected[2] == pytest.approx(2 * twice[0].expected[2], rel=2e-3)
+    assert twice[1].expected[2] < once[1].expected[2]
+
+
+def test_nothing_is_said_without_signal() -> None:
+    assert evaluate(hypothesis(), point(0.01, near=0.0, far=0.0), 0.95) is None
+
+
+@given(st.lists(st.floats(-3, 3).filter(lambda y: abs(y) > 1e-3), min_size=2, max_size=12))
+def test_intervals_are_where_the_line_is_below_zero(y: list[float]) -> None:
+    x = list(range(len(y)))
+    found = crossings(x, y)
+    for at in np.linspace(0, len(y) - 1, 173):
+        value = np.interp(at, x, y)
+        inside = any((low is None or low < at) and (high is None or at < high) for low, high in found)
+        assert inside == (value < 0) or abs(value) < 1e-9
+
+
+def test_an_interval_ends_open_where_nothing_is_known() -> None:
+    assert crossings([1, 2, 3, 4], [None, -1.0, -1.0, 1.0]) == [(None, 3.5)]
+    assert crossings([1, 2, 3], [1.0, -1.0, None]) == [(1.5, None)]
+    assert crossings([1, 2], [1.0, 2.0]) == []
 
 
 @pytest.fixture(scope="module")
-def outcome() -> dict[str, Any]:
-    results = {
-        "hnl_1p0": products({"SSlxy0to1": [1.0] * 40, "SSlxy1to5": [0.99, 1.01] * 10, "OSlxy0to1": [1.0] * 25}, 0.2),
-        "data": products({"SSlxy0to1": flat(200), "SSlxy1to5": flat(6), "OSlxy5toInf": flat(100)}),
-    }
-    return dict(limits(results, {"hnl_1p0": SIGNAL, "data": DATA}, compare=True))
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """Limits that are below 1 for |V|^2 between 1e-3 and 1e-1, of 9 points; one has failed and one has no signal."""
+    couplings = np.geomspace(1e-4, 1.0, 9)
+    points = [point(float(v), near=4.0, far=1.0) for v in couplings]
+    other = hypothesis(points[0], mass=1.5, method="asymptotic", observed=None)
+    path = tmp_path_factory.mktemp("limits") / "hypotheses.json"
+    path.write_text(json.dumps([h.model_dump(mode="json") for h in (hypothesis(*points), other)]))
+    limit = 10.0 ** (np.log10(couplings / 1e-2) ** 2 - 1)
+    columns = {name: np.full(10, math.nan) for name in COLUMNS}
+    columns["entry"], columns["failed"] = np.arange(10.0), np.zeros(10)
+    for k, name in enumerate(("m2", "m1", "median", "p1", "p2")):
+        columns[f"limit_{name}"][:9] = limit * (0.6 + 0.2 * k)
+        columns[f"cls_{name}"][:9] = np.linspace(0.9, 0.01, 9)
+    columns["limit_observed"][:9] = 1.5 * limit
+    columns["failed"][9] = 1
+    order = np.random.default_rng(1).permutation(10)  # chunks may be merged in any order of entries
+    shuffled = {name: values[order] for name, values in columns.items()}
+    return limits({"plane": {"points": shuffled}}, {}, hypotheses=str(path)), path
 
 
-def test_yields_of_categories(outcome: dict[str, Any]) -> None:
-    channels = outcome["limits"]["samples"]["hnl_1p0"]["channels"]
-    assert list(channels) == [*NAMES, "combined"]
-    low, high = outcome["limits"]["samples"]["hnl_1p0"]["window"]
-    first = channels["SSlxy0to1"]
-    assert first["observed"] == pytest.approx(2000 * (high - low), abs=1)
-    assert first["background"] == pytest.approx(first["observed"], rel=0.05)
-    assert first["background_uncertainty"] == pytest.approx(first["background"] / math.sqrt(2000 * 0.104), rel=0.05)
-    assert first["signal"] == pytest.approx(8.0)
-    assert first["signal_uncertainty"] == pytest.approx(0.2 * math.sqrt(40))
-    assert channels["combined"]["signal"] == pytest.approx(8 + 4 + 5)
+def test_both_edges_are_found(outcome: tuple[dict[str, Any], Path]) -> None:
+    first, second = outcome[0]["limits"]["masses"]
+    ((low, high),) = first["excluded"]["expected"]["median"]
+    assert (low, high) == pytest.approx((1e-3, 1e-1), rel=1e-6)  # points of the scan lie on them
+    ((low, high),) = first["excluded"]["observed"]
+    assert 1e-3 < low < 2e-3
+    assert low * high == pytest.approx(1e-4, rel=1e-6)
+    ((wide, _),) = first["excluded"]["expected"]["m2"]
+    assert wide < 1e-3
+    assert first["edge"] == {"coupling_squared": pytest.approx(1e-3), "p_value": None}
+    assert second["excluded"]["observed"] is None
+    assert not any(second["excluded"]["expected"].values())
 
 
-def test_methods_and_notes(outcome: dict[str, Any]) -> None:
-    channels = outcome["limits"]["samples"]["hnl_1p0"]["channels"]
-    assert channels["SSlxy0to1"]["method"] == "asymptotic"
-    assert channels["SSlxy0to1"]["notes"] == []
-    assert 0 < channels["SSlxy1to5"]["background"] < 5
-    assert channels["SSlxy1to5"]["method"] == "counting"
-    assert channels["combined"]["asymptotic_signal_strength"]["observed"] > 0
-    assert "fewer than 5 background events in SSlxy1to5, OSlxy0to1" in channels["combined"]["notes"][1]
-    assert channels["combined"]["method"] == "counting"
+def test_what_failed_is_named(outcome: tuple[dict[str, Any], Path]) -> None:
+    told = outcome[0]["limits"]
+    assert told["failed"] == ["m_N = 1.5 GeV, |V|^2 = 0.0001"]
+    assert told["observed"] is True
+    assert "Majorana" in told["convention"]
+    json.dumps(told, allow_nan=False)
 
 
-def test_limits_are_one_limit_in_three_units(outcome: dict[str, Any]) -> None:
-    sample = outcome["limits"]["samples"]["hnl_1p0"]
-    reference = physics.coupling_squared(1.0, 10.0)
-    assert sample["reference_coupling_squared"] == pytest.approx(reference)
-    for name in ("SSlxy0to1", "OSlxy0to1", "combined"):
-        channel = sample["channels"][name]
-        strength, events, coupling = (
-            channel["limit"][unit] for unit in ("signal_strength", "events", "coupling_squared")
-        )
-        assert events["observed"] == pytest.approx(strength["observed"] * channel["signal"])
-        assert coupling["expected"] == pytest.approx([reference * value for value in strength["expected"]])
-    assert "lifetime is that of the sample and held fixed" in outcome["limits"]["convention"]
+def test_figures_and_files(outcome: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    found, _ = outcome
+    assert {name for name, value in found.items() if isinstance(value, Figure)} == {
+        "exclusion", "limits_m1", "limits_m1p5",
+    }  # fmt: skip
+    files = {name: value for name, value in found.items() if isinstance(value, str)}
+    assert files.keys() == {"model_m1.json", "pyhf_m1.json", "card_m1.txt"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert isinstance(read_model(tmp_path / "model_m1.json"), Model)
+    read_model(tmp_path / "pyhf_m1.json")
+    card = read_card(tmp_path / "card_m1.txt")
+    assert {b.strip() for b in card.bins} == {"near", "far"}
 
 
-def test_empty_sidebands_are_not_taken_as_no_background(outcome: dict[str, Any]) -> None:
-    channel = outcome["limits"]["samples"]["hnl_1p0"]["channels"]["OSlxy0to1"]
-    # no event in sidebands twice as wide as the window: (0 + 1) / 2 +- sqrt(0 + 1) / 2
-    assert (channel["observed"], channel["background"], channel["background_uncertainty"]) == (0, 0.5, 0.5)
-    # exact: n = 0 and a signal of relative uncertainty 20%, negative binomial with 25 events; the background cancels
-    mean = 25 * (0.05 ** (-1 / 25) - 1)
-    assert channel["limit"]["events"]["observed"] == pytest.approx(mean, rel=1e-4)
-    assert channel["limit"]["events"]["expected"][0] == pytest.approx(mean, rel=1e-4)
-    assert channel["limit"]["events"]["expected"][4] > 1.5 * mean
-    assert channel["method"] == "counting"
+def test_entries_must_be_enough(outcome: tuple[dict[str, Any], Path]) -> None:
+    few = {"points": {name: np.zeros(3) for name in COLUMNS}}
+    with pytest.raises(ConfigError, match=r"10 points are to be scanned, 3 were.*entries: 10 or more"):
+        limits({"plane": few}, {}, hypotheses=str(outcome[1]))
 
 
-def test_category_without_signal_limits_events_only(outcome: dict[str, Any]) -> None:
-    channels = outcome["limits"]["samples"]["hnl_1p0"]["channels"]
-    with_data, empty = channels["OSlxy5toInf"], channels["OSlxy1to5"]
-    for channel in (with_data, empty):
-        assert channel["limit"]["signal_strength"] is None
-        assert channel["limit"]["coupling_squared"] is None
-        assert "no simulated signal" in channel["notes"][0]
-    assert empty["limit"]["events"]["observed"] == pytest.approx(-math.log(0.05), rel=1e-5)
-    assert with_data["limit"]["events"]["observed"] > 5
+class Frame:
+    """What a scan asks of a frame."""
+
+    def __init__(self, *entries: int) -> None:
+        self.entries = np.array(entries)
+
+    def AsNumpy(self, _: list[str]) -> dict[str, Any]:
+        return {"entry": self.entries}
 
 
-def test_outcome_is_json_and_figures(outcome: dict[str, Any]) -> None:
-    text = json.dumps(outcome["limits"], allow_nan=False)
-    assert json.loads(text) == outcome["limits"]
-    figures = {name: value for name, value in outcome.items() if name != "limits"}
-    assert set(figures) == {"brazil", "limit_hnl_1p0", *(f"mass_{name}" for name in NAMES)}
-    assert all(isinstance(figure, Figure) for figure in figures.values())
-    columns = figures["limit_hnl_1p0"].axes[0]
-    drawn = [line.get_ydata()[0] for line in columns.lines if line.get_marker() == "o"]
-    channels = outcome["limits"]["samples"]["hnl_1p0"]["channels"].values()
-    assert drawn == [c["limit"]["signal_strength"]["observed"] for c in channels if c["limit"]["signal_strength"]]
-    assert [text.get_text() for text in columns.texts] == ["no signal"] * 3
+def test_points_do_not_depend_on_chunks(outcome: tuple[dict[str, Any], Path]) -> None:
+    whole, *parts = (
+        scan(Frame(*entries), None, hypotheses=str(outcome[1]))["points"] for entries in ((3, 4), (3,), (4, 99))
+    )
+    for name in COLUMNS:
+        assert np.array_equal(whole[name], np.concatenate([part[name] for part in parts]), equal_nan=True), name
+    assert whole["limit_median"][0] > 0
 
 
-def test_background_from_simulation_when_there_is_no_data() -> None:
-    results = {"hnl_1p0": products({"SSlxy0to1": [1.0] * 40}, 0.2), "qcd": products({"SSlxy0to1": [1.0] * 30}, 0.5)}
-    outcome = limits(results, {"hnl_1p0": SIGNAL, "qcd": BACKGROUND})
-    channel = outcome["limits"]["samples"]["hnl_1p0"]["channels"]["SSlxy0to1"]
-    assert (channel["observed"], channel["background"]) == (None, 15.0)
-    assert channel["background_uncertainty"] == pytest.approx(0.5 * math.sqrt(30))
-    assert channel["limit"]["signal_strength"]["observed"] is None
-    assert outcome["limits"]["observed"] is None
-    assert len(channel["limit"]["signal_strength"]["expected"]) == 5
-
-
-@pytest.mark.parametrize(("reference", "notes"), [(50.0, 1), (1.0, 0)])
-def test_limit_on_coupling_above_one_is_noted(reference: float, notes: int) -> None:
-    # the signal strength is limited to 0.4: 3 events of 8
-    results = {"hnl_1p0": products({"SSlxy0to1": [1.0] * 40}, 0.2), "qcd": products({})}
-    sample = SIGNAL.model_copy(update={"parameters": {"mass": 1.0, "coupling_squared": reference}})
-    entry = limits(results, {"hnl_1p0": sample, "qcd": BACKGROUND})["limits"]["samples"]["hnl_1p0"]
-    assert entry["reference_coupling_squared"] == reference
-    assert entry["channels"]["combined"]["notes"].count("limits on |V|^2 above 1 exclude nothing") == notes
-
-
-def test_samples_that_do_not_fit() -> None:
-    results = {"hnl_1p0": products({}), "data": products({"SSlxy0to1": [1.0]}, 0.5), "qcd": products({})}
-    with pytest.raises(ValueError, match="no sample is of kind signal"):
-        limits(results, {"data": DATA})
-    with pytest.raises(ValueError, match="no sample is of kind data or background"):
-        limits(results, {"hnl_1p0": SIGNAL})
-    with pytest.raises(ValueError, match="data must have weight 1"):
-        limits(results, {"hnl_1p0": SIGNAL, "data": DATA})
-    with pytest.raises(ConfigError, match="the parameter 'mass' is missing"):
-        limits(results, {"hnl_1p0": SIGNAL.model_copy(update={"parameters": {}}), "qcd": BACKGROUND})
-    control = DATA.model_copy(update={"parameters": {"process": "control"}})
-    with pytest.raises(ValueError, match="no sample is of kind data or background"):
-        limits(results, {"hnl_1p0": SIGNAL, "data": control})
-
-
-def test_no_signal_anywhere() -> None:
-    results = {"hnl_1p0": products({}), "qcd": products({"SSlxy0to1": [1.0] * 10})}
-    outcome = limits(results, {"hnl_1p0": SIGNAL, "qcd": BACKGROUND})
-    combined = outcome["limits"]["samples"]["hnl_1p0"]["channels"]["combined"]
-    assert combined["method"] is None
-    assert set(combined["limit"].values()) == {None}
-    assert "no simulated signal" in combined["notes"][0]
+def test_what_is_no_hypothesis_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "hypotheses.json"
+    path.write_text('{"channels": []}')
+    with pytest.raises(ConfigError, match="no list of hypotheses"):
+        scan(Frame(0), None, hypotheses=str(path))
+    path.write_text('[{"mass": 1.0}]')
+    with pytest.raises(ConfigError, match="hypothesis 0: key 'window' is missing"):
+        scan(Frame(0), None, hypotheses=str(path))

@@ -458,6 +458,10 @@ def shaped(events: ak.Array, variation: str) -> ak.Array:
                 events, lambda p, e: evaluate("shape", "muon_pt_scale", p, abs(e), direction), column, f"{muon}_eta"
             )
             out = ak.with_field(out, ak.values_astype(events[column] * scale, np.float32), column)
+            if muon == "C_mu_Hnl":
+                mass = events.C_Hnl_mass
+                moved = np.sqrt(0.030644 + (ak.values_astype(mass * mass, np.float64) - 0.030644) * scale)
+                out = ak.with_field(out, ak.values_astype(moved, np.float32), "C_Hnl_mass")
     return out
 
 
@@ -504,7 +508,7 @@ def test_weights_and_variations_are_those_of_correctionlib(tmp_path: Path) -> No
         for number, selection in enumerate(SELECTIONS):
             rows = [(entry, index) for (entry, s), index in chosen.items() if s == number]
             w = np.array([weights[entry][index] for entry, index in rows]) * event_weight(sample)
-            mass = np.array([events.C_Hnl_mass[entry][index] for entry, index in rows], np.float64)
+            mass = np.array([changed.C_Hnl_mass[entry][index] for entry, index in rows], np.float64)
             bins = np.digitize(mass, np.linspace(0, 2, 41))
             found = results.variations(f"{selection}_Hnl_mass")[variation]
             for values, power in ((found.values(flow=True), 1), (found.variances(flow=True), 2)):

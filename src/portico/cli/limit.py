@@ -29,6 +29,15 @@ def _complete_place(ctx: click.Context, param: click.Parameter, incomplete: str)
     return [Item(place) for place in places() if place.startswith(incomplete)]
 
 
+def _complete_format(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Offer what is before the sign of equality."""
+    from click.shell_completion import CompletionItem as Item
+
+    from portico.stats.exports.formats import FORMATS
+
+    return [Item(f"{name}=", help=text) for name, text in FORMATS.items() if name.startswith(incomplete)]
+
+
 @click.command(
     cls=Command,
     short_help="Limits of any pyhf workspace, or of a model of portico.",
@@ -39,6 +48,7 @@ Examples:
   portico limit background.json --patch patchset.json:C1N2_Wh_hbb_300_150 --backend jax
   portico limit workspace.json --measurement Meas --cl 0.9 --mu 0.5 --mu 1 --json | jq .limit.observed
   portico limit workspace.json --blind
+  portico limit model.json --export combine=card.txt --export hs3=model.hs3.json
   portico limit workspace.json --toys 1000 --on htcondor --workers 50 --run runs/toys
 
 \b
@@ -65,11 +75,15 @@ Exit status: 0 done; 1 the model is not sound, or fits do not converge; 2 wrong 
 @click.option("--run", "folder", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
               help="Where toys are kept, so that the same command goes on where it stopped; by default runs/ and the "
                    "name of MODEL.json with -toys.")  # fmt: skip
+@click.option("--export", "exports", multiple=True, metavar="FORMAT=PATH", shell_complete=_complete_format,
+              help="Write the model for another program: pyhf=FILE.json, hs3=FILE.json, roofit=FILE.root, "
+                   "combine=FILE.txt, or the limits: hepdata=FOLDER; may be repeated.")  # fmt: skip
 @click.option("--blind", is_flag=True, help="Expected numbers only.")
 @json_option()
 def limit(
     model: Path, patches: tuple[Path, ...], measurement: str, cl: float, mus: tuple[float, ...], backend: str,
-    toys: int | None, on: str, workers: int | None, seed: int, folder: Path | None, blind: bool, as_json: bool,
+    toys: int | None, on: str, workers: int | None, seed: int, folder: Path | None,
+    exports: tuple[str, ...], blind: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Upper limits on the signal strength in MODEL.json: CLs, observed and expected.
 
@@ -78,16 +92,25 @@ def limit(
     from portico.monitor.progress import Progress
     from portico.stats.answer import Toys, ask
     from portico.stats.door import read_model
+    from portico.stats.exports.formats import FORMATS, export
 
+    wanted = [text.partition("=") for text in exports]
+    for text, (name, _, path) in zip(exports, wanted, strict=True):
+        if name not in FORMATS or not path:
+            raise click.UsageError(f"--export {text}: write FORMAT=PATH, with one of {', '.join(FORMATS)}")
     read = read_model(model, patches, measurement)
     with Progress() if toys is not None else nullcontext() as reporter:
         place = folder if folder is not None else Path("runs") / f"{model.stem}-toys"
         thrown = Toys(toys, place, on, workers, seed, reporter) if toys is not None else None
         answer = ask(read, cl=cl, mus=mus, backend=backend, blind=blind, toys=thrown)
+    for name, _, path in wanted:
+        export(read, answer, name, Path(path))
     if as_json:
         show_json(answer.plain())
-    else:
-        _show(answer)
+        return 0
+    _show(answer)
+    for name, _, path in wanted:
+        click.echo(f"written: {path}, {FORMATS[name].partition(',')[0]}")
     return 0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portico.plot.bins import Array
-from portico.plot.plane import log_axis, runs_of
+from portico.plot.plane import around, log_axis, runs_of
 from portico.plot.style import new_axes, settle, styled, to_label
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def figure_of_bands(
     with styled():
         figure, axes = new_axes(7.0, 5.4)
         if logx:
-            log_axis(axes)
+            log_axis(axes, float(np.log10(at[-1] / at[0])))
+        axes.set_xlim(around(at, logx=logx))
         _draw_bands(axes, at, bands)
         _draw_observed(axes, at, observed, lost=np.isnan(bands).any(axis=1) & np.isnan(observed))
         if reference is not None:
@@ -74,7 +75,7 @@ def figure_of_bands(
         axes.set(xlabel=to_label(xlabel), ylabel=to_label(ylabel))
         axes.set_title(to_label(title))
         drawn = np.concatenate([bands.ravel(), observed, [] if reference is None else [reference]])
-        _frame(axes, at, drawn, logx=logx, logy=logy)
+        _frame(axes, drawn, logy=logy)
         entries = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda entry: entry[1] != "observed")
         axes.legend(
             [handle for handle, _ in entries], [name for _, name in entries], title=to_label(label) or None,
@@ -118,8 +119,8 @@ def _draw_observed(axes: Axes, x: Array, observed: Array, *, lost: npt.NDArray[n
         axes.plot(x[lost], at, "x", transform=axes.get_xaxis_transform(), color="#717581", label="no limit")
 
 
-def _frame(axes: Axes, x: Array, values: Array, *, logx: bool, logy: bool) -> None:
-    """Set the ranges, with space for the legend above."""
+def _frame(axes: Axes, values: Array, *, logy: bool) -> None:
+    """Set the range of y, with space for the legend above."""
     good = values[np.isfinite(values) & ((values > 0) | (not logy))]
     low, high = (float(good.min()), float(good.max())) if good.size else (0.1, 1.0)
     if logy:
@@ -128,6 +129,3 @@ def _frame(axes: Axes, x: Array, values: Array, *, logx: bool, logy: bool) -> No
         axes.set_ylim(low / 10 ** (0.08 * decades), high * 10 ** (0.5 * decades))
     else:
         axes.set_ylim(min(0.0, low), (high if high > 0 else 1.0) * 1.5)
-    if len(x) > 1 and x[0] < x[-1]:
-        room = 0.03 * (np.log(x[-1] / x[0]) if logx else x[-1] - x[0])
-        axes.set_xlim((x[0] / np.exp(room), x[-1] * np.exp(room)) if logx else (x[0] - room, x[-1] + room))

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from portico.stats.asymptotic import Limit
 
-__all__ = ["Curve", "figure_of_plane", "grids_of", "log_axis", "runs_of"]
+__all__ = ["Curve", "around", "figure_of_plane", "grids_of", "log_axis", "runs_of"]
 
 _OBSERVED: Final = "#3f90da"
 _FARTHEST: Final = 9.0  # decades of a limit that are drawn: no limit at all is as far
+_FEW_DECADES: Final = 2.5
 _FINE: Final = 16  # points of a contour between two of y
 # Of published curves: colour and line change together, so that neighbours in the legend look different twice.
 _COLORS: Final = ("#ffa90e", "#832db6", "#bd1f01", "#5a8f29", "#a96b59", "#e76300", "#1b9aaa")
@@ -102,8 +103,8 @@ def figure_of_plane(
         figure, axes = new_axes(10.4, 6.0)
         axes.set(yscale="log", xlabel=to_label(xlabel), ylabel=to_label(ylabel))
         if logx:
-            log_axis(axes)
-        axes.set(xlim=xlim or _around(at, logx=logx), ylim=ylim or (to[0] / 1.5, to[-1] * 1.5), title=to_label(title))
+            log_axis(axes, float(np.log10(x[-1] / x[0])))
+        axes.set(xlim=xlim or around(at, logx=logx), ylim=ylim or (to[0] / 1.5, to[-1] * 1.5), title=to_label(title))
         curves = _draw_published(axes, published)
         named = {**_draw_regions(axes, at, to, levels, seen), **_draw_points(axes, at, to, levels, seen), **curves}
         _say_what_is_missing(axes, levels, seen)
@@ -136,17 +137,18 @@ def grids_of(limits: Sequence[Sequence[Limit | None]]) -> tuple[Array, Array | N
     return expected, None if np.isnan(observed).all() else observed
 
 
-def log_axis(axes: Axes) -> None:
-    """Make the x axis logarithmic, with numbers at 1, 2, 5 of each decade."""
+def log_axis(axes: Axes, decades: float) -> None:
+    """Make the x axis logarithmic: with numbers at 1, 2, 5 over a few decades, with powers of ten over more."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
+    if decades < _FEW_DECADES:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _around(x: Array, *, logx: bool) -> tuple[float, float]:
+def around(x: Array, *, logx: bool) -> tuple[float, float]:
     """Return a range a little wider than the points."""
     if logx:
         factor = max((x[-1] / x[0]) ** 0.04, 1.02)

@@ -1,0 +1,220 @@
+"""What is tested for one mass of N: the model of the N mass in all categories, the couplings, and how limits are found.
+
+A point is a coupling |V|^2. Yield and lifetime both move with it: the expected signal of a category is
+
+    N_prod BR(Ds -> mu N) BR(N -> mu pi) eff(ctau),   BR(Ds -> mu N) ~ |V|^2,   ctau ~ 1/|V|^2,
+
+with N_prod of `hnl.normalisation` and eff of `hnl.yields`. Limits are on mu, which multiplies the signal at this
+lifetime. A coupling is excluded where the limit on mu is below 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal
+
+from portico.config import Model as Strict
+from portico.stats.asymptotic import CLs, Limit, ModelProfiles, asymptotic_limit, cls_at
+from portico.stats.counting import Count, counting_cls, counting_limit
+from portico.stats.model import Component, Model
+
+__all__ = ["Hypothesis", "Point", "Side", "Yield", "evaluate"]
+
+SIGNAL: Final = "signal"
+_SMALLEST: Final = 1e-9  # expected events, below which nothing can be said
+
+
+class Yield(Strict):
+    """Expected signal in one category.
+
+    Attributes
+    ----------
+    events : float
+        In the fit window.
+    statistical : float
+        Relative uncertainty of the simulation.
+    effective_events : float
+        How many simulated events of equal weight would know it as well.
+    """
+
+    events: float
+    statistical: float
+    effective_events: float
+
+
+class Point(Strict):
+    """One coupling.
+
+    Attributes
+    ----------
+    coupling_squared : float
+        |V|^2.
+    ctau : float
+        Proper decay length in mm.
+    yields : dict of str to Yield
+        By category.
+    """
+
+    coupling_squared: float
+    ctau: float
+    yields: dict[str, Yield]
+
+    @property
+    def events(self) -> float:
+        """Expected signal in all categories."""
+        return sum(found.events for found in self.yields.values())
+
+
+class Side(Strict):
+    """Counts of one category: in the window around the mass, and on both sides of it.
+
+    Attributes
+    ----------
+    background, uncertainty : float
+        Expected background in the window.
+    observed : int, optional
+        None while blinded, or without data.
+    inside : float
+        Fraction of the signal of the fit window that is in the counting window.
+    systematic : float
+        Relative uncertainty of the signal other than the simulation's.
+    """
+
+    background: float
+    uncertainty: float
+    observed: int | None
+    inside: float
+    systematic: float
+
+
+class Hypothesis(Strict):
+    """One mass of N.
+
+    Attributes
+    ----------
+    mass : float
+        In GeV.
+    window : (float, float)
+        Counting window in GeV, which is blinded.
+    method : {"asymptotic", "counting"}
+    why : str
+        Why this method.
+    model : Model, optional
+        Channels of the fit, with 1 expected signal event each; None without data.
+    counts : dict of str to Side
+        By category.
+    points : tuple of Point
+        Rising in |V|^2.
+    notes : tuple of str
+        What must be known of the inputs.
+    """
+
+    mass: float
+    window: tuple[float, float]
+    method: Literal["asymptotic", "counting"]
+    why: str
+    model: Model | None
+    counts: dict[str, Side]
+    points: tuple[Point, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tag(self) -> str:
+        """Part of the names of files: 1.25 GeV is ``m1p25``."""
+        return f"m{self.mass:g}".replace(".", "p")
+
+    def model_at(self, point: Point) -> Model:
+        """Return the model with the signal of a point.
+
+        Raises
+        ------
+        ValueError
+            If there is no model, because there are no data.
+        """
+        if self.model is None:
+            raise ValueError(f"m_N = {self.mass:g} GeV: no data, and so no model of them")
+        channels = []
+        for channel in self.model.channels:
+            found = point.yields[channel.name]
+            parts = [_with_signal(part, channel.name, found) for part in channel.components]
+            channels.append(channel.model_copy(update={"components": tuple(parts)}))
+        return self.model.model_copy(update={"channels": tuple(channels)})
+
+    def counts_at(self, point: Point) -> list[Count]:
+        """Return the counts of all categories with the signal of a point."""
+        found = []
+        for name, side in self.counts.items():
+            signal = point.yields[name].events * side.inside
+            error = signal * math.hypot(point.yields[name].statistical, side.systematic)
+            found.append(Count(name, side.background, side.uncertainty, signal, error, side.observed))
+        return found
+
+
+def _with_signal(part: Component, channel: str, found: Yield) -> Component:
+    if part.name != SIGNAL:
+        return part
+    effects = dict(part.effects)
+    if found.statistical > 0:
+        effects[f"signal_statistics_{channel}"] = (1 / (1 + found.statistical), 1 + found.statistical)
+    return part.model_copy(update={"events": found.events, "effects": effects})
+
+
+def evaluate(hypothesis: Hypothesis, point: Point, cl: float) -> tuple[Limit, CLs] | None:
+    """Return the limits on mu, and CLs of mu = 1; None where no signal is expected at all.
+
+    Raises
+    ------
+    FitError
+        If fits do not converge.
+    """
+    if point.events < _SMALLEST:
+        return None
+    if hypothesis.method == "counting":
+        counts = hypothesis.counts_at(point)
+        return counting_limit(counts, cl=cl), counting_cls(counts, 1.0)
+    profiles = ModelProfiles(hypothesis.model_at(point))
+    return asymptotic_limit(profiles, cl=cl), cls_at(profiles, 1.0)
+
+
+def crossings(x: Sequence[float], y: Sequence[float | None]) -> list[tuple[float | None, float | None]]:
+    """Return the intervals of x in which y is below 0, by linear interpolation between neighbours.
+
+    Parameters
+    ----------
+    x : sequence of float
+        Rising.
+    y : sequence of float or None
+        None where nothing is known: there an interval ends as at the end of the sequence.
+
+    Returns
+    -------
+    list of (float or None, float or None)
+        Lower and upper edge of each; None where it goes on beyond what is known.
+    """
+    found: list[tuple[float | None, float | None]] = []
+    begin: float | None = None
+    inside = False
+    for i, value in enumerate(y):
+        below = value is not None and value < 0
+        if below and not inside:
+            begin, inside = _between(x, y, i - 1), True
+        elif inside and not below:
+            found.append((begin, _between(x, y, i - 1)))
+            inside = False
+    return [*found, (begin, None)] if inside else found
+
+
+def _between(x: Sequence[float], y: Sequence[float | None], i: int) -> float | None:
+    """Return where y is 0 between points i and i + 1."""
+    if i < 0:
+        return None
+    low, high = y[i], y[i + 1]
+    if low is None or high is None:
+        return None
+    return x[i] + (x[i + 1] - x[i]) * low / (low - high)
+
+
+def named(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Return the values of -2, -1, 0, 1, 2 standard deviations with names of columns."""
+    return zip(("m2", "m1", "median", "p1", "p2"), values, strict=True)

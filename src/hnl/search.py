@@ -1,0 +1,358 @@
+"""Step 3: what is searched for: for each mass of N the data of all categories, the background, the signal of couplings.
+
+For each mass m there is a fit window of m +- 10 sigma and a counting window of m +- 3 sigma, sigma = 6.98e-4 GeV +
+7.78e-3 m (mass resolution of arXiv:2403.04584). Until they are asked for with ``unblind``, data in the counting window
+are neither counted nor fitted.
+
+Limits are asymptotic, from fits of all categories together, where at least 5 background events are expected within
+2 sigma in each category that has a percent or more of the signal. Elsewhere they are from the exact counting
+construction: the background in the counting window is the count in both sidebands, from 4 to 10 sigma, scaled by the
+widths, for a background that is linear over them. A count of n is taken as n + 1 +- sqrt(n + 1), mean and width of a
+Poisson mean with a flat prior (as for an on/off measurement, arXiv:physics/0702156), so that empty sidebands are no
+background of exactly 0. Without data it is the simulated background, and there is no fit.
+
+Uncertainties of the signal: each variation of the selection, common to all categories, over that of the control channel
+where it has the same one; N_prod; the branching ratios of the control channel; the simulation's statistics in each
+category; and, in fits, scale and resolution of the mass. In counts they are added in squares, category by category.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from hnl import physics
+from hnl.hypotheses import SIGNAL, Hypothesis, Point, Side, Yield
+from hnl.search_figures import figure_of_spectra
+from hnl.signal import SignalShapes, cms_resolution, fit_signals, shape_shifts
+from hnl.signal_figures import figure_of_efficiency, figure_of_resolution, figure_of_shapes
+from hnl.spectra import Array, Spectrum, read_spectra
+from hnl.variations import variations
+from hnl.yields import Efficiency, Signal, read_signal
+from portico import summary
+from portico.errors import ConfigError
+from portico.stats.counting import ASYMPTOTIC_FROM
+from portico.stats.families import choose_families
+from portico.stats.model import Channel, Component, Model
+from portico.stats.shapes import Parameter
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from portico import Sample
+
+__all__ = ["search"]
+
+FIT: Final = 10.0  # resolutions on each side: the fit window, and the outer end of the sidebands
+BINS: Final = 5  # of the fit in one resolution
+_NEAR: Final = 2.0  # resolutions, in which 5 background events are asked for
+_SHARE: Final = 0.01  # of the signal, from which a category decides on the method
+_FEWEST: Final = 10.0  # effective simulated events, below which a coupling is left out
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    window: float
+    inner: float
+    points: int
+    unblind: bool
+
+    def __post_init__(self) -> None:
+        if not 0 < self.window <= self.inner < FIT:
+            raise ConfigError(f"0 < window <= sideband < {FIT:g} resolutions, but they are {self.window}, {self.inner}")
+        if self.points < 2:
+            raise ConfigError(f"points = {self.points}; a scan has at least 2")
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What is common to all masses."""
+
+    results: Mapping[str, Any]
+    samples: Mapping[str, Sample]
+    data: dict[str, Spectrum] | None
+    background: dict[str, Spectrum] | None
+    normalisation: Mapping[str, Any] | None
+    shapes: SignalShapes
+
+
+@summary
+def search(
+    results: Mapping[str, Any],
+    samples: Mapping[str, Sample],
+    *,
+    normalisation: str = "",
+    unblind: bool = False,
+    points: int = 20,
+    window: float = 3.0,
+    sideband: float = 4.0,
+) -> dict[str, Any]:
+    """Collect what the limits of each generated mass need.
+
+    Parameters
+    ----------
+    results, samples : mapping of str
+        Of `hnl.select.select`: trees ``candidates`` and histograms ``CATEGORY_Hnl_mass_fine``. Signal samples have the
+        parameters ``mass`` (GeV) and ``ctau`` (mm).
+    normalisation : str
+        Path of ``summary.json`` of `hnl.normalisation.normalisation`; without it cross sections normalise the signal.
+    unblind : bool
+        Look at data in the counting windows.
+    points : int
+        Couplings for each mass, between the one of the longest generated lifetime and 1, equally spaced in log |V|^2.
+    window, sideband : float
+        Half width of the counting window, and inner end of the sidebands, in resolutions.
+
+    Returns
+    -------
+    dict
+        ``search`` and ``signal``: JSON, what was found; ``hypotheses.json``: what `hnl.scan.scan` tests; figures
+        ``fit_<mass>`` of data and background; ``shapes_<mass>``, ``efficiency_<mass>`` and ``resolution`` of signal.
+
+    Raises
+    ------
+    ConfigError
+        Without signal, or without both data and background; for windows out of order.
+    FitError
+        If no background family can be fitted.
+    """
+    options = _Options(window, sideband, points, unblind)
+    kinds = _by_kind(samples, results)
+    read = {kind: read_spectra(results, found) if found else None for kind, found in kinds.items()}
+    found = json.loads(Path(normalisation).read_text(encoding="utf-8"))["normalisation"] if normalisation else None
+    signals = read_signal(results, samples)
+    shapes = fit_signals(signals)
+    inputs = _Inputs(results, samples, read["data"], read["background"], found, shapes)
+    hypotheses = [_hypothesis(signal, inputs, options) for signal in signals.values()]
+    return {
+        "search": {
+            "convention": physics.CONVENTION,
+            "unblinded": unblind,
+            "background": "data" if read["data"] else "simulation",
+            "normalisation": "control channel" if normalisation else "cross sections of the samples",
+            "masses": [_told(h) for h in hypotheses],
+        },
+        "signal": shapes.to_json(),
+        "hypotheses.json": json.dumps([h.model_dump(mode="json") for h in hypotheses], indent=1),
+        **_figures(hypotheses, signals, shapes),
+    }
+
+
+def _figures(
+    hypotheses: Sequence[Hypothesis], signals: Mapping[float, Signal], shapes: SignalShapes
+) -> dict[str, Figure]:
+    figures = {f"fit_{h.tag}": figure_of_spectra(h) for h in hypotheses if h.model is not None and h.points}
+    for h in hypotheses:
+        figures[f"shapes_{h.tag}"] = figure_of_shapes(signals[h.mass], shapes)
+        figures[f"efficiency_{h.tag}"] = figure_of_efficiency(signals[h.mass])
+    return {**figures, "resolution": figure_of_resolution(shapes)}
+
+
+def _by_kind(samples: Mapping[str, Sample], results: Mapping[str, Any]) -> dict[str, list[Sample]]:
+    kinds: dict[str, list[Sample]] = {"signal": [], "data": [], "background": []}
+    for name, sample in samples.items():
+        if name in results and not str(sample.parameters.get("process", "")).startswith("control"):
+            kinds[sample.kind].append(sample)
+    if not kinds.pop("signal"):
+        raise ConfigError("no sample is of kind signal: there is nothing to set a limit on")
+    if not kinds["data"] and not kinds["background"]:
+        raise ConfigError("no sample is of kind data or background: the background cannot be estimated")
+    return kinds
+
+
+def _hypothesis(signal: Signal, inputs: _Inputs, options: _Options) -> Hypothesis:
+    sigma = cms_resolution(signal.mass)
+    low, high = signal.mass - FIT * sigma, signal.mass + FIT * sigma
+    window = (signal.mass - options.window * sigma, signal.mass + options.window * sigma)
+    notes: list[str] = []
+    points = _points(signal, inputs, options, (low, high), notes)
+    effects = {category: _effects(signal, inputs, category, notes) for category in signal.categories}
+    counts = {
+        category: _side(signal, category, inputs, options, effects[category]) for category in signal.categories
+    }
+    method, why = _method(points, counts, options)
+    model = None
+    if inputs.data is not None:
+        model = _model(signal, inputs, effects, (low, high), () if options.unblind else (window,), notes)
+    return Hypothesis(
+        mass=signal.mass, window=window, method=method if model is not None else "counting", why=why, model=model,
+        counts=counts, points=points, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _points(
+    signal: Signal, inputs: _Inputs, options: _Options, window: tuple[float, float], notes: list[str]
+) -> tuple[Point, ...]:
+    """Couplings from the one of the longest generated lifetime up to 1, and their expected signal in the fit window."""
+    lowest = physics.coupling_squared(signal.mass, signal.longest)
+    couplings = np.geomspace(lowest, 1.0, options.points)
+    ctaus = np.array([physics.proper_decay_length(signal.mass, float(v)) for v in couplings])
+    ctaus[0] = signal.longest  # not above it by rounding
+    found = []
+    for v, ctau, efficiency in zip(couplings, ctaus, signal.efficiencies(ctaus, window=window), strict=True):
+        known = sum(efficiency[name].effective_events for name in signal.categories)
+        if known < _FEWEST:
+            notes.append(
+                f"|V|^2 from {v:.3g} on is not tested: N would decay within {ctau:.3g} mm, where {known:.0f} simulated "
+                f"events are left, fewer than {_FEWEST:g}"
+            )
+            break
+        decays = _decays(signal, inputs, float(v))
+        yields = {name: _yield(efficiency[name], decays) for name in signal.categories}
+        found.append(Point(coupling_squared=float(v), ctau=float(ctau), yields=yields))
+    return tuple(found)
+
+
+def _yield(efficiency: Efficiency, decays: float) -> Yield:
+    relative = efficiency.error / efficiency.value if efficiency.value > 0 else 0.0
+    return Yield(
+        events=decays * efficiency.value, statistical=relative, effective_events=efficiency.effective_events
+    )
+
+
+def _decays(signal: Signal, inputs: _Inputs, coupling_squared: float) -> float:
+    """Number of decays Ds -> mu N -> mu mu pi that were produced at a coupling."""
+    ratio = physics.n_to_mu_pi_branching_ratio(signal.mass)
+    branching = physics.ds_to_mu_n_branching_ratio(signal.mass, coupling_squared) * ratio
+    if inputs.normalisation is not None:
+        sample = inputs.samples[signal.samples[0].name]
+        origin = str(sample.parameters.get("origin", "all"))
+        from hnl.normalisation import signal_events
+
+        return signal_events(inputs.normalisation, branching, 1.0, origin)
+    first = signal.samples[0]
+    own = physics.ds_to_mu_n_branching_ratio(signal.mass, physics.coupling_squared(signal.mass, first.ctau)) * ratio
+    return first.decays * first.event_weight * branching / own
+
+
+def _effects(
+    signal: Signal, inputs: _Inputs, category: str, notes: list[str]
+) -> dict[str, tuple[float, float]]:
+    """Factors of the expected signal by nuisance parameter, at -1 and +1."""
+    factors = variations(inputs.results, inputs.samples, signal.mass, category, notes=notes)
+    if inputs.normalisation is None:
+        return factors
+    control = inputs.normalisation["efficiency"]["systematic"]
+    # What moves both efficiencies cancels in their ratio.
+    found = {
+        name: (down / control.get(name, (1.0, 1.0))[0], up / control.get(name, (1.0, 1.0))[1])
+        for name, (down, up) in factors.items()
+    }
+    for name, (down, up) in control.items():
+        found.setdefault(name, (1 / down, 1 / up))
+    produced = inputs.normalisation["produced_Ds"]
+    ratios = inputs.normalisation["branching_ratio"].values()
+    for name, relative in (
+        ("produced_Ds", produced["error"] / produced["value"]),
+        ("control_branching_ratios", math.hypot(*(ratio["error"] / ratio["value"] for ratio in ratios))),
+    ):
+        found[name] = (1 / (1 + relative), 1 + relative)
+    return found
+
+
+def _side(
+    signal: Signal, category: str, inputs: _Inputs, options: _Options, effects: Mapping[str, tuple[float, float]]
+) -> Side:
+    sigma = cms_resolution(signal.mass)
+    masses, weights = (inputs.data or inputs.background or {})[category]
+    far = np.abs(masses - signal.mass) / sigma
+    window = far < options.window
+    shape = inputs.shapes.shape(signal.mass, category, signal.mass - FIT * sigma, signal.mass + FIT * sigma)
+    edges = signal.mass + sigma * np.array([-options.window, options.window])
+    inside = float(shape.contents(edges, np.array([shape.mean, shape.width]))[0])
+    systematic = math.hypot(*(0.5 * (math.log(up) - math.log(down)) for down, up in effects.values()))
+    if inputs.data is None:
+        background, error = float(weights[window].sum()), float(np.sqrt(np.sum(weights[window] ** 2)))
+        return Side(background=background, uncertainty=error, observed=None, inside=inside, systematic=systematic)
+    # A count of n leaves a mean with the distribution Gamma(n + 1) for a flat prior: never exactly 0.
+    count = float(np.sum((far >= options.inner) & (far < FIT))) + 1
+    scale = options.window / (FIT - options.inner)
+    return Side(
+        background=count * scale, uncertainty=math.sqrt(count) * scale,
+        observed=int(window.sum()) if options.unblind else None, inside=inside, systematic=systematic,
+    )  # fmt: skip
+
+
+def _method(
+    points: Sequence[Point], counts: Mapping[str, Side], options: _Options
+) -> tuple[Literal["asymptotic", "counting"], str]:
+    if not points:
+        return "counting", "no coupling can be tested"
+    shares = {
+        name: max(point.yields[name].events / max(point.events, 1e-300) for point in points) for name in counts
+    }
+    few = [
+        name
+        for name, side in counts.items()
+        if shares[name] >= _SHARE and side.background * _NEAR / options.window < ASYMPTOTIC_FROM
+    ]
+    if few:
+        return "counting", (
+            f"fewer than {ASYMPTOTIC_FROM:g} background events within {_NEAR:g} resolutions in {', '.join(few)}: "
+            "asymptotic limits are too low there"
+        )
+    return "asymptotic", f"at least {ASYMPTOTIC_FROM:g} background events in each category that matters"
+
+
+def _model(
+    signal: Signal,
+    inputs: _Inputs,
+    effects: Mapping[str, Mapping[str, tuple[float, float]]],
+    window: tuple[float, float],
+    blind: tuple[tuple[float, float], ...],
+    notes: list[str],
+) -> Model:
+    """Channels in fine bins, each with signal and the families of background that compete."""
+    low, high = window
+    edges = np.linspace(low, high, round(2 * FIT * BINS) + 1)
+    channels, parameters = [], [Parameter(name="mu", start=0.0, low=0.0, step=0.1)]
+    for category in signal.categories:
+        masses, _ = (inputs.data or {})[category]
+        counts = np.histogram(masses, edges)[0].astype(np.float64)
+        families = choose_families(edges, counts, blind=blind)
+        notes += [f"{category}: {row.note}" for row in families.tried if row.note]
+        strength = f"background_{category}"
+        start = max(_outside(counts, edges, blind), 0.5)
+        parameters.append(Parameter(name=strength, start=start, low=0.0, step=math.sqrt(start)))
+        shape = inputs.shapes.shape(signal.mass, category, low, high)
+        components = (
+            Component(
+                name=SIGNAL, shapes=(shape,), events=1.0, strength="mu", effects=dict(effects[category]),
+                shifts=shape_shifts(inputs.results, inputs.samples, signal.mass, category),
+            ),
+            Component(name="background", shapes=families.shapes, events=1.0, strength=strength, floating=True),
+        )  # fmt: skip
+        channels.append(
+            Channel(name=category, edges=tuple(edges), counts=tuple(counts), blind=blind, components=components)
+        )
+    return Model(channels=tuple(channels), parameters=tuple(parameters))
+
+
+def _outside(counts: Array, edges: Array, blind: Sequence[tuple[float, float]]) -> float:
+    """Return the events of the whole window, from those outside of what is blinded."""
+    used = np.ones(len(counts), dtype=np.bool_)
+    for low, high in blind:
+        used &= (edges[1:] <= low) | (edges[:-1] >= high)
+    return float(counts[used].sum()) / float(used.mean())
+
+
+def _told(hypothesis: Hypothesis) -> dict[str, Any]:
+    """What a report says of a mass."""
+    return {
+        "mass": hypothesis.mass,
+        "window": list(hypothesis.window),
+        "method": hypothesis.method,
+        "why": hypothesis.why,
+        "counts": {name: side.model_dump() for name, side in hypothesis.counts.items()},
+        "points": len(hypothesis.points),
+        "coupling_squared": [point.coupling_squared for point in hypothesis.points],
+        "ctau": [point.ctau for point in hypothesis.points],
+        "events": [point.events for point in hypothesis.points],
+        "notes": list(hypothesis.notes),
+    }

@@ -1,0 +1,78 @@
+"""Exports by the name of their format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from portico.errors import ConfigError, nearest
+from portico.stats.answer import Answer
+from portico.stats.exports.combine import write_shape_card
+from portico.stats.exports.hepdata import Column, Table, hepdata_submission, limits_columns
+from portico.stats.exports.hs3 import export_hs3
+from portico.stats.exports.parametric import write_parametric
+from portico.stats.exports.pyhf import pyhf_workspace, write_json
+from portico.stats.exports.roofit import write_workspace
+from portico.stats.model import Model
+from portico.stats.shapes import Template
+from portico.stats.workspace import Workspace
+
+__all__ = ["FORMATS", "export"]
+
+#: What is written, by name.
+FORMATS: Final = {
+    "pyhf": "a workspace of pyhf, FILE.json",
+    "hs3": "HS3, FILE.json",
+    "roofit": "a RooWorkspace, FILE.root",
+    "combine": "a datacard of CMS Combine, FILE.txt, and FILE.root beside it",
+    "hepdata": "a submission to HEPData with the limits, a FOLDER",
+}
+_OF_WORKSPACE: Final = ("pyhf", "hepdata")
+
+
+def export(model: Model | Workspace, answer: Answer, name: str, path: Path) -> None:
+    """Write a model, or the limits of it, for another program.
+
+    Parameters
+    ----------
+    model : Model or Workspace
+    answer : Answer
+        Its limits, for ``hepdata``.
+    name : str
+        One of `FORMATS`. Of a workspace of pyhf there is only itself, patches applied, and ``hepdata``.
+    path : Path
+
+    Raises
+    ------
+    ConfigError
+        If there is no such format, or not of a workspace.
+    PorticoError
+        What the export itself raises.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"no format '{name}'; {nearest(name, FORMATS)}")
+    if name == "hepdata":
+        _limits(answer, path)
+    elif isinstance(model, Workspace):
+        if name not in _OF_WORKSPACE:
+            raise ConfigError(f"{model.where} is a workspace of pyhf: it is exported as {' or '.join(_OF_WORKSPACE)}")
+        write_json(dict(model.spec), path)
+    elif name == "pyhf":
+        write_json(pyhf_workspace(model), path)
+    elif name == "hs3":
+        export_hs3(model, path)
+    elif name == "roofit":
+        write_workspace(model, path)
+    elif any(k.floating and not isinstance(shape, Template) for _, k in model.components for shape in k.shapes):
+        write_parametric(model, path)
+    else:
+        write_shape_card(path.parent, model, name=path.stem)
+
+
+def _limits(answer: Answer, folder: Path) -> None:
+    level = f"{answer.cl:.4g}"
+    limit = limits_columns([answer.limit], f"upper limit on {answer.poi}", qualifiers={"CL": level})
+    parameter = Column("parameter of interest", [1.0], independent=True)
+    text = f"Upper limits on {answer.poi} at {level} CL (CLs, {answer.limit.method}: {answer.why})."
+    table = Table(f"Limits on {answer.poi}", text, "portico limit", (parameter, *limit))
+    hepdata_submission(folder, [table], abstract=text)
