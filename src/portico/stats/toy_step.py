@@ -112,15 +112,8 @@ def run_toys(
         load_analysis(Path(folder)), folder=Path(folder) / "run", on=on, workers=workers, reporter=reporter,
         executor=executor,
     )  # fmt: skip
-    starts = range(0, toys, _BLOCK * chunk)
-    results = done[STEP]
-    return [
-        statistics_of(mu, observed[index], *(
-            np.concatenate([results[f"mu{index}_{kind}_{first}"][STEP]["statistic"] for first in starts])
-            for kind in ("background", "signal")
-        ))
-        for index, mu in enumerate(mus)
-    ]  # fmt: skip
+    results, starts = done[STEP], range(0, toys, _BLOCK * chunk)
+    return [_collected(results, starts, index, mu, observed[index]) for index, mu in enumerate(mus)]
 
 
 def toy_limit(
@@ -301,6 +294,17 @@ def _write(
     for name, written in (("model.json", content), ("toy_module.py", _MODULE), ("analysis.yaml", text)):
         with write_whole(folder / name) as aside:
             aside.write_text(written, encoding="utf-8")
+
+
+def _collected(
+    results: Mapping[str, Any], starts: Sequence[int], index: int, mu: float, observed: float | None
+) -> ToyStatistics:
+    """Put the blocks of one strength together."""
+    background, signal = (
+        np.concatenate([results[f"mu{index}_{kind}_{first}"][STEP]["statistic"] for first in starts])
+        for kind in ("background", "signal")
+    )
+    return statistics_of(mu, observed, background, signal)
 
 
 def _rounded(mu: float) -> float:
