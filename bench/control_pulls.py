@@ -8,7 +8,7 @@ A yield of fewer than 30 events is left out: its errors are far from Gaussian, a
 
 Aim: means within 0.1 of 0, widths within 0.1 of 1.
 
-Usage: python bench/control_pulls.py [TOYS]
+Usage: python bench/control_pulls.py [TOYS] [SETTING ...]
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def pulls(setting: str, toys: int) -> Iterator[dict[str, float]]:
 def main() -> None:
     toys = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     missed = 0
-    for setting, (yields, _) in SETTINGS.items():
+    for setting in sys.argv[2:] or SETTINGS:
+        yields, _ = SETTINGS[setting]
         began = time.perf_counter()
         all_toys = list(pulls(setting, toys))
         found = [of_toy for of_toy in all_toys if of_toy]
