@@ -102,8 +102,8 @@ def main() -> None:
     options = parser.parse_args()
     wanted = dict(samples())
     # The Ds of control_data: with two identified muons, which the simulated control sample need not have.
-    parameters = {"process": "control", "meson": "Ds", "min_muons": 2, "seed": 301, "pileup": PILEUP_OF_DATA}
-    part = {"kind": "background", "entries": CONTROL_DATA_EVENTS, "parameters": parameters}
+    parameters = {"process": "control", "meson": "Ds", "min_muons": 2, "seed": 308, "pileup": PILEUP_OF_DATA}
+    part = {"kind": "background", "entries": 2 * CONTROL_DATA_EVENTS, "parameters": parameters}
     generated = {name: fields for name, fields in wanted.items() if name != "plane"}
     efficiencies = measured(options.folder, {**generated, "ds_of_control_data": part})
     for name, fields in wanted.items():

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from hnl.hypotheses import Hypothesis, evaluate, named
 from portico import step
 from portico.config import parse
 from portico.errors import ConfigError, FitError
+from portico.late import Late
 from portico.stats.asymptotic import CLs, Limit
 
 if TYPE_CHECKING:
@@ -50,19 +52,22 @@ def scan(frame: Any, sample: Sample, *, hypotheses: str, cl: float = 0.95) -> di
     dict
         ``points``: arrays, see `COLUMNS`; ``failed`` is 1 where fits did not converge.
     """
+    return {"points": Late(frame.AsNumpy(["entry"]), lambda columns: _points(columns["entry"], hypotheses, cl))}
+
+
+def _points(entries: npt.NDArray[Any], hypotheses: str, cl: float) -> dict[str, npt.NDArray[np.float64]]:
     tested = [(h, point) for h in read_hypotheses(hypotheses) for point in h.points]
-    rows = []
-    for entry in frame.AsNumpy(["entry"])["entry"].astype(np.int64).tolist():
+    rows: list[dict[str, float]] = []
+    for entry in entries.astype(np.int64).tolist():
         if entry >= len(tested):
             continue
-        hypothesis, point = tested[entry]
         try:
-            found = evaluate(hypothesis, point, cl)
+            found = evaluate(tested[entry][0], tested[entry][1], cl)
         except FitError:
             rows.append({"entry": entry, "failed": 1})
             continue
         rows.append({"entry": entry, "failed": 0, **_row(found)})
-    return {"points": {name: np.array([row.get(name, math.nan) for row in rows], np.float64) for name in COLUMNS}}
+    return {name: np.array([row.get(name, math.nan) for row in rows], np.float64) for name in COLUMNS}
 
 
 def _row(found: tuple[Limit, CLs] | None) -> dict[str, float]:

@@ -25,7 +25,7 @@ IMPORT_SECONDS = 0.3
 LAYERS = (
     ("errors", "_version"),
     ("config", "dataset", "chunks", "step", "files"),
-    ("root", "merge", "products", "frame"),
+    ("root", "merge", "products", "frame", "late"),
     ("storage",),
     ("ledger", "store"),
     ("results", "summaries", "runs", "analysis"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -173,13 +174,13 @@ class Frame:
     def __init__(self, *entries: int) -> None:
         self.entries = np.array(entries)
 
-    def AsNumpy(self, _: list[str]) -> dict[str, Any]:
-        return {"entry": self.entries}
+    def AsNumpy(self, _: list[str]) -> Any:
+        return SimpleNamespace(GetValue=lambda: {"entry": self.entries})
 
 
 def test_points_do_not_depend_on_chunks(outcome: tuple[dict[str, Any], Path]) -> None:
     whole, *parts = (
-        scan(Frame(*entries), None, hypotheses=str(outcome[1]))["points"] for entries in ((3, 4), (3,), (4, 99))
+        dict(scan(Frame(*entries), None, hypotheses=str(outcome[1]))["points"]) for entries in ((3, 4), (3,), (4, 99))
     )
     for name in COLUMNS:
         assert np.array_equal(whole[name], np.concatenate([part[name] for part in parts]), equal_nan=True), name
@@ -190,7 +191,7 @@ def test_what_is_no_hypothesis_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "hypotheses.json"
     path.write_text('{"channels": []}')
     with pytest.raises(ConfigError, match="no list of hypotheses"):
-        scan(Frame(0), None, hypotheses=str(path))
+        dict(scan(Frame(0), None, hypotheses=str(path))["points"])
     path.write_text('[{"mass": 1.0}]')
     with pytest.raises(ConfigError, match="hypothesis 0: key 'window' is missing"):
-        scan(Frame(0), None, hypotheses=str(path))
+        dict(scan(Frame(0), None, hypotheses=str(path))["points"])

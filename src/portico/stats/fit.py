@@ -1,4 +1,6 @@
-"""Maximum likelihood fits with iminuit, over parameters and, where shapes compete, over the choice between them.
+"""Maximum likelihood fits over parameters and, where shapes compete, over the choice between them.
+
+Minima are found by Fisher scoring, and by iminuit where that does not come near enough; errors are iminuit's.
 
 The choice between background families is a discrete nuisance parameter (P. Dauncey et al., JINST 10 (2015) P04015,
 arXiv:1408.6865): every fit takes the choice with the smallest -2 log L + penalty * (number of shape parameters), so
@@ -17,6 +19,7 @@ import numpy as np
 from portico.errors import FitError
 from portico.stats.likelihood import Choice, Likelihood, competing
 from portico.stats.model import Channel, Model, Observation, Points, shape_parameters
+from portico.stats.scoring import score
 from portico.stats.shapes import Array, Parameter
 
 if TYPE_CHECKING:
@@ -142,20 +145,22 @@ class Fitter:
 
     def _minimise(self, choice: Choice, held: Mapping[str, float], *, errors: bool) -> Fit:
         likelihood = self.likelihood(choice)
-        minuit = _minuit(likelihood, self._known, held)
-        _converge(minuit, held)
-        if errors and minuit.nfit:
-            minuit.hesse()
-            if not minuit.accurate:
-                raise FitError(f"the fit converges, but has no errors: {_where(minuit)}")
-        values = {name: float(minuit.values[name]) for name in likelihood.names}
+        at = _scored(likelihood, self._known, held)
+        found: dict[str, float] = {}
+        covariance: Array | None = None
+        if at is None or errors:
+            known = self._known if at is None else dict(zip(likelihood.names, at.tolist(), strict=True))
+            minuit = _minuit(likelihood, known, held)
+            _converge(minuit, held)
+            at = np.array(minuit.values)
+            if errors:
+                found, covariance = _errors(minuit, held)
+        values = dict(zip(likelihood.names, at.tolist(), strict=True))
         self._known |= values
-        nll = float(likelihood(list(values.values())))
+        nll = likelihood(at)
         objective = 2 * nll + self._penalty * likelihood.shape_parameters
-        covariance = np.array(minuit.covariance) if errors and minuit.nfit else None
-        found = {name: float(minuit.errors[name]) if name not in held else 0.0 for name in likelihood.names}
-        at_limit = _at_limit(minuit, self.model.all_parameters)
-        return Fit(values, nll, objective, choice, at_limit, found if errors else {}, covariance)
+        at_limit = _at_limit(values, held, self.model.all_parameters)
+        return Fit(values, nll, objective, choice, at_limit, found, covariance)
 
     def _better(self, best: Fit, held: Mapping[str, float]) -> Choice:
         """Choose each shape anew, with all that channels share where the last fit left it."""
@@ -178,14 +183,17 @@ class Fitter:
             self._single[key] = _of_channel(self.model, self.data, channel, shapes)
         likelihood = self._single[key]
         fixed = {name: best.values[name] for name in likelihood.names if name in self._shared} | dict(held)
-        minuit = _minuit(likelihood, {**self._known, **best.values}, fixed)
-        if minuit.nfit > 0:
+        known = {**self._known, **best.values}
+        at = _scored(likelihood, known, fixed)
+        if at is None:
+            minuit = _minuit(likelihood, known, fixed)
             minuit.migrad(ncall=_CALLS)
             if not minuit.valid:
                 return math.inf
-        free = shape_parameters(channel, component, component.shapes[index])
-        self._known |= {name: float(minuit.values[name]) for name in free}
-        return 2 * likelihood(list(minuit.values)) + self._penalty * len(component.shapes[index].parameters)
+            at = np.array(minuit.values)
+        values = dict(zip(likelihood.names, at.tolist(), strict=True))
+        self._known |= {name: values[name] for name in shape_parameters(channel, component, component.shapes[index])}
+        return 2 * likelihood(at) + self._penalty * len(component.shapes[index].parameters)
 
 
 def _shared(model: Model) -> set[str]:
@@ -203,6 +211,28 @@ def _of_channel(model: Model, data: Observation, channel: Channel, shapes: Mappi
     parameters = tuple(parameter for parameter in model.parameters if parameter.name in used)
     part = model.model_copy(update={"channels": (alone,), "parameters": parameters})
     return Likelihood(part, Observation((data.channels[at],), data.centers))
+
+
+def _scored(likelihood: Likelihood, known: Mapping[str, float], held: Mapping[str, float]) -> Array | None:
+    """Return the minimum by Fisher scoring, if that finds it."""
+    of = likelihood.model.all_parameters
+    start, free = likelihood.start(known), np.ones(len(likelihood.names), dtype=np.bool_)
+    for i, name in enumerate(likelihood.names):
+        if name in held:
+            start[i], free[i] = held[name], False
+    low, high = (np.array([getattr(of[name], end) for name in likelihood.names]) for end in ("low", "high"))
+    return score(likelihood, start, free, low, high)
+
+
+def _errors(minuit: Minuit, held: Mapping[str, float]) -> tuple[dict[str, float], Array | None]:
+    """Return errors and covariance from the second derivatives."""
+    if not minuit.nfit:
+        return dict.fromkeys(held, 0.0), None
+    minuit.hesse()
+    if not minuit.accurate:
+        raise FitError(f"the fit converges, but has no errors: {_where(minuit)}")
+    errors = {name: 0.0 if name in held else float(minuit.errors[name]) for name in minuit.parameters}
+    return errors, np.array(minuit.covariance)
 
 
 def _minuit(likelihood: Likelihood, known: Mapping[str, float], held: Mapping[str, float]) -> Minuit:
@@ -244,13 +274,13 @@ def _where(minuit: Minuit) -> str:
     return ", ".join(f"{name} = {minuit.values[name]:.4g}" for name in minuit.parameters)
 
 
-def _at_limit(minuit: Minuit, parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
-    found = []
-    for name in minuit.parameters:
-        value, (low, high) = minuit.values[name], minuit.limits[name]
-        if not minuit.fixed[name] and min(value - low, high - value) < _NEAR * parameters[name].step:
-            found.append(name)
-    return tuple(found)
+def _at_limit(
+    values: Mapping[str, float], held: Mapping[str, float], parameters: Mapping[str, Parameter]
+) -> tuple[str, ...]:
+    def distance(name: str) -> float:
+        return min(values[name] - parameters[name].low, parameters[name].high - values[name])
+
+    return tuple(name for name in values if name not in held and distance(name) < _NEAR * parameters[name].step)
 
 
 def _yields(model: Model, data: Observation) -> dict[str, float]:

@@ -129,18 +129,60 @@ class Likelihood:
 
     def gradient(self, at: Sequence[float] | Array) -> Array:
         """Return the derivatives of -log L by the parameters."""
+        return self.curvature(at, second=False)[0]
+
+    def curvature(self, at: Sequence[float] | Array, *, second: bool = True) -> tuple[Array, Array]:
+        """Return the derivatives of -log L by the parameters, and the Fisher information as second ones.
+
+        The information of binned data is that of expected counts, of unbinned data that of the events themselves: both
+        leave out the second derivatives of the densities, and are never negative.
+
+        Parameters
+        ----------
+        at : array of shape (n,)
+        second : bool
+            Whether the information is wanted; it is 0 otherwise.
+
+        Returns
+        -------
+        gradient : array of shape (n,)
+        information : array of shape (n, n)
+        """
         at = np.asarray(at, dtype=np.float64)
-        slope = np.zeros(len(at))
+        slope, information = np.zeros(len(at)), np.zeros((len(at), len(at)))
         slope[self._constrained] += at[self._constrained] - self._centers
+        information[self._constrained, self._constrained] += 1.0
         for terms, points in zip(self._terms, self.data.channels, strict=True):
-            evaluated = [self._evaluate(term, points, at) for term in terms]
-            density = sum((events * content for events, content in evaluated), np.zeros(len(points.weights)))
-            pull = np.where(points.used, points.weights / np.maximum(density, _SMALLEST), 0.0)
-            for term, (events, content) in zip(terms, evaluated, strict=True):
-                by_events = _total(content, points) - float(pull @ content)
-                self._add_events(slope, term, at, events, by_events)
-                self._add_shape(slope, term, points, pull, events, at)
-        return slope
+            density, total, changes = self._changes(terms, points, at)
+            safe = np.maximum(density, _SMALLEST)
+            slope += total - changes @ np.where(points.used, points.weights / safe, 0.0)
+            if second:
+                weights = np.where(points.used, 1 / safe if points.x is None else points.weights / safe**2, 0.0)
+                near = np.flatnonzero(changes.any(axis=1))
+                information[np.ix_(near, near)] += (changes[near] * weights) @ changes[near].T
+        return slope, information
+
+    def _changes(self, terms: Sequence[_Term], points: Points, at: Array) -> tuple[Array, Array, Array]:
+        """Return the density of a channel, and the derivatives of its total, (n,), and of its density, (n, points)."""
+        density = np.zeros(len(points.weights))
+        total, changes = np.zeros(len(at)), np.zeros((len(at), len(points.weights)))
+        for term in terms:
+            events, content = self._evaluate(term, points, at)
+            density += events * content
+            own = _total(content, points)
+            by_events = [(i, events * (odd + even * _bend_slope(float(at[i])))) for i, odd, even in term.effects]
+            if term.strength is not None:
+                by_events.append((term.strength, term.events * term.factor(at)))
+            for i, change in by_events:
+                total[i] += change * own
+                changes[i] += change * content
+            if events == 0:
+                continue
+            by_shape = self._shape_changes(term, points, at)
+            for k, i, scale in [*((k, i, 1.0) for k, i in term.free), *term.shifts]:
+                total[i] += events * scale * _total(by_shape[k], points, normalised=0.0)
+                changes[i] += events * scale * by_shape[k]
+        return density, total, changes
 
     def expected(self, at: Mapping[str, float], edges: Sequence[Array] | None = None) -> list[dict[str, Array]]:
         """Return the expected events of each component in bins, by channel.
@@ -170,29 +212,15 @@ class Likelihood:
         return _events(term, at), term.content
 
     @staticmethod
-    def _add_events(slope: Array, term: _Term, at: Array, events: float, by_events: float) -> None:
-        if term.strength is not None:
-            slope[term.strength] += by_events * term.events * term.factor(at)
-        for i, odd, even in term.effects:
-            slope[i] += by_events * events * (odd + even * _bend_slope(float(at[i])))
-
-    @staticmethod
-    def _add_shape(slope: Array, term: _Term, points: Points, pull: Array, events: float, at: Array) -> None:
-        wanted = {k for k, _ in term.free} | {k for k, _, _ in term.shifts}
-        if not wanted or events == 0:
-            return
-        values = term.parameters(at)
-        by_shape = {}
-        for k in wanted:
+    def _shape_changes(term: _Term, points: Points, at: Array) -> dict[int, Array]:
+        """Derivatives of the content by parameters of the shape."""
+        values, found = term.parameters(at), {}
+        for k in {k for k, _ in term.free} | {k for k, _, _ in term.shifts}:
             step = np.zeros(len(values))
             step[k] = term.steps[k] * _RELATIVE_STEP
             above, below = (_content(term.shape, points, values + sign * step) for sign in (1, -1))
-            change = (above - below) / (2 * step[k])
-            by_shape[k] = events * (_total(change, points, normalised=0.0) - float(pull @ change))
-        for k, i in term.free:
-            slope[i] += by_shape[k]
-        for k, i, shift in term.shifts:
-            slope[i] += by_shape[k] * shift
+            found[k] = (above - below) / (2 * step[k])
+        return found
 
 
 def _term(channel: Channel, component: Component, shape: Any, where: Mapping[str, int]) -> _Term:

@@ -8,17 +8,19 @@ more blocks or strengths are added to it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from portico.analysis import load_analysis
 from portico.driver import Reporter
 from portico.errors import ConfigError, FitError
 from portico.executors.base import Executor
+from portico.late import Late
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit
 from portico.stats.door import read_model
 from portico.stats.model import Model
@@ -212,40 +214,22 @@ def throw(frame: Any, sample: Any, model: Path, measurement: str = "", blind: bo
     dict
         ``toys``: columns ``toy`` and ``statistic``, which is not a number where a fit did not converge.
     """
-    return {STEP: _Thrown(frame.AsNumpy(["entry"]), sample, _source(str(model), measurement, blind))}
+    source = _source(str(model), measurement, blind)
+    of = {name: sample.number(name) for name in ("mu", "signal", "seed", "index", "first")}
+
+    def thrown(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, Array]:
+        numbers = columns["entry"].astype(np.int64) + int(of["first"])
+        settings: dict[str, Any] = {"signal": bool(of["signal"]), "seed": int(of["seed"]), "index": int(of["index"])}
+        statistic = [throw_toy(source, of["mu"], number, **settings) for number in numbers.tolist()]
+        return {"toy": numbers.astype(np.float64), "statistic": np.array(statistic, dtype=np.float64)}
+
+    return {STEP: Late(frame.AsNumpy(["entry"]), thrown)}
 
 
 @lru_cache(maxsize=1)
 def _source(path: str, measurement: str, blind: bool) -> ToySource:
     """Read a model once for all chunks of a process: its path changes with its content."""
     return source_of(read_model(Path(path), (), measurement), blind=blind)
-
-
-class _Thrown(Mapping[str, Array]):
-    """Columns that are made when they are asked for, which is after the event loop: it tells which toys these are."""
-
-    def __init__(self, entries: Any, sample: Any, source: ToySource) -> None:
-        self._entries, self._sample, self._source = entries, sample, source
-
-    @cached_property
-    def _columns(self) -> dict[str, Array]:
-        of = {name: self._sample.number(name) for name in ("mu", "signal", "seed", "index", "first")}
-        numbers = np.asarray(self._entries.GetValue()["entry"], dtype=np.int64) + int(of["first"])
-        statistic = [
-            throw_toy(self._source, of["mu"], int(number), signal=bool(of["signal"]), seed=int(of["seed"]),
-                      index=int(of["index"]))
-            for number in numbers
-        ]  # fmt: skip
-        return {"toy": numbers.astype(np.float64), "statistic": np.array(statistic, dtype=np.float64)}
-
-    def __getitem__(self, name: str) -> Array:
-        return self._columns[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
 
 
 def _check_options(mus: Sequence[float], toys: int, seed: int, chunk: int) -> None:

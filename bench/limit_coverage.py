@@ -4,7 +4,7 @@ A limit covers where CLs of the true strength is 0.05 or more: that needs no inv
 probabilities are right, and most where there is no sensitivity; true strengths are the median expected limit without
 signal, and twice that.
 
-Usage: python bench/coverage.py [--toys 2000] [--only NAME] [--speed-toys 1000]
+Usage: python bench/limit_coverage.py [--toys 2000] [--only NAME] [--speed-toys 1000]
 """
 
 from __future__ import annotations
