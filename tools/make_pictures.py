@@ -17,6 +17,16 @@ SIGNALS = {
     "signal_m1p5_ctau100": "1.5 GeV",
     "signal_m1p8_ctau100": "1.8 GeV",
 }
+COPIED = (
+    ("control_fit", "mass", "hnl-control"),
+    ("normalisation", "prompt", "hnl-prompt"),
+    ("search", "shapes_m1p5", "signal-shapes"),
+    ("search", "resolution", "signal-resolution"),
+    ("search", "efficiency_m1p25", "signal-efficiency"),
+    ("search", "fit_m1p25", "hnl-spectra"),
+    ("limits", "limits_m1p25", "hnl-limits"),
+    ("limits", "exclusion", "hnl-exclusion"),
+)
 LIFETIMES = {"signal_m1p0_ctau10": "10 mm", "signal_m1p0_ctau100": "100 mm", "signal_m1p0_ctau1000": "1000 mm"}
 
 
@@ -45,8 +55,8 @@ def main(folder: Path, output: Path) -> int:
     """Write the pictures as PNG."""
     for name, figure in figures(portico.load(folder)):
         figure.savefig(output / f"{name}.png", dpi=110)
-    shutil.copy(folder / "control_fit" / "mass.png", output / "hnl-control.png")
-    shutil.copy(folder / "limits" / "brazil.png", output / "hnl-limits.png")
+    for step, name, picture in COPIED:
+        shutil.copy(folder / step / f"{name}.png", output / f"{picture}.png")
     return 0
 
 

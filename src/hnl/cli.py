@@ -15,14 +15,14 @@ from portico.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from portico.runs import Run
 
-__all__ = ["cli", "main", "simulate"]
+__all__ = ["cli", "hepdata", "main", "simulate"]
 
 STEP = "simulate"
 FAST_CHUNK, FULL_CHUNK = 5000, 1000  # events a file, without and with pile-up: 12 and 35 MB
 
 cli = Group(
     "hnl",
-    commands_at={"simulate": "hnl.cli:simulate"},
+    commands_at={"simulate": "hnl.cli:simulate", "hepdata": "hnl.cli:hepdata"},
     help="""Heavy neutral leptons in decays of Ds mesons: the reference analysis of portico.
 
     \b
@@ -35,6 +35,27 @@ cli = Group(
 def main() -> None:
     """Run the command line."""
     cli(prog_name="hnl")
+
+
+@click.command(
+    cls=Command,
+    short_help="Write the limits of a run as a submission to HEPData.",
+    epilog="""\b
+Examples:
+  hnl hepdata runs/hnl hepdata""",
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+def hepdata(run: Path, folder: Path) -> int:
+    """Write the limits of RUN into FOLDER: tables of every point and of the excluded couplings, and an archive.
+
+    Needs the extra 'hepdata'. Exit status: 0 done; 1 failed; 2 wrong usage.
+    """
+    import portico
+    from hnl.hepdata import write_hepdata
+
+    click.echo(f"written: {write_hepdata(portico.load(run), folder)}")
+    return 0
 
 
 @click.command(

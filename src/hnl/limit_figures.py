@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from hnl.hypotheses import Hypothesis, Point
 
-__all__ = ["figure_of_limits", "figure_of_region", "figures_of_nuisances"]
+__all__ = ["figure_of_edges", "figure_of_limits", "figure_of_region", "figures_of_nuisances"]
 
 _COUPLING: Final = r"$|V_{\mu N}|^2$"
 _STRENGTH: Final = r"upper limit on $\mu$"
@@ -54,6 +54,34 @@ def figure_of_limits(mass: Mapping[str, Any], cl: float) -> Figure:
         xlabel=_COUPLING, ylabel=_STRENGTH, logx=True, label=f"{cl:.0%} CL, {mass['method']}",
         title=f"$m_N$ = {mass['mass']:g} GeV", reference=1.0,
     )  # fmt: skip
+
+
+def figure_of_edges(masses: Sequence[Mapping[str, Any]], cl: float) -> Figure:
+    """Lower edge of the excluded couplings against the mass; where nothing is excluded there is a gap.
+
+    Parameters
+    ----------
+    masses : sequence of mapping
+        As in `figure_of_limits`.
+    cl : float
+        Confidence level.
+    """
+    return figure_of_bands(
+        [mass["mass"] for mass in masses], [_lower_edges(mass["excluded"]) for mass in masses],
+        xlabel="$m_N$ (GeV)", ylabel=f"lower edge of the excluded {_COUPLING}", label=f"{cl:.0%} CL",
+    )  # fmt: skip
+
+
+def _lower_edges(excluded: Mapping[str, Any]) -> Limit | None:
+    """Return the lowest excluded couplings, as the limits on |V|^2 that they are."""
+    expected = [_lowest(intervals) for intervals in excluded["expected"].values()]
+    if any(edge is None for edge in expected):
+        return None
+    return Limit("", _lowest(excluded["observed"] or []), tuple(edge for edge in expected if edge is not None))
+
+
+def _lowest(intervals: Sequence[Sequence[float | None]]) -> float | None:
+    return intervals[0][0] if intervals else None
 
 
 def figure_of_region(masses: Sequence[Mapping[str, Any]], cl: float) -> Figure:

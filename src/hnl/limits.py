@@ -16,7 +16,7 @@ import numpy as np
 
 from hnl import physics
 from hnl.hypotheses import Hypothesis, Point, crossings, named
-from hnl.limit_figures import figure_of_limits, figure_of_region, figures_of_nuisances
+from hnl.limit_figures import figure_of_edges, figure_of_limits, figure_of_region, figures_of_nuisances
 from hnl.limit_files import files_of
 from hnl.scan import read_hypotheses
 from portico import summary
@@ -56,8 +56,8 @@ def limits(
     Returns
     -------
     dict
-        ``limits``: JSON, see the module; figures ``exclusion``, ``limits_<mass>`` and, where data are fitted,
-        ``impacts_<mass>``. For each mass the model of the coupling with an expected limit next to 1, as files.
+        ``limits``: JSON, see the module; figures ``exclusion``, ``edges``, ``limits_<mass>`` and, where data are
+        fitted, ``impacts_<mass>``. For each mass the model of the coupling with an expected limit next to 1, as files.
 
     Raises
     ------
@@ -89,6 +89,7 @@ def limits(
             "masses": masses,
         },
         "exclusion": figure_of_region(masses, cl),
+        "edges": figure_of_edges(masses, cl),
         **figures,
         **files,
     }

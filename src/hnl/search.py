@@ -29,7 +29,7 @@ import numpy as np
 
 from hnl import physics
 from hnl.hypotheses import SIGNAL, Hypothesis, Point, Side, Yield
-from hnl.search_figures import figure_of_spectra
+from hnl.search_figures import background_fit, figure_of_spectra
 from hnl.signal import SignalShapes, cms_resolution, fit_signals, shape_shifts
 from hnl.signal_figures import figure_of_efficiency, figure_of_resolution, figure_of_shapes
 from hnl.spectra import Array, Spectrum, read_spectra
@@ -39,6 +39,8 @@ from portico import summary
 from portico.errors import ConfigError
 from portico.stats.counting import ASYMPTOTIC_FROM
 from portico.stats.families import choose_families
+from portico.stats.fit import Fit, Fitter
+from portico.stats.goodness import goodness_of_fit
 from portico.stats.model import Channel, Component, Model
 from portico.stats.shapes import Parameter
 
@@ -107,13 +109,13 @@ def search(
     points : int
         Couplings for each mass, between the one of the longest generated lifetime and 1, equally spaced in log |V|^2.
     window, sideband : float
-        Half width of the counting window, and inner end of the sidebands, in resolutions.
+        Half width of the counting window and inner end of the sidebands, in resolutions.
 
     Returns
     -------
     dict
-        ``search`` and ``signal``: JSON, what was found; ``hypotheses.json``: what `hnl.scan.scan` tests; figures
-        ``fit_<mass>`` of data and background; ``shapes_<mass>``, ``efficiency_<mass>`` and ``resolution`` of signal.
+        ``search``, ``signal``: JSON; ``hypotheses.json``: what `hnl.scan.scan` tests; figures ``fit_<mass>`` of data,
+        ``shapes_<mass>``, ``efficiency_<mass>`` and ``resolution`` of signal.
 
     Raises
     ------
@@ -126,28 +128,40 @@ def search(
     kinds = _by_kind(samples, results)
     read = {kind: read_spectra(results, found) if found else None for kind, found in kinds.items()}
     found = json.loads(Path(normalisation).read_text(encoding="utf-8"))["normalisation"] if normalisation else None
-    signals = read_signal(results, samples)
-    shapes = fit_signals(signals)
+    shapes = fit_signals(signals := read_signal(results, samples))
     inputs = _Inputs(results, samples, read["data"], read["background"], found, shapes)
     hypotheses = [_hypothesis(signal, inputs, options) for signal in signals.values()]
+    fits = {h.tag: background_fit(h) for h in hypotheses if h.model is not None and h.points}
     return {
         "search": {
             "convention": physics.CONVENTION,
             "unblinded": unblind,
             "background": "data" if read["data"] else "simulation",
             "normalisation": "control channel" if normalisation else "cross sections of the samples",
-            "masses": [_told(h) for h in hypotheses],
+            "masses": [{**_told(h), "goodness": _goodness(fits.get(h.tag))} for h in hypotheses],
         },
         "signal": shapes.to_json(),
         "hypotheses.json": json.dumps([h.model_dump(mode="json") for h in hypotheses], indent=1),
+        **{f"fit_{h.tag}": figure_of_spectra(h, *fits[h.tag]) for h in hypotheses if h.tag in fits},
         **_figures(hypotheses, signals, shapes),
     }
+
+
+def _goodness(fitted: tuple[Fitter, Fit] | None) -> dict[str, Any] | None:
+    """Goodness of the background fit in the bins that are looked at; None of a channel with no degree of freedom."""
+    if fitted is None:
+        return None
+    fitter, fit = fitted
+    found = goodness_of_fit(fitter.model, fit, fixed={fitter.model.poi: 0.0})
+    rows = (*found.channels, found.combined)
+    told = {row.name: {"statistic": row.statistic, "bins": row.bins, "p": row.p} for row in rows}
+    return {name: row if math.isfinite(row["p"]) else None for name, row in told.items()}
 
 
 def _figures(
     hypotheses: Sequence[Hypothesis], signals: Mapping[float, Signal], shapes: SignalShapes
 ) -> dict[str, Figure]:
-    figures = {f"fit_{h.tag}": figure_of_spectra(h) for h in hypotheses if h.model is not None and h.points}
+    figures = {}
     for h in hypotheses:
         figures[f"shapes_{h.tag}"] = figure_of_shapes(signals[h.mass], shapes)
         figures[f"efficiency_{h.tag}"] = figure_of_efficiency(signals[h.mass])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from hnl.hypotheses import SIGNAL
 from portico.plot.fits import figure_of_fits
 from portico.plot.panels import Panel, panels_of
-from portico.stats.fit import Fitter
+from portico.stats.fit import Fit, Fitter
 from portico.stats.model import observation
 
 if TYPE_CHECKING:
@@ -16,19 +16,14 @@ if TYPE_CHECKING:
 
     from hnl.hypotheses import Hypothesis
 
-__all__ = ["figure_of_spectra"]
+__all__ = ["background_fit", "figure_of_spectra"]
 
 _EVENTS: Final = 10.0
 _XLABEL: Final = r"$m(\mu\pi)$ (GeV)"
 
 
-def figure_of_spectra(hypothesis: Hypothesis) -> Figure:
-    """Draw the fit without signal in every category, and the signal of the coupling that gives about ten events.
-
-    Parameters
-    ----------
-    hypothesis : Hypothesis
-        With data, and so with a model.
+def background_fit(hypothesis: Hypothesis) -> tuple[Fitter, Fit]:
+    """Fit the background to what may be looked at of the data.
 
     Raises
     ------
@@ -38,7 +33,20 @@ def figure_of_spectra(hypothesis: Hypothesis) -> Figure:
     point = min(hypothesis.points, key=lambda point: abs(point.events - _EVENTS))
     model = hypothesis.model_at(point)
     fitter = Fitter(model, observation(model))
-    fit = fitter.fit({model.poi: 0.0})
+    return fitter, fitter.fit({model.poi: 0.0})
+
+
+def figure_of_spectra(hypothesis: Hypothesis, fitter: Fitter, fit: Fit) -> Figure:
+    """Draw the fit without signal in every category, and the signal of the coupling that gives about ten events.
+
+    Parameters
+    ----------
+    hypothesis : Hypothesis
+        With data, and so with a model.
+    fitter, fit
+        Of `background_fit`.
+    """
+    point = min(hypothesis.points, key=lambda point: abs(point.events - _EVENTS))
     label = f"$m_N$ = {hypothesis.mass:g} GeV, $|V|^2$ = {point.coupling_squared:.2g}"
     panels = panels_of(fitter, fit, strength=1.0, label=label)
     return figure_of_fits([_without_signal(panel) for panel in panels], xlabel=_XLABEL)

@@ -150,7 +150,7 @@ def test_what_failed_is_named(outcome: tuple[dict[str, Any], Path]) -> None:
 def test_figures_and_files(outcome: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     found, _ = outcome
     assert {name for name, value in found.items() if isinstance(value, Figure)} == {
-        "exclusion", "limits_m1", "limits_m1p5",
+        "edges", "exclusion", "limits_m1", "limits_m1p5",
     }  # fmt: skip
     files = {name: value for name, value in found.items() if isinstance(value, str)}
     assert files.keys() == {"model_m1.json", "pyhf_m1.json", "card_m1.txt"}
