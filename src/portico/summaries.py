@@ -149,13 +149,20 @@ def _plain(value: object) -> object:
 
 
 def _picture(figure: Any, suffix: str) -> bytes:
+    from matplotlib.layout_engine import PlaceHolderLayoutEngine
+
     buffer = io.BytesIO()
+    engine = figure.get_layout_engine()
+    if engine is not None and not isinstance(engine, PlaceHolderLayoutEngine):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # found once, not anew in every drawing
+    fits = isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine)
     # Dates are left out so that the same numbers give the same file.
     figure.savefig(
         buffer,
         format=suffix,
         dpi=120,
-        bbox_inches="tight",
+        bbox_inches=None if fits else "tight",
         metadata={"CreationDate": None} if suffix == "pdf" else None,
     )
     return buffer.getvalue()
