@@ -583,6 +583,22 @@ def the_same_in_pyhf(kappa: float = 1.1) -> tuple[Any, Any]:
     return workspace.model(modifier_settings=settings_), workspace
 
 
+def test_an_unbinned_channel_needs_no_bins_for_its_expected_limits() -> None:
+    fine = model(channel("a", 5, "values"))
+    whole = (fine.channels[0].edges[0], fine.channels[0].edges[-1])
+    window = model(changed(fine.channels[0], edges=whole))
+    first, second = (asymptotic_limit(ModelProfiles(of)).expected for of in (fine, window))
+    assert first == pytest.approx(second, rel=0.01)
+
+
+def test_a_signal_outside_of_the_window_is_refused() -> None:
+    base = channel("a", 5)
+    signal = base.components[0]
+    away = changed(signal, shapes=(changed(signal.shapes[0], mean=HIGH + 0.5),))
+    with pytest.raises(ValueError, match=r"channel 'a': the signal at .* lies outside of the window"):
+        model(changed(base, components=(away, *base.components[1:])))
+
+
 @pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")  # pyhf 0.7 with a newer jsonschema
 def test_limits_are_those_of_pyhf(request: pytest.FixtureRequest) -> None:
     import pyhf

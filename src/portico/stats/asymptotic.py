@@ -154,10 +154,11 @@ class ModelProfiles:
 
 def asimov(model: Model, fitter: Fitter, fit: Fit) -> Observation:
     """Return the data that equal the expectation of a fit, in the bins of the channels, none of them blinded."""
-    of_channels = fitter.likelihood(fit.choice).expected(fit.values)
+    bins = [channel.fine_edges for channel in model.channels]
+    of_channels = fitter.likelihood(fit.choice).expected(fit.values, bins)
     points = tuple(
-        Points(np.array(channel.edges), None, total, np.ones(len(total), bool))
-        for channel, parts in zip(model.channels, of_channels, strict=True)
+        Points(edges, None, total, np.ones(len(total), bool))
+        for edges, parts in zip(bins, of_channels, strict=True)
         for total in [np.sum(list(parts.values()), axis=0)]
     )
     return Observation(points, {name: fit.values[name] for name in model.nuisances})

@@ -25,10 +25,11 @@ from pydantic import Field, model_validator
 
 from portico.config import Model as Strict
 from portico.errors import nearest
-from portico.stats.shapes import Array, Parameter, Shape, Template
+from portico.stats.shapes import Array, DoubleCrystalBall, Parameter, Shape, Template
 
 __all__ = ["Channel", "Component", "Model", "Observation", "Points", "observation"]
 
+_FINEST: Final = 200  # bins of the expectation of an unbinned channel, at least
 _FARTHEST: Final = 8.0  # standard deviations of a nuisance parameter
 
 
@@ -137,6 +138,16 @@ class Channel(Strict):
                     )
         return self
 
+    @property
+    def fine_edges(self) -> Array:
+        """The bins of expectations: those of an unbinned channel are divided, to be as fine as its peaks."""
+        edges = np.array(self.edges)
+        if self.values is None:
+            return edges
+        parts = math.ceil(_FINEST / (len(edges) - 1))
+        at = np.arange(parts * (len(edges) - 1) + 1) / parts
+        return np.asarray(np.interp(at, np.arange(len(edges)), edges))
+
 
 class Model(Strict):
     """Statistically independent channels that share parameters.
@@ -169,6 +180,11 @@ class Model(Strict):
             raise ValueError(f"strength '{strength}' is no parameter; {nearest(strength, declared)}")
         if self.poi not in strengths:
             raise ValueError(f"parameter of interest '{self.poi}' multiplies no component")
+        for channel, component in self.components:
+            for shape in component.shapes if component.strength == self.poi else ():
+                if isinstance(shape, DoubleCrystalBall) and not shape.low < shape.mean < shape.high:
+                    where = f"outside of the window, {shape.low} to {shape.high}"
+                    raise ValueError(f"channel '{channel.name}': the signal at {shape.mean} lies {where}")
         for parameter in self.parameters:
             used = strengths | {name for _, component in self.components for name in component.nuisances}
             if parameter.name not in used:

@@ -22,7 +22,6 @@ from portico.stats.toy_limits import ToyCLs, ToyStatistics, cls_of, statistics_o
 
 __all__ = ["ModelToys", "ToySource", "check", "throw_toy", "throw_toys", "toy_cls", "with_expectation"]
 
-_FINEST: Final = 200  # bins of an unbinned channel
 _LEAST_TOYS: Final = 100
 
 
@@ -121,8 +120,7 @@ def _in_bins(channel: Channel) -> Channel:
     """Return a channel with counts instead of values, in bins fine enough for its peaks."""
     if channel.values is None:
         return channel
-    edges, parts = np.array(channel.edges), math.ceil(_FINEST / (len(channel.edges) - 1))
-    fine = np.interp(np.arange(parts * (len(edges) - 1) + 1) / parts, np.arange(len(edges)), edges)
+    fine = channel.fine_edges
     counts = np.histogram(np.array(channel.values), fine)[0].astype(np.float64)
     return channel.model_copy(update={"edges": tuple(fine), "counts": tuple(counts), "values": None})
 
