@@ -83,8 +83,8 @@ class Profiles(Protocol):
         """Return q~_mu of the data (of the Asimov data where there are none) and of the Asimov data of mu = 0."""
 
     @property
-    def scale(self) -> float:
-        """A strength of the order of the limit."""
+    def poi(self) -> str:
+        """Name of the parameter of interest."""
 
 
 class ModelProfiles:
@@ -125,18 +125,9 @@ class ModelProfiles:
         return self.best is not None
 
     @property
-    def scale(self) -> float:
-        """The signal strength that is two standard deviations away in the Asimov data."""
-        mu = 1.0
-        for _ in range(_DOUBLINGS):
-            significance = math.sqrt(self.statistics(mu)[1])
-            if significance < 0.02:
-                mu *= 8.0
-            elif significance > 20.0:
-                mu /= 8.0
-            else:
-                return 2.0 * mu / significance
-        raise FitError(f"the likelihood does not depend on {self.model.poi}: there is no signal where data are")
+    def poi(self) -> str:
+        """Name of the parameter of interest."""
+        return self.model.poi
 
     def statistics(self, mu: float) -> tuple[float, float]:
         """Return q~_mu of data and of Asimov data."""
@@ -213,7 +204,7 @@ def asymptotic_limit(profiles: Profiles, *, cl: float = 0.95) -> Limit:
     """
     if not 0 < cl < 1:
         raise ValueError(f"confidence level = {cl!r}; it lies between 0 and 1")
-    scale = profiles.scale
+    scale = _scale(profiles)
     # expected CLs at n standard deviations: [1 - Phi(sqrt(q_A) - n)] / Phi(n)
     targets = [float(stats.norm.isf((1 - cl) * stats.norm.cdf(n))) + n for n in BANDS]
     known: dict[float, float] = {0.0: 0.0}
@@ -230,6 +221,17 @@ def asymptotic_limit(profiles: Profiles, *, cl: float = 0.95) -> Limit:
 
     observed = invert(minus_log_cls, -math.log(1 - cl), expected[2])
     return Limit("asymptotic", observed, expected)
+
+
+def _scale(profiles: Profiles) -> float:
+    """Return the signal strength that is two standard deviations away in the Asimov data."""
+    mu = 1.0
+    for _ in range(_DOUBLINGS):
+        significance = math.sqrt(profiles.statistics(mu)[1])
+        if 0.02 <= significance <= 20.0:
+            return 2.0 * mu / significance
+        mu *= 8.0 if significance < 0.02 else 1 / 8.0
+    raise FitError(f"the likelihood does not depend on {profiles.poi}: there is no signal where data are")
 
 
 def invert(

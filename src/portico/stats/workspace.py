@@ -295,15 +295,9 @@ class PyhfProfiles:
         return self.best is not None
 
     @property
-    def scale(self) -> float:
-        """The signal strength that is two standard deviations away in the Asimov data."""
-        mu = 1.0
-        for _ in range(_DOUBLINGS):
-            significance = math.sqrt(self.statistics(mu)[1])
-            if 0.02 <= significance <= 20.0:
-                return 2.0 * mu / significance
-            mu *= 8.0 if significance < 0.02 else 1 / 8.0
-        raise FitError(f"the likelihood does not depend on {self.workspace.poi}: there is no signal where data are")
+    def poi(self) -> str:
+        """Name of the parameter of interest."""
+        return self.workspace.poi
 
     def _find(self, mu: float) -> tuple[float, float]:
         of_asimov = max(self._at("asimov", self.asimov, mu).objective - self._free_asimov, 0.0)
