@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from scipy import optimize, stats
 
 from hnl.hypotheses import Hypothesis, Point, Side, Yield, crossings, evaluate
+from hnl.limit_figures import figures_of_nuisances
 from hnl.limits import limits
 from hnl.scan import COLUMNS, scan
 from portico.errors import ConfigError
@@ -160,6 +161,15 @@ def test_figures_and_files(outcome: tuple[dict[str, Any], Path], tmp_path: Path)
     read_model(tmp_path / "pyhf_m1.json")
     card = read_card(tmp_path / "card_m1.txt")
     assert {b.strip() for b in card.bins} == {"near", "far"}
+
+
+def test_nuisance_parameters_are_drawn_where_data_are_fitted() -> None:
+    at = point(0.01, statistical=0.1, near=20.0, far=10.0)
+    found = figures_of_nuisances(hypothesis(at, method="asymptotic"), at)
+    assert list(found) == ["impacts_m1"]
+    words = {text.get_text() for axes in found["impacts_m1"].axes for text in axes.get_yticklabels()}
+    assert {"trigger", "signal_statistics_near", "signal_statistics_far"} <= words
+    assert figures_of_nuisances(hypothesis(at), at) == {}
 
 
 def test_entries_must_be_enough(outcome: tuple[dict[str, Any], Path]) -> None:
