@@ -107,7 +107,8 @@ def simulate(output: Path, entries: int, written_as: str, on: str, workers: int 
     """Simulate events as they come from the detector, and write them to ROOT files of a few thousand events.
 
     Interrupted with Ctrl-C or in any other way, the same command goes on where it stopped; with another -n it
-    makes all events anew, the first ones the same. docs/events.md describes the columns. Exit status: 0 all done; 1 failed; 2 wrong usage.
+    makes all events anew, the first ones the same. docs/events.md describes the columns. Exit status: 0 all done; 1
+    failed; 2 wrong usage.
     """
     from portico.analysis import load_analysis
     from portico.monitor.progress import Progress
