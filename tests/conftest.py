@@ -19,7 +19,6 @@ SERVICES = {"services", "notebooks"}
 REPOSITORY = Path(__file__).parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With two processes, the tests of a file stay together, and so do those that share services."""
     for item in items:
