@@ -45,7 +45,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tools
 	@bash tools/services.sh
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.tools
 	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/mypy || status=1; exit $$status

@@ -15,15 +15,7 @@ from portico.analysis import Analysis, load_analysis
 
 # Tests compile far more than they compute. Read by ROOT when a runner imports it.
 os.environ.setdefault("EXTRA_CLING_ARGS", "-O0")
-SERVICES = {"services", "notebooks"}
 REPOSITORY = Path(__file__).parents[1]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With two processes, the tests of a file stay together, and so do those that share services."""
-    for item in items:
-        folder = item.path.relative_to(REPOSITORY).parts[1]
-        item.add_marker(pytest.mark.xdist_group("services" if folder in SERVICES else item.path.stem))
 
 
 @pytest.fixture(scope="session")
