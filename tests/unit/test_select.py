@@ -85,7 +85,8 @@ def make_events(n_events: int, seed: int) -> list[dict[str, Any]]:
                 values = rng.choice([0, 1], n_candidates, p=[0.2, 0.8])
             else:
                 values = rng.normal(1, 2, n_candidates).astype(np.float32)
-            event[name] = values
+            # a mu pi pair has a mass of at least 0.245 GeV
+            event[name] = np.maximum(np.abs(values), np.float32(0.25)) if name == "C_Hnl_mass" else values
         event["HLT_mu_trig_idx"] = rng.integers(0, 4, n_trigger)
         for path in TRIGGER_PATHS:
             event[f"HLT_{path}_matched"] = rng.choice([0, 1], n_trigger, p=[0.5, 0.5])
