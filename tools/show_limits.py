@@ -30,6 +30,8 @@ def main(folder: Path) -> int:
         observed = text_of(mass["excluded"]["observed"])
         print(f"  {mass['mass']:9.4g}  " + " ".join(f"{text:20}" for text in [*texts, observed]) + f" {mass['method']}")
     print(f"  {found['convention']}")
+    for where in found["failed"]:
+        print(f"  The fits did not converge at {where}")
     if not found["observed"]:
         print("  Data in the signal windows are hidden; to look at them: portico run hnl --unblind")
     print(f"\nThe exclusion plot: {folder / 'limits' / 'exclusion.png'}")

@@ -177,44 +177,6 @@ def evaluate(hypothesis: Hypothesis, point: Point, cl: float) -> tuple[Limit, CL
     return asymptotic_limit(profiles, cl=cl), cls_at(profiles, 1.0)
 
 
-def crossings(x: Sequence[float], y: Sequence[float | None]) -> list[tuple[float | None, float | None]]:
-    """Return the intervals of x in which y is below 0, by linear interpolation between neighbours.
-
-    Parameters
-    ----------
-    x : sequence of float
-        Rising.
-    y : sequence of float or None
-        None where nothing is known: there an interval ends as at the end of the sequence.
-
-    Returns
-    -------
-    list of (float or None, float or None)
-        Lower and upper edge of each; None where it goes on beyond what is known.
-    """
-    found: list[tuple[float | None, float | None]] = []
-    begin: float | None = None
-    inside = False
-    for i, value in enumerate(y):
-        below = value is not None and value < 0
-        if below and not inside:
-            begin, inside = _between(x, y, i - 1), True
-        elif inside and not below:
-            found.append((begin, _between(x, y, i - 1)))
-            inside = False
-    return [*found, (begin, None)] if inside else found
-
-
-def _between(x: Sequence[float], y: Sequence[float | None], i: int) -> float | None:
-    """Return where y is 0 between points i and i + 1."""
-    if i < 0:
-        return None
-    low, high = y[i], y[i + 1]
-    if low is None or high is None:
-        return None
-    return x[i] + (x[i + 1] - x[i]) * low / (low - high)
-
-
 def named(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     """Return the values of -2, -1, 0, 1, 2 standard deviations with names of columns."""
     return zip(("m2", "m1", "median", "p1", "p2"), values, strict=True)

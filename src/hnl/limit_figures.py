@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hnl.published import published_limits
-from portico.errors import FitError, MissingExtra
+from portico.errors import MissingExtra
 from portico.plot.impacts import figure_of_impacts
 from portico.plot.limits import figure_of_bands
 from portico.plot.plane import figure_of_plane
@@ -129,13 +129,14 @@ def figures_of_nuisances(hypothesis: Hypothesis, point: Point) -> dict[str, Figu
     """Return pulls and impacts of the nuisance parameters where data are fitted, as ``impacts_<mass>``.
 
     Nothing is returned of counts, whose construction has no fit.
+
+    Raises
+    ------
+    FitError
+        If a fit does not converge.
     """
     if hypothesis.method == "counting":
         return {}
-    model = hypothesis.model_at(point)
-    try:
-        rows = pulls_and_impacts(model)
-    except FitError:
-        return {}
+    rows = pulls_and_impacts(hypothesis.model_at(point))
     title = f"$m_N$ = {hypothesis.mass:g} GeV, {_COUPLING} = {point.coupling_squared:.2g}"
     return {f"impacts_{hypothesis.tag}": figure_of_impacts(rows, poi_label=r"$\mu$", title=title)}

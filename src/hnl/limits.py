@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hnl import physics
-from hnl.hypotheses import Hypothesis, Point, crossings, named
+from hnl.hypotheses import Hypothesis, Point, named
 from hnl.limit_figures import figure_of_edges, figure_of_limits, figure_of_region, figures_of_nuisances
 from hnl.limit_files import files_of
 from hnl.scan import read_hypotheses
 from portico import summary
-from portico.errors import ConfigError, FitError
+from portico.errors import ConfigError, PorticoError
 from portico.stats.asymptotic import BANDS, discovery
 
 if TYPE_CHECKING:
     from portico import Sample
 
-__all__ = ["limits"]
+__all__ = ["crossings", "limits"]
 
 CONVENTION: Final = f"{physics.CONVENTION}; yield and lifetime both follow |V|^2"
 Row = Mapping[str, float]
@@ -67,18 +67,15 @@ def limits(
     tested = read_hypotheses(hypotheses)
     rows = _rows(results, sum(len(h.points) for h in tested))
     first, masses = 0, []
-    figures: dict[str, Any] = {}
-    files: dict[str, str] = {}
+    beside: dict[str, Any] = {}
     for h in tested:
         own = rows[first : first + len(h.points)]
         first += len(h.points)
         masses.append(_of_mass(h, own))
-        figures[f"limits_{h.tag}"] = figure_of_limits(masses[-1], cl)
+        beside[f"limits_{h.tag}"] = figure_of_limits(masses[-1], cl)
         edge = _edge(h, own)
         if edge is not None:
-            masses[-1]["edge"] = {"coupling_squared": edge.coupling_squared, "p_value": _p_value(h, edge)}
-            figures |= figures_of_nuisances(h, edge)
-            files |= files_of(h, edge)
+            beside |= _at_edge(h, edge, masses[-1])
     return {
         "limits": {
             "cl": cl,
@@ -90,9 +87,21 @@ def limits(
         },
         "exclusion": figure_of_region(masses, cl),
         "edges": figure_of_edges(masses, cl),
-        **figures,
-        **files,
+        **beside,
     }
+
+
+def _at_edge(h: Hypothesis, edge: Point, told: dict[str, Any]) -> dict[str, Any]:
+    """Return figures and files of one point, and tell of it. Their failure must not lose the limits, and is told."""
+    told["edge"] = {"coupling_squared": edge.coupling_squared, "p_value": None}
+    made: dict[str, Any] = {}
+    try:
+        told["edge"]["p_value"] = _p_value(h, edge)
+        made |= figures_of_nuisances(h, edge)
+        made |= files_of(h, edge)
+    except PorticoError as error:
+        told["notes"].append(f"p-value, impacts or files of the edge are missing: {error}")
+    return made
 
 
 def _rows(results: Mapping[str, Any], number: int) -> list[Row]:
@@ -174,10 +183,43 @@ def _p_value(h: Hypothesis, edge: Point) -> dict[str, float] | None:
     """Local p-value of no signal; None while blinded, and of counts."""
     if h.method == "counting" or h.model is None or not h.model.observed:
         return None
-    try:
-        p, significance = discovery(h.model_at(edge))
-    except FitError:
-        return None
+    p, significance = discovery(h.model_at(edge))
     return {"p": p, "significance": significance}
 
 
+def crossings(x: Sequence[float], y: Sequence[float | None]) -> list[tuple[float | None, float | None]]:
+    """Return the intervals of x in which y is below 0, by linear interpolation between neighbours.
+
+    Parameters
+    ----------
+    x : sequence of float
+        Rising.
+    y : sequence of float or None
+        None where nothing is known: there an interval ends as at the end of the sequence.
+
+    Returns
+    -------
+    list of (float or None, float or None)
+        Lower and upper edge of each; None where it goes on beyond what is known.
+    """
+    found: list[tuple[float | None, float | None]] = []
+    begin: float | None = None
+    inside = False
+    for i, value in enumerate(y):
+        below = value is not None and value < 0
+        if below and not inside:
+            begin, inside = _between(x, y, i - 1), True
+        elif inside and not below:
+            found.append((begin, _between(x, y, i - 1)))
+            inside = False
+    return [*found, (begin, None)] if inside else found
+
+
+def _between(x: Sequence[float], y: Sequence[float | None], i: int) -> float | None:
+    """Return where y is 0 between points i and i + 1."""
+    if i < 0:
+        return None
+    low, high = y[i], y[i + 1]
+    if low is None or high is None:
+        return None
+    return x[i] + (x[i + 1] - x[i]) * low / (low - high)

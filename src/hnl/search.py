@@ -29,6 +29,7 @@ import numpy as np
 
 from hnl import physics
 from hnl.hypotheses import SIGNAL, Hypothesis, Point, Side, Yield
+from hnl.normalisation import signal_events
 from hnl.search_figures import background_fit, figure_of_spectra
 from hnl.signal import SignalShapes, cms_resolution, fit_signals, shape_shifts
 from hnl.signal_figures import figure_of_efficiency, figure_of_resolution, figure_of_shapes
@@ -41,7 +42,7 @@ from portico.stats.counting import ASYMPTOTIC_FROM
 from portico.stats.families import choose_families
 from portico.stats.fit import Fit, Fitter
 from portico.stats.goodness import goodness_of_fit
-from portico.stats.model import Channel, Component, Model
+from portico.stats.model import Channel, Component, Model, open_bins
 from portico.stats.shapes import Parameter
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def search(
     options = _Options(window, sideband, points, unblind)
     kinds = _by_kind(samples, results)
     read = {kind: read_spectra(results, found) if found else None for kind, found in kinds.items()}
-    found = json.loads(Path(normalisation).read_text(encoding="utf-8"))["normalisation"] if normalisation else None
+    found = _read_normalisation(normalisation)
     shapes = fit_signals(signals := read_signal(results, samples))
     inputs = _Inputs(results, samples, read["data"], read["background"], found, shapes)
     hypotheses = [_hypothesis(signal, inputs, options) for signal in signals.values()]
@@ -145,6 +146,15 @@ def search(
         **{f"fit_{h.tag}": figure_of_spectra(h, *fits[h.tag]) for h in hypotheses if h.tag in fits},
         **_figures(hypotheses, signals, shapes),
     }
+
+
+def _read_normalisation(path: str) -> Mapping[str, Any] | None:
+    if not path:
+        return None
+    content: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    if "normalisation" not in content:
+        raise ConfigError(f"{path}: is no summary of hnl.normalisation")
+    return dict(content["normalisation"])
 
 
 def _goodness(fitted: tuple[Fitter, Fit] | None) -> dict[str, Any] | None:
@@ -238,8 +248,6 @@ def _decays(signal: Signal, inputs: _Inputs, coupling_squared: float) -> float:
     if inputs.normalisation is not None:
         sample = inputs.samples[signal.samples[0].name]
         origin = str(sample.parameters.get("origin", "all"))
-        from hnl.normalisation import signal_events
-
         return signal_events(inputs.normalisation, branching, 1.0, origin)
     first = signal.samples[0]
     own = physics.ds_to_mu_n_branching_ratio(signal.mass, physics.coupling_squared(signal.mass, first.ctau)) * ratio
@@ -332,7 +340,7 @@ def _model(
         counts = np.histogram(masses, edges)[0].astype(np.float64)
         families = choose_families(edges, counts, blind=blind)
         notes += [f"{category}: {row.note}" for row in families.tried if row.note]
-        strength = f"background_{category}"
+        strength = f"events_{category}"  # background_{category} is the name of the component in RooFit
         start = max(_outside(counts, edges, blind), 0.5)
         parameters.append(Parameter(name=strength, start=start, low=0.0, step=math.sqrt(start)))
         shape = inputs.shapes.shape(signal.mass, category, low, high)
@@ -351,9 +359,7 @@ def _model(
 
 def _outside(counts: Array, edges: Array, blind: Sequence[tuple[float, float]]) -> float:
     """Return the events of the whole window, from those outside of what is blinded."""
-    used = np.ones(len(counts), dtype=np.bool_)
-    for low, high in blind:
-        used &= (edges[1:] <= low) | (edges[:-1] >= high)
+    used = open_bins(edges, blind)
     return float(counts[used].sum()) / float(used.mean())
 
 

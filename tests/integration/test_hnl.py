@@ -19,6 +19,8 @@ from hnl.cli import hepdata
 from hnl.spectra import read_spectra
 from portico.analysis import Analysis, load_analysis
 from portico.executors.local import LocalExecutor
+from portico.stats.door import read_model
+from portico.stats.exports.formats import export
 from tests.conftest import Remember
 
 pytestmark = pytest.mark.integration
@@ -127,6 +129,9 @@ def test_unblinding_looks_at_the_windows_and_runs_no_more_than_it_must(
 ) -> None:
     folder, again = tmp_path / "run", Remember()
     shutil.copytree(chain.path, folder)
+    first = chain.summary("search")["search"]["masses"][0]
+    # What the report hides is what is not fitted.
+    assert small.blind["*_Hnl_mass*"][0] == pytest.approx(first["window"], abs=1e-4)
     hidden = [side["observed"] for side in chain.summary("search")["search"]["masses"][0]["counts"].values()]
     assert hidden == [None] * 6
     run = portico.run(small, folder=folder, workers=2, unblind=True, reporter=again)
@@ -198,6 +203,12 @@ def golden(run: portico.Run) -> dict[str, Any]:
         numbers[f"effective events at {target}"] = entry["effective_events"]
     yields = run.summary("control_fit")["fit"]["yields"]
     return numbers | {f"fit of {component}": yields[component]["value"] for component in ("Ds", "Dplus")}
+
+
+def test_the_model_of_a_mass_is_written_for_roofit(chain: portico.Run, tmp_path: Path) -> None:
+    model = read_model(chain.path / "limits" / "model_m1.json")
+    export(model, "roofit", tmp_path / "model.root")  # no two things have one name there
+    assert (tmp_path / "model.root").stat().st_size > 1000
 
 
 def test_limits_become_a_submission_to_hepdata(chain: portico.Run, tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from scipy import optimize, stats
 
-from hnl.hypotheses import Hypothesis, Point, Side, Yield, crossings, evaluate
+from hnl.hypotheses import Hypothesis, Point, Side, Yield, evaluate
 from hnl.limit_figures import figures_of_nuisances
-from hnl.limits import limits
+from hnl.limits import crossings, limits
 from hnl.scan import COLUMNS, scan
+from hnl.signal import cms_resolution
+from portico.analysis import load_analysis
 from portico.errors import ConfigError
 from portico.stats.door import read_model
 from portico.stats.exports.card import read_card
@@ -176,6 +178,14 @@ def test_entries_must_be_enough(outcome: tuple[dict[str, Any], Path]) -> None:
     few = {"points": {name: np.zeros(3) for name in COLUMNS}}
     with pytest.raises(ConfigError, match=r"10 points are to be scanned, 3 were.*entries: 10 or more"):
         limits({"plane": few}, {}, hypotheses=str(outcome[1]))
+
+
+def test_the_report_hides_what_the_fits_do_not_see() -> None:
+    (hidden,) = load_analysis("hnl").blind.values()
+    masses = (1.0, 1.25, 1.5, 1.8)
+    for mass, interval in zip(masses, hidden, strict=True):
+        half = 3 * cms_resolution(mass)
+        assert interval == pytest.approx((mass - half, mass + half), abs=1e-4)
 
 
 class Frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from typing import Any
@@ -248,7 +249,7 @@ def test_likelihood_of_one_bin_by_hand() -> None:
         expected = 5 + 2 * mu * factor
         wanted = expected - 12 + 12 * math.log(12 / expected) + theta**2 / 2
         assert likelihood([mu, theta]) == pytest.approx(wanted, rel=1e-12)
-    moved = Likelihood(of, observation(of).with_centers({"efficiency": 0.7}))
+    moved = Likelihood(of, dataclasses.replace(observation(of), centers={"efficiency": 0.7}))
     assert moved([1.0, 0.7]) == pytest.approx(likelihood([1.0, 0.7]) - 0.7**2 / 2)
 
 

@@ -92,19 +92,23 @@ def limit(
     from portico.monitor.progress import Progress
     from portico.stats.answer import Toys, ask
     from portico.stats.door import read_model
-    from portico.stats.exports.formats import FORMATS, export
+    from portico.stats.exports.formats import FORMATS, LIMITS, export, export_limits
 
     wanted = [text.partition("=") for text in exports]
     for text, (name, _, path) in zip(exports, wanted, strict=True):
         if name not in FORMATS or not path:
             raise click.UsageError(f"--export {text}: write FORMAT=PATH, with one of {', '.join(FORMATS)}")
     read = read_model(model, patches, measurement)
+    for name, _, path in wanted:
+        if name != LIMITS:  # a model is written also if it has no asymptotic limit
+            export(read, name, Path(path))
     with Progress() if toys is not None else nullcontext() as reporter:
         place = folder if folder is not None else Path("runs") / f"{model.stem}-toys"
         thrown = Toys(toys, place, on, workers, seed, reporter) if toys is not None else None
         answer = ask(read, cl=cl, mus=mus, backend=backend, blind=blind, toys=thrown)
     for name, _, path in wanted:
-        export(read, answer, name, Path(path))
+        if name == LIMITS:
+            export_limits(answer, Path(path))
     if as_json:
         show_json(answer.plain())
         return 0

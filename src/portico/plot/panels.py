@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portico.plot.bins import Array
+from portico.stats.model import open_bins
 
 if TYPE_CHECKING:
     from portico.stats.fit import Fit, Fitter
@@ -64,10 +65,7 @@ class Panel:
     @property
     def seen(self) -> npt.NDArray[np.bool_]:
         """Whether each bin may be shown: none of a blinded interval is in it."""
-        seen = np.ones(len(self.edges) - 1, np.bool_)
-        for low, high in self.blind:
-            seen &= (self.edges[1:] <= low) | (self.edges[:-1] >= high)
-        return seen
+        return open_bins(self.edges, self.blind)
 
     @property
     def total(self) -> Array:

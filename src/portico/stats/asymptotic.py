@@ -9,7 +9,7 @@ likelihoods are those of this package or of pyhf does not matter: see `Profiles`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, Protocol
@@ -295,8 +295,3 @@ def discovery(model: Model, *, penalty: float = 1.0) -> tuple[float, float]:
     none, best = fitter.fit({model.poi: 0.0}), fitter.fit()
     significance = math.sqrt(max(none.objective - best.objective, 0.0))
     return float(stats.norm.sf(significance)), significance
-
-
-def bands_of(values: Sequence[float]) -> tuple[float, ...]:
-    """Return the quantiles of toys at the positions of `BANDS`."""
-    return tuple(float(np.quantile(values, stats.norm.cdf(n))) for n in BANDS)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from portico.errors import FitError
+from portico.errors import FitError, nearest
 from portico.stats.likelihood import Choice, Likelihood, competing
 from portico.stats.model import Channel, Model, Observation, Points, shape_parameters
 from portico.stats.scoring import score
@@ -123,8 +123,6 @@ class Fitter:
         """
         held = dict(fixed or {})
         if unknown := held.keys() - self.model.all_parameters.keys():
-            from portico.errors import nearest
-
             name = sorted(unknown)[0]
             raise FitError(f"the model has no parameter '{name}'; {nearest(name, self.model.all_parameters)}")
         choice = self._choice

@@ -14,8 +14,8 @@ A model knows nothing of what is searched for: its parameter of interest is any 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from portico.config import Model as Strict
 from portico.errors import nearest
 from portico.stats.shapes import Array, DoubleCrystalBall, Parameter, Shape, Template
 
-__all__ = ["Channel", "Component", "Model", "Observation", "Points", "observation"]
+__all__ = ["Channel", "Component", "Model", "Observation", "Points", "observation", "open_bins"]
 
 _FINEST: Final = 200  # bins of the expectation of an unbinned channel, at least
 _FARTHEST: Final = 8.0  # standard deviations of a nuisance parameter
@@ -275,10 +275,6 @@ class Observation:
     channels: tuple[Points, ...]
     centers: Mapping[str, float] = field(default_factory=dict)
 
-    def with_centers(self, centers: Mapping[str, float]) -> Observation:
-        """Return the same data with other centers."""
-        return replace(self, centers=dict(centers))
-
 
 def observation(model: Model) -> Observation:
     """Return the data of a model: what is observed, and only that.
@@ -291,11 +287,23 @@ def observation(model: Model) -> Observation:
     return Observation(tuple(_points(channel) for channel in model.channels))
 
 
+def open_bins(edges: Array, blind: Sequence[tuple[float, float]]) -> npt.NDArray[np.bool_]:
+    """Return which bins may be looked at: none of a blinded interval is in them.
+
+    Parameters
+    ----------
+    edges : array of shape (bins + 1,)
+    blind : sequence of (float, float)
+    """
+    seen = np.ones(len(edges) - 1, dtype=np.bool_)
+    for low, high in blind:
+        seen &= (edges[1:] <= low) | (edges[:-1] >= high)
+    return seen
+
+
 def _points(channel: Channel) -> Points:
     edges = np.array(channel.edges)
-    used = np.ones(len(edges) - 1, dtype=np.bool_)
-    for low, high in channel.blind:
-        used &= (edges[1:] <= low) | (edges[:-1] >= high)
+    used = open_bins(edges, channel.blind)
     if not used.any():
         raise ValueError(f"channel '{channel.name}': all bins are blinded, nothing is left to fit")
     if channel.counts is not None:

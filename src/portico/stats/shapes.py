@@ -17,6 +17,7 @@ Fractions f_i are made of parameters in (0, 1) as f_1 = q_1, f_2 = (1 - q_1) q_2
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Final, Literal
 
@@ -118,8 +119,9 @@ class _Family(_Windowed):
             found[i] = found[i].model_copy(update={"start": inside})
         return tuple(found)
 
+    @abstractmethod
     def _defaults(self) -> list[Parameter]:
-        raise NotImplementedError
+        """Parameters with the start values of who knows nothing."""
 
 
 class DoubleCrystalBall(_Windowed):

@@ -17,7 +17,7 @@ from portico.stats.model import Model
 from portico.stats.shapes import Template
 from portico.stats.workspace import Workspace
 
-__all__ = ["FORMATS", "export"]
+__all__ = ["FORMATS", "LIMITS", "export", "export_limits"]
 
 #: What is written, by name.
 FORMATS: Final = {
@@ -27,19 +27,18 @@ FORMATS: Final = {
     "combine": "a datacard of CMS Combine, FILE.txt, and FILE.root beside it",
     "hepdata": "a submission to HEPData with the limits, a FOLDER",
 }
-_OF_WORKSPACE: Final = ("pyhf", "hepdata")
+#: The format that holds limits, and not the model.
+LIMITS: Final = "hepdata"
 
 
-def export(model: Model | Workspace, answer: Answer, name: str, path: Path) -> None:
-    """Write a model, or the limits of it, for another program.
+def export(model: Model | Workspace, name: str, path: Path) -> None:
+    """Write a model for another program.
 
     Parameters
     ----------
     model : Model or Workspace
-    answer : Answer
-        Its limits, for ``hepdata``.
     name : str
-        One of `FORMATS`. Of a workspace of pyhf there is only itself, patches applied, and ``hepdata``.
+        One of `FORMATS`, but for `LIMITS`. Of a workspace of pyhf there is only itself, patches applied.
     path : Path
 
     Raises
@@ -51,11 +50,9 @@ def export(model: Model | Workspace, answer: Answer, name: str, path: Path) -> N
     """
     if name not in FORMATS:
         raise ConfigError(f"no format '{name}'; {nearest(name, FORMATS)}")
-    if name == "hepdata":
-        _limits(answer, path)
-    elif isinstance(model, Workspace):
-        if name not in _OF_WORKSPACE:
-            raise ConfigError(f"{model.where} is a workspace of pyhf: it is exported as {' or '.join(_OF_WORKSPACE)}")
+    if isinstance(model, Workspace):
+        if name != "pyhf":
+            raise ConfigError(f"{model.where} is a workspace of pyhf: it is exported as pyhf or {LIMITS}")
         write_json(dict(model.spec), path)
     elif name == "pyhf":
         write_json(pyhf_workspace(model), path)
@@ -69,7 +66,14 @@ def export(model: Model | Workspace, answer: Answer, name: str, path: Path) -> N
         write_shape_card(path.parent, model, name=path.stem)
 
 
-def _limits(answer: Answer, folder: Path) -> None:
+def export_limits(answer: Answer, folder: Path) -> None:
+    """Write limits as a submission to HEPData.
+
+    Raises
+    ------
+    MissingExtra
+        If hepdata_lib is not installed.
+    """
     level = f"{answer.cl:.4g}"
     limit = limits_columns([answer.limit], f"upper limit on {answer.poi}", qualifiers={"CL": level})
     parameter = Column("parameter of interest", [1.0], independent=True)
