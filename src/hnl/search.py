@@ -37,12 +37,13 @@ from hnl.spectra import Array, Spectrum, read_spectra
 from hnl.variations import variations
 from hnl.yields import Efficiency, Signal, read_signal
 from portico import summary
+from portico.blinding import open_bins
 from portico.errors import ConfigError
 from portico.stats.counting import ASYMPTOTIC_FROM
 from portico.stats.families import choose_families
 from portico.stats.fit import Fit, Fitter
 from portico.stats.goodness import goodness_of_fit
-from portico.stats.model import Channel, Component, Model, open_bins
+from portico.stats.model import Channel, Component, Model
 from portico.stats.shapes import Parameter
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from portico.blinding import Blinding
 from portico.errors import nearest
 from portico.merge import decode
 from portico.results import Results
@@ -52,6 +53,11 @@ class Run(Mapping[str, Mapping[str, Results]]):
     def partial(self) -> bool:
         """Whether a step was finished without some of its chunks."""
         return "partial" in self.states.values()
+
+    @property
+    def blinding(self) -> Blinding:
+        """Where data are not shown: ``run.blinding.of("mass", ["data"])`` is for ``portico.plot``."""
+        return Blinding.from_manifest(self._folder.manifest())
 
     def __getitem__(self, step: str) -> Mapping[str, Results]:
         if step not in self._steps:

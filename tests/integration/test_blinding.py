@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -15,7 +16,8 @@ CODE = '''
 from portico import summary
 
 
-def fill(frame, sample):
+def fill(frame, sample, *, cut: float = 100.0):
+    frame = frame.Filter(f"x < {cut}")
     return {"mass_x": frame.Histo1D(("mass_x", ";x;events", 10, 0, 10), "x")}
 
 
@@ -65,6 +67,23 @@ def test_data_are_hidden_until_they_are_asked_for(analysis, tmp_path):
     (seen, made), (all_seen, all_made) = heights(pages[False]), heights(pages[True])
     assert made == all_made
     assert seen < all_seen  # the two hidden bins are one step at 0
+
+
+@pytest.mark.integration
+def test_a_comparison_shows_no_data_either(analysis, tmp_path):
+    for name, cut in (("a", 100.0), ("b", 4.5)):
+        portico.run(analysis.with_options("fill", cut=cut), folder=tmp_path / name, workers=1)
+    page = tmp_path / "comparison.html"
+    done = CliRunner().invoke(cli, ["compare", f"{tmp_path}/a", f"{tmp_path}/b", "--html", str(page), "--json"])
+    assert done.exit_code == 1, done.output
+    found = {d["sample"]: d["examples"] for d in json.loads(done.output)["differences"] if d["what"] == "bins"}
+    bins = {sample: {e["where"]: e["first"] for e in examples} for sample, examples in found.items()}
+    hidden = {f"x in [{low}, {low + 1})" for low in (4, 5)}
+    assert {where for where, value in bins["seen"].items() if value is None} == {f"{w}: blinded" for w in hidden}
+    assert hidden <= bins["made"].keys()
+    assert all(value > 0 for value in bins["made"].values())
+    assert page.read_text().count('class="blind"') == 1
+    assert portico.load(tmp_path / "a").blinding.of("mass_x", ["seen"]) == [(4.0, 6.0)]
 
 
 @pytest.mark.integration

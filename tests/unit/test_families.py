@@ -47,18 +47,21 @@ def test_gain_and_p_are_those_of_wilks() -> None:
     for before, row in itertools.pairwise(rows):
         assert row.gain == pytest.approx(2 * (before.nll - row.nll))
         assert row.p == pytest.approx(stats.chi2.sf(row.gain, 1))
-    assert [row.kept for row in rows].count(True) == 1
-    last = rows[-1]
-    assert last.kept or last.p >= 0.05
-    loose = choose_families(EDGES, counts, kinds=("bernstein",), p=1e-12)
-    assert orders(loose)["bernstein"] <= orders(found)["bernstein"]
+    assert [row.kept for row in rows[-2:]] == [True, True]  # the one that is asked for, and the first that is refused
+    assert rows[-2].p < 0.05 <= rows[-1].p
+    assert {shape.order for shape in found.shapes if isinstance(shape, Bernstein)} == {r.order for r in rows[-2:]}
+    alone = choose_families(EDGES, counts, kinds=("bernstein",), further=())
+    assert [row.kept for row in alone.tried].count(True) == 1
+    assert orders(alone)["bernstein"] == rows[-2].order
+    loose = choose_families(EDGES, counts, kinds=("bernstein",), p=1e-12, further=())
+    assert orders(loose)["bernstein"] <= orders(alone)["bernstein"]
 
 
 def test_probability_of_an_unneeded_order_is_p() -> None:
     """Of flat data a line is taken in 5 % of the cases."""
     taken = [
         orders(choose_families(EDGES, thrown(np.full(30, 1 / 30), 300, seed), kinds=("bernstein",),
-                               max_order={"bernstein": 1}))["bernstein"]
+                               max_order={"bernstein": 1}, further=()))["bernstein"]
         for seed in range(200)
     ]  # fmt: skip
     assert 2 <= sum(taken) <= 20  # 10 expected

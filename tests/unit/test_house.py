@@ -28,7 +28,7 @@ LAYERS = (
     ("root", "merge", "products", "frame", "late"),
     ("storage",),
     ("ledger", "store"),
-    ("results", "summaries", "runs", "analysis"),
+    ("blinding", "results", "summaries", "runs", "analysis"),
     ("environment", "clusters", "monitor", "planning", "preview"),
     ("executors",),
     ("policy", "halves", "losses", "trust", "driver", "stages", "workflow", "skeleton", "doctor"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from portico.compare.events import Rule, compare_tables
@@ -91,7 +92,8 @@ def _compare_sides(
     overlays: list[Overlay] = []
     notes = [*sides[0].notes(), *sides[1].notes()]
     for unit in units(*sides, mapping, steps, samples, notes):
-        findings = Findings(unit.step, unit.sample, tolerance)
+        blind = partial(_blind, sides, unit.sample)
+        findings = Findings(unit.step, unit.sample, tolerance, blind)
         found = _compare_unit(findings, unit, mapping, sides)
         overlays += found[: _MOST_OVERLAYS - len(overlays)]
         tallies[unit.step, unit.sample] = findings.tally
@@ -100,6 +102,11 @@ def _compare_sides(
     labels = sides[0].label, sides[1].label
     notes = list(dict.fromkeys(notes))  # a run against itself says everything twice
     return Comparison(*labels, tolerance, tallies, ordered(differences), tuple(notes), tuple(overlays))
+
+
+def _blind(sides: tuple[Side, Side], sample: str, product: str) -> list[tuple[float, float]]:
+    """Return where one of the two does not show a product."""
+    return list(dict.fromkeys(i for side in sides for i in side.blinding.of(product, [sample])))
 
 
 def _compare_unit(findings: Findings, unit: Unit, mapping: Mapping, sides: tuple[Side, Side]) -> list[Overlay]:
@@ -120,7 +127,7 @@ def _compare_unit(findings: Findings, unit: Unit, mapping: Mapping, sides: tuple
         a, b = pair
         drawn = a is not None and b is not None and {a.kind, b.kind} <= {"histogram", "profile"}
         if drawn and findings.touched(name) and a is not None and b is not None:
-            overlays.append(Overlay(unit.step, unit.sample, name, a, b))
+            overlays.append(Overlay(unit.step, unit.sample, name, a, b, tuple(findings.blind(name, a))))
     return overlays
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from portico.blinding import open_bins
 from portico.compare.findings import Findings, largest_of, value_of
 from portico.compare.model import Example
 from portico.compare.numbers import Agreement, Tolerance, agree
@@ -45,7 +47,7 @@ def compare_bins(findings: Findings, name: str, first: Product, second: Product)
     findings.tally.bins += int(np.prod(shape))
     for agreement in agreements.values():
         findings.count(agreement)
-    _note_bins(findings, name, first.meta["axes"], cubes, agreements)
+    _note_bins(findings, name, first, cubes, agreements)
     findings.compare(name, "entries", first.arrays["entries"], second.arrays["entries"], lambda _: "")
     stats = first.arrays["stats"], second.arrays["stats"]
     if stats[0].size == stats[1].size and not findings.touched(name):
@@ -55,15 +57,15 @@ def compare_bins(findings: Findings, name: str, first: Product, second: Product)
 def _note_bins(
     findings: Findings,
     name: str,
-    axes: Sequence[Mapping[str, Any]],
+    product: Product,
     cubes: Mapping[str, Pair],
     agreements: Mapping[str, Agreement],
 ) -> None:
     beyond = ~np.logical_and.reduce([agreement.close for agreement in agreements.values()])
     moved = _moved(cubes, beyond, findings.tolerance) if beyond.any() else beyond
+    example = partial(_example, product.meta["axes"], findings.blind(name, product))
     if moved.any():
-        a, b = cubes["values"]
-        examples = (Example(place(axes, index), value_of(a[index]), value_of(b[index])) for index in _indices(moved))
+        examples = (example(cubes["values"], index) for index in _indices(moved))
         findings.add("migrated bin", name, "bins", int(moved.sum()), examples)
     seen = moved
     for key, agreement in agreements.items():
@@ -71,10 +73,19 @@ def _note_bins(
         seen = seen | here
         for kind, chosen in (("other", here), ("rounding", agreement.close & ~agreement.identical)):
             if chosen.any():
-                a, b = cubes[key]
-                found = (Example(place(axes, i), value_of(a[i]), value_of(b[i])) for i in _indices(chosen))
+                found = (example(cubes[key], index) for index in _indices(chosen))
                 largest = largest_of(agreement, chosen)
                 findings.add(kind, name, _LAYERS[key], int(chosen.sum()), found, largest=largest)
+
+
+def _example(
+    axes: Sequence[Mapping[str, Any]], blind: Sequence[tuple[float, float]], pair: Pair, index: tuple[int, ...]
+) -> Example:
+    """Name a bin and its contents; of what is blinded, the bins of one axis outside the intervals alone."""
+    where = place(axes, index)
+    if blind and (len(axes) > 1 or not np.concatenate([[True], open_bins(_edges(axes[0]), blind), [True]])[index[0]]):
+        return Example(f"{where}: blinded", None, None)
+    return Example(where, value_of(pair[0][index]), value_of(pair[1][index]))
 
 
 def _moved(cubes: Mapping[str, Pair], beyond: Mask, tolerance: Tolerance) -> Mask:

@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from portico.compare.model import Difference, Example, Tally, Value
 from portico.compare.numbers import Agreement, Tolerance, agree
+from portico.merge import Product
 
 __all__ = ["MOST_EXAMPLES", "Findings", "value_of"]
 
+Blind = Callable[[str], list[tuple[float, float]]]
 MOST_EXAMPLES = 100
 """Of each kind in each product; the number of all is told beside them."""
 
@@ -34,17 +36,19 @@ class Findings:
         Which; the sample of a summary step is empty.
     tolerance : Tolerance
         Within which numbers count as equal.
+    blind : callable, optional
+        Returns the intervals in which a product is not shown.
     """
 
-    def __init__(self, step: str, sample: str, tolerance: Tolerance) -> None:
-        self.step, self.sample, self.tolerance = step, sample, tolerance
+    def __init__(self, step: str, sample: str, tolerance: Tolerance, blind: Blind = lambda _: []) -> None:
+        self.step, self.sample, self.tolerance, self._blind = step, sample, tolerance, blind
         self.tally = Tally()
         self.notes: dict[str, None] = {}
         self._groups: dict[tuple[str, str, str, str], _Group] = {}
 
     def fresh(self) -> Findings:
         """Return empty findings of the same sample, for what may have to be begun again."""
-        return Findings(self.step, self.sample, self.tolerance)
+        return Findings(self.step, self.sample, self.tolerance, self._blind)
 
     def absorb(self, other: Findings) -> None:
         """Add what another has found."""
@@ -75,6 +79,10 @@ class Findings:
     def touched(self, product: str) -> bool:
         """Say whether a product differs by more than rounding."""
         return any(name == product and kind != "rounding" for kind, name, *_ in self._groups)
+
+    def blind(self, name: str, product: Product) -> list[tuple[float, float]]:
+        """Return where a product is not shown; a variation is hidden where its nominal one is."""
+        return self._blind(product.meta.get("variation", [name])[0])
 
     def differences(self) -> Iterator[Difference]:
         """Return what was found."""

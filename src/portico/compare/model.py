@@ -150,13 +150,14 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """A histogram that differs, with both its contents, to be drawn."""
+    """A histogram that differs, with both its contents, to be drawn where it is not blinded."""
 
     step: str
     sample: str
     name: str
     first: Product
     second: Product
+    blind: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

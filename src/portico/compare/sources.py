@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from portico.blinding import Blinding
 from portico.compare.rootfile import RootFile
 from portico.errors import RunFolderError
 from portico.merge import Product, decode
@@ -59,6 +60,11 @@ class RunSide:
         self.path, self.label = path, str(path)
         self._folder = RunFolder(path)
         self._ledger = self._folder.open_ledger()
+
+    @cached_property
+    def blinding(self) -> Blinding:
+        """Where the run does not show data."""
+        return Blinding.from_manifest(self._folder.manifest())
 
     def close(self) -> None:
         """Close the ledger."""
@@ -141,6 +147,8 @@ class FileSide:
     path : str or Path
         The file.
     """
+
+    blinding = Blinding()
 
     def __init__(self, path: str | Path) -> None:
         self.file = RootFile(path)

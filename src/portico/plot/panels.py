@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from portico.blinding import open_bins
 from portico.plot.bins import Array
-from portico.stats.model import open_bins
 
 if TYPE_CHECKING:
     from portico.stats.fit import Fit, Fitter

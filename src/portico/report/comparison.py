@@ -114,9 +114,9 @@ def _drawn(overlays: Sequence[Overlay]) -> Iterator[_Drawn]:
     for overlay in overlays:
         if not _is_line(overlay):
             continue
-        curves = {"first": curve(overlay.first), "second": curve(overlay.second)}
+        curves = {"first": curve(overlay.first, overlay.blind), "second": curve(overlay.second, overlay.blind)}
         place = "/".join(part for part in (overlay.step, overlay.sample, overlay.name) if part)
-        plot = Markup(draw(overlay.name, curves, COLORS, unit_area=False))  # noqa: S704 (draw escapes)
+        plot = Markup(draw(overlay.name, curves, COLORS, unit_area=False, blind=overlay.blind))  # noqa: S704 (draw escapes)
         yield _Drawn(place, plot, Markup(ratio(*curves.values())))  # noqa: S704 (numbers only)
 
 

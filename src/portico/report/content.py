@@ -8,12 +8,12 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from portico.blinding import Blinding
 from portico.monitor.metrics import StepMetrics, step_metrics
 from portico.plot.style import COLORS
 from portico.report.svg import curve, draw
@@ -121,24 +121,10 @@ def _read_step(run: Run, ledger: Ledger, name: str, manifest: Mapping[str, Any])
     page.numbers = _table(samples, {"count", "sum", "minimum", "maximum", "moments"}, lambda r, n: r[n])
     page.written = _table(samples, {"tree", "array", "graph"}, lambda r, n: _size(r.products[n]))
     mark = "PARTIAL" if page.metrics.state == "partial" else ""
-    blind = _Blind(manifest.get("blind", {}), [s for s, kind in manifest.get("samples", {}).items() if kind == "data"])
+    blind = Blinding.from_manifest(manifest)
     _add_plots(page, samples, mark, blind)
     _add_maps(page, samples, mark, blind)
     return page
-
-
-@dataclass(frozen=True, slots=True)
-class _Blind:
-    """Where data are not shown."""
-
-    intervals: Mapping[str, Sequence[tuple[float, float]]]
-    data: Sequence[str]
-
-    def of(self, product: str, samples: Iterable[str]) -> list[tuple[float, float]]:
-        """Return the intervals of a product, if one of these samples is data."""
-        if not set(samples) & set(self.data):
-            return []
-        return [i for pattern, found in self.intervals.items() if fnmatchcase(product, pattern) for i in found]
 
 
 def _moment(seconds: float | None) -> str:
@@ -182,7 +168,7 @@ def _size(product: Product) -> str:
     return f"{rows:,} values"
 
 
-def _add_plots(page: StepPage, samples: Mapping[str, Results], mark: str, blind: _Blind) -> None:
+def _add_plots(page: StepPage, samples: Mapping[str, Results], mark: str, blind: Blinding) -> None:
     chosen = []
     for name in _names(samples):
         having = {s: p for s, p in _having(samples, name).items() if p.kind in {"histogram", "profile"}}
@@ -217,7 +203,7 @@ def _grouped(plots: Mapping[str, Markup]) -> list[Group]:
     return [Group(name or "others", tuple(members)) for name, members in groups.items()]
 
 
-def _add_maps(page: StepPage, samples: Mapping[str, Results], mark: str, blind: _Blind) -> None:
+def _add_maps(page: StepPage, samples: Mapping[str, Results], mark: str, blind: Blinding) -> None:
     from portico import plot
 
     chosen = [

@@ -14,7 +14,7 @@ A model knows nothing of what is searched for: its parameter of interest is any 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -23,11 +23,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from portico.blinding import open_bins
 from portico.config import Model as Strict
 from portico.errors import nearest
 from portico.stats.shapes import Array, DoubleCrystalBall, Parameter, Shape, Template
 
-__all__ = ["Channel", "Component", "Model", "Observation", "Points", "observation", "open_bins"]
+__all__ = ["Channel", "Component", "Model", "Observation", "Points", "observation"]
 
 _FINEST: Final = 200  # bins of the expectation of an unbinned channel, at least
 _FARTHEST: Final = 8.0  # standard deviations of a nuisance parameter
@@ -285,20 +286,6 @@ def observation(model: Model) -> Observation:
         If a channel has no data, or events in a bin where all templates are empty.
     """
     return Observation(tuple(_points(channel) for channel in model.channels))
-
-
-def open_bins(edges: Array, blind: Sequence[tuple[float, float]]) -> npt.NDArray[np.bool_]:
-    """Return which bins may be looked at: none of a blinded interval is in them.
-
-    Parameters
-    ----------
-    edges : array of shape (bins + 1,)
-    blind : sequence of (float, float)
-    """
-    seen = np.ones(len(edges) - 1, dtype=np.bool_)
-    for low, high in blind:
-        seen &= (edges[1:] <= low) | (edges[:-1] >= high)
-    return seen
 
 
 def _points(channel: Channel) -> Points:
