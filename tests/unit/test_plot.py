@@ -31,6 +31,12 @@ def size(figure: Figure) -> float:
     return float(np.asarray(canvas.buffer_rgba())[..., :3].std())
 
 
+def pixels(figure: Figure) -> bytes:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return bytes(canvas.buffer_rgba())
+
+
 def test_histogram_shows_bins_errors_names_and_what_is_out_of_range() -> None:
     h = gauss(2000, mean=1.8)
     figure = plot.histogram(h)
@@ -95,6 +101,23 @@ def test_stack_adds_backgrounds_and_compares_with_data() -> None:
     assert lower.get_ylabel() == "data / bkg"
     assert upper.get_xlabel() == ""
     assert size(figure) > 0
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_blinded_data_are_not_drawn(log: bool) -> None:
+    blind = [(0.76, 1.24)]
+    loud, quiet = gauss(100), gauss(100)
+    inside = (loud.axes[0].edges[1:] > 0.76) & (loud.axes[0].edges[:-1] < 1.24)
+    loud.view().value[inside] = loud.view().variance[inside] = 1e4
+    pictures = []
+    for data in (loud, quiet):
+        stacked = plot.stack({"b": gauss(100)}, data=data, log=log, blind=blind)
+        points = [line for line in stacked.axes[0].lines if line.get_marker() == "o"]
+        assert len(points[0].get_xdata()) == (~inside).sum()
+        assert len(stacked.axes) == 2
+        pictures += [pixels(stacked), pixels(plot.histogram(data, log=log, blind=blind, density=True))]
+    assert pictures[:2] == pictures[2:]
+    assert pictures[1] != pixels(plot.histogram(quiet, log=log, density=True))
 
 
 def test_stack_of_different_bins_is_refused() -> None:

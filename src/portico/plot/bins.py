@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from portico.blinding import open_bins
 from portico.plot.style import to_label
 
 if TYPE_CHECKING:
     from hist import Hist
     from matplotlib.axes import Axes
 
-__all__ = ["Array", "Bins", "bins_of", "leave_headroom", "name_axes", "tell_flow"]
+__all__ = ["Array", "Bins", "Intervals", "bins_of", "leave_headroom", "name_axes", "shade", "tell_flow"]
 
 Array = npt.NDArray[np.float64]
+Intervals = Sequence[tuple[float, float]]
 _UNIT = re.compile(r"[(\[]([^()\[\]]+)[)\]]\s*$")
 
 
@@ -35,8 +38,11 @@ class Bins(NamedTuple):
         return (self.edges[1:] + self.edges[:-1]) / 2
 
 
-def bins_of(h: Hist[Any], density: bool = False, flow: bool = False) -> Bins:
-    """Return the bins of one axis: to unit area with ``density``, with the flow bins with ``flow``."""
+def bins_of(h: Hist[Any], density: bool = False, flow: bool = False, blind: Intervals = ()) -> Bins:
+    """Return the bins of one axis: to unit area with ``density``, with the flow bins with ``flow``.
+
+    Bins that touch a blinded interval are empty, before anything else.
+    """
     if len(h.axes) != 1:
         raise ValueError(
             f"the histogram has {len(h.axes)} axes, and 1 is needed; use heatmap, or project it with h.project(0)"
@@ -47,6 +53,8 @@ def bins_of(h: Hist[Any], density: bool = False, flow: bool = False) -> Bins:
     everything = np.asarray(h.values(flow=True), np.float64)
     variances = h.variances(flow=True)
     squares = np.abs(everything) if variances is None else np.asarray(variances, np.float64)
+    hidden = np.flatnonzero(~open_bins(edges, blind)) + inner.start
+    everything, squares = (np.where(np.isin(np.arange(a.size), hidden), 0.0, a) for a in (everything, squares))
     under, over = float(everything[: inner.start].sum()), float(everything[inner.stop :].sum())
     values, errors = everything[inner], np.sqrt(squares[inner])
     if flow and axis.traits.underflow and axis.traits.overflow:
@@ -58,6 +66,12 @@ def bins_of(h: Hist[Any], density: bool = False, flow: bool = False) -> Bins:
         norm = np.diff(edges) * (total if total else 1.0)
         values, errors = values / norm, errors / norm
     return Bins(edges, values, errors, under, over)
+
+
+def shade(axes: Axes, blind: Intervals) -> None:
+    """Shade blinded intervals."""
+    for low, high in blind:
+        axes.axvspan(low, high, facecolor="#dddddd", edgecolor="#999999", alpha=0.45, linewidth=0.6, zorder=1)
 
 
 def name_axes(axes: Axes, h: Hist[Any], *, density: bool = False, y: str | None = None, per_bin: bool = True) -> None:

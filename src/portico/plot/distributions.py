@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from portico.plot.bins import bins_of, leave_headroom, name_axes, tell_flow
+from portico.plot.bins import Intervals, bins_of, leave_headroom, name_axes, shade, tell_flow
 from portico.plot.style import COLORS, new_axes, settle, styled, to_label
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def histogram(
     density: bool = False,
     log: bool = False,
     flow: Literal["text", "bins", "none"] = "text",
+    blind: Intervals = (),
 ) -> Figure:
     """Draw one histogram with its statistical errors.
 
@@ -58,6 +59,8 @@ def histogram(
         Logarithmic y axis.
     flow : {"text", "bins", "none"}
         Say in words what lies outside the range, show it as a bin at either end, or do neither.
+    blind : sequence of (float, float)
+        Intervals that are shaded, and whose bins are empty, such as ``run.blinding.of("mass", ["data"])``.
 
     Raises
     ------
@@ -65,8 +68,9 @@ def histogram(
         If the histogram has more than one axis.
     """
     with styled():
-        bins = bins_of(h, density, flow == "bins")
+        bins = bins_of(h, density, flow == "bins", blind)
         figure, axes = new_axes()
+        shade(axes, blind)
         axes.stairs(bins.values, bins.edges, color=COLORS[0], fill=True, alpha=0.25)
         axes.stairs(bins.values, bins.edges, color=COLORS[0])
         axes.errorbar(bins.centers, bins.values, bins.errors, fmt="none", ecolor=COLORS[0], elinewidth=1.2)

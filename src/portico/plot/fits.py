@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from portico.plot.bins import Array
+from portico.plot.bins import Array, shade
 from portico.plot.panels import Panel, equal_widths, poisson_interval
 from portico.plot.plane import runs_of
 from portico.plot.style import COLORS, settle, styled, to_label
@@ -142,7 +142,7 @@ def _draw(
     _draw_expected(top, panel, colors)
     _draw_data(top, panel)
     for axes in (top, bottom):
-        _shade(axes, panel)
+        shade(axes, [(panel.edges[first], panel.edges[last]) for first, last in runs_of(~panel.seen)])
     _draw_pulls(bottom, panel)
     top.tick_params(labelbottom=False)
     top.set_ylabel(to_label(ylabel) if ylabel is not None else _per_bin(panel.edges, xlabel))
@@ -215,13 +215,6 @@ def _draw_data(axes: Axes, panel: Panel) -> None:
     )
     errors = [(counts - low)[filled], (high - counts)[filled]]
     axes.errorbar(centers[filled], counts[filled], errors, fmt="o", label="data", **points)
-
-
-def _shade(axes: Axes, panel: Panel) -> None:
-    """Shade the blinded bins."""
-    for first, last in runs_of(~panel.seen):
-        low, high = panel.edges[first], panel.edges[last]
-        axes.axvspan(low, high, facecolor="#dddddd", edgecolor="#999999", alpha=0.45, linewidth=0.6, zorder=1)
 
 
 def _joined(panel: Panel) -> Iterator[tuple[int, int]]:

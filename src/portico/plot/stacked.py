@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from portico.plot.bins import Array, Bins, bins_of, leave_headroom, name_axes
+from portico.blinding import open_bins
+from portico.plot.bins import Array, Bins, Intervals, bins_of, leave_headroom, name_axes, shade
 from portico.plot.style import COLORS, new_axes, settle, styled, to_label
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def stack(
     title: str = "",
     log: bool = False,
     ratio: bool = True,
+    blind: Intervals = (),
 ) -> Figure:
     """Draw backgrounds stacked, signals as lines, and data as points with a ratio below.
 
@@ -43,6 +45,8 @@ def stack(
         Logarithmic y axis.
     ratio : bool
         Show data over background, if there are both. The band is the statistical error of the background.
+    blind : sequence of (float, float)
+        Intervals that are shaded and where data are not shown, such as ``run.blinding.of("mass", ["data"])``.
 
     Raises
     ------
@@ -60,22 +64,20 @@ def stack(
         figure, axes, below = _panels(ratio and data is not None and bool(backgrounds))
         total, errors = _pile(axes, backgrounds, first)
         tops = [(total + errors).max(initial=0.0)]
-        for number, (name, h) in enumerate(signals.items()):
-            color = COLORS[(2 + len(backgrounds) + number) % len(COLORS)]
-            axes.stairs(h.values(), first.edges, color=color, linewidth=2, label=to_label(name))
+        for number, (name, h) in enumerate(signals.items(), 2 + len(backgrounds)):
+            axes.stairs(h.values(), first.edges, color=COLORS[number % len(COLORS)], linewidth=2, label=to_label(name))
             tops.append(h.values().max())
         if data is not None:
-            bins = bins_of(data)
-            axes.errorbar(bins.centers, bins.values, bins.errors, fmt="o", color="black", label="data", elinewidth=1.2)
-            tops.append((bins.values + bins.errors).max())
+            tops.append(_points(axes, bins_of(data, blind=blind), blind))
         name_axes(axes, drawn[0])
-        positive = np.concatenate([values[values > 0] for values in (total, *(np.asarray(h.values()) for h in drawn))])
-        lowest = float(positive.min(initial=np.inf)) if log and positive.size else 0.0
+        shown = np.concatenate([total, *(bins_of(h, blind=blind if h is data else ()).values for h in drawn)])
+        lowest = float(shown[shown > 0].min(initial=np.inf)) if log and (shown > 0).any() else 0.0
         leave_headroom(axes, float(max(tops)), lowest, log=log, factor=1.4)
         axes.legend(ncols=2, loc="upper right")
         axes.set_title(to_label(title))
         if below is not None and data is not None:
-            _ratio(below, axes, bins_of(data), total, errors)
+            _ratio(below, axes, bins_of(data, blind=blind), total, errors)
+            shade(below, blind)
         return settle(figure)
 
 
@@ -90,6 +92,16 @@ def _pile(axes: Axes, backgrounds: Mapping[str, Hist[Any]], first: Bins) -> tupl
     if backgrounds:
         _band(axes, first.edges, total, errors, "stat. uncertainty")
     return total, errors
+
+
+def _points(axes: Axes, data: Bins, blind: Intervals) -> float:
+    """Draw data where they may be seen; return how high they reach."""
+    seen = open_bins(data.edges, blind)
+    axes.errorbar(
+        data.centers[seen], data.values[seen], data.errors[seen], fmt="o", color="black", label="data", elinewidth=1.2
+    )
+    shade(axes, blind)
+    return float((data.values + data.errors).max())
 
 
 def _panels(two: bool) -> tuple[Figure, Axes, Axes | None]:
