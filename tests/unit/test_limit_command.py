@@ -283,6 +283,18 @@ def test_own_models_that_are_not_sound(tmp_path: Path) -> None:
         read_model(write(path, {**OWN, "poy": "mu"}))
 
 
+def test_an_export_of_blinded_data_says_that_nothing_was_observed(tmp_path: Path) -> None:
+    def blinded(model: dict[str, Any]) -> None:
+        model["channels"][0]["blind"] = [[1, 2]]
+
+    written = tmp_path / "workspace.json"
+    exported = run(write(tmp_path / "own.json", changed(blinded, OWN)), "--export", f"pyhf={written}")
+    assert exported.exit_code == 0, exported.output
+    note = "note: what is called observed is none: the data of the workspace are Asimov data of the"
+    assert note in run(written).stdout
+    assert note not in run(write(tmp_path / "seen.json", SPEC)).stdout
+
+
 def test_nothing_is_asked_of_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 

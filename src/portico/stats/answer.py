@@ -18,6 +18,7 @@ from portico.errors import ConfigError, InputError
 from portico.stats.asymptotic import CLs, Limit, ModelProfiles, asymptotic_limit, cls_at
 from portico.stats.counting import ASYMPTOTIC_FROM
 from portico.stats.fit import Fit
+from portico.stats.histfactory import ASIMOV
 from portico.stats.model import Model
 from portico.stats.shapes import Array
 from portico.stats.toy_limits import cls_of
@@ -273,10 +274,12 @@ def _answer(
 
 
 def _of_measurement(workspace: Workspace) -> list[str]:
-    """Say which measurement was taken of several, and which of its settings pyhf passes over."""
+    """Say which measurement was taken of several, whether data are data, and which settings pyhf passes over."""
     told, names = [], [measurement["name"] for measurement in workspace.spec["measurements"]]
     if len(names) > 1:
         told.append(f"measurement '{workspace.measurement}' was taken, of {', '.join(names)}")
+    if workspace.measurement.startswith(ASIMOV):
+        told.append(f"what is called observed is none: the data of the workspace are {workspace.measurement}")
     known = workspace.model.config.parameters
     for name in (parameter["name"] for parameter in workspace.parameters):
         if name not in known and name != "lumi":  # which workspaces made of XML always have

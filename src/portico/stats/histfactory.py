@@ -12,10 +12,12 @@ from typing import Any, Final
 
 from portico.errors import ConfigError, InputError, nearest
 
-__all__ = ["check_workspace", "choose_measurement", "validated"]
+__all__ = ["ASIMOV", "check_workspace", "choose_measurement", "validated"]
 
 #: What multiplies or changes the yields of a sample.
 MODIFIERS: Final = ("histosys", "lumi", "normfactor", "normsys", "shapefactor", "shapesys", "staterror")
+#: How the name of a measurement begins whose data are an expectation, while true data are blinded or missing.
+ASIMOV: Final = "Asimov data of the "
 _LONGEST: Final = 60  # characters of a value in a message
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from portico.stats.counting import Count
 from portico.stats.exports.binned import BinnedModel, Process, binned
+from portico.stats.histfactory import ASIMOV
 from portico.stats.model import Model
 from portico.store import write_whole
 
@@ -59,7 +60,7 @@ def pyhf_workspace(model: Model, *, penalty: float = 1.0) -> dict[str, Any]:
         ],
         "measurements": [
             {
-                "name": ("Asimov data of the " if picture.asimov else "observed data; nominal: ") + picture.source,
+                "name": (ASIMOV if picture.asimov else "observed data; nominal: ") + picture.source,
                 "config": {"poi": picture.poi, "parameters": _parameters(picture)},
             }
         ],
@@ -147,7 +148,7 @@ def pyhf_counting(counts: Sequence[Count], *, poi: str = "mu") -> dict[str, Any]
         ],
         "measurements": [
             {
-                "name": "Asimov data of the background" if blinded else "observed data",
+                "name": f"{ASIMOV}background" if blinded else "observed data",
                 "config": {"poi": poi, "parameters": [{"name": poi, "inits": [1.0], "bounds": [[0.0, 1000.0]]}]},
             }
         ],
