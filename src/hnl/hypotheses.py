@@ -10,7 +10,6 @@ lifetime. A coupling is excluded where the limit on mu is below 1.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
@@ -146,8 +145,10 @@ class Hypothesis(Strict):
         found = []
         for name, side in self.counts.items():
             signal = point.yields[name].events * side.inside
-            error = signal * math.hypot(point.yields[name].statistical, side.systematic)
-            found.append(Count(name, side.background, side.uncertainty, signal, error, side.observed))
+            error = signal * point.yields[name].statistical
+            found.append(
+                Count(name, side.background, side.uncertainty, signal, error, side.observed, side.systematic)
+            )
         return found
 
 

@@ -49,7 +49,7 @@ bg_others lnN    -     -     -   1.30   30% uncertainty on the rest of the backg
 EDGES = tuple(np.linspace(0.0, 10.0, 11))
 MIDDLES = np.array(EDGES[:-1]) + 0.5
 FALLING = 60 * np.exp(-0.2 * MIDDLES)
-COUNTS = [Count("a", 10.0, 2.0, 3.0, 0.3, 12), Count("b", 8.0, 1.6, 2.0, 0.0, 6)]
+COUNTS = [Count("a", 10.0, 2.0, 3.0, 0.3, 12, 0.2), Count("b", 8.0, 1.6, 2.0, 0.0, 6, 0.1)]
 
 
 def model(**changes: Any) -> Model:
@@ -126,19 +126,20 @@ def test_card_of_counts() -> None:
         "# counts of portico, each a channel",
         "imax 2 channels",
         "jmax 1 backgrounds",
-        "kmax 3 nuisance parameters",
+        "kmax 4 nuisance parameters",
         "-" * 80,
         "bin          a   b",
         "observation  12  6",
         "-" * 80,
-        "bin                    a       a           b       b",
-        "process                signal  background  signal  background",
-        "process                0       1           0       1",
-        "rate                   3       10          2       8",
+        "bin                     a       a           b       b",
+        "process                 signal  background  signal  background",
+        "process                 0       1           0       1",
+        "rate                    3       10          2       8",
         "-" * 80,
-        "signal_a      lnN      1.1     -           -       -",
-        "background_a  gmN  25  -       0.4         -       -",
-        "background_b  gmN  25  -       -           -       0.32",
+        "common_signal  lnN      1.2     -           1.1     -",
+        "signal_a       lnN      1.1     -           -       -",
+        "background_a   gmN  25  -       0.4         -       -",
+        "background_b   gmN  25  -       -           -       0.32",
     ]
 
 
@@ -147,7 +148,7 @@ def test_counts_are_read_again_and_have_our_limit(tmp_path: Path) -> None:
     assert card.observations == {"a": 12, "b": 6}
     assert card.columns[1] == Column("a", "background", 1, 10.0)
     assert [(s.name, s.kind, s.events) for s in card.systematics] == [
-        ("signal_a", "lnN", 0), ("background_a", "gmN", 25), ("background_b", "gmN", 25)
+        ("common_signal", "lnN", 0), ("signal_a", "lnN", 0), ("background_a", "gmN", 25), ("background_b", "gmN", 25)
     ]  # fmt: skip
     workspace = card_to_pyhf(card, tmp_path, poi="mu")
     # N events elsewhere with b = N alpha: the shapesys of the counts themselves

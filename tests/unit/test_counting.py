@@ -88,8 +88,12 @@ def test_expected_counting_limits_are_those_of_the_quantiles() -> None:
     assert expected == pytest.approx([counting_limit([one(n, 3.2)]).observed for n in counts], rel=1e-5)
 
 
-def test_counting_with_uncertain_yields_against_toys() -> None:
-    channels = [one(3, 2.0, 1.0, name="a", signal=2.0, signal_uncertainty=0.5), one(1, 0.7, 0.5, name="b", signal=1.5)]
+@pytest.mark.parametrize("common", [0.0, 0.4])
+def test_counting_with_uncertain_yields_against_toys(common: float) -> None:
+    channels = [
+        one(3, 2.0, 1.0, name="a", signal=2.0, signal_uncertainty=0.5, common=common),
+        one(1, 0.7, 0.5, name="b", signal=1.5, common=0.5 * common),
+    ]
     limit = counting_limit(channels)
     assert limit.observed is not None
     from portico.stats.counting import _weights
@@ -101,10 +105,10 @@ def test_counting_with_uncertain_yields_against_toys() -> None:
         return rng.gamma((mean / error) ** 2, error**2 / mean, size) if error else np.full(size, mean)
 
     def probability(mu: float) -> float:
-        statistic = np.zeros(size)
+        statistic, shared = np.zeros(size), rng.normal(size=size)
         for weight, c in zip(_weights(channels), channels, strict=True):
             means = draw(c.background, c.background_uncertainty)
-            means = means + mu * draw(c.signal, c.signal_uncertainty)
+            means = means + mu * draw(c.signal, c.signal_uncertainty) * (1 + c.common) ** shared
             statistic += weight * rng.poisson(means)
         threshold = sum(w * (c.observed or 0) for w, c in zip(_weights(channels), channels, strict=True))
         return float(np.mean(statistic <= threshold))
@@ -118,8 +122,19 @@ def test_combination_is_stronger_than_its_best_channel() -> None:
     assert together < min(counting_limit([channel]).expected[2] for channel in channels)
 
 
-def test_methods_agree_for_many_events() -> None:
-    channels = [one(210, 200.0, 5.0, name="a"), one(95, 100.0, 3.0, name="b", signal=0.8)]
+def test_what_signals_share_does_not_average_out() -> None:
+    alone, shared = (
+        counting_limit([one(1, 1.0, name=name, **{kind: 0.3}) for name in "abcd"]).expected[2]
+        for kind in ("signal_uncertainty", "common")
+    )
+    exact = counting_limit([one(1, 1.0, name=name) for name in "abcd"]).expected[2]
+    assert exact < alone < 1.05 * exact
+    assert shared - exact > 2 * (alone - exact)
+
+
+@pytest.mark.parametrize("common", [0.0, 0.1])
+def test_methods_agree_for_many_events(common: float) -> None:
+    channels = [one(210, 200.0, 5.0, name="a", common=common), one(95, 100.0, 3.0, name="b", signal=0.8, common=common)]
     asymptotic, exact = asymptotic_counts(channels), counting_limit(channels)
     assert upper_limit(channels) == asymptotic
     assert exact.observed == pytest.approx(asymptotic.observed, rel=0.05)

@@ -263,7 +263,7 @@ def test_events_where_none_are_expected_are_refused() -> None:
         pyhf_workspace(Model(channels=(channel,), parameters=(Parameter(name="mu", start=1, low=0),)))
 
 
-COUNTS = [Count("a", 10.0, 2.0, 3.0, 0.3, 12), Count("b", 7.0, 1.5, 2.0, 0.0, 6)]
+COUNTS = [Count("a", 10.0, 2.0, 3.0, 0.3, 12, 0.2), Count("b", 7.0, 1.5, 2.0, 0.0, 6, 0.1)]
 
 
 def test_counts_as_workspace() -> None:

@@ -19,12 +19,17 @@ from portico.errors import FitError
 from portico.stats.asymptotic import BANDS, CLs, Limit, invert
 from portico.stats.shapes import Array
 
-__all__ = ["ASYMPTOTIC_FROM", "Count", "asymptotic_counts", "counting_cls", "counting_limit", "upper_limit"]
+__all__ = ["ASYMPTOTIC_FROM", "COMMON", "Count", "asymptotic_counts", "counting_cls", "counting_limit",
+           "histfactory_channels", "upper_limit"]  # fmt: skip
 
 #: Below so many expected background events in a count asymptotic limits are too low (2.2 instead of 3.0 for n = 0).
 ASYMPTOTIC_FROM: Final = 5.0
+#: Name of the nuisance parameter that the signals of all counts share.
+COMMON: Final = "common_signal"
 _LARGEST_WEIGHT: Final = 10
 _FARTHEST: Final = 1e6  # a limit, over the strength where it is looked for first
+_LONG: Final = 500  # entries of a distribution from which on it is convolved by Fourier transforms
+_NODES, _SHARES = np.polynomial.hermite_e.hermegauss(15)  # to average over a standard normal distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,9 @@ class Count:
         Expected signal events at mu = 1, with the uncertainty of the simulated sample.
     observed : int, optional
         Observed events; None while blinded.
+    common : float
+        Relative uncertainty of the signal that all counts share, such as that of a luminosity: one standard normal z
+        multiplies the signal of each by (1 + common)^z.
     """
 
     name: str
@@ -50,9 +58,10 @@ class Count:
     signal: float
     signal_uncertainty: float
     observed: int | None
+    common: float = 0.0
 
     def __post_init__(self) -> None:
-        numbers = (self.background, self.background_uncertainty, self.signal, self.signal_uncertainty)
+        numbers = (self.background, self.background_uncertainty, self.signal, self.signal_uncertainty, self.common)
         if not all(math.isfinite(number) and number >= 0 for number in numbers):
             raise ValueError(f"channel {self.name!r}: yields and uncertainties are finite and not negative: {numbers}")
         if self.observed is not None and self.observed < 0:
@@ -87,7 +96,8 @@ def upper_limit(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
 def asymptotic_counts(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
     """CLs limit from the asymptotic distributions of q~_mu (arXiv:1007.1727), with pyhf.
 
-    Background and signal uncertainties are gamma-constrained (``shapesys``), one parameter per channel.
+    Background and signal uncertainties are gamma-constrained (``shapesys``), one parameter per channel; the common one
+    is ``normsys``.
 
     Raises
     ------
@@ -106,7 +116,11 @@ def asymptotic_counts(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
         raise ValueError(f"no background in {', '.join(empty)}: asymptotic formulae do not hold; use counting_limit")
     unit = _natural_strength(counts)
     # The schema is checked by a library function that warns of its age; the specification is our own.
-    model = pyhf.Model(_specification(counts, unit), poi_name="mu", validate=False)
+    specification = {
+        "channels": histfactory_channels(counts, unit),
+        "parameters": [{"name": "mu", "bounds": [[0.0, 1000.0]], "inits": [1.0]}],
+    }
+    model = pyhf.Model(specification, poi_name="mu", validate=False)
     blinded = counts[0].observed is None
     main = [count.background if count.observed is None else count.observed for count in counts]
     data = [float(main[_index(counts, name)]) for name in model.config.channels] + model.config.auxdata
@@ -130,28 +144,39 @@ def asymptotic_counts(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
     return Limit("asymptotic", observed, expected)
 
 
-def _specification(counts: Sequence[Count], unit: float) -> dict[str, Any]:
+def histfactory_channels(counts: Sequence[Count], unit: float = 1.0, *, poi: str = "mu") -> list[dict[str, Any]]:
+    """Return counts as channels of one bin in a HistFactory specification of pyhf.
+
+    Parameters
+    ----------
+    counts : sequence of Count
+    unit : float
+        Strength of 1 in units of mu.
+    poi : str
+        Name of the strength.
+    """
+
     def sample(name: str, count: Count, value: float, uncertainty: float) -> dict[str, Any]:
         modifiers: list[dict[str, Any]] = []
-        if uncertainty > 0:
-            modifiers.append({"name": f"{name}_{count.name}", "type": "shapesys", "data": [uncertainty]})
+        if uncertainty > 0 and value > 0:
+            modifiers.append({"name": f"{name}_{count.name}", "type": "shapesys", "data": [float(uncertainty)]})
         if name == "signal":
-            modifiers.append({"name": "mu", "type": "normfactor", "data": None})
-        return {"name": name, "data": [value], "modifiers": modifiers}
+            modifiers.append({"name": poi, "type": "normfactor", "data": None})
+            if count.common > 0:
+                factors = {"hi": 1 + count.common, "lo": 1 / (1 + count.common)}
+                modifiers.append({"name": COMMON, "type": "normsys", "data": factors})
+        return {"name": name, "data": [float(value)], "modifiers": modifiers}
 
-    return {
-        "channels": [
-            {
-                "name": count.name,
-                "samples": [
-                    sample("signal", count, count.signal * unit, count.signal_uncertainty * unit),
-                    sample("background", count, count.background, count.background_uncertainty),
-                ],
-            }
-            for count in counts
-        ],
-        "parameters": [{"name": "mu", "bounds": [[0.0, 1000.0]], "inits": [1.0]}],
-    }
+    return [
+        {
+            "name": count.name,
+            "samples": [
+                sample("signal", count, count.signal * unit, count.signal_uncertainty * unit),
+                sample("background", count, count.background, count.background_uncertainty),
+            ],
+        }
+        for count in counts
+    ]
 
 
 def counting_limit(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
@@ -160,8 +185,8 @@ def counting_limit(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
     The test statistic is the number of events, summed over channels with integer weights proportional to
     log(1 + s/(b + u^2)) at the expected sensitivity; the weights do not depend on the data, so the construction is
     exact whatever they are, also where one is 0. Uncertain yields are averaged over their gamma distributions (negative
-    binomial counts). CLs is P(T <= t | mu s + b) / P(T <= t | b). With one channel and a known background it is the
-    classical counting limit.
+    binomial counts), and all together over what the signals share. CLs is P(T <= t | mu s + b) / P(T <= t | b). With
+    one channel and a known background it is the classical counting limit.
 
     Raises
     ------
@@ -217,34 +242,41 @@ class _Weighted:
         self._unit = _natural_strength(counts)
         blinded = counts[0].observed is None
         self.observed = None if blinded else sum(weight * (count.observed or 0) for count, weight in self._terms)
-        self._background = cache(lambda size: self.cumulative(0.0, size))
+        # Values of what the signals share, which is averaged over, and the share of each.
+        shared = any(count.common for count, _ in self._terms)
+        self._z, self._shares = (_NODES, _SHARES) if shared else (np.zeros(1), np.ones(1))
+        self._background = cache(self._of_background)
 
     def cumulative(self, mu: float, size: int) -> Array:
         """Return P(T <= t) for t below `size`."""
-        total = np.ones(1)
+        total = self._background(size)
+        for count, weight in self._terms if mu > 0 else ():
+            mean = mu * count.signal * (1 + count.common) ** self._z[:, None]
+            relative = count.signal_uncertainty / count.signal
+            total = _plus(total, _probabilities(mean, relative, (size - 1) // weight + 1), weight)
+        return np.cumsum(np.average(np.broadcast_to(total, (len(self._z), size)), axis=0, weights=self._shares))
+
+    def _of_background(self, size: int) -> Array:
+        """Return P(T = t) without signal, of shape (1, size)."""
+        total = np.eye(1, size)
         for count, weight in self._terms:
-            number = (size - 1) // weight + 1
-            probabilities = _convolve(
-                _probabilities(count.background, count.background_uncertainty, number),
-                _probabilities(mu * count.signal, mu * count.signal_uncertainty, number),
-                number,
-            )
-            spread = np.zeros((number - 1) * weight + 1)
-            spread[::weight] = probabilities
-            total = _convolve(total, spread, size)
-        return np.cumsum(total)
+            if count.background > 0:
+                mean = np.array([[count.background]])
+                relative = count.background_uncertainty / count.background
+                total = _plus(total, _probabilities(mean, relative, (size - 1) // weight + 1), weight)
+        return total
 
     def quantiles(self) -> list[int]:
         """Return the values at the expected bands."""
         probabilities = [float(stats.norm.cdf(n)) for n in BANDS]
         size = 64
-        while (distribution := self._background(size))[-1] < probabilities[-1]:
+        while (distribution := self.cumulative(0.0, size))[-1] < probabilities[-1]:
             size *= 2
         return [int(np.searchsorted(distribution, probability)) for probability in probabilities]
 
     def p_values(self, mu: float, threshold: int) -> tuple[float, float]:
         """Return CLs+b and CLb at a value of the sum."""
-        background = float(self._background(threshold + 1)[threshold])
+        background = float(self.cumulative(0.0, threshold + 1)[threshold])
         if background <= 0:
             raise ValueError(f"the background cannot fluctuate down to what was observed (statistic {threshold})")
         return float(self.cumulative(mu, threshold + 1)[threshold]), background
@@ -305,15 +337,27 @@ def _weights(counts: Sequence[Count]) -> list[int]:
     return [round(_LARGEST_WEIGHT * value / max(values)) for value in values]
 
 
-def _probabilities(mean: float, uncertainty: float, number: int) -> Array:
-    """Probabilities of 0 to number - 1 events of an uncertain mean."""
+def _probabilities(mean: Array, relative: float, number: int) -> Array:
+    """Probabilities of 0 to number - 1 events, of shape (k, number), of k means of shape (k, 1).
+
+    With a relative uncertainty each mean has a gamma distribution.
+    """
     n = np.arange(number)
-    if uncertainty == 0 or mean == 0:
+    if relative == 0:
         return np.asarray(stats.poisson.pmf(n, mean), dtype=np.float64)
-    shape = (mean / uncertainty) ** 2
+    shape = relative**-2
     return np.asarray(stats.nbinom.pmf(n, shape, shape / (shape + mean)), dtype=np.float64)
 
 
-def _convolve(a: Array, b: Array, size: int) -> Array:
-    product = np.convolve(a, b) if min(len(a), len(b)) < 500 else np.clip(signal.fftconvolve(a, b), 0, None)
-    return np.asarray(product[:size], dtype=np.float64)
+def _plus(total: Array, probabilities: Array, weight: int) -> Array:
+    """Return the distribution of T + weight n, of those of T and n, each below the size of T."""
+    size = total.shape[-1]
+    if size > _LONG:
+        spread = np.zeros((len(probabilities), size))
+        spread[:, ::weight] = probabilities
+        return np.asarray(np.clip(signal.fftconvolve(total, spread, axes=-1)[:, :size], 0, None), dtype=np.float64)
+    # Term by term: no small probability is lost in the rounding of large ones.
+    summed = np.zeros((max(len(total), len(probabilities)), size))
+    for n in range(probabilities.shape[-1]):
+        summed[:, n * weight :] += probabilities[:, n, None] * total[:, : size - n * weight]
+    return summed

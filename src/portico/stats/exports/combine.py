@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from portico.errors import InputError
-from portico.stats.counting import Count
+from portico.stats.counting import COMMON, Count
 from portico.stats.exports.binned import BinnedChannel, BinnedModel, Process, binned
 from portico.stats.exports.pyhf import check_counts
 from portico.stats.model import Model
@@ -37,7 +37,7 @@ def counting_card(counts: Sequence[Count]) -> str:
     """Return counts as a datacard, a channel each with the processes ``signal`` and ``background``.
 
     The background's uncertainty is written as ``gmN`` with the events N = (b/u)^2 counted elsewhere and b/N, if N is
-    within 0.01 of a whole number, else as ``lnN`` with 1 + u/b, which a comment says; that of the signal as ``lnN``.
+    within 0.01 of a whole number, else as ``lnN`` with 1 + u/b, which a comment says; those of the signal as ``lnN``.
     Blinded counts have the expected background as observation.
 
     Parameters
@@ -57,6 +57,9 @@ def counting_card(counts: Sequence[Count]) -> str:
     notes, lines = ["counts of portico, each a channel"], []
     if any(count.observed is None for count in counts):
         notes.append("blinded: the observations are the expected background")
+    if any(count.common > 0 for count in counts):
+        kappas = (_number(1 + count.common) if count.common > 0 else "-" for count in counts)
+        lines.append([COMMON, "lnN", "", *(value for kappa in kappas for value in (kappa, "-"))])
     for at, count in enumerate(counts):
         if count.background == 0:
             notes.append(_without_background(count.name))

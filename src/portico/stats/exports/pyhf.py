@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from portico.stats.counting import Count
+from portico.stats.counting import Count, histfactory_channels
 from portico.stats.exports.binned import BinnedModel, Process, binned
 from portico.stats.histfactory import ASIMOV
 from portico.stats.model import Model
@@ -105,7 +105,7 @@ def _parameters(picture: BinnedModel) -> list[dict[str, Any]]:
 
 
 def pyhf_counting(counts: Sequence[Count], *, poi: str = "mu") -> dict[str, Any]:
-    """Return counts as a pyhf workspace: a bin each, uncertainties of counts as ``shapesys``.
+    """Return counts as a pyhf workspace: a bin each; uncertainties are ``shapesys``, the common one ``normsys``.
 
     Blinded counts have the expected background as data, which the name of the measurement says.
 
@@ -122,26 +122,8 @@ def pyhf_counting(counts: Sequence[Count], *, poi: str = "mu") -> dict[str, Any]
     """
     check_counts(counts)
     blinded = any(count.observed is None for count in counts)
-
-    def sample(name: str, count: Count, value: float, uncertainty: float) -> dict[str, Any]:
-        modifiers: list[dict[str, Any]] = []
-        if uncertainty > 0 and value > 0:
-            modifiers.append({"name": f"{name}_{count.name}", "type": "shapesys", "data": [float(uncertainty)]})
-        if name == "signal":
-            modifiers.append({"name": poi, "type": "normfactor", "data": None})
-        return {"name": name, "data": [float(value)], "modifiers": modifiers}
-
     return {
-        "channels": [
-            {
-                "name": count.name,
-                "samples": [
-                    sample("signal", count, count.signal, count.signal_uncertainty),
-                    sample("background", count, count.background, count.background_uncertainty),
-                ],
-            }
-            for count in counts
-        ],
+        "channels": histfactory_channels(counts, poi=poi),
         "observations": [
             {"name": count.name, "data": [float(count.background if blinded else count.observed or 0)]}
             for count in counts
