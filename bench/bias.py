@@ -1,5 +1,8 @@
 """Mean pulls of injected signals, with every family of the background as the truth: the aim is |mean| < 0.1.
 
+Families are those that the F-test asks for. The first degree of the polynomial that it refuses, which competes in the
+fits too, is a truth as well: how far a curvature may lead that the data cannot show.
+
 One channel like those of the search: a window of 10 resolutions on each side of the mass, a falling background, and
 a systematic uncertainty of the efficiency. The families are chosen on one set of made data. Each truth is fitted with
 the envelope and with each family alone.
@@ -23,6 +26,8 @@ from portico.stats.model import Channel, Component, Model
 from portico.stats.shapes import DoubleCrystalBall, Exponentials, Parameter
 
 AIM = 0.1
+TAKEN = 0.05  # p below which the F-test takes an order
+REFUSED: set[str] = set()
 INJECTED = (0.0, 1.0, 2.0, 5.0)
 MASS = 1.5
 WIDTH = 6.98e-4 + 7.78e-3 * MASS  # arXiv:2403.04584
@@ -35,6 +40,8 @@ def channel(events: float, seed: int = 1) -> Model:
     counts = np.random.default_rng(seed).poisson(truth)
     chosen = choose_families(edges, counts)
     for row in chosen.tried:
+        if row.kept and row.p >= TAKEN:
+            REFUSED.add(f"{row.kind}{row.order}")
         print(f"# {row.kind} {row.order}: -log L {row.nll:.2f}, p {row.p:.3f}{' kept' if row.kept else ''} {row.note}")
     peak = DoubleCrystalBall(
         low=low, high=high, mean=MASS, width=WIDTH, alpha_left=1.5, n_left=3, alpha_right=1.5, n_right=4
@@ -76,8 +83,11 @@ def main() -> None:
                     f"{row.width:.3f}  {row.median:+.3f}  {row.failed:5d}{far}",
                     flush=True,
                 )
-    worst = max((row for row in rows if row.fitted == ENVELOPE), key=lambda row: abs(row.mean))
-    print(f"worst of the envelope: {worst.mean:+.3f} +- {worst.error:.3f}, aim |mean| < {AIM}")
+    of_envelope = [row for row in rows if row.fitted == ENVELOPE]
+    for what, refused in (("that the F-test asks for", False), ("that it refuses", True)):
+        if found := [row for row in of_envelope if (row.truth in REFUSED) is refused]:
+            worst = max(found, key=lambda row: abs(row.mean))
+            print(f"worst of the envelope, families {what}: {worst.mean:+.3f} +- {worst.error:.3f}, aim |mean| < {AIM}")
     print(f"{time.perf_counter() - began:.0f} s")
 
 
