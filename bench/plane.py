@@ -2,7 +2,7 @@
 
 Usage: python bench/plane.py [MASSES] [COUPLINGS]
 
-Six categories with 40 to 500 background events in the fit window, three families each, 20 nuisance parameters: limits
+Six categories with 40 to 500 background events in the fit window, four shapes each, 32 nuisance parameters: limits
 are from fits of all categories. Aims: a point (CLs of one mu, observed and expected) 0.3 s; 4 masses x 20 couplings
 5 minutes.
 """
@@ -51,7 +51,10 @@ def hypothesis(mass: float, couplings: int, random: np.random.Generator) -> Hypo
     for name, number in BACKGROUNDS.items():
         slope = Exponentials(low=low, high=high)
         counts = random.poisson(number * slope.contents(edges, np.array([-0.7]))).astype(float)
-        signal = Component(name="signal", shapes=(peak,), events=1.0, strength="mu", effects=common, shifts=shifts)
+        own = {f"signal_{part}_{name}": {part: 0.03 * sigma} for part in ("mean", "width")}
+        signal = Component(
+            name="signal", shapes=(peak,), events=1.0, strength="mu", effects=common, shifts={**shifts, **own}
+        )
         shapes = choose_families(edges, counts).shapes
         background = Component(name="background", shapes=shapes, events=1.0, strength=f"b_{name}", floating=True)
         parameters.append(Parameter(name=f"b_{name}", start=float(counts.sum()), low=0.0, step=number**0.5))

@@ -13,7 +13,8 @@ background of exactly 0. Without data it is the simulated background, and there 
 
 Uncertainties of the signal: each variation of the selection, common to all categories, over that of the control channel
 where it has the same one; N_prod; the branching ratios of the control channel; the simulation's statistics in each
-category; and, in fits, scale and resolution of the mass. In counts they are added in squares, category by category.
+category; and, in fits, what variations do to mean and width of the peak, and the simulation's statistics of both. In
+counts those that categories have in common are added in squares, to one parameter of all categories.
 """
 
 from __future__ import annotations
@@ -345,10 +346,11 @@ def _model(
         start = max(_outside(counts, edges, blind), 0.5)
         parameters.append(Parameter(name=strength, start=start, low=0.0, step=math.sqrt(start)))
         shape = inputs.shapes.shape(signal.mass, category, low, high)
+        shifts = shape_shifts(inputs.results, inputs.samples, signal.mass, category)
         components = (
             Component(
                 name=SIGNAL, shapes=(shape,), events=1.0, strength="mu", effects=dict(effects[category]),
-                shifts=shape_shifts(inputs.results, inputs.samples, signal.mass, category),
+                shifts={**shifts, **inputs.shapes.shifts(signal.mass, category)},
             ),
             Component(name="background", shapes=families.shapes, events=1.0, strength=strength, floating=True),
         )  # fmt: skip

@@ -161,6 +161,16 @@ class SignalShapes:
         shares = self._shares(mass, selection)
         return {name: math.hypot(*(share * fit.errors[name] for share, fit in shares)) for name in PARAMETERS}
 
+    def shifts(self, mass: float, selection: str) -> dict[str, dict[str, float]]:
+        """Return the errors of mean and width, in GeV, as shifts of a nuisance parameter each.
+
+        Selections that take the inclusive shape have its two parameters in common.
+        """
+        errors = self.errors(mass, selection)
+        pairs = zip(self._shares(mass, selection), self._shares(mass, INCLUSIVE), strict=True)
+        name = INCLUSIVE if all(fit is common for (_, fit), (_, common) in pairs) else selection
+        return {f"signal_{part}_{name}": {part: errors[part]} for part in ("mean", "width")}
+
     def _shares(self, mass: float, selection: str) -> list[tuple[float, ShapeFit]]:
         """Fits at the generated masses on both sides, and with which shares they count."""
         if selection not in self.selections:

@@ -176,6 +176,13 @@ def test_between_masses(shapes: SignalShapes) -> None:
     assert shapes.errors(1.0, "near")["width"] == pytest.approx(1e-4)
 
 
+def test_errors_are_shifts_that_are_common_where_the_shape_is(shapes: SignalShapes) -> None:
+    assert shapes.shifts(1.0, "near") == {"signal_mean_near": {"mean": 1e-4}, "signal_width_near": {"width": 1e-4}}
+    assert shapes.shifts(1.25, "near") == shapes.shifts(1.25, "inclusive")
+    assert list(shapes.shifts(1.25, "near")) == ["signal_mean_inclusive", "signal_width_inclusive"]
+    assert list(shapes.shifts(1.1, "near")) == ["signal_mean_near", "signal_width_near"]  # from one of its own
+
+
 def test_too_few_events_take_the_inclusive_shape(shapes: SignalShapes) -> None:
     assert shapes.parameters(1.25, "near")["width"] == shapes.fits[1.25]["inclusive"].values["width"]
     assert shapes.parameters(1.5, "near")["width"] == pytest.approx(0.014)
