@@ -15,7 +15,7 @@ from functools import cache
 from typing import Final, Protocol
 
 import numpy as np
-from scipy import interpolate, stats
+from scipy import interpolate, special
 
 from portico.errors import FitError
 from portico.stats.fit import Fit, Fitter
@@ -166,7 +166,7 @@ def cls_at(profiles: Profiles, mu: float) -> CLs:
     """
     q, q_asimov = profiles.statistics(mu)
     root = math.sqrt(q_asimov)
-    expected = tuple(float(stats.norm.sf(root - n) / stats.norm.cdf(n)) for n in BANDS)
+    expected = tuple(float(special.ndtr(n - root) / special.ndtr(n)) for n in BANDS)
     if not profiles.observed:
         return CLs(None, expected)
     clsb, clb = _p_values(q, q_asimov)
@@ -179,10 +179,10 @@ def _p_values(q: float, q_asimov: float) -> tuple[float, float]:
         return 1.0, 1.0
     root, root_asimov = math.sqrt(q), math.sqrt(q_asimov)
     if q <= q_asimov:
-        return float(stats.norm.sf(root)), float(stats.norm.sf(root - root_asimov))
+        return float(special.ndtr(-root)), float(special.ndtr(root_asimov - root))
     signal = (q + q_asimov) / (2 * root_asimov)
     background = (q - q_asimov) / (2 * root_asimov)
-    return float(stats.norm.sf(signal)), float(stats.norm.sf(background))
+    return float(special.ndtr(-signal)), float(special.ndtr(-background))
 
 
 def asymptotic_limit(profiles: Profiles, *, cl: float = 0.95) -> Limit:
@@ -206,7 +206,7 @@ def asymptotic_limit(profiles: Profiles, *, cl: float = 0.95) -> Limit:
         raise ValueError(f"confidence level = {cl!r}; it lies between 0 and 1")
     scale = _scale(profiles)
     # expected CLs at n standard deviations: [1 - Phi(sqrt(q_A) - n)] / Phi(n)
-    targets = [float(stats.norm.isf((1 - cl) * stats.norm.cdf(n))) + n for n in BANDS]
+    targets = [n - float(special.ndtri((1 - cl) * special.ndtr(n))) for n in BANDS]
     known: dict[float, float] = {0.0: 0.0}
 
     def significance(mu: float) -> float:
@@ -294,4 +294,4 @@ def discovery(model: Model, *, penalty: float = 1.0) -> tuple[float, float]:
     fitter = Fitter(model, observation(model), penalty=penalty)
     none, best = fitter.fit({model.poi: 0.0}), fitter.fit()
     significance = math.sqrt(max(none.objective - best.objective, 0.0))
-    return float(stats.norm.sf(significance)), significance
+    return float(special.ndtr(-significance)), significance
