@@ -83,3 +83,17 @@ def test_a_workspace_is_no_card(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "is a workspace of pyhf: it is exported as pyhf or hepdata" in done.stderr
     assert not (tmp_path / "card.txt").exists()
+
+
+def test_a_model_without_asymptotic_limit_is_written_all_the_same(tmp_path: Path) -> None:
+    """Without background there is none; what was written before is told."""
+    model = json.loads(json.dumps(OWN))
+    background = model["channels"][0]["components"][1]
+    background["shapes"][0]["bins"], model["channels"][0]["counts"] = [1e-9, 1e-9], [0, 0]
+    background["events"] = 2e-9
+    place = tmp_path / "card.txt"
+    done = run(write(tmp_path / "own.json", model), "--export", f"combine={place}")
+    assert done.exit_code == 1
+    assert "expects no background where signal is: asymptotic formulae have no meaning there" in done.stderr
+    assert f"written: {place}, " in done.stdout
+    assert read_card(place).observations == {"A": 0.0}

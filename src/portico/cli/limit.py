@@ -102,6 +102,7 @@ def limit(
     for name, _, path in wanted:
         if name != LIMITS:  # a model is written also if it has no asymptotic limit
             export(read, name, Path(path))
+            _written(path, FORMATS[name], as_json)
     with Progress() if toys is not None else nullcontext() as reporter:
         place = folder if folder is not None else Path("runs") / f"{model.stem}-toys"
         thrown = Toys(toys, place, on, workers, seed, reporter) if toys is not None else None
@@ -109,13 +110,16 @@ def limit(
     for name, _, path in wanted:
         if name == LIMITS:
             export_limits(answer, Path(path))
+            _written(path, FORMATS[name], as_json)
     if as_json:
         show_json(answer.plain())
-        return 0
-    _show(answer)
-    for name, _, path in wanted:
-        click.echo(f"written: {path}, {FORMATS[name].partition(',')[0]}")
+    else:
+        _show(answer)
     return 0
+
+
+def _written(path: str, what: str, as_json: bool) -> None:
+    click.echo(f"written: {path}, {what.partition(',')[0]}", err=as_json)
 
 
 def _show(answer: Answer) -> None:
