@@ -12,6 +12,7 @@ import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -30,11 +31,13 @@ from tests.proxies import NOW, make_proxy, make_token
 
 
 @pytest.fixture(autouse=True)
-def bare(monkeypatch, tmp_path):
+def bare(monkeypatch, tmp_path):  # pytest makes its folders for the user that there is
     """No credentials but those of the test: the default places are those of a user that does not exist."""
-    for name in ("X509_USER_PROXY", "BEARER_TOKEN", "BEARER_TOKEN_FILE", "XDG_RUNTIME_DIR"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 4294900000)
+    with mock.patch.dict(os.environ):  # what is installed is forgotten
+        for name in ("X509_USER_PROXY", "BEARER_TOKEN", "BEARER_TOKEN_FILE", "XDG_RUNTIME_DIR"):
+            os.environ.pop(name, None)
+        yield
 
 
 def write(path: Path, content: bytes, mode: int = 0o600) -> Path:
@@ -253,7 +256,7 @@ def test_folders_of_the_killed_are_removed_by_the_next_and_those_of_the_living_a
         assert other.stdout is not None
         folder = Path(other.stdout.readline().strip())
         install({"token": b"secret"}, folder)
-        monkeypatch.delenv("BEARER_TOKEN_FILE")
+        del os.environ["BEARER_TOKEN_FILE"]
         first = Scratch()
         assert stat.S_IMODE(first.path.stat().st_mode) == 0o700
         assert (folder / "token").exists()
