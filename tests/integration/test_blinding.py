@@ -82,7 +82,11 @@ def test_a_comparison_shows_no_data_either(analysis, tmp_path):
     assert {where for where, value in bins["seen"].items() if value is None} == {f"{w}: blinded" for w in hidden}
     assert hidden <= bins["made"].keys()
     assert all(value > 0 for value in bins["made"].values())
-    assert page.read_text().count('class="blind"') == 1
+    text = page.read_text()
+    assert text.count('class="blind"') == 1
+    ratios = re.findall(r'aria-label="second over first">.*?</svg>', text, re.DOTALL)
+    drawn = [len(re.findall(r"M[\d.]+ [\d.]+H[\d.]+(?=[M\"])", plot)) for plot in ratios]
+    assert drawn == [8 + 1, 10 + 1]  # and the line at 1
     assert portico.load(tmp_path / "a").blinding.of("mass_x", ["seen"]) == [(4.0, 6.0)]
 
 

@@ -145,6 +145,7 @@ def test_impossible_power_laws_and_failed_fits_are_noted(monkeypatch: pytest.Mon
     [
         ({"kinds": ("exponentals",)}, "'exponentals' is no family of backgrounds; did you mean 'exponentials'"),
         ({"max_order": {"chebyshev": 2}}, "'chebyshev' is no family of backgrounds; valid: bernstein"),
+        ({"further": ("bernstien",)}, "'bernstien' is no family of backgrounds; did you mean 'bernstein'"),
         ({"kinds": ()}, "no family of backgrounds is asked for; valid: exponentials, power_laws, bernstein"),
         ({"max_order": {"bernstein": 9}}, "highest order 9 of bernstein; it lies between 0 and 8"),
         ({"max_order": {"exponentials": 0}}, "highest order 0 of exponentials; it lies between 1 and 4"),

@@ -82,8 +82,9 @@ def _example(
     axes: Sequence[Mapping[str, Any]], blind: Sequence[tuple[float, float]], pair: Pair, index: tuple[int, ...]
 ) -> Example:
     """Name a bin and its contents; of what is blinded, the bins of one axis outside the intervals alone."""
-    where = place(axes, index)
-    if blind and (len(axes) > 1 or not np.concatenate([[True], open_bins(_edges(axes[0]), blind), [True]])[index[0]]):
+    where, first = place(axes, index), index[0]
+    inside = 0 < first <= axes[0]["bins"]
+    if blind and (len(axes) > 1 or (inside and not open_bins(_edges(axes[0]), blind)[first - 1])):
         return Example(f"{where}: blinded", None, None)
     return Example(where, value_of(pair[0][index]), value_of(pair[1][index]))
 

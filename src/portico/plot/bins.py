@@ -53,8 +53,9 @@ def bins_of(h: Hist[Any], density: bool = False, flow: bool = False, blind: Inte
     everything = np.asarray(h.values(flow=True), np.float64)
     variances = h.variances(flow=True)
     squares = np.abs(everything) if variances is None else np.asarray(variances, np.float64)
-    hidden = np.flatnonzero(~open_bins(edges, blind)) + inner.start
-    everything, squares = (np.where(np.isin(np.arange(a.size), hidden), 0.0, a) for a in (everything, squares))
+    hidden = np.zeros(len(everything), np.bool_)
+    hidden[inner] = ~open_bins(edges, blind)
+    everything, squares = np.where(hidden, 0.0, everything), np.where(hidden, 0.0, squares)
     under, over = float(everything[: inner.start].sum()), float(everything[inner.stop :].sum())
     values, errors = everything[inner], np.sqrt(squares[inner])
     if flow and axis.traits.underflow and axis.traits.overflow:

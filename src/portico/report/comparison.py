@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from portico.blinding import open_bins
 from portico.compare.model import KINDS, Comparison, Difference, Overlay
 from portico.report.svg import Curve, curve, draw
 from portico.store import write_whole
@@ -117,13 +118,14 @@ def _drawn(overlays: Sequence[Overlay]) -> Iterator[_Drawn]:
         curves = {"first": curve(overlay.first, overlay.blind), "second": curve(overlay.second, overlay.blind)}
         place = "/".join(part for part in (overlay.step, overlay.sample, overlay.name) if part)
         plot = Markup(draw(overlay.name, curves, COLORS, unit_area=False, blind=overlay.blind))  # noqa: S704 (draw escapes)
-        yield _Drawn(place, plot, Markup(ratio(*curves.values())))  # noqa: S704 (numbers only)
+        below = ratio(curves["first"], curves["second"], overlay.blind)
+        yield _Drawn(place, plot, Markup(below))  # noqa: S704 (numbers only)
 
 
-def ratio(first: Curve, second: Curve) -> str:
+def ratio(first: Curve, second: Curve, blind: Sequence[tuple[float, float]] = ()) -> str:
     """Draw second over first, bin by bin, as an SVG element; empty for other bins.
 
-    Where the first is 0 and the second is not, an arrow points upwards.
+    Where the first is 0 and the second is not, an arrow points upwards. Blinded bins are left out.
     """
     if not np.array_equal(first.edges, second.edges):
         return ""
@@ -146,8 +148,8 @@ def ratio(first: Curve, second: Curve) -> str:
     for level, at in ((1 + reach, _TOP), (1.0, (_TOP + _HEIGHT - _BOTTOM) / 2), (1 - reach, _HEIGHT - _BOTTOM)):
         parts.append(f'<text x="{_LEFT - 4}" y="{at + 3:.1f}" class="y">{escape(_level(level))}</text>')
     line, arrows = [], []
-    for i, good in enumerate(finite):
-        if good:
+    for i in np.flatnonzero(open_bins(first.edges, blind)):
+        if finite[i]:
             line.append(f"M{x[i]:.1f} {y[i]:.1f}H{x[i + 1]:.1f}")
         else:
             middle = (x[i] + x[i + 1]) / 2

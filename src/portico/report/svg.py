@@ -11,6 +11,7 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
+from portico.blinding import open_bins
 from portico.merge import Product
 
 __all__ = ["Curve", "curve", "draw", "to_text"]
@@ -74,9 +75,8 @@ def curve(product: Product, blind: Sequence[tuple[float, float]] = ()) -> Curve:
         values, errors = _means(values, squares, np.asarray(product.arrays["bin_entries"], np.float64))
     else:
         errors = np.sqrt(squares if squares.size else np.abs(values))
-    for low, high in blind:
-        hidden = np.flatnonzero((edges[1:] > low) & (edges[:-1] < high)) + 1
-        values[hidden], errors[hidden] = 0.0, 0.0
+    hidden = np.flatnonzero(~open_bins(edges, blind)) + 1
+    values[hidden], errors[hidden] = 0.0, 0.0
     inside = slice(1, bins + 1)
     ticks = tuple(axis["labels"].get(str(i), "") for i in range(1, bins + 1)) if len(axis["labels"]) == bins else ()
     total, everything = float(values[inside].sum()), float(values.sum())

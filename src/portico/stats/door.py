@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
+from portico.blinding import open_bins
 from portico.config import parse
 from portico.errors import ConfigError, InputError, nearest
 from portico.stats.histfactory import check_workspace, choose_measurement, validated
@@ -72,10 +75,9 @@ def _check_impossible(model: Model, where: str) -> None:
     for channel in model.channels:
         background = [k for k in channel.components if k.strength != model.poi]
         shapes = [shape for k in background if k.events > 0 or k.strength for shape in k.shapes]
+        seen = open_bins(np.array(channel.edges), channel.blind)
         for index, count in enumerate(channel.counts or ()):
-            low, high = channel.edges[index : index + 2]
-            blind = any(low < b and high > a for a, b in channel.blind)
-            if count > 0 and not blind and not any(_may_expect(shape, index) for shape in shapes):
+            if count > 0 and seen[index] and not any(_may_expect(shape, index) for shape in shapes):
                 raise InputError(
                     f"{where}: channel '{channel.name}', bin {index + 1}: {count:g} observed where no background is "
                     "expected, which is impossible without signal; merge the bin with its neighbour, or give it a "

@@ -131,7 +131,7 @@ def choose_families(
     FitError
         If no fit of any family converges.
     """
-    orders = _orders(kinds, max_order or {}, p)
+    orders = _orders(kinds, max_order or {}, further, p)
     channel = _channel(Bernstein(low=edges[0], high=edges[-1], order=0), edges, counts, blind)
     seen = observation(_model(channel)).channels[0].weights  # 0 where blinded, so that start values know nothing either
     channel, events = channel.model_copy(update={"counts": tuple(map(float, seen))}), float(seen.sum())
@@ -150,8 +150,10 @@ def choose_families(
     return Families(tuple(shape for _, shape in sorted(found, key=lambda pair: pair[0])), tuple(tried))
 
 
-def _orders(kinds: Sequence[str], max_order: Mapping[str, int], p: float) -> dict[str, tuple[int, int]]:
-    for kind in [*kinds, *max_order]:
+def _orders(
+    kinds: Sequence[str], max_order: Mapping[str, int], further: Collection[str], p: float
+) -> dict[str, tuple[int, int]]:
+    for kind in [*kinds, *max_order, *further]:
         if kind not in KINDS:
             raise ConfigError(f"'{kind}' is no family of backgrounds; {nearest(kind, KINDS)}")
     if not kinds:
