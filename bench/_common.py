@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import portico
-from portico.analysis import Analysis, load_analysis
+from portico.analysis.analysis import Analysis, load_analysis
 from portico.executors.base import Executor
-from portico.results import Results
+from portico.results.view import Results
 
 HERE = Path(__file__).parent / "muons"
 CACHE = Path(os.environ.get("PORTICO_CACHE", Path.home() / ".cache" / "portico")) / "bench"

@@ -15,10 +15,10 @@ import numpy as np
 import uproot
 from _common import scratch
 
-from portico.chunks import Chunk
-from portico.ledger import Attempt, Planned
-from portico.merge import Product, encode
-from portico.store import RunFolder
+from portico.analysis.chunks import Chunk
+from portico.results.product import Product, encode
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.ledger import Attempt, Planned
 
 SAMPLES, HISTOGRAMS, BINS, LISTS, VALUES = 10, 800, 100, 12, 5
 CODE = """

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hnl.constants import CONTROL_RANGE
-from hnl.mass_fit import COMPONENTS, MASS_DIFFERENCE, MassFit, Shape, fit_mass, splot_weights
-from hnl.prompt import fit_prompt
+from hnl.fits.mass import COMPONENTS, MASS_DIFFERENCE, MassFit, Shape, fit_mass, splot_weights
+from hnl.fits.prompt import fit_prompt
 from portico.errors import FitError
 
 Array = npt.NDArray[np.float64]

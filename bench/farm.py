@@ -24,7 +24,7 @@ from tests.services.farm.user import User, ordinary_user
 
 import portico
 from portico.errors import PorticoError
-from portico.store import RunFolder
+from portico.runfolder.folder import RunFolder
 
 CODE = """
 import time

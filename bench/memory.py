@@ -13,7 +13,7 @@ from pathlib import Path
 from _common import made_files, run_once
 
 from portico.executors.local import LocalExecutor
-from portico.ledger import Ledger
+from portico.runfolder.ledger import Ledger
 
 
 def main() -> None:

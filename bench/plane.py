@@ -17,9 +17,9 @@ import numpy as np
 from _common import scratch
 
 import portico
-from hnl import physics
+from hnl import theory
+from hnl.fits.signal import cms_resolution
 from hnl.hypotheses import Hypothesis, Point, Side, Yield
-from hnl.signal import cms_resolution
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at
 from portico.stats.families import choose_families
 from portico.stats.model import Channel, Component, Model
@@ -60,10 +60,10 @@ def hypothesis(mass: float, couplings: int, random: np.random.Generator) -> Hypo
         parameters.append(Parameter(name=f"b_{name}", start=float(counts.sum()), low=0.0, step=number**0.5))
         channels.append(Channel(name=name, edges=tuple(edges), counts=tuple(counts), components=(signal, background)))
     points = []
-    for v in np.geomspace(physics.coupling_squared(mass, 1000.0), 1.0, couplings):
+    for v in np.geomspace(theory.coupling_squared(mass, 1000.0), 1.0, couplings):
         of = {n: Yield(events=2e5 * v**2 / (1 + 300 * v) ** 2 * (1 + i), statistical=0.05, effective_events=400.0)
               for i, n in enumerate(BACKGROUNDS)}  # fmt: skip
-        points.append(Point(coupling_squared=v, ctau=physics.proper_decay_length(mass, v), yields=of))
+        points.append(Point(coupling_squared=v, ctau=theory.proper_decay_length(mass, v), yields=of))
     sides = {n: Side(background=b / 3, uncertainty=1.0, observed=None, inside=1.0, systematic=0.1)
              for n, b in BACKGROUNDS.items()}  # fmt: skip
     model = Model(channels=tuple(channels), parameters=tuple(parameters))

@@ -27,12 +27,13 @@ import psutil
 from _common import analysis, scratch
 
 import portico
-from portico.executors.base import Done, Executor, Outcome, Task
+from portico.executors.base import Executor
 from portico.executors.dask import DaskExecutor
 from portico.executors.local import LocalExecutor
-from portico.executors.process import RunnerProcess
-from portico.ledger import Ledger
-from portico.merge import Product, encode
+from portico.results.product import Product, encode
+from portico.runfolder.ledger import Ledger
+from portico.worker.process import RunnerProcess
+from portico.worker.task import Done, Outcome, Task
 
 SECONDS = 0.01
 IDLE_SECONDS = 20.0

@@ -23,14 +23,14 @@ from _common import CACHE, scratch
 
 import portico
 from portico import root
-from portico.analysis import load_analysis
-from portico.chunks import Chunk
+from portico.analysis.analysis import load_analysis
+from portico.analysis.chunks import Chunk
+from portico.analysis.dataset import Sample
 from portico.corrections.schema import content_of, pick, read_set
-from portico.dataset import Sample
 from portico.executors.local import LocalExecutor
-from portico.frame import run_chunk
 from portico.selection import book, load_selection, resolve
 from portico.selection.resolve import element_type
+from portico.worker.frame import run_chunk
 
 MADE = 20_000  # events in the file
 TIMES = 3

@@ -14,10 +14,10 @@ from pathlib import Path
 from _common import scratch
 
 import portico
-from portico.analysis import load_analysis
+from portico.analysis.analysis import load_analysis
 from portico.executors.base import Executor
 from portico.executors.local import LocalExecutor
-from portico.ledger import Ledger
+from portico.runfolder.ledger import Ledger
 
 PROCESSES = {
     "signal": "process: signal, mass: 1.5, ctau: 100.0",

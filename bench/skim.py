@@ -13,9 +13,9 @@ import sys
 from _common import CACHE, scratch
 
 import portico
-from portico.analysis import load_analysis
+from portico.analysis.analysis import load_analysis
 from portico.executors.local import LocalExecutor
-from portico.ledger import Ledger
+from portico.runfolder.ledger import Ledger
 
 SAMPLES = {
     "signal": "process: signal, mass: 1.0, ctau: 10.0, min_muons: 2",

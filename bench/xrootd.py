@@ -22,7 +22,7 @@ from pathlib import Path
 from _common import made_files, paired, run_once
 
 from portico.executors.local import LocalExecutor
-from portico.storage import storage_of
+from portico.files.storage import storage_of
 
 AIM = 1.1  # times as long as from local disk
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import uproot
 
-from portico.analysis import Analysis, load_analysis
+from portico.analysis.analysis import Analysis, load_analysis
 
 # Tests compile far more than they compute. Read by ROOT when a runner imports it.
 os.environ.setdefault("EXTRA_CLING_ARGS", "-O0")

@@ -35,9 +35,9 @@ import hnl
 from hnl.constants import CONSTANTS
 from hnl.simulate import simulate
 from portico import Sample, root
-from portico.chunks import Chunk
+from portico.analysis.chunks import Chunk
 from portico.corrections.convert import Grid, to_correction, write_corrections
-from portico.frame import run_chunk
+from portico.worker.frame import run_chunk
 
 FILES = ("pileup", "trigger", "muon", "shape")
 MARK = "Made for the demonstration, not a measurement."

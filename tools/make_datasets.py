@@ -17,7 +17,7 @@ import yaml
 
 import hnl
 import portico
-from hnl import physics
+from hnl import theory
 
 MASSES = (1.0, 1.25, 1.5, 1.8)  # GeV
 CTAUS = (10.0, 100.0, 1000.0)  # mm
@@ -32,7 +32,7 @@ HEAD = """\
 # 1/fb, ctau in mm, mass in GeV, pileup: mean number of additional collisions.
 #
 # Signal: sigma(Ds; pp, 13 TeV, pT-hat > 8 GeV, both origins) of src/hnl/pools/pools.json, times
-# BR(Ds -> mu N) BR(N -> mu pi) of hnl.physics at the coupling that gives this mass its ctau.
+# BR(Ds -> mu N) BR(N -> mu pi) of hnl.theory at the coupling that gives this mass its ctau.
 # Control: sigma(Ds) BR(Ds -> phi pi) BR(phi -> mu mu) = 0.045 * 2.86e-4, and for D+ 0.0057 * 2.86e-4.
 # Background: charm and beauty. filter_efficiency: events written / the product "generated" of this very sample.
 # merge_ctau, merge_decays: the samples of one mass and how many decays each stands for, see hnl.lifetime.
@@ -55,8 +55,8 @@ def samples() -> Iterator[tuple[str, dict[str, Any]]]:
     sigma, seed = cross_sections(), 101
     for mass in MASSES:
         for ctau in CTAUS:
-            coupling = physics.coupling_squared(mass, ctau)
-            ratio = physics.ds_to_mu_n_branching_ratio(mass, coupling) * physics.n_to_mu_pi_branching_ratio(mass)
+            coupling = theory.coupling_squared(mass, ctau)
+            ratio = theory.ds_to_mu_n_branching_ratio(mass, coupling) * theory.n_to_mu_pi_branching_ratio(mass)
             parameters = {"process": "signal", "mass": mass, "ctau": ctau, "seed": seed, "pileup": PILEUP}
             name = f"signal_m{mass:g}_ctau{ctau:g}".replace(".", "p").replace("m1_", "m1p0_")
             yield name, simulated("signal", SIGNAL_EVENTS, sigma["ds"] * ratio, parameters)

@@ -13,7 +13,7 @@ from portico.cli.base import Command, Group, json_option, show_json
 from portico.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from portico.runs import Run
+    from portico.runfolder.load import Run
 
 __all__ = ["cli", "hepdata", "main", "simulate"]
 
@@ -52,7 +52,7 @@ def hepdata(run: Path, folder: Path) -> int:
     Needs the extra 'hepdata'. Exit status: 0 done; 1 failed; 2 wrong usage.
     """
     import portico
-    from hnl.hepdata import write_hepdata
+    from hnl.exports.hepdata import write_hepdata
 
     click.echo(f"written: {write_hepdata(portico.load(run), folder)}")
     return 0
@@ -110,9 +110,9 @@ def simulate(output: Path, entries: int, written_as: str, on: str, workers: int 
     makes all events anew, the first ones the same. docs/events.md describes the columns. Exit status: 0 all done; 1
     failed; 2 wrong usage.
     """
-    from portico.analysis import load_analysis
+    from portico.analysis.analysis import load_analysis
     from portico.monitor.progress import Progress
-    from portico.workflow import run
+    from portico.workflow.run import run
 
     parameters = _parameters(**options)
     sample = {"kind": kind or ("signal" if parameters["process"] == "signal" else "background"), "entries": entries,
@@ -150,8 +150,7 @@ def _fraction(text: str) -> tuple[str, float]:
 def _write_analysis(output: Path, sample: dict[str, Any], written_as: str) -> Path:
     """Write the analysis of the one step, unless the folder is that of other events."""
     import yaml
-
-    from portico.store import write_whole
+    from portico.files.atomic import write_atomic
 
     parameters = sample["parameters"]
     name = "_".join(str(parameters[key]) for key in ("process", "meson", "origin") if key in parameters)
@@ -167,7 +166,7 @@ def _write_analysis(output: Path, sample: dict[str, Any], written_as: str) -> Pa
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{output}: cannot be made: {error.strerror}; give another --output") from None
-    with write_whole(path) as aside:
+    with write_atomic(path) as aside:
         aside.write_text(text, encoding="utf-8")
     return path
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hnl.constants import CONTROL_RANGE, MASSES
-from hnl.control_figures import figure_of_fit
-from hnl.mass_fit import MASS_DIFFERENCE, MassFit, Shape, fit_mass, fit_peak, splot_weights
+from hnl.figures.control import figure_of_fit
+from hnl.fits.mass import MASS_DIFFERENCE, MassFit, Shape, fit_mass, fit_peak, splot_weights
 from portico import summary
 from portico.errors import FitError
 
@@ -48,7 +48,7 @@ def control_fit(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> di
     Returns
     -------
     dict
-        ``fit``: as `hnl.mass_fit.MassFit.to_json`, and from which samples the shapes are. ``splot``: the table of
+        ``fit``: as `hnl.fits.mass.MassFit.to_json`, and from which samples the shapes are. ``splot``: the table of
         ``run``, ``lumi``, ``event`` and ``weight``. ``mass``: the figure.
 
     Raises

@@ -4,7 +4,7 @@ A point is a coupling |V|^2. Yield and lifetime both move with it: the expected 
 
     N_prod BR(Ds -> mu N) BR(N -> mu pi) eff(ctau),   BR(Ds -> mu N) ~ |V|^2,   ctau ~ 1/|V|^2,
 
-with N_prod of `hnl.normalisation` and eff of `hnl.yields`. Limits are on mu, which multiplies the signal at this
+with N_prod of `hnl.normalisation` and eff of `hnl.inputs.yields`. Limits are on mu, which multiplies the signal at this
 lifetime. A coupling is excluded where the limit on mu is below 1.
 """
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from hnl import physics
+from hnl import theory
+from hnl.exports.files import files_of
+from hnl.figures.limits import figure_of_edges, figure_of_limits, figure_of_region, figures_of_nuisances
 from hnl.hypotheses import Hypothesis, Point, named
-from hnl.limit_figures import figure_of_edges, figure_of_limits, figure_of_region, figures_of_nuisances
-from hnl.limit_files import files_of
 from hnl.scan import read_hypotheses
 from portico import summary
 from portico.errors import ConfigError, PorticoError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["crossings", "limits"]
 
-CONVENTION: Final = f"{physics.CONVENTION}; yield and lifetime both follow |V|^2"
+CONVENTION: Final = f"{theory.CONVENTION}; yield and lifetime both follow |V|^2"
 Row = Mapping[str, float]
 
 

@@ -15,7 +15,8 @@ Expected signal, with eff a fraction of all produced decays and f the fraction o
 - The error of N_prod is that of fit and simulation, added in squares, relative. Those of the branching ratios are one
   number for everything, and are given apart: 9% and 7%.
 
-Prompt Ds and those from b hadrons differ in efficiency. With phi the prompt fraction of those selected (`hnl.prompt`),
+Prompt Ds and those from b hadrons differ in efficiency. With phi the prompt fraction of those selected
+(`hnl.fits.prompt`),
 
     N_prod(prompt) = N_prod with N_Ds phi for N_Ds and eff_prompt for eff_Ds; N_prod(b) with 1 - phi and eff_b,
     f_prompt = N_prod(prompt) / [N_prod(prompt) + N_prod(b)] = phi / [phi + (1 - phi) eff_prompt / eff_b].
@@ -32,7 +33,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from hnl.constants import CONTROL_RANGE, PDG
-from hnl.control_inputs import (
+from hnl.figures.normalisation import figure_of_prompt
+from hnl.fits.prompt import PromptFit, fit_prompt, produced_fraction
+from hnl.inputs.control import (
     Measured,
     Simulation,
     in_range,
@@ -42,9 +45,7 @@ from hnl.control_inputs import (
     simulated_samples,
     weighted_data,
 )
-from hnl.normalisation_figures import figure_of_prompt
 from hnl.processes import ORIGINS
-from hnl.prompt import PromptFit, fit_prompt, produced_fraction
 from portico import summary
 from portico.errors import FitError, InputError, nearest
 from portico.selection.model import INCLUSIVE

@@ -16,7 +16,7 @@ from hnl.hypotheses import Hypothesis, evaluate, named
 from portico import step
 from portico.config import parse
 from portico.errors import ConfigError, FitError
-from portico.late import Late
+from portico.results.derived import Late
 from portico.stats.asymptotic import CLs, Limit
 
 if TYPE_CHECKING:

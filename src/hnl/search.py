@@ -28,17 +28,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from hnl import physics
+from hnl import theory
+from hnl.figures.search import background_fit, figure_of_spectra
+from hnl.figures.signal import figure_of_efficiency, figure_of_resolution, figure_of_shapes
+from hnl.fits.signal import SignalShapes, cms_resolution, fit_signals, shape_shifts
 from hnl.hypotheses import SIGNAL, Hypothesis, Point, Side, Yield
+from hnl.inputs.spectra import Array, Spectrum, read_spectra
+from hnl.inputs.variations import variations
+from hnl.inputs.yields import Efficiency, Signal, read_signal
 from hnl.normalisation import signal_events
-from hnl.search_figures import background_fit, figure_of_spectra
-from hnl.signal import SignalShapes, cms_resolution, fit_signals, shape_shifts
-from hnl.signal_figures import figure_of_efficiency, figure_of_resolution, figure_of_shapes
-from hnl.spectra import Array, Spectrum, read_spectra
-from hnl.variations import variations
-from hnl.yields import Efficiency, Signal, read_signal
 from portico import summary
-from portico.blinding import open_bins
+from portico.analysis.blinding import open_bins
 from portico.errors import ConfigError
 from portico.stats.counting import ASYMPTOTIC_FROM
 from portico.stats.families import choose_families
@@ -137,7 +137,7 @@ def search(
     fits = {h.tag: background_fit(h) for h in hypotheses if h.model is not None and h.points}
     return {
         "search": {
-            "convention": physics.CONVENTION,
+            "convention": theory.CONVENTION,
             "unblinded": unblind,
             "background": "data" if read["data"] else "simulation",
             "normalisation": "control channel" if normalisation else "cross sections of the samples",
@@ -217,9 +217,9 @@ def _points(
     signal: Signal, inputs: _Inputs, options: _Options, window: tuple[float, float], notes: list[str]
 ) -> tuple[Point, ...]:
     """Couplings from the one of the longest generated lifetime up to 1, and their expected signal in the fit window."""
-    lowest = physics.coupling_squared(signal.mass, signal.longest)
+    lowest = theory.coupling_squared(signal.mass, signal.longest)
     couplings = np.geomspace(lowest, 1.0, options.points)
-    ctaus = np.array([physics.proper_decay_length(signal.mass, float(v)) for v in couplings])
+    ctaus = np.array([theory.proper_decay_length(signal.mass, float(v)) for v in couplings])
     ctaus[0] = signal.longest  # not above it by rounding
     found = []
     for v, ctau, efficiency in zip(couplings, ctaus, signal.efficiencies(ctaus, window=window), strict=True):
@@ -245,14 +245,14 @@ def _yield(efficiency: Efficiency, decays: float) -> Yield:
 
 def _decays(signal: Signal, inputs: _Inputs, coupling_squared: float) -> float:
     """Number of decays Ds -> mu N -> mu mu pi that were produced at a coupling."""
-    ratio = physics.n_to_mu_pi_branching_ratio(signal.mass)
-    branching = physics.ds_to_mu_n_branching_ratio(signal.mass, coupling_squared) * ratio
+    ratio = theory.n_to_mu_pi_branching_ratio(signal.mass)
+    branching = theory.ds_to_mu_n_branching_ratio(signal.mass, coupling_squared) * ratio
     if inputs.normalisation is not None:
         sample = inputs.samples[signal.samples[0].name]
         origin = str(sample.parameters.get("origin", "all"))
         return signal_events(inputs.normalisation, branching, 1.0, origin)
     first = signal.samples[0]
-    own = physics.ds_to_mu_n_branching_ratio(signal.mass, physics.coupling_squared(signal.mass, first.ctau)) * ratio
+    own = theory.ds_to_mu_n_branching_ratio(signal.mass, theory.coupling_squared(signal.mass, first.ctau)) * ratio
     return first.decays * first.event_weight * branching / own
 
 

@@ -13,12 +13,12 @@ from portico.errors import PorticoError
 from portico.step import step, summary
 
 if TYPE_CHECKING:
-    from portico.analysis import Analysis, load_analysis
-    from portico.dataset import Dataset, Sample, load_dataset
+    from portico.analysis.analysis import Analysis, load_analysis
+    from portico.analysis.dataset import Dataset, Sample, load_dataset
     from portico.monitor.progress import Progress
-    from portico.results import Results
-    from portico.runs import Run, load
-    from portico.workflow import connect, run
+    from portico.results.view import Results
+    from portico.runfolder.load import Run, load
+    from portico.workflow.run import connect, run
 
 __all__ = [
     "Analysis",
@@ -39,17 +39,17 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Analysis": "portico.analysis",
-    "Dataset": "portico.dataset",
+    "Analysis": "portico.analysis.analysis",
+    "Dataset": "portico.analysis.dataset",
     "Progress": "portico.monitor.progress",
-    "Results": "portico.results",
-    "Sample": "portico.dataset",
-    "Run": "portico.runs",
-    "connect": "portico.workflow",
-    "load": "portico.runs",
-    "load_analysis": "portico.analysis",
-    "load_dataset": "portico.dataset",
-    "run": "portico.workflow",
+    "Results": "portico.results.view",
+    "Sample": "portico.analysis.dataset",
+    "Run": "portico.runfolder.load",
+    "connect": "portico.workflow.run",
+    "load": "portico.runfolder.load",
+    "load_analysis": "portico.analysis.analysis",
+    "load_dataset": "portico.analysis.dataset",
+    "run": "portico.workflow.run",
 }
 
 

@@ -55,7 +55,7 @@ def step(*, headers: list[str] | None = None, files: list[str] | None = None) ->
 def summary(function: Function) -> Function:
     """Declare a summary step: ``def name(results, samples, *, option=default)``, called once.
 
-    ``results`` maps sample names to `portico.results.Results` of the step before, ``samples`` to
+    ``results`` maps sample names to `portico.results.view.Results` of the step before, ``samples`` to
     `portico.Sample`. It returns a mapping of names to numbers, text, lists and mappings of these
     (saved as JSON), to matplotlib figures (saved as PNG and PDF), or to tables: mappings of columns, all of
     them one-dimensional numpy arrays of numbers of one length (saved as a ROOT file with one TTree).

@@ -17,10 +17,10 @@ import uproot
 import yaml
 from click.testing import CliRunner
 
+from portico.analysis.init_template import create
 from portico.cli import cli
 from portico.monitor.status import read_status
-from portico.runs import load
-from portico.skeleton import create
+from portico.runfolder.load import load
 
 pytestmark = pytest.mark.integration
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 import portico
-from portico.analysis import Analysis
+from portico.analysis.analysis import Analysis
 from portico.errors import StepError, WorkerError
 from portico.executors.dask import DaskExecutor
-from portico.ledger import Ledger
+from portico.runfolder.ledger import Ledger
 from tests.conftest import Remember, numbers_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.dask]

@@ -11,12 +11,12 @@ import pytest
 from distributed import LocalCluster
 
 import portico
-from portico.analysis import Analysis
+from portico.analysis.analysis import Analysis
 from portico.environment.bundle import collect
 from portico.environment.credentials import Credentials
 from portico.errors import WorkerError
-from portico.executors.base import Done, Task
 from portico.executors.dask import DaskExecutor
+from portico.worker.task import Done, Task
 from tests.conftest import Remember, numbers_of
 from tests.integration.test_dask import CODE, address, analysis, process, worker
 
@@ -64,7 +64,7 @@ def executor() -> Iterator[DaskExecutor]:
 
 
 def task_of(events: Path, number: int, avoid: tuple[str, ...] = ()) -> Task:
-    from portico.chunks import Chunk
+    from portico.analysis.chunks import Chunk
 
     chunk = Chunk(str(events / "events0.root"), "", "Events", 0, 50)
     return Task(f"key{number}", 1, chunk, "mysteps:total", {"name": "a", "kind": "data"}, {}, "", avoid)

@@ -17,11 +17,11 @@ import pytest
 import uproot
 
 import portico
-from portico.analysis import Analysis
+from portico.analysis.analysis import Analysis
 from portico.errors import InputError, StepError
-from portico.executors.distrdf import DistrdfExecutor
 from portico.executors.where import open_executor
-from portico.ledger import Ledger
+from portico.runfolder.ledger import Ledger
+from portico_distrdf.executor import DistrdfExecutor
 from tests.conftest import Remember, numbers_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.dask, pytest.mark.timeout(900)]

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 import portico
-from portico.analysis import Analysis
+from portico.analysis.analysis import Analysis
 from portico.cli import cli
 from portico.doctor import quick_check
 from portico.environment.credentials import Credentials, install

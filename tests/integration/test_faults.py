@@ -13,7 +13,7 @@ import uproot
 from click.testing import CliRunner
 
 import portico
-from portico.analysis import Analysis
+from portico.analysis.analysis import Analysis
 from portico.cli import cli
 from portico.errors import InputError, SpaceError, WorkerError
 from portico.executors.local import LocalExecutor

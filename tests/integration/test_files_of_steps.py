@@ -12,11 +12,11 @@ import pytest
 import uproot
 
 import portico
-from portico.analysis import Analysis
+from portico.analysis.analysis import Analysis
 from portico.errors import ConfigError, InputError, PorticoError, RunFolderError
 from portico.executors.local import LocalExecutor
-from portico.preview import preview
-from portico.summaries import content_of
+from portico.results.summary_step import content_of
+from portico.workflow.dry_run import preview
 from tests.conftest import Remember, write_events
 
 pytestmark = pytest.mark.integration

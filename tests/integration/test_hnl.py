@@ -14,10 +14,10 @@ import yaml
 from click.testing import CliRunner
 
 import portico
-from hnl import physics
+from hnl import theory
 from hnl.cli import hepdata
-from hnl.spectra import read_spectra
-from portico.analysis import Analysis, load_analysis
+from hnl.inputs.spectra import read_spectra
+from portico.analysis.analysis import Analysis, load_analysis
 from portico.executors.local import LocalExecutor
 from portico.stats.door import read_model
 from portico.stats.exports.formats import export
@@ -63,8 +63,8 @@ def test_cross_sections_are_those_of_physics_and_pools() -> None:
     for sample in load_analysis("hnl").dataset.samples.values():
         if sample.kind == "signal":
             mass, ctau = sample.number("mass"), sample.number("ctau")
-            coupling = physics.coupling_squared(mass, ctau)
-            ratio = physics.ds_to_mu_n_branching_ratio(mass, coupling) * physics.n_to_mu_pi_branching_ratio(mass)
+            coupling = theory.coupling_squared(mass, ctau)
+            ratio = theory.ds_to_mu_n_branching_ratio(mass, coupling) * theory.n_to_mu_pi_branching_ratio(mass)
             assert sample.cross_section == pytest.approx(ds * ratio, rel=2e-3), sample.name
         elif sample.name == "control":
             assert sample.cross_section == pytest.approx(ds * 0.045 * 2.86e-4, rel=2e-3)

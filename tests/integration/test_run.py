@@ -20,12 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import portico
-from portico.analysis import Analysis
+from portico.analysis.analysis import Analysis
 from portico.errors import InputError, PorticoError, RunFolderError, StepError, WorkerError
-from portico.executors.base import Executor, Failed, Outcome, Task
+from portico.executors.base import Executor
 from portico.executors.dask import DaskExecutor
 from portico.executors.local import LocalExecutor
-from portico.store import RunFolder
+from portico.runfolder.folder import RunFolder
+from portico.worker.task import Failed, Outcome, Task
 from tests.conftest import Remember, numbers_of
 
 pytestmark = pytest.mark.integration

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import portico
-from portico.store import RunFolder
+from portico.runfolder.folder import RunFolder
 from tests.conftest import numbers_of, write_events
 from tests.services.farm.need import wait_for
 from tests.services.farm.pool import HTCondorPool

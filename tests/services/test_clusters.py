@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 
 import portico
-from portico.analysis import load_analysis
-from portico.ledger import Ledger
+from portico.analysis.analysis import load_analysis
+from portico.runfolder.ledger import Ledger
 from tests.conftest import numbers_of, write_events
 from tests.services.farm.need import free_port, missing, wait_for
 from tests.services.farm.user import User, end

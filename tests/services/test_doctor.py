@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from portico.analysis import Analysis
+from portico.analysis.analysis import Analysis
 from portico.cli import cli
 from portico.environment.credentials import Credentials
 from portico.executors.local import LocalExecutor

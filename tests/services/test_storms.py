@@ -23,11 +23,11 @@ import pytest
 import uproot
 
 import portico
-from portico.analysis import Analysis, load_analysis
+from portico.analysis.analysis import Analysis, load_analysis
 from portico.executors.dask import DaskExecutor
 from portico.executors.local import LocalExecutor
-from portico.runs import Run
-from portico.store import RunFolder
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.load import Run
 from tests.conftest import REPOSITORY, Remember, numbers_of, write_events
 from tests.services.farm.need import free_port, wait_for
 from tests.services.farm.proxy import accepts

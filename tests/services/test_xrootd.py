@@ -20,17 +20,17 @@ import uproot
 from XRootD import client
 
 import portico
-from portico.analysis import Analysis
-from portico.chunks import Chunk
-from portico.dataset import Sample
+from portico.analysis.analysis import Analysis
+from portico.analysis.chunks import Chunk
+from portico.analysis.dataset import Sample
 from portico.environment.bundle import collect
 from portico.environment.credentials import Credentials
 from portico.errors import InputError, RunFolderError, SpaceError, StepError
-from portico.executors.base import Done, Failed, Outcome, Task
 from portico.executors.local import LocalExecutor
 from portico.files import summarise, summarise_each
-from portico.merge import decode
-from portico.storage import checksum_of, sizes, storage_of
+from portico.files.storage import checksum_of, sizes, storage_of
+from portico.results.product import decode
+from portico.worker.task import Done, Failed, Outcome, Task
 from tests.conftest import Remember, numbers_of, write_events
 from tests.proxies import authority, host, make_proxy, private
 from tests.services.farm.need import free_port

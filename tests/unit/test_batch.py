@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.chunks import Chunk
+from portico.analysis.chunks import Chunk
 from portico.cli.tables import show_status
 from portico.clusters.queues import htcondor, slurm
 from portico.clusters.queues.base import BatchJob, JobState, mebibytes
@@ -22,15 +22,15 @@ from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import ConfigError, Detached, PorticoError, WorkerError
 from portico.executors import batch
-from portico.executors.base import Done, Failed, Task
 from portico.executors.batch import BatchExecutor, batch_script, group_size
 from portico.executors.job import _aside, read_outcome, write_outcome
-from portico.ledger import Attempt, Planned
-from portico.merge import encode
 from portico.monitor.status import read_status
-from portico.products import Product
+from portico.results.product import encode
+from portico.results.root_objects import Product
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.ledger import Attempt, Planned
 from portico.step import Needs
-from portico.store import RunFolder
+from portico.worker.task import Done, Failed, Task
 
 SITE = Site(name="here", kind="slurm", workers=2, memory="1 GB", patience=0.1)
 BUNDLE = Bundle("m:f", Needs(), (), {}, {}, "d" * 64, "c" * 64, b"zip")

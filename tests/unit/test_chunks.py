@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.chunks import ChunkSize, plan, plan_generated
+from portico.analysis.chunks import ChunkSize, plan, plan_generated
 from portico.errors import ConfigError
 from portico.files import TreeSummary
 

@@ -18,10 +18,10 @@ import yaml
 from click.testing import CliRunner
 
 import portico
+from portico.analysis.init_template import create
 from portico.cli import cli
 from portico.cli.base import Command, Group
 from portico.errors import ConfigError, InputError
-from portico.skeleton import create
 
 
 def call(*arguments, **options):

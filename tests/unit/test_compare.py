@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portico.chunks import Chunk
+from portico.analysis.chunks import Chunk
 from portico.cli import cli
 from portico.cli.compare import compare as command
 from portico.compare import ATOL, RTOL, Comparison, Tolerance, compare
@@ -28,10 +28,10 @@ from portico.compare import events as events_module
 from portico.compare.bins import migrated
 from portico.compare.numbers import agree
 from portico.errors import ConfigError, InputError, RunFolderError
-from portico.ledger import Attempt, Ledger, Lost, Planned
-from portico.merge import Product, encode
 from portico.report.comparison import write_comparison
-from portico.store import RunFolder
+from portico.results.product import Product, encode
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.ledger import Attempt, Ledger, Lost, Planned
 
 RNG = np.random.default_rng(20261101)
 

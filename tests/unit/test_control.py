@@ -16,7 +16,7 @@ from scipy import stats
 from hnl.constants import CONTROL_RANGE, TRIGGER_PATHS
 from hnl.control import FOLDER, control
 from hnl.control_fit import chosen_candidates, control_fit
-from hnl.mass_fit import (
+from hnl.fits.mass import (
     COMPONENTS,
     MassFit,
     Shape,
@@ -27,13 +27,13 @@ from hnl.mass_fit import (
     splot_weights,
 )
 from portico import root
-from portico.chunks import Chunk
-from portico.dataset import Sample
+from portico.analysis.chunks import Chunk
+from portico.analysis.dataset import Sample
 from portico.errors import FitError
-from portico.frame import run_chunk
-from portico.results import Results
+from portico.results.summary_step import summarise
+from portico.results.view import Results
 from portico.selection import event_weight
-from portico.summaries import summarise
+from portico.worker.frame import run_chunk
 
 ROOT = root.load()
 LOW, HIGH = 1.75, 2.15

@@ -21,14 +21,14 @@ from scipy import stats
 import hnl
 from hnl.constants import CONSTANTS
 from portico import root
-from portico.chunks import Chunk
+from portico.analysis.chunks import Chunk
+from portico.analysis.dataset import Sample
 from portico.config import parse
 from portico.corrections import Correction, Lookup, declare
 from portico.corrections.schema import functions_in, read_set
-from portico.dataset import Sample
 from portico.errors import ConfigError
-from portico.executors.faults import _readable
-from portico.frame import run_chunk
+from portico.worker.classify import _readable
+from portico.worker.frame import run_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

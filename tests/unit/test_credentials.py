@@ -26,7 +26,7 @@ from portico.environment.credentials import (
     needs_credentials,
 )
 from portico.environment.scratch import Scratch
-from portico.trust import Trust
+from portico.workflow.credential_refresh import Trust
 from tests.proxies import NOW, make_proxy, make_token
 
 
@@ -281,7 +281,7 @@ class Entrusted:
 
 
 def test_renewed_credentials_are_sent_again_during_a_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("portico.trust._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("portico.workflow.credential_refresh._LOOK_SECONDS", 0.0)
     token = tmp_path / "token"
     for variable in ("BEARER_TOKEN", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(variable, raising=False)

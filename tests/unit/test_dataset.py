@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from portico.analysis import load_analysis
-from portico.dataset import load_dataset
+from portico.analysis.analysis import load_analysis
+from portico.analysis.dataset import load_dataset
 from portico.errors import ConfigError, InputError, PorticoError
 
 

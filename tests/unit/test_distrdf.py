@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from portico import root
-from portico.chunks import Chunk
+from portico.analysis.chunks import Chunk
 from portico.errors import ConfigError, ProductError, StepError
-from portico.executors.base import Task
 from portico.executors.where import open_executor
-from portico.ledger import Planned
-from portico.planning import Plan, whole_samples
+from portico.runfolder.ledger import Planned
+from portico.worker.task import Task
+from portico.workflow.plan import Plan, whole_samples
 from tests.conftest import write_events
 
 MODEL = ("h", "", 10, 0.0, 10.0)
@@ -30,7 +30,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def booking(tmp_path: Path) -> Any:
-    from portico.executors.distributed_frame import Booking
+    from portico_distrdf.frame import Booking
 
     return Booking(str(tmp_path))
 
@@ -41,9 +41,9 @@ def frame(file: str, booking: Any) -> Any:
     from ROOT._distrdf.DataFrame import RDataFrame
     from ROOT._distrdf.HeadNode import get_headnode
 
-    from portico.executors.distributed_frame import DistributedFrame
-    from portico.executors.distributed_graph import Backend
-    from portico.executors.distributed_worker import Ticket
+    from portico_distrdf.frame import DistributedFrame
+    from portico_distrdf.graph import Backend
+    from portico_distrdf.worker import Ticket
 
     backend = Backend(None, Ticket("", "", ""))  # type: ignore[arg-type] (nothing is sent)
     return DistributedFrame(RDataFrame(get_headnode(backend, 2, "Events", [file]))._headproxy, booking)
@@ -131,7 +131,7 @@ def test_the_event_loop_cannot_be_run_while_the_graph_is_built(frame: Any) -> No
 def test_handles_that_cannot_be_collected_are_refused_before_the_run(frame: Any) -> None:
     import ROOT
 
-    from portico.executors.distributed_frame import check_kinds
+    from portico_distrdf.frame import check_kinds
 
     varied = frame.Vary("x", "ROOT::RVecD{x - 1, x + 1}", ["down", "up"])
     check_kinds({"h": ROOT.RDF.Experimental.VariationsFor(varied.Histo1D(MODEL, "x"))})
@@ -142,7 +142,7 @@ def test_handles_that_cannot_be_collected_are_refused_before_the_run(frame: Any)
 
 
 def test_a_report_counts_before_and_after_each_named_filter(frame: Any, booking: Any) -> None:
-    from portico.executors.distributed_frame import book_reports
+    from portico_distrdf.frame import book_reports
 
     first = frame.Filter("x > 1", "one")
     second = first.Filter("n != 2").Define("y", "x + w").Filter("y < 5", "two")
@@ -157,7 +157,7 @@ def test_a_report_counts_before_and_after_each_named_filter(frame: Any, booking:
 
 
 def test_parts_are_a_power_of_two() -> None:
-    from portico.executors.distributed_graph import partitions
+    from portico_distrdf.graph import partitions
 
     assert [partitions(chunks) for chunks in (0, 1, 2, 3, 4, 7, 8, 1000)] == [1, 1, 2, 2, 4, 4, 8, 512]
 

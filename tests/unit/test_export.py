@@ -20,7 +20,7 @@ import portico
 from portico.cli.export import export
 from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, ProductError, RunFolderError
 from portico.executors.local import LocalExecutor
-from portico.export import export_parquet
+from portico.runfolder.parquet import export_parquet
 from tests.conftest import write_events
 
 CODE = '''
@@ -157,7 +157,7 @@ def test_a_changed_tree_is_found(run: Path, tmp_path: Path) -> None:
 
 def test_memory_does_not_grow_with_the_number_of_files(run: Path, tmp_path: Path) -> None:
     """Ten times the files, and no more stays in memory."""
-    from portico import export as module
+    from portico.runfolder import parquet as module
 
     product = module._choose(portico.load(run)["write"]["a"].products, "write", "new")
     peaks = []

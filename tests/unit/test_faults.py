@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.chunks import Chunk
-from portico.dataset import Sample
-from portico.executors.base import Done, Failed, Task
-from portico.halves import Halves
-from portico.ledger import Lost, Planned
-from portico.losses import completeness_of, lost_of
-from portico.merge import Product, decode, encode
-from portico.planning import Plan, reduced
-from portico.policy import DEATHS, TRANSIENTS, Record, Way, decide
+from portico.analysis.chunks import Chunk
+from portico.analysis.dataset import Sample
+from portico.results.product import Product, decode, encode
+from portico.runfolder.ledger import Lost, Planned
+from portico.worker.task import Done, Failed, Task
+from portico.workflow.partial_runs import completeness_of, lost_of
+from portico.workflow.plan import Plan, reduced
+from portico.workflow.retry_policy import DEATHS, TRANSIENTS, Record, Way, decide
+from portico.workflow.split_chunks import Halves
 
 
 def task(first: int = 0, last: int = 100, key: str = "k") -> Task:

@@ -14,7 +14,7 @@ from scipy import stats
 from hnl.lifetime import lifetimes, tag, with_lifetimes
 from hnl.select import FOLDER
 from portico import root
-from portico.dataset import Sample
+from portico.analysis.dataset import Sample
 from portico.errors import ConfigError
 from portico.selection import Selection, load_selection
 from tests.simulated import load, make

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from scipy import optimize, stats
 
+from hnl.figures.limits import figures_of_nuisances
+from hnl.fits.signal import cms_resolution
 from hnl.hypotheses import Hypothesis, Point, Side, Yield, evaluate
-from hnl.limit_figures import figures_of_nuisances
 from hnl.limits import crossings, limits
 from hnl.scan import COLUMNS, scan
-from hnl.signal import cms_resolution
-from portico.analysis import load_analysis
+from portico.analysis.analysis import load_analysis
 from portico.errors import ConfigError
 from portico.stats.door import read_model
 from portico.stats.exports.card import read_card

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.errors import ProductError
-from portico.merge import Product, decode, encode, merge, merge_all
-from portico.results import Results
+from portico.results.product import Product, decode, encode, merge, merge_all
+from portico.results.view import Results
 
 AXIS = {"bins": 2, "low": 0.0, "high": 2.0, "edges": None, "title": "x", "labels": {}}
 HEAD = {"class": "TH1D", "name": "h", "title": "t", "axes": [AXIS]}

@@ -13,14 +13,14 @@ import sys
 import pytest
 from rich.console import Console
 
-from portico.chunks import Chunk
+from portico.analysis.chunks import Chunk
 from portico.errors import RunFolderError
-from portico.ledger import Attempt, Ledger, Planned
 from portico.monitor import units
 from portico.monitor.metrics import run_metrics, step_metrics
 from portico.monitor.progress import Progress
 from portico.monitor.status import read_status
-from portico.store import RunFolder
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.ledger import Attempt, Ledger, Planned
 
 MANIFEST = {"analysis": "toy", "file": "/somewhere/analysis.yaml", "portico": "1"}
 
@@ -128,7 +128,7 @@ def test_status_after_a_driver_was_killed_in_a_commit(tmp_path):
     code = f"""
 import os, signal
 from pathlib import Path
-from portico.store import RunFolder
+from portico.runfolder.folder import RunFolder
 with RunFolder(Path({str(path)!r})).claim({MANIFEST!r}) as book:
     book.plan("skim", 0, "frame", {{}}, others=False)
     book.set_state("skim", "running")

@@ -19,11 +19,11 @@ from scipy import stats
 
 import hnl
 from hnl.control_fit import control_fit
-from hnl.control_inputs import PROMPT_FRACTION, read_simulation
-from hnl.mass_fit import Shape, fit_mass, splot_weights
+from hnl.fits.mass import Shape, fit_mass, splot_weights
+from hnl.fits.prompt import fit_prompt, produced_fraction
+from hnl.inputs.control import PROMPT_FRACTION, read_simulation
 from hnl.normalisation import BRANCHING_RATIOS, _shares, normalisation, signal_events
-from hnl.prompt import fit_prompt, produced_fraction
-from portico.dataset import Sample, load_dataset
+from portico.analysis.dataset import Sample, load_dataset
 from portico.errors import ConfigError, FitError, InputError
 
 # Of the demonstration: cross sections in pb, luminosities in 1/fb.
@@ -477,7 +477,7 @@ def test_few_events_give_no_prompt_fraction_and_say_so(made: Made, tmp_path: Pat
 
 
 def test_figure_shows_components_and_pulls() -> None:
-    from hnl.normalisation_figures import figure_of_prompt
+    from hnl.figures.normalisation import figure_of_prompt
 
     rng = np.random.default_rng(9)
     fit = fit_prompt(sideband_data(rng, 0.5), template(rng, "prompt"), template(rng, "b"))

@@ -14,8 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from portico import plot
-from portico.merge import Product
-from portico.results import Cutflow, to_hist
+from portico.results.product import Product
+from portico.results.view import Cutflow, to_hist
 
 
 def gauss(n: int, mean: float = 1.0, weight: float = 1.0, label: str = "m(#mu#pi) (GeV)") -> hist.Hist:

@@ -13,14 +13,14 @@ import pytest
 import uproot
 
 from portico import root
-from portico.chunks import Chunk
-from portico.dataset import Sample
+from portico.analysis.chunks import Chunk
+from portico.analysis.dataset import Sample
 from portico.errors import ProductError
 from portico.files import summarise
-from portico.frame import run_chunk
-from portico.merge import Product, decode, encode, merge_all
-from portico.products import to_root
-from portico.results import Results
+from portico.results.product import Product, decode, encode, merge_all
+from portico.results.root_objects import to_root
+from portico.results.view import Results
+from portico.worker.frame import run_chunk
 
 ENTRIES = 400
 SPLIT = 150
@@ -214,7 +214,7 @@ def test_integer_bins_that_overflow_are_refused() -> None:
 
 def test_checksum_is_of_the_file_as_it_stays(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The writer of an RNTuple touches its file once more, with the time, when it goes."""
-    from portico import frame as door
+    from portico.worker import frame as door
 
     root.load()
     describe = door.describe_file

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hnl import published
-from hnl.published import Published, published_limits
+from hnl.figures import published
+from hnl.figures.published import Published, published_limits
 from portico.errors import InputError, MissingExtra
 
 needs_files = pytest.mark.skipif(find_spec("HNLimits") is None, reason="the extra 'published' is not installed")

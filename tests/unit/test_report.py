@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portico.chunks import Chunk
+from portico.analysis.chunks import Chunk
 from portico.errors import RunFolderError
-from portico.ledger import Attempt, Planned
-from portico.merge import Product, encode
 from portico.report import write_report
 from portico.report.svg import curve, draw, to_text
-from portico.store import RunFolder
+from portico.results.product import Product, encode
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.ledger import Attempt, Planned
 
 HOSTILE = """<script>alert('x')</script>"&{{ 7*7 }}"""
 RNG = np.random.default_rng(20260724)

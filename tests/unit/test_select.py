@@ -16,12 +16,12 @@ from hnl.constants import TRIGGER_PATHS
 from hnl.select import FOLDER
 from hnl.skim import CANDIDATE_COLUMNS
 from portico import root
-from portico.chunks import Chunk
-from portico.dataset import Sample
+from portico.analysis.chunks import Chunk
+from portico.analysis.dataset import Sample
 from portico.errors import ConfigError
-from portico.frame import run_chunk
-from portico.results import Results
+from portico.results.view import Results
 from portico.selection import Selection, book, event_weight, load_selection
+from portico.worker.frame import run_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,11 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import stats
 
-from hnl.shape_fit import PARAMETERS, ShapeFit, fit_histogram, fit_shape
-from hnl.signal import SignalShapes, closure, cms_resolution, fit_signals, shape_shifts, window
-from hnl.signal_figures import figure_of_resolution, figure_of_shapes
-from hnl.yields import Generated, Signal
-from portico.dataset import Sample
+from hnl.figures.signal import figure_of_resolution, figure_of_shapes
+from hnl.fits.shape import PARAMETERS, ShapeFit, fit_histogram, fit_shape
+from hnl.fits.signal import SignalShapes, closure, cms_resolution, fit_signals, shape_shifts, window
+from hnl.inputs.yields import Generated, Signal
+from portico.analysis.dataset import Sample
 from portico.errors import FitError
 
 LOW, HIGH, MASS = 1.38, 1.62, 1.5

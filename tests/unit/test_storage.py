@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portico.analysis import load_analysis
-from portico.dataset import Sample, load_dataset
+from portico.analysis.analysis import load_analysis
+from portico.analysis.dataset import Sample, load_dataset
 from portico.errors import ConfigError, InputError, MissingExtra, RunFolderError, SpaceError, StepError
-from portico.executors.faults import check_log, classify
 from portico.files import may_pass, remote, retried, summarise, summarise_all, summarise_each, tune_xrootd
-from portico.storage import normal, sizes, storage_of
-from portico.store import RunFolder
+from portico.files.storage import normal, sizes, storage_of
+from portico.runfolder.folder import RunFolder
+from portico.worker.classify import check_log, classify
 from tests.conftest import write_events
 
 

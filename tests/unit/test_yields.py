@@ -12,14 +12,14 @@ import pytest
 import uproot
 from matplotlib.figure import Figure
 
+from hnl.figures.signal import figure_of_efficiency
+from hnl.inputs.variations import members_of, summed, variations
+from hnl.inputs.yields import Generated, Signal, read_signal
 from hnl.lifetime import tag, with_lifetimes
 from hnl.select import FOLDER
-from hnl.signal_figures import figure_of_efficiency
-from hnl.variations import members_of, summed, variations
-from hnl.yields import Generated, Signal, read_signal
-from portico.dataset import Sample
+from portico.analysis.dataset import Sample
 from portico.errors import ConfigError, InputError
-from portico.results import Cutflow, Results
+from portico.results.view import Cutflow, Results
 from tests.unit.test_select import ROOT, full, make_events, run, write_events
 
 CTAUS = (10.0, 100.0, 1000.0)

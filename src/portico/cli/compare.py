@@ -41,7 +41,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     from click.shell_completion import CompletionItem as Item
 
     from portico.errors import PorticoError
-    from portico.runs import load
+    from portico.runfolder.load import load
 
     # While an option still lacks its value, click leaves the words before it unparsed.
     where = ctx.params.get("first") or next(iter(ctx.args), "")

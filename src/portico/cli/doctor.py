@@ -59,7 +59,7 @@ def doctor(
 
     Without ANALYSIS, only at what every run needs. Nothing is run, and nothing is left behind.
     """
-    from portico.analysis import load_analysis
+    from portico.analysis.analysis import load_analysis
     from portico.doctor import examine
 
     loaded = load_analysis(analysis, store=store) if analysis is not None else None

@@ -30,7 +30,7 @@ Examples:
 @json_option()
 def export(run: Path, step: str, output: Path, tree: str | None, samples: tuple[str, ...], as_json: bool) -> int:
     """Write the trees of STEP in the run folder RUN as one file per sample, for tools that read no ROOT files."""
-    from portico.export import export_parquet
+    from portico.runfolder.parquet import export_parquet
 
     made = []
     for exported in export_parquet(run, step, output, tree=tree, samples=samples):

@@ -25,7 +25,7 @@ def init(name: str) -> int:
 
     It makes its own events: it runs at once, without any data. Nothing is ever overwritten.
     """
-    from portico.skeleton import create
+    from portico.analysis.init_template import create
 
     for path in create(name, Path()):
         click.echo(f"  {path}")

@@ -14,9 +14,9 @@ from portico.cli.base import PARTIAL, Command, json_option, show_json
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from portico.analysis import Analysis
+    from portico.analysis.analysis import Analysis
     from portico.executors.batch import BatchExecutor
-    from portico.runs import Run
+    from portico.runfolder.load import Run
 
 __all__ = ["run"]
 
@@ -25,7 +25,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     """Offer the names of steps or samples of the analysis that is named already."""
     from click.shell_completion import CompletionItem as Item
 
-    from portico.analysis import load_analysis
+    from portico.analysis.analysis import load_analysis
     from portico.errors import PorticoError
 
     # While an option still lacks its value, click leaves the words before it unparsed.
@@ -95,11 +95,11 @@ def run(
     ANALYSIS is an analysis.yaml, a folder that holds one, or an installed package that does (such as hnl).
     Interrupted with Ctrl-C or in any other way, the same command goes on where it stopped.
     """
-    from portico.analysis import load_analysis
+    from portico.analysis.analysis import load_analysis
 
     loaded = load_analysis(analysis, store=store)
     if unblind:
-        from portico.planning import unblinded
+        from portico.workflow.plan import unblinded
 
         loaded = unblinded(loaded)
     place = folder if folder is not None else Path("runs") / loaded.name
@@ -109,7 +109,7 @@ def run(
         return _preview(loaded, place, steps, samples, as_json, on, batch)
     from portico.errors import Detached
     from portico.monitor.progress import Progress
-    from portico.workflow import run as run_analysis
+    from portico.workflow.run import run as run_analysis
 
     options = {"workers": workers, "chunks_per_job": chunks_per_job, "detach": detach}
     try:
@@ -160,7 +160,7 @@ def _preview(
 ) -> int:  # fmt: skip
     from portico.executors.batch import batch_script
     from portico.executors.where import job_script
-    from portico.preview import preview
+    from portico.workflow.dry_run import preview
 
     rows = preview(analysis, folder=folder, steps=steps, samples=samples)
     script = batch_script(on, folder) if batch else job_script(on)

@@ -16,7 +16,7 @@ from portico.monitor.batch import BatchStatus
 from portico.monitor.metrics import Fault, StepMetrics, Summary
 from portico.monitor.status import RunStatus
 from portico.monitor.units import duration, rate, share, size
-from portico.preview import Preview
+from portico.workflow.dry_run import Preview
 
 __all__ = ["show_preview", "show_run", "show_status", "show_trees"]
 

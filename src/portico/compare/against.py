@@ -18,8 +18,8 @@ from portico.compare.tables import Table, array_table, tree_table
 from portico.compare.units import Pair, Side, Unit, units
 from portico.compare.values import compare_product, compare_values
 from portico.errors import ConfigError, nearest
-from portico.merge import Product
-from portico.runs import Run
+from portico.results.product import Product
+from portico.runfolder.load import Run
 
 __all__ = ["compare"]
 

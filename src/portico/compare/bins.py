@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from portico.blinding import open_bins
+from portico.analysis.blinding import open_bins
 from portico.compare.findings import Findings, largest_of, value_of
 from portico.compare.model import Example
 from portico.compare.numbers import Agreement, Tolerance, agree
-from portico.merge import Product
+from portico.results.product import Product
 
 __all__ = ["compare_bins", "migrated"]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from portico.compare.model import Difference, Example, Tally, Value
 from portico.compare.numbers import Agreement, Tolerance, agree
-from portico.merge import Product
+from portico.results.product import Product
 
 __all__ = ["MOST_EXAMPLES", "Findings", "value_of"]
 

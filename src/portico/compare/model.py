@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from portico.compare.numbers import Tolerance
 
 if TYPE_CHECKING:
-    from portico.merge import Product
+    from portico.results.product import Product
 
 __all__ = ["KINDS", "Comparison", "Difference", "Example", "Overlay", "Tally"]
 

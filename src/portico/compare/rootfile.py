@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from portico.errors import InputError, nearest
 from portico.files import trees
-from portico.merge import Product
+from portico.results.product import Product
 
 __all__ = ["RootFile"]
 

@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from portico.blinding import Blinding
+from portico.analysis.blinding import Blinding
 from portico.compare.rootfile import RootFile
 from portico.errors import RunFolderError
-from portico.merge import Product, decode
-from portico.runs import SUMMARY
-from portico.store import RunFolder
-from portico.summaries import SUMMARY_FILE
+from portico.results.product import Product, decode
+from portico.results.summary_step import SUMMARY_FILE
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.load import SUMMARY
 
 __all__ = ["FileSide", "RunSide", "StepOf", "open_side"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from portico.compare.columns import Batch, Column, concatenate, split
 from portico.errors import ConfigError, InputError, PorticoError, ProductError, nearest
 from portico.files import summarise
-from portico.merge import Product
-from portico.storage import storage_of
+from portico.files.storage import storage_of
+from portico.results.product import Product
 
 __all__ = ["Table", "array_table", "tree_table"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from portico.compare.mapping import Mapping, TreeEntry, expand
 from portico.compare.sources import FileSide, RunSide, StepOf
 from portico.errors import ConfigError, nearest
-from portico.merge import Product
+from portico.results.product import Product
 
 __all__ = ["Pair", "Side", "Unit", "units"]
 

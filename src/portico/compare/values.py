@@ -10,7 +10,7 @@ import numpy as np
 from portico.compare.bins import compare_bins
 from portico.compare.findings import Findings
 from portico.compare.model import Example
-from portico.merge import Product
+from portico.results.product import Product
 
 __all__ = ["compare_product", "compare_values"]
 

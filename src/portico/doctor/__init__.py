@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from portico.analysis import Analysis
+from portico.analysis.analysis import Analysis
 from portico.doctor import machines, reach, trust
 from portico.doctor.facts import Facts, ask_cluster, gather, wait_for_workers
 from portico.doctor.finding import Finding, error

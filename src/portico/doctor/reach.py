@@ -12,14 +12,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from portico.analysis import Analysis
+from portico.analysis.analysis import Analysis
 from portico.doctor.finding import Finding, error, grouped, named, ok, warning
 from portico.doctor.machines import NO_DISK, SCARCE_DISK
 from portico.environment.probe import free
 from portico.errors import PorticoError
 from portico.executors.base import Executor
 from portico.monitor.units import size
-from portico.planning import bundle_of
+from portico.workflow.plan import bundle_of
 
 __all__ = ["code", "here", "run_folder", "samples", "store"]
 

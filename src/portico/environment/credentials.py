@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from portico.analysis import Analysis
+from portico.analysis.analysis import Analysis
 
 __all__ = [
     "Credentials", "Lifetime", "Source", "expires_before", "find_credentials", "forget", "install", "lifetimes",

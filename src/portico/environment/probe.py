@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from portico._version import __version__
 from portico.errors import PorticoError
-from portico.storage import storage_of
+from portico.files.storage import storage_of
 
 __all__ = ["PACKAGES", "answer", "describe", "free"]
 

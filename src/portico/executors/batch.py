@@ -22,10 +22,10 @@ from portico.clusters.site import RESERVED, Site, load_site, looks_like_a_file
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import ConfigError, Detached, WorkerError
-from portico.executors.base import Failed, Outcome, Task
 from portico.executors.batchjobs import Job, Jobs, job_of
-from portico.executors.process import RunnerProcess
-from portico.store import BATCH
+from portico.runfolder.folder import BATCH
+from portico.worker.process import RunnerProcess
+from portico.worker.task import Failed, Outcome, Task
 
 __all__ = ["BatchExecutor", "batch_script", "group_size", "open_batch"]
 

@@ -17,10 +17,10 @@ from portico.clusters.queues.submission import Submission, submissions
 from portico.clusters.site import Site
 from portico.environment.bundle import Bundle
 from portico.errors import RunFolderError, WorkerError
-from portico.executors.base import Done, Failed, Outcome, Task
 from portico.executors.job import read_outcome, write_bundle
-from portico.merge import decode, encode
-from portico.store import BATCH, RunFolder
+from portico.results.product import decode, encode
+from portico.runfolder.folder import BATCH, RunFolder
+from portico.worker.task import Done, Failed, Outcome, Task
 
 __all__ = ["Job", "Jobs", "job_of"]
 

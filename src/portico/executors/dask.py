@@ -17,7 +17,7 @@ from portico.clusters.base import Cluster, runner_memory
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import MissingExtra, WorkerError
-from portico.executors.base import Done, Failed, Outcome, Task
+from portico.worker.task import Done, Failed, Outcome, Task
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -13,8 +13,8 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
-from portico.executors.base import Done, Task
-from portico.executors.process import RunnerProcess
+from portico.worker.process import RunnerProcess
+from portico.worker.task import Done, Task
 
 __all__ = ["BundlePlugin", "CredentialsPlugin", "RunnerPlugin", "answer", "execute"]
 

@@ -21,11 +21,11 @@ from typing import Any
 from portico.clusters.queues.submission import CREDENTIALS, Submission
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
-from portico.executors.base import Done, Failed, Outcome, Task
-from portico.executors.process import RunnerProcess
-from portico.executors.wire import receive, send
+from portico.files.atomic import write_atomic
 from portico.step import Needs
-from portico.store import write_whole
+from portico.worker.process import RunnerProcess
+from portico.worker.task import Done, Failed, Outcome, Task
+from portico.worker.wire import receive, send
 
 __all__ = ["read_outcome", "run_job", "write_bundle", "write_outcome"]
 
@@ -51,7 +51,7 @@ def write_outcome(path: Path, outcome: Outcome) -> None:
         blobs = [outcome.partial]
     buffer = io.BytesIO()
     send(buffer, content, blobs)
-    with write_whole(path) as aside:
+    with write_atomic(path) as aside:
         aside.write_bytes(hashlib.sha256(buffer.getbuffer()).digest() + buffer.getbuffer())
 
 
@@ -138,7 +138,7 @@ def _aside(task: Task, submission: Submission) -> Task:
 
 
 def _write_note(path: Path, content: dict[str, Any]) -> None:
-    with write_whole(path) as aside:
+    with write_atomic(path) as aside:
         aside.write_text(json.dumps(content), encoding="utf-8")
 
 

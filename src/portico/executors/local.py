@@ -8,8 +8,8 @@ from typing import Any
 
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
-from portico.executors.base import Outcome, Task
-from portico.executors.process import RunnerProcess
+from portico.worker.process import RunnerProcess
+from portico.worker.task import Outcome, Task
 
 __all__ = ["LocalExecutor"]
 

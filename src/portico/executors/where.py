@@ -39,7 +39,7 @@ def open_executor(on: str, workers: int | None) -> Executor:
 
         return LocalExecutor(workers)
     if on == "distrdf" or on.startswith(_DISTRDF):
-        from portico.executors.distrdf import DistrdfExecutor
+        from portico_distrdf.executor import DistrdfExecutor
 
         return DistrdfExecutor(on.removeprefix(_DISTRDF) if on != "distrdf" else None, workers)
     from portico.executors.dask import DaskExecutor

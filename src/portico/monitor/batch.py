@@ -10,7 +10,7 @@ from portico.clusters.queues.base import JobState
 from portico.clusters.queues.select import queue_of
 from portico.clusters.queues.submission import submissions
 from portico.errors import PorticoError
-from portico.ledger import Ledger
+from portico.runfolder.ledger import Ledger
 
 __all__ = ["BatchStatus", "read_batch"]
 

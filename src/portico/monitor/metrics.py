@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from portico.ledger import Ledger, Lost, Planned
+    from portico.runfolder.ledger import Ledger, Lost, Planned
 
 __all__ = ["ChunkTime", "Fault", "LostFile", "Phases", "StepMetrics", "Summary", "run_metrics", "step_metrics"]
 
@@ -131,7 +131,7 @@ class Fault:
     sample, position, chunk
         Which one.
     kind, message
-        Of the last failure, as in `portico.executors.base.Failed`.
+        Of the last failure, as in `portico.worker.task.Failed`.
     attempts : int
         How many failed.
     seconds : float
@@ -152,7 +152,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class LostFile:
-    """How many entries of a file are lost, and why; see `portico.ledger.Lost`."""
+    """How many entries of a file are lost, and why; see `portico.runfolder.ledger.Lost`."""
 
     sample: str
     file: str

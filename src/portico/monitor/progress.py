@@ -62,7 +62,7 @@ class _Count:
 
 
 class Progress:
-    """A `portico.driver.Reporter` that shows what happens; use it in a ``with`` statement.
+    """A `portico.workflow.chunk_loop.Reporter` that shows what happens; use it in a ``with`` statement.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from typing import Any
 
 from portico.monitor.batch import BatchStatus, read_batch
 from portico.monitor.metrics import StepMetrics, run_metrics
-from portico.store import RunFolder
+from portico.runfolder.folder import RunFolder
 
 __all__ = ["RunStatus", "read_status"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from portico.blinding import open_bins
+from portico.analysis.blinding import open_bins
 from portico.plot.style import to_label
 
 if TYPE_CHECKING:

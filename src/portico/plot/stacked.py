@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from portico.blinding import open_bins
+from portico.analysis.blinding import open_bins
 from portico.plot.bins import Array, Bins, Intervals, bins_of, leave_headroom, name_axes, shade
 from portico.plot.style import COLORS, new_axes, settle, styled, to_label
 

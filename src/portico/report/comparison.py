@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from portico.blinding import open_bins
+from portico.analysis.blinding import open_bins
 from portico.compare.model import KINDS, Comparison, Difference, Overlay
+from portico.files.atomic import write_atomic
 from portico.report.svg import Curve, curve, draw
-from portico.store import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
         drawn=list(_drawn(comparison.overlays)), left_undrawn=_undrawn(comparison),
     )  # fmt: skip
     path = Path(output)
-    with write_whole(path) as aside:
+    with write_atomic(path) as aside:
         aside.write_text(page, encoding="utf-8")
     return path
 

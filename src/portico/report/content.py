@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from portico.blinding import Blinding
+from portico.analysis.blinding import Blinding
 from portico.monitor.metrics import StepMetrics, step_metrics
 from portico.plot.style import COLORS
 from portico.report.svg import curve, draw
-from portico.runs import Run
-from portico.store import RunFolder
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.load import Run
 
 if TYPE_CHECKING:
-    from portico.ledger import Ledger
-    from portico.merge import Product
-    from portico.results import Cutflow, Results
+    from portico.results.product import Product
+    from portico.results.view import Cutflow, Results
+    from portico.runfolder.ledger import Ledger
 
 __all__ = ["CutflowTable", "Group", "Page", "StepPage", "read"]
 

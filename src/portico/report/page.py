@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from portico.files.atomic import write_atomic
 from portico.report.content import read
-from portico.store import write_whole
 
 __all__ = ["write_report"]
 
@@ -62,7 +62,7 @@ def write_report(run_path: Path, output: Path | None = None) -> Path:
     environment.tests.update(simple=_is_simple)
     text = environment.get_template("report.html.j2").render(page=page, phases=_PHASES, phase_seconds=_phase_seconds)
     path = Path(output) if output is not None else run_path / "report.html"
-    with write_whole(path) as aside:
+    with write_atomic(path) as aside:
         aside.write_text(text, encoding="utf-8")
     return path
 

@@ -11,8 +11,8 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
-from portico.blinding import open_bins
-from portico.merge import Product
+from portico.analysis.blinding import open_bins
+from portico.results.product import Product
 
 __all__ = ["Curve", "curve", "draw", "to_text"]
 

@@ -13,7 +13,7 @@ from portico.selection.graph import graph
 from portico.selection.resolve import resolve
 
 if TYPE_CHECKING:
-    from portico.dataset import Sample
+    from portico.analysis.dataset import Sample
     from portico.selection.model import Selection
 
 __all__ = ["book", "event_weight"]

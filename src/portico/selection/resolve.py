@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from portico.dataset import Sample
+from portico.analysis.dataset import Sample
 from portico.errors import ConfigError, nearest
 from portico.selection.expression import Names, names_of
 from portico.selection.model import INCLUSIVE, Histogram, Selection

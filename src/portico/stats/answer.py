@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats
 
-from portico.driver import Reporter
 from portico.errors import ConfigError, InputError
 from portico.stats.asymptotic import CLs, Limit, ModelProfiles, asymptotic_limit, cls_at
 from portico.stats.counting import ASYMPTOTIC_FROM
@@ -24,6 +23,7 @@ from portico.stats.shapes import Array
 from portico.stats.toy_limits import cls_of
 from portico.stats.toys import with_expectation
 from portico.stats.workspace import PyhfProfiles, Workspace, using
+from portico.workflow.chunk_loop import Reporter
 
 __all__ = ["Answer", "Toys", "ask", "fewest_background"]
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from portico.blinding import open_bins
+from portico.analysis.blinding import open_bins
 from portico.config import parse
 from portico.errors import ConfigError, InputError, nearest
 from portico.stats.histfactory import check_workspace, choose_measurement, validated

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from portico.blinding import open_bins
+from portico.analysis.blinding import open_bins
 from portico.config import Model as Strict
 from portico.errors import nearest
 from portico.stats.shapes import Array, DoubleCrystalBall, Parameter, Shape, Template

@@ -16,11 +16,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from portico.analysis import load_analysis
-from portico.driver import Reporter
+from portico.analysis.analysis import load_analysis
 from portico.errors import ConfigError, FitError
 from portico.executors.base import Executor
-from portico.late import Late
+from portico.files.atomic import write_atomic
+from portico.results.derived import Late
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit
 from portico.stats.door import read_model
 from portico.stats.model import Model
@@ -29,8 +29,8 @@ from portico.stats.toy_limits import OutOfRange, ToyLimit, ToyStatistics, limit_
 from portico.stats.toys import ModelToys, ToySource, check, throw_toy, with_expectation
 from portico.stats.workspace import PyhfProfiles, Workspace
 from portico.stats.workspace_toys import PyhfToys
-from portico.store import write_whole
-from portico.workflow import run
+from portico.workflow.chunk_loop import Reporter
+from portico.workflow.run import run
 
 __all__ = ["run_toys", "strengths", "throw", "toy_limit"]
 
@@ -83,7 +83,7 @@ def run_toys(
     folder : Path
         Where the analysis is written; its run folder is ``run`` in it.
     on, workers, reporter, executor
-        As in `portico.workflow.run`.
+        As in `portico.workflow.run.run`.
     seed : int
         Equal seeds give equal toys.
     blind : bool
@@ -103,7 +103,7 @@ def run_toys(
     FitError
         If fits to the data do not converge, or those to more than 1% of the toys.
     PorticoError
-        As `portico.workflow.run`.
+        As `portico.workflow.run.run`.
     """
     known = model if isinstance(model, (Model, Workspace)) else read_model(Path(model))
     _check_options(mus, toys, seed, chunk)
@@ -276,7 +276,7 @@ def _write(
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made: {error.strerror}; give another folder") from None
     for name, written in (("model.json", content), ("toy_module.py", _MODULE), ("analysis.yaml", text)):
-        with write_whole(folder / name) as aside:
+        with write_atomic(folder / name) as aside:
             aside.write_text(written, encoding="utf-8")
 
 

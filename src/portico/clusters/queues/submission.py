@@ -19,7 +19,8 @@ from portico.clusters.queues.base import JobState
 from portico.clusters.queues.select import queue_of
 from portico.clusters.site import Site
 from portico.errors import RunFolderError
-from portico.store import BATCH, RunFolder, write_whole
+from portico.files.atomic import write_atomic
+from portico.runfolder.folder import BATCH, RunFolder
 
 __all__ = ["CREDENTIALS", "Submission", "cancel", "submissions"]
 
@@ -117,7 +118,7 @@ class Submission:
             "ids": list(self.ids), "function": self.function, "code": self.code, "on": self.on,
             "submitted": self.submitted,
         }  # fmt: skip
-        with write_whole(self.folder / _RECORD) as aside:
+        with write_atomic(self.folder / _RECORD) as aside:
             aside.write_text(json.dumps(content), encoding="utf-8")
 
     def submitted_as(self, ids: Sequence[str]) -> Submission:

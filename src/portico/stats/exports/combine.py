@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from portico.errors import InputError
+from portico.files.atomic import write_atomic
 from portico.stats.counting import COMMON, Count
 from portico.stats.exports.binned import BinnedChannel, BinnedModel, Process, binned
 from portico.stats.exports.pyhf import check_counts
 from portico.stats.model import Model
 from portico.stats.shapes import Array, Template
-from portico.store import write_whole
 
 if TYPE_CHECKING:
     from hist import Hist
@@ -208,10 +208,10 @@ def write_shape_card(
     card, histograms = shape_card(
         model, file=f"{name}.root", penalty=penalty, mc_stats=mc_stats, uncertainties=uncertainties
     )
-    with write_whole(folder / f"{name}.root") as aside, uproot.recreate(aside) as file:
+    with write_atomic(folder / f"{name}.root") as aside, uproot.recreate(aside) as file:
         for path, histogram in histograms.items():
             file[path] = histogram
-    with write_whole(folder / f"{name}.txt") as aside:
+    with write_atomic(folder / f"{name}.txt") as aside:
         aside.write_text(card, encoding="utf-8")
     return folder / f"{name}.txt"
 

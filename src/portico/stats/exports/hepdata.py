@@ -19,8 +19,8 @@ from typing import Any, Final, cast
 import numpy as np
 
 from portico.errors import InputError, MissingExtra, nearest
+from portico.files.atomic import write_atomic
 from portico.stats.asymptotic import BANDS, Limit
-from portico.store import write_whole
 
 __all__ = [
     "Column",
@@ -280,7 +280,7 @@ def hepdata_submission(folder: Path, tables: Sequence[Table], *, abstract: str =
             shutil.rmtree(folder)
         aside.rename(folder)
     archive = folder.with_name(f"{folder.name}.tar.gz")
-    with write_whole(archive) as path:
+    with write_atomic(archive) as path:
         path.write_bytes(_archive(folder))
     return archive
 

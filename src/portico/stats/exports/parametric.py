@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from portico.errors import InputError
+from portico.files.atomic import write_atomic
 from portico.stats.exports.chosen import Chosen, choose
 from portico.stats.exports.roofit import serve, write_aside, write_file
 from portico.stats.likelihood import Choice
 from portico.stats.model import Model
-from portico.store import write_whole
 
 __all__ = ["parametric_card", "write_parametric"]
 
@@ -66,7 +66,7 @@ def write_parametric(
         raise ValueError(f"{path}: the card is a text, for example {path.with_suffix('.txt')}")
     chosen, file = choose(model, choice=choice, values=values), path.with_suffix(".root")
     write_aside("portico.stats.exports.parametric", chosen, file)
-    with write_whole(path) as aside:
+    with write_atomic(path) as aside:
         aside.write_text(parametric_card(chosen, file.name), encoding="utf-8")
     return path, file
 

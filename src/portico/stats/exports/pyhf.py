@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from portico.files.atomic import write_atomic
 from portico.stats.counting import Count, histfactory_channels
 from portico.stats.exports.binned import BinnedModel, Process, binned
 from portico.stats.histfactory import ASIMOV
 from portico.stats.model import Model
-from portico.store import write_whole
 
 __all__ = ["pyhf_counting", "pyhf_workspace", "write_json"]
 
@@ -160,7 +160,7 @@ def write_json(content: dict[str, Any], path: Path) -> None:
     SpaceError
         If the disk is full.
     """
-    with write_whole(path) as aside:
+    with write_atomic(path) as aside:
         aside.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -34,10 +34,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from portico.errors import PorticoError
+from portico.files.atomic import write_atomic
 from portico.stats.exports.chosen import Chosen, choose
 from portico.stats.likelihood import Choice
 from portico.stats.model import Model
-from portico.store import write_whole
 
 __all__ = ["roofit_workspace", "serve", "write_aside", "write_file", "write_workspace"]
 
@@ -102,7 +102,7 @@ def write_aside(module: str, chosen: Chosen, path: Path) -> None:
     PorticoError
         With the last lines of the process, if it fails.
     """
-    with write_whole(path) as aside:
+    with write_atomic(path) as aside:
         done = subprocess.run(
             [sys.executable, "-m", module, str(aside)],
             input=chosen.to_json(), capture_output=True, text=True, check=False,

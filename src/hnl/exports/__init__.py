@@ -1,0 +1,1 @@
+"""Files of the search for other programs."""

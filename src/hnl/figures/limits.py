@@ -1,0 +1,142 @@
+"""Figures of limits and of what they exclude. Each returns a Figure and saves nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from hnl.figures.published import published_limits
+from portico.errors import MissingExtra
+from portico.plot.impacts import figure_of_impacts
+from portico.plot.limits import figure_of_bands
+from portico.plot.plane import figure_of_plane
+from portico.stats.asymptotic import BANDS, Limit
+from portico.stats.impacts import pulls_and_impacts
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from matplotlib.figure import Figure
+
+    from hnl.hypotheses import Hypothesis, Point
+
+__all__ = ["figure_of_edges", "figure_of_limits", "figure_of_region", "figures_of_nuisances"]
+
+_COUPLING: Final = r"$|V_{\mu N}|^2$"
+_STRENGTH: Final = r"upper limit on $\mu$"
+_POINTS: Final = 60  # of |V|^2 in the plane
+_MARGIN: Final = 0.05  # GeV on each side of the masses
+
+
+def _limit_of(point: Mapping[str, Any]) -> Limit | None:
+    """Return the limit on mu of a point in the product ``limits``; None where there is none."""
+    strength = point["signal_strength"]
+    if strength["expected"] is None:
+        return None
+    return Limit("", strength["observed"], tuple(strength["expected"]))
+
+
+def figure_of_limits(mass: Mapping[str, Any], cl: float) -> Figure:
+    """Limit on mu against the coupling, which moves the lifetime as well.
+
+    Parameters
+    ----------
+    mass : mapping
+        Of one mass in the product ``limits`` of `hnl.limits.limits`.
+    cl : float
+        Confidence level.
+    """
+    points = mass["points"]
+    return figure_of_bands(
+        [point["coupling_squared"] for point in points], [_limit_of(point) for point in points],
+        xlabel=_COUPLING, ylabel=_STRENGTH, logx=True, label=f"{cl:.0%} CL, {mass['method']}",
+        title=f"$m_N$ = {mass['mass']:g} GeV", reference=1.0,
+    )  # fmt: skip
+
+
+def figure_of_edges(masses: Sequence[Mapping[str, Any]], cl: float) -> Figure:
+    """Lower edge of the excluded couplings against the mass; where nothing is excluded there is a gap.
+
+    Parameters
+    ----------
+    masses : sequence of mapping
+        As in `figure_of_limits`.
+    cl : float
+        Confidence level.
+    """
+    return figure_of_bands(
+        [mass["mass"] for mass in masses], [_lower_edges(mass["excluded"]) for mass in masses],
+        xlabel="$m_N$ (GeV)", ylabel=f"lower edge of the excluded {_COUPLING}", label=f"{cl:.0%} CL",
+    )  # fmt: skip
+
+
+def _lower_edges(excluded: Mapping[str, Any]) -> Limit | None:
+    """Return the lowest excluded couplings, as the limits on |V|^2 that they are."""
+    expected = [_lowest(intervals) for intervals in excluded["expected"].values()]
+    if any(edge is None for edge in expected):
+        return None
+    return Limit("", _lowest(excluded["observed"] or []), tuple(edge for edge in expected if edge is not None))
+
+
+def _lowest(intervals: Sequence[Sequence[float | None]]) -> float | None:
+    return intervals[0][0] if intervals else None
+
+
+def figure_of_region(masses: Sequence[Mapping[str, Any]], cl: float) -> Figure:
+    """Draw the region of mass and coupling that is excluded, and published limits beside it.
+
+    Parameters
+    ----------
+    masses : sequence of mapping
+        As in `figure_of_limits`.
+    cl : float
+        Confidence level.
+    """
+    x = [mass["mass"] for mass in masses]
+    known = [point["coupling_squared"] for mass in masses for point in mass["points"]]
+    y = np.geomspace(min(known), max(known), _POINTS)
+    expected = np.stack([_grid(masses, y, i) for i in range(len(BANDS))])
+    observed = _grid(masses, y, None)
+    span = (min(x) - _MARGIN, max(x) + _MARGIN)
+    notes = []
+    try:
+        published = published_limits(span)
+    except MissingExtra as error:
+        published, notes = [], [f"published limits are not drawn: {error}"]
+    return figure_of_plane(
+        x, y, expected, None if np.isnan(observed).all() else observed, xlabel="$m_N$ (GeV)", ylabel=_COUPLING,
+        label=f"{cl:.0%} CL, Majorana N, muon mixing only", published=published, xlim=span, notes=notes,
+    )  # fmt: skip
+
+
+def _grid(masses: Sequence[Mapping[str, Any]], y: npt.NDArray[np.float64], band: int | None) -> npt.NDArray[np.float64]:
+    """log10 of the limits at the couplings y, from those tested: one band, or the observed one."""
+    grid = np.full((len(masses), len(y)), math.nan)
+    for row, mass in zip(grid, masses, strict=True):
+        at, limits = [], []
+        for point in mass["points"]:
+            strength = point["signal_strength"]
+            value = strength["observed"] if band is None else (strength["expected"] or [None] * len(BANDS))[band]
+            at.append(math.log10(point["coupling_squared"]))
+            limits.append(math.nan if value is None else math.log10(value))
+        row[:] = np.interp(np.log10(y), at, limits, left=math.nan, right=math.nan)
+    return grid
+
+
+def figures_of_nuisances(hypothesis: Hypothesis, point: Point) -> dict[str, Figure]:
+    """Return pulls and impacts of the nuisance parameters where data are fitted, as ``impacts_<mass>``.
+
+    Nothing is returned of counts, whose construction has no fit.
+
+    Raises
+    ------
+    FitError
+        If a fit does not converge.
+    """
+    if hypothesis.method == "counting":
+        return {}
+    rows = pulls_and_impacts(hypothesis.model_at(point))
+    title = f"$m_N$ = {hypothesis.mass:g} GeV, {_COUPLING} = {point.coupling_squared:.2g}"
+    return {f"impacts_{hypothesis.tag}": figure_of_impacts(rows, poi_label=r"$\mu$", title=title)}

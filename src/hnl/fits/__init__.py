@@ -1,0 +1,1 @@
+"""Fits of masses, shapes and decay lengths."""

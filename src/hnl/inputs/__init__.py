@@ -1,0 +1,1 @@
+"""What the later steps read from the results of earlier ones."""

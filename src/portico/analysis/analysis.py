@@ -1,0 +1,219 @@
+"""An analysis: a dataset and steps in order, from ``analysis.yaml``."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from portico.analysis.chunks import ChunkSize
+from portico.analysis.dataset import Dataset, load_dataset, with_variables
+from portico.config import Model, parse, read_yaml
+from portico.errors import ConfigError, nearest
+from portico.files import is_remote
+from portico.files.storage import normal
+
+__all__ = ["Analysis", "StepEntry", "load_analysis"]
+
+_FILE = "analysis.yaml"
+DATASET = "dataset"
+
+
+class StepEntry(Model):
+    """A step in an analysis.
+
+    Parameters
+    ----------
+    name : str
+        Names its folder and its results.
+    function : str
+        ``module:function``; the module lies beside ``analysis.yaml`` or is installed.
+    input : str
+        ``dataset``, or the name of an earlier step: the trees it wrote, or for a summary its results.
+    tree : str, optional
+        Which of the earlier step's trees, if it wrote several.
+    chunk : str or int, optional
+        Target size, such as ``50 MB`` or ``20000 entries``.
+    options : mapping
+        Keyword arguments of the function.
+    files : mapping of str to str
+        Further keyword arguments: ``STEP/FILE`` is a file that an earlier summary step left, of which the function
+        gets the path.
+    samples : tuple of str
+        The samples that it runs on, ``*`` in a name standing for any letters; all of its input's by default.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    function: str
+    input: str = DATASET
+    tree: str | None = None
+    chunk: str | int | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
+    samples: tuple[str, ...] = ()
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The earlier steps that it needs."""
+        trees = [] if self.input == DATASET else [self.input]
+        return (*trees, *(reference.partition("/")[0] for reference in self.files.values()))
+
+
+class _AnalysisFile(Model):
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    dataset: str | dict[str, Any]
+    chunk: str | int = "50 MB"
+    store: str | None = None
+    steps: tuple[StepEntry, ...] = Field(min_length=1)
+    blind: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
+
+    @field_validator("blind")
+    @classmethod
+    def _rising(cls, blind: dict[str, tuple[tuple[float, float], ...]]) -> dict[str, tuple[tuple[float, float], ...]]:
+        for pattern, intervals in blind.items():
+            if not all(low < high for low, high in intervals):
+                raise ValueError(f"'{pattern}': an interval is written [low, high], with low < high")
+        return blind
+
+
+class Analysis(Model):
+    """A dataset and the steps over it.
+
+    Parameters
+    ----------
+    name : str
+        Names the run folder by default.
+    path : Path
+        The file that it was read from; modules, headers and files are relative to its folder.
+    dataset : Dataset
+        The samples.
+    steps : tuple of StepEntry
+        In order.
+    chunk : str or int
+        Target size of a chunk where a step does not give its own.
+    store : str, optional
+        Folder or ``root://`` URL where trees are written; the run folder if it is not given.
+    blind : mapping of str to tuple of (float, float)
+        By name of a product, ``*`` standing for any letters: intervals of its axis in which data are not shown.
+    """
+
+    name: str
+    path: Path
+    dataset: Dataset
+    steps: tuple[StepEntry, ...]
+    chunk: str | int
+    store: str | None = None
+    blind: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where modules are looked for."""
+        return self.path.parent
+
+    def with_options(self, step: str, **options: Any) -> Analysis:
+        """Return the analysis with other options of one step; those that are not named stay as they are.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such step.
+        """
+        names = [entry.name for entry in self.steps]
+        if step not in names:
+            raise ConfigError(f"{self.path}: no step '{step}'; {nearest(step, names)}")
+        steps = [
+            entry.model_copy(update={"options": {**entry.options, **options}}) if entry.name == step else entry
+            for entry in self.steps
+        ]
+        return self.model_copy(update={"steps": tuple(steps)})
+
+    def chunk_size(self, step: StepEntry) -> ChunkSize:
+        """Return the target size of a step's chunks."""
+        return ChunkSize.parse(self.chunk if step.chunk is None else step.chunk)
+
+
+def load_analysis(where: str | Path, *, store: str | None = None) -> Analysis:
+    """Read an analysis.
+
+    Parameters
+    ----------
+    where : str or Path
+        An ``analysis.yaml``, a folder that holds one, or the name of an installed package that does.
+    store : str, optional
+        Folder or ``root://`` URL where trees are written, instead of the one in the file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or wrong.
+    InputError
+        If the dataset's files are missing.
+    """
+    path = _find(where)
+    content = parse(_AnalysisFile, read_yaml(path), str(path))
+    names: list[str] = []
+    for step in content.steps:
+        if step.name in {*names, DATASET}:
+            raise ConfigError(
+                f"{path}: two steps are named '{step.name}'"
+                if step.name in names
+                else f"{path}: no step may be named 'dataset'"
+            )
+        if step.input not in {*names, DATASET}:
+            raise ConfigError(
+                f"{path}: step '{step.name}': input '{step.input}' is no earlier step; "
+                + nearest(step.input, [DATASET, *names])
+            )
+        _check_files(path, step, names)
+        try:
+            ChunkSize.parse(content.chunk if step.chunk is None else step.chunk)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: step '{step.name}': {error}") from None
+        names.append(step.name)
+    if isinstance(content.dataset, str):
+        dataset = load_dataset(path.parent / content.dataset)
+    else:
+        dataset = load_dataset(path, content.dataset)
+    steps = tuple(step.model_copy(update={"samples": dataset.matching(step.samples)}) for step in content.steps)
+    if store is not None:
+        store = normal(store)
+    elif content.store is not None:
+        store = _store(content.store, path)
+    return Analysis(
+        name=content.name, path=path, dataset=dataset, steps=steps, chunk=content.chunk, store=store,
+        blind=content.blind,
+    )  # fmt: skip
+
+
+def _store(text: str, path: Path) -> str:
+    place = with_variables(text, f"{path}: store")
+    return normal(place if is_remote(place) else path.parent / Path(place).expanduser())
+
+
+def _check_files(path: Path, step: StepEntry, earlier: list[str]) -> None:
+    for option, reference in step.files.items():
+        where = f"{path}: step '{step.name}': files: {option}: '{reference}'"
+        name, _, file = reference.partition("/")
+        if not name or not file or "/" in file or file.startswith("."):
+            raise ConfigError(f"{where} is no file of a step; write STEP/FILE, for example 'fit/weights.root'")
+        if name not in earlier:
+            raise ConfigError(f"{where}: '{name}' is no earlier step; {nearest(name, earlier)}")
+        if option in step.options:
+            raise ConfigError(f"{where}: '{option}' is in options too; give it once")
+
+
+def _find(where: str | Path) -> Path:
+    path = Path(where)
+    if path.is_file():
+        return path.resolve()
+    if (path / _FILE).is_file():
+        return (path / _FILE).resolve()
+    if not path.exists() and str(where).isidentifier():
+        spec = importlib.util.find_spec(str(where))
+        for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+            if (Path(folder) / _FILE).is_file():
+                return (Path(folder) / _FILE).resolve()
+    what = f"has no {_FILE}" if path.is_dir() else "no such file or folder"
+    raise ConfigError(f"{where}: {what}; give an analysis.yaml or its folder, or make one with: portico init NAME")

@@ -1,0 +1,331 @@
+"""Where trees are written: folders, and servers of XRootD. The same calls for both.
+
+Each call to a server has a time limit, is tried again while the error may pass, and else ends in an error with the
+server's own words.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable
+from contextlib import suppress
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from urllib.parse import urlsplit
+
+from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, RunFolderError, SpaceError
+from portico.files import is_remote, no_connection, retried, tune_xrootd
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["Storage", "checksum_of", "normal", "sizes", "storage_of"]
+
+_CALL_SECONDS = 120
+_SLOWEST = 50_000  # bytes a second; a copy may take as long as that, and a call's time more
+_BLOCK = 2**20
+_PROTOCOLS = ("root", "roots", "xroot", "xroots")
+# Numbers of answers, from XProtocol.hh.
+_NOT_FOUND, _EXISTS = 3011, 3018
+_NO_SPACE = {3009, 3021}  # full, over quota
+_FORBIDDEN = {3010, 3025, 3030}  # not authorized, read-only, authentication failed
+_NO_CHECKSUMS = {3000, 3013}  # no such kind of query, not supported
+_CLOSED = re.compile(r"marked read/only|read-only file system|permission denied|Auth failed", re.IGNORECASE)
+
+
+class Storage(Protocol):
+    """Files in one place. Paths are whole: a path, or a URL with its server.
+
+    Raises
+    ------
+    RunFolderError
+        By what writes, if that is not allowed there.
+    SpaceError
+        By what writes, if there is no space left.
+    InputError
+        By all, if a server does not answer, or answers otherwise than is foreseen.
+    """
+
+    def make(self, folder: str) -> None:
+        """Make a folder with those above it; it may be there already."""
+
+    def write(self, path: str, source: Path) -> str:
+        """Copy a local file to ``path`` and return its Adler-32 as it is there; on failure nothing is left."""
+
+    def rename(self, aside: str, final: str) -> None:
+        """Give a file its name, in place of one that has it."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file; it may be gone already."""
+
+    def size(self, path: str) -> int | None:
+        """Return the bytes of a file; None if it is not there."""
+
+    def holds(self, folder: str) -> bool:
+        """Return whether a folder is there and has anything in it."""
+
+    def listed(self, folder: str) -> dict[str, int]:
+        """Return all files in a folder and those below with their bytes; none if it is not there."""
+
+    def list(self, folder: str, suffix: str) -> list[str]:
+        """Return the files in a folder and those below whose names end so, in order; none if it is not there."""
+
+    def checksum(self, path: str) -> str:
+        """Return the Adler-32 of a file in hexadecimal: the server's, or computed by reading it."""
+
+
+def storage_of(place: str | Path) -> Storage:
+    """Return what keeps files at a path or URL.
+
+    Raises
+    ------
+    ConfigError
+        If nothing can be written to such a URL.
+    MissingExtra
+        If XRootD's Python bindings are not installed.
+    """
+    text = str(place)
+    if not is_remote(text):
+        return _Folders()
+    url = urlsplit(text)
+    if url.scheme not in _PROTOCOLS or not url.netloc:
+        raise ConfigError(f"{text}: trees are written to folders and to XRootD, such as root://host//store/user/me")
+    return _server(f"{url.scheme}://{url.netloc}")
+
+
+def normal(place: str | Path) -> str:
+    """Return a folder or URL in the one form in which the ledger has it: absolute, without a slash at the end."""
+    text = str(place)
+    if not is_remote(text):
+        return str(Path(text).resolve())
+    url = urlsplit(text)
+    return f"{url.scheme}://{url.netloc}/{_path(text)}".rstrip("/")
+
+
+def sizes(paths: Iterable[str]) -> dict[str, int | None]:
+    """Return the bytes of each file, None for those that are not there; one call for each folder of a server.
+
+    Raises
+    ------
+    InputError
+        If a server does not answer.
+    """
+    folders: dict[str, list[str]] = defaultdict(list)
+    found: dict[str, int | None] = {}
+    for path in paths:
+        if is_remote(path):
+            folders[path.rpartition("/")[0]].append(path)
+        else:
+            found[path] = storage_of(path).size(path)
+    for folder, wanted in folders.items():
+        there = storage_of(folder).listed(folder)
+        found |= {path: there.get(path) for path in wanted}
+    return found
+
+
+def checksum_of(path: Path) -> str:
+    """Return the Adler-32 (RFC 1950) of a local file in hexadecimal."""
+    checksum = 1
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            checksum = zlib.adler32(block, checksum)
+    return f"{checksum:08x}"
+
+
+class _Folders:
+    """Folders of this machine or of a shared disk."""
+
+    def make(self, folder: str) -> None:
+        self._write(folder, lambda: Path(folder).mkdir(parents=True, exist_ok=True))
+
+    def write(self, path: str, source: Path) -> str:
+        try:
+            self._write(path, lambda: shutil.copyfile(source, path))
+            return checksum_of(Path(path))
+        except BaseException:
+            Path(path).unlink(missing_ok=True)
+            raise
+
+    def rename(self, aside: str, final: str) -> None:
+        self._write(final, lambda: Path(aside).replace(final))
+
+    def remove(self, path: str) -> None:
+        self._write(path, lambda: Path(path).unlink(missing_ok=True))
+
+    def size(self, path: str) -> int | None:
+        try:
+            return Path(path).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def listed(self, folder: str) -> dict[str, int]:
+        return {str(path): path.stat().st_size for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+
+    def holds(self, folder: str) -> bool:
+        return Path(folder).exists() and any(Path(folder).iterdir())
+
+    def list(self, folder: str, suffix: str) -> list[str]:
+        return [path for path in self.listed(folder) if path.endswith(suffix)]
+
+    def checksum(self, path: str) -> str:
+        try:
+            return checksum_of(Path(path))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+    @staticmethod
+    def _write(path: str, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except FileNotFoundError as error:
+            raise InputError(f"{error.filename}: is not there") from error
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise SpaceError(f"{path}: no space left; free space and run again, what is done is kept") from error
+            raise RunFolderError(f"{path}: cannot be written: {error.strerror}; give another place") from error
+
+
+@lru_cache
+def _server(url: str) -> _Server:
+    return _Server(url)
+
+
+class _Server:
+    """A server or redirector of XRootD.
+
+    Parameters
+    ----------
+    url : str
+        Without a path, such as ``root://host:1094``.
+    """
+
+    def __init__(self, url: str) -> None:
+        tune_xrootd()
+        try:
+            from XRootD import client
+            from XRootD.client import flags
+        except ImportError as error:
+            raise MissingExtra("xrootd", f"writing to {url}") from error
+        self._client, self._flags = client, flags
+        self._calls = client.FileSystem(url)
+
+    def make(self, folder: str) -> None:
+        parents = self._flags.MkDirFlags.MAKEPATH
+        self._call(folder, "made", lambda: self._calls.mkdir(_path(folder), parents, timeout=_CALL_SECONDS), {_EXISTS})
+
+    def write(self, path: str, source: Path) -> str:
+        sent = checksum_of(source), source.stat().st_size
+        try:
+            self._call(path, "written", lambda: self._copy(source, path, sent[1]))
+            self._verify(path, *sent)
+        except BaseException as error:
+            if not no_connection(str(error)):  # else the server removes it, when it finds the connection broken
+                with suppress(PorticoError):
+                    self.remove(path)
+            raise
+        return sent[0]
+
+    def _verify(self, path: str, checksum: str, size: int) -> None:
+        found, there = self.checksum(path), self.size(path)
+        if (found, there) != (checksum, size):
+            raise InputError(
+                f"{path}: was written wrongly: {there} bytes with checksum {found} are there, {size} bytes with "
+                f"checksum {checksum} were sent; run again"
+            )
+
+    def rename(self, aside: str, final: str) -> None:
+        tries = []
+
+        def move() -> Any:
+            tries.append(aside)
+            answer = self._calls.mv(_path(aside), _path(final), timeout=_CALL_SECONDS)
+            lost = answer[0].errno == _NOT_FOUND and len(tries) > 1  # it may be done, and its answer lost
+            return self._calls.stat(_path(final), timeout=_CALL_SECONDS) if lost else answer
+
+        self._call(aside, f"renamed to {final.rpartition('/')[2]}", move)
+
+    def remove(self, path: str) -> None:
+        self._call(path, "removed", lambda: self._calls.rm(_path(path), timeout=_CALL_SECONDS), {_NOT_FOUND})
+
+    def size(self, path: str) -> int | None:
+        found = self._call(path, "found", lambda: self._calls.stat(_path(path), timeout=_CALL_SECONDS), {_NOT_FOUND})
+        return None if found is None else int(found.size)
+
+    def listed(self, folder: str) -> dict[str, int]:
+        found = self._entries(folder, self._flags.DirListFlags.STAT | self._flags.DirListFlags.RECURSIVE)
+        base, above = folder.rstrip("/"), _path(folder).rstrip("/") + "/"
+        files = {
+            f"{base}/{(found.parent + entry.name).removeprefix(above)}": int(entry.statinfo.size)
+            for entry in found or ()
+            if not entry.statinfo.flags & self._flags.StatInfoFlags.IS_DIR
+        }
+        return dict(sorted(files.items()))
+
+    def holds(self, folder: str) -> bool:
+        found = self._entries(folder, self._flags.DirListFlags.NONE)
+        return found is not None and any(True for _ in found)
+
+    def _entries(self, folder: str, how: int) -> Any:
+        how |= self._flags.DirListFlags.LOCATE | self._flags.DirListFlags.MERGE  # on all servers behind a redirector
+        call = partial(self._calls.dirlist, _path(folder), how, timeout=_CALL_SECONDS)
+        return self._call(folder, "listed", call, {_NOT_FOUND})
+
+    def list(self, folder: str, suffix: str) -> list[str]:
+        return [path for path in self.listed(folder) if path.endswith(suffix)]
+
+    def checksum(self, path: str) -> str:
+        code, query = self._flags.QueryCode.CHECKSUM, f"{_path(path)}?cks.type=adler32"
+        answer = self._call(
+            path, "checked", lambda: self._calls.query(code, query, timeout=_CALL_SECONDS), _NO_CHECKSUMS
+        )
+        kind, _, value = bytes(answer or b"").rstrip(b"\0").decode().partition(" ")
+        return value.strip().rjust(8, "0") if kind == "adler32" else self._read_back(path)
+
+    def _read_back(self, path: str) -> str:
+        """Return the Adler-32 of a file on a server that keeps no checksums of this kind."""
+        checksum = 1
+        with self._client.File() as file:
+            self._call(path, "opened", lambda: file.open(path, timeout=_CALL_SECONDS))
+            place = 0
+            while block := self._call(path, "read", partial(file.read, place, _BLOCK, timeout=_CALL_SECONDS)):
+                checksum = zlib.adler32(block, checksum)
+                place += len(block)
+        return f"{checksum:08x}"
+
+    def _copy(self, source: Path, path: str, size: int) -> Any:
+        process = self._client.CopyProcess()
+        process.add_job(
+            str(source.resolve()), path, force=True, mkdir=True, posc=True, inittimeout=_CALL_SECONDS,
+            cptimeout=_CALL_SECONDS + size // _SLOWEST,
+        )  # fmt: skip
+        status = process.prepare()
+        return (status, None) if not status.ok else process.run()
+
+    @staticmethod
+    def _call(path: str, done: str, call: Callable[[], Any], fine: Container[int] = ()) -> Any:
+        """Return what a server answers; None for errors whose numbers are ``fine``."""
+
+        def attempt() -> Any:
+            status, answer = call()
+            return answer if status.ok or status.errno in fine else _refuse(path, done, status)
+
+        return retried(attempt)
+
+
+def _refuse(path: str, done: str, status: Any) -> NoReturn:
+    text = f"{path}: cannot be {done}: {' '.join(status.message.split())}"
+    if status.errno in _NO_SPACE:
+        raise SpaceError(f"{text}; free space there and run again, what is done is kept")
+    if status.errno in _FORBIDDEN or _CLOSED.search(text):
+        raise RunFolderError(f"{text}; ask for the right to write there, renew proxy or token, or give another place")
+    raise InputError(text)
+
+
+def _path(url: str) -> str:
+    """Return the path of a URL, which begins with one slash whether or not the URL doubles it."""
+    return "/" + urlsplit(url).path.lstrip("/")

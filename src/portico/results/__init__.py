@@ -1,0 +1,1 @@
+"""What steps return: products that merge over chunks, and how users see them."""

@@ -1,0 +1,346 @@
+"""From the handles that a step returns to plain products, and back to ROOT objects. Runs where ROOT is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from portico.errors import ProductError
+from portico.results.product import Product
+
+__all__ = ["TAG", "collect", "collect_value", "tag_of", "to_root", "variation_name"]
+
+TAG = "_portico"
+"""Attribute of a handle that tells which operation made it, for handles whose type does not tell."""
+
+_POSSIBLE = (
+    "Histo1D/2D/3D/ND, Profile1D/2D, Count, Sum, Mean, StdDev, Min, Max, Stats, Report, Graph, Take, AsNumpy, "
+    "Snapshot, and VariationsFor of these"
+)
+_STORAGE = {"D": np.float64, "F": np.float32, "I": np.int32, "L": np.int64, "S": np.int16}
+_SCALARS = {"Count": "count", "Sum": "sum", "Min": "minimum", "Max": "maximum"}
+
+
+def collect(name: str, handle: Any) -> dict[str, Product]:
+    """Turn one handle whose event loop has run into products.
+
+    Parameters
+    ----------
+    name : str
+        The name under which the step returned it.
+    handle : object
+        An RResultPtr, RResultMap or AsNumpyResult, or a mapping of arrays.
+
+    Returns
+    -------
+    dict of str to Product
+        One product; for a map of variations the nominal one under ``name`` and each other one under
+        `variation_name`. A list of histograms is as many products, each under the histogram's own name.
+
+    Raises
+    ------
+    ProductError
+        If the handle is nothing that can be merged over chunks.
+    """
+    kind = type(handle).__name__
+    if kind.startswith("RResultMap<"):
+        return _collect_variations(name, handle)
+    if kind == "AsNumpyResult":
+        return {name: _arrays(name, handle.GetValue())}
+    if isinstance(handle, Mapping) and all(isinstance(value, np.ndarray) for value in handle.values()):
+        return {name: _arrays(name, handle)}
+    if kind.startswith("RResultPtr<"):
+        values = _parts(name, handle.GetValue())
+        return {key: collect_value(key, value, tag_of(handle) or "") for key, value in values.items()}
+    raise ProductError(f"product '{name}' is a {kind}, which cannot be collected; possible are {_POSSIBLE}")
+
+
+def tag_of(handle: Any) -> Any:
+    """Return the tag of a handle, or None. Asking an RResultPtr for an unknown attribute would run the loop."""
+    return getattr(handle, "__dict__", {}).get(TAG) if not isinstance(handle, dict) else None
+
+
+def variation_name(name: str, variation: str) -> str:
+    """Return the name of a varied product: ``mass`` and ``pt:up`` give ``mass_pt_up``."""
+    return name if variation == "nominal" else f"{name}_{variation.replace(':', '_')}"
+
+
+def _collect_variations(name: str, handle: Any) -> dict[str, Product]:
+    # RResultMap fills itself when one of its values is asked for; its keys alone do not run the loop.
+    handle["nominal"]
+    keys = [str(key) for key in handle.GetKeys()]
+    products = {}
+    for key in keys:
+        for part, value in _parts(name, handle[key]).items():
+            product = collect_value(part, value, tag_of(handle) or "")
+            products[variation_name(part, key)] = Product(
+                product.kind, {**product.meta, "variation": [part, key]}, product.arrays, product.items
+            )
+    return products
+
+
+def _parts(name: str, value: Any) -> dict[str, Any]:
+    """Return the parts of a list of histograms, or of a selection's counts, by their own names."""
+    if type(value).__name__ == "vector<TH1D>":
+        return {str(histogram.GetName()): histogram for histogram in value}
+    if type(value).__name__ == "Counts":
+        return {**{str(flow.name): flow for flow in value.flows}, **_parts(name, value.histograms)}
+    return {name: value}
+
+
+def collect_value(name: str, value: Any, operation: str) -> Product:
+    """Turn the value of one handle into a product; ``operation`` made it, for types that several make.
+
+    Raises
+    ------
+    ProductError
+        If it cannot be merged over chunks.
+    """
+    import ROOT
+
+    if operation in _SCALARS:
+        return _scalar(name, value, operation)
+    if isinstance(value, ROOT.TStatistic):
+        return _moments(value, operation or "Stats")
+    if isinstance(value, (ROOT.TProfile, ROOT.TProfile2D)):
+        return _profile(value)
+    if isinstance(value, ROOT.THn):
+        return _thn(name, value)
+    if isinstance(value, ROOT.TH1):
+        return _histogram(name, value)
+    if isinstance(value, ROOT.TGraph):
+        count = value.GetN()
+        arrays = {"x": _copy(value.GetX(), np.float64, count), "y": _copy(value.GetY(), np.float64, count)}
+        return Product("graph", {"name": value.GetName(), "title": value.GetTitle()}, arrays)
+    if isinstance(value, ROOT.RDF.RCutFlowReport):
+        cuts = list(value)
+        arrays = {
+            "passed": np.array([cut.GetPass() for cut in cuts], np.int64),
+            "all": np.array([cut.GetAll() for cut in cuts], np.int64),
+        }
+        return Product("cutflow", {"cuts": [str(cut.GetName()) for cut in cuts]}, arrays)
+    if type(value).__name__ == "Flow":
+        return _flow(value)
+    if operation == "Take" or type(value).__name__.startswith("vector<"):
+        return _arrays(name, {name: np.asarray(list(value), dtype=object) if _is_nested(value) else np.asarray(value)})
+    raise ProductError(
+        f"product '{name}' is a {type(value).__name__}, which cannot be merged over chunks; possible are {_POSSIBLE}"
+    )
+
+
+def _flow(value: Any) -> Product:
+    events = np.array(list(value.events), np.int64)
+    arrays = {"passed": events[1:], "all": events[:-1]}
+    arrays |= {name: np.array(list(getattr(value, name)), np.float64) for name in ("weights", "squares")}
+    return Product("cutflow", {"cuts": [str(cut) for cut in value.cuts]}, arrays)
+
+
+def _is_nested(vector: Any) -> bool:
+    return len(vector) > 0 and (isinstance(vector[0], str) or hasattr(vector[0], "__len__"))
+
+
+def _scalar(name: str, value: Any, operation: str) -> Product:
+    if not isinstance(value, (int, float, np.number)):
+        raise ProductError(f"product '{name}': {operation} of {type(value).__name__} cannot be merged over chunks")
+    dtype = np.int64 if isinstance(value, (int, np.integer)) else np.float64
+    return Product(_SCALARS[operation], {"operation": operation}, {"value": np.array([value], dtype)})
+
+
+def _moments(value: Any, operation: str) -> Product:
+    import ROOT
+
+    total = ROOT.portico.SumOf(value)
+    moments = np.array([value.GetN(), value.GetW(), value.GetW2(), total, value.GetM2()], np.float64)
+    bounds = {"minimum": np.array([value.GetMin()]), "maximum": np.array([value.GetMax()])}
+    return Product("moments", {"operation": operation}, {"moments": moments, **bounds})
+
+
+def _copy(pointer: Any, dtype: npt.DTypeLike, count: int) -> npt.NDArray[Any]:
+    return np.frombuffer(pointer, dtype=dtype, count=count).copy() if count else np.zeros(0, dtype)
+
+
+def _axis(axis: Any) -> dict[str, Any]:
+    bins = int(axis.GetNbins())
+    edges = [float(axis.GetBinLowEdge(i)) for i in range(1, bins + 2)] if axis.IsVariableBinSize() else None
+    labels = {str(i): str(axis.GetBinLabel(i)) for i in range(1, bins + 1)} if axis.GetLabels() else {}
+    return {
+        "bins": bins, "low": float(axis.GetXmin()), "high": float(axis.GetXmax()), "edges": edges,
+        "title": str(axis.GetTitle()), "labels": {i: label for i, label in labels.items() if label},
+    }  # fmt: skip
+
+
+def _head(h: Any, axes: list[Any]) -> dict[str, Any]:
+    return {
+        "class": str(h.ClassName()), "name": str(h.GetName()), "title": str(h.GetTitle()),
+        "axes": [_axis(axis) for axis in axes], "content": _content_axis(h).GetTitle() if h.InheritsFrom("TH1") else "",
+    }  # fmt: skip
+
+
+def _content_axis(h: Any) -> Any:
+    """Return the axis whose title says what the bins hold."""
+    return (h.GetYaxis, h.GetZaxis, h.GetZaxis)[h.GetDimension() - 1]()
+
+
+def _axes_of(h: Any) -> list[Any]:
+    return [h.GetXaxis(), h.GetYaxis(), h.GetZaxis()][: h.GetDimension()]
+
+
+def _sumw2(h: Any, cells: int) -> npt.NDArray[np.float64]:
+    return _copy(h.GetSumw2().GetArray(), np.float64, cells if h.GetSumw2N() else 0)
+
+
+def _stats(h: Any) -> npt.NDArray[np.float64]:
+    buffer = np.zeros(20, np.float64)  # TH1::kNstat is 13
+    h.GetStats(buffer)
+    return buffer
+
+
+def _histogram(name: str, h: Any) -> Product:
+    dtype = _STORAGE.get(str(h.ClassName())[-1])
+    if dtype is None:
+        raise ProductError(f"product '{name}' is a {h.ClassName()}, which cannot be merged; possible are {_POSSIBLE}")
+    cells = int(h.GetNcells())
+    values = _copy(h.GetArray(), dtype, cells).astype(np.float64)
+    arrays = {"values": values, "sumw2": _sumw2(h, cells), "stats": _stats(h), "entries": np.array([h.GetEntries()])}
+    return Product("histogram", _head(h, _axes_of(h)), arrays)
+
+
+def _profile(h: Any) -> Product:
+    cells = int(h.GetNcells())
+    arrays = {
+        "values": _copy(h.GetArray(), np.float64, cells),
+        "sumw2": _sumw2(h, cells),
+        "bin_entries": np.array([h.GetBinEntries(i) for i in range(cells)]),
+        "bin_sumw2": _copy(h.GetBinSumw2().GetArray(), np.float64, cells if h.GetBinSumw2().GetSize() else 0),
+        "stats": _stats(h),
+        "entries": np.array([h.GetEntries()]),
+    }
+    return Product("profile", {**_head(h, _axes_of(h)), "option": str(h.GetErrorOption())}, arrays)
+
+
+def _thn(name: str, h: Any) -> Product:
+    import ROOT
+
+    if str(h.ClassName()) != "THnT<double>" and "THnD" not in str(h.ClassName()):
+        raise ProductError(f"product '{name}' is a {h.ClassName()}, which cannot be merged; possible are {_POSSIBLE}")
+    cells = int(h.GetNbins())
+    values, squares = np.zeros(cells), np.zeros(cells if h.GetCalculateErrors() else 0)
+    ROOT.portico.ReadTHn(h, values, squares if squares.size else ROOT.nullptr)
+    head = _head(h, [h.GetAxis(i) for i in range(h.GetNdimensions())])
+    return Product(
+        "histogram", {**head, "class": "THnD"},
+        {"values": values, "sumw2": squares, "stats": np.zeros(0), "entries": np.array([h.GetEntries()])},
+    )  # fmt: skip
+
+
+def _arrays(name: str, columns: Mapping[str, Any]) -> Product:
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for column, values in columns.items():
+        array = np.asarray(values)
+        if array.dtype != object:
+            arrays[column] = np.ascontiguousarray(array)
+            continue
+        rows = [np.asarray(row) for row in array]
+        if any(row.ndim != 1 or row.dtype == object or row.dtype.kind in "US" for row in rows):
+            raise ProductError(f"product '{name}': column '{column}' holds neither numbers nor lists of numbers")
+        arrays[column] = np.concatenate(rows) if rows else np.zeros(0)
+        arrays[f"{column}#counts"] = np.array([len(row) for row in rows], np.int64)
+    return Product("array", {}, arrays)
+
+
+def to_root(name: str, product: Product) -> Any:
+    """Make the ROOT object of a histogram, profile or graph, named ``name``; None for other kinds.
+
+    Raises
+    ------
+    ProductError
+        If integer bins cannot hold the merged contents.
+    """
+    import ROOT
+
+    if product.kind == "graph":
+        points = product.arrays["x"].copy(), product.arrays["y"].copy()
+        graph = ROOT.TGraph(len(points[0]), *points) if len(points[0]) else ROOT.TGraph()
+        graph.SetNameTitle(name, product.meta["title"])
+        return graph
+    if product.kind not in {"histogram", "profile"}:
+        return None
+    if product.meta["class"] == "THnD":
+        return _make_thn(name, product)
+    h = _make_empty(name, product)
+    _fill(name, h, product)
+    return h
+
+
+def _edges(axis: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    if axis["edges"] is not None:
+        return np.array(axis["edges"], np.float64)
+    return np.linspace(axis["low"], axis["high"], axis["bins"] + 1)
+
+
+def _make_empty(name: str, product: Product) -> Any:
+    import ROOT
+
+    meta = product.meta
+    arguments: list[Any] = []
+    for axis in meta["axes"]:
+        arguments.append(axis["bins"])
+        arguments.extend([axis["low"], axis["high"]] if axis["edges"] is None else [_edges(axis)])
+    if meta["class"] == "TH3D" and len({a["edges"] is None for a in meta["axes"]}) > 1:
+        arguments = [part for axis in meta["axes"] for part in (axis["bins"], _edges(axis))]
+    if product.kind == "profile":
+        arguments.append(meta["option"])
+    h = getattr(ROOT, meta["class"])(name, meta["title"], *arguments)
+    h.SetDirectory(ROOT.nullptr)
+    if h.GetDimension() < 3:
+        _content_axis(h).SetTitle(meta["content"])
+    for axis, root_axis in zip(meta["axes"], _axes_of(h), strict=True):
+        root_axis.SetTitle(axis["title"])
+        for bin_number, label in axis["labels"].items():
+            root_axis.SetBinLabel(int(bin_number), label)
+    return h
+
+
+def _fill(name: str, h: Any, product: Product) -> None:
+    arrays = product.arrays
+    cells = h.GetNcells()
+    dtype = np.dtype(_STORAGE.get(product.meta["class"][-1], np.float64))
+    values = arrays["values"].astype(dtype)
+    if dtype.kind == "i" and not np.array_equal(values, arrays["values"]):
+        raise ProductError(f"product '{name}': a {product.meta['class']} cannot hold the merged contents; use a TH1D")
+    np.frombuffer(h.GetArray(), dtype=dtype, count=cells)[:] = values
+    if arrays["sumw2"].size:
+        if not h.GetSumw2N():
+            h.Sumw2()
+        np.frombuffer(h.GetSumw2().GetArray(), dtype=np.float64, count=cells)[:] = arrays["sumw2"]
+    if product.kind == "profile":
+        for i, entries in enumerate(arrays["bin_entries"]):
+            h.SetBinEntries(i, entries)
+        if arrays["bin_sumw2"].size:
+            if not h.GetBinSumw2().GetSize():
+                h.Sumw2()
+            np.frombuffer(h.GetBinSumw2().GetArray(), dtype=np.float64, count=cells)[:] = arrays["bin_sumw2"]
+    h.PutStats(arrays["stats"].copy())
+    h.SetEntries(float(arrays["entries"][0]))
+
+
+def _make_thn(name: str, product: Product) -> Any:
+    import ROOT
+
+    axes = product.meta["axes"]
+    bins = np.array([axis["bins"] for axis in axes], np.int32)
+    low, high = (np.array([axis[key] for axis in axes], np.float64) for key in ("low", "high"))
+    h = ROOT.THnD(name, product.meta["title"], len(axes), bins, low, high)
+    for i, axis in enumerate(axes):
+        if axis["edges"] is not None:
+            h.GetAxis(i).Set(axis["bins"], _edges(axis))
+        h.GetAxis(i).SetTitle(axis["title"])
+    squares = product.arrays["sumw2"].copy()
+    if squares.size:
+        h.Sumw2()
+    ROOT.portico.WriteTHn(h, product.arrays["values"].copy(), squares if squares.size else ROOT.nullptr)
+    h.SetEntries(float(product.arrays["entries"][0]))
+    return h

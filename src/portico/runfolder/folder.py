@@ -1,0 +1,189 @@
+"""The run folder: what lies where, and who may write."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from portico.errors import RunFolderError
+from portico.files.atomic import write_atomic
+from portico.files.storage import normal, storage_of
+from portico.runfolder.ledger import Ledger
+
+__all__ = ["BATCH", "RunFolder"]
+
+BATCH = "batch.jobs"
+"""Folder of batch jobs in the run folder: they write there while no driver runs. No step can have this name."""
+
+_MANIFEST = "run.json"
+_LEDGER = "ledger.sqlite"
+_LOCK = "lock"
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    store : str, optional
+        Folder or URL where trees are written instead; remembered by the run folder.
+    """
+
+    def __init__(self, path: Path, store: str | None = None) -> None:
+        self.path = path
+        self.store = None if store is None else normal(store)
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the ledger lies."""
+        return self.path / _LEDGER
+
+    def step(self, name: str) -> Path:
+        """Return the folder of a step."""
+        return self.path / name
+
+    def trees(self, step: str, sample: str) -> str:
+        """Return the folder or URL where a step's trees of a sample are written."""
+        return f"{self.store or self.path.resolve()}/{step}/{sample}"
+
+    def remove_others(self, step: str, wanted: Iterable[str]) -> None:
+        """Remove trees of a step that are not wanted, and what was left aside; only when none of its chunks runs.
+
+        Raises
+        ------
+        RunFolderError, InputError
+            If a file cannot be removed.
+        """
+        keep = set(wanted)
+        folder = f"{self.store or self.path.resolve()}/{step}"
+        storage = storage_of(folder)
+        depth = folder.count("/") + 2
+        for path in (*storage.list(folder, ".root"), *storage.list(folder, ".part")):
+            if path not in keep and path.count("/") == depth:
+                storage.remove(path)
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what `claim` wrote.
+
+        Raises
+        ------
+        RunFolderError
+            If this is no run folder.
+        """
+        try:
+            content: dict[str, Any] = json.loads((self.path / _MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            there = "is no run folder of portico" if self.path.is_dir() else "no such folder"
+            raise RunFolderError(
+                f"{self.path}: {there}; a run folder is made by: portico run ANALYSIS --run FOLDER"
+            ) from error
+        return content
+
+    def open_ledger(self) -> Ledger:
+        """Open the ledger for reading.
+
+        Raises
+        ------
+        RunFolderError
+            If this is no run folder.
+        """
+        self.manifest()
+        return Ledger(self.ledger_path, read_only=True)
+
+    @contextmanager
+    def claim(self, manifest: dict[str, Any]) -> Iterator[Ledger]:
+        """Make the folder if need be, keep other drivers out, and open the ledger for writing.
+
+        Parameters
+        ----------
+        manifest : dict
+            Its ``analysis`` must be that of the folder if it exists.
+
+        Raises
+        ------
+        RunFolderError
+            If the folder belongs to another analysis, is in use, or holds other things.
+        SpaceError
+            If nothing can be written.
+        """
+        self._make()
+        with (self.path / _LOCK).open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                raise RunFolderError(
+                    f"{self.path}: in use by another portico run ({lock.read().strip() or 'unknown'}); "
+                    "wait for it, or give another folder with --run"
+                ) from error
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            lock.flush()
+            self._check(manifest)
+            ledger = Ledger(self.ledger_path)
+            try:
+                yield ledger
+            finally:
+                ledger.close()
+
+    def _make(self) -> None:
+        if self.path.exists() and not (self.path / _LOCK).exists() and not (self.path / _MANIFEST).exists():
+            if not self.path.is_dir():
+                raise RunFolderError(f"{self.path}: is a file; give a folder with --run")
+            if any(self.path.iterdir()):
+                raise RunFolderError(
+                    f"{self.path}: holds other things than a run; give a new or empty folder with --run"
+                )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: cannot be made: {error.strerror}") from error
+        if not os.access(self.path, os.W_OK):
+            raise RunFolderError(f"{self.path}: cannot be written to; give another folder with --run")
+
+    def _check(self, manifest: dict[str, Any]) -> None:
+        path = self.path / _MANIFEST
+        known = self.manifest() if path.exists() else {}
+        if known:
+            owner = known.get("analysis")
+            if owner != manifest["analysis"]:
+                raise RunFolderError(
+                    f"{self.path}: belongs to the analysis '{owner}', not '{manifest['analysis']}'; "
+                    "give another folder with --run"
+                )
+        self.store = self.store or known.get("store")
+        if self.store is not None:
+            manifest = {**manifest, "store": self.store, "run": known.get("run", uuid.uuid4().hex)}
+            self._claim_store(self.store, manifest["run"])
+        with write_atomic(path) as aside:
+            aside.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+    def _claim_store(self, store: str, run: str) -> None:
+        """Refuse a store that holds anything else than this run's trees: what is not wanted there is removed."""
+        storage, mark = storage_of(store), f"{store}/portico-run-{run}"
+        if storage.size(mark) is not None:
+            return
+        if storage.holds(store):
+            raise RunFolderError(f"{store}: holds other things than the trees of this run; give a new or empty place "
+                                 "with --store")  # fmt: skip
+        storage.make(store)
+        with tempfile.TemporaryDirectory(prefix="portico-") as folder:
+            name = Path(folder) / "mark"
+            name.write_text("This folder belongs to one run of portico, which removes what it does not know.\n")
+            storage.write(mark, name)
+
+    def clean(self) -> None:
+        """Remove what interrupted attempts left aside. Only for the driver that claimed the folder."""
+        for aside in self.path.rglob(".*.part*"):
+            if BATCH not in aside.relative_to(self.path).parts:  # a job may be writing it
+                aside.unlink(missing_ok=True)

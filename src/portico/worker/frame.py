@@ -1,0 +1,377 @@
+"""The only door to ROOT for steps: a frame over one chunk, one event loop for all products."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import time
+import types
+import uuid
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portico.errors import InputError, MissingExtra, ProductError, StepError
+from portico.results import root_objects
+from portico.results.product import Product, gather
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portico.analysis.chunks import Chunk
+    from portico.analysis.dataset import Sample
+
+__all__ = ["Timing", "check_handles", "describe_file", "refuse_local_entry", "require_model", "run_chunk"]
+
+_ENTRY = re.compile(r"\brdfentry_\b")
+_TRANSFORMATIONS = ("Alias", "Define", "DefinePerSample", "DefineSlot", "DefineSlotEntry", "Filter", "Redefine", "Vary")
+_TAGGED = ("Count", "Sum", "Min", "Max", "Take", "Report", "Graph", "Stats")
+_FILLED = ("Histo1D", "Histo2D", "Histo3D", "HistoND", "Profile1D", "Profile2D", "Aggregate", "Reduce", "Fill", "Book")
+_GUARDED = (*_TRANSFORMATIONS, *_TAGGED, *_FILLED, "Mean", "StdDev", "AsNumpy", "Snapshot", "Foreach", "ForeachSlot")
+_CLUSTER_BYTES = 8 * 2**20  # a default of 128 MiB would make files that cannot be cut
+
+_door: _Door | None = None
+_installed = False
+
+
+@dataclass(slots=True)
+class Timing:
+    """Seconds of wall time by phase, and what else was counted, of one chunk.
+
+    ``build`` includes ``jit``, the just-in-time compilation.
+    """
+
+    open: float = 0.0
+    build: float = 0.0
+    jit: float = 0.0
+    loop: float = 0.0
+    serialise: float = 0.0
+    bytes_read: int = 0
+    loops: int = 0
+
+
+@dataclass(slots=True)
+class _Door:
+    """What the door redirects while a step builds its graph over one chunk."""
+
+    folder: Path
+    snapshots: list[tuple[str, str, Path]] = field(default_factory=list)
+
+    def snapshot(self, arguments: list[Any]) -> list[Any]:
+        """Send a Snapshot aside into the run folder and make it lazy."""
+        import ROOT
+
+        if len(arguments) < 2 or not all(isinstance(a, str) for a in arguments[:2]):
+            raise StepError("Snapshot needs a tree name and a file name")
+        options = ROOT.RDF.RSnapshotOptions(arguments[3]) if len(arguments) > 3 else ROOT.RDF.RSnapshotOptions()
+        options.fLazy = True
+        options.fMode = "RECREATE"
+        formats = ROOT.RDF.ESnapshotOutputFormat
+        if options.fOutputFormat == formats.kDefault:
+            options.fOutputFormat = formats.kRNTuple
+            options.fApproxZippedClusterSize = _CLUSTER_BYTES
+        kind = "RNTuple" if options.fOutputFormat == formats.kRNTuple else "TTree"
+        path = self.folder / f".{uuid.uuid4().hex}.part"
+        self.snapshots.append((arguments[0], kind, path))
+        columns = arguments[2] if len(arguments) > 2 else ""
+        return [arguments[0], str(path), columns, options]
+
+
+class _Guard:
+    """A method of RInterface that passes through the door; keeps template arguments in brackets."""
+
+    def __init__(self, name: str, original: Any) -> None:
+        self._name, self._original = name, original
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        bound = self._original.__get__(instance, owner)
+        return bound if _door is None or instance is None else _Bound(self._name, bound, instance)
+
+
+class _Bound:
+    def __init__(self, name: str, method: Any, node: Any) -> None:
+        self._name, self._method, self._node = name, method, node
+
+    def __getitem__(self, types: Any) -> _Bound:
+        return _Bound(self._name, self._method[types], self._node)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        refuse_local_entry(self._name, [*arguments, *options.values()])
+        _require_numba(self._name, [*arguments, *options.values()])
+        global _door  # noqa: PLW0603 (ROOT's own methods call each other: those calls pass freely)
+        door, _door = _door, None
+        try:
+            return self._call(door, list(arguments), options)
+        finally:
+            _door = door
+
+    def _call(self, door: _Door | None, arguments: list[Any], options: dict[str, Any]) -> Any:
+        if door is not None and self._name == "Snapshot":
+            for key, place in (("columnList", 2), ("options", 3)):
+                if key in options:
+                    arguments += [""] * (place - len(arguments)) + [options.pop(key)]
+            handle = self._method(*door.snapshot(arguments), **options)
+            setattr(handle, root_objects.TAG, door.snapshots[-1])
+            return handle
+        if self._name == "AsNumpy":
+            return self._method(*arguments, **{**options, "lazy": True})
+        if self._name in {"Mean", "StdDev"}:  # merge exactly from the sums that Stats keeps
+            handle = self._node.Stats(*arguments, **options)
+        elif self._name in _FILLED:
+            require_model(self._name, arguments)
+            return self._method(*arguments, **options)
+        else:
+            handle = self._method(*arguments, **options)
+        if self._name in _TAGGED or self._name in {"Mean", "StdDev"}:
+            setattr(handle, root_objects.TAG, self._name)
+        return handle
+
+
+def refuse_local_entry(name: str, arguments: list[Any]) -> None:
+    """Refuse expressions that use the number of an entry within a chunk."""
+    for argument in arguments:
+        words = argument if isinstance(argument, (list, tuple)) else [argument]
+        if any(isinstance(word, str) and _ENTRY.search(word) for word in words):
+            raise StepError(
+                f"{name} uses rdfentry_, which counts within one chunk and is no property of an event; use a column "
+                "such as run, luminosityBlock and event (a generated sample has the column 'entry')"
+            )
+
+
+def _require_numba(name: str, arguments: list[Any]) -> None:
+    """ROOT compiles functions of Python with numba and cffi, which its wheel does not bring."""
+    if any(isinstance(argument, types.FunctionType) for argument in arguments):
+        for module in ("numba", "cffi"):
+            if importlib.util.find_spec(module) is None:
+                raise MissingExtra("numba", f"{name} with a Python function")
+
+
+def require_model(name: str, arguments: list[Any]) -> None:
+    """Refuse histograms whose axes would be found from the data, chunk by chunk."""
+    if name in {"Histo1D", "Histo2D", "Histo3D"} and arguments and isinstance(arguments[0], str):
+        raise ProductError(
+            f"{name}('{arguments[0]}') chooses its axis from the data of each chunk; give it a model: "
+            f'{name}(("name", "title;axis title", bins, low, high), \'{arguments[0]}\')'
+        )
+
+
+def _install() -> None:
+    """Put the guards on every class of RDataFrame nodes, now and for those that are made later."""
+    global _installed  # noqa: PLW0603 (once per process)
+    if _installed:
+        return
+    import ROOT
+    from ROOT._pythonization import pythonization
+
+    def guard(klass: Any) -> None:
+        if "RDataFrame" in klass.__cpp_name__:
+            return  # derives from RInterface<RLoopManager>
+        for name in _GUARDED:
+            original = _unbound(klass, name) if name in dir(klass) else None
+            if original is not None and not isinstance(original, _Guard):
+                setattr(klass, name, _Guard(name, original))
+
+    pythonization("RInterface<", ns="ROOT::RDF", is_prefix=True)(guard)
+    for node in ("RLoopManager", "RJittedFilter", "RNodeBase"):  # may have been in use before, and then go unnoticed
+        guard(ROOT.RDF.RInterface[f"ROOT::Detail::RDF::{node}"])
+    _installed = True
+
+
+def _unbound(klass: Any, name: str) -> Any:
+    """Return what ``klass`` or a base holds under ``name``, unbound."""
+    for base in klass.__mro__:
+        if name in vars(base):
+            return vars(base)[name]
+    raise AttributeError(name)
+
+
+@contextmanager
+def _building(folder: Path) -> Iterator[_Door]:
+    global _door  # noqa: PLW0603 (a process works on one chunk at a time)
+    _door = _Door(folder)
+    try:
+        yield _door
+    finally:
+        _door = None
+
+
+def run_chunk(
+    function: Callable[..., Any],
+    chunk: Chunk,
+    sample: Sample,
+    options: Mapping[str, Any],
+    folder: Path,
+    compiled: Callable[[], float] = lambda: 0.0,
+) -> tuple[dict[str, Product], Timing]:
+    """Run a step over one chunk, with one event loop for all its products.
+
+    Parameters
+    ----------
+    function : callable
+        The step.
+    chunk : Chunk
+        What to read.
+    sample : Sample
+        Passed on to the step.
+    options : mapping
+        Keyword arguments of the step.
+    folder : Path
+        Where trees are written aside, on the file system on which they will stay.
+    compiled : callable
+        Returns the seconds that just-in-time compilation took since the chunk began.
+
+    Returns
+    -------
+    products : dict of str to Product
+        What the step returned.
+    timing : Timing
+        How long each phase took.
+
+    Raises
+    ------
+    InputError
+        If the file is not the one that was planned, or damaged.
+    StepError, ProductError
+        If the step returns what cannot be used.
+    """
+    _install()
+    timing, clock = Timing(), _Clock()
+    read_before = _bytes_read()
+    frame = _open(chunk)
+    seen = frame.Count()
+    timing.open = clock.lap()
+    with _building(folder) as door:
+        handles = function(frame, sample, **options)
+    check_handles(handles, door.snapshots, int(frame.GetNRuns()))
+    timing.build, jitted = clock.lap(), compiled()
+    if seen.GetValue() != chunk.entries:
+        raise InputError(f"read {seen.GetValue()} entries instead of {chunk.entries}; the file is damaged")
+    timing.jit, read_after = compiled(), _bytes_read()
+    timing.build += timing.jit - jitted  # the last compilation happens when the loop is started
+    timing.loop = max(0.0, clock.lap() - (timing.jit - jitted))
+    handles = dict(handles)
+    collected = gather(_collect(handles))
+    timing.serialise = clock.lap()
+    timing.bytes_read = read_after - read_before
+    timing.loops = int(frame.GetNRuns())
+    return collected, timing
+
+
+def _bytes_read() -> int:
+    """Return what this process has read so far; RNTuple reads past the counter of TFile, so the kernel's is used."""
+    for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines():
+        if line.startswith("rchar:"):
+            return int(line.partition(":")[2])
+    return 0
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        elapsed, self._last = now - self._last, now
+        return elapsed
+
+
+def _open(chunk: Chunk) -> Any:
+    import ROOT
+
+    if not chunk.file:
+        frame = ROOT.RDataFrame(chunk.entries)
+        return frame.Define("entry", ROOT.portico.GlobalEntry(chunk.first), ["rdfentry_"])
+    # A URL of this machine is else taken for a path: a server's files lie elsewhere, and a cache keeps parts of them.
+    ROOT.gEnv.SetValue("TFile.ForceRemote", 1)
+    try:
+        file = ROOT.TFile.Open(chunk.file)
+    except OSError as error:
+        raise InputError(f"cannot be opened: {error}") from error
+    if not file or file.IsZombie() or file.TestBit(ROOT.TFile.kRecovered):
+        raise InputError("cannot be opened, it may be truncated or damaged")
+    found = str(ROOT.portico.FileIdentity(file))
+    file.Close()
+    if chunk.uuid and found != chunk.uuid:
+        raise InputError(
+            f"was replaced after the run was planned (identity {found} instead of {chunk.uuid}); run again"
+        )
+    specification = ROOT.RDF.Experimental.RDatasetSpec()
+    specification.AddSample(("chunk", chunk.tree, chunk.file))
+    specification.WithGlobalRange((chunk.first, chunk.last))
+    return ROOT.RDataFrame(specification)
+
+
+def check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int) -> None:
+    """Refuse what cannot be collected before the event loop is run for it.
+
+    Parameters
+    ----------
+    handles : object
+        What the step returned.
+    booked : list of (tree, format, Path)
+        The Snapshots that it booked; each is the tag of a handle.
+    loops : int
+        How often the event loop has run.
+
+    Raises
+    ------
+    StepError, ProductError
+        If it is not a mapping of names to handles, or a Snapshot is missing from it.
+    """
+    if not isinstance(handles, Mapping):
+        found = "nothing" if handles is None else f"a {type(handles).__name__}"
+        raise StepError(
+            f"the step returned {found}; return a mapping of names to products, such as {{'mass': histogram}}"
+        )
+    if not handles:
+        raise StepError(
+            "the step returned no products; return a mapping of names to products, such as {'mass': histogram}"
+        )
+    for name in handles:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.+-]*", name):
+            raise StepError(f"{name!r} cannot name a product; use letters, digits, _ . + -")
+    if loops > 0:
+        raise StepError(
+            "the step ran the event loop while it was being built; return the handle itself and leave out "
+            "GetValue(), Print(), loops over results and other uses of them: they need an event loop each"
+        )
+    returned = [root_objects.tag_of(handle) for handle in handles.values()]
+    trees = [tree for tree, _, _ in booked]
+    for snapshot in booked:
+        if trees.count(snapshot[0]) > 1:
+            raise ProductError(f"two Snapshots are named '{snapshot[0]}'; give each tree a name of its own")
+        if snapshot not in returned:
+            raise ProductError(
+                f"the Snapshot '{snapshot[0]}' is not among the returned products and would not be written"
+            )
+
+
+def _collect(handles: dict[str, Any]) -> Iterator[tuple[str, dict[str, Product]]]:
+    """Collect all products, and empty the mapping: the writer of a tree touches its file once more when it goes."""
+    for name in list(handles):
+        handle = handles.pop(name)
+        tag = root_objects.tag_of(handle)
+        if isinstance(tag, tuple):
+            tree, kind, path = tag
+            handle.GetValue()
+            del handle
+            yield name, {name: Product("tree", {"tree": tree, "format": kind}, {}, (describe_file(path),))}
+        else:
+            yield name, root_objects.collect(name, handle)
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return path, size, checksum (Adler-32) and identity of a file that was written."""
+    import ROOT
+
+    checksum = 1
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            checksum = zlib.adler32(block, checksum)
+    file = ROOT.TFile.Open(str(path))
+    identity = str(ROOT.portico.FileIdentity(file))
+    file.Close()
+    return {"path": str(path), "size": path.stat().st_size, "adler32": f"{checksum:08x}", "uuid": identity}

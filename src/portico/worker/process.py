@@ -1,0 +1,214 @@
+"""A process that runs chunks, seen from outside: started when needed, replaced when it dies or is stale."""
+
+from __future__ import annotations
+
+import re
+import selectors
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from portico.environment.bundle import Bundle
+from portico.environment.credentials import Credentials, forget
+from portico.environment.scratch import Scratch
+from portico.worker.task import Done, Failed, Outcome, Task
+from portico.worker.wire import receive, send
+
+__all__ = ["RunnerProcess"]
+
+_LOG = "stderr.log"
+_LOG_BYTES = 4096
+_TICK = 0.5
+_VMSTAT = Path("/proc/vmstat")
+_OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+
+
+class RunnerProcess:
+    """One runner, which takes one message at a time. Its folder lies among the system's temporary files.
+
+    Parameters
+    ----------
+    memory : int, optional
+        Bytes that it may use; a process that needs more is ended, and its chunk failed for lack of memory.
+    """
+
+    def __init__(self, memory: int | None = None) -> None:
+        self._memory = memory
+        self._outgrown = 0
+        self._kills = _oom_kills()
+        self._scratch = Scratch()
+        self._folder = self._scratch.path
+        self._process: subprocess.Popen[bytes] | None = None
+        self._bundle: Bundle | None = None
+        self._credentials = Credentials()
+        self._trusted = Credentials()
+        self._knows = ""
+        self._task: Task | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task was started whose outcome has not been read."""
+        return self._task is not None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process has been started and lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def task(self) -> Task | None:
+        """The task that it works on."""
+        return self._task
+
+    def fileno(self) -> int:
+        """Return what becomes readable when the outcome is there."""
+        return self._stdout.fileno()
+
+    def watch(self) -> None:
+        """End the process if it outgrew its memory with a chunk; the outcome then says so."""
+        if self._memory is None or self._process is None or self._task is None:
+            return
+        with suppress(psutil.NoSuchProcess):
+            used = psutil.Process(self._process.pid).memory_info().rss
+            if used > self._memory:
+                self._outgrown = used
+                self._process.kill()
+
+    def use(self, bundle: Bundle) -> None:
+        """Run the following tasks with this bundle."""
+        self._bundle = bundle
+
+    def entrust(self, credentials: Credentials) -> None:
+        """Run the following tasks with these credentials."""
+        self._credentials = credentials
+
+    def start(self, task: Task) -> None:
+        """Send a task; its outcome is read with `outcome`."""
+        self._task = task
+        self._begin({"op": "chunk", **task.to_json()}, [])
+
+    def outcome(self) -> Outcome:
+        """Wait for the outcome of the task that was started."""
+        task = self._task
+        if task is None:
+            raise RuntimeError("no task was started")
+        answer, blobs = self._finish({"op": "chunk", **task.to_json()}, [])
+        self._task = None
+        if "failed" in answer:
+            return Failed(task, answer["failed"], answer["message"], answer.get("log", ""), answer["metrics"])
+        return Done(task, blobs[0], answer["metrics"])
+
+    def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        """Send a message and wait for its answer, which tells ``failed`` and ``message`` if it failed."""
+        self._begin(content, blobs)
+        return self._finish(content, blobs)
+
+    def stop(self) -> None:
+        """End the process, whatever it does, and remove its folder."""
+        self._kill()
+        self._scratch.close()
+
+    def _begin(self, content: dict[str, Any], blobs: list[bytes]) -> None:
+        """Send a message, with the bundle if the process does not hold it; a dead process shows on reading."""
+        if self._trusted.files.keys() != self._credentials.files.keys():
+            self._kill()  # where a proxy lies, XRootD's client asks but once in the life of a process
+        self._ensure()
+        if self._bundle is not None and self._knows != self._bundle.digest:
+            content, blobs = {**content, "bundle": self._bundle.describe()}, [self._bundle.archive, *blobs]
+        if self._trusted.digest != self._credentials.digest:
+            content, blobs = {**content, "credentials": list(self._credentials.files)}, [
+                *self._credentials.files.values(), *blobs,
+            ]  # fmt: skip
+            self._trusted = self._credentials
+        with suppress(BrokenPipeError):
+            send(self._stdin, content, blobs)
+
+    def _finish(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        for _ in range(2):
+            try:
+                self._wait()
+                answer, payload = receive(self._stdout)
+            except EOFError:
+                return self._crashed(), []
+            if not answer.get("stale"):
+                self._knows = answer.get("holds", "")
+                return answer, payload
+            self._kill()  # it holds older C++ than the bundle: a new process holds the new one
+            self._begin(content, blobs)
+        return {"failed": "internal", "message": "a new process was stale", "metrics": {}}, []
+
+    def _wait(self) -> None:
+        """Wait until there is something to read, watching the memory."""
+        if self._memory is None:
+            return
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            while not selector.select(_TICK):
+                self.watch()
+
+    def _crashed(self) -> dict[str, Any]:
+        code = self._process.wait() if self._process is not None else 0
+        used, self._outgrown = self._outgrown, 0
+        if used and self._memory is not None:
+            self._kill()
+            text = f"its process grew to {used / 1e6:,.0f} MB of memory, {self._memory / 1e6:,.0f} MB are allowed"
+            return {"failed": "memory", "message": text, "metrics": {}}
+        kills, before = _oom_kills(), self._kills
+        self._kills = kills
+        if code == -signal.SIGKILL and kills > before:
+            self._kill()
+            return {"failed": "memory", "message": "the machine ran out of memory while it worked on it", "metrics": {}}
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        log = self._log_tail()
+        self._kill()
+        return {"failed": "crash", "message": f"the process that worked on it {how}", "log": log, "metrics": {}}
+
+    def _log_tail(self) -> str:
+        path = self._folder / _LOG
+        return path.read_bytes()[-_LOG_BYTES:].decode(errors="replace") if path.exists() else ""
+
+    def _ensure(self) -> None:
+        if self.alive:
+            return
+        self._kill()
+        with (self._folder / _LOG).open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "portico.worker.runner", str(self._folder)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    with suppress(BrokenPipeError):
+                        stream.close()
+        forget(self._folder)
+        self._process, self._knows, self._trusted = None, "", Credentials()
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        return _piped(self._process.stdin if self._process else None)
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        return _piped(self._process.stdout if self._process else None)
+
+
+def _oom_kills() -> int:
+    """Return how often the kernel has killed a process for lack of memory, on this machine or in this container."""
+    found = _OOM_KILLS.search(_VMSTAT.read_text(encoding="ascii")) if _VMSTAT.exists() else None
+    return int(found[1]) if found else 0
+
+
+def _piped(stream: IO[bytes] | None) -> IO[bytes]:
+    if stream is None:
+        raise RuntimeError("the process is not running")
+    return stream

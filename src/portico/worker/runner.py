@@ -1,0 +1,254 @@
+"""The process that runs chunks: the only one that loads ROOT and the user's code.
+
+It is started as ``python -m portico.worker.runner FOLDER`` by `portico.worker.process` and speaks on
+its standard input and output. What ROOT and the step print goes to standard error, a file in FOLDER.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import io
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import sys
+import time
+import traceback
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from portico import root
+from portico.environment.credentials import install
+from portico.errors import PorticoError
+from portico.files import is_remote, tune_xrootd
+from portico.results.product import decode, encode
+from portico.worker.classify import check_log, classify
+from portico.worker.task import Task
+from portico.worker.wire import receive, send
+
+_LOG = "stderr.log"
+_LOG_BYTES = 8192
+_TREES = "trees"  # what a chunk writes, on its way to a server
+_JIT = re.compile(r"Just-in-time compilation phase completed in ([0-9.]+) seconds")
+_RDF = re.compile(r"^Info in <\[ROOT\.RDF\].*\n?", re.MULTILINE)
+
+
+class Runner:
+    """The state of one process: the code that is active and where things lie.
+
+    Parameters
+    ----------
+    folder : Path
+        Own folder of this process, for its log and the bundles.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._log = folder / _LOG
+        self._active: tuple[str, Path] | None = None
+        self._origins: dict[str, str] = {}
+        self._holds = ""
+
+    def serve(self, source: IO[bytes], sink: IO[bytes]) -> None:
+        """Answer messages until the other side is gone."""
+        operations = {
+            "chunk": self._chunk, "distributed": self._distributed, "summary": self._summary, "export": self._export,
+            "probe": self._probe,
+        }  # fmt: skip
+        while True:
+            try:
+                content, blobs = receive(source)
+            except EOFError:
+                return
+            started, before = time.time(), self._log_size()
+            try:
+                if "credentials" in content:
+                    names = content.pop("credentials")
+                    install(dict(zip(names, [blobs.pop(0) for _ in names], strict=True)), self._folder)
+                if "bundle" in content:
+                    self._hold(content.pop("bundle"), blobs.pop(0))
+                answer, payload = operations[content.pop("op")](content, blobs)
+            except root.StaleProcess:
+                answer, payload = {"stale": True}, []
+            except BaseException as error:
+                answer, payload = self._explain(error, before), []
+            answer["holds"] = self._holds
+            answer["log"] = _RDF.sub("", self._read_log(before))[-_LOG_BYTES:]
+            answer.setdefault("metrics", {}).update(
+                started=started, ended=time.time(), host=socket.gethostname(), process=os.getpid(),
+                peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            )  # fmt: skip
+            send(sink, answer, payload)
+
+    def _log_size(self) -> int:
+        return self._log.stat().st_size if self._log.exists() else 0
+
+    def _read_log(self, start: int) -> str:
+        sys.stderr.flush()
+        with self._log.open("rb") as stream:
+            stream.seek(start)
+            return stream.read().decode(errors="replace")
+
+    def _hold(self, content: dict[str, Any], archive_bytes: bytes) -> None:
+        """Unpack a bundle, make it the one from which modules are imported, and declare its headers."""
+        self._holds = ""
+        target = self._folder / content["digest"]
+        if not target.exists():
+            aside = target.with_suffix(".part")
+            shutil.rmtree(aside, ignore_errors=True)
+            with zipfile.ZipFile(io.BytesIO(archive_bytes)) as archive:
+                archive.extractall(aside)
+            aside.rename(target)
+        self._activate(content["digest"], target)
+        self._origins = content["origins"]
+        root.load().gInterpreter.ProcessLine("ROOT::Detail::RDF::RDFLogChannel().SetVerbosity(ROOT::ELogLevel::kInfo);")
+        for header, digest in content["headers"].items():
+            root.declare(target / header, header, digest)
+        self._holds = content["digest"]
+
+    def _activate(self, digest: str, target: Path) -> None:
+        if self._active is not None and self._active[0] == digest:
+            return
+        # Modules of the bundle before, and installed ones that the bundle has its own version of, must go.
+        tops = {path.name.removesuffix(".py") for path in target.iterdir()}
+        old = str(self._active[1]) if self._active is not None else None
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None) or ""
+            if name.partition(".")[0] in tops or (old is not None and file.startswith(old + os.sep)):
+                del sys.modules[name]
+        sys.path[:] = [str(target), *(entry for entry in sys.path if entry != old)]
+        importlib.invalidate_caches()
+        self._active = (digest, target)
+
+    def _function(self, reference: str) -> Any:
+        module, _, name = reference.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def _chunk(self, content: dict[str, Any], _: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        from portico.analysis.dataset import Sample
+        from portico.worker.frame import run_chunk
+        from portico.worker.upload import upload
+
+        task = Task.from_json(content)
+        wall, cpu, before = time.perf_counter(), time.process_time(), self._log_size()
+        function = self._function(task.function)
+        remote = is_remote(task.folder)
+        folder = self._folder / _TREES if remote else Path(task.folder)
+
+        def compiled() -> float:
+            return sum(float(seconds) for seconds in _JIT.findall(self._read_log(before)))
+
+        if remote:
+            folder.mkdir(exist_ok=True)
+        try:
+            products, timing = run_chunk(function, task.chunk, Sample(**task.sample), task.options, folder, compiled)
+            check_log(self._read_log(before), str(folder))
+            if remote:
+                products, seconds = upload(products, task.folder)
+                timing.serialise += seconds
+        finally:
+            if remote:
+                shutil.rmtree(folder, ignore_errors=True)
+        partial = encode(products)
+        metrics = {
+            **{name: getattr(timing, name) for name in timing.__slots__},
+            "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "entries": task.chunk.entries,
+        }  # fmt: skip
+        return {"metrics": metrics}, [partial]
+
+    def _distributed(self, content: dict[str, Any], _: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        from portico.analysis.dataset import Sample
+        from portico_distrdf.graph import Cluster, PartLost, run_sample
+
+        cluster = Cluster(content.pop("scheduler"), content.pop("own"))
+        task, began = Task.from_json(content), time.process_time()
+        if not task.chunk.entries:  # nothing to distribute, and ROOT refuses it
+            return self._chunk({**content, "chunk": content["parts"][0], "parts": ()}, [])
+        bundle, function = (self._holds, str(self._active[1] if self._active else "")), self._function(task.function)
+        try:
+            products, metrics = run_sample(function, Sample(**task.sample), task, cluster, bundle)
+        except PartLost as lost:
+            return {"failed": "crash", "message": str(lost)}, []
+        metrics["cpu"] += time.process_time() - began
+        return {"metrics": metrics}, [encode(products)]
+
+    def _summary(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        from portico.analysis.dataset import Sample
+        from portico.results.summary_step import summarise
+        from portico.results.view import Results
+
+        samples = {name: Sample(**fields) for name, fields in content["samples"].items()}
+        results = {name: Results(name, decode(blob)) for name, blob in zip(samples, blobs, strict=True)}
+        value, files = summarise(self._function(content["function"]), results, samples, content["options"])
+        return {"value": value, "files": [name for name, _ in files]}, [blob for _, blob in files]
+
+    def _export(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        from portico.results.view import write_root
+
+        root.load()
+        path = self._folder / "results.root"
+        samples = {name: decode(blob) for name, blob in zip(content["samples"], blobs, strict=True)}
+        write_root(path, samples, content["marks"])
+        written = path.read_bytes()
+        path.unlink()
+        return {}, [written]
+
+    def _probe(self, content: dict[str, Any], _: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        from portico.environment.probe import answer
+
+        if "function" in content:
+            self._function(content["function"])
+        return {"probe": answer(content, self._folder)}, []
+
+    def _explain(self, error: BaseException, log_start: int) -> dict[str, Any]:
+        """Say whose fault an exception is, and what it is, in the words that help."""
+        frames = traceback.extract_tb(error.__traceback__)
+        where = self._user_line(frames)
+        kind, text = classify(error, self._read_log(log_start), frames, where)
+        if kind == "internal":
+            traceback.print_exception(error)  # into the log, which travels with the answer
+        return {"failed": kind, "message": self._at_home(f"{where}: {text}" if where else text)}
+
+    def _user_line(self, frames: list[traceback.FrameSummary] | traceback.StackSummary) -> str:
+        if self._active is None:
+            return ""
+        prefix = str(self._active[1]) + os.sep
+        for frame in reversed(frames):
+            if frame.filename.startswith(prefix):
+                relative = frame.filename.removeprefix(prefix)
+                return f"{self._origins.get(relative, relative)}:{frame.lineno} ({(frame.line or '').strip()})"
+        return ""
+
+    def _at_home(self, text: str) -> str:
+        """Name the files of the bundle as the user knows them, not where they lie on the worker."""
+        if self._active is not None:
+            for relative, origin in self._origins.items():
+                text = text.replace(str(self._active[1] / relative), origin)
+        return text
+
+
+def main() -> None:
+    """Serve on standard input and output, which nothing else may use from here on."""
+    source = os.fdopen(os.dup(0), "rb")
+    sink = os.fdopen(os.dup(1), "wb")
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the driver or Dask worker
+    tune_xrootd()
+    with suppress(PorticoError):  # told when the first message needs it
+        root.load()
+    Runner(Path(sys.argv[1])).serve(source, sink)
+    sink.close()
+    os._exit(0)  # ROOT may crash while it is taken down; the work is done
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""What a partial run goes without: whole files that are bad, and chunks that could not be run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from portico.runfolder.ledger import Lost, Planned
+from portico.worker.task import Failed
+from portico.workflow.plan import Plan
+
+__all__ = ["completeness_of", "lost_of", "mark_of"]
+
+_OF_THE_FILE = {"input", "transient"}
+
+
+def lost_of(plan: Plan, failed: Iterable[Failed]) -> list[Lost]:
+    """Return all that is lost with the chunks that failed.
+
+    A file that is bad in one place is not trusted in others: all its chunks are lost, also those that were read. So
+    what is lost does not depend on the order in which chunks ran. A chunk that killed its processes is lost alone.
+    """
+    lost = {(loss.sample, loss.key or loss.file): loss for loss in plan.lost}
+    by_key = plan.by_key
+    for failure in failed:
+        culprit = by_key[failure.task.key]
+        for planned in plan.chunks[culprit.sample]:
+            chunk = planned.chunk
+            if planned is culprit or (chunk.file == culprit.chunk.file and failure.kind in _OF_THE_FILE):
+                loss = Lost(planned.sample, planned.key, chunk.file, chunk.entries, failure.kind, failure.message)
+                lost[planned.sample, planned.key] = loss
+    return list(lost.values())
+
+
+def completeness_of(sample: str, chunks: Sequence[Planned], lost: Iterable[Lost]) -> float:
+    """Return the fraction of a sample's entries that is left."""
+    of_sample = [loss for loss in lost if loss.sample == sample]
+    total = sum(planned.chunk.entries for planned in chunks) + sum(loss.entries for loss in of_sample if not loss.key)
+    return 1 - sum(loss.entries for loss in of_sample) / total if total else 1.0
+
+
+def mark_of(completeness: float) -> str:
+    """Return the words that mark what a partial run gave; empty if it is complete."""
+    return f"partial: {completeness:.2%} of the events" if completeness < 1 else ""

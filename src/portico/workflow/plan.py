@@ -1,0 +1,344 @@
+"""What a step reads, cut into chunks with keys, and which of them are missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from typing import Any
+
+from portico._version import __version__
+from portico.analysis.analysis import DATASET, Analysis, StepEntry
+from portico.analysis.chunks import Chunk, ChunkSize, plan, plan_generated
+from portico.analysis.dataset import Sample
+from portico.environment.bundle import Bundle, collect, key_of
+from portico.errors import ConfigError, InputError, ProductError, RunFolderError, nearest
+from portico.files import TreeSummary, summarise_all, summarise_each
+from portico.files.storage import sizes
+from portico.results.summary_step import SUMMARY_FILE, content_of
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.ledger import Ledger, Lost, Planned
+from portico.runfolder.load import SUMMARY
+
+__all__ = ["Arguments", "Plan", "arguments_of", "bundle_of", "missing", "plan_step", "reduced", "root_version",
+           "sample_fields", "summary_fields", "summary_is_done", "summary_key", "unblinded",
+           "whole_samples"]  # fmt: skip
+
+_UNBLIND = "unblind"  # the option of steps that look at data only then
+_GENERATED_CHUNK = ChunkSize(entries=10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a step is to run over.
+
+    Parameters
+    ----------
+    chunks : mapping of str to list of Planned
+        The chunks of each sample, in order.
+    files : mapping of str to mapping of str to TreeSummary
+        What is known about the input files of each sample.
+    samples : mapping of str to Sample
+        Each sample as the step sees it.
+    lost : tuple of Lost
+        Files that could not be planned, of a run that may be partial.
+    parts : mapping of str to tuple of Chunk
+        Of a plan of whole samples: the chunks that each stands for, by key.
+    """
+
+    chunks: Mapping[str, list[Planned]]
+    files: Mapping[str, Mapping[str, TreeSummary]]
+    samples: Mapping[str, Sample]
+    lost: tuple[Lost, ...] = ()
+    parts: Mapping[str, tuple[Chunk, ...]] = field(default_factory=dict)
+
+    @property
+    def by_key(self) -> dict[str, Planned]:
+        """The chunks by their key."""
+        return {planned.key: planned for chunks in self.chunks.values() for planned in chunks}
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The keyword arguments of a step.
+
+    Parameters
+    ----------
+    given : mapping
+        As the function gets them: of a file its path.
+    keyed : mapping
+        As they enter keys: of a file its content.
+    """
+
+    given: Mapping[str, Any]
+    keyed: Mapping[str, Any]
+
+
+def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
+    """Collect what a step needs, and check its options.
+
+    Raises
+    ------
+    ConfigError
+        If something is missing, or an option does not exist.
+    """
+    bundle = collect(step.function, analysis.folder)
+    unknown = [option for option in (*step.options, *step.files) if option not in bundle.options]
+    if unknown:
+        raise ConfigError(
+            f"{analysis.path}: step '{step.name}': {step.function} has no option '{unknown[0]}'; "
+            + nearest(unknown[0], bundle.options)
+        )
+    if step.files:
+        _check_summaries(analysis, step)
+    return bundle
+
+
+def unblinded(analysis: Analysis) -> Analysis:
+    """Return the analysis with data shown and fitted everywhere: steps with an option ``unblind`` get it as true.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is blinded.
+    """
+    steps = [step.name for step in analysis.steps if _UNBLIND in collect(step.function, analysis.folder).options]
+    if not steps and not analysis.blind:
+        raise ConfigError(
+            f"{analysis.path}: nothing to unblind: no step has an option '{_UNBLIND}', and there is no key 'blind'"
+        )
+    for name in steps:
+        analysis = analysis.with_options(name, **{_UNBLIND: True})
+    return analysis.model_copy(update={"blind": {}})
+
+
+def _check_summaries(analysis: Analysis, step: StepEntry) -> None:
+    kinds = {entry.name: collect(entry.function, analysis.folder).needs.kind for entry in analysis.steps}
+    summaries = [name for name, kind in kinds.items() if kind == "summary"]
+    for option, reference in step.files.items():
+        name = reference.partition("/")[0]
+        if name not in summaries:
+            raise ConfigError(
+                f"{analysis.path}: step '{step.name}': files: {option}: '{name}' is no summary step, and only these "
+                f"leave files for other steps; {nearest(name, summaries)}"
+            )
+
+
+def arguments_of(analysis: Analysis, step: StepEntry, folder: RunFolder, ledger: Ledger) -> Arguments:
+    """Return the keyword arguments of a step, with the files of earlier steps that it names.
+
+    Raises
+    ------
+    ConfigError
+        If the earlier step wrote no such file.
+    RunFolderError
+        If the earlier step has not run, or its file is gone.
+    InputError
+        If the file is damaged.
+    """
+    paths, contents = {}, {}
+    for option, reference in step.files.items():
+        name, _, file = reference.partition("/")
+        where = f"{analysis.path}: step '{step.name}': files: {option}"
+        listed = ledger.result(name, SUMMARY)
+        if listed is None:
+            raise RunFolderError(f"{where}: step '{name}' has not run; run that first")
+        valid = [SUMMARY_FILE, *json.loads(listed)]
+        if file not in valid:
+            raise ConfigError(f"{where}: step '{name}' wrote no file '{file}'; {nearest(file, valid)}")
+        path = folder.step(name).resolve() / file
+        if not path.is_file():
+            raise RunFolderError(f"{where}: {path} is gone; run step '{name}' first")
+        paths[option], contents[option] = str(path), content_of(path)
+    return Arguments({**step.options, **paths}, {**step.options, **contents})
+
+
+def summary_key(bundle: Bundle, arguments: Arguments, samples: Mapping[str, Any], results: Mapping[str, str]) -> str:
+    """Return the key of a summary: of its code, arguments, the samples' fields, and the keys of their results."""
+    return key_of(__version__, bundle.code, arguments.keyed, samples, results)
+
+
+def summary_fields(
+    analysis: Analysis, step: StepEntry, ledger: Ledger, names: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """Return what describes the samples to a summary step."""
+    return {
+        name: sample_fields(reduced(analysis.dataset[name], ledger.completeness(step.input, name))) for name in names
+    }
+
+
+def summary_is_done(step: StepEntry, key: str, folder: RunFolder, ledger: Ledger) -> bool:
+    """Return whether a summary with this key has run, and all its files are there."""
+    if ledger.result_keys(step.name).get(SUMMARY) != key:
+        return False
+    files = [SUMMARY_FILE, *json.loads(ledger.result(step.name, SUMMARY) or b"[]")]
+    return all((folder.step(step.name) / file).is_file() for file in files)
+
+
+def plan_step(
+    analysis: Analysis,
+    step: StepEntry,
+    bundle: Bundle,
+    arguments: Arguments,
+    ledger: Ledger,
+    names: Iterable[str],
+    allow_partial: bool = False,
+) -> Plan:
+    """Cut the input of a step into chunks and give each its key.
+
+    Parameters
+    ----------
+    analysis, step, bundle, arguments
+        What is to be run.
+    ledger : Ledger
+        Knows what earlier steps wrote.
+    names : iterable of str
+        The samples to plan for; those that the step does not run on are left out.
+    allow_partial : bool
+        Plan without files that cannot be opened, and note them as lost.
+
+    Raises
+    ------
+    ConfigError, InputError, ProductError, RunFolderError
+        If the input is wrong, damaged, or not there yet.
+    """
+    planned: dict[str, list[Planned]] = {}
+    files: dict[str, dict[str, TreeSummary]] = {}
+    samples: dict[str, Sample] = {}
+    lost: list[Lost] = []
+    for name in names:
+        sample = _input(analysis, step, analysis.dataset[name], ledger)
+        if sample is None:
+            continue
+        if allow_partial:
+            found = summarise_each(sample.files, sample.tree, replicas=sample.replicas)
+            summaries = [summary for summary in found if isinstance(summary, TreeSummary)]
+            lost += _unopened(sample, found)
+        else:
+            summaries = summarise_all(sample.files, sample.tree, replicas=sample.replicas)
+        chunks = _cut(analysis, step, sample, summaries)
+        # The identity of a file, not its path, names a chunk: a file that was moved is not read again.
+        code = key_of(__version__, root_version(), bundle.code, arguments.keyed, sample_fields(sample))
+        keys = [key_of(code, c.uuid, c.tree, c.first, c.last) for c in chunks]
+        if len(set(keys)) < len(keys):
+            raise ConfigError(f"sample '{name}': two of its files are copies of one another and would count twice")
+        planned[name] = [Planned(name, i, key, c) for i, (key, c) in enumerate(zip(keys, chunks, strict=True))]
+        files[name] = {summary.file: summary for summary in summaries}
+        samples[name] = sample
+    return Plan(planned, files, samples, tuple(lost))
+
+
+def _unopened(sample: Sample, found: Sequence[TreeSummary | InputError]) -> Iterator[Lost]:
+    """Yield the files of a sample that cannot be opened; each counts for as many entries as the others on average."""
+    entries = [summary.entries for summary in found if isinstance(summary, TreeSummary)]
+    each = round(sum(entries) / len(entries)) if entries else 0
+    for file, error in zip(sample.files, found, strict=True):
+        if isinstance(error, InputError):
+            yield Lost(sample.name, "", file, each, "input", str(error).removeprefix(f"{file}: "))
+
+
+def whole_samples(plan: Plan, word: str) -> Plan:
+    """Return a plan with one piece for each sample, for an executor that cuts samples by itself.
+
+    Parameters
+    ----------
+    plan : Plan
+        In chunks.
+    word : str
+        Enters the keys: sums over other cuts are equal to rounding only, so they are other results.
+    """
+    whole: dict[str, list[Planned]] = {}
+    parts: dict[str, tuple[Chunk, ...]] = {}
+    for name, chunks in plan.chunks.items():
+        files = list(dict.fromkeys(planned.chunk.file for planned in chunks))
+        file = files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+        entries = sum(planned.chunk.entries for planned in chunks)
+        key = key_of(word, [planned.key for planned in chunks])
+        uuid = key_of(sorted({planned.chunk.uuid for planned in chunks}))
+        whole[name] = [Planned(name, 0, key, Chunk(file, uuid, chunks[0].chunk.tree, 0, entries))]
+        parts[key] = tuple(planned.chunk for planned in chunks)
+    return replace(plan, chunks=whole, parts=parts)
+
+
+def missing(step: StepEntry, planned: Plan, ledger: Ledger) -> tuple[list[Planned], list[str]]:
+    """Return the chunks that are not done, and the keys of those done chunks whose files are gone."""
+    done = ledger.done(step.name)
+    there = sizes(output["path"] for outputs in done.values() for output in outputs)
+    lost = [key for key, outputs in done.items() if any(there[output["path"]] != output["size"] for output in outputs)]
+    finished = done.keys() - set(lost)
+    return [chunk for chunks in planned.chunks.values() for chunk in chunks if chunk.key not in finished], lost
+
+
+def sample_fields(sample: Sample) -> dict[str, Any]:
+    """Return what describes a sample to a step: everything but where its files lie."""
+    return sample.model_dump(exclude={"files"})
+
+
+def reduced(sample: Sample, completeness: float) -> Sample:
+    """Return what a sample is worth when only a fraction of its events was kept, as in a partial run.
+
+    The luminosity of data and the processed events of simulation shrink in proportion to the entries, which takes
+    events to be spread evenly over files.
+    """
+    if completeness == 1.0:
+        return sample
+    worth = "luminosity" if sample.kind == "data" else "processed_events"
+    value = getattr(sample, worth)
+    return sample.model_copy(
+        update={"completeness": sample.completeness * completeness} | ({worth: value * completeness} if value else {})
+    )
+
+
+def _cut(analysis: Analysis, step: StepEntry, sample: Sample, summaries: Sequence[TreeSummary]) -> list[Chunk]:
+    if sample.entries is not None:
+        size = analysis.chunk_size(step) if step.chunk else _GENERATED_CHUNK
+        if size.entries is None:
+            raise ConfigError(
+                f"{analysis.path}: step '{step.name}', sample '{sample.name}': chunk '{step.chunk}': "
+                "generated events have no size in bytes yet; give it in entries, for example '10000 entries'"
+            )
+        return list(plan_generated(sample.entries, size))
+    chunks = list(plan(summaries, analysis.chunk_size(step)))
+    if not chunks:
+        # An empty sample still gives its products, empty: one chunk without entries makes them.
+        whole = next((summary for summary in summaries if summary.tree), None)
+        if whole is None:
+            raise InputError(
+                f"step '{step.name}', sample '{sample.name}': none of its files holds a tree '{sample.tree}'"
+            )
+        chunks = [Chunk(whole.file, whole.uuid, whole.tree, 0, 0)]
+    return chunks
+
+
+def _input(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) -> Sample | None:
+    """Return the sample with the files that the step reads; None if the earlier step left it out."""
+    if step.input == DATASET:
+        return sample
+    sample = reduced(sample, ledger.completeness(step.input, sample.name))
+    outputs = [output for chunk in ledger.outputs(step.input, sample.name) for output in chunk]
+    if sample.name not in ledger.result_keys(step.input):
+        earlier = next(entry for entry in analysis.steps if entry.name == step.input)
+        if earlier.samples and sample.name not in earlier.samples:
+            return None
+        raise RunFolderError(
+            f"step '{step.name}' needs the output of '{step.input}' for sample '{sample.name}'; run that first"
+        )
+    trees = sorted({output["tree"] for output in outputs})
+    if not trees:
+        raise ProductError(f"step '{step.name}' reads the trees of step '{step.input}', which returned no Snapshot")
+    tree = step.tree or trees[0]
+    if tree not in trees or (step.tree is None and len(trees) > 1):
+        raise ConfigError(
+            f"step '{step.name}': say which tree of step '{step.input}' it reads with 'tree'; {nearest(tree, trees)}"
+        )
+    files = tuple(output["path"] for output in outputs if output["tree"] == tree)
+    return sample.model_copy(update={"files": files, "replicas": {}, "tree": tree, "entries": None})
+
+
+def root_version() -> str:
+    """Return the version of the ROOT package, without importing it."""
+    try:
+        return metadata.version("root")
+    except metadata.PackageNotFoundError:
+        return "unknown"

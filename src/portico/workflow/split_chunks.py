@@ -1,0 +1,58 @@
+"""A chunk that needs too much memory runs in halves, which become one partial result again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from portico.results.product import decode, encode, merge_all
+from portico.worker.task import Done, Task
+
+__all__ = ["Halves"]
+
+_SUMMED = ("wall", "cpu", "open", "build", "jit", "loop", "serialise", "bytes_read", "entries", "wait")
+
+
+@dataclass(slots=True)
+class Halves:
+    """Which chunks were cut, and which of their halves are done.
+
+    The halves of a chunk merge in entry order, so counts and unweighted histograms are equal bit for bit to those of
+    the whole chunk; sums of weights may differ by rounding, since they are added in another order.
+    """
+
+    _whole: dict[str, Task] = field(default_factory=dict)
+    _done: dict[str, list[Done | None]] = field(default_factory=dict)
+
+    def cut(self, task: Task) -> tuple[Task, Task]:
+        """Cut a task of at least two entries; a half has its key with a letter after it."""
+        chunk = task.chunk
+        middle = chunk.first + chunk.entries // 2
+        keys = f"{task.key}a", f"{task.key}b"
+        self._whole |= dict.fromkeys(keys, task)
+        self._done[task.key] = [None, None]
+        return (
+            replace(task, key=keys[0], attempt=1, chunk=replace(chunk, last=middle)),
+            replace(task, key=keys[1], attempt=1, chunk=replace(chunk, first=middle)),
+        )
+
+    def whole(self, task: Task) -> Task:
+        """Return the planned task that a task is or belongs to."""
+        while task.key in self._whole:
+            task = self._whole[task.key]
+        return task
+
+    def join(self, done: Done) -> Done | None:
+        """Return a done chunk as planned; None while its other half is missing."""
+        while done.task.key in self._whole:
+            task = self._whole[done.task.key]
+            halves = self._done[task.key]
+            halves[done.task.key.endswith("b")] = done
+            first, second = halves
+            if first is None or second is None:
+                return None
+            merged = merge_all(decode(half.partial) for half in (first, second)) or {}
+            metrics = {**first.metrics, **second.metrics}
+            metrics |= {name: first.metrics.get(name, 0) + second.metrics.get(name, 0) for name in _SUMMED}
+            metrics["peak_memory"] = max(half.metrics.get("peak_memory", 0) for half in (first, second))
+            done = Done(task, encode(merged), metrics)
+        return done

@@ -1,0 +1,1 @@
+"""An executor of portico that runs steps with ROOT's own distributed RDataFrame on Dask."""

@@ -1,0 +1,226 @@
+"""Whole samples on ROOT's own distributed RDataFrame, on Dask: for steps within its list of operations."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from portico.environment.bundle import Bundle
+from portico.environment.credentials import Credentials
+from portico.errors import MissingExtra, WorkerError
+from portico.executors.dask import DaskExecutor
+from portico.worker.process import RunnerProcess
+from portico.worker.task import Done, Failed, Outcome, Task
+
+__all__ = ["DistrdfExecutor"]
+
+_LOG_BYTES = 4096
+_START_SECONDS = 60.0
+
+
+class DistrdfExecutor:
+    """One sample at a time: a process of portico's builds the graph, Dask workers run it.
+
+    Parameters
+    ----------
+    address : str, optional
+        Of a Dask scheduler; own worker processes on this machine are started by default.
+    workers : int, optional
+        Of the own cluster; all cores by default.
+
+    Raises
+    ------
+    MissingExtra
+        If distributed is not installed.
+    WorkerError
+        If the scheduler cannot be reached, or no worker starts.
+    """
+
+    outlives = False
+    whole = "distrdf"
+    """Results depend on how ROOT cuts samples: they are kept under keys with this word."""
+
+    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+        if importlib.util.find_spec("distributed") is None:
+            raise MissingExtra("dask", "running on ROOT's distributed RDataFrame")
+        self._own = _Workers(workers or len(os.sched_getaffinity(0))) if address is None else None
+        try:
+            self._dask = DaskExecutor(address or (self._own.address if self._own is not None else None))
+            if self._own is not None:
+                self._own.await_first(self._dask)
+        except BaseException:
+            self._stop_workers()
+            raise
+        self._address = address or str(self._dask.client.scheduler_info(n_workers=0)["address"])
+        self._runner = RunnerProcess()
+        self._thread = ThreadPoolExecutor(1)  # one that stays: a runner dies with the thread that started it
+        self._bundle: Bundle | None = None
+        self._credentials = Credentials()
+        self._task: Task | None = None
+        self._ended: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+
+    @property
+    def workers(self) -> int:
+        """Number of Dask workers that are connected."""
+        return self._dask.workers
+
+    @property
+    def free(self) -> int:
+        """One if nothing runs: a sample uses all workers."""
+        return int(self._task is None)
+
+    def prepare(self, bundle: Bundle) -> None:
+        """Send the bundle to the workers, also to those that join later."""
+        from portico_distrdf.worker import HoldPlugin
+
+        self._bundle = bundle
+        self._runner.use(bundle)
+        try:
+            self._dask.client.register_plugin(HoldPlugin(bundle), name=f"portico-distrdf-{bundle.digest}")
+        except Exception as error:
+            raise WorkerError(
+                f"the Dask cluster cannot take the analysis: {error}; its scheduler and workers need the same versions "
+                "of portico, ROOT, dask and Python as this process"
+            ) from error
+
+    def submit(self, task: Task) -> None:
+        """Start a sample."""
+        self._task = task
+        self._thread.submit(self._run, task, self._runner)
+
+    def _run(self, task: Task, runner: RunnerProcess) -> None:
+        own = self._own is not None
+        content = {"op": "distributed", **task.to_json(), "scheduler": self._address, "own": own}
+        answer, blobs = runner.call(content, [])
+        metrics = {**answer["metrics"], "worker": "dask"}
+        metrics["peak_memory"] = max(metrics.get("peak_memory", 0), metrics.pop("worker_memory", 0))
+        if "failed" not in answer:
+            self._ended.put(Done(task, blobs[0], metrics))
+            return
+        log = answer.get("log", "")
+        if answer["failed"] == "crash" and self._own is not None:
+            log += self._own.log()
+        self._ended.put(Failed(task, answer["failed"], answer["message"], log, metrics))
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        """Return the sample that ended, at the latest after ``timeout`` seconds."""
+        try:
+            outcome = self._ended.get(timeout=timeout)
+        except queue.Empty:
+            return []
+        if self._task is None or outcome.task.key != self._task.key:
+            return []  # of a task that was cancelled
+        self._task = None
+        return [outcome]
+
+    def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+        """Have the process that builds graphs answer a message."""
+        return self._runner.call(content, blobs)
+
+    def call_all(self, content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Have a process beside every worker answer a message."""
+        if self._bundle is not None:
+            self._dask.prepare(self._bundle)
+        return self._dask.call_all(content)
+
+    def entrust(self, credentials: Credentials) -> None:
+        """Send credentials to all workers, also to those that join later."""
+        from portico_distrdf.worker import TrustPlugin
+
+        self._credentials = credentials
+        self._runner.entrust(credentials)
+        self._dask.client.register_plugin(TrustPlugin(credentials), name="portico-distrdf-credentials")
+
+    def problems(self) -> list[str]:
+        """Say that no worker is connected, if so."""
+        return self._dask.problems()
+
+    def cancel(self) -> None:
+        """Stop the sample that runs; the scheduler drops its tasks with the process that wanted them."""
+        if self._task is None:
+            return
+        self._task = None
+        self._runner.stop()
+        self._runner = RunnerProcess()
+        if self._bundle is not None:
+            self._runner.use(self._bundle)
+        self._runner.entrust(self._credentials)
+
+    def close(self) -> None:
+        """Leave the scheduler; stop the own workers."""
+        self._runner.stop()
+        self._thread.shutdown()
+        self._dask.close()
+        self._stop_workers()
+
+    def _stop_workers(self) -> None:
+        if self._own is not None:
+            self._own.stop()
+
+
+class _Workers:
+    """A Dask scheduler in this process, and workers in processes of their own: ROOT runs in them.
+
+    They are started as commands. Processes forked or spawned from this one would run the user's main program again.
+    """
+
+    def __init__(self, count: int) -> None:
+        from distributed import LocalCluster
+
+        self._folder = Path(tempfile.mkdtemp(prefix="portico-dask-"))
+        self._cluster = LocalCluster(  # type: ignore[no-untyped-call]
+            n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        )
+        self.address = str(self._cluster.scheduler_address)
+        # Read by ROOT when a worker imports it.
+        environment = {**os.environ, "EXTRA_CLING_ARGS": os.environ.get("EXTRA_CLING_ARGS", "-O2")}
+        command = [
+            sys.executable, "-m", "distributed.cli.dask_worker", self.address, "--nthreads", "1", "--memory-limit", "0",
+            "--no-dashboard", "--host", "127.0.0.1", "--death-timeout", "60", "--local-directory", str(self._folder),
+        ]  # fmt: skip
+        self._processes = []
+        with (self._folder / "workers.log").open("wb") as log:
+            for number in range(count):
+                self._processes.append(subprocess.Popen(
+                    [*command, "--name", str(number)], stdout=log, stderr=log, env=environment,
+                ))  # fmt: skip
+
+    def await_first(self, dask: DaskExecutor) -> None:
+        """Wait until a worker is connected.
+
+        Raises
+        ------
+        WorkerError
+            If none comes.
+        """
+        deadline = time.monotonic() + _START_SECONDS
+        while not dask.workers:
+            if time.monotonic() > deadline or all(process.poll() is not None for process in self._processes):
+                raise WorkerError(f"no Dask worker started on this machine:\n{self.log().strip()}")
+            time.sleep(0.1)
+
+    def log(self) -> str:
+        """Return the end of what the workers wrote."""
+        return (self._folder / "workers.log").read_bytes()[-_LOG_BYTES:].decode(errors="replace")
+
+    def stop(self) -> None:
+        """End all workers, and the scheduler."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._cluster.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
