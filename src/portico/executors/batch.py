@@ -25,7 +25,7 @@ from portico.errors import ConfigError, Detached, WorkerError
 from portico.executors.batchjobs import Job, Jobs, job_of
 from portico.runfolder.folder import BATCH
 from portico.worker.process import RunnerProcess
-from portico.worker.task import Failed, Outcome, Task
+from portico.worker.task import Failed, FailureKind, Outcome, Task
 
 __all__ = ["BatchExecutor", "batch_script", "group_size", "open_batch"]
 
@@ -326,21 +326,21 @@ class BatchExecutor:
                 self.submit(task)
         return found
 
-    def _ending(self, job: Job) -> tuple[str, str, str]:
+    def _ending(self, job: Job) -> tuple[FailureKind, str, str]:
         """Say how a job ended: kind, message, and the end of what it printed."""
         state, log = job.state, job.submission.log(job.number)
         reason, cause = (state.reason, state.cause) if state is not None else ("", "")
         name = f"job {job.id} of {self._jobs.queue.name}"
         told = reason or "the batch system does not say why"
         if cause == "memory":
-            return "memory", f"{name} had too little memory: {told}; it may use {self._site.memory}", log
+            return FailureKind.MEMORY, f"{name} had too little memory: {told}; it may use {self._site.memory}", log
         if cause == "walltime":
             hint = "give the site more, or the jobs less with --chunks-per-job"
-            return "lost", f"{name} was over its walltime of {self._site.walltime}: {told}; {hint}", log
+            return FailureKind.LOST, f"{name} was over its walltime of {self._site.walltime}: {told}; {hint}", log
         if _NO_SPACE.search(log):
-            return "space", f"{name} had no space left on its disk", log
+            return FailureKind.SPACE, f"{name} had no space left on its disk", log
         last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
-        return "lost", f"{name} ended without a result: {told}" + (f"; it printed: {last.strip()}" if last else ""), log
+        return FailureKind.LOST, f"{name} ended without a result: {told}" + (f"; it printed: {last.strip()}" if last else ""), log
 
 
 def _one_core(site: Site) -> Site:

@@ -20,7 +20,7 @@ from portico.errors import RunFolderError, WorkerError
 from portico.executors.job import read_outcome, write_bundle
 from portico.results.product import decode, encode
 from portico.runfolder.folder import BATCH, RunFolder
-from portico.worker.task import Done, Failed, Outcome, Task
+from portico.worker.task import Done, Failed, FailureKind, Outcome, Task
 
 __all__ = ["Job", "Jobs", "job_of"]
 
@@ -294,7 +294,7 @@ def _brought_home(outcome: Outcome, submission: Submission) -> Outcome:
                 try:
                     path.replace(home)
                 except FileNotFoundError:
-                    return Failed(outcome.task, "lost", f"the tree that its job wrote is not there: {path}")
+                    return Failed(outcome.task, FailureKind.LOST, f"the tree that its job wrote is not there: {path}")
                 items.append({**item, "path": str(home)})
                 moved = True
             else:

@@ -17,7 +17,7 @@ from portico.clusters.base import Cluster, runner_memory
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import MissingExtra, WorkerError
-from portico.worker.task import Done, Failed, Outcome, Task
+from portico.worker.task import Done, Failed, FailureKind, Outcome, Task
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -191,7 +191,7 @@ class DaskExecutor:
         for name in lost:
             future, task = self._forget(name)
             future.release()
-            outcomes.append(Failed(task, "lost", "the workers that had not failed on it are gone"))
+            outcomes.append(Failed(task, FailureKind.LOST, "the workers that had not failed on it are gone"))
         return outcomes
 
     def _forget(self, name: str) -> tuple[Future, Task]:
@@ -216,17 +216,17 @@ class DaskExecutor:
         try:
             answer, partial = fetched or future.result(timeout=60)
         except KilledWorker as error:
-            return Failed(task, "lost", f"the workers that worked on it died: {error}")
+            return Failed(task, FailureKind.LOST, f"the workers that worked on it died: {error}")
         except Exception as error:
             if raised:
                 log = "".join(traceback.format_exception(error))
-                return Failed(task, "internal", f"{type(error).__name__}: {error}", log)
+                return Failed(task, FailureKind.INTERNAL, f"{type(error).__name__}: {error}", log)
             self._raise_if_gone(error)
-            return Failed(task, "lost", f"its result was lost with its worker: {error}")
+            return Failed(task, FailureKind.LOST, f"its result was lost with its worker: {error}")
         finally:
             future.release()
         if "failed" in answer:
-            return Failed(task, answer["failed"], answer["message"], answer["log"], answer["metrics"])
+            return Failed(task, FailureKind(answer["failed"]), answer["message"], answer["log"], answer["metrics"])
         return Done(task, partial, answer["metrics"])
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:

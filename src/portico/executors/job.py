@@ -24,7 +24,7 @@ from portico.environment.credentials import Credentials
 from portico.files.atomic import write_atomic
 from portico.step import Needs
 from portico.worker.process import RunnerProcess
-from portico.worker.task import Done, Failed, Outcome, Task
+from portico.worker.task import Done, Failed, FailureKind, Outcome, Task
 from portico.worker.wire import receive, send
 
 __all__ = ["read_outcome", "run_job", "write_bundle", "write_outcome"]
@@ -66,12 +66,12 @@ def read_outcome(path: Path, task: Task) -> Outcome:
     written = path.read_bytes()
     digest, message = written[:_DIGEST_BYTES], written[_DIGEST_BYTES:]
     if hashlib.sha256(message).digest() != digest:
-        return Failed(task, "lost", f"its result {path} is damaged: {len(written):,} bytes with a wrong checksum")
+        return Failed(task, FailureKind.LOST, f"its result {path} is damaged: {len(written):,} bytes with a wrong checksum")
     content, blobs = receive(io.BytesIO(message))
     if content["key"] != task.key:
-        return Failed(task, "lost", f"its result {path} is that of another chunk")
+        return Failed(task, FailureKind.LOST, f"its result {path} is that of another chunk")
     if "failed" in content:
-        return Failed(task, content["failed"], content["message"], content["log"], content["metrics"])
+        return Failed(task, FailureKind(content["failed"]), content["message"], content["log"], content["metrics"])
     return Done(task, blobs[0], content["metrics"])
 
 

@@ -16,7 +16,7 @@ import psutil
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials, forget
 from portico.environment.scratch import Scratch
-from portico.worker.task import Done, Failed, Outcome, Task
+from portico.worker.task import Done, Failed, FailureKind, Outcome, Task
 from portico.worker.wire import receive, send
 
 __all__ = ["RunnerProcess"]
@@ -100,7 +100,7 @@ class RunnerProcess:
         answer, blobs = self._finish({"op": "chunk", **task.to_json()}, [])
         self._task = None
         if "failed" in answer:
-            return Failed(task, answer["failed"], answer["message"], answer.get("log", ""), answer["metrics"])
+            return Failed(task, FailureKind(answer["failed"]), answer["message"], answer.get("log", ""), answer["metrics"])
         return Done(task, blobs[0], answer["metrics"])
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:

@@ -4,11 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from portico.analysis.chunks import Chunk
 
-__all__ = ["Done", "Failed", "Outcome", "Task"]
+__all__ = ["Done", "Failed", "FailureKind", "Outcome", "Task"]
+
+
+class FailureKind(StrEnum):
+    """Why a chunk failed; the value is what the ledger, JSON and messages between processes hold."""
+
+    USER = "user"
+    """The step's own code failed."""
+    INPUT = "input"
+    """The file is damaged, missing or not the one that was planned."""
+    TRANSIENT = "transient"
+    """The file could not be read just now."""
+    MEMORY = "memory"
+    """The process needed more memory than it may use."""
+    CRASH = "crash"
+    """The process died while it worked on the chunk."""
+    LOST = "lost"
+    """The worker went away."""
+    SPACE = "space"
+    """No space left where trees are written."""
+    INTERNAL = "internal"
+    """Portico itself failed."""
+
+    @property
+    def is_of_the_file(self) -> bool:
+        """Whether the input file is at fault, so that its other chunks are not trusted either."""
+        return self in {FailureKind.INPUT, FailureKind.TRANSIENT}
+
+    @property
+    def is_of_the_worker(self) -> bool:
+        """Whether the worker may be at fault, so that another one tries the chunk again."""
+        return self in {FailureKind.CRASH, FailureKind.LOST, FailureKind.SPACE}
+
+    @property
+    def stops_the_run(self) -> bool:
+        """Whether every chunk would fail in the same way, so that the step stops at once."""
+        return self in {FailureKind.USER, FailureKind.INTERNAL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +110,8 @@ class Failed:
 
     Parameters
     ----------
-    kind : {"user", "input", "transient", "memory", "crash", "lost", "space", "internal"}
-        ``user``: the step's code failed. ``input``: the file is bad. ``transient``: the file could not be read
-        just now. ``memory``: the process needed more than it may have. ``crash``: the process died while it worked
-        on the chunk. ``lost``: the worker went away. ``space``: no space left. ``internal``: portico failed.
+    kind : FailureKind
+        Why.
     message : str
         For the user.
     log : str
@@ -84,7 +119,7 @@ class Failed:
     """
 
     task: Task
-    kind: str
+    kind: FailureKind
     message: str
     log: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
