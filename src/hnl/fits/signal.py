@@ -2,7 +2,8 @@
 
 At every generated mass the shape is fitted inclusively and in each category, see `hnl.fits.shape`. A category with
 fewer than 30 effective events takes the inclusive shape; one with fewer than 500 its own mean and width with the
-inclusive tails. Where the inclusive candidates are too few for tails, those of the nearest mass that has enough are used.
+inclusive tails. Where the inclusive candidates are too few for tails, those of the nearest mass that has enough
+are used.
 
 In between, the offset of the mean from the mass, the width and the tails are on straight lines in the mass. The width
 is close to one line over all masses, and smoother curves through few points would follow their fluctuations. Beyond the

@@ -340,7 +340,8 @@ class BatchExecutor:
         if _NO_SPACE.search(log):
             return FailureKind.SPACE, f"{name} had no space left on its disk", log
         last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
-        return FailureKind.LOST, f"{name} ended without a result: {told}" + (f"; it printed: {last.strip()}" if last else ""), log
+        printed = f"; it printed: {last.strip()}" if last else ""
+        return FailureKind.LOST, f"{name} ended without a result: {told}{printed}", log
 
 
 def _one_core(site: Site) -> Site:

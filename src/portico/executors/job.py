@@ -66,7 +66,8 @@ def read_outcome(path: Path, task: Task) -> Outcome:
     written = path.read_bytes()
     digest, message = written[:_DIGEST_BYTES], written[_DIGEST_BYTES:]
     if hashlib.sha256(message).digest() != digest:
-        return Failed(task, FailureKind.LOST, f"its result {path} is damaged: {len(written):,} bytes with a wrong checksum")
+        damage = f"its result {path} is damaged: {len(written):,} bytes with a wrong checksum"
+        return Failed(task, FailureKind.LOST, damage)
     content, blobs = receive(io.BytesIO(message))
     if content["key"] != task.key:
         return Failed(task, FailureKind.LOST, f"its result {path} is that of another chunk")

@@ -100,7 +100,8 @@ class RunnerProcess:
         answer, blobs = self._finish({"op": "chunk", **task.to_json()}, [])
         self._task = None
         if "failed" in answer:
-            return Failed(task, FailureKind(answer["failed"]), answer["message"], answer.get("log", ""), answer["metrics"])
+            kind = FailureKind(answer["failed"])
+            return Failed(task, kind, answer["message"], answer.get("log", ""), answer["metrics"])
         return Done(task, blobs[0], answer["metrics"])
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
