@@ -15,7 +15,7 @@ import portico
 from portico.analysis.analysis import Analysis
 from portico.errors import ConfigError, InputError, PorticoError, RunFolderError
 from portico.executors.local import LocalExecutor
-from portico.results.summary_step import content_of
+from portico.files.digest import digest_of
 from portico.workflow.dry_run import preview
 from tests.conftest import Remember, write_events
 
@@ -127,12 +127,12 @@ def test_only_other_weights_run_the_step_again(
     folder = tmp_path / "run"
     ran()
     weights = folder / "fit" / "weights.root"
-    before, content = weights.read_bytes(), content_of(weights)
+    before, content = weights.read_bytes(), digest_of(weights)
     edit(four_steps, "input: fill}", "input: fill, options: {scale: 1.2}}")  # rounded: the same weights
     assert rows(four_steps, folder) == {"fill": "done", "fit": "fill", "use": "fit", "report": "fit"}
     assert ran() == {"fill": 0, "fit": 1, "use": 0, "report": 0}
     assert weights.read_bytes() != before, "the file is new, if only by its date"
-    assert content_of(weights) == content
+    assert digest_of(weights) == content
     total = portico.load(folder)["use"]["a"]["total"]
     edit(four_steps, "scale: 1.2", "scale: 2.0")
     assert ran() == {"fill": 0, "fit": 1, "use": 2, "report": 1}

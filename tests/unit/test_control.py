@@ -30,10 +30,10 @@ from portico import root
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
 from portico.errors import FitError
-from portico.results.summary_step import summarise
 from portico.results.view import Results
 from portico.selection import event_weight
 from portico.worker.frame import run_chunk
+from portico.worker.summary_step import summarise
 
 ROOT = root.load()
 LOW, HIGH = 1.75, 2.15

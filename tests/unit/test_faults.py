@@ -14,7 +14,7 @@ from portico.analysis.dataset import Sample
 from portico.results.product import Product, decode, encode
 from portico.runfolder.ledger import Lost, Planned
 from portico.worker.task import Done, Failed, Task
-from portico.workflow.partial_runs import completeness_of, lost_of
+from portico.workflow.partial_runs import completeness_of, losses
 from portico.workflow.plan import Plan, reduced
 from portico.workflow.retry_policy import DEATHS, TRANSIENTS, Record, Way, decide
 from portico.workflow.split_chunks import Halves
@@ -119,7 +119,7 @@ def failed(plan: Plan, position: int, kind: str) -> Failed:
 
 def test_a_bad_file_is_lost_whole_and_a_poisonous_chunk_alone() -> None:
     plan = plan_of(4, 5)
-    lost = lost_of(plan, [failed(plan, 5, "input"), failed(plan, 6, "transient"), failed(plan, 12, "crash")])
+    lost = losses(plan, [failed(plan, 5, "input"), failed(plan, 6, "transient"), failed(plan, 12, "crash")])
     assert {loss.key for loss in lost} == {"key4", "key5", "key6", "key7", "key12"}
     assert completeness_of("s", plan.chunks["s"], lost) == pytest.approx(15 / 20)
     assert completeness_of("other", plan.chunks["s"], lost) == 1
@@ -128,7 +128,7 @@ def test_a_bad_file_is_lost_whole_and_a_poisonous_chunk_alone() -> None:
 def test_each_file_that_could_not_be_opened_is_lost() -> None:
     unopened = tuple(Lost("s", "", f"cut{n}.root", 10, "input", "truncated") for n in range(2))
     plan = replace(plan_of(4, 5), lost=unopened)
-    lost = lost_of(plan, [failed(plan, 0, "crash")])
+    lost = losses(plan, [failed(plan, 0, "crash")])
     assert [loss.file for loss in lost] == ["cut0.root", "cut1.root", "f0.root"]
     assert completeness_of("s", plan.chunks["s"], lost) == pytest.approx(1 - 30 / 220)
 

@@ -129,6 +129,13 @@ class Analysis(Model):
         ]
         return self.model_copy(update={"steps": tuple(steps)})
 
+    def samples_of(self, step: StepEntry) -> tuple[str, ...]:
+        """Return the samples that a step runs on: its own choice, or that of its input."""
+        entries = {entry.name: entry for entry in self.steps}
+        while not step.samples and step.input in entries:
+            step = entries[step.input]
+        return step.samples or tuple(self.dataset.samples)
+
     def chunk_size(self, step: StepEntry) -> ChunkSize:
         """Return the target size of a step's chunks."""
         return ChunkSize.parse(self.chunk if step.chunk is None else step.chunk)

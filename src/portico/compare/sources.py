@@ -13,9 +13,7 @@ from portico.analysis.blinding import Blinding
 from portico.compare.rootfile import RootFile
 from portico.errors import RunFolderError
 from portico.results.product import Product, decode
-from portico.results.summary_step import SUMMARY_FILE
-from portico.runfolder.folder import RunFolder
-from portico.runfolder.load import SUMMARY
+from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 
 __all__ = ["FileSide", "RunSide", "StepOf", "open_side"]
 
@@ -76,7 +74,7 @@ class RunSide:
         return {name: self._step(name, kind, state) for name, kind, state, *_ in self._ledger.steps()}
 
     def _step(self, name: str, kind: str, state: str) -> StepOf:
-        samples = tuple(sample for sample in self._ledger.result_keys(name) if sample != SUMMARY)
+        samples = tuple(self._ledger.result_keys(name))
         read, planned = dict.fromkeys(samples, 0), dict.fromkeys(samples, 0)
         lost = self._ledger.lost(name)
         done = self._ledger.done(name).keys() - {chunk.key for chunk in lost}
@@ -119,13 +117,12 @@ class RunSide:
 
     def tables(self, step: str) -> dict[str, Path]:
         """Return the tables that a summary step left, by the name of the file."""
-        blob = self._ledger.result(step, SUMMARY)
-        names: list[str] = [] if blob is None else json.loads(blob)
+        _, names = self._ledger.summary(step) or ("", [])
         return {Path(n).stem: self._folder.step(step) / n for n in names if n.endswith(".root")}
 
     def has_summary(self, step: str) -> bool:
         """Say whether a summary step has a result."""
-        return self._ledger.result(step, SUMMARY) is not None
+        return self._ledger.summary(step) is not None
 
     def notes(self) -> list[str]:
         """Say which steps are not whole."""

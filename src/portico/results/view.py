@@ -270,10 +270,10 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]], marks: Mapping[str, str]) -> None:
+def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]], labels: Mapping[str, str]) -> None:
     """Write ``results.root``: a folder for each sample, with histograms, profiles, graphs and array trees.
 
-    ``marks`` says of samples that they are partial: a TNamed ``partial`` in their folder.
+    ``labels`` says of samples that they are partial: a TNamed ``partial`` in their folder.
     """
     import ROOT
     import uproot
@@ -284,8 +284,8 @@ def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]], marks: 
         file = ROOT.TFile.Open(str(aside), "RECREATE")
         for sample, products in samples.items():
             folder = file.mkdir(sample)
-            if sample in marks:
-                folder.WriteTObject(ROOT.TNamed("partial", marks[sample]), "partial")
+            if sample in labels:
+                folder.WriteTObject(ROOT.TNamed("partial", labels[sample]), "partial")
             for name, product in products.items():
                 made = to_root(name, product)
                 if made is not None:

@@ -18,10 +18,13 @@ from portico.files.atomic import write_atomic
 from portico.files.storage import normal, storage_of
 from portico.runfolder.ledger import Ledger
 
-__all__ = ["BATCH", "RunFolder"]
+__all__ = ["BATCH", "SUMMARY_FILE", "RunFolder"]
 
 BATCH = "batch.jobs"
 """Folder of batch jobs in the run folder: they write there while no driver runs. No step can have this name."""
+
+SUMMARY_FILE = "summary.json"
+"""File with the values of a summary step in its folder."""
 
 _MANIFEST = "run.json"
 _LEDGER = "ledger.sqlite"

@@ -23,6 +23,7 @@ from portico.errors import RunFolderError, SpaceError
 __all__ = ["Attempt", "Ledger", "Lost", "Planned"]
 
 _SCHEMA_VERSION = 2
+_SUMMARY = "*"  # the sample under which the result of a summary step is kept
 _NOTED = ("key", "number", "outcome", "message", "log")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS step (
@@ -343,9 +344,9 @@ class Ledger:
     def result_keys(self, step: str) -> dict[str, str]:
         """Return the key of each sample's result, in the order of the samples."""
         rows = self._db.execute(
-            "SELECT sample, key FROM result WHERE step = ? ORDER BY "
+            "SELECT sample, key FROM result WHERE step = ? AND sample != ? ORDER BY "
             "(SELECT MIN(rowid) FROM plan WHERE plan.step = result.step AND plan.sample = result.sample)",
-            (step,),
+            (step, _SUMMARY),
         )
         return dict(rows.fetchall())
 
@@ -353,6 +354,16 @@ class Ledger:
         """Return a merged result, or None."""
         row = self._db.execute("SELECT merged FROM result WHERE step = ? AND sample = ?", (step, sample)).fetchone()
         return None if row is None else row[0]
+
+    def set_summary(self, step: str, key: str, files: Sequence[str]) -> None:
+        """Note which files a summary step wrote, under the key of what made them."""
+        self.set_result(step, _SUMMARY, key, json.dumps(files).encode())
+
+    def summary(self, step: str) -> tuple[str, list[str]] | None:
+        """Return the key of a summary step and the names of the files that it wrote, or None if it has not run."""
+        query = "SELECT key, merged FROM result WHERE step = ? AND sample = ?"
+        row = self._db.execute(query, (step, _SUMMARY)).fetchone()
+        return None if row is None else (row[0], json.loads(row[1]))
 
     def metrics(self, step: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Return sample, position and metrics of each chunk of the plan that is done, in chunk order."""

@@ -10,14 +10,10 @@ from typing import Any
 from portico.analysis.blinding import Blinding
 from portico.errors import nearest
 from portico.results.product import decode
-from portico.results.summary_step import SUMMARY_FILE
 from portico.results.view import Results
-from portico.runfolder.folder import RunFolder
+from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 
-__all__ = ["SUMMARY", "Run", "load"]
-
-SUMMARY = "*"
-"""The sample under which the ledger keeps the result of a summary step."""
+__all__ = ["Run", "load"]
 
 
 class Run(Mapping[str, Mapping[str, Results]]):
@@ -64,7 +60,7 @@ class Run(Mapping[str, Mapping[str, Results]]):
             raise KeyError(f"{self.path}: no step '{step}'; {nearest(step, self._steps)}")
         ledger = self._folder.open_ledger()
         try:
-            blobs = {sample: ledger.result(step, sample) for sample in self._samples[step] if sample != SUMMARY}
+            blobs = {sample: ledger.result(step, sample) for sample in self._samples[step]}
         finally:
             ledger.close()
         return {sample: Results(sample, decode(blob)) for sample, blob in blobs.items() if blob is not None}

@@ -179,14 +179,9 @@ class Runner:
         return {"metrics": metrics}, [encode(products)]
 
     def _summary(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
-        from portico.analysis.dataset import Sample
-        from portico.results.summary_step import summarise
-        from portico.results.view import Results
+        from portico.worker.summary_step import answer
 
-        samples = {name: Sample(**fields) for name, fields in content["samples"].items()}
-        results = {name: Results(name, decode(blob)) for name, blob in zip(samples, blobs, strict=True)}
-        value, files = summarise(self._function(content["function"]), results, samples, content["options"])
-        return {"value": value, "files": [name for name, _ in files]}, [blob for _, blob in files]
+        return answer(self._function(content["function"]), content, blobs)
 
     def _export(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         from portico.results.view import write_root
@@ -194,7 +189,7 @@ class Runner:
         root.load()
         path = self._folder / "results.root"
         samples = {name: decode(blob) for name, blob in zip(content["samples"], blobs, strict=True)}
-        write_root(path, samples, content["marks"])
+        write_root(path, samples, content["labels"])
         written = path.read_bytes()
         path.unlink()
         return {}, [written]

@@ -14,16 +14,8 @@ from portico.environment.bundle import Bundle
 from portico.errors import ConfigError, RunFolderError, nearest
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger
-from portico.workflow.plan import (
-    Arguments,
-    arguments_of,
-    bundle_of,
-    missing,
-    plan_step,
-    summary_fields,
-    summary_is_done,
-    summary_key,
-)
+from portico.workflow.plan import Arguments, arguments_of, bundle_of, missing, plan_step
+from portico.workflow.summary_step import SummaryInput
 
 __all__ = ["Preview", "preview"]
 
@@ -99,7 +91,7 @@ class _Look:
     open: dict[str, set[str]]
 
     def at(self, step: StepEntry, selected: tuple[str, ...]) -> list[Preview]:
-        names = _samples_of(self.analysis, step)
+        names = self.analysis.samples_of(step)
         wanted = [name for name in names if not selected or name in selected]
         bundle = bundle_of(self.analysis, step)
         is_summary = bundle.needs.kind == "summary"
@@ -108,17 +100,10 @@ class _Look:
                 return [Preview(step.name, name, after=earlier) for name in (["*"] if is_summary else wanted)]
         arguments = arguments_of(self.analysis, step, self.folder, self.ledger)
         if is_summary:
-            done = not self.open.get(step.input) and self._is_done(step, bundle, arguments, names)
+            given = SummaryInput.of(self.analysis, step, bundle, arguments, self.ledger)
+            done = not self.open.get(step.input) and given.is_done(self.folder, self.ledger)
             return [Preview(step.name, "*", after="" if done else step.input)]
         return [self._sample(step, bundle, arguments, name) for name in wanted]
-
-    def _is_done(self, step: StepEntry, bundle: Bundle, arguments: Arguments, names: tuple[str, ...]) -> bool:
-        keys = self.ledger.result_keys(step.input)
-        if not keys.keys() >= set(names):
-            return False
-        fields = summary_fields(self.analysis, step, self.ledger, names)
-        key = summary_key(bundle, arguments, fields, {name: keys[name] for name in names})
-        return summary_is_done(step, key, self.folder, self.ledger)
 
     def _sample(self, step: StepEntry, bundle: Bundle, arguments: Arguments, name: str) -> Preview:
         unready = self.open.get(step.input, set())
@@ -129,13 +114,6 @@ class _Look:
         todo, _ = missing(step, plan, self.ledger)
         entries, left = (sum(planned.chunk.entries for planned in some) for some in (chunks, todo))
         return Preview(step.name, name, len(chunks), entries, len(chunks) - len(todo), entries - left)
-
-
-def _samples_of(analysis: Analysis, step: StepEntry) -> tuple[str, ...]:
-    entries = {entry.name: entry for entry in analysis.steps}
-    while not step.samples and step.input in entries:
-        step = entries[step.input]
-    return step.samples or tuple(analysis.dataset.samples)
 
 
 @contextmanager

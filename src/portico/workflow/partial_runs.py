@@ -8,12 +8,12 @@ from portico.runfolder.ledger import Lost, Planned
 from portico.worker.task import Failed
 from portico.workflow.plan import Plan
 
-__all__ = ["completeness_of", "lost_of", "mark_of"]
+__all__ = ["completeness_of", "losses", "partial_label"]
 
 _OF_THE_FILE = {"input", "transient"}
 
 
-def lost_of(plan: Plan, failed: Iterable[Failed]) -> list[Lost]:
+def losses(plan: Plan, failed: Iterable[Failed]) -> list[Lost]:
     """Return all that is lost with the chunks that failed.
 
     A file that is bad in one place is not trusted in others: all its chunks are lost, also those that were read. So
@@ -38,6 +38,6 @@ def completeness_of(sample: str, chunks: Sequence[Planned], lost: Iterable[Lost]
     return 1 - sum(loss.entries for loss in of_sample) / total if total else 1.0
 
 
-def mark_of(completeness: float) -> str:
-    """Return the words that mark what a partial run gave; empty if it is complete."""
+def partial_label(completeness: float) -> str:
+    """Return the words that mark the results of a partial run; empty if they are complete."""
     return f"partial: {completeness:.2%} of the events" if completeness < 1 else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -15,15 +14,13 @@ from portico.analysis.dataset import Sample
 from portico.environment.bundle import Bundle, collect, key_of
 from portico.errors import ConfigError, InputError, ProductError, RunFolderError, nearest
 from portico.files import TreeSummary, summarise_all, summarise_each
+from portico.files.digest import digest_of
 from portico.files.storage import sizes
-from portico.results.summary_step import SUMMARY_FILE, content_of
-from portico.runfolder.folder import RunFolder
+from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 from portico.runfolder.ledger import Ledger, Lost, Planned
-from portico.runfolder.load import SUMMARY
 
 __all__ = ["Arguments", "Plan", "arguments_of", "bundle_of", "missing", "plan_step", "reduced", "root_version",
-           "sample_fields", "summary_fields", "summary_is_done", "summary_key", "unblinded",
-           "whole_samples"]  # fmt: skip
+           "sample_fields", "unblinded", "whole_samples"]  # fmt: skip
 
 _UNBLIND = "unblind"  # the option of steps that look at data only then
 _GENERATED_CHUNK = ChunkSize(entries=10_000)
@@ -141,39 +138,17 @@ def arguments_of(analysis: Analysis, step: StepEntry, folder: RunFolder, ledger:
     for option, reference in step.files.items():
         name, _, file = reference.partition("/")
         where = f"{analysis.path}: step '{step.name}': files: {option}"
-        listed = ledger.result(name, SUMMARY)
-        if listed is None:
+        summary = ledger.summary(name)
+        if summary is None:
             raise RunFolderError(f"{where}: step '{name}' has not run; run that first")
-        valid = [SUMMARY_FILE, *json.loads(listed)]
+        valid = [SUMMARY_FILE, *summary[1]]
         if file not in valid:
             raise ConfigError(f"{where}: step '{name}' wrote no file '{file}'; {nearest(file, valid)}")
         path = folder.step(name).resolve() / file
         if not path.is_file():
             raise RunFolderError(f"{where}: {path} is gone; run step '{name}' first")
-        paths[option], contents[option] = str(path), content_of(path)
+        paths[option], contents[option] = str(path), digest_of(path)
     return Arguments({**step.options, **paths}, {**step.options, **contents})
-
-
-def summary_key(bundle: Bundle, arguments: Arguments, samples: Mapping[str, Any], results: Mapping[str, str]) -> str:
-    """Return the key of a summary: of its code, arguments, the samples' fields, and the keys of their results."""
-    return key_of(__version__, bundle.code, arguments.keyed, samples, results)
-
-
-def summary_fields(
-    analysis: Analysis, step: StepEntry, ledger: Ledger, names: Iterable[str]
-) -> dict[str, dict[str, Any]]:
-    """Return what describes the samples to a summary step."""
-    return {
-        name: sample_fields(reduced(analysis.dataset[name], ledger.completeness(step.input, name))) for name in names
-    }
-
-
-def summary_is_done(step: StepEntry, key: str, folder: RunFolder, ledger: Ledger) -> bool:
-    """Return whether a summary with this key has run, and all its files are there."""
-    if ledger.result_keys(step.name).get(SUMMARY) != key:
-        return False
-    files = [SUMMARY_FILE, *json.loads(ledger.result(step.name, SUMMARY) or b"[]")]
-    return all((folder.step(step.name) / file).is_file() for file in files)
 
 
 def plan_step(

@@ -20,7 +20,8 @@ from portico.runfolder.load import Run
 from portico.workflow.chunk_loop import Reporter
 from portico.workflow.credential_refresh import Trust
 from portico.workflow.plan import root_version, unblinded
-from portico.workflow.step_runner import State, run_step
+from portico.workflow.state import State
+from portico.workflow.step_runner import run_step
 
 __all__ = ["connect", "run"]
 

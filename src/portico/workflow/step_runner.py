@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from portico.analysis.analysis import Analysis, StepEntry
-from portico.environment.bundle import Bundle, key_of
-from portico.errors import Detached, InputError, PorticoError
-from portico.executors.base import Executor
+from portico.analysis.analysis import StepEntry
+from portico.environment.bundle import key_of
+from portico.errors import Detached, InputError
 from portico.files.atomic import write_atomic
 from portico.files.storage import storage_of
 from portico.results.product import decode, encode, merge_all
-from portico.results.summary_step import SUMMARY_FILE
 from portico.results.view import describe
-from portico.runfolder.folder import RunFolder
-from portico.runfolder.ledger import Ledger, Planned
-from portico.runfolder.load import SUMMARY
+from portico.runfolder.ledger import Planned
 from portico.worker.task import Failed, Task
-from portico.workflow.chunk_loop import Reporter, StepJob, explain, run_chunks
-from portico.workflow.credential_refresh import Trust
-from portico.workflow.partial_runs import completeness_of, lost_of, mark_of
+from portico.workflow.chunk_loop import StepJob, explain, run_chunks
+from portico.workflow.partial_runs import completeness_of, losses, partial_label
 from portico.workflow.plan import (
     Arguments,
     Plan,
@@ -33,38 +27,12 @@ from portico.workflow.plan import (
     missing,
     plan_step,
     sample_fields,
-    summary_fields,
-    summary_is_done,
-    summary_key,
     whole_samples,
 )
+from portico.workflow.state import State
+from portico.workflow.summary_step import run_summary
 
-__all__ = ["State", "run_step"]
-
-
-@dataclass(slots=True)
-class State:
-    """What one call of `run` carries from step to step."""
-
-    analysis: Analysis
-    folder: RunFolder
-    ledger: Ledger
-    executor: Executor
-    on: str
-    reporter: Reporter
-    samples: tuple[str, ...]
-    allow_partial: bool
-    trust: Trust
-    broken: set[str] = field(default_factory=set)
-    left_out: set[str] = field(default_factory=set)
-    failures: list[tuple[str, str]] = field(default_factory=list)
-
-    def samples_of(self, step: StepEntry) -> tuple[str, ...]:
-        """Return the samples that a step runs on: its own choice, or that of its input."""
-        entries = {entry.name: entry for entry in self.analysis.steps}
-        while not step.samples and step.input in entries:
-            step = entries[step.input]
-        return step.samples or tuple(self.analysis.dataset.samples)
+__all__ = ["run_step"]
 
 
 def run_step(state: State, position: int, step: StepEntry) -> None:
@@ -78,9 +46,10 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
         return
     arguments = arguments_of(state.analysis, step, state.folder, state.ledger)
     if bundle.needs.kind == "summary":
-        _run_summary(state, position, step, bundle, arguments, started)
+        run_summary(state, position, step, bundle, arguments, started)
         return
-    wanted = [n for n in state.samples_of(step) if n not in state.broken and (not state.samples or n in state.samples)]
+    intact = [name for name in state.analysis.samples_of(step) if name not in state.broken]
+    wanted = [name for name in intact if not state.samples or name in state.samples]
     plan = plan_step(state.analysis, step, bundle, arguments, state.ledger, wanted, state.allow_partial)
     if state.executor.whole:
         plan = whole_samples(plan, state.executor.whole)
@@ -141,7 +110,7 @@ def _tasks(
 
 def _finish(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> str:
     """Merge what is whole (with ``allow_partial``: what there is), export it, and say how the step ended."""
-    lost, by_key = lost_of(plan, failed), plan.by_key
+    lost, by_key = losses(plan, failed), plan.by_key
     for failure in failed:
         planned = by_key[failure.task.key]
         state.failures.append((failure.kind, explain(failure, step.name, planned, plan.files, final=True)))
@@ -182,10 +151,9 @@ def _export(state: State, step: str) -> None:
         return
     blobs = {name: state.ledger.result(step, name) or b"" for name in keys}
     described = {name: describe(decode(blob)) for name, blob in blobs.items()}
-    marks = {name: mark for name in keys if (mark := mark_of(state.ledger.completeness(step, name)))}
-    content = {"op": "export", "samples": list(blobs), "marks": marks}
-    answer, made = state.executor.call(content, list(blobs.values()))
-    _raise_if_failed(answer, f"step '{step}': results.root cannot be written")
+    labels = {name: label for name in keys if (label := partial_label(state.ledger.completeness(step, name)))}
+    content = {"op": "export", "samples": list(blobs), "labels": labels}
+    _, made = state.call(content, list(blobs.values()), f"step '{step}': results.root cannot be written")
     with write_atomic(paths[0]) as aside:
         aside.write_bytes(made[0])
     for sample, products in described.items():
@@ -197,7 +165,7 @@ def _export(state: State, step: str) -> None:
             with write_atomic(folder / sample / "manifest.json") as aside:
                 aside.write_text(json.dumps(written, indent=1), encoding="utf-8")
     with write_atomic(paths[1]) as aside:  # last: it says that all is there
-        told = {"step": step, "keys": keys, "partial": marks, "samples": described}
+        told = {"step": step, "keys": keys, "partial": labels, "samples": described}
         aside.write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
@@ -208,44 +176,3 @@ def _exported(path: Path) -> dict[str, str] | None:
     except (OSError, ValueError, KeyError):
         return None
     return keys
-
-
-def _raise_if_failed(answer: Mapping[str, Any], what: str) -> None:
-    if "failed" in answer:
-        log = f"\n{answer['log'].strip()}" if answer.get("log", "").strip() and answer["failed"] == "crash" else ""
-        raise PorticoError(f"{what}: {answer['message']}{log}")
-
-
-def _run_summary(
-    state: State, position: int, step: StepEntry, bundle: Bundle, arguments: Arguments, started: float
-) -> None:
-    state.ledger.plan(step.name, position, "summary", {}, others=False)
-    keys = state.ledger.result_keys(step.input)
-    wanted = state.samples_of(step)
-    absent = [name for name in wanted if name not in keys or name in state.broken]
-    if absent:
-        state.left_out.add(step.name)
-        state.reporter.warn(f"step '{step.name}' is left out: it needs all samples, and '{absent[0]}' is not there")
-        return
-    fields = summary_fields(state.analysis, step, state.ledger, wanted)
-    key = summary_key(bundle, arguments, fields, {name: keys[name] for name in wanted})
-    done = summary_is_done(step, key, state.folder, state.ledger)
-    if not done:
-        state.reporter.begin(step.name, {}, {}, 1)
-        folder = state.folder.step(step.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        state.executor.prepare(bundle)
-        blobs = [state.ledger.result(step.input, name) or b"" for name in wanted]
-        content = {"op": "summary", "function": step.function, "samples": fields, "options": arguments.given}
-        answer, files = state.executor.call(content, blobs)
-        _raise_if_failed(answer, f"step '{step.name}'")
-        for name, blob in zip(answer["files"], files, strict=True):
-            with write_atomic(folder / name) as aside:
-                aside.write_bytes(blob)
-        with write_atomic(folder / SUMMARY_FILE) as aside:
-            aside.write_text(json.dumps(answer["value"], indent=1, allow_nan=False), encoding="utf-8")
-        state.ledger.set_result(step.name, SUMMARY, key, json.dumps(answer["files"]).encode())
-    seconds = time.monotonic() - started
-    ended = "partial" if any(sample["completeness"] < 1 for sample in fields.values()) else "done"
-    state.ledger.set_state(step.name, ended, 0.0 if done else seconds, 1, "local")
-    state.reporter.end(step.name, ended, seconds, 0 if done else 1)

@@ -1,30 +1,57 @@
-"""What a summary step returns, as files: values as JSON, figures as pictures, tables as trees."""
+"""Summary steps on the worker: call the function, and turn what it returns into JSON, pictures, tables and files."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from portico.errors import InputError, StepError
+from portico.analysis.dataset import Sample
+from portico.errors import StepError
+from portico.results.product import decode
+from portico.results.view import Results
+from portico.runfolder.folder import SUMMARY_FILE
 
-if TYPE_CHECKING:
-    from portico.analysis.dataset import Sample
-    from portico.results.view import Results
+__all__ = ["answer", "summarise"]
 
-__all__ = ["SUMMARY_FILE", "content_of", "summarise"]
+_ROWS = 1_000_000  # of a table, written at a time
 
-SUMMARY_FILE = "summary.json"
-"""Where the values of a summary step lie in its folder."""
 
-_ROWS = 1_000_000  # of a table, written or read at a time
-_TREES = {"TTree", "ROOT::RNTuple"}
+def answer(
+    function: Callable[..., Any], content: Mapping[str, Any], blobs: Sequence[bytes]
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Answer the message that asks for a summary.
+
+    Parameters
+    ----------
+    function : callable
+        The step.
+    content : mapping
+        The message: ``samples`` with the fields of each sample, and the ``options`` of the step.
+    blobs : sequence of bytes
+        The encoded results of each sample.
+
+    Returns
+    -------
+    content : dict
+        The ``value`` of the summary, and the names of its ``files``.
+    blobs : list of bytes
+        What is in each file.
+
+    Raises
+    ------
+    StepError
+        As `summarise`.
+    """
+    samples = {name: Sample(**fields) for name, fields in content["samples"].items()}
+    results = {name: Results(name, decode(blob)) for name, blob in zip(samples, blobs, strict=True)}
+    value, files = summarise(function, results, samples, content["options"])
+    return {"value": value, "files": [name for name, _ in files]}, [blob for _, blob in files]
 
 
 def summarise(
@@ -41,8 +68,8 @@ def summarise(
         What JSON can hold. Of a partial run, ``partial`` names the samples that are not whole.
     files : list of (str, bytes)
         Name and content of each file: bytes or text under a name with a suffix, as they are; figures as PNG and PDF; a
-        mapping of columns, all of them one-dimensional numpy
-        arrays of numbers of one length, as a ROOT file with one TTree. Figures of a partial run are marked.
+        mapping of columns, all of them one-dimensional numpy arrays of numbers of one length, as a ROOT file with one
+        TTree. Figures of a partial run are marked.
 
     Raises
     ------
@@ -78,43 +105,6 @@ def summarise(
             except (TypeError, ValueError) as error:
                 raise StepError(f"the summary's '{name}' cannot be saved as JSON: {error}") from error
     return values, files
-
-
-def content_of(path: Path) -> str:
-    """Return a digest of what a file says.
-
-    A ROOT file also holds when it was written; of one, the names, types and values of its trees' columns count.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        if path.suffix == ".root":
-            _add_trees(path, digest.update)
-        else:
-            digest.update(path.read_bytes())
-    except Exception as error:  # uproot lets many kinds through for damaged files
-        text = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read: {text}; remove it, and run the step that writes it") from error
-    return digest.hexdigest()
-
-
-def _add_trees(path: Path, add: Callable[[bytes], None]) -> None:
-    import uproot
-
-    with uproot.open(path) as file:
-        for name, class_name in sorted(file.classnames(cycle=False).items()):
-            if class_name not in _TREES:
-                continue
-            tree = file[name]
-            add(json.dumps([name, tree.num_entries, tree.typenames()]).encode())
-            for first in range(0, tree.num_entries, _ROWS):
-                columns = tree.arrays(library="np", entry_start=first, entry_stop=first + _ROWS)
-                for column in tree.keys():  # noqa: SIM118 (a tree is no mapping)
-                    add(np.ascontiguousarray(columns[column]).tobytes())
 
 
 def _file_name(name: str) -> str:

@@ -1,0 +1,54 @@
+"""Digests of what files say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from portico.errors import InputError
+
+__all__ = ["digest_of"]
+
+_ROWS = 1_000_000  # of a tree, read at a time
+_TREES = {"TTree", "ROOT::RNTuple"}
+
+
+def digest_of(path: Path) -> str:
+    """Return a digest of what a file says.
+
+    A ROOT file also holds when it was written; of one, the names, types and values of its trees' columns count.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        if path.suffix == ".root":
+            _add_trees(path, digest.update)
+        else:
+            digest.update(path.read_bytes())
+    except Exception as error:  # uproot lets many kinds through for damaged files
+        text = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read: {text}; remove it, and run the step that writes it") from error
+    return digest.hexdigest()
+
+
+def _add_trees(path: Path, add: Callable[[bytes], None]) -> None:
+    import uproot
+
+    with uproot.open(path) as file:
+        for name, class_name in sorted(file.classnames(cycle=False).items()):
+            if class_name not in _TREES:
+                continue
+            tree = file[name]
+            add(json.dumps([name, tree.num_entries, tree.typenames()]).encode())
+            for first in range(0, tree.num_entries, _ROWS):
+                columns = tree.arrays(library="np", entry_start=first, entry_stop=first + _ROWS)
+                for column in tree.keys():  # noqa: SIM118 (a tree is no mapping)
+                    add(np.ascontiguousarray(columns[column]).tobytes())

@@ -1,0 +1,55 @@
+"""The state of one run, carried from step to step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from portico.analysis.analysis import Analysis
+from portico.errors import PorticoError
+from portico.executors.base import Executor
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.ledger import Ledger
+from portico.workflow.chunk_loop import Reporter
+from portico.workflow.credential_refresh import Trust
+
+__all__ = ["State"]
+
+
+@dataclass(slots=True)
+class State:
+    """What one call of `run` carries from step to step."""
+
+    analysis: Analysis
+    folder: RunFolder
+    ledger: Ledger
+    executor: Executor
+    on: str
+    reporter: Reporter
+    samples: tuple[str, ...]
+    allow_partial: bool
+    trust: Trust
+    broken: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def call(self, content: dict[str, Any], blobs: list[bytes], what: str) -> tuple[dict[str, Any], list[bytes]]:
+        """Let one worker answer a message.
+
+        Parameters
+        ----------
+        content, blobs
+            As `Executor.call` takes them.
+        what : str
+            What the message asks for; begins the text of an error.
+
+        Raises
+        ------
+        PorticoError
+            If the worker fails.
+        """
+        answer, answered = self.executor.call(content, blobs)
+        if "failed" in answer:
+            log = f"\n{answer['log'].strip()}" if answer.get("log", "").strip() and answer["failed"] == "crash" else ""
+            raise PorticoError(f"{what}: {answer['message']}{log}")
+        return answer, answered

@@ -1,0 +1,114 @@
+"""Summary steps of a run: planned by key, run on a worker if their files are not there, written into the run folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from portico._version import __version__
+from portico.analysis.analysis import Analysis, StepEntry
+from portico.environment.bundle import Bundle, key_of
+from portico.files.atomic import write_atomic
+from portico.runfolder.folder import SUMMARY_FILE, RunFolder
+from portico.runfolder.ledger import Ledger
+from portico.workflow.plan import Arguments, reduced, sample_fields
+from portico.workflow.state import State
+
+__all__ = ["SummaryInput", "run_summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryInput:
+    """What a summary step gets.
+
+    Parameters
+    ----------
+    step : str
+        Its name.
+    samples : mapping of str to mapping
+        What describes each sample to it.
+    absent : tuple of str
+        The samples whose results it waits for.
+    key : str
+        Of its code, its arguments, the samples' fields, and the keys of their results.
+    """
+
+    step: str
+    samples: Mapping[str, Mapping[str, Any]]
+    absent: tuple[str, ...]
+    key: str
+
+    @classmethod
+    def of(
+        cls, analysis: Analysis, step: StepEntry, bundle: Bundle, arguments: Arguments, ledger: Ledger
+    ) -> SummaryInput:
+        """Return what a summary step would get now."""
+        names, keys = analysis.samples_of(step), ledger.result_keys(step.input)
+        fields = {
+            name: sample_fields(reduced(analysis.dataset[name], ledger.completeness(step.input, name)))
+            for name in names
+        }
+        results = {name: keys[name] for name in names if name in keys}
+        key = key_of(__version__, bundle.code, arguments.keyed, fields, results)
+        return cls(step.name, fields, tuple(name for name in names if name not in keys), key)
+
+    def is_done(self, folder: RunFolder, ledger: Ledger) -> bool:
+        """Return whether the summary of this input has run, and all its files are there."""
+        key, files = ledger.summary(self.step) or ("", [])
+        return (
+            not self.absent
+            and key == self.key
+            and all((folder.step(self.step) / file).is_file() for file in (SUMMARY_FILE, *files))
+        )
+
+
+def run_summary(
+    state: State, position: int, step: StepEntry, bundle: Bundle, arguments: Arguments, started: float
+) -> None:
+    """Run a summary step if it has not run on this input, or leave it out if samples are absent.
+
+    Parameters
+    ----------
+    state : State
+        Of the run.
+    position : int
+        Of the step in the analysis.
+    step, bundle, arguments
+        What is to be run.
+    started : float
+        When the step began, of ``time.monotonic()``.
+
+    Raises
+    ------
+    PorticoError
+        If it fails.
+    """
+    state.ledger.plan(step.name, position, "summary", {}, others=False)
+    given = SummaryInput.of(state.analysis, step, bundle, arguments, state.ledger)
+    absent = [name for name in given.samples if name in given.absent or name in state.broken]
+    if absent:
+        state.left_out.add(step.name)
+        state.reporter.warn(f"step '{step.name}' is left out: it needs all samples, and '{absent[0]}' is not there")
+        return
+    done = given.is_done(state.folder, state.ledger)
+    if not done:
+        state.reporter.begin(step.name, {}, {}, 1)
+        folder = state.folder.step(step.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        state.executor.prepare(bundle)
+        blobs = [state.ledger.result(step.input, name) or b"" for name in given.samples]
+        content = {"op": "summary", "function": step.function, "samples": given.samples, "options": arguments.given}
+        answer, files = state.call(content, blobs, f"step '{step.name}'")
+        for name, blob in zip(answer["files"], files, strict=True):
+            with write_atomic(folder / name) as aside:
+                aside.write_bytes(blob)
+        with write_atomic(folder / SUMMARY_FILE) as aside:
+            aside.write_text(json.dumps(answer["value"], indent=1, allow_nan=False), encoding="utf-8")
+        state.ledger.set_summary(step.name, given.key, answer["files"])
+    seconds = time.monotonic() - started
+    ended = "partial" if any(sample["completeness"] < 1 for sample in given.samples.values()) else "done"
+    state.ledger.set_state(step.name, ended, 0.0 if done else seconds, 1, "local")
+    state.reporter.end(step.name, ended, seconds, 0 if done else 1)
