@@ -108,10 +108,10 @@ def test_headers_that_do_not_compile_and_files_that_are_no_good_are_named(analys
     assert "undeclared identifier 'x'" in bad["what"]
     told = {f["what"].partition(", ")[0]: f["what"] for f in findings["samples"] if f["level"] == "error"}
     assert "ROOT" in told["sample short"]
-    assert "is no ROOT file on process 0" in told["sample text"]
+    assert "is not a ROOT file on process 0" in told["sample text"]
     assert "no tree 'Nothing'" in told["sample other"]
     assert told["samples far"].endswith("no server answers at 127.0.0.1:9")
-    assert findings["samples"][-1]["what"] == "the first file of 1 of 6 samples is read by workers"
+    assert findings["samples"][-1]["what"] == "workers can read the first file of 1 of 6 samples"
 
 
 def test_text_shows_what_why_and_the_fix(analysis, tmp_path, monkeypatch):
@@ -120,7 +120,7 @@ def test_text_shows_what_why_and_the_fix(analysis, tmp_path, monkeypatch):
     done = CliRunner().invoke(cli, ["doctor", str(where), "--workers", "1", "--run", str(tmp_path / "run")])
     assert done.exit_code == 1
     lines = done.stdout.splitlines()
-    at = next(number for number, line in enumerate(lines) if "has expired" in line)
+    at = next(number for number, line in enumerate(lines) if "expired at" in line)
     assert lines[at].startswith("error   token")
     assert [line.split()[0] for line in lines[at + 1 : at + 3]] == ["why", "fix"]
     assert lines[-1] == "2 errors"

@@ -107,7 +107,7 @@ def test_the_doctor_reads_and_writes_with_the_credentials(
     bad, good = found["samples"]
     assert "sample b" in bad["what"]
     assert "no such file or directory" in bad["what"]
-    assert good["what"] == "the first file of 1 of 2 samples is read by workers"
+    assert good["what"] == "workers can read the first file of 1 of 2 samples"
     assert found["store"][0]["level"] == "ok"
     assert [file.name for file in (server.folder / "out").rglob("*") if file.is_file()] == []
 

@@ -124,7 +124,7 @@ def test_without_cryptography_the_end_of_a_proxy_is_not_known():
         "life, = lifetimes(Credentials({'proxy': b'x'})); print(life.ends, life.problem)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told == "None how long it is good for cannot be told without the extra 'dask'\n"
+    assert told == "None its expiry is unknown, because the extra 'dask' is not installed\n"
 
 
 def test_the_end_of_a_token_is_its_exp():
@@ -137,12 +137,12 @@ def test_the_end_of_a_token_is_its_exp():
 @pytest.mark.parametrize(
     ("token", "problem"),
     [
-        (b"opaque", "no JSON web token"),
-        (make_token({"sub": "me"}), "does not say how long"),
-        (make_token({"exp": "soon"}), "no valid"),
-        (make_token(["exp"]), "no valid"),
-        (make_token({"exp": 1e300}), "no valid"),
-        (b"a.%%%.c", "no valid"),
+        (b"opaque", "not a JSON web token"),
+        (make_token({"sub": "me"}), "names no expiry"),
+        (make_token({"exp": "soon"}), "not a valid"),
+        (make_token(["exp"]), "not a valid"),
+        (make_token({"exp": 1e300}), "not a valid"),
+        (b"a.%%%.c", "not a valid"),
     ],
 )
 def test_tokens_without_an_end(token, problem):
@@ -155,7 +155,7 @@ def test_tokens_without_an_end(token, problem):
 @pytest.mark.parametrize("content", [b"nothing", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
 def test_what_is_no_proxy_is_told(content):
     (life,) = lifetimes(Credentials({"proxy": content}))
-    assert life.problem == "is no X.509 proxy in PEM"
+    assert life.problem == "is not an X.509 proxy in PEM format"
     assert not life.usable
 
 

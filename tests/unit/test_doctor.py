@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from portico import doctor
-from portico.doctor import machines, reach, trust
+from portico.doctor import access, credentials, machines
 from portico.doctor.facts import Facts, gather, wait_for_workers
 from portico.doctor.finding import Finding
 from portico.environment import probe
@@ -72,7 +72,7 @@ def test_nothing_is_said_against_machines_that_are_alike():
         ({"versions": {"distributed": "2025.1"}}, "warning", ["distributed 2025.1 on w3"]),
         ({"root": {"version": "6.38.00"}}, "error", ["ROOT 6.40.00 on w1, w2; ROOT 6.38.00 on w3"]),
         ({"python": "3.11.9"}, "error", ["Python 3.11 on w3, 3.12 here"]),
-        ({"source": "abd"}, "warning", ["portico on w3 has the version of the one here, but not its source"]),
+        ({"source": "abd"}, "warning", ["portico on w3 has the same version as here, but another source"]),
     ],
 )
 def test_versions_that_differ_are_told(changes, level, told):
@@ -197,15 +197,15 @@ def meeting(folders: dict[str, Path]) -> Answering:
     """Workers that see another folder where the driver sees its own."""
 
     def answer(name: str, content: dict[str, Any]) -> dict[str, Any]:
-        path, file = content["meet"]
-        return {"probe": {"meet": probe.meet(folders.get(name, Path(path)), file)}}
+        path, file = content["shared"]
+        return {"probe": {"shared": probe.check_shared(folders.get(name, Path(path)), file)}}
 
     return Answering(answer)
 
 
 def test_a_run_folder_that_all_see(tmp_path):
     place = tmp_path / "runs" / "new"
-    assert levels(reach.run_folder(meeting({}), place)) == ["ok"]  # type: ignore[arg-type]
+    assert levels(access.shared_folder(meeting({}), place)) == ["ok"]  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,29 +213,29 @@ def test_a_run_folder_that_a_worker_does_not_see(tmp_path, monkeypatch):
     monkeypatch.setattr(probe, "_PATIENCE", 0.3)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    finding = only(reach.run_folder(meeting({"w2": elsewhere}), tmp_path))  # type: ignore[arg-type]
-    assert (finding.level, "on w2: there is another folder of this name" in finding.what) == ("error", True)
+    finding = only(access.shared_folder(meeting({"w2": elsewhere}), tmp_path))  # type: ignore[arg-type]
+    assert (finding.level, "on w2: this is another folder of the same name" in finding.what) == ("error", True)
     assert "--run" in finding.fix
-    finding = only(reach.run_folder(meeting({"w2": tmp_path / "none"}), tmp_path))  # type: ignore[arg-type]
-    assert "on w2: there is no such folder" in finding.what
+    finding = only(access.shared_folder(meeting({"w2": tmp_path / "none"}), tmp_path))  # type: ignore[arg-type]
+    assert "on w2: no such folder" in finding.what
     assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
 
 
 def test_what_a_worker_writes_must_be_seen_here(tmp_path, monkeypatch):
-    monkeypatch.setattr(reach, "_PATIENCE", 0.3)
-    said = {"probe": {"meet": {"wrote": "node-7", "problem": ""}}}
-    finding = only(reach.run_folder(Answering(lambda *_: said), tmp_path))  # type: ignore[arg-type]
-    assert "on w1, w2: what was written there is not seen here" in finding.what
+    monkeypatch.setattr(access, "_PATIENCE", 0.3)
+    said = {"probe": {"shared": {"wrote": "node-7", "problem": ""}}}
+    finding = only(access.shared_folder(Answering(lambda *_: said), tmp_path))  # type: ignore[arg-type]
+    assert "on w1, w2: files written there do not appear here" in finding.what
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert only(reach.here(tmp_path / "new")).what == f"{tmp_path}: cannot be written to"
+    assert only(access.writable(tmp_path / "new")).what == f"{tmp_path}: no permission to write"
     monkeypatch.undo()
-    monkeypatch.setattr(reach, "free", lambda _: 10_000_000)
-    assert only(reach.here(tmp_path / "new")).level == "error"
-    monkeypatch.setattr(reach, "free", lambda _: 500_000_000)
-    assert only(reach.here(tmp_path / "new")).level == "warning"
+    monkeypatch.setattr(access, "free", lambda _: 10_000_000)
+    assert only(access.writable(tmp_path / "new")).level == "error"
+    monkeypatch.setattr(access, "free", lambda _: 500_000_000)
+    assert only(access.writable(tmp_path / "new")).level == "warning"
 
 
 def test_no_worker_comes():
@@ -267,53 +267,53 @@ def test_credentials_that_are_good(no_credentials, monkeypatch, tmp_path):
     path.chmod(0o600)
     monkeypatch.setenv("X509_USER_PROXY", str(path))
     monkeypatch.setenv("BEARER_TOKEN", make_token({"exp": time.time() + 7200}).decode())
-    assert levels(trust.credentials(needed=True)) == ["ok", "ok"]
+    assert levels(credentials.check(needed=True)) == ["ok", "ok"]
     path.chmod(0o644)
-    assert only(trust.credentials(needed=True)).fix == f"chmod 600 {path}"
+    assert only(credentials.check(needed=True)).fix == f"chmod 600 {path}"
 
 
 @pytest.mark.parametrize(("needed", "level"), [(True, "error"), (False, "warning")])
 @pytest.mark.parametrize("token", [make_token({"exp": 1700000000}), make_token({"exp": NOW.timestamp() - 5})])
 def test_an_expired_token_is_an_error_where_it_is_needed(no_credentials, monkeypatch, token, needed, level):
     monkeypatch.setenv("BEARER_TOKEN", token.decode())
-    finding = only(trust.credentials(needed))
+    finding = only(credentials.check(needed))
     assert finding.level == level
-    assert "has expired" in finding.what
+    assert "expired at" in finding.what
     assert "htgettoken" in finding.fix
     assert token.decode() not in str(finding)
-    assert levels(trust.expired(Credentials({"token": token}))) == ["error"]
+    assert levels(credentials.expired(Credentials({"token": token}))) == ["error"]
 
 
 def test_an_expired_one_beside_a_good_one_is_only_a_warning(no_credentials, monkeypatch, tmp_path):
     both = Credentials({"token": make_token({"exp": 1700000000}), "proxy": make_proxy()})
-    assert levels(trust.expired(both)) == ["warning"]
+    assert levels(credentials.expired(both)) == ["warning"]
     path = tmp_path / "proxy"
     path.write_bytes(both.files["proxy"])
     path.chmod(0o600)
     monkeypatch.setenv("X509_USER_PROXY", str(path))
     monkeypatch.setenv("BEARER_TOKEN", both.files["token"].decode())
-    assert levels(trust.credentials(needed=True)) == ["ok", "warning"]
+    assert levels(credentials.check(needed=True)) == ["ok", "warning"]
 
 
 @pytest.mark.parametrize(
     ("make", "told"),
-    [(lambda: make_token({"exp": time.time() + 1800}), "expires in"), (lambda: b"opaque", "no JSON web token")],
+    [(lambda: make_token({"exp": time.time() + 1800}), "expires in"), (lambda: b"opaque", "not a JSON web token")],
 )
 def test_tokens_that_may_end_before_the_run(no_credentials, monkeypatch, make, told):
     monkeypatch.setenv("BEARER_TOKEN", make().decode())
-    finding = only(trust.credentials(needed=True))
+    finding = only(credentials.check(needed=True))
     assert finding.level == "warning"
     assert told in finding.what
 
 
 def test_missing_credentials_matter_where_they_are_needed(no_credentials, monkeypatch, tmp_path):
-    assert levels(trust.credentials(needed=False)) == ["ok"]
-    assert levels(trust.credentials(needed=True)) == ["warning"]
+    assert levels(credentials.check(needed=False)) == ["ok"]
+    assert levels(credentials.check(needed=True)) == ["warning"]
     path = tmp_path / "no proxy"
     path.write_text("nothing")
     path.chmod(0o600)
     monkeypatch.setenv("X509_USER_PROXY", str(path))
-    assert only(trust.credentials(needed=True)).level == "error"
+    assert only(credentials.check(needed=True)).level == "error"
 
 
 @pytest.mark.parametrize(
@@ -322,8 +322,8 @@ def test_missing_credentials_matter_where_they_are_needed(no_credentials, monkey
 )
 def test_credentials_over_an_open_network(address, warned):
     client = SimpleNamespace(scheduler_info=lambda n_workers: {"address": address})
-    assert levels(trust.exposed(SimpleNamespace(client=client))) == ["warning"] * warned  # type: ignore[arg-type]
-    assert list(trust.exposed(SimpleNamespace())) == []  # type: ignore[arg-type]
+    assert levels(credentials.unencrypted(SimpleNamespace(client=client))) == ["warning"] * warned  # type: ignore[arg-type]
+    assert list(credentials.unencrypted(SimpleNamespace())) == []  # type: ignore[arg-type]
 
 
 def remote_analysis(make_analysis):

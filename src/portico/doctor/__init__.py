@@ -1,4 +1,4 @@
-"""What would go wrong in a run, told before it does."""
+"""Checks that find the problems of a run before it starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from portico.analysis.analysis import Analysis
-from portico.doctor import machines, reach, trust
+from portico.doctor import access, credentials, machines
 from portico.doctor.facts import Facts, ask_cluster, gather, wait_for_workers
 from portico.doctor.finding import Finding, error
 from portico.environment.credentials import Credentials, find_credentials, needs_credentials
@@ -31,16 +31,16 @@ def examine(
     patience: float = 120.0,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Finding]:
-    """Look at everything that a run will need, as it will need it.
+    """Check everything that a run needs, in the same way as the run will use it.
 
     Parameters
     ----------
     analysis : Analysis, optional
-        Without one, only what every run needs is looked at.
+        Without one, check only what every run needs.
     on : str
         Where the run will go, as for `portico.run`.
     workers : int, optional
-        How many; on a site, how many at most.
+        Number of workers; on a site, the maximum.
     folder : str or Path, optional
         The run folder; ``runs/NAME`` by default.
     store : str, optional
@@ -48,25 +48,25 @@ def examine(
     patience : float
         Seconds to wait for a first worker.
     tell : callable
-        Is told what is looked at next.
+        Called with the name of each check before it starts.
 
     Yields
     ------
     Finding
-        In order; also what is well.
+        In order, including checks without a problem.
 
     Raises
     ------
     ConfigError
-        If ``on`` names nothing.
+        If ``on`` is not a known site or address.
     """
-    place = Path(folder or (Path("runs") / analysis.name if analysis else ""))
+    folder = Path(folder or (Path("runs") / analysis.name if analysis else ""))
     store = store or (analysis.store if analysis else None)
     needed = analysis is not None and needs_credentials(analysis, store)
     tell("credentials")
-    yield from trust.credentials(needed)
+    yield from credentials.check(needed)
     if analysis is not None:
-        yield from (*_missing_extra(analysis), *reach.here(place))
+        yield from (*_missing_extra(analysis), *access.writable(folder))
     tell(f"workers of {on}")
     try:
         with closing(open_executor(on, workers)) as executor:
@@ -75,42 +75,42 @@ def examine(
             for check in machines.CHECKS:
                 yield from check(facts)
             if facts.workers and analysis is not None:
-                trusted = find_credentials() if needed else Credentials()
-                yield from _reach(executor, analysis, place, store, trusted, tell)
+                shipped = find_credentials() if needed else Credentials()
+                yield from _access(executor, analysis, folder, store, shipped, tell)
     except ConfigError:
         raise
     except PorticoError as failure:
-        yield error("workers", str(failure), "nothing can run", "make what it names work, and look again")
+        yield error("workers", str(failure), "nothing can run", "correct this, then run portico doctor again")
 
 
-def _reach(
-    executor: Executor, analysis: Analysis, folder: Path, store: str | None, trusted: Credentials,
+def _access(
+    executor: Executor, analysis: Analysis, folder: Path, store: str | None, shipped: Credentials,
     tell: Callable[[str], None],
 ) -> Iterator[Finding]:  # fmt: skip
     if store is None or any(step.files for step in analysis.steps):
         tell("the run folder")
-        yield from reach.run_folder(executor, folder)
-    if trusted.files:
-        yield from trust.exposed(executor)
-        executor.entrust(trusted)
+        yield from access.shared_folder(executor, folder)
+    if shipped.files:
+        yield from credentials.unencrypted(executor)
+        executor.entrust(shipped)
     tell("the samples")
-    yield from reach.samples(executor, analysis)
+    yield from access.samples(executor, analysis)
     if store is not None:
         tell("the store")
-        yield from reach.store(executor, store) if is_remote(store) else reach.run_folder(executor, Path(store))
-    tell("the code of the steps")  # last: what does not compile would be sent along with all that follows
-    yield from reach.code(executor, analysis)
+        yield from access.store(executor, store) if is_remote(store) else access.shared_folder(executor, Path(store))
+    tell("the code of the steps")  # last: a header that does not compile would be sent again with each later probe
+    yield from access.code(executor, analysis)
 
 
 def quick_check(analysis: Analysis, executor: Executor, folder: Path, store: str | None = None) -> list[Finding]:
-    """Look at what can be looked at before a run without asking a worker: in less than half a second.
+    """Make the checks that need no worker, in less than half a second.
 
     Parameters
     ----------
     analysis : Analysis
-        What is to be run.
+        The analysis to run.
     executor : Executor
-        An open one.
+        An open executor.
     folder : Path
         The run folder.
     store : str, optional
@@ -121,9 +121,9 @@ def quick_check(analysis: Analysis, executor: Executor, folder: Path, store: str
     list of Finding
         Errors and warnings only.
     """
-    found = [*_missing_extra(analysis), *reach.here(folder)]
+    found = [*_missing_extra(analysis), *access.writable(folder)]
     if needs_credentials(analysis, store):
-        found += trust.expired(find_credentials())
+        found += credentials.expired(find_credentials())
     cluster, threads = ask_cluster(executor)
     facts = Facts(describe(folder), cluster=cluster, threads=threads)
     found += [*machines.versions(facts), *machines.threads(facts)]
@@ -134,11 +134,9 @@ def _missing_extra(analysis: Analysis) -> Iterator[Finding]:
     remote = [file for file in _files(analysis) if file.startswith(("root://", "roots://"))]
     if remote and importlib.util.find_spec("fsspec_xrootd") is None:
         yield error("XRootD", f"{remote[0]} cannot be read: the extra 'xrootd' is not installed",
-                    "files are looked into here before they are given to workers",
+                    "files are read on this machine to cut them into chunks",
                     "pip install 'portico-hep[xrootd]'")  # fmt: skip
 
 
 def _files(analysis: Analysis) -> Iterable[str]:
     return (file for sample in analysis.dataset.samples.values() for file in sample.files)
-
-

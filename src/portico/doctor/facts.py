@@ -1,4 +1,4 @@
-"""What client, scheduler and workers say of themselves."""
+"""Facts about client, scheduler and workers, as they report them."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _DISTRIBUTION = "portico-hep"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known before a run.
+    """Facts that are known before a run.
 
     Parameters
     ----------
     here : mapping
-        What this process says, by `portico.environment.probe.describe`.
+        Description of this process, from `portico.environment.probe.describe`.
     workers : mapping of str to mapping
-        What each worker says.
+        Description of each worker.
     silent : mapping of str to str
         Workers that could not answer, and why.
     cluster : mapping of str to mapping of str to str
-        Versions of packages that Dask knows of, of ``the scheduler`` and of each worker; empty without Dask.
+        Package versions of ``the scheduler`` and of each worker, as Dask reports them; empty without Dask.
     threads : mapping of str to int
-        Threads of each of Dask's workers; empty without them.
+        Threads of each Dask worker; empty without Dask.
     skew : mapping of str to float
-        Seconds by which the clock of each worker is ahead of this machine's, as far as it is certain.
+        Seconds by which the clock of each worker is at least ahead of this machine's; negative if it is behind.
     """
 
     here: Mapping[str, Any]
@@ -47,9 +47,9 @@ class Facts:
     skew: Mapping[str, float] = field(default_factory=dict)
 
     def version(self, package: str) -> dict[str, str]:
-        """Return the version of a package wherever it is known."""
-        told = {name: versions[package] for name, versions in self.cluster.items() if package in versions}
-        return told | {name: str(said["versions"].get(package, "")) for name, said in self.workers.items()}
+        """Return the version of a package on the scheduler and on each worker, as far as it is known."""
+        known = {name: versions[package] for name, versions in self.cluster.items() if package in versions}
+        return known | {name: str(worker["versions"].get(package, "")) for name, worker in self.workers.items()}
 
 
 def wait_for_workers(executor: Executor, seconds: float) -> None:
@@ -58,7 +58,7 @@ def wait_for_workers(executor: Executor, seconds: float) -> None:
     Raises
     ------
     WorkerError
-        If none does in time, with the reason that the system beneath gives.
+        If none does in time, with the reason that the batch system or service gives.
     """
     if executor.workers:
         return
@@ -66,7 +66,7 @@ def wait_for_workers(executor: Executor, seconds: float) -> None:
     failures: list[PorticoError] = []
 
     def ask() -> None:
-        try:  # a site starts workers when there is something to do for them
+        try:  # a site starts workers only when there is work for them
             executor.call({"op": "probe"}, [])
         except PorticoError as failure:
             failures.append(failure)
@@ -74,20 +74,20 @@ def wait_for_workers(executor: Executor, seconds: float) -> None:
 
     threading.Thread(target=ask, daemon=True).start()
     if not answered.wait(seconds):
-        told = "; ".join(executor.problems()) or "the system beneath gives no reason"
-        raise WorkerError(f"no worker came within {seconds:.0f} s: {told}")
+        reason = "; ".join(executor.problems()) or "reason unknown"
+        raise WorkerError(f"no worker started within {seconds:.0f} s: {reason}")
     if failures:
         raise failures[0]
 
 
 def gather(executor: Executor) -> Facts:
-    """Ask client, scheduler and every worker."""
+    """Collect the facts about client, scheduler and every worker."""
     answers = executor.call_all({"op": "probe", "describe": True})
-    silent = {name: said["message"] for name, said in answers.items() if "failed" in said}
+    silent = {name: answer["message"] for name, answer in answers.items() if "failed" in answer}
     cluster, threads = ask_cluster(executor)
     return Facts(
         here=describe(Path(tempfile.gettempdir()) / "portico"),
-        workers={name: said["probe"]["describe"] for name, said in answers.items() if name not in silent},
+        workers={name: answer["probe"]["describe"] for name, answer in answers.items() if name not in silent},
         silent=silent,
         cluster=cluster,
         threads=threads,
@@ -96,16 +96,16 @@ def gather(executor: Executor) -> Facts:
 
 
 def _skew(executor: Executor) -> dict[str, float]:
-    """Compare clocks: an answer was written between the question and its arrival."""
-    asked = time.time()
+    """Compare clocks: a worker reads its clock after the request was sent and before its answer arrives."""
+    sent = time.time()
     answers = executor.call_all({"op": "probe"})
     arrived = time.time()
-    times = {name: said["probe"]["time"] for name, said in answers.items() if "failed" not in said}
-    return {name: min(told - asked, 0.0) + max(told - arrived, 0.0) for name, told in times.items()}
+    times = {name: answer["probe"]["time"] for name, answer in answers.items() if "failed" not in answer}
+    return {name: min(clock - sent, 0.0) + max(clock - arrived, 0.0) for name, clock in times.items()}
 
 
 def ask_cluster(executor: Executor) -> tuple[dict[str, dict[str, str]], dict[str, int]]:
-    """Return what a Dask cluster knows of itself: versions of packages, and threads of each worker.
+    """Return the package versions of a Dask cluster, and the threads of each worker.
 
     Both are empty for executors without Dask.
     """
@@ -113,18 +113,18 @@ def ask_cluster(executor: Executor) -> tuple[dict[str, dict[str, str]], dict[str
     if client is None:
         return {}, {}
     try:
-        told = client.get_versions(check=False, packages=[_DISTRIBUTION, *PACKAGES])
+        reported = client.get_versions(check=False, packages=[_DISTRIBUTION, *PACKAGES])
         workers = client.scheduler_info(n_workers=-1)["workers"]
     except (OSError, TimeoutError, RuntimeError) as failure:
         raise WorkerError(f"the Dask scheduler does not answer: {failure}") from failure
     names = {address: str(worker["name"]) for address, worker in workers.items()}
-    versions = {"the scheduler": _packages(told["scheduler"])}
-    versions |= {names[address]: _packages(said) for address, said in told["workers"].items() if address in names}
+    versions = {"the scheduler": _packages(reported["scheduler"])}
+    versions |= {names[address]: _packages(w) for address, w in reported["workers"].items() if address in names}
     return versions, {names[address]: int(worker["nthreads"]) for address, worker in workers.items()}
 
 
-def _packages(said: Any) -> dict[str, str]:
-    packages = said["packages"] if isinstance(said, dict) else {}  # of a worker that has just died there is none
+def _packages(report: Any) -> dict[str, str]:
+    packages = report["packages"] if isinstance(report, dict) else {}  # a worker that has just died has no report
     found = {name: str(version) for name, version in packages.items() if version is not None}
     if _DISTRIBUTION in found:
         found["portico"] = found.pop(_DISTRIBUTION)

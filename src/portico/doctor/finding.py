@@ -1,4 +1,4 @@
-"""What the doctor says: findings, and how workers are named in them."""
+"""Findings of the doctor, and the names of workers in them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Parameters
     ----------
     level : {"ok", "warning", "error"}
-        ``error``: the run will fail, or its numbers be wrong. ``warning``: it may.
+        ``error``: the run will fail, or its numbers will be wrong. ``warning``: it may.
     check : str
-        What was looked at.
+        What was checked.
     what : str
         What was found, and where.
     why : str
-        Why it matters; empty if all is well.
+        Why it matters; empty if the level is ``ok``.
     fix : str
-        What to do; empty if all is well.
+        What to do; empty if the level is ``ok``.
     """
 
     level: Level
@@ -43,22 +43,22 @@ class Finding:
         return "; ".join(part for part in (f"{self.check}: {self.what}", self.why, self.fix) if part)
 
     def to_json(self) -> dict[str, str]:
-        """Return it as JSON can hold it."""
+        """Return the fields as a dictionary, ready for JSON."""
         return asdict(self)
 
 
 def ok(check: str, what: str) -> Finding:
-    """Say that all is well."""
+    """Return a finding without a problem."""
     return Finding("ok", check, what)
 
 
 def warning(check: str, what: str, why: str, fix: str) -> Finding:
-    """Say what may go wrong."""
+    """Return a finding about something that may go wrong."""
     return Finding("warning", check, what, why, fix)
 
 
 def error(check: str, what: str, why: str, fix: str) -> Finding:
-    """Say what will go wrong."""
+    """Return a finding about something that will go wrong."""
     return Finding("error", check, what, why, fix)
 
 
@@ -71,7 +71,7 @@ def grouped(values: Mapping[str, Value]) -> dict[Value, list[str]]:
 
 
 def named(workers: Iterable[str]) -> str:
-    """Name a few workers, and say how many more there are."""
+    """List the first workers by name, and count the others."""
     names = list(workers)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

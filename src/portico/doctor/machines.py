@@ -1,4 +1,4 @@
-"""Checks of software and machines: each a function from what is known to findings."""
+"""Checks of software and machines: each is a function from facts to findings."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from portico.monitor.units import duration, size
 __all__ = ["CHECKS", "NO_DISK", "SCARCE_DISK", "threads", "versions"]
 
 _MUST_AGREE = {
-    "portico": "driver and workers speak with one another, and results are kept under the driver's version",
-    "root": "results are kept under the driver's version of ROOT, but the workers' computes them",
+    "portico": "driver and workers exchange messages, and results are stored under the driver's version",
+    "root": "the workers' ROOT computes the results, but they are stored under the driver's version",
 }
 _SHOULD_AGREE = {
-    "dask": "client, scheduler and workers of Dask are tested together only in the same version",
-    "distributed": "client, scheduler and workers of Dask are tested together only in the same version",
-    "numpy": "what steps compute with it can differ",
-    "awkward": "what steps compute with it can differ",
-    "uproot": "what steps compute with it can differ",
-    "correctionlib": "what steps compute with it can differ",
-    "numba": "what steps compute with it can differ",
+    **dict.fromkeys(("dask", "distributed"), "Dask is tested only with client, scheduler and workers of one version"),
+    **dict.fromkeys(
+        ("numpy", "awkward", "uproot", "correctionlib", "numba"), "results of steps that use it can differ"
+    ),
 }
 _INSTALL = {"portico": "portico-hep", "root": "root"}
 _SCARCE_MEMORY, _NO_MEMORY = 1e9, 0.5e9
@@ -32,13 +29,13 @@ _WRONG_CLOCK, _FALSE_CLOCK = 5.0, 300.0
 
 
 def answers(facts: Facts) -> Iterator[Finding]:
-    """Say which workers answer, and which cannot."""
+    """Report which workers answer, and which cannot."""
     for reason, workers in grouped(facts.silent).items():
-        fix = "look at the worker's log; install portico and ROOT there, or leave that worker out"
-        yield error("workers", f"{named(workers)}: {reason}", "what is given to it is lost", fix)
+        fix = "read the worker's log; install portico and ROOT there, or exclude that worker"
+        yield error("workers", f"{named(workers)}: {reason}", "chunks that are sent to it fail", fix)
     for problem, workers in grouped({n: w["root"]["problem"] for n, w in facts.workers.items()}).items():
         if problem:
-            yield error("ROOT", f"{named(workers)}: {problem}", "no chunk can run there", "install what it names")
+            yield error("ROOT", f"{named(workers)}: {problem}", "no chunk can run there", "install what is missing")
     hosts = {str(worker["host"]) for worker in facts.workers.values()}
     images = {str(worker["image"]) for worker in facts.workers.values()} - {""}
     within = f", in {', '.join(sorted(images))}" if images else ""
@@ -78,39 +75,39 @@ def _python(facts: Facts) -> Iterator[Finding]:
         return ".".join(version.split(".")[:2])
 
     here = minor(str(facts.here["python"]))
-    told = {name: minor(versions["python"]) for name, versions in facts.cluster.items() if "python" in versions}
-    told |= {name: minor(str(worker["python"])) for name, worker in facts.workers.items()}
-    for version, where in grouped(told).items():
+    known = {name: minor(versions["python"]) for name, versions in facts.cluster.items() if "python" in versions}
+    known |= {name: minor(str(worker["python"])) for name, worker in facts.workers.items()}
+    for version, where in grouped(known).items():
         if version != here:
             what = f"Python {version} on {named(where)}, {here} here"
-            why = "modules that run here may not there, and what Dask sends may not be understood"
+            why = "modules that run here may not run there, and Dask's messages may be unreadable"
             yield error("versions", what, why, "give client, scheduler and workers the same environment or image")
 
 
 def _sources(facts: Facts) -> Iterator[Finding]:
     other = [name for name, worker in facts.workers.items() if worker["source"] != facts.here["source"]]
     if other:
-        what = f"portico on {named(other)} has the version of the one here, but not its source"
-        yield warning("versions", what, "its results can differ", "install the same copy of portico everywhere")
+        what = f"portico on {named(other)} has the same version as here, but another source"
+        yield warning("versions", what, "results can differ", "install the same copy of portico everywhere")
 
 
 def xrootd(facts: Facts) -> Iterator[Finding]:
     """Refuse versions of XRootD's Python package that crash beside ROOT."""
-    told = facts.version("xrootd") | {"this machine": str(facts.here["versions"]["xrootd"])}
-    for version, where in grouped(told).items():
+    known = facts.version("xrootd") | {"this machine": str(facts.here["versions"]["xrootd"])}
+    for version, where in grouped(known).items():
         major = version.partition(".")[0]
         if major.isdigit() and int(major) >= 6:
-            why = "in one process with ROOT it crashes when root:// is read"
+            why = "it crashes when ROOT reads root:// in the same process"
             yield error("XRootD", f"xrootd {version} on {named(where)}", why, "pip install 'xrootd<6'")
 
 
 def processors(facts: Facts) -> Iterator[Finding]:
-    """Say whether all machines compute the same last bits."""
+    """Check whether all machines compute the same last bits."""
     machines = grouped({name: str(worker["machine"]) for name, worker in facts.workers.items()})
     if len(machines) > 1:
         what = "; ".join(f"{machine}: {named(workers)}" for machine, workers in machines.items())
-        yield warning("processors", what, "results then depend on where a chunk ran, in their last bits",
-                      "ask for machines of one kind")  # fmt: skip
+        yield warning("processors", what, "the last bits of results depend on where each chunk ran",
+                      "request machines of one kind")  # fmt: skip
         return
     groups = grouped({"this machine": _kind(facts.here), **{n: _kind(w) for n, w in facts.workers.items()}})
     if len({kind[0] for kind in groups}) > 1:
@@ -118,8 +115,8 @@ def processors(facts: Facts) -> Iterator[Finding]:
         yield warning(
             "processors", what,
             "exp, log, sin and others of the C library and numpy differ in their last bits between them, and results "
-            "can differ by rounding: portico compare tells it from other differences",
-            "nothing, or ask for machines of one kind where results must be equal bit for bit",
+            "can differ by rounding: portico compare distinguishes this from other differences",
+            "nothing, or request machines of one kind where results must be equal bit for bit",
         )  # fmt: skip
     elif facts.workers:
         yield ok("processors", "all machines compute the same last bits")
@@ -133,50 +130,50 @@ def _kind(machine: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def threads(facts: Facts) -> Iterator[Finding]:
-    """Say which workers have more than one thread, and machines with more workers than cores."""
+    """Report workers with more than one thread, and machines with more workers than cores."""
     for count, workers in grouped(facts.threads).items():
         if count > 1:
             what = f"{named(workers)}: {count} threads each"
-            why = "each thread starts a process of its own, with its own memory; ROOT's distributed RDataFrame refuses"
+            why = "each thread starts its own process with its own memory; ROOT's distributed RDataFrame refuses them"
             yield warning("threads", what, why, "start workers with one thread: dask worker --nworkers N --nthreads 1")
     for host, workers in _by_host(facts).items():
         cores = int(facts.workers[workers[0]]["cores"])
         if len(workers) > cores:
-            what, why = f"{host}: {len(workers)} workers on {cores} cores", "they slow one another down"
+            what, why = f"{host}: {len(workers)} workers on {cores} cores", "they slow each other down"
             yield warning("threads", what, why, "start as many workers as there are cores")
 
 
 def memory(facts: Facts) -> Iterator[Finding]:
-    """Say where there is too little memory for each worker."""
+    """Report machines with too little memory for each worker."""
     for host, workers in _by_host(facts).items():
-        told = facts.workers[workers[0]]["memory"]
-        each = min(told["total"], told["available"]) / len(workers)
+        amounts = facts.workers[workers[0]]["memory"]
+        each = min(amounts["total"], amounts["available"]) / len(workers)
         if each < _SCARCE_MEMORY:
             make = error if each < _NO_MEMORY else warning
             why = "a worker with ROOT needs 0.5 GB before it reads anything, and about 1 GB for a common step"
             yield make("memory", f"{host}: {size(each)} for each of {len(workers)} workers", why,
-                       "ask for more memory, or start fewer workers")  # fmt: skip
+                       "request more memory, or start fewer workers")  # fmt: skip
 
 
 def disk(facts: Facts) -> Iterator[Finding]:
-    """Say where the workers' scratch disk is full."""
+    """Report machines whose scratch disk is full."""
     for host, workers in _by_host(facts).items():
         worker = facts.workers[workers[0]]
         if 0 <= worker["disk"] < SCARCE_DISK:
             make = error if worker["disk"] < NO_DISK else warning
             what = f"{host}: {size(worker['disk'])} free in {worker['scratch']}"
-            why = "modules, headers and what ROOT compiles lie there"
-            yield make("scratch disk", what, why, "free space, or set TMPDIR of the workers")
+            why = "workers store modules, headers and compiled code there"
+            yield make("scratch disk", what, why, "free some space, or set TMPDIR on the workers")
 
 
 def clocks(facts: Facts) -> Iterator[Finding]:
-    """Say which clocks are wrong."""
+    """Report clocks that are wrong."""
     for worker, ahead in facts.skew.items():
         if abs(ahead) > _WRONG_CLOCK:
             make = error if abs(ahead) > _FALSE_CLOCK else warning
             what = f"{worker}: {duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this machine"
-            why = "servers refuse proxies and tokens of the past or the future, and times in reports are wrong"
-            yield make("clocks", what, why, "have its administrator start chrony or ntpd")
+            why = "servers refuse proxies and tokens that seem expired or not yet valid, and reports show wrong times"
+            yield make("clocks", what, why, "ask its administrator to start chrony or ntpd")
 
 
 def _by_host(facts: Facts) -> dict[str, list[str]]:
@@ -186,4 +183,4 @@ def _by_host(facts: Facts) -> dict[str, list[str]]:
 CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     answers, versions, xrootd, processors, threads, memory, disk, clocks,
 )  # fmt: skip
-"""In the order in which they are shown."""
+"""In the order in which their findings are shown."""

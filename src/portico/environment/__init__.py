@@ -1,1 +1,1 @@
-"""What a step needs on a worker, and how it gets there."""
+"""Code, credentials and scratch folders of a step on a worker, and the probe of a worker's own environment."""

@@ -1,7 +1,7 @@
 """The bundle: the modules, headers and files of one step, found without running any of them.
 
-It has two identities. ``digest`` names the exact content and with it a folder on the worker. ``code``
-names what can change a result: comments, layout and docstrings do not count.
+It has two digests. ``digest`` identifies the exact content and names its folder on the worker. ``code``
+identifies the code that can change a result: it ignores comments, layout and docstrings.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What travels for one step.
+    """Everything that is shipped to a worker for one step.
 
     Parameters
     ----------
     function : str
         ``module:function``.
     needs : Needs
-        What the function declared; headers and files relative to the bundle's root.
+        The headers and files that the function declares, relative to the bundle's root.
     options : tuple of str
         Names of the function's keyword-only options.
     members : mapping of str to Path
-        Relative path in the bundle to where it was read.
+        From the relative path in the bundle to the file that was read.
     headers : mapping of str to str
-        Relative path of each declared header to a digest of it and of all it includes.
+        From the relative path of each declared header to a digest of it and of all that it includes.
     digest : str
-        Of the exact content.
+        Digest of the exact content.
     code : str
-        Of what can change a result.
+        Digest of the code that can change a result.
     archive : bytes
         The members as a zip file.
     """
@@ -60,7 +60,7 @@ class Bundle:
     archive: bytes
 
     def describe(self) -> dict[str, Any]:
-        """Return what a worker needs to know besides the archive, as JSON can hold it."""
+        """Return what a worker needs besides the archive, ready for JSON."""
         return {
             "digest": self.digest,
             "headers": self.headers,
@@ -69,19 +69,21 @@ class Bundle:
 
 
 def collect(function: str, folder: Path) -> Bundle:
-    """Find everything that belongs to ``module:function``.
+    """Collect everything that ``module:function`` needs.
 
-    The module is looked for in ``folder`` first, then among the installed packages. The modules that it
-    imports from the same folder (or the same installed package) belong to it, and what they import.
+    The module is looked up in ``folder`` first, then among the installed packages. The bundle includes the modules
+    that it imports, directly or indirectly, from the same folder (or the same installed package).
 
     Raises
     ------
     ConfigError
-        If the module, the function, a header or a file is not there, or is not valid Python.
+        If the module, the function, a header or a file does not exist, or if a module is not valid Python.
     """
     module, _, name = function.partition(":")
     if module.partition(".")[0] in sys.stdlib_module_names:
-        raise ConfigError(f"function '{function}': '{module}' is also a module of Python itself; rename {module}.py")
+        raise ConfigError(
+            f"function '{function}': '{module}' is a module of Python's standard library; rename {module}.py"
+        )
     if not module or not name:
         raise ConfigError(f"function '{function}': write 'module:function', for example 'skim:skim'")
     root, package = _find_root(module, folder)
@@ -138,7 +140,7 @@ def _module_file(module: str, root: Path) -> Path | None:
 
 
 def _modules(module: str, root: Path, package: str) -> dict[str, tuple[Path, str]]:
-    """Return file and text of a module and of all that it imports under the root."""
+    """Return the file and text of a module and of all that it imports below the root."""
     found: dict[str, tuple[Path, str]] = {}
     queue = [module]
     while queue:
@@ -242,7 +244,7 @@ def _relative(path: Path, root: Path) -> str:
     try:
         return str(PurePosixPath(path.resolve().relative_to(root.resolve())))
     except ValueError as error:
-        raise ConfigError(f"{path} lies outside {root}; only files below the analysis' folder can travel") from error
+        raise ConfigError(f"{path} lies outside {root}; only files below it can be shipped to workers") from error
 
 
 def _normalised(text: str) -> str:
@@ -265,5 +267,5 @@ def _archive(contents: dict[str, bytes]) -> bytes:
 
 
 def key_of(*parts: object) -> str:
-    """Return the digest of a list of JSON-able parts."""
+    """Return the digest of a list of values that JSON can hold."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Credentials: X.509 proxies and bearer tokens, found where the field's tools put them, installed on workers.
+"""Credentials: X.509 proxies and bearer tokens, found in the standard locations and installed on workers.
 
-Their bytes go from the user's file to files of the same permissions on the workers, and nowhere else.
+Their bytes are copied from the user's file to private files on the workers, and nowhere else.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ __all__ = [
 
 RENEW = {
     "proxy": "voms-proxy-init --voms YOUR_VO --valid 24:00",
-    "token": "htgettoken or oidc-token, and put it where BEARER_TOKEN_FILE says",
+    "token": "htgettoken or oidc-token, and write it to the file that BEARER_TOKEN_FILE names",
 }
-"""What makes each kind anew."""
+"""The command that renews each kind."""
 
 _REMOTE = re.compile(r"\b(?:x?roots?|davs?|gsiftp|s3)://|https?://\S+\.root\b")
 _VARIABLES = {"proxy": "X509_USER_PROXY", "token": "BEARER_TOKEN_FILE"}
 _NAMES = {"proxy": "proxy.pem", "token": "token"}
 # RFC 5755, 4.1: attrCertValidityPeriod, two GeneralizedTimes. VOMS puts the attribute certificate into an extension of
-# the proxy, and its life is often shorter than the proxy's.
+# the proxy, and it often expires before the proxy.
 _ATTRIBUTES = re.compile(rb"\x30\x22\x18\x0f\d{14}Z\x18\x0f(\d{14})Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a worker needs to read and write on behalf of the user. Its ``repr`` shows nothing of it.
+    """The user's proxy and token, with which workers read and write. Their ``repr`` shows no content.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Credentials:
 
     @property
     def digest(self) -> str:
-        """A digest of the content; empty if there is none."""
+        """A digest of the content; empty without content."""
         if not self.files:
             return ""
         parts = [part for name, content in sorted(self.files.items()) for part in (name.encode(), content)]
@@ -65,18 +65,18 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a credential was looked for, and what is there.
+    """A location that was searched for a credential, and its content.
 
     Parameters
     ----------
     kind : {"proxy", "token"}
-        What it is.
+        Kind of credential.
     where : str
         Path, or the name of a variable.
     content : bytes, optional
-        The credential; none if it could not be read.
+        The credential; None if it could not be read.
     problem : str
-        Why it could not be read, or who else can read it; empty if all is well.
+        Why it could not be read, or that others can read it; empty if there is no problem.
     """
 
     kind: str
@@ -87,18 +87,18 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """How long a credential can be used.
+    """The expiry of a credential.
 
     Parameters
     ----------
     kind : {"proxy", "token"}
-        What it is.
+        Kind of credential.
     ends : datetime, optional
-        In UTC; for a proxy the first end in its chain, that of its VOMS attributes included. None if not known.
+        In UTC; for a proxy the earliest expiry in its chain, including its VOMS attributes. None if unknown.
     problem : str
-        Why the end is not known, or why the credential cannot be used.
+        Why the expiry is unknown, or why the credential cannot be used.
     usable : bool
-        False if no server can accept it, whatever the time.
+        False if no server can accept it, regardless of the time.
     """
 
     kind: str
@@ -107,32 +107,32 @@ class Lifetime:
     usable: bool = True
 
     def left(self, now: float | None = None) -> float | None:
-        """Return the seconds that are left, negative if it has expired; None if that is not known."""
+        """Return the seconds until it expires, negative if it has expired; None if unknown."""
         return None if self.ends is None else self.ends.timestamp() - (time.time() if now is None else now)
 
 
 def locate() -> tuple[Source, ...]:
-    """Look for a proxy and a token where the field's tools look for them.
+    """Look for a proxy and a token in the standard locations.
 
     The proxy: ``$X509_USER_PROXY``, else ``/tmp/x509up_uUID``. The token by WLCG Bearer Token Discovery 1.0
     (doi:10.5281/zenodo.3937438): ``$BEARER_TOKEN``, the file ``$BEARER_TOKEN_FILE``, ``$XDG_RUNTIME_DIR/bt_uUID``,
-    ``/tmp/bt_uUID``. What is not there is passed over, unless a variable names it.
+    ``/tmp/bt_uUID``. A file that does not exist is skipped, unless a variable names it.
 
     Returns
     -------
     tuple of Source
-        At most one of each kind with content, and what is wrong with others.
+        At most one of each kind with content, and the problems of others.
     """
     user, found = os.getuid(), []
     named = os.environ.get("X509_USER_PROXY")
     found.append(_read("proxy", Path(named or f"/tmp/x509up_u{user}"), required=bool(named)))  # noqa: S108
     if text := os.environ.get("BEARER_TOKEN", "").strip():
         return tuple(s for s in (*found, Source("token", "$BEARER_TOKEN", text.encode())) if s is not None)
-    places = [(os.environ.get("BEARER_TOKEN_FILE"), True), (f"/tmp/bt_u{user}", False)]  # noqa: S108
+    candidates = [(os.environ.get("BEARER_TOKEN_FILE"), True), (f"/tmp/bt_u{user}", False)]  # noqa: S108
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        places.insert(1, (f"{runtime}/bt_u{user}", False))
-    for place, required in places:
-        token = _read("token", Path(place), required) if place else None
+        candidates.insert(1, (f"{runtime}/bt_u{user}", False))
+    for path, required in candidates:
+        token = _read("token", Path(path), required) if path else None
         found.append(token)
         if token is not None and token.content is not None:
             break
@@ -155,18 +155,18 @@ def _read(kind: str, path: Path, required: bool) -> Source | None:
 
 
 def find_credentials() -> Credentials:
-    """Return the user's proxy and token as they are now; empty if there is neither. See `locate`."""
+    """Return the user's current proxy and token; empty if there is neither. See `locate`."""
     return Credentials({source.kind: source.content for source in locate() if source.content is not None})
 
 
 def needs_credentials(analysis: Analysis, store: str | None = None) -> bool:
-    """Return whether anything in an analysis names a remote place: only then credentials leave this machine.
+    """Return whether an analysis names a remote URL: only then do credentials leave this machine.
 
-    Looked at are the files of the samples, the options of the steps, the analysis' own modules, and ``store``, where
-    trees are written.
+    This searches the files of the samples, the options of the steps, the analysis' own modules, and ``store``, to
+    which trees are written.
     """
     samples = analysis.dataset.samples.values()
-    named = [store or "", *(place for sample in samples for file in sample.files for place in sample.places(file))]
+    named = [store or "", *(replica for sample in samples for file in sample.files for replica in sample.places(file))]
     named += [json.dumps(step.options, default=str) for step in analysis.steps]
     return any(map(_REMOTE.search, named)) or any(map(_REMOTE.search, _modules(analysis)))
 
@@ -178,13 +178,13 @@ def _modules(analysis: Analysis) -> Iterator[str]:
 
 
 def lifetimes(credentials: Credentials) -> tuple[Lifetime, ...]:
-    """Return how long each credential can be used. Nothing is verified: that is for the servers."""
+    """Return the expiry of each credential. Signatures are not verified: that is up to the servers."""
     known = {"proxy": _life_of_proxy, "token": _life_of_token}
     return tuple(known[kind](content) for kind, content in credentials.files.items())
 
 
 def expires_before(credentials: Credentials, seconds: float, now: float | None = None) -> str | None:
-    """Say which credentials will have expired in ``seconds`` from now and what to do; None if none will."""
+    """Describe the credentials that expire within ``seconds`` and how to renew them; None if none does."""
     lines = []
     for life in lifetimes(credentials):
         left = life.left(now)
@@ -197,24 +197,24 @@ def expires_before(credentials: Credentials, seconds: float, now: float | None =
 
 def _life_of_proxy(content: bytes) -> Lifetime:
     if importlib.util.find_spec("cryptography") is None:
-        return Lifetime("proxy", problem="how long it is good for cannot be told without the extra 'dask'")
+        return Lifetime("proxy", problem="its expiry is unknown, because the extra 'dask' is not installed")
     from cryptography import x509
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the field's authorities sign is not always to the letter
+            warnings.simplefilter("ignore")  # certificates of grid authorities do not always follow the standard
             chain = x509.load_pem_x509_certificates(content)
             ends = [certificate.not_valid_after_utc for certificate in chain]
             ends += [end for certificate in chain for end in _attributes(certificate)]
     except ValueError:
-        return Lifetime("proxy", problem="is no X.509 proxy in PEM", usable=False)
+        return Lifetime("proxy", problem="is not an X.509 proxy in PEM format", usable=False)
     if b"PRIVATE KEY-----" not in content:
-        return Lifetime("proxy", min(ends), "holds no private key", usable=False)
+        return Lifetime("proxy", min(ends), "contains no private key", usable=False)
     return Lifetime("proxy", min(ends))
 
 
 def _attributes(certificate: Any) -> list[datetime]:
-    """Return the ends of the VOMS attributes in a certificate."""
+    """Return the expiries of the VOMS attributes in a certificate."""
     found = []
     for extension in certificate.extensions:
         content = getattr(extension.value, "value", b"")
@@ -227,21 +227,21 @@ def _attributes(certificate: Any) -> list[datetime]:
 def _life_of_token(content: bytes) -> Lifetime:
     parts = content.strip().split(b".")
     if len(parts) != 3:
-        return Lifetime("token", problem="is no JSON web token, so it does not say how long it is good for")
+        return Lifetime("token", problem="is not a JSON web token, so its expiry is unknown")
     try:
         payload = json.loads(base64.urlsafe_b64decode(parts[1] + b"=" * (-len(parts[1]) % 4)))
         end = payload.get("exp")
         return Lifetime("token", None if end is None else datetime.fromtimestamp(float(end), UTC),
-                        "does not say how long it is good for" if end is None else "")  # fmt: skip
+                        "names no expiry" if end is None else "")  # fmt: skip
     except (ValueError, TypeError, AttributeError, OverflowError, OSError):
-        return Lifetime("token", problem="is no valid JSON web token, so it does not say how long it is good for")
+        return Lifetime("token", problem="is not a valid JSON web token, so its expiry is unknown")
 
 
 def install(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write credentials into a folder, readable to the user alone, and point this process' environment at them.
+    """Write credentials into a folder, readable only by the user, and set this process' environment variables.
 
-    What was installed before is replaced, or removed if it is no longer among the files. XRootD's client reads the
-    file anew for each new connection.
+    Previously installed credentials are replaced, or removed if ``files`` no longer has them. XRootD's client reads
+    the file again for each new connection.
     """
     for kind, variable in _VARIABLES.items():
         path = folder / _NAMES[kind]
@@ -249,7 +249,7 @@ def install(files: Mapping[str, bytes], folder: Path) -> None:
             _write_private(path, files[kind])
             os.environ[variable] = str(path)
             if kind == "token":
-                os.environ.pop("BEARER_TOKEN", None)  # it would go before the file
+                os.environ.pop("BEARER_TOKEN", None)  # it would take precedence over the file
         elif os.environ.get(variable) == str(path):
             path.unlink(missing_ok=True)
             del os.environ[variable]

@@ -1,4 +1,4 @@
-"""What a process says of itself and of what it can reach: asked of this one and of every worker."""
+"""Probes of a process: its software, machine and memory, and its access to files. Run here and on every worker."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKAGES = (
     "root", "numpy", "awkward", "uproot", "hist", "numba", "correctionlib", "dask", "distributed", "cloudpickle",
     "msgpack", "xrootd", "fsspec-xrootd",
 )  # fmt: skip
-"""Packages whose versions are told, as PyPI names them."""
+"""Packages whose versions are reported, by their names on PyPI."""
 
 _FEATURES = ("sse4_2", "avx", "avx2", "fma", "avx512f", "asimd", "sve")
 _IMAGES = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER", "JUPYTER_IMAGE", "JUPYTER_IMAGE_SPEC")
@@ -39,12 +39,12 @@ _UNLIMITED = 2**60
 
 
 def answer(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Answer what `portico.doctor` asks of a worker.
+    """Answer a probe that `portico.doctor` sends to a worker.
 
     Parameters
     ----------
     content : mapping
-        ``describe``: true to be told about itself; ``meet``: folder and name of the driver's file in it;
+        ``describe``: true to describe this process; ``shared``: a folder and the name of the driver's file in it;
         ``readable``: local files; ``read``: a file and its tree; ``store``: a path or URL to write to.
     folder : Path
         The scratch folder of this process.
@@ -52,26 +52,26 @@ def answer(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        An answer under each name that was asked, and ``time``, in seconds since 1970.
+        An answer under each key of the request, and ``time``, in seconds since 1970.
     """
-    told: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     if content.get("describe"):
         problem = _problem_of_root()
-        told["describe"] = describe(folder)
-        told["describe"]["root"]["problem"] = problem
-    if "meet" in content:
-        told["meet"] = meet(Path(content["meet"][0]), content["meet"][1])
+        found["describe"] = describe(folder)
+        found["describe"]["root"]["problem"] = problem
+    if "shared" in content:
+        found["shared"] = check_shared(Path(content["shared"][0]), content["shared"][1])
     if "readable" in content:
-        told["readable"] = readable(content["readable"])
+        found["readable"] = unreadable(content["readable"])
     if "read" in content:
-        told["read"] = read_first(*content["read"])
+        found["read"] = read_first_entry(*content["read"])
     if "store" in content:
-        told["store"] = write_small(content["store"], folder)
-    return {**told, "time": time.time()}
+        found["store"] = write_test_file(content["store"], folder)
+    return {**found, "time": time.time()}
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """Describe this process: software, machine, memory, disk; without ROOT unless it is loaded already.
+    """Describe this process: software, machine, memory and disk. This does not load ROOT.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def _version(package: str) -> str:
 
 
 def source_digest() -> str:
-    """Return a digest of portico's own source: two copies may differ under the same version."""
+    """Return a digest of portico's own source: two copies of the same version may differ."""
     digest, package = hashlib.sha256(), Path(__file__).parents[1]
     for path in sorted(p for p in package.rglob("*") if p.suffix in {".py", ".h"}):
         digest.update(f"\0{path.relative_to(package)}\0".encode() + path.read_bytes())
@@ -113,7 +113,7 @@ def source_digest() -> str:
 
 
 def _root() -> dict[str, Any]:
-    """Return ROOT's own word on its version if this process has loaded it, as all workers do."""
+    """Return ROOT's version if this process has loaded it, as all workers have."""
     root = sys.modules.get("ROOT")
     return {"version": str(root.gROOT.GetVersion()) if root is not None else "", "problem": ""}
 
@@ -140,9 +140,9 @@ def _cpu() -> dict[str, Any]:
 
 
 def arithmetic() -> str:
-    """Return a digest of what this machine makes of exp, log, sin, pow and others.
+    """Return a digest of the values of exp, log, sin, pow and others on this machine.
 
-    What ROOT compiles is for the same basic instructions everywhere, but the C library and numpy choose among several
+    ROOT compiles for the same basic instructions everywhere, but the C library and numpy choose among several
     implementations by the processor, and their last bits differ.
     """
     import numpy as np
@@ -157,7 +157,7 @@ def arithmetic() -> str:
 
 
 def _memory() -> dict[str, int]:
-    """Return the bytes of memory that this process may still count on: of the machine, and of its control group."""
+    """Return the total and available bytes of memory, within the limits of the machine and of the control group."""
     import psutil
 
     virtual = psutil.virtual_memory()
@@ -174,7 +174,7 @@ def _memory() -> dict[str, int]:
 
 
 def free(folder: Path) -> int:
-    """Return the bytes that the user may still write below a folder; ``-1`` if that cannot be told."""
+    """Return the free bytes on the disk of a folder; ``-1`` if unknown."""
     try:
         info = os.statvfs(folder)
     except OSError:
@@ -182,75 +182,75 @@ def free(folder: Path) -> int:
     return info.f_bavail * info.f_frsize
 
 
-def meet(folder: Path, theirs: str) -> dict[str, str]:
-    """Look for a file that the driver wrote into a shared folder, and leave one for it to see.
+def check_shared(folder: Path, driver_file: str) -> dict[str, str]:
+    """Look for a file that the driver wrote into a shared folder, and write one for the driver.
 
     Parameters
     ----------
     folder : Path
-        As the driver names it.
-    theirs : str
+        Path of the folder on the driver.
+    driver_file : str
         Name of the driver's file.
 
     Returns
     -------
     dict
-        ``wrote``: name of the file that was left. ``problem``: why this does not work; empty if it does.
+        ``wrote``: name of the file that was written. ``problem``: why the folder is not shared; empty if it is.
     """
     if not folder.is_dir():
-        return {"wrote": "", "problem": "there is no such folder"}
-    end = time.monotonic() + _PATIENCE  # what another machine wrote may take a moment to be seen
-    while not (folder / theirs).exists():
+        return {"wrote": "", "problem": "no such folder"}
+    end = time.monotonic() + _PATIENCE  # a file from another machine may take a moment to appear on a network disk
+    while not (folder / driver_file).exists():
         if time.monotonic() > end:
-            return {"wrote": "", "problem": "there is another folder of this name: it lacks what was written here"}
+            return {"wrote": "", "problem": "this is another folder of the same name: files written here do not appear"}
         time.sleep(0.2)
     own = f"{socket.gethostname()}-{os.getpid()}"
     try:
         (folder / own).write_bytes(b"\0")
     except OSError as error:
-        return {"wrote": "", "problem": f"it cannot be written to: {_words(error)}"}
+        return {"wrote": "", "problem": f"cannot write to it: {_reason(error)}"}
     return {"wrote": own, "problem": ""}
 
 
-def readable(files: Iterable[str]) -> dict[str, str]:
-    """Say of each local file why it cannot be read here; those that can be are left out."""
+def unreadable(files: Iterable[str]) -> dict[str, str]:
+    """Return the local files that cannot be read here, each with the reason."""
     problems = {}
     for file in files:
         try:
             with Path(file).open("rb") as stream:
                 if stream.read(4) != b"root":
-                    problems[file] = "is no ROOT file"
+                    problems[file] = "is not a ROOT file"
         except OSError as error:
-            problems[file] = _words(error)
+            problems[file] = _reason(error)
     return problems
 
 
-def _words(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return os.strerror(error.errno or errno.EIO)
 
 
-def read_first(file: str, tree: str) -> str:
-    """Read the first entry of a tree with ROOT, as a step would; return why it cannot be read, empty if it can."""
+def read_first_entry(file: str, tree: str) -> str:
+    """Read the first entry of a tree with ROOT, as a step would; return why this fails, empty if it works."""
     from portico import root
 
     loaded = root.load()
     try:
         return _unreachable(file) or _read_entry(loaded, file, tree)
-    except Exception as error:  # whatever ROOT throws is the answer
+    except Exception as error:  # any exception of ROOT is the answer
         return " ".join(f"{error}".split()) or type(error).__name__
 
 
-def write_small(place: str, folder: Path) -> str:
-    """Write a small file to a store and remove it; return why this cannot be done, empty if it can."""
+def write_test_file(target: str, folder: Path) -> str:
+    """Write a small file to a path or URL and remove it; return why this fails, empty if it works."""
     source = folder / "small"
     source.write_bytes(b"\0")
     try:
-        if problem := _unreachable(place):
+        if problem := _unreachable(target):
             return problem
-        storage = storage_of(place)
-        storage.make(place.rpartition("/")[0])
-        storage.write(place, source)
-        storage.remove(place)
+        storage = storage_of(target)
+        storage.make(target.rpartition("/")[0])
+        storage.write(target, source)
+        storage.remove(target)
     except PorticoError as error:
         return str(error)
     finally:
@@ -259,7 +259,7 @@ def write_small(place: str, folder: Path) -> str:
 
 
 def _unreachable(file: str) -> str:
-    """Say why the server of a ``root://`` URL cannot be reached: XRootD's client would try for minutes."""
+    """Return why the server of a ``root://`` URL cannot be reached: XRootD's client would retry for minutes."""
     url = urlsplit(file)
     if url.scheme not in {"root", "roots", "xroot", "xroots"}:
         return ""
@@ -278,7 +278,7 @@ def _read_entry(root: Any, file: str, tree: str) -> str:
     folder = opened.GetDirectory(path) if path else opened
     key = folder.GetKey(name) if folder else None
     if not key:
-        return "" if opened.GetNkeys() == 0 else f"holds no tree '{tree}'"
+        return "" if opened.GetNkeys() == 0 else f"contains no tree '{tree}'"
     if "RNTuple" in key.GetClassName():
         opened.Close()
         reader = root.RNTupleReader.Open(tree, file)

@@ -1,6 +1,6 @@
-"""Folders of processes among the system's temporary files, which do not outlive those who made them.
+"""Temporary folders of processes, removed even if the process is killed.
 
-They hold credentials. Who is killed cannot remove its folder; the next one on the same machine does.
+They hold credentials. A killed process cannot remove its folder; the next one on the same machine does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOCK = "lock"
 
 
 class Scratch:
-    """A folder that only this user can open. It is removed by `close`, or when its maker is gone."""
+    """A folder that only this user can open, removed by `close` or after its process has died."""
 
     def __init__(self) -> None:
         _remove_abandoned()
@@ -46,7 +46,7 @@ def _remove_abandoned() -> None:
 
 @contextmanager
 def _held(lock: Path) -> Iterator[None]:
-    """Take the lock of a folder; fails if its maker lives, or if it is another user's."""
+    """Lock a folder; fails if the process that made it is alive, or if it belongs to another user."""
     if lock.parent.is_symlink() or lock.parent.stat().st_uid != os.getuid():
         raise PermissionError(lock)
     with lock.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""Checks of credentials."""
+"""Checks of credentials: their expiry, their permissions and the connections that they are sent over."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from portico.environment.credentials import RENEW, Credentials, Lifetime, Source
 from portico.executors.base import Executor
 from portico.monitor.units import duration
 
-__all__ = ["credentials", "expired", "exposed"]
+__all__ = ["check", "expired", "unencrypted"]
 
 _SHORT = 3600.0
 _REFUSED = "servers refuse it"
 
 
-def credentials(needed: bool) -> Iterator[Finding]:
-    """Look at the user's proxy and token.
+def check(needed: bool) -> Iterator[Finding]:
+    """Check the user's proxy and token.
 
     Parameters
     ----------
     needed : bool
-        Whether the analysis names remote places.
+        Whether the analysis names remote URLs.
     """
     sources = locate()
     found = [source for source in sources if source.content is not None]
@@ -31,8 +31,8 @@ def credentials(needed: bool) -> Iterator[Finding]:
             yield _problem(source)
     if not found:
         if needed:
-            why = "the analysis reads or writes remote places; those that are not public will refuse"
-            fix = f"make one: {RENEW['proxy']}; or {RENEW['token']}"
+            why = "the analysis names remote URLs, and servers that are not public will refuse access"
+            fix = f"create one: {RENEW['proxy']}; or {RENEW['token']}"
             yield warning("credentials", "neither a proxy nor a token was found", why, fix)
         else:
             yield ok("credentials", "none, and none is needed")
@@ -43,23 +43,23 @@ def credentials(needed: bool) -> Iterator[Finding]:
         yield _life(source.where, life, severe)
 
 
-def exposed(executor: Executor) -> Iterator[Finding]:
-    """Say whether credentials would go over a network in the clear."""
+def unencrypted(executor: Executor) -> Iterator[Finding]:
+    """Check whether credentials would be sent over a network without encryption."""
     client = getattr(executor, "client", None)
     url = urlsplit(client.scheduler_info(n_workers=0)["address"]) if client is not None else urlsplit("")
     if url.scheme == "tcp" and url.hostname not in {"127.0.0.1", "localhost", "::1"}:
-        what = f"they go to the workers of {url.geturl()} over connections that are not encrypted"
-        why = "who can read that network can use them until they expire"
+        what = f"they are sent to the workers of {url.geturl()} over unencrypted connections"
+        why = "anyone who can read that network can use them until they expire"
         yield warning("credentials", what, why, "use a scheduler with TLS, tls://HOST:PORT, or a site of portico's")
 
 
-def expired(trusted: Credentials) -> Iterator[Finding]:
-    """Say which credentials cannot be used, or not any more: an error if no other is left."""
-    bad = {life.kind: _unusable(life) for life in lifetimes(trusted)}
+def expired(credentials: Credentials) -> Iterator[Finding]:
+    """Report credentials that cannot be used or have expired: an error if no other is left."""
+    bad = {life.kind: _unusable(life) for life in lifetimes(credentials)}
     make = error if all(bad.values()) else warning
     for kind, why in bad.items():
         if why:
-            yield make(kind, why, _REFUSED, f"{_renew(kind)}; or remove it where none is needed")
+            yield make(kind, why, _REFUSED, f"{_renew(kind)}; or remove it if none is needed")
 
 
 def _life(where: str, life: Lifetime, severe: bool) -> Finding:
@@ -67,13 +67,15 @@ def _life(where: str, life: Lifetime, severe: bool) -> Finding:
     if bad := _unusable(life):
         return (error if severe else warning)(life.kind, f"{where}: {bad}", _REFUSED, _renew(life.kind))
     if left is None:
-        why = "it may end before the run does, without a warning"
-        fix = "pip install 'portico-hep[dask]'" if life.kind == "proxy" else "nothing, or use a token that says it"
+        why = "it may expire during the run, without a warning"
+        fix = "pip install 'portico-hep[dask]'" if life.kind == "proxy" else "nothing, or use a token with an expiry"
         return warning(life.kind, f"{where}: {life.problem}", why, fix)
     if left < _SHORT:
-        why = "what runs longer fails, unless it is renewed: a renewed one is sent to the workers"
+        why = (
+            "a longer run fails unless you renew it in time; renewed credentials are sent to the workers automatically"
+        )
         return warning(life.kind, f"{where}: expires in {duration(left)}", why, _renew(life.kind))
-    return ok(life.kind, f"{where}: good for {duration(left)}, until {_date(life)}")
+    return ok(life.kind, f"{where}: valid for {duration(left)}, until {_date(life)}")
 
 
 def _renew(kind: str) -> str:
@@ -82,15 +84,15 @@ def _renew(kind: str) -> str:
 
 def _unusable(life: Lifetime) -> str:
     left = life.left()
-    expired = f"has expired, at {_date(life)}" if left is not None and left <= 0 else ""
+    expired = f"expired at {_date(life)}" if left is not None and left <= 0 else ""
     return expired if life.usable else life.problem
 
 
 def _problem(source: Source) -> Finding:
     if source.content is None:
-        fix = f"correct the variable, or make the file: {RENEW[source.kind]}"
-        return warning(source.kind, f"{source.where}: {source.problem}", "it is passed over", fix)
-    why = "who can read it can act in your name; XRootD's client refuses such files"
+        fix = f"correct the variable, or create the file: {RENEW[source.kind]}"
+        return warning(source.kind, f"{source.where}: {source.problem}", "it is ignored", fix)
+    why = "anyone who can read it can act in your name; XRootD's client refuses such files"
     return warning(source.kind, f"{source.where}: {source.problem}", why, f"chmod 600 {source.where}")
 
 
