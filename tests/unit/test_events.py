@@ -29,7 +29,7 @@ TYPES = {"std::": "", "_t": "", "ROOT::VecOps::RVec<": "", ">": "[]"}
 
 def described():
     """Columns and types of the two tables, and those that only simulation has."""
-    tables = PAGE.split("Simulation has besides:")
+    tables = PAGE.split("Simulation also has:")
     rows = [dict(re.findall(r"^\| `(\w+)` \| ([a-z0-9]+(?:\[\])?) \|", table, re.MULTILINE)) for table in tables]
     return {**rows[0], **rows[1]}, set(rows[1])
 
