@@ -150,6 +150,7 @@ def _fraction(text: str) -> tuple[str, float]:
 def _write_analysis(output: Path, sample: dict[str, Any], written_as: str) -> Path:
     """Write the analysis of the one step, unless the folder is that of other events."""
     import yaml
+
     from portico.files.atomic import write_atomic
 
     parameters = sample["parameters"]

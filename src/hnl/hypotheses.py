@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
 from portico.config import Model as Strict
-from portico.stats.asymptotic import CLs, Limit, ModelProfiles, asymptotic_limit, cls_at
+from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at
 from portico.stats.counting import Count, counting_cls, counting_limit
+from portico.stats.limit import CLs, Limit
 from portico.stats.model import Component, Model
 
 __all__ = ["Hypothesis", "Point", "Side", "Yield", "evaluate"]

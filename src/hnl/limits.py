@@ -21,7 +21,8 @@ from hnl.hypotheses import Hypothesis, Point, named
 from hnl.scan import read_hypotheses
 from portico import summary
 from portico.errors import ConfigError, PorticoError
-from portico.stats.asymptotic import BANDS, discovery
+from portico.stats.asymptotic import discovery
+from portico.stats.limit import BANDS
 
 if TYPE_CHECKING:
     from portico import Sample

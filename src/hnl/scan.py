@@ -17,7 +17,7 @@ from portico import step
 from portico.config import parse
 from portico.errors import ConfigError, FitError
 from portico.results.derived import Late
-from portico.stats.asymptotic import CLs, Limit
+from portico.stats.limit import CLs, Limit
 
 if TYPE_CHECKING:
     from portico import Sample

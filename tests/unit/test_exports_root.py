@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from portico.errors import InputError, PorticoError
-from portico.stats.asymptotic import Limit, ModelProfiles, asymptotic_limit
+from portico.stats.asymptotic import ModelProfiles, asymptotic_limit
 from portico.stats.exports.card import read_card
 from portico.stats.exports.chosen import Chosen, choose
 from portico.stats.exports.hs3 import export_hs3
@@ -22,6 +22,7 @@ from portico.stats.exports.roofit import write_aside, write_workspace
 from portico.stats.exports.roofit_builder import coarse
 from portico.stats.fit import Fitter
 from portico.stats.likelihood import Likelihood
+from portico.stats.limit import Limit
 from portico.stats.model import Channel, Component, Model, observation
 from portico.stats.shapes import (
     Bernstein,

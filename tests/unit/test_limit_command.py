@@ -18,8 +18,9 @@ from portico.cli.limit import limit
 from portico.errors import ConfigError, InputError, PorticoError
 from portico.stats.answer import ask
 from portico.stats.door import read_model
+from portico.stats.limit import Limit
 from portico.stats.model import Model
-from portico.stats.toy_limits import ToyLimit, ToyStatistics
+from portico.stats.toy_limits import ToyStatistics
 from portico.stats.workspace import Workspace
 
 MU = {"name": "mu", "type": "normfactor", "data": None}
@@ -318,12 +319,12 @@ def test_the_printed_text(tmp_path: Path) -> None:
         "upper limits on mu at 0.95 CL, CLs, asymptotic: at least 100 background events are expected where signal is"
     )
     assert lines[2] == "observed -2 sigma -1 sigma expected +1 sigma +2 sigma"
-    rows = [(of.observed or 0.0, *of.expected) for of in (answer.limit, answer.points[0][1], answer.points[1][1])]
+    rows = [(of.observed or 0.0, *of.expected) for of in (answer.limit, answer.points[0], answer.points[1])]
     names = ["limit", "CLs of mu = 1", "CLs of mu = 0.5"]
     assert lines[4:7] == [
         " ".join([name, *(f"{value:.4g}" for value in row)]) for name, row in zip(names, rows, strict=True)
     ]
-    (first, second) = (of for _, of in answer.points)
+    first, second = answer.points
     assert lines[8:] == [
         f"mu = 1: CLs+b = {first.clsb:.4g}, CLb = {first.clb:.4g}",
         f"mu = 0.5: CLs+b = {second.clsb:.4g}, CLb = {second.clb:.4g}",
@@ -346,10 +347,10 @@ def test_toys_are_thrown_where_asked_and_shown_with_their_precision(
     """`test_toys` throws them; here it is what is passed on, and what is printed."""
     asked: list[tuple[Any, ...]] = []
 
-    def toy_limit(model: object, folder: Path, *, toys: int, cl: float, **options: Any) -> ToyLimit:
+    def toy_limit(model: object, folder: Path, *, toys: int, cl: float, **options: Any) -> Limit:
         asked.append((type(model), folder, toys, cl, options))
         bands, errors = (1.0, 2.0, 3.0, 4.0, 5.0), (0.11, 0.12, 0.13, 0.14, 0.15)
-        return ToyLimit("toys", 3.21, bands, 0.231, errors, ())
+        return Limit("toys", 3.21, bands, 0.231, errors, ())
 
     def run_toys(model: object, mus: tuple[float, ...], toys: int, folder: Path, **options: Any) -> list[ToyStatistics]:
         asked.append((type(model), mus, toys, folder, options))
@@ -392,7 +393,7 @@ def test_the_json(tmp_path: Path) -> None:
     assert (found["poi"], found["cl"], found["method"], found["notes"]) == ("mu", 0.95, "asymptotic", [])
     assert found["limit"]["expected"] == pytest.approx(answer.limit.expected)
     assert found["cls"][0]["mu"] == 1.0
-    assert found["cls"][0]["observed"] == pytest.approx(answer.points[0][1].observed)
+    assert found["cls"][0]["observed"] == pytest.approx(answer.points[0].observed)
     assert found["best"] == pytest.approx(answer.best)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 from typing import Any
 
@@ -19,6 +20,7 @@ from portico.stats import fit as fitting
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at, discovery
 from portico.stats.fit import Fitter
 from portico.stats.likelihood import Likelihood
+from portico.stats.limit import CLs, Limit
 from portico.stats.model import Channel, Component, Model, Observation, Points, observation
 from portico.stats.shapes import (
     Array,
@@ -625,3 +627,30 @@ def test_limits_are_those_of_pyhf(request: pytest.FixtureRequest) -> None:
         below, above = (theirs_at(share * mu) for share in (0.995, 1.005))  # 0.5 % around our limit
         first, second = (cls[0] if position is None else cls[1][position] for cls in (below, above))
         assert first > 0.05 > second
+
+
+NUMBERS = st.floats(allow_nan=False)
+FIVE = st.tuples(*[NUMBERS] * 5)
+CLS = st.builds(CLs, NUMBERS, st.none() | NUMBERS, FIVE, st.none() | NUMBERS, st.none() | NUMBERS)
+CLS_OF_TOYS = st.builds(
+    CLs, NUMBERS, st.none() | NUMBERS, FIVE, st.none() | NUMBERS, st.none() | NUMBERS, st.none() | NUMBERS, FIVE,
+    st.integers(0, 9),
+)  # fmt: skip
+LIMITS = st.builds(Limit, st.just("asymptotic"), st.none() | NUMBERS, FIVE)
+LIMITS_OF_TOYS = st.builds(
+    Limit, st.just("toys"), st.none() | NUMBERS, FIVE, st.none() | NUMBERS, FIVE, st.lists(CLS_OF_TOYS).map(tuple)
+)
+
+
+@given(st.one_of(CLS, CLS_OF_TOYS, LIMITS, LIMITS_OF_TOYS))
+def test_limits_are_the_same_after_json(value: CLs | Limit) -> None:
+    text = json.dumps(value.to_json(), allow_nan=False)
+    assert type(value).from_json(json.loads(text)) == value
+
+
+def test_numbers_that_are_not_finite_are_words_in_json() -> None:
+    limit = Limit("asymptotic", math.nan, (-math.inf, 0.0, 1.0, 2.0, math.inf))
+    assert limit.to_json() == {
+        "method": "asymptotic", "observed": "NaN", "expected": ["-Infinity", 0.0, 1.0, 2.0, "Infinity"],
+    }  # fmt: skip
+    assert math.isnan(Limit.from_json(limit.to_json()).observed or 0.0)

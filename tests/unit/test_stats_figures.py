@@ -27,8 +27,8 @@ from portico.plot.impacts import figure_of_impacts
 from portico.plot.limits import figure_of_bands
 from portico.plot.panels import Panel, panels_of, poisson_interval
 from portico.plot.plane import Curve, figure_of_plane, grids_of
-from portico.stats.asymptotic import Limit
 from portico.stats.fit import Fitter
+from portico.stats.limit import Limit
 from portico.stats.model import Channel, Component, Model, observation
 from portico.stats.shapes import DoubleCrystalBall, Exponentials, Parameter, Template
 

@@ -17,7 +17,7 @@ from portico.stats.model import Channel, Component, Model
 from portico.stats.shapes import DoubleCrystalBall, Exponentials, Parameter, Template
 from portico.stats.toy_limits import OutOfRange, ToyStatistics, cls_of, limit_of, statistics_of
 from portico.stats.toy_step import run_toys, strengths, toy_limit
-from portico.stats.toys import ModelToys, throw_toy, throw_toys, toy_cls
+from portico.stats.toys import ModelToys, throw_toy, throw_toys
 
 MU = Parameter(name="mu", start=1.0, low=0.0, high=100.0)
 
@@ -57,7 +57,7 @@ def peak(*, values: bool) -> Model:
 @pytest.mark.parametrize(("observed", "background", "mu"), [(3, 3.2, 4.0), (0, 0.5, 2.0)])
 def test_toys_agree_with_the_exact_construction(observed: int, background: float, mu: float) -> None:
     exact = counting_cls([Count("a", background, 0.0, 1.0, 0.0, observed)], mu)
-    toys = toy_cls(ModelToys(one_bin(observed, background)), mu, 400, seed=3)
+    toys = cls_of(throw_toys(ModelToys(one_bin(observed, background)), mu, 400, seed=3))
     cls, clsb, clb = (number(value) for value in (exact.observed, exact.clsb, exact.clb))
     relative = (1 - clsb) / clsb / 400 + (1 - clb) / clb / 400
     assert number(toys.uncertainty) == pytest.approx(cls * math.sqrt(relative), rel=0.5)
@@ -78,7 +78,7 @@ def test_limit_from_toys_is_the_exact_one() -> None:
     assert number(limit.uncertainty) < 0.5
     assert abs(number(limit.observed) - number(exact.observed)) < 3.5 * number(limit.uncertainty)
     assert abs(limit.expected[2] - exact.expected[2]) < 3.5 * limit.expected_uncertainties[2]
-    assert [mu for mu, _ in limit.scan] == list(mus)
+    assert [cls.mu for cls in limit.scan] == list(mus)
 
 
 def gaussian(mu: float, observed: float | None, toys: int) -> ToyStatistics:
@@ -232,11 +232,11 @@ def test_impossible_requests(tmp_path: Any) -> None:
     source, model = ModelToys(one_bin(3, 3.2)), one_bin(3, 3.2)
     for mu in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="finite and above 0"):
-            toy_cls(source, mu, 100)
+            throw_toys(source, mu, 100)
         with pytest.raises(ConfigError, match="finite and above 0"):
             run_toys(model, [mu], 100, tmp_path)
     with pytest.raises(ValueError, match="10 toys are too few, 100 are needed"):
-        toy_cls(source, 1.0, 10)
+        throw_toys(source, 1.0, 10)
     with pytest.raises(ConfigError, match="10 toys are too few, 100 are needed"):
         toy_limit(model, tmp_path, toys=10, mus=(1.0,))
     with pytest.raises(ConfigError, match="no signal strengths"):

@@ -14,9 +14,11 @@ from scipy import stats
 from portico.errors import FitError, InputError, MissingExtra
 from portico.stats import workspace as module
 from portico.stats.answer import ask, fewest_background
-from portico.stats.asymptotic import CLs, ModelProfiles, asymptotic_limit, cls_at
+from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at
+from portico.stats.limit import CLs
 from portico.stats.model import Model
-from portico.stats.toys import toy_cls
+from portico.stats.toy_limits import cls_of
+from portico.stats.toys import throw_toys
 from portico.stats.workspace import PyhfProfiles, Workspace, WorkspaceFitter, using
 from portico.stats.workspace_toys import PyhfToys
 
@@ -108,7 +110,7 @@ def of_pyhf(name: str, mu: float, codes: tuple[str, str] = ("code4", "code4p")) 
         cls, tails, expected = pyhf.infer.hypotest(
             mu, data, model, test_stat="qtilde", return_tail_probs=True, return_expected_set=True
         )
-    return CLs(float(cls), tuple(map(float, expected)), float(tails[0]), float(tails[1]))
+    return CLs(mu, float(cls), tuple(map(float, expected)), float(tails[0]), float(tails[1]))
 
 
 @every_workspace
@@ -150,7 +152,7 @@ def test_jax_finds_the_same_and_is_put_back() -> None:
     assert pyhf.tensorlib.name == "numpy"
     assert answer.limit.observed == pytest.approx(LIMITS["uncorrelated"][0], rel=5e-4)
     assert answer.limit.expected == pytest.approx(LIMITS["uncorrelated"][1], rel=5e-4)
-    assert answer.points[0][1].observed == pytest.approx(of_pyhf("uncorrelated", 0.5).observed, abs=1e-4)
+    assert answer.points[0].observed == pytest.approx(of_pyhf("uncorrelated", 0.5).observed, abs=1e-4)
 
 
 def test_a_backend_that_is_missing_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,8 +234,8 @@ def test_the_bound_of_the_strength_is_no_limit_of_the_answer() -> None:
     q_asimov = 2 * (180.0 - 50.0 - 50.0 * np.log(180.0 / 50.0))
     root = np.sqrt(q_asimov)
     cls = stats.norm.sf(np.sqrt(q)) / stats.norm.sf(np.sqrt(q) - root)
-    assert answer.points[1][1].observed == pytest.approx(cls, abs=1e-4)
-    assert answer.points[0][1].observed == pytest.approx(0.5, abs=1e-4)  # q~ is 0 below the best fit
+    assert answer.points[1].observed == pytest.approx(cls, abs=1e-4)
+    assert answer.points[0].observed == pytest.approx(0.5, abs=1e-4)  # q~ is 0 below the best fit
 
 
 def test_parameters_at_a_limit_are_named() -> None:
@@ -269,7 +271,7 @@ def test_blinded_data_are_not_looked_at() -> None:
     ]
     assert answers[0] == answers[1]
     (answer, _) = answers
-    assert (answer.limit.observed, answer.best, answer.p_value, answer.points[0][1].observed) == (None,) * 4
+    assert (answer.limit.observed, answer.best, answer.p_value, answer.points[0].observed) == (None,) * 4
     # The median is that of pyhf for data that are the expectation.
     visible = ask(make(TWO_CHANNELS[1:], {"B": [100.0, 90.0]}))
     assert answer.limit.expected == pytest.approx(visible.limit.expected, rel=1e-3)
@@ -385,7 +387,7 @@ def test_own_models_give_what_pyhf_gives(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_own_models_are_asked_the_same() -> None:
     answer = ask(own_model(), mus=[1.0])
     blinded = ask(own_model(), mus=[1.0], blind=True)
-    assert (blinded.best, blinded.limit.observed, blinded.points[0][1].observed) == (None, None, None)
+    assert (blinded.best, blinded.limit.observed, blinded.points[0].observed) == (None, None, None)
     assert blinded.limit.expected == pytest.approx(answer.limit.expected)
     channels = [channel.model_copy(update={"counts": None}) for channel in own_model().channels]
     without = ask(own_model().model_copy(update={"channels": tuple(channels)}))
@@ -435,7 +437,7 @@ def test_the_observed_statistic_is_that_of_the_profiles(profiles: dict[str, Pyhf
 
 def test_cls_of_toys_is_exact_for_a_count() -> None:
     """One bin with known background and nothing observed: CLs = exp(-mu s), CLs+b = exp(-mu s - b)."""
-    found = toy_cls(PyhfToys(single(1.0, 0.5, 0.0)), 1.0, 200, seed=4)
+    found = cls_of(throw_toys(PyhfToys(single(1.0, 0.5, 0.0)), 1.0, 200, seed=4))
     assert found.observed is not None
     assert found.uncertainty is not None
     assert found.clsb == pytest.approx(np.exp(-1.5), abs=3 * np.sqrt(0.22 * 0.78 / 200))

@@ -8,8 +8,8 @@ from typing import Any
 
 from portico.errors import InputError
 from portico.runfolder.load import Run
-from portico.stats.asymptotic import Limit
 from portico.stats.exports.hepdata import Column, Table, exclusion_columns, hepdata_submission, limits_columns
+from portico.stats.limit import Limit
 
 __all__ = ["write_hepdata"]
 

@@ -13,8 +13,8 @@ from portico.errors import MissingExtra
 from portico.plot.impacts import figure_of_impacts
 from portico.plot.limits import figure_of_bands
 from portico.plot.plane import figure_of_plane
-from portico.stats.asymptotic import BANDS, Limit
 from portico.stats.impacts import pulls_and_impacts
+from portico.stats.limit import BANDS, Limit
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -112,7 +112,7 @@ def limit(
             export_limits(answer, Path(path))
             _written(path, FORMATS[name], as_json)
     if as_json:
-        show_json(answer.plain())
+        show_json(answer.to_json())
     else:
         _show(answer)
     return 0
@@ -133,17 +133,17 @@ def _show(answer: Answer) -> None:
     out.print()
     table = new_table("", "observed", "-2 sigma", "-1 sigma", "expected", "+1 sigma", "+2 sigma", left=("",))
     table.add_row("limit", *_numbers([answer.limit.observed, *answer.limit.expected]))
-    if errors := getattr(answer.limit, "expected_uncertainties", ()):
-        table.add_row("+- from the number of toys", *_numbers([getattr(answer.limit, "uncertainty", None), *errors], 2))
-    for mu, of in answer.points:
-        table.add_row(Text(f"CLs of {answer.poi} = {mu:g}"), *_numbers([of.observed, *of.expected]))
-        if errors := getattr(of, "expected_uncertainties", ()):
-            table.add_row("+- from the number of toys", *_numbers([getattr(of, "uncertainty", None), *errors], 2))
+    if errors := answer.limit.expected_uncertainties:
+        table.add_row("+- from the number of toys", *_numbers([answer.limit.uncertainty, *errors], 2))
+    for cls in answer.points:
+        table.add_row(Text(f"CLs of {answer.poi} = {cls.mu:g}"), *_numbers([cls.observed, *cls.expected]))
+        if errors := cls.expected_uncertainties:
+            table.add_row("+- from the number of toys", *_numbers([cls.uncertainty, *errors], 2))
     out.print(table)
     out.print()
-    for mu, of in answer.points:
-        if of.clsb is not None and of.clb is not None:
-            out.print(f"{answer.poi} = {mu:g}: CLs+b = {of.clsb:.4g}, CLb = {of.clb:.4g}", highlight=False)
+    for cls in answer.points:
+        if cls.clsb is not None and cls.clb is not None:
+            out.print(f"{answer.poi} = {cls.mu:g}: CLs+b = {cls.clsb:.4g}, CLb = {cls.clb:.4g}", highlight=False)
     if answer.best is not None and answer.p_value is not None:
         sigma = f"{answer.significance:.2f} sigma"
         out.print(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from portico.stats.asymptotic import Limit
+    from portico.stats.limit import Limit
 
 __all__ = ["figure_of_bands"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.path import Path
 
-    from portico.stats.asymptotic import Limit
+    from portico.stats.limit import Limit
 
 __all__ = ["Curve", "around", "figure_of_plane", "grids_of", "log_axis", "runs_of"]
 

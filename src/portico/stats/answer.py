@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,10 +14,11 @@ import numpy as np
 from scipy import stats
 
 from portico.errors import ConfigError, InputError
-from portico.stats.asymptotic import CLs, Limit, ModelProfiles, asymptotic_limit, cls_at
+from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at
 from portico.stats.counting import ASYMPTOTIC_FROM
 from portico.stats.fit import Fit
 from portico.stats.histfactory import ASIMOV
+from portico.stats.limit import CLs, Limit
 from portico.stats.model import Model
 from portico.stats.shapes import Array
 from portico.stats.toy_limits import cls_of
@@ -66,8 +67,8 @@ class Answer:
     cl : float
         Confidence level of the limits.
     limit : Limit
-    points : tuple of (float, CLs)
-        CLs of the strengths that were asked for.
+    points : tuple of CLs
+        At the strengths that were asked for.
     best : float, optional
         The strength that fits best, not negative; None while blinded.
     p_value, significance : float, optional
@@ -81,19 +82,19 @@ class Answer:
     poi: str
     cl: float
     limit: Limit
-    points: tuple[tuple[float, CLs], ...]
+    points: tuple[CLs, ...]
     best: float | None
     p_value: float | None
     significance: float | None
     why: str
     notes: tuple[str, ...]
 
-    def plain(self) -> dict[str, Any]:
-        """Return the answer as JSON has it."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form, see `portico.stats.limit`."""
         return {
             "poi": self.poi, "cl": self.cl, "method": self.limit.method, "why": self.why,
-            "limit": asdict(self.limit),
-            "cls": [{"mu": mu, **asdict(of)} for mu, of in self.points],
+            "limit": self.limit.to_json(),
+            "cls": [cls.to_json() for cls in self.points],
             "best": self.best, "p_value": self.p_value, "significance": self.significance, "notes": list(self.notes),
         }  # fmt: skip
 
@@ -148,14 +149,14 @@ def ask(
 
 def _asymptotic(
     profiles: ModelProfiles | PyhfProfiles, cl: float, mus: Sequence[float], where: str, fewest: float
-) -> tuple[Limit, tuple[tuple[float, CLs], ...], list[str]]:
+) -> tuple[Limit, tuple[CLs, ...], list[str]]:
     if fewest < _NONE:
         raise InputError(
             f"channel '{where}' expects no background where signal is: asymptotic formulae have no meaning there; use "
             "toys (--toys 1000)"
         )
     limit = asymptotic_limit(profiles, cl=cl)
-    points = tuple((mu, cls_at(profiles, mu)) for mu in mus)
+    points = tuple(cls_at(profiles, mu) for mu in mus)
     few = (
         f"channel '{where}' expects {fewest:.2g} background events where signal is: below {ASYMPTOTIC_FROM:g} "
         "asymptotic limits are too low; use toys (--toys 1000)"
@@ -165,7 +166,7 @@ def _asymptotic(
 
 def _with_toys(
     model: Model | Workspace, cl: float, mus: Sequence[float], blind: bool, toys: Toys
-) -> tuple[Limit, tuple[tuple[float, CLs], ...]]:
+) -> tuple[Limit, tuple[CLs, ...]]:
     from portico.stats.toy_step import run_toys, toy_limit
 
     options: dict[str, Any] = {
@@ -175,7 +176,7 @@ def _with_toys(
     if not mus:
         return limit, ()
     thrown = run_toys(model, mus, toys.number, toys.folder / "points", **options)
-    return limit, tuple((of.mu, cls_of(of)) for of in thrown)
+    return limit, tuple(cls_of(statistics) for statistics in thrown)
 
 
 def check(cl: float, mus: Sequence[float]) -> None:
@@ -255,7 +256,7 @@ def _events(profiles: ModelProfiles) -> dict[str, tuple[Array, Array]]:
 
 
 def _answer(
-    model: Model | Workspace, cl: float, limit: Limit, points: tuple[tuple[float, CLs], ...],
+    model: Model | Workspace, cl: float, limit: Limit, points: tuple[CLs, ...],
     profiles: ModelProfiles | PyhfProfiles, why: str, notes: Sequence[str],
 ) -> Answer:  # fmt: skip
     best, background = profiles.best, profiles.background

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Final, Protocol
 
@@ -19,57 +18,13 @@ from scipy import interpolate, special
 
 from portico.errors import FitError
 from portico.stats.fit import Fit, Fitter
+from portico.stats.limit import BANDS, CLs, Limit
 from portico.stats.model import Model, Observation, Points, observation
 
-__all__ = ["BANDS", "CLs", "Limit", "ModelProfiles", "Profiles", "asymptotic_limit", "cls_at", "discovery"]
+__all__ = ["ModelProfiles", "Profiles", "asymptotic_limit", "cls_at", "discovery"]
 
-#: Positions of the expected limits in the background-only distribution, in standard deviations.
-BANDS: Final = (-2, -1, 0, 1, 2)
 _PRECISION: Final = 3e-4  # of a limit, relative
 _DOUBLINGS: Final = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """Upper limits on a signal strength.
-
-    Attributes
-    ----------
-    method : str
-        ``asymptotic``, ``counting`` or ``toys``: how they were found.
-    observed : float, optional
-        None while blinded.
-    expected : tuple of float
-        Without signal, at -2, -1, 0, 1, 2 standard deviations.
-    """
-
-    method: str
-    observed: float | None
-    expected: tuple[float, ...]
-
-    def scaled(self, factor: float) -> Limit:
-        """Return the limit in units of `factor`."""
-        observed = None if self.observed is None else self.observed * factor
-        return Limit(self.method, observed, tuple(value * factor for value in self.expected))
-
-
-@dataclass(frozen=True, slots=True)
-class CLs:
-    """CLs of one signal strength.
-
-    Attributes
-    ----------
-    observed : float, optional
-    expected : tuple of float
-        At -2, -1, 0, 1, 2 standard deviations of the background: the first is the smallest.
-    clsb, clb : float, optional
-        The observed p-values whose ratio CLs is.
-    """
-
-    observed: float | None
-    expected: tuple[float, ...]
-    clsb: float | None = None
-    clb: float | None = None
 
 
 class Profiles(Protocol):
@@ -168,9 +123,9 @@ def cls_at(profiles: Profiles, mu: float) -> CLs:
     root = math.sqrt(q_asimov)
     expected = tuple(float(special.ndtr(n - root) / special.ndtr(n)) for n in BANDS)
     if not profiles.observed:
-        return CLs(None, expected)
+        return CLs(mu, None, expected)
     clsb, clb = _p_values(q, q_asimov)
-    return CLs(clsb / clb if clb > 0 else 1.0, expected, clsb, clb)
+    return CLs(mu, clsb / clb if clb > 0 else 1.0, expected, clsb, clb)
 
 
 def _p_values(q: float, q_asimov: float) -> tuple[float, float]:

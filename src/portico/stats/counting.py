@@ -16,7 +16,8 @@ import numpy as np
 from scipy import optimize, signal, stats
 
 from portico.errors import FitError
-from portico.stats.asymptotic import BANDS, CLs, Limit, invert
+from portico.stats.asymptotic import invert
+from portico.stats.limit import BANDS, CLs, Limit
 from portico.stats.shapes import Array
 
 __all__ = ["ASYMPTOTIC_FROM", "COMMON", "Count", "asymptotic_counts", "counting_cls", "counting_limit",
@@ -221,9 +222,9 @@ def counting_cls(counts: Sequence[Count], mu: float = 1.0) -> CLs:
     pairs = [total.p_values(mu, threshold) for threshold in total.quantiles()]
     expected = tuple(clsb / clb for clsb, clb in pairs)
     if total.observed is None:
-        return CLs(None, expected)
+        return CLs(mu, None, expected)
     clsb, clb = total.p_values(mu, total.observed)
-    return CLs(clsb / clb, expected, clsb, clb)
+    return CLs(mu, clsb / clb, expected, clsb, clb)
 
 
 class _Weighted:

@@ -11,10 +11,10 @@ import numpy as np
 from scipy import stats
 
 from portico.errors import FitError
-from portico.stats.asymptotic import BANDS, CLs, Limit
+from portico.stats.limit import BANDS, CLs, Limit
 from portico.stats.shapes import Array
 
-__all__ = ["OutOfRange", "ToyCLs", "ToyLimit", "ToyStatistics", "cls_of", "limit_of", "statistics_of"]
+__all__ = ["OutOfRange", "ToyStatistics", "cls_of", "limit_of", "statistics_of"]
 
 _EQUAL: Final = 1e-3  # of the statistic: equal counts give equal values up to the precision of fits
 _MOST_FAILED: Final = 0.01  # of the toys
@@ -45,42 +45,6 @@ class ToyStatistics:
     failed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ToyCLs(CLs):
-    """CLs from toys, with statistical uncertainties.
-
-    Attributes
-    ----------
-    uncertainty : float, optional
-        Of the observed CLs.
-    expected_uncertainties : tuple of float
-    failed : int
-        Toys whose fits did not converge.
-    """
-
-    uncertainty: float | None = None
-    expected_uncertainties: tuple[float, ...] = ()
-    failed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ToyLimit(Limit):
-    """Limits from toys, with what they come from.
-
-    Attributes
-    ----------
-    uncertainty : float, optional
-        Of the observed limit, from the number of toys.
-    expected_uncertainties : tuple of float
-    scan : tuple of (float, ToyCLs)
-        The strengths looked at, and CLs there.
-    """
-
-    uncertainty: float | None = None
-    expected_uncertainties: tuple[float, ...] = ()
-    scan: tuple[tuple[float, ToyCLs], ...] = ()
-
-
 class OutOfRange(FitError):  # noqa: N818 (it says what to do next, not what is wrong)
     """CLs does not cross its level among the strengths that were looked at; `higher` says where to look."""
 
@@ -109,7 +73,7 @@ def statistics_of(mu: float, observed: float | None, background: Array, signal: 
     return ToyStatistics(mu, observed, kept[0], kept[1], failed)
 
 
-def cls_of(statistics: ToyStatistics) -> ToyCLs:
+def cls_of(statistics: ToyStatistics) -> CLs:
     """Return CLs with its uncertainty from the number of toys.
 
     An expected CLs is that of a toy without signal, at the position of the band among them.
@@ -117,10 +81,10 @@ def cls_of(statistics: ToyStatistics) -> ToyCLs:
     bands = [_Tails.of(statistics, q) for q in _quantiles(statistics)]
     expected, uncertainties = tuple(band.cls for band in bands), tuple(band.uncertainty for band in bands)
     if statistics.observed is None:
-        return ToyCLs(None, expected, None, None, None, uncertainties, statistics.failed)
+        return CLs(statistics.mu, None, expected, None, None, None, uncertainties, statistics.failed)
     data = _Tails.of(statistics, statistics.observed)
     clsb, clb = data.signal / data.signal_toys, data.background / data.background_toys
-    return ToyCLs(data.cls, expected, clsb, clb, data.uncertainty, uncertainties, statistics.failed)
+    return CLs(statistics.mu, data.cls, expected, clsb, clb, data.uncertainty, uncertainties, statistics.failed)
 
 
 def _quantiles(statistics: ToyStatistics) -> list[float]:
@@ -166,7 +130,7 @@ class _Tails:
         return least / self.signal_toys / self.clb * math.sqrt(relative)
 
 
-def limit_of(scan: Sequence[ToyStatistics], *, cl: float = 0.95) -> ToyLimit:
+def limit_of(scan: Sequence[ToyStatistics], *, cl: float = 0.95) -> Limit:
     """Return the limits from toys at several strengths.
 
     Near the level 1 - cl the logarithm of CLs is taken as a parabola in mu that bends down, or else as a straight line.
@@ -196,8 +160,8 @@ def limit_of(scan: Sequence[ToyStatistics], *, cl: float = 0.95) -> ToyLimit:
         tails = [_Tails.of(statistics, statistics.observed or 0.0) for statistics in ordered]
         observed = _crossing("observed", mus, tails, 1 - cl)
     limits, errors = zip(*bands, strict=True)
-    points = tuple((statistics.mu, cls_of(statistics)) for statistics in ordered)
-    return ToyLimit("toys", observed[0], limits, observed[1], errors, points)
+    points = tuple(cls_of(statistics) for statistics in ordered)
+    return Limit("toys", observed[0], limits, observed[1], errors, points)
 
 
 def _crossing(what: str, mus: Array, tails: Sequence[_Tails], level: float) -> tuple[float, float]:

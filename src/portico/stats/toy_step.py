@@ -23,9 +23,10 @@ from portico.files.atomic import write_atomic
 from portico.results.derived import Late
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit
 from portico.stats.door import read_model
+from portico.stats.limit import Limit
 from portico.stats.model import Model
 from portico.stats.shapes import Array
-from portico.stats.toy_limits import OutOfRange, ToyLimit, ToyStatistics, limit_of, statistics_of
+from portico.stats.toy_limits import OutOfRange, ToyStatistics, limit_of, statistics_of
 from portico.stats.toys import ModelToys, ToySource, check, throw_toy, with_expectation
 from portico.stats.workspace import PyhfProfiles, Workspace
 from portico.stats.workspace_toys import PyhfToys
@@ -126,7 +127,7 @@ def toy_limit(
     mus: Sequence[float] = (),
     cl: float = 0.95,
     **options: Any,
-) -> ToyLimit:
+) -> Limit:
     """Find upper limits with toys, on any executor.
 
     Parameters

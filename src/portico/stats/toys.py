@@ -18,9 +18,9 @@ from portico.errors import FitError
 from portico.stats.asymptotic import asimov
 from portico.stats.fit import Fit, Fitter
 from portico.stats.model import Channel, Model, Observation, Points, observation
-from portico.stats.toy_limits import ToyCLs, ToyStatistics, cls_of, statistics_of
+from portico.stats.toy_limits import ToyStatistics, statistics_of
 
-__all__ = ["ModelToys", "ToySource", "check", "throw_toy", "throw_toys", "toy_cls", "with_expectation"]
+__all__ = ["ModelToys", "ToySource", "check", "throw_toy", "throw_toys", "with_expectation"]
 
 _LEAST_TOYS: Final = 100
 
@@ -213,14 +213,3 @@ def check(mu: float, toys: int) -> None:
         raise ValueError(f"mu = {mu!r}; a signal strength to be tested is finite and above 0")
     if toys < _LEAST_TOYS:
         raise ValueError(f"{toys} toys are too few, {_LEAST_TOYS} are needed")
-
-
-def toy_cls(source: ToySource, mu: float, toys: int, seed: int = 1) -> ToyCLs:
-    """Return CLs of a signal strength from toys thrown in this process.
-
-    Raises
-    ------
-    FitError, ValueError
-        As `throw_toys`.
-    """
-    return cls_of(throw_toys(source, mu, toys, seed=seed))

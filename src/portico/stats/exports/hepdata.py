@@ -20,7 +20,7 @@ import numpy as np
 
 from portico.errors import InputError, MissingExtra, nearest
 from portico.files.atomic import write_atomic
-from portico.stats.asymptotic import BANDS, Limit
+from portico.stats.limit import BANDS, Limit
 
 __all__ = [
     "Column",

@@ -1,0 +1,149 @@
+"""Upper limits and CLs as values, with one JSON form.
+
+In JSON a number that is not finite is the string ``"Infinity"``, ``"-Infinity"`` or ``"NaN"``, since JSON has no other
+way to write it; what is not known, such as an observed limit while blinded, is ``null``. Statistical uncertainties, and
+what comes with them, are left out where no toys were thrown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["BANDS", "CLs", "Limit"]
+
+#: Positions of expected values in the background-only distribution, in standard deviations.
+BANDS: Final = (-2, -1, 0, 1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class CLs:
+    """CLs of one signal strength.
+
+    Attributes
+    ----------
+    mu : float
+        The signal strength.
+    observed : float, optional
+        None while blinded.
+    expected : tuple of float
+        At -2, -1, 0, 1, 2 standard deviations of the background: the first is the smallest.
+    clsb, clb : float, optional
+        The observed p-values whose ratio CLs is.
+    uncertainty : float, optional
+        Of the observed CLs, from the number of toys.
+    expected_uncertainties : tuple of float
+        Of the expected CLs; empty without toys.
+    failed : int
+        Toys whose fits did not converge.
+    """
+
+    mu: float
+    observed: float | None
+    expected: tuple[float, ...]
+    clsb: float | None = None
+    clb: float | None = None
+    uncertainty: float | None = None
+    expected_uncertainties: tuple[float, ...] = ()
+    failed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form, see the module."""
+        made: dict[str, Any] = {
+            "mu": _written(self.mu), "observed": _written(self.observed), "expected": _all_written(self.expected),
+            "clsb": _written(self.clsb), "clb": _written(self.clb),
+        }  # fmt: skip
+        if self.expected_uncertainties:
+            made["uncertainty"] = _written(self.uncertainty)
+            made["expected_uncertainties"] = _all_written(self.expected_uncertainties)
+            made["failed"] = self.failed
+        return made
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> CLs:
+        """Return the value that `to_json` wrote.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If it did not write this.
+        """
+        return cls(
+            float(content["mu"]), _read(content["observed"]), _all_read(content["expected"]),
+            _read(content["clsb"]), _read(content["clb"]), _read(content.get("uncertainty")),
+            _all_read(content.get("expected_uncertainties", ())), content.get("failed", 0),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Upper limits on a signal strength.
+
+    Attributes
+    ----------
+    method : str
+        ``asymptotic``, ``counting`` or ``toys``: how they were found.
+    observed : float, optional
+        None while blinded.
+    expected : tuple of float
+        Without signal, at -2, -1, 0, 1, 2 standard deviations.
+    uncertainty : float, optional
+        Of the observed limit, from the number of toys.
+    expected_uncertainties : tuple of float
+        Of the expected limits; empty without toys.
+    scan : tuple of CLs
+        CLs at the strengths where toys were thrown.
+    """
+
+    method: str
+    observed: float | None
+    expected: tuple[float, ...]
+    uncertainty: float | None = None
+    expected_uncertainties: tuple[float, ...] = ()
+    scan: tuple[CLs, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form, see the module."""
+        made: dict[str, Any] = {
+            "method": self.method, "observed": _written(self.observed), "expected": _all_written(self.expected),
+        }  # fmt: skip
+        if self.expected_uncertainties:
+            made["uncertainty"] = _written(self.uncertainty)
+            made["expected_uncertainties"] = _all_written(self.expected_uncertainties)
+            made["scan"] = [cls.to_json() for cls in self.scan]
+        return made
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Limit:
+        """Return the value that `to_json` wrote.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If it did not write this.
+        """
+        return cls(
+            content["method"], _read(content["observed"]), _all_read(content["expected"]),
+            _read(content.get("uncertainty")), _all_read(content.get("expected_uncertainties", ())),
+            tuple(CLs.from_json(cls) for cls in content.get("scan", ())),
+        )  # fmt: skip
+
+
+def _written(value: float | None) -> float | str | None:
+    if value is None or math.isfinite(value):
+        return None if value is None else float(value)  # those of numpy as well
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _all_written(values: Iterable[float]) -> list[float | str | None]:
+    return [_written(value) for value in values]
+
+
+def _read(value: float | str | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _all_read(values: Iterable[float | str]) -> tuple[float, ...]:
+    return tuple(map(float, values))
