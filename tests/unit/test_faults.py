@@ -13,10 +13,10 @@ from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
 from portico.results.product import Product, decode, encode
 from portico.runfolder.ledger import Lost, Planned
-from portico.worker.task import Done, Failed, Task
+from portico.worker.task import Done, Failed, FailureKind, Task
 from portico.workflow.partial_runs import completeness_of, losses
 from portico.workflow.plan import Plan, reduced
-from portico.workflow.retry_policy import DEATHS, TRANSIENTS, Record, Way, decide
+from portico.workflow.retry_policy import DEATHS, TRANSIENTS, Action, History, Response, respond
 from portico.workflow.split_chunks import Halves
 
 
@@ -24,51 +24,67 @@ def task(first: int = 0, last: int = 100, key: str = "k") -> Task:
     return Task(key, 1, Chunk("root://a//f", "u", "t", first, last), "m:f", {}, {}, "out")
 
 
-def ways(kind: str, places: int = 1, entries: int = 100) -> list[Way]:
-    """What is decided as one failure follows another, until the chunk is not tried again."""
-    record, found = Record(places), []
+def actions(kind: FailureKind, replicas: int = 1, entries: int = 100) -> list[Action]:
+    """What follows as one failure comes after another, until the chunk is not tried again."""
+    history, found = History(replicas), []
     while True:
-        verdict = decide(Failed(task(0, entries), kind, "why"), record)  # type: ignore[arg-type]
-        found.append(verdict.way)
-        if verdict.way is not Way.RETRY:
+        history = history.after(kind)
+        found.append(respond(Failed(task(0, entries), kind, "why"), history).action)
+        if found[-1] is not Action.RETRY:
             return found
 
 
 @pytest.mark.parametrize(
-    ("kind", "places", "expected"),
+    ("kind", "replicas", "expected"),
     [
-        ("user", 1, [Way.STOP]),
-        ("internal", 2, [Way.STOP]),
-        ("crash", 1, [Way.RETRY] * (DEATHS - 1) + [Way.GIVE_UP]),
-        ("lost", 1, [Way.RETRY] * (DEATHS - 1) + [Way.GIVE_UP]),
-        ("space", 1, [Way.RETRY] * (DEATHS - 1) + [Way.STOP]),
-        ("transient", 1, [Way.RETRY] * (TRANSIENTS - 1) + [Way.QUARANTINE]),
-        ("input", 1, [Way.QUARANTINE]),
-        ("input", 3, [Way.RETRY, Way.RETRY, Way.QUARANTINE]),
-        ("memory", 1, [Way.HALVE]),
+        (FailureKind.USER, 1, [Action.STOP]),
+        (FailureKind.INTERNAL, 2, [Action.STOP]),
+        (FailureKind.CRASH, 1, [Action.RETRY] * (DEATHS - 1) + [Action.GIVE_UP]),
+        (FailureKind.LOST, 1, [Action.RETRY] * (DEATHS - 1) + [Action.GIVE_UP]),
+        (FailureKind.SPACE, 1, [Action.RETRY] * (DEATHS - 1) + [Action.STOP]),
+        (FailureKind.TRANSIENT, 1, [Action.RETRY] * (TRANSIENTS - 1) + [Action.QUARANTINE]),
+        (FailureKind.INPUT, 1, [Action.QUARANTINE]),
+        (FailureKind.INPUT, 3, [Action.RETRY, Action.RETRY, Action.QUARANTINE]),
+        (FailureKind.MEMORY, 1, [Action.SPLIT]),
     ],
 )
-def test_each_kind_has_its_policy(kind: str, places: int, expected: list[Way]) -> None:
-    assert ways(kind, places) == expected
+def test_each_kind_has_its_policy(kind: FailureKind, replicas: int, expected: list[Action]) -> None:
+    assert actions(kind, replicas) == expected
 
 
-def test_waits_grow_and_the_next_place_is_tried() -> None:
-    record = Record(places=2)
-    verdicts = [decide(Failed(task(), "transient", "Operation expired"), record) for _ in range(TRANSIENTS - 1)]
-    assert [verdict.after for verdict in verdicts] == [1, 2, 4, 8, 16]
-    assert all(verdict.next_place for verdict in verdicts)
-    assert "next place" in verdicts[0].words
-    assert not decide(Failed(task(), "transient", ""), Record(places=1)).next_place
+@pytest.mark.parametrize("kind", FailureKind)
+def test_kinds_say_what_follows_from_them(kind: FailureKind) -> None:
+    action = actions(kind)[-1]
+    assert kind.stops_the_run == (actions(kind) == [Action.STOP])
+    assert kind.is_of_the_file == (action is Action.QUARANTINE)
+    assert kind.is_of_the_worker == respond(Failed(task(), kind, ""), History().after(kind)).on_another_worker
+
+
+def transients(replicas: int, failed: Failed) -> list[Response]:
+    history, found = History(replicas), []
+    for _ in range(TRANSIENTS):
+        history = history.after(failed.kind)
+        found.append(respond(failed, history))
+    return found
+
+
+def test_waits_grow_and_the_next_replica_is_read() -> None:
+    found = transients(2, Failed(task(), FailureKind.TRANSIENT, "Operation expired"))[:-1]
+    assert [response.delay for response in found] == [1, 2, 4, 8, 16]
+    assert all(response.from_next_replica for response in found)
+    assert "next replica" in found[0].message
+    assert not transients(1, Failed(task(), FailureKind.TRANSIENT, ""))[0].from_next_replica
 
 
 def test_a_store_that_stays_away_stops_the_run() -> None:
-    record, sent = Record(), replace(task(), folder="root://s//out")
-    failed = Failed(sent, "transient", "root://s//out/x.part: cannot be written: Connection refused")
-    assert [decide(failed, record).way for _ in range(TRANSIENTS)] == [Way.RETRY] * (TRANSIENTS - 1) + [Way.STOP]
+    sent = replace(task(), folder="root://s//out")
+    text = "root://s//out/x.part: cannot be written: Connection refused"
+    found = [response.action for response in transients(1, Failed(sent, FailureKind.TRANSIENT, text))]
+    assert found == [Action.RETRY] * (TRANSIENTS - 1) + [Action.STOP]
 
 
 def test_a_chunk_of_one_entry_cannot_be_halved() -> None:
-    assert ways("memory", entries=1) == [Way.GIVE_UP]
+    assert actions(FailureKind.MEMORY, entries=1) == [Action.GIVE_UP]
 
 
 def counted(part: Task) -> Done:
@@ -79,6 +95,13 @@ def counted(part: Task) -> Done:
         "n": Product("count", {}, {"value": np.array([len(numbers)])}, ()),
     }
     return Done(part, encode(products), {"entries": len(numbers), "wall": 1.0, "peak_memory": part.chunk.entries})
+
+
+def join_all(halves: Halves, done: Done) -> Done | None:
+    joined: Done | None = done
+    while joined is not None and halves.is_half(joined.task):
+        joined = halves.join(joined)
+    return joined
 
 
 @given(last=st.integers(2, 200), order=st.randoms(use_true_random=False), depth=st.integers(1, 4))
@@ -94,7 +117,7 @@ def test_halves_become_the_whole_chunk_again(last: int, order: object, depth: in
     assert all(halves.whole(part) is whole for part in parts)
     assert len({part.key for part in parts}) == len(parts)
     order.shuffle(parts)  # type: ignore[attr-defined]
-    joined = [done for part in parts if (done := halves.join(counted(part))) is not None]
+    joined = [done for part in parts if (done := join_all(halves, counted(part))) is not None]
     assert len(joined) == 1
     assert joined[0].task is whole
     products = decode(joined[0].partial)
@@ -114,7 +137,7 @@ def plan_of(chunks_per_file: int, files: int) -> Plan:
 
 def failed(plan: Plan, position: int, kind: str) -> Failed:
     planned = plan.chunks["s"][position]
-    return Failed(Task(planned.key, 1, planned.chunk, "m:f", {}, {}, ""), kind, "why")  # type: ignore[arg-type]
+    return Failed(Task(planned.key, 1, planned.chunk, "m:f", {}, {}, ""), FailureKind(kind), "why")
 
 
 def test_a_bad_file_is_lost_whole_and_a_poisonous_chunk_alone() -> None:

@@ -41,18 +41,29 @@ class Halves:
             task = self._whole[task.key]
         return task
 
+    def is_half(self, task: Task) -> bool:
+        """Return whether a task is half of another."""
+        return task.key in self._whole
+
+    def split_parts(self, planned: Task) -> list[str]:
+        """Return the keys of a planned task and of its halves that were cut themselves."""
+        return [key for key in self._done if self._planned_key(key) == planned.key]
+
+    def _planned_key(self, key: str) -> str:
+        while key in self._whole:
+            key = self._whole[key].key
+        return key
+
     def join(self, done: Done) -> Done | None:
-        """Return a done chunk as planned; None while its other half is missing."""
-        while done.task.key in self._whole:
-            task = self._whole[done.task.key]
-            halves = self._done[task.key]
-            halves[done.task.key.endswith("b")] = done
-            first, second = halves
-            if first is None or second is None:
-                return None
-            merged = merge_all(decode(half.partial) for half in (first, second)) or {}
-            metrics = {**first.metrics, **second.metrics}
-            metrics |= {name: first.metrics.get(name, 0) + second.metrics.get(name, 0) for name in _SUMMED}
-            metrics["peak_memory"] = max(half.metrics.get("peak_memory", 0) for half in (first, second))
-            done = Done(task, encode(merged), metrics)
-        return done
+        """Return the task of which this is a half as done; None while its other half is missing."""
+        task = self._whole[done.task.key]
+        halves = self._done[task.key]
+        halves[done.task.key.endswith("b")] = done
+        first, second = halves
+        if first is None or second is None:
+            return None
+        merged = merge_all(decode(half.partial) for half in (first, second)) or {}
+        metrics = {**first.metrics, **second.metrics}
+        metrics |= {name: first.metrics.get(name, 0) + second.metrics.get(name, 0) for name in _SUMMED}
+        metrics["peak_memory"] = max(half.metrics.get("peak_memory", 0) for half in (first, second))
+        return Done(task, encode(merged), metrics)

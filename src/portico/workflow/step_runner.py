@@ -17,7 +17,9 @@ from portico.results.product import decode, encode, merge_all
 from portico.results.view import describe
 from portico.runfolder.ledger import Planned
 from portico.worker.task import Failed, Task
-from portico.workflow.chunk_loop import StepJob, explain, run_chunks
+from portico.workflow.chunk_loop import run_chunks
+from portico.workflow.chunk_scheduler import StepJob
+from portico.workflow.explain import explain
 from portico.workflow.partial_runs import completeness_of, losses, partial_label
 from portico.workflow.plan import (
     Arguments,
@@ -63,8 +65,8 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
     ended = "failed"
     try:
         tasks = _tasks(state, step, arguments, plan, chunks)
-        job = StepJob(step.name, tasks, plan.files, plan.samples, state.trust.look)
-        failed = run_chunks(job, state.executor, state.ledger, state.reporter)
+        job = StepJob(step.name, tasks, plan.files, plan.samples)
+        failed = run_chunks(job, state.executor, state.ledger, state.reporter, state.trust.look)
         ended = _finish(state, step, plan, failed)
     except (Detached, KeyboardInterrupt):
         ended = "interrupted"

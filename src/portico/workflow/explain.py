@@ -1,0 +1,68 @@
+"""Explanations of failed chunks: what failed, where, what the input file has to do with it, and what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from portico.errors import PorticoError, SpaceError, StepError, WorkerError, nearest
+from portico.files import TreeSummary, column_changes
+from portico.runfolder.ledger import Planned
+from portico.worker.task import Failed, FailureKind
+
+__all__ = ["error_of", "explain"]
+
+_UNDECLARED = re.compile(r"undeclared identifier '(\w+)'|[Uu]nknown columns?:? \"?(\w+)")
+
+
+def explain(
+    failed: Failed, step: str, planned: Planned, files: Mapping[str, Mapping[str, TreeSummary]], final: bool = False
+) -> str:
+    """Return the explanation of a failure, for the user.
+
+    Parameters
+    ----------
+    failed : Failed
+        The failure.
+    step : str
+        Name of the step.
+    planned : Planned
+        The chunk as planned.
+    files : mapping of str to mapping of str to TreeSummary
+        What is known about each input file of each sample.
+    final : bool
+        The chunk is given up, so the text says what the user can do.
+    """
+    text = f"step '{step}', sample '{planned.sample}', {planned.chunk}: {failed.message}"
+    siblings = files.get(planned.sample, {})
+    summary = siblings.get(planned.chunk.file)
+    if failed.kind.is_of_the_file:
+        return f"{text}; copy or make the file again, or go on without it with --allow-partial" if final else text
+    if failed.kind is FailureKind.MEMORY and final:
+        return f"{text}; give workers more memory, or go on without it with --allow-partial"
+    if failed.kind is not FailureKind.USER or summary is None:
+        return text
+    reference = next((file for file in siblings.values() if file.entries > 0), summary)
+    changes = column_changes(reference, summary)
+    if changes:
+        text += f"\nthis file differs from {reference.file}: " + "; ".join(changes[:5])
+    elif match := _UNDECLARED.search(failed.message):
+        word = match[1] or match[2]
+        close = nearest(word, (column.name for column in summary.columns)).partition("valid: ")
+        text += f"\n'{word}' is neither a column of the input nor a C++ name" + (
+            f"; {close[0]}" if close[0] else "; see: portico inspect FILE"
+        )
+    return text
+
+
+def error_of(failed: Failed, text: str) -> PorticoError:
+    """Return the error with which a failure stops the step; ``text`` explains the failure."""
+    match failed.kind:
+        case FailureKind.USER:
+            return StepError(text)
+        case FailureKind.SPACE:
+            return SpaceError(f"{text}; free space and run again, what is done is kept")
+        case FailureKind.TRANSIENT:
+            return WorkerError(f"{text}; the store does not answer; run again when it does, what is done is kept")
+        case _:
+            return PorticoError(f"{text}\nthis is a fault of portico or of its installation:\n{failed.log.strip()}")

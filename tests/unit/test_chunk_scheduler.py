@@ -1,0 +1,261 @@
+"""The chunk scheduler in simulated histories: random failures, delays, workers and interrupts, without a clock."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portico.analysis.chunks import Chunk
+from portico.analysis.dataset import Sample
+from portico.errors import PorticoError, SpaceError, StepError
+from portico.results.product import Product, encode
+from portico.runfolder.ledger import Planned
+from portico.worker.task import Done, Failed, FailureKind, Task
+from portico.workflow import chunk_states
+from portico.workflow.chunk_scheduler import ChunkScheduler, StepJob
+from portico.workflow.chunk_states import (
+    TRANSITIONS,
+    AskForProblems,
+    Cancel,
+    Cause,
+    Commit,
+    Interrupted,
+    Keep,
+    Note,
+    State,
+    Stop,
+    Submit,
+    TimePassed,
+    Warn,
+    WorkersChanged,
+)
+from portico.workflow.retry_policy import DEATHS, TRANSIENTS
+
+ENDS = {State.DONE, State.GIVEN_UP, State.DROPPED}
+SURVIVED = [kind for kind in FailureKind if not kind.stops_the_run]
+EMPTY = encode({})
+
+
+def job(files: int, chunks: int, replicas: int = 1) -> StepJob:
+    names = [f"root://a//f{number}" for number in range(files)]
+    others = {name: tuple(f"root://r{n}{name[8:]}" for n in range(1, replicas)) for name in names}
+    sample = Sample(name="s", files=tuple(names), replicas=others if replicas > 1 else {})
+    tasks = []
+    for position in range(files * chunks):
+        chunk = Chunk(names[position // chunks], "u", "t", 8 * position, 8 * position + 8)
+        key = f"k{position:03d}-"
+        tasks.append((Planned("s", position, key, chunk), Task(key, 1, chunk, "m:f", {}, {}, "out")))
+    return StepJob("step", tasks, {}, {"s": sample})
+
+
+@dataclass
+class Simulation:
+    """An executor and a ledger of the imagination, which check what the scheduler asks of them."""
+
+    scheduler: ChunkScheduler
+    random: random.Random
+    failing: float
+    kinds: list[FailureKind]
+    now: float = 0.0
+    workers: int = 1
+    running: dict[str, Task] = field(default_factory=dict)
+    held: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
+    attempts: Counter[str] = field(default_factory=Counter)
+    committed: int = 0
+    error: PorticoError | None = None
+
+    def tell(self, event: chunk_states.Event) -> None:
+        before = dict(self.scheduler.states)
+        for decision in self.scheduler.handle(event):
+            match decision:
+                case Submit(task):
+                    assert len(self.running) < self.workers, "more tasks than the executor takes"
+                    assert task.key not in self.running
+                    self.attempts[task.key] += 1
+                    assert task.attempt == self.attempts[task.key]
+                    self.running[task.key] = task
+                case Keep(planned, done):
+                    assert done.task.chunk.entries == planned.chunk.entries == done.metrics["entries"]
+                    self.kept[planned.key] += 1
+                case Commit():
+                    self.committed = sum(self.kept.values())
+                case Stop(error):
+                    self.error = error
+                case Cancel():
+                    self.running.clear()
+                case Note() | Warn() | AskForProblems():
+                    pass
+        allowed = {state: {after for (start, _), after in TRANSITIONS.items() if start is state} for state in State}
+        for key, state in self.scheduler.states.items():
+            start = before.get(key, state)
+            assert start is state or state in allowed[start] or any(state in allowed[n] for n in allowed[start])
+
+    def step(self) -> None:
+        self.now += self.random.choice([0.0, 0.2, 0.6, 5.0, 40.0])
+        self.tell(TimePassed(self.now))
+        self.workers = self.random.randint(1, 5)
+        self.tell(WorkersChanged(self.workers, max(0, self.workers - len(self.running))))
+        for key in self.random.sample(sorted(self.running), k=self.random.randint(0, len(self.running))):
+            task = self.running.pop(key)
+            if self.random.random() < self.failing:
+                kind = self.random.choice(self.kinds)
+                self.tell(Failed(task, kind, "why", metrics={"worker": f"w{self.random.randint(0, 3)}"}))
+            else:
+                self.tell(Done(task, EMPTY, {"entries": task.chunk.entries}))
+            if self.error is not None:
+                return
+
+    def run(self, steps: int = 20_000) -> None:
+        for _ in range(steps):
+            if self.scheduler.is_finished or self.error is not None:
+                return
+            self.step()
+        raise AssertionError("the loop does not end")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    seed=st.integers(0, 2**32), files=st.integers(1, 4), chunks=st.integers(1, 6), replicas=st.integers(1, 3),
+    failing=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]), kinds=st.lists(st.sampled_from(SURVIVED), min_size=1),
+)  # fmt: skip
+def test_every_chunk_ends_once(
+    seed: int, files: int, chunks: int, replicas: int, failing: float, kinds: list[FailureKind]
+) -> None:
+    work = job(files, chunks, replicas)
+    keys = {planned.key: planned for planned, _ in work.tasks}
+    simulation = Simulation(ChunkScheduler(work), random.Random(seed), failing, kinds)
+    simulation.run()
+    states = simulation.scheduler.states
+    assert all(count == 1 for count in simulation.kept.values()), "a chunk counts once"
+    assert max(simulation.attempts.values()) <= DEATHS + TRANSIENTS + replicas
+    if simulation.error is not None:  # no space left, no answer of the store, or chunks that all crash
+        assert isinstance(simulation.error, SpaceError | StepError)
+        return
+    assert set(states.values()) <= ENDS
+    assert {key for key in keys if states[key] is State.DONE} == simulation.kept.keys()
+    lost = {failed.task.key for failed in simulation.scheduler.given_up}
+    assert lost == {key for key in keys if states[key] is State.GIVEN_UP}
+    bad = {keys[f.task.key].chunk.file for f in simulation.scheduler.given_up if f.kind.is_of_the_file}
+    dropped = {keys[key].chunk.file for key in keys if states[key] is State.DROPPED}
+    assert dropped <= bad
+    if failing == 0:
+        assert simulation.kept.keys() == keys.keys()
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32), after=st.integers(0, 30), leave=st.booleans())
+def test_an_interrupt_cancels_unless_jobs_may_stay(seed: int, after: int, leave: bool) -> None:
+    simulation = Simulation(ChunkScheduler(job(2, 6)), random.Random(seed), 0.3, [FailureKind.LOST])
+    for _ in range(after):
+        if not simulation.scheduler.is_finished:
+            simulation.step()
+    running = simulation.scheduler.running
+    decisions = simulation.scheduler.handle(Interrupted(leave))
+    assert decisions == ([Cancel()] if running and not leave else [])
+
+
+def submitted(scheduler: ChunkScheduler, free: int = 100) -> list[Task]:
+    return [d.task for d in scheduler.handle(WorkersChanged(free, free)) if isinstance(d, Submit)]
+
+
+@pytest.mark.parametrize("kind", [FailureKind.USER, FailureKind.INTERNAL])
+def test_what_every_chunk_would_meet_stops_the_step_at_once(kind: FailureKind) -> None:
+    scheduler = ChunkScheduler(job(1, 3))
+    first, *_ = submitted(scheduler)
+    note, stop = scheduler.handle(Failed(first, kind, "why"))
+    assert isinstance(note, Note)
+    assert isinstance(stop, Stop)
+    assert "step 'step', sample 's', root://a//f0 entries 0-7: why" in str(stop.error)
+
+
+def test_results_are_committed_twice_a_second() -> None:
+    scheduler = ChunkScheduler(job(1, 3))
+    first, second, _ = submitted(scheduler)
+    assert [type(d) for d in scheduler.handle(Done(first, EMPTY, {}))] == [Keep]
+    assert scheduler.handle(TimePassed(0.4)) == []
+    assert scheduler.handle(TimePassed(0.6)) == [Commit()]
+    assert scheduler.handle(TimePassed(2.0)) == []
+    scheduler.handle(Failed(second, FailureKind.LOST, "gone"))
+    assert scheduler.handle(TimePassed(2.6)) == [Commit()]
+
+
+def test_results_of_many_chunks_are_committed_at_once() -> None:
+    scheduler = ChunkScheduler(job(1, 250))
+    decisions = [d for task in submitted(scheduler, 250) for d in scheduler.handle(Done(task, EMPTY, {}))]
+    assert [n for n, d in enumerate(decisions) if isinstance(d, Commit)] == [200]
+
+
+def test_silence_and_slow_chunks_are_noticed() -> None:
+    scheduler = ChunkScheduler(job(1, 4))
+    first, *_ = submitted(scheduler, 4)
+    scheduler.handle(TimePassed(10.0))
+    scheduler.handle(Done(first, EMPTY, {}))
+    assert AskForProblems() not in scheduler.handle(TimePassed(35.0))
+    assert AskForProblems() in scheduler.handle(TimePassed(45.0))
+    warnings = [d.message for d in scheduler.handle(TimePassed(130.0)) if isinstance(d, Warn)]
+    assert len(warnings) == 3
+    assert "has been running for 130 s, the longest before took 10 s" in warnings[0]
+    assert not [d for d in scheduler.handle(TimePassed(131.0)) if isinstance(d, Warn)], "each is named once"
+    queued = ChunkScheduler(job(1, 4), in_queue=True)
+    submitted(queued)
+    assert not [d for d in queued.handle(TimePassed(500.0)) if isinstance(d, Warn)]
+
+
+def test_a_retry_on_another_worker_comes_last_once_others_succeeded() -> None:
+    scheduler = ChunkScheduler(job(1, 4))
+    first, second = submitted(scheduler, 2)
+    scheduler.handle(Done(first, EMPTY, {}))
+    scheduler.handle(Failed(second, FailureKind.CRASH, "died", metrics={"worker": "w1"}))
+    tasks = submitted(scheduler)
+    assert [task.key for task in tasks] == ["k002-", "k003-", "k001-"]
+    assert (tasks[-1].attempt, tasks[-1].avoid) == (2, ("w1",))
+
+
+def test_the_next_replica_is_read() -> None:
+    scheduler = ChunkScheduler(job(1, 1, replicas=3))
+    (task,) = submitted(scheduler)
+    read = [task.chunk.file]
+    for _ in range(2):
+        scheduler.handle(Failed(task, FailureKind.INPUT, "truncated"))
+        scheduler.handle(TimePassed(scheduler._now))
+        (task,) = submitted(scheduler)
+        read.append(task.chunk.file)
+    assert len(set(read)) == 3
+    scheduler.handle(Failed(task, FailureKind.INPUT, "truncated"))
+    assert scheduler.is_finished
+    assert [failed.task.key for failed in scheduler.given_up] == ["k000-"]
+
+
+def test_outcomes_of_tasks_that_do_not_run_are_ignored() -> None:
+    scheduler = ChunkScheduler(job(1, 2))
+    first, _ = submitted(scheduler)
+    scheduler.handle(Done(first, EMPTY, {}))
+    assert scheduler.handle(Done(first, EMPTY, {})) == []
+    assert scheduler.handle(Failed(first, FailureKind.LOST, "late")) == []
+
+
+def test_halves_become_one_result_or_none() -> None:
+    product = encode({"n": Product("count", {}, {"value": np.array([1])}, ())})
+    scheduler = ChunkScheduler(job(1, 1))
+    (whole,) = submitted(scheduler)
+    scheduler.handle(Failed(whole, FailureKind.MEMORY, "too much"))
+    first, second = submitted(scheduler)
+    assert scheduler.handle(Done(first, product, {"entries": 4})) == []
+    (keep,) = scheduler.handle(Done(second, product, {"entries": 4}))
+    assert isinstance(keep, Keep)
+    assert keep.done.metrics["entries"] == 8
+    assert set(scheduler.states.values()) == {State.DONE}
+
+
+def test_the_table_of_transitions_is_complete() -> None:
+    assert {cause for _, cause in TRANSITIONS} == set(Cause)
+    starts = {start for start, _ in TRANSITIONS}
+    assert starts == set(State) - ENDS, "an end has no way out, and every other state has one"
+    assert set(TRANSITIONS.values()) == set(State)
