@@ -190,4 +190,4 @@ def test_a_full_scratch_disk_is_told_with_its_place(
     finally:
         executor.close()
         subprocess.run(["umount", str(disk)], check=True)
-    assert sum("elsewhere" in warning for warning in reporter.warnings) == 2
+    assert sum("another worker" in warning for warning in reporter.warnings) == 2
