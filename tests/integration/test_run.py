@@ -26,7 +26,7 @@ from portico.executors.base import Executor
 from portico.executors.dask import DaskExecutor
 from portico.executors.local import LocalExecutor
 from portico.runfolder.folder import RunFolder
-from portico.worker.task import Failed, Outcome, Task
+from portico.worker.task import Failed, FailureKind, Outcome, Task
 from tests.conftest import Remember, numbers_of
 
 pytestmark = pytest.mark.integration
@@ -167,7 +167,7 @@ class Unruly:
 
     def wait(self, timeout: float) -> list[Outcome]:
         self._held += self._inner.wait(0.01)
-        lost = [Failed(task, "lost", "lost on purpose") for task in self._lost]
+        lost = [Failed(task, FailureKind.LOST, "lost on purpose") for task in self._lost]
         self._lost = []
         self._random.shuffle(self._held)
         count = self._random.randint(0, len(self._held)) if self._random.random() < 0.7 else len(self._held)
