@@ -24,11 +24,11 @@ from portico.workflow.chunk_states import (
     AskForProblems,
     Cancel,
     Cause,
+    ChunkState,
     Commit,
     Interrupted,
     Keep,
     Note,
-    State,
     Stop,
     Submit,
     TimePassed,
@@ -37,7 +37,7 @@ from portico.workflow.chunk_states import (
 )
 from portico.workflow.retry_policy import DEATHS, TRANSIENTS
 
-ENDS = {State.DONE, State.GIVEN_UP, State.DROPPED}
+ENDS = {ChunkState.DONE, ChunkState.GIVEN_UP, ChunkState.DROPPED}
 SURVIVED = [kind for kind in FailureKind if not kind.stops_the_run]
 EMPTY = encode({})
 
@@ -92,7 +92,7 @@ class Simulation:
                     self.running.clear()
                 case Note() | Warn() | AskForProblems():
                     pass
-        allowed = {state: {after for (start, _), after in TRANSITIONS.items() if start is state} for state in State}
+        allowed = {state: {after for (start, _), after in TRANSITIONS.items() if start is state} for state in ChunkState}
         for key, state in self.scheduler.states.items():
             start = before.get(key, state)
             assert start is state or state in allowed[start] or any(state in allowed[n] for n in allowed[start])
@@ -139,11 +139,11 @@ def test_every_chunk_ends_once(
         assert isinstance(simulation.error, SpaceError | StepError)
         return
     assert set(states.values()) <= ENDS
-    assert {key for key in keys if states[key] is State.DONE} == simulation.kept.keys()
+    assert {key for key in keys if states[key] is ChunkState.DONE} == simulation.kept.keys()
     lost = {failed.task.key for failed in simulation.scheduler.given_up}
-    assert lost == {key for key in keys if states[key] is State.GIVEN_UP}
+    assert lost == {key for key in keys if states[key] is ChunkState.GIVEN_UP}
     bad = {keys[f.task.key].chunk.file for f in simulation.scheduler.given_up if f.kind.is_of_the_file}
-    dropped = {keys[key].chunk.file for key in keys if states[key] is State.DROPPED}
+    dropped = {keys[key].chunk.file for key in keys if states[key] is ChunkState.DROPPED}
     assert dropped <= bad
     if failing == 0:
         assert simulation.kept.keys() == keys.keys()
@@ -251,11 +251,11 @@ def test_halves_become_one_result_or_none() -> None:
     (keep,) = scheduler.handle(Done(second, product, {"entries": 4}))
     assert isinstance(keep, Keep)
     assert keep.done.metrics["entries"] == 8
-    assert set(scheduler.states.values()) == {State.DONE}
+    assert set(scheduler.states.values()) == {ChunkState.DONE}
 
 
 def test_the_table_of_transitions_is_complete() -> None:
     assert {cause for _, cause in TRANSITIONS} == set(Cause)
     starts = {start for start, _ in TRANSITIONS}
-    assert starts == set(State) - ENDS, "an end has no way out, and every other state has one"
-    assert set(TRANSITIONS.values()) == set(State)
+    assert starts == set(ChunkState) - ENDS, "an end has no way out, and every other state has one"
+    assert set(TRANSITIONS.values()) == set(ChunkState)

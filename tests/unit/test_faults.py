@@ -113,8 +113,8 @@ def test_halves_become_the_whole_chunk_again(last: int, order: object, depth: in
         if cut is None:
             break
         parts.remove(cut)
-        parts += halves.cut(cut)
-    assert all(halves.whole(part) is whole for part in parts)
+        parts += halves.split(cut)
+    assert all(halves.planned(part) is whole for part in parts)
     assert len({part.key for part in parts}) == len(parts)
     order.shuffle(parts)  # type: ignore[attr-defined]
     joined = [done for part in parts if (done := join_all(halves, counted(part))) is not None]

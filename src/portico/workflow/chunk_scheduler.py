@@ -19,13 +19,13 @@ from portico.workflow.chunk_states import (
     AskForProblems,
     Cancel,
     Cause,
+    ChunkState,
     Commit,
     Decision,
     Event,
     Interrupted,
     Keep,
     Note,
-    State,
     Stop,
     Submit,
     TimePassed,
@@ -86,7 +86,7 @@ class ChunkScheduler:
         for planned, task in job.tasks:
             self._waiting.append(task)
             self._planned[planned.key] = planned
-        self._states = dict.fromkeys(self._planned, State.WAITING)
+        self._states = dict.fromkeys(self._planned, ChunkState.WAITING)
         self._delayed: list[tuple[float, Task]] = []
         self._running: dict[str, tuple[float, Task]] = {}
         self._halves = Halves()
@@ -108,7 +108,7 @@ class ChunkScheduler:
         return len(self._running)
 
     @property
-    def states(self) -> Mapping[str, State]:
+    def states(self) -> Mapping[str, ChunkState]:
         """The state of each chunk and of each half, by key."""
         return self._states
 
@@ -164,12 +164,12 @@ class ChunkScheduler:
 
     def _end_split(self, task: Task, cause: Cause) -> None:
         """End what waits for halves of the same chunk, which will not all come."""
-        for key in self._halves.split_parts(self._halves.whole(task)):
-            if self._states[key] is State.SPLIT:
+        for key in self._halves.split_parts(self._halves.planned(task)):
+            if self._states[key] is ChunkState.SPLIT:
                 self._move(key, cause)
 
     def _planned_of(self, task: Task) -> Planned:
-        return self._planned[self._halves.whole(task).key]
+        return self._planned[self._halves.planned(task).key]
 
     def _pass_time(self, now: float) -> list[Decision]:
         self._now = now
@@ -277,12 +277,12 @@ class ChunkScheduler:
 
     def _split(self, task: Task) -> None:
         self._move(task.key, Cause.SPLIT)
-        halves = self._halves.cut(task)
-        self._states |= {half.key: State.WAITING for half in halves}
+        halves = self._halves.split(task)
+        self._states |= {half.key: ChunkState.WAITING for half in halves}
         self._waiting.extendleft(reversed(halves))
 
     def _give_up(self, failed: Failed) -> None:
         self._move(failed.task.key, Cause.GIVEN_UP)
         self._end_split(failed.task, Cause.HALF_GIVEN_UP)
-        whole = self._halves.whole(failed.task)
+        whole = self._halves.planned(failed.task)
         self._given_up[whole.key] = replace(failed, task=whole)

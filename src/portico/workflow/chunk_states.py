@@ -14,11 +14,27 @@ from portico.errors import PorticoError
 from portico.runfolder.ledger import Attempt, Planned
 from portico.worker.task import Done, Failed, Task
 
-__all__ = ["TRANSITIONS", "AskForProblems", "Cancel", "Cause", "Commit", "Decision", "Event", "Interrupted", "Keep",
-           "Note", "State", "Stop", "Submit", "TimePassed", "Warn", "WorkersChanged"]  # fmt: skip
+__all__ = [
+    "TRANSITIONS",
+    "AskForProblems",
+    "Cancel",
+    "Cause",
+    "ChunkState",
+    "Commit",
+    "Decision",
+    "Event",
+    "Interrupted",
+    "Keep",
+    "Note",
+    "Stop",
+    "Submit",
+    "TimePassed",
+    "Warn",
+    "WorkersChanged",
+]  # fmt: skip
 
 
-class State(StrEnum):
+class ChunkState(StrEnum):
     """Where a chunk is on its way."""
 
     WAITING = "waiting"
@@ -51,19 +67,19 @@ class Cause(StrEnum):
     NOT_NEEDED = "not needed any more"
 
 
-TRANSITIONS: Mapping[tuple[State, Cause], State] = {
-    (State.WAITING, Cause.SUBMITTED): State.RUNNING,
-    (State.WAITING, Cause.NOT_NEEDED): State.DROPPED,
-    (State.RUNNING, Cause.SUCCEEDED): State.DONE,
-    (State.RUNNING, Cause.RETRIED): State.WAITING,
-    (State.RUNNING, Cause.RETRIED_LATER): State.DELAYED,
-    (State.DELAYED, Cause.DUE): State.WAITING,
-    (State.RUNNING, Cause.SPLIT): State.SPLIT,
-    (State.SPLIT, Cause.HALVES_DONE): State.DONE,
-    (State.SPLIT, Cause.HALF_GIVEN_UP): State.GIVEN_UP,
-    (State.SPLIT, Cause.NOT_NEEDED): State.DROPPED,
-    (State.RUNNING, Cause.GIVEN_UP): State.GIVEN_UP,
-    (State.RUNNING, Cause.NOT_NEEDED): State.DROPPED,
+TRANSITIONS: Mapping[tuple[ChunkState, Cause], ChunkState] = {
+    (ChunkState.WAITING, Cause.SUBMITTED): ChunkState.RUNNING,
+    (ChunkState.WAITING, Cause.NOT_NEEDED): ChunkState.DROPPED,
+    (ChunkState.RUNNING, Cause.SUCCEEDED): ChunkState.DONE,
+    (ChunkState.RUNNING, Cause.RETRIED): ChunkState.WAITING,
+    (ChunkState.RUNNING, Cause.RETRIED_LATER): ChunkState.DELAYED,
+    (ChunkState.DELAYED, Cause.DUE): ChunkState.WAITING,
+    (ChunkState.RUNNING, Cause.SPLIT): ChunkState.SPLIT,
+    (ChunkState.SPLIT, Cause.HALVES_DONE): ChunkState.DONE,
+    (ChunkState.SPLIT, Cause.HALF_GIVEN_UP): ChunkState.GIVEN_UP,
+    (ChunkState.SPLIT, Cause.NOT_NEEDED): ChunkState.DROPPED,
+    (ChunkState.RUNNING, Cause.GIVEN_UP): ChunkState.GIVEN_UP,
+    (ChunkState.RUNNING, Cause.NOT_NEEDED): ChunkState.DROPPED,
 }
 """The state that follows a state and a cause; what is not here cannot happen."""
 

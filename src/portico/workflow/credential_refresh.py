@@ -8,23 +8,23 @@ from collections.abc import Callable
 from portico.environment.credentials import Credentials, expires_before, find_credentials
 from portico.executors.base import Executor
 
-__all__ = ["Trust"]
+__all__ = ["CredentialRefresh"]
 
 _LOOK_SECONDS = 60.0
 _MARGIN_SECONDS = 600.0
 
 
-class Trust:
-    """Keeps the credentials of all workers those of the user.
+class CredentialRefresh:
+    """Keeps every worker's credentials up to date.
 
     Parameters
     ----------
     executor : Executor
-        Of the workers.
+        Sends them to its workers.
     warn : callable
-        Is told what the user should know.
+        Takes a warning for the user.
     needed : bool
-        Whether the run reads or writes remote places; if not, no credential leaves this machine.
+        The run reads or writes remote files; if not, no credential leaves this machine.
     """
 
     def __init__(self, executor: Executor, warn: Callable[[str], None], needed: bool) -> None:
@@ -33,13 +33,13 @@ class Trust:
         self._looked = float("-inf")
         self._warned = ""
 
-    def look(self, left: float | None = None) -> None:
-        """Look at the credentials, at most once a minute.
+    def refresh(self, left: float | None = None) -> None:
+        """Send renewed credentials to the workers; looks at most once a minute.
 
         Parameters
         ----------
         left : float, optional
-            Seconds that the step is expected to take still.
+            Seconds that the step is still expected to take.
         """
         now = time.monotonic()
         if not self._needed or now - self._looked < _LOOK_SECONDS:

@@ -1,4 +1,4 @@
-"""What a partial run goes without: whole files that are bad, and chunks that could not be run."""
+"""Losses of a partial run: damaged files, and chunks that could not be run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from portico.workflow.plan import Plan
 
 __all__ = ["completeness_of", "losses", "partial_label"]
 
-_OF_THE_FILE = {"input", "transient"}
-
 
 def losses(plan: Plan, failed: Iterable[Failed]) -> list[Lost]:
     """Return all that is lost with the chunks that failed.
 
-    A file that is bad in one place is not trusted in others: all its chunks are lost, also those that were read. So
-    what is lost does not depend on the order in which chunks ran. A chunk that killed its processes is lost alone.
+    A file that is damaged in one chunk is not trusted in the others: all its chunks are lost, also those that were
+    read. So the losses do not depend on the order in which chunks ran. A chunk that killed its processes is lost alone.
     """
     lost = {(loss.sample, loss.key or loss.file): loss for loss in plan.lost}
     by_key = plan.by_key
@@ -25,7 +23,7 @@ def losses(plan: Plan, failed: Iterable[Failed]) -> list[Lost]:
         culprit = by_key[failure.task.key]
         for planned in plan.chunks[culprit.sample]:
             chunk = planned.chunk
-            if planned is culprit or (chunk.file == culprit.chunk.file and failure.kind in _OF_THE_FILE):
+            if planned is culprit or (chunk.file == culprit.chunk.file and failure.kind.is_of_the_file):
                 loss = Lost(planned.sample, planned.key, chunk.file, chunk.entries, failure.kind, failure.message)
                 lost[planned.sample, planned.key] = loss
     return list(lost.values())

@@ -18,7 +18,7 @@ from portico.executors.where import open_executor
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.load import Run
 from portico.workflow.chunk_loop import Reporter
-from portico.workflow.credential_refresh import Trust
+from portico.workflow.credential_refresh import CredentialRefresh
 from portico.workflow.plan import root_version, unblinded
 from portico.workflow.state import State
 from portico.workflow.step_runner import run_step
@@ -87,8 +87,8 @@ def run(
             executor = opened.enter_context(closing(connect(on, workers, batch=path if batch else None)))
         place.clean()
         _check(analysis, executor, place, teller)
-        trust = Trust(executor, teller.warn, needs_credentials(analysis, place.store))
-        state = State(analysis, place, ledger, executor, on, teller, selected, allow_partial, trust)
+        credentials = CredentialRefresh(executor, teller.warn, needs_credentials(analysis, place.store))
+        state = State(analysis, place, ledger, executor, on, teller, selected, allow_partial, credentials)
         try:
             for position, step in chosen:
                 run_step(state, position, step)

@@ -14,49 +14,49 @@ _SUMMED = ("wall", "cpu", "open", "build", "jit", "loop", "serialise", "bytes_re
 
 @dataclass(slots=True)
 class Halves:
-    """Which chunks were cut, and which of their halves are done.
+    """The chunks that were split, and those of their halves that are done.
 
     The halves of a chunk merge in entry order, so counts and unweighted histograms are equal bit for bit to those of
     the whole chunk; sums of weights may differ by rounding, since they are added in another order.
     """
 
-    _whole: dict[str, Task] = field(default_factory=dict)
+    _parents: dict[str, Task] = field(default_factory=dict)
     _done: dict[str, list[Done | None]] = field(default_factory=dict)
 
-    def cut(self, task: Task) -> tuple[Task, Task]:
-        """Cut a task of at least two entries; a half has its key with a letter after it."""
+    def split(self, task: Task) -> tuple[Task, Task]:
+        """Split a task of at least two entries; a half has its key with a letter after it."""
         chunk = task.chunk
         middle = chunk.first + chunk.entries // 2
         keys = f"{task.key}a", f"{task.key}b"
-        self._whole |= dict.fromkeys(keys, task)
+        self._parents |= dict.fromkeys(keys, task)
         self._done[task.key] = [None, None]
         return (
             replace(task, key=keys[0], attempt=1, chunk=replace(chunk, last=middle)),
             replace(task, key=keys[1], attempt=1, chunk=replace(chunk, first=middle)),
         )
 
-    def whole(self, task: Task) -> Task:
+    def planned(self, task: Task) -> Task:
         """Return the planned task that a task is or belongs to."""
-        while task.key in self._whole:
-            task = self._whole[task.key]
+        while task.key in self._parents:
+            task = self._parents[task.key]
         return task
 
     def is_half(self, task: Task) -> bool:
         """Return whether a task is half of another."""
-        return task.key in self._whole
+        return task.key in self._parents
 
     def split_parts(self, planned: Task) -> list[str]:
         """Return the keys of a planned task and of its halves that were cut themselves."""
         return [key for key in self._done if self._planned_key(key) == planned.key]
 
     def _planned_key(self, key: str) -> str:
-        while key in self._whole:
-            key = self._whole[key].key
+        while key in self._parents:
+            key = self._parents[key].key
         return key
 
     def join(self, done: Done) -> Done | None:
         """Return the task of which this is a half as done; None while its other half is missing."""
-        task = self._whole[done.task.key]
+        task = self._parents[done.task.key]
         halves = self._done[task.key]
         halves[done.task.key.endswith("b")] = done
         first, second = halves

@@ -11,7 +11,7 @@ from portico.executors.base import Executor
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger
 from portico.workflow.chunk_loop import Reporter
-from portico.workflow.credential_refresh import Trust
+from portico.workflow.credential_refresh import CredentialRefresh
 
 __all__ = ["State"]
 
@@ -28,7 +28,7 @@ class State:
     reporter: Reporter
     samples: tuple[str, ...]
     allow_partial: bool
-    trust: Trust
+    credentials: CredentialRefresh
     broken: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
     failures: list[tuple[str, str]] = field(default_factory=list)

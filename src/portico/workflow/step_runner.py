@@ -38,10 +38,10 @@ __all__ = ["run_step"]
 
 
 def run_step(state: State, position: int, step: StepEntry) -> None:
-    """Do what is missing of a step."""
+    """Run what is missing of a step, and write its results."""
     bundle = bundle_of(state.analysis, step)
     started = time.monotonic()
-    state.trust.look()
+    state.credentials.refresh()
     if absent := [name for name in step.after if name in state.left_out]:
         state.left_out.add(step.name)
         state.reporter.warn(f"step '{step.name}' is left out: it needs step '{absent[0]}', which was left out")
@@ -59,14 +59,14 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
     chunks, lost = missing(step, plan, state.ledger)
     state.ledger.forget(lost)
     _begin(state, step, plan, chunks)
-    _tell(state, step, plan)
+    _warn_of_files(state, step, plan)
     state.executor.prepare(bundle)
     state.ledger.set_state(step.name, "running", executor=state.on)
     ended = "failed"
     try:
         tasks = _tasks(state, step, arguments, plan, chunks)
         job = StepJob(step.name, tasks, plan.files, plan.samples)
-        failed = run_chunks(job, state.executor, state.ledger, state.reporter, state.trust.look)
+        failed = run_chunks(job, state.executor, state.ledger, state.reporter, state.credentials.refresh)
         ended = _finish(state, step, plan, failed)
     except (Detached, KeyboardInterrupt):
         ended = "interrupted"
@@ -77,14 +77,14 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
         state.reporter.end(step.name, ended, seconds, len(chunks))
 
 
-def _tell(state: State, step: StepEntry, plan: Plan) -> None:
-    """Say which files the plan goes without, and which it found at another place than the first."""
+def _warn_of_files(state: State, step: StepEntry, plan: Plan) -> None:
+    """Name the files that the plan leaves out, and those of which it reads another replica."""
     for loss in plan.lost:
         state.reporter.warn(f"step '{step.name}', sample '{loss.sample}', {loss.file}: {loss.message}; left out")
     for name, sample in plan.samples.items():
         moved = [file for file in plan.files[name] if file not in sample.files]
         if moved:
-            what = f"{len(moved)} of its files are read from another place than the first, such as {moved[0]}"
+            what = f"{len(moved)} of its files are read from another replica, such as {moved[0]}"
             state.reporter.warn(f"step '{step.name}', sample '{name}': {what}")
 
 
@@ -111,7 +111,7 @@ def _tasks(
 
 
 def _finish(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> str:
-    """Merge what is whole (with ``allow_partial``: what there is), export it, and say how the step ended."""
+    """Merge the complete samples (with ``allow_partial`` all), export them, and return the final state of the step."""
     lost, by_key = losses(plan, failed), plan.by_key
     for failure in failed:
         planned = by_key[failure.task.key]
