@@ -92,7 +92,7 @@ class Simulation:
                     self.running.clear()
                 case Note() | Warn() | AskForProblems():
                     pass
-        allowed = {state: {after for (start, _), after in TRANSITIONS.items() if start is state} for state in ChunkState}
+        allowed = {start: {after for (s, _), after in TRANSITIONS.items() if s is start} for start in ChunkState}
         for key, state in self.scheduler.states.items():
             start = before.get(key, state)
             assert start is state or state in allowed[start] or any(state in allowed[n] for n in allowed[start])

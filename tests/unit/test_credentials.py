@@ -26,7 +26,7 @@ from portico.environment.credentials import (
     needs_credentials,
 )
 from portico.environment.scratch import Scratch
-from portico.workflow.credential_refresh import Trust
+from portico.workflow.credential_refresh import CredentialRefresh
 from tests.proxies import NOW, make_proxy, make_token
 
 
@@ -288,7 +288,7 @@ def test_renewed_credentials_are_sent_again_during_a_run(tmp_path, monkeypatch):
     monkeypatch.setenv("BEARER_TOKEN_FILE", str(token))
     monkeypatch.setenv("X509_USER_PROXY", str(tmp_path / "none"))
     executor, warnings = Entrusted(), list[str]()
-    trust = Trust(executor, warnings.append, needed=True)  # type: ignore[arg-type]
+    trust = CredentialRefresh(executor, warnings.append, needed=True)  # type: ignore[arg-type]
 
     def write(seconds: float) -> None:
         payload = base64.urlsafe_b64encode(json.dumps({"exp": time.time() + seconds}).encode()).rstrip(b"=")
@@ -296,21 +296,21 @@ def test_renewed_credentials_are_sent_again_during_a_run(tmp_path, monkeypatch):
         token.chmod(0o600)
 
     write(900)
-    trust.look(60.0)
-    trust.look(60.0)
+    trust.refresh(60.0)
+    trust.refresh(60.0)
     assert len(executor.given) == 1
     assert warnings == []
-    trust.look(3600.0)  # the step takes longer than the token is good for
-    trust.look(3600.0)
+    trust.refresh(3600.0)  # the step takes longer than the token is good for
+    trust.refresh(3600.0)
     assert len(warnings) == 1
     assert "token expires in 15 min" in warnings[0]
     write(90_000)
-    trust.look(3600.0)
+    trust.refresh(3600.0)
     assert [given.files["token"] for given in executor.given][-1] == token.read_bytes()
     assert len(executor.given) == 2
     token.unlink()
-    trust.look(3600.0)
+    trust.refresh(3600.0)
     assert executor.given[-1].files == {}
-    unneeded = Trust(executor, warnings.append, needed=False)  # type: ignore[arg-type]
+    unneeded = CredentialRefresh(executor, warnings.append, needed=False)  # type: ignore[arg-type]
     unneeded.look()
     assert len(executor.given) == 3
