@@ -312,5 +312,5 @@ def test_renewed_credentials_are_sent_again_during_a_run(tmp_path, monkeypatch):
     trust.refresh(3600.0)
     assert executor.given[-1].files == {}
     unneeded = CredentialRefresh(executor, warnings.append, needed=False)  # type: ignore[arg-type]
-    unneeded.look()
+    unneeded.refresh()
     assert len(executor.given) == 3
