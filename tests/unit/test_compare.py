@@ -612,7 +612,7 @@ def test_event_numbers_of_32_bits(trees: Pairing) -> None:
     comparison = trees([columns], [narrow])
     assert comparison.identical
     assert comparison.total.events == 50
-    assert comparison.notes == ("'event' has 32 bits in one of the two: its lowest 32 bits were compared",)
+    assert comparison.notes == ("'event' has 32 bits on one side: only its lowest 32 bits were compared",)
 
 
 def test_nested_lists_and_flags(trees: Pairing) -> None:
@@ -641,14 +641,14 @@ def test_files_that_are_not_what_the_step_wrote(tmp_path: Path, against: Pairing
     path = Path(second.items[1]["path"])
     whole = path.read_bytes()
     path.write_bytes(whole[:-10])
-    with pytest.raises(InputError, match="is not what the step wrote"):
+    with pytest.raises(InputError, match="was changed since the step wrote it"):
         against({"t": first}, {"t": second})
     middle = len(whole) // 2
     path.write_bytes(whole[:100] + bytes(len(whole) - 200) + whole[-100:] if middle else whole)
     with pytest.raises(InputError, match="cannot be read, it may be damaged"):
         against({"t": first}, {"t": second})
     path.unlink()
-    with pytest.raises(InputError, match="is gone; run the step again"):
+    with pytest.raises(InputError, match="no such file any more; run the step again"):
         against({"t": first}, {"t": second})
 
 
@@ -681,7 +681,7 @@ def test_steps_and_samples_that_one_has(tmp_path: Path) -> None:
     a = run_folder(tmp_path / "a", {"skim": {"x": h}, "select": {"x": h, "y": h}})
     b = run_folder(tmp_path / "b", {"select": {"x": h, "z": h}, "late": {"x": h}})
     comparison = compare(a, b)
-    assert [(d.what, d.side, d.place) for d in comparison.differences] == [
+    assert [(d.what, d.side, d.address) for d in comparison.differences] == [
         ("steps", "second", "skim"), ("samples", "second", "select/y"), ("samples", "first", "select/z"),
         ("steps", "first", "late"),
     ]  # fmt: skip
@@ -802,7 +802,7 @@ def test_a_file_laid_out_as_results_root(ours: Path, tmp_path: Path) -> None:
     assert [(d.product, d.count) for d in bins] == [("flat", 2)]
     assert {e.where for e in bins[0].examples} == {"x < 0", "x >= 1"}
     assert not [d for d in comparison.differences if d.product == "mass" and d.what != "entries"]
-    assert comparison.notes == (f"2 products were not compared: counts, cutflows and trees are not in {theirs}",)
+    assert comparison.notes == (f"2 products were not compared: {theirs} has no counts, cutflows and trees",)
     swapped = compare(theirs, ours, samples=["signal"])
     assert [d.examples[0].first for d in swapped.differences if d.what == "bins"] == [bins[0].examples[0].second]
 
@@ -878,9 +878,9 @@ def test_a_tree_of_another_program(ours: Path, tmp_path: Path) -> None:
         ("trees: [{ours: a/b/c}]", "key 'trees.0.theirs' is missing"),
         ("folder: x", "unknown key 'folder'"),
         ("histograms: {select/signal/mas: signal/mass}", "did you mean 'select/signal/mass'"),
-        ("histograms: {select/signal/mass: signal/mas}", "'signal/mas' is nothing in .*did you mean 'signal/mass'"),
-        ("histograms: {'select/{sampel}/mass': x}", "'{sampel}' is no field; valid: {step}, {sample}, {product}"),
-        ("histograms: {select/signal/mass: '{sample}/mass'}", "has fields that 'select/signal/mass' has not"),
+        ("histograms: {select/signal/mass: signal/mas}", "no 'signal/mas' in .*did you mean 'signal/mass'"),
+        ("histograms: {'select/{sampel}/mass': x}", "'{sampel}' is not a field; valid: {step}, {sample}, {product}"),
+        ("histograms: {select/signal/mass: '{sample}/mass'}", "has fields that are missing in 'select/signal/mass'"),
         ("trees: [{ours: select/signal/candidates, theirs: t, files: [none*.root]}]", "no file 'none\\*.root'"),
         (
             ("trees: [{ours: select/signal/candidates, theirs: signal/Events, files: [t.root], "
@@ -895,7 +895,7 @@ def test_a_tree_of_another_program(ours: Path, tmp_path: Path) -> None:
         (
             ("trees: [{ours: select/signal/candidates, theirs: signal/Events, files: [t.root], "
             "columns: {C_mass: Ds_mass}, key: {weight: w}}]"),
-            "column 'weight' is no key, it holds fractions",
+            "column 'weight' cannot be a key, because it contains fractions",
         ),
     ],
 )  # fmt: skip
@@ -914,7 +914,7 @@ def test_a_mapping_names_the_key_of_all_trees(tmp_path: Path, against: Pairing) 
     comparison = against({"t": pair[0]}, {"t": pair[1]}, mapping=mapping)
     assert comparison.identical
     assert comparison.total.events == 20
-    with pytest.raises(ConfigError, match="key 'idd' is no column of both; did you mean 'id'"):
+    with pytest.raises(ConfigError, match="key 'idd' is not a column of both; did you mean 'id'"):
         against({"t": pair[0]}, {"t": pair[1]}, mapping=write_mapping(tmp_path, "key: [idd]"))
 
 
@@ -924,9 +924,9 @@ def test_two_files_and_files_that_do_not_fit(ours: Path, tmp_path: Path) -> None
     other = their_file(tmp_path / "c.root", ("elsewhere",))
     assert compare(a, a).identical
     assert {(d.kind, d.product) for d in compare(a, b).differences} == {("migrated bin", "mass")}
-    with pytest.raises(ConfigError, match="no histogram of one path in common"):
+    with pytest.raises(ConfigError, match="no histogram with the same path"):
         compare(a, other)
-    with pytest.raises(ConfigError, match=r"are those of no step of .*--mapping"):
+    with pytest.raises(ConfigError, match=r"match no step of .*--mapping"):
         compare(ours, other)
     whole = a.read_bytes()
     a.write_bytes(whole[: len(whole) // 2])
@@ -1048,7 +1048,7 @@ def test_the_page_is_whole_and_escaped(tmp_path: Path) -> None:
         "different",
         "1e-12 relative",
         "step 'select' is partial",
-        "1 more that differ are not drawn",
+        "1 more histograms differ but are not drawn",
         "rounding",
     ):
         assert words in tags.text

@@ -146,7 +146,7 @@ def _show_differences(console: Console, differences: tuple[Difference, ...], mos
     for difference in differences[:most]:
         example = str(difference.examples[0]) if difference.examples else ""
         kind = Text(difference.kind, style=_COLOURS.get(difference.kind, "red"))
-        table.add_row(kind, Text(difference.place), Text(difference.text), Text(example))
+        table.add_row(kind, Text(difference.address), Text(difference.text), Text(example))
     console.print(table)
     if len(differences) > most:
         console.print(

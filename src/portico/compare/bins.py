@@ -1,4 +1,4 @@
-"""Histograms and profiles bin by bin, and whether what differs only moved to the neighbouring bin."""
+"""Comparison of histograms and profiles bin by bin, which recognises entries that moved to a neighbouring bin."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _LAYERS = {
     "bin_entries": "bins' sums of weights",
     "bin_sumw2": "bins' sums of squared weights",
 }
-_LONGEST_CHAIN = 64  # bins that hand entries on to one another; nobody would call more a migration
-_MANY = 10  # bins; where more and most differ, it is another distribution
-_EDGES = 1e-12  # of an axis' range: edges that are typed and edges that are computed are the same
+_LONGEST_CHAIN = 64  # bins in a row that exchange entries; a longer chain is not a migration
+_MANY = 10  # bins; if more than these and more than half differ, the distribution is another one
+_EDGES = 1e-12  # of an axis' range: the same edges may differ this much if one side computed them
 
 
 def compare_bins(findings: Findings, name: str, first: Product, second: Product) -> None:
@@ -81,8 +81,8 @@ def _note_bins(
 def _example(
     axes: Sequence[Mapping[str, Any]], blind: Sequence[tuple[float, float]], pair: Pair, index: tuple[int, ...]
 ) -> Example:
-    """Name a bin and its contents; of what is blinded, the bins of one axis outside the intervals alone."""
-    where, first = place(axes, index), index[0]
+    """Name a bin and its contents; of a blinded histogram, only bins in one dimension outside the intervals."""
+    where, first = bin_name(axes, index), index[0]
     inside = 0 < first <= axes[0]["bins"]
     if blind and (len(axes) > 1 or (inside and not open_bins(_edges(axes[0]), blind)[first - 1])):
         return Example(f"{where}: blinded", None, None)
@@ -90,13 +90,13 @@ def _example(
 
 
 def _moved(cubes: Mapping[str, Pair], beyond: Mask, tolerance: Tolerance) -> Mask:
-    """Say which bins only exchanged entries; what a bin holds is measured by what cannot be negative."""
+    """Return the bins that only exchanged entries, judged by a layer that cannot be negative."""
     content = next(cubes[key] for key in ("bin_sumw2", "bin_entries", "sumw2", "values") if key in cubes)
     return migrated(list(cubes.values()), content, beyond, tolerance)
 
 
 def _layers(first: Product, second: Product) -> dict[str, Pair]:
-    """Return the arrays of both; one without squared weights has weights of 1, so they are its contents."""
+    """Return the arrays of both; without squared weights all weights are 1, so these are the contents."""
     layers: dict[str, Pair] = {}
     for key, instead in (("values", ""), ("sumw2", "values"), ("bin_entries", ""), ("bin_sumw2", "bin_entries")):
         pair = first.arrays.get(key, np.zeros(0)), second.arrays.get(key, np.zeros(0))
@@ -111,26 +111,26 @@ def _layers(first: Product, second: Product) -> dict[str, Pair]:
 
 
 def migrated(layers: Sequence[Pair], content: Pair, beyond: Mask, tolerance: Tolerance) -> Mask:
-    """Say which of the bins that differ only exchanged entries with their neighbours.
+    """Return those of the differing bins that only exchanged entries with their neighbours.
 
     Parameters
     ----------
     layers : sequence of (array, array)
         Sums of weights, of squares and so on of both, all of one shape, flow bins included.
     content : (array, array)
-        The layer that tells how much a bin holds; never negative.
+        The layer that measures the content of a bin; never negative.
     beyond : array of bool
         The bins that differ by more than the tolerance.
     tolerance : Tolerance
-        What the totals of a group of bins may differ by, relative to what they hold.
+        Allowed difference between the totals of a group of bins, relative to their contents.
 
     Returns
     -------
     array of bool
-        In one dimension: groups of bins whose totals are kept, in all layers, and in which no bin gives more than it
-        held if every entry moves by one bin. In more dimensions: groups of adjacent bins (corners touch) whose totals
-        are kept, and in which every loss is found in the neighbourhood, and every gain. None where more than ten bins
-        and more than half of the filled ones differ: by chance, parts of two unlike distributions agree.
+        In one dimension: groups of bins whose totals agree in all layers, and in which no bin loses more than its
+        content if every entry moves by one bin. In more dimensions: groups of adjacent bins (corners touch) whose
+        totals agree, and in which neighbours account for every loss and gain. None if more than ten bins and more
+        than half of the filled ones differ: parts of two different distributions can agree by chance.
     """
     filled = (content[0] != 0) | (content[1] != 0)
     if beyond.sum() > max(_MANY, filled.sum() / 2):
@@ -159,7 +159,7 @@ def migrated(layers: Sequence[Pair], content: Pair, beyond: Mask, tolerance: Tol
 
 def _migrated_line(layers: Sequence[Pair], content: Pair, beyond: Mask, tolerance: Tolerance) -> Mask:
     moved = np.zeros_like(beyond)
-    # First what is adjacent: an entry that is missing elsewhere must not hide it.
+    # Adjacent bins first: an entry that is missing elsewhere must not hide a migration.
     for start, stop in _runs(beyond):
         if _exchanged(layers, content, beyond, slice(start, stop), tolerance):
             moved[start:stop] = True
@@ -190,7 +190,7 @@ def _runs(mask: Mask) -> Iterator[tuple[int, int]]:
 
 
 def _exchanged(layers: Sequence[Pair], content: Pair, chosen: Mask, part: slice, tolerance: Tolerance) -> bool:
-    """Say whether the bins of a part could have become what they are by moving entries to the next bin."""
+    """Return whether moving entries to the next bin can explain the differences in a range of bins."""
     inside = chosen[part]
     significant = False
     for a, b in layers:
@@ -208,7 +208,7 @@ def _exchanged(layers: Sequence[Pair], content: Pair, chosen: Mask, part: slice,
 
 
 def _slack(scale: Any, count: int, tolerance: Tolerance) -> Any:
-    """What a sum of ``count`` numbers may be off by rounding, or by the tolerance."""
+    """Return the allowed error of a sum of ``count`` numbers, from rounding or from the tolerance."""
     return max(tolerance.rtol, 4 * count * np.finfo(np.float64).eps) * scale + tolerance.atol
 
 
@@ -241,8 +241,8 @@ def _edges(axis: Mapping[str, Any]) -> Array:
     return np.linspace(axis["low"], axis["high"], axis["bins"] + 1)
 
 
-def place(axes: Sequence[Mapping[str, Any]], index: Sequence[int]) -> str:
-    """Name a bin by its edges or labels; 0 and the last are the flow bins."""
+def bin_name(axes: Sequence[Mapping[str, Any]], index: Sequence[int]) -> str:
+    """Name a bin by its edges or labels; the first and the last index are the flow bins."""
     words = []
     for number, (axis, i) in enumerate(zip(axes, index, strict=True)):
         name = "xyz"[number] if number < 3 else f"axis {number}"

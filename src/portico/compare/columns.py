@@ -1,4 +1,4 @@
-"""Columns of trees as flat arrays: one value per row, or lists; rows taken, joined, compared, and their keys."""
+"""Columns of trees as flat arrays of values or lists, with functions to select, join, compare and identify rows."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Column:
     Parameters
     ----------
     values : array
-        One per row, or the elements of all lists.
+        One value per row, or the elements of all lists.
     offsets : array of int, optional
-        Where each row's list begins, and the end of the last; of lists only.
+        Start of each row's list, and the end of the last one; only for lists.
     """
 
     values: Array
@@ -44,11 +44,11 @@ class Column:
 
     @property
     def counts(self) -> Array:
-        """Elements of each row's list; ones for plain values."""
+        """Length of each row's list; ones for plain values."""
         return np.ones(len(self), np.int64) if self.offsets is None else np.diff(self.offsets)
 
     def take(self, rows: Rows) -> Column:
-        """Return the rows given, in that order."""
+        """Return the given rows, in that order."""
         if self.offsets is None:
             return Column(self.values[rows])
         counts = self.counts[rows]
@@ -88,7 +88,7 @@ def split(name: str, array: Any) -> Iterator[tuple[str, Column]]:
     Raises
     ------
     ProductError
-        If it holds something else than numbers, text, lists and records.
+        If it contains anything but numbers, lists and records.
     """
     import awkward
 
@@ -114,23 +114,26 @@ def _split(name: str, layout: Any, offsets: Array | None) -> Iterator[tuple[str,
         values = np.asarray(layout.data)
         yield name, Column(values.astype(values.dtype.newbyteorder("="), copy=False), offsets)
     else:
-        raise ProductError(f"column '{name}' holds {layout.form.type}, which cannot be compared; name others")
+        raise ProductError(
+            f"column '{name}' has type {layout.form.type}, which cannot be compared; "
+            "list the columns to compare under 'columns' in a mapping"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class RowAgreement:
-    """How the rows of two columns agree.
+    """Agreement of two columns, row by row.
 
     Parameters
     ----------
     identical, close : array of bool
-        Of each row: the same bits; within the tolerance.
+        Whether each row has identical bits; whether it agrees within the tolerance.
     relative : array of float
-        The largest relative difference in each row; infinite where lists differ in length.
+        The largest relative difference in each row; infinite if the lists differ in length.
     longer : array of int
-        Elements that each row has more in the second.
+        Number of elements by which each row is longer in the second column.
     numbers : Agreement
-        Of the single numbers, where lists are of the same length.
+        Agreement of the single numbers, in lists of the same length.
     """
 
     identical: Mask
@@ -141,7 +144,7 @@ class RowAgreement:
 
 
 def compare_rows(first: Column, second: Column, tolerance: Tolerance) -> RowAgreement:
-    """Compare two columns of equally many rows, row by row."""
+    """Compare two columns with the same number of rows, row by row."""
     longer = (second.counts - first.counts).astype(np.int64)
     if first.offsets is None and second.offsets is None:
         numbers = agree(first.values, second.values, tolerance)
@@ -161,12 +164,12 @@ def compare_rows(first: Column, second: Column, tolerance: Tolerance) -> RowAgre
 
 
 def identify(keys: Sequence[tuple[Array, Array]]) -> tuple[Rows, Rows]:
-    """Number the keys of two sides: rows have the same number if and only if all their keys are the same.
+    """Number the rows of two sides so that rows have the same number if and only if all their keys are equal.
 
     Parameters
     ----------
     keys : sequence of (array, array)
-        Of each key column, the values of both sides.
+        The values of each key column on both sides.
     """
     size = len(keys[0][0])
     number = np.zeros(size + len(keys[0][1]), np.int64)

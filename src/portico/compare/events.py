@@ -1,8 +1,8 @@
-"""Two tables compared event by event, or in their order; memory stays bounded for any size.
+"""Comparison of two tables event by event, or row by row in their order, with bounded memory for any size.
 
-Both sides are read in step, a batch at a time. Rows that have found no partner wait; runs of one analysis have their
-events in the same order, so few do. If too many wait, the orders differ: then both tables are put into parts by their
-events, in files aside, and the parts are compared one by one.
+Both sides are read in parallel, a batch at a time. Rows without a partner wait; runs of one analysis have their events
+in the same order, so few rows do. If too many wait, the orders differ: then both tables are split by event into
+temporary files, which are compared one by one.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ __all__ = ["Rule", "compare_tables"]
 
 _BATCH = 20_000_000  # bytes of a side that are compared at a time
 _WAITING = 250_000_000  # bytes that may wait for a partner
-_UNPACKED = 4  # a file's bytes, once decompressed
+_UNPACKED = 4  # decompressed bytes per byte of a file
 _PARTS = (16, 500)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How the rows of a table are told apart.
+    """The columns that identify the rows of a table.
 
     Parameters
     ----------
     key : tuple of str
-        Columns that identify an event; run, luminosity block and event under their usual names if empty.
+        Columns that identify an event; if empty, run, luminosity block and event under their usual names.
     candidate : tuple of str
-        Columns that tell which candidate was chosen, ``*`` standing for any letters; the usual ones if empty.
+        Columns that identify the chosen candidate, with ``*`` as wildcard; the usual ones if empty.
     """
 
     key: tuple[str, ...] = ()
     candidate: tuple[str, ...] = ()
 
 
-class _OutOfStep(Exception):  # noqa: N818 (no error: the other way is taken)
+class _TooManyWaiting(Exception):  # noqa: N818 (not an error: the tables are split instead)
     """Too many rows wait for a partner."""
 
 
 def compare_tables(findings: Findings, product: str, first: Table, second: Table, rule: Rule) -> None:
-    """Compare two tables of one name.
+    """Compare two tables with the same name.
 
     Raises
     ------
     ConfigError
-        If a key that was named is not there.
+        If a key column does not exist.
     InputError
         If a file cannot be read.
     """
@@ -71,7 +71,7 @@ def compare_tables(findings: Findings, product: str, first: Table, second: Table
     names = _common_names(findings, product, first, second)
     absent = [name for name in rule.key if name not in names]
     if absent:
-        raise ConfigError(f"{first.label}: key '{absent[0]}' is no column of both; {nearest(absent[0], names)}")
+        raise ConfigError(f"{first.label}: key '{absent[0]}' is not a column of both; {nearest(absent[0], names)}")
     key = rule.key or find_key(names)
     if not names:
         return
@@ -80,20 +80,20 @@ def compare_tables(findings: Findings, product: str, first: Table, second: Table
         return
     trial = findings.fresh()
     try:
-        _in_step(trial, product, (first, second), names, Key(key, first.label), rule)
-    except _OutOfStep:
+        _in_parallel(trial, product, (first, second), names, Key(key, first.label), rule)
+    except _TooManyWaiting:
         trial = findings.fresh()
         _in_parts(trial, product, (first, second), names, Key(key, first.label), rule)
     findings.absorb(trial)
 
 
 def _same_files(first: Table, second: Table) -> bool:
-    """Say whether both are the same files, by what the ledger keeps of them, or by path."""
-    kept = [
+    """Return whether both have the same files, by checksum and size from the ledger, or by path."""
+    known = [
         sorted(tuple(str(item[k]) for k in ("adler32", "size", "uuid")) for item in table.files if "adler32" in item)
         for table in (first, second)
     ]
-    if kept[0] and kept[0] == kept[1] and len(kept[0]) == len(first.files) == len(second.files):
+    if known[0] and known[0] == known[1] and len(known[0]) == len(first.files) == len(second.files):
         return True
     paths = [[str(item["path"]) for item in table.files] for table in (first, second)]
     return bool(paths[0]) and paths[0] == paths[1] and first.tree == second.tree and first.names == second.names
@@ -102,15 +102,11 @@ def _same_files(first: Table, second: Table) -> bool:
 def _common_names(findings: Findings, product: str, first: Table, second: Table) -> list[str]:
     if not (first.names and second.names):
         return list(first.names or second.names)  # a side without files has no rows: all of the other's are missing
-    for side, has, lacks in (("second", first.names, second.names), ("first", second.names, first.names)):
-        absent = [name for name in has if name not in lacks]
-        if absent:
-            examples = (Example(name, None, None) for name in absent)
-            findings.add("missing", product, "columns", len(absent), examples, side=side)
+    findings.add_missing(product, "columns", first.names, second.names)
     return [name for name in first.names if name in second.names]
 
 
-def _in_step(
+def _in_parallel(
     findings: Findings, product: str, tables: tuple[Table, Table], names: Sequence[str], key: Key, rule: Rule
 ) -> None:
     matcher = Matcher(findings, product, key, rule.candidate)
@@ -123,20 +119,20 @@ def _in_step(
         if batch is None:
             open_[side] = False
             continue
-        key.see(batch)
+        key.note_types(batch)
         read[side] += _length(batch)
         before = waiting[side]
         waiting[side] = batch if before is None else concatenate([before, batch])
         waiting = _match(matcher, waiting, open_)
         if sum(column.nbytes for b in waiting if b is not None for column in b.values()) > _WAITING:
-            raise _OutOfStep
+            raise _TooManyWaiting
     waiting = _match(matcher, waiting, open_)
     _note_cut(findings, key)
     settle(findings, product, key, waiting, [_source(table, names) for table in tables])
 
 
 def _match(matcher: Matcher, waiting: Sequence[Batch | None], open_: Sequence[bool]) -> list[Batch | None]:
-    """Compare what waits, but for the last event of a side that goes on: more of its rows may come."""
+    """Compare the waiting rows, except the last event of a side with more batches: it may have more rows."""
     first, second = waiting
     if first is None or second is None:
         return list(waiting)
@@ -182,7 +178,7 @@ def _given(batch: Batch | None) -> Source:
 
 def _note_cut(findings: Findings, key: Key) -> None:
     for name in key.cut:
-        findings.notes[f"'{name}' has 32 bits in one of the two: its lowest 32 bits were compared"] = None
+        findings.notes[f"'{name}' has 32 bits on one side: only its lowest 32 bits were compared"] = None
 
 
 def _in_order(findings: Findings, product: str, first: Table, second: Table, names: Sequence[str]) -> None:
@@ -191,26 +187,26 @@ def _in_order(findings: Findings, product: str, first: Table, second: Table, nam
         side = "second" if rows[1] < rows[0] else "first"
         findings.add("missing", product, "entries", abs(rows[0] - rows[1]), [Example("entries", *rows)], side=side)
         findings.notes[
-            f"{first.label}: no columns of run, luminosity block and event, and not equally many entries: its columns "
-            "were not compared; name what identifies an entry as 'key' in a mapping"
+            f"{first.label}: its columns were not compared, because it has no columns of run, luminosity block and "
+            "event, and the numbers of entries differ; name the columns that identify an entry under 'key' in a mapping"
         ] = None
         return
-    place = 0
+    position = 0
     columns: tuple[str, ...] | None = None
     for a, b in _side_by_side(first, second, names):
         columns = columns if columns is not None else common_columns(findings, product, a, b)
         found = {name: compare_rows(a[name], b[name], findings.tolerance) for name in columns}
-        begin = place
+        begin = position
         note_rows(
             findings, product, found, (), lambda n, begin=begin: f"entry {begin + n}",  # type: ignore[misc]
             lambda name, n, a=a, b=b: (a[name].row(n), b[name].row(n)),  # type: ignore[misc]
         )  # fmt: skip
-        place += _length(a)
-    findings.tally.rows += place
+        position += _length(a)
+    findings.tally.rows += position
 
 
 def _side_by_side(first: Table, second: Table, names: Sequence[str]) -> Iterator[tuple[Batch, Batch]]:
-    """Return batches of the same rows of both."""
+    """Return batches with the same rows of both tables."""
     streams = [gathered(table.batches(names), _BATCH) for table in (first, second)]
     rest: list[Batch | None] = [None, None]
     while True:

@@ -1,8 +1,8 @@
-"""Where differences of one sample of one step are gathered while it is compared."""
+"""The collector of the differences in one sample of one step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ __all__ = ["MOST_EXAMPLES", "Findings", "value_of"]
 
 Blind = Callable[[str], list[tuple[float, float]]]
 MOST_EXAMPLES = 100
-"""Of each kind in each product; the number of all is told beside them."""
+"""Per kind and product; the total number is reported as well."""
 
 
 @dataclass(slots=True)
@@ -28,16 +28,16 @@ class _Group:
 
 
 class Findings:
-    """The differences of one sample of one step, by kind, product, what and side.
+    """The differences in one sample of one step, grouped by kind, product, what and side.
 
     Parameters
     ----------
     step, sample : str
-        Which; the sample of a summary step is empty.
+        Their names; the sample of a summary step is empty.
     tolerance : Tolerance
-        Within which numbers count as equal.
+        Numbers within it count as equal.
     blind : callable, optional
-        Returns the intervals in which a product is not shown.
+        Returns the intervals in which a product is blinded.
     """
 
     def __init__(self, step: str, sample: str, tolerance: Tolerance, blind: Blind = lambda _: []) -> None:
@@ -47,11 +47,11 @@ class Findings:
         self._groups: dict[tuple[str, str, str, str], _Group] = {}
 
     def fresh(self) -> Findings:
-        """Return empty findings of the same sample, for what may have to be begun again."""
+        """Return empty findings of the same sample, for an attempt that may have to be repeated."""
         return Findings(self.step, self.sample, self.tolerance, self._blind)
 
     def absorb(self, other: Findings) -> None:
-        """Add what another has found."""
+        """Add the findings of another."""
         self.tally.add(other.tally)
         self.notes |= other.notes
         for (kind, product, what, side), group in other._groups.items():
@@ -68,7 +68,7 @@ class Findings:
         side: str = "",
         largest: float = 0.0,
     ) -> None:
-        """Note ``count`` differences; only the first `MOST_EXAMPLES` examples are kept."""
+        """Add ``count`` differences; only the first `MOST_EXAMPLES` examples are kept."""
         group = self._groups.setdefault((kind, product, what, side), _Group())
         group.count += count
         group.largest = max(group.largest, largest)
@@ -76,16 +76,24 @@ class Findings:
         if room > 0:
             group.examples.extend(example for example, _ in zip(examples, range(room), strict=False))
 
+    def add_missing(self, product: str, what: str, first: Collection[str], second: Collection[str]) -> None:
+        """Add the names that only one side has as missing on the other."""
+        for side, present, others in (("second", first, second), ("first", second, first)):
+            absent = [name for name in present if name not in others]
+            if absent:
+                examples = (Example(name, None, None) for name in absent)
+                self.add("missing", product, what, len(absent), examples, side=side)
+
     def touched(self, product: str) -> bool:
-        """Say whether a product differs by more than rounding."""
+        """Return whether a product differs by more than rounding."""
         return any(name == product and kind != "rounding" for kind, name, *_ in self._groups)
 
     def blind(self, name: str, product: Product) -> list[tuple[float, float]]:
-        """Return where a product is not shown; a variation is hidden where its nominal one is."""
+        """Return the intervals in which a product is blinded; a variation is blinded like its nominal product."""
         return self._blind(product.meta.get("variation", [name])[0])
 
     def differences(self) -> Iterator[Difference]:
-        """Return what was found."""
+        """Return all differences."""
         for (kind, product, what, side), group in self._groups.items():
             examples = tuple(group.examples)
             yield Difference(kind, self.step, self.sample, product, what, side, group.count, group.largest, examples)
@@ -102,16 +110,16 @@ class Findings:
     def compare(
         self, product: str, what: str, first: npt.ArrayLike, second: npt.ArrayLike, where: Callable[[int], str]
     ) -> None:
-        """Compare two arrays of one shape number by number; what differs is ``other`` or ``rounding``.
+        """Compare two arrays of one shape number by number; differences are ``other`` or ``rounding``.
 
         Parameters
         ----------
         product, what : str
-            What they are.
+            The product, and which of its numbers these are.
         first, second : array
             The numbers.
         where : callable
-            Names the place of a number, given its index in the flattened array.
+            Names a number, given its index in the flattened array.
         """
         a, b = np.asarray(first).ravel(), np.asarray(second).ravel()
         agreement = agree(a, b, self.tolerance)
@@ -129,7 +137,7 @@ class Findings:
         numbers: tuple[npt.NDArray[Any], npt.NDArray[Any]],
         where: Callable[[int], str],
     ) -> None:
-        """Note the pairs of numbers that are chosen, if any are."""
+        """Add the chosen pairs of numbers, if there are any."""
         found = np.flatnonzero(chosen)
         if found.size:
             examples = (Example(where(int(i)), value_of(numbers[0][i]), value_of(numbers[1][i])) for i in found)
@@ -137,11 +145,11 @@ class Findings:
 
 
 def largest_of(agreement: Agreement, chosen: npt.NDArray[np.bool_]) -> float:
-    """Return the largest relative difference among those chosen."""
+    """Return the largest relative difference among the chosen pairs."""
     return float(agreement.relative[chosen].max(initial=0.0))
 
 
 def value_of(number: Any) -> Value:
-    """Return a number of numpy as one of Python."""
+    """Convert a number of numpy to one of Python."""
     value: Value = number.item() if isinstance(number, np.generic) else number
     return value

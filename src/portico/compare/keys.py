@@ -1,4 +1,4 @@
-"""The identity of an event: which columns tell it, and pairs of rows that have the same."""
+"""Keys of events: the columns that identify an event, and the pairing of rows with the same key."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ KEYS: Final[Sequence[Sequence[str]]] = (
     ("lumi", "luminosityBlock", "lumiBlock", "luminosity_block", "ls"),
     ("event", "eventNumber", "evt", "Event"),
 )
-"""Names of run, luminosity block and event number, the first that both have."""
+"""Known names of run, luminosity block and event number; the first that a table has is used."""
 
 _LOW = np.uint64(0xFFFFFFFF)
 
 
 def find_key(names: Collection[str]) -> tuple[str, ...]:
-    """Return the columns that identify an event, or nothing if one of the three is not there."""
+    """Return the columns that identify an event; empty if one of the three is missing."""
     found = [next((name for name in known if name in names), "") for known in KEYS]
     return tuple(found) if all(found) else ()
 
 
 class Key:
-    """The key columns of the tables of both sides, as unsigned integers of one width.
+    """The key columns of both tables, as unsigned integers of one width.
 
-    The original's ntuples keep the event number in 32 bits, ours in 64: then the lowest 32 bits are compared.
+    If one side stores a key in 32 bits and the other in 64, as with event numbers, the lowest 32 bits are compared.
 
     Parameters
     ----------
     names : sequence of str
         The columns.
     where : str
-        Names the product in messages.
+        Name of the product, for messages.
     """
 
     def __init__(self, names: Sequence[str], where: str) -> None:
         self.names, self._where = tuple(names), where
         self._bytes: dict[str, set[int]] = {name: set() for name in names}
 
-    def see(self, batch: Batch) -> None:
-        """Learn the types of a side's columns.
+    def note_types(self, batch: Batch) -> None:
+        """Record the types of a side's columns.
 
         Raises
         ------
         ConfigError
-            If a column can be no key.
+            If a column cannot be a key.
         """
         for name in self.names:
             column = batch[name]
@@ -60,24 +60,24 @@ class Key:
             if column.offsets is not None or (values.dtype.kind == "f" and not np.array_equal(values, np.rint(values))):
                 what = "fractions" if column.offsets is None else "lists"
                 raise ConfigError(
-                    f"{self._where}: column '{name}' is no key, it holds {what}; "
-                    "name integer columns, one number per row, as 'key' in the mapping"
+                    f"{self._where}: column '{name}' cannot be a key, because it contains {what}; "
+                    "name columns with one integer per row under 'key' in a mapping"
                 )
             if values.dtype.kind != "f":
                 self._bytes[name].add(values.dtype.itemsize)
 
     @property
     def cut(self) -> list[str]:
-        """The columns of which one side has only the lowest 32 bits."""
+        """The columns of which one side stores only the lowest 32 bits."""
         return [name for name, widths in self._bytes.items() if len(widths) > 1 and min(widths) == 4]
 
     def arrays(self, batch: Mapping[str, Column]) -> list[npt.NDArray[np.uint64]]:
-        """Return the key of each row, an array for each key column."""
+        """Return the key of each row as one array per key column."""
         return [self._array(name, batch[name].values) for name in self.names]
 
     def _array(self, name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-        whole = values.astype(np.int64) if values.dtype.kind != "u" else values
-        unsigned = whole.astype(np.uint64)
+        integers = values.astype(np.int64) if values.dtype.kind != "u" else values
+        unsigned = integers.astype(np.uint64)
         return unsigned & _LOW if 4 in self._bytes[name] else unsigned
 
     def text(self, batch: Mapping[str, Column], row: int) -> str:
@@ -87,7 +87,7 @@ class Key:
 
 
 def pair_up(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> tuple[Rows, Rows]:
-    """Pair rows of the same number: the first with the first of the other side, the second with the second."""
+    """Pair rows with the same number: the first with the first of the other side, the second with the second."""
     counts = _occurrences(first), _occurrences(second)
     most = 1 + max((int(count.max(initial=0)) for count in counts), default=0)
     codes = first * most + counts[0], second * most + counts[1]
@@ -97,7 +97,7 @@ def pair_up(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> tupl
 
 
 def pair_rows(first: Sequence[npt.NDArray[Any]], second: Sequence[npt.NDArray[Any]]) -> tuple[Rows, Rows]:
-    """Pair rows of the same key. Two sides in the same order need no sorting."""
+    """Pair rows with the same key. Two sides in the same order need no sorting."""
     size = min(len(first[0]), len(second[0]))
     if all(np.array_equal(a[:size], b[:size]) for a, b in zip(first, second, strict=True)):
         return np.arange(size), np.arange(size)
@@ -105,10 +105,10 @@ def pair_rows(first: Sequence[npt.NDArray[Any]], second: Sequence[npt.NDArray[An
 
 
 def _occurrences(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Say of each element how many equal ones are before it."""
+    """Count for each element the equal ones before it."""
     order = np.argsort(numbers, kind="stable")
-    places = np.arange(len(numbers))
+    positions = np.arange(len(numbers))
     begins = np.concatenate([[True], np.diff(numbers[order]) != 0])[: len(numbers)]
     result = np.empty(len(numbers), np.int64)
-    result[order] = places - np.maximum.accumulate(np.where(begins, places, 0))
+    result[order] = positions - np.maximum.accumulate(np.where(begins, positions, 0))
     return result

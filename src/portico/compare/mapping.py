@@ -1,4 +1,4 @@
-"""The mapping: which histogram and tree of another program is which of ours."""
+"""The mapping: names of our histograms, trees and columns in the output of another program."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _FIELDS = ("step", "sample", "product")
 
 
 class TreeEntry(Model):
-    """One of our trees and theirs.
+    """One of our trees and the corresponding tree of the other program.
 
     Parameters
     ----------
     ours : str
-        ``STEP/SAMPLE/PRODUCT``; may hold ``{sample}``.
+        ``STEP/SAMPLE/PRODUCT``; may contain ``{sample}``.
     theirs : str
-        Path of the tree in their file, or ``STEP/SAMPLE/PRODUCT`` if they are a run; may hold ``{sample}``.
+        Path of the tree in their file, or ``STEP/SAMPLE/PRODUCT`` of a run; may contain ``{sample}``.
     files : tuple of str
-        Files that hold it, if it is not in the file that is compared: paths relative to the mapping, ``*`` for any
-        letters; may hold ``{sample}``.
+        Files with the tree, if it is not in the file that is compared: paths relative to the mapping, with ``*`` as
+        wildcard; may contain ``{sample}``.
     columns : mapping of str to str
-        Our names of the columns to compare, to theirs; all that both have if empty.
+        Columns to compare, from our names to theirs; if empty, all columns that both have.
     key : mapping of str to str
-        Columns that identify an event, ours to theirs.
+        Columns that identify an event, from our names to theirs.
     candidate : tuple of str
-        Our columns that tell which candidate was chosen, ``*`` for any letters.
+        Our columns that identify the chosen candidate, with ``*`` as wildcard.
     """
 
     ours: str
@@ -46,20 +46,20 @@ class TreeEntry(Model):
 
 
 class Mapping(Model):
-    """What is called what.
+    """Names on the other side.
 
     Parameters
     ----------
     histograms : mapping of str to str
-        ``STEP/SAMPLE/PRODUCT`` of ours to the path of theirs; both may hold ``{sample}`` and ``{product}``.
+        From our ``STEP/SAMPLE/PRODUCT`` to their path; both may contain ``{sample}`` and ``{product}``.
     trees : tuple of TreeEntry
         Trees.
     key : tuple of str
-        Columns that identify an event in all trees that say nothing else.
+        Columns that identify an event, in trees without a key of their own.
     candidate : tuple of str
-        Columns that tell which candidate was chosen, likewise.
+        Columns that identify the chosen candidate, in trees without their own.
     folder : Path
-        Where the file lies.
+        Folder of the mapping's file.
     """
 
     histograms: dict[str, str] = Field(default_factory=dict)
@@ -70,7 +70,7 @@ class Mapping(Model):
 
     @property
     def names_products(self) -> bool:
-        """Whether only what is named is compared."""
+        """Whether the mapping names products; then only these are compared."""
         return bool(self.histograms or self.trees)
 
 
@@ -90,14 +90,14 @@ def load_mapping(path: str | Path) -> Mapping:
     for ours, theirs in [*mapping.histograms.items(), *((t.ours, t.theirs) for t in mapping.trees), *files]:
         unknown = [name for text in (ours, theirs) for name in _FIELD.findall(text) if name not in _FIELDS]
         if unknown:
-            raise ConfigError(f"{path}: '{{{unknown[0]}}}' is no field; valid: {{step}}, {{sample}}, {{product}}")
+            raise ConfigError(f"{path}: '{{{unknown[0]}}}' is not a field; valid: {{step}}, {{sample}}, {{product}}")
         if set(_FIELD.findall(theirs)) - set(_FIELD.findall(ours)):
-            raise ConfigError(f"{path}: '{theirs}' has fields that '{ours}' has not")
+            raise ConfigError(f"{path}: '{theirs}' has fields that are missing in '{ours}'; use the same in both")
     return mapping
 
 
 def expand(pattern: str, theirs: str, addresses: Iterable[str]) -> list[tuple[str, str]]:
-    """Return every address that fits a pattern, and what it is called on the other side."""
+    """Return every address that matches a pattern, with its name on the other side."""
     parts = re.split(r"(\{\w+\})", pattern)
     fields: list[str] = []
     expression = ""

@@ -1,4 +1,4 @@
-"""Rows of the same event compared with each other: every column, and whether another candidate was chosen."""
+"""Comparison of rows of the same event, column by column, which recognises another choice of candidate."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from portico.compare.model import Example
 __all__ = ["CANDIDATE", "Matcher", "common_columns", "identity_of", "note_rows"]
 
 CANDIDATE: Final[Sequence[Sequence[str]]] = (("chosen", "selection"), ("C_*_idx",), ("C_*",), ("*",))
-"""Columns that tell which candidate was chosen: the first of these lines that a tree has any of."""
+"""Columns that identify the chosen candidate: the first of these groups of which a tree has any."""
 
-_LONGEST = 60  # letters of a list in an example
+_LONGEST = 60  # characters of a list in an example
 
 
 def identity_of(names: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns that tell which candidate a row is of.
+    """Return the columns that identify the candidate of a row.
 
     Parameters
     ----------
@@ -31,27 +31,27 @@ def identity_of(names: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...
     patterns : sequence of str
         From the mapping; `CANDIDATE` if empty.
     """
-    there = list(names)
-    for line in [patterns] if patterns else CANDIDATE:
-        found = tuple(name for name in there if any(fnmatch.fnmatchcase(name, pattern) for pattern in line))
+    available = list(names)
+    for group in [patterns] if patterns else CANDIDATE:
+        found = tuple(name for name in available if any(fnmatch.fnmatchcase(name, pattern) for pattern in group))
         if found:
             return found
     return ()
 
 
 class Matcher:
-    """Compares rows of both sides, given in pieces.
+    """Compares rows of both sides, one batch at a time.
 
     Parameters
     ----------
     findings : Findings
-        Where differences go.
+        Collects the differences.
     product : str
         Name of the tree's product.
     key : Key
-        What identifies an event.
+        Columns that identify an event.
     patterns : sequence of str
-        Which other columns tell which candidate a row is of; `CANDIDATE` if empty.
+        Columns that identify the candidate of a row; `CANDIDATE` if empty.
     """
 
     def __init__(self, findings: Findings, product: str, key: Key, patterns: Sequence[str]) -> None:
@@ -89,10 +89,10 @@ class Matcher:
     def _again(
         self, first: Batch, second: Batch, pairs: tuple[Rows, Rows], good: np.ndarray, numbers: tuple[Rows, Rows]
     ) -> tuple[Rows, Rows] | None:
-        """Pair anew the rows of events that have several: the rows that are the same belong together.
+        """Pair the rows of events with several rows again, so that identical rows become partners.
 
-        Events come with several rows where a tree has one per candidate, or where an event was counted twice. Paired
-        in their order, one row that is missing would make all that follow look different.
+        An event has several rows if the tree has one per candidate, or if the event was counted twice. If they were
+        paired in order, one missing row would make all following ones look different.
         """
         several = np.zeros(1 + max(int(n.max(initial=0)) for n in numbers), bool)
         for n in numbers:
@@ -122,12 +122,8 @@ class Matcher:
 def common_columns(
     findings: Findings, product: str, first: Batch, second: Batch, but: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Return the columns of both but some; a column of one alone is missing in the other."""
-    for side, has, lacks in (("second", first, second), ("first", second, first)):
-        absent = [name for name in has if name not in lacks]
-        if absent:
-            examples = (Example(name, None, None) for name in absent)
-            findings.add("missing", product, "columns", len(absent), examples, side=side)
+    """Return the columns of both except ``but``; a column on one side only is missing on the other."""
+    findings.add_missing(product, "columns", first, second)
     return tuple(name for name in first if name in second and name not in but)
 
 
@@ -139,20 +135,20 @@ def note_rows(
     where: Callable[[int], str],
     values: Callable[[str, int], tuple[object, object]],
 ) -> None:
-    """Note how paired rows differ.
+    """Add the differences of paired rows.
 
     Parameters
     ----------
     findings, product
-        Where to, and of what.
+        Collector of the differences, and the product that they belong to.
     agreements : mapping of str to RowAgreement
         By column.
     identity : sequence of str
-        Columns that tell which candidate a row is of; nothing is called another candidate if empty.
+        Columns that identify the candidate of a row; if empty, no difference is ``other candidate``.
     where : callable
         Names a row.
     values : callable
-        Returns the values of both in a column and row.
+        Returns the values of both sides in a column and row.
     """
     for agreement in agreements.values():
         findings.count(agreement.numbers)
@@ -165,7 +161,7 @@ def note_rows(
             yield Example(f"{where(int(row))}, {name}", *pair)
 
     settled = np.zeros(len(next(iter(agreements.values())).close), bool)
-    for name in identity:  # first of all: a candidate more or less, then another one
+    for name in identity:  # a missing candidate first, then another choice of candidate
         for side, chosen in (("second", agreements[name].longer < 0), ("first", agreements[name].longer > 0)):
             rows = np.flatnonzero(chosen & ~settled)
             if rows.size:
@@ -188,7 +184,7 @@ def note_rows(
 
 
 def _rows(column: Column, rows: Rows) -> Column:
-    """Take rows; a beginning without copying."""
+    """Take rows; the first rows of a column without a copy."""
     count = len(rows)
     if count and rows[-1] == count - 1 and np.array_equal(rows, np.arange(count)):
         if column.offsets is None:

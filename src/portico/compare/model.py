@@ -1,4 +1,4 @@
-"""What a comparison says: what was compared, what differs, and how."""
+"""The result of a comparison: differences by kind, examples, and counts of all that was compared."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "Comparison", "Difference", "Example", "Overlay", "Tally"]
 
 KINDS: Mapping[str, str] = {
-    "missing": "is in one and not in the other",
-    "double": "is more often in one than in the other",
-    "other candidate": "the same event, another candidate chosen",
+    "missing": "exists on one side only",
+    "double": "occurs more often on one side",
+    "other candidate": "same event, but another candidate was chosen",
     "other": "another value",
-    "migrated bin": "entries moved to the neighbouring bin, the total is kept",
-    "rounding": "within the tolerance, not the same bits",
+    "migrated bin": "entries moved to a neighbouring bin, the total is the same",
+    "rounding": "equal within the tolerance, but not the same bits",
 }
 """The kinds of differences, the most important first. All but ``rounding`` make a comparison unequal."""
 
@@ -29,14 +29,14 @@ Value = bool | int | float | str | None
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One place where the two differ.
+    """One example of a difference.
 
     Parameters
     ----------
     where : str
         The event, bin, cut or row.
     first, second : bool, int, float, str or None
-        The values; None where there is none.
+        The values; None if a side has none.
     """
 
     where: str
@@ -59,15 +59,15 @@ class Difference:
     kind : str
         A key of `KINDS`.
     step, sample, product : str
-        Where; ``product`` is empty where the whole sample or step is meant.
+        Names; ``product`` is empty if the entire sample or step differs.
     what : str
         What differs: events, bins, a column, a cut.
     side : {"first", "second", ""}
-        For ``missing`` in which of the two, for ``double`` which of the two has more.
+        For ``missing`` the side without it, for ``double`` the side with more.
     count : int
-        How many.
+        Number of differences.
     largest : float
-        The largest relative difference, infinite where one is no finite number; 0 where nothing is measured.
+        The largest relative difference, infinite if a number is not finite; 0 for differences without a size.
     examples : tuple of Example
         The first few.
     """
@@ -83,26 +83,26 @@ class Difference:
     examples: tuple[Example, ...]
 
     @property
-    def place(self) -> str:
-        """Step, sample and product."""
+    def address(self) -> str:
+        """``STEP/SAMPLE/PRODUCT``, without the parts that are empty."""
         return "/".join(part for part in (self.step, self.sample, self.product) if part)
 
     @property
     def text(self) -> str:
-        """What differs, in words."""
+        """The difference in words."""
         number = f"{self.count:,} " if self.count > 1 or self.kind in {"missing", "double"} else ""
         far = f"up to {self.largest:.2g} relative" if 0 < self.largest < math.inf else ""
         match self.kind:
             case "missing":
-                said = f"{number}not in the {self.side}"
+                text = f"{number}not in the {self.side}"
             case "double":
-                said = f"{number}more often in the {self.side}"
+                text = f"{number}more often in the {self.side}"
             case _:
-                said = ", ".join(part for part in (number.strip(), far) if part)
-        return f"{self.what}: {said}" if said else self.what
+                text = ", ".join(part for part in (number.strip(), far) if part)
+        return f"{self.what}: {text}" if text else self.what
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON can hold it."""
+        """Return all fields as a dictionary, ready for JSON."""
         return {
             **asdict(self),
             "largest": plain(self.largest),
@@ -112,22 +112,22 @@ class Difference:
 
 @dataclass(slots=True)
 class Tally:
-    """How much was compared, in one sample of one step or in all.
+    """Counts of what was compared, in one sample of one step or in total.
 
     Parameters
     ----------
     products, histograms, bins : int
-        Products, those of them that are histograms or profiles, and their bins, flow bins included.
+        Products, those that are histograms or profiles, and their bins including flow bins.
     events, rows : int
-        Rows of trees that were found in both by the event's identity; rows compared in order.
+        Rows of trees that were matched by event; rows that were compared in order.
     numbers : int
-        All numbers compared.
+        All numbers that were compared.
     unequal, beyond : int
-        Numbers that are not the same bits; those of them beyond the tolerance.
+        Numbers that are not bit for bit the same; those that differ by more than the tolerance.
     largest : float
         Largest relative difference within the tolerance.
     unread : int
-        Files that were not read, since both wrote the same.
+        Files that were not read, because both sides have the same file.
     """
 
     products: int = 0
@@ -150,7 +150,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """A histogram that differs, with both its contents, to be drawn where it is not blinded."""
+    """A histogram that differs, with the contents of both sides, to be drawn outside the blinded intervals."""
 
     step: str
     sample: str
@@ -162,20 +162,20 @@ class Overlay:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs, or a run and a file, side by side.
+    """The result of comparing two runs, or a run and a file.
 
     Parameters
     ----------
     first, second : str
-        What was compared.
+        Paths of the two sides.
     tolerance : Tolerance
-        Within which numbers count as equal.
+        Numbers within it count as equal.
     tallies : mapping of (str, str) to Tally
         By step and sample, in order.
     differences : tuple of Difference
         The most important first.
     notes : tuple of str
-        What else one must know: partial runs, what was left out.
+        Remarks about partial runs and about what was not compared.
     overlays : tuple of Overlay
         Histograms that differ, the first few hundred.
     """
@@ -219,9 +219,9 @@ class Comparison:
 
     @property
     def extent(self) -> str:
-        """How much was compared, in words."""
+        """Counts of what was compared, in words."""
         total = self.total
-        compared = [place for place, tally in self.tallies.items() if tally.products]
+        compared = [names for names, tally in self.tallies.items() if tally.products]
         steps = dict.fromkeys(step for step, _ in compared if step)
         samples = dict.fromkeys(sample for _, sample in compared if sample)
         counts = (
@@ -231,7 +231,7 @@ class Comparison:
         return ", ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in counts if n) or "nothing"
 
     def counts(self) -> list[str]:
-        """Return how many differences there are of each kind, in words."""
+        """Return the number of differences of each kind, in words."""
         found: dict[tuple[str, str], int] = {}
         for difference in self.differences:
             key = difference.kind, difference.side if difference.kind == "missing" else ""
@@ -239,7 +239,7 @@ class Comparison:
         return [f"{n:,} {kind}{f' in the {side}' if side else ''}" for (kind, side), n in found.items()]
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON can hold it; numbers that are not finite become text."""
+        """Return all fields as a dictionary, ready for JSON; numbers that are not finite become text."""
         return {
             "first": self.first, "second": self.second, "equal": self.equal, "identical": self.identical,
             "verdict": self.verdict, "rtol": self.tolerance.rtol, "atol": self.tolerance.atol,
@@ -251,16 +251,16 @@ class Comparison:
 
 
 def ordered(differences: Iterable[Difference]) -> tuple[Difference, ...]:
-    """Sort differences: the most important kind first, in it the order in which they were found."""
+    """Sort differences by the importance of their kind, then in the order in which they were found."""
     rank = {kind: number for number, kind in enumerate(KINDS)}
     return tuple(sorted(differences, key=lambda difference: rank[difference.kind]))
 
 
 def plain(value: Value) -> Value:
-    """Return what JSON can hold of a value."""
+    """Return a value that JSON can hold."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def show(value: Value) -> str:
-    """Write a value so that two that differ look different."""
+    """Format a value so that different values look different."""
     return "-" if value is None else repr(value) if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""When two numbers are the same: bit for bit, or within a tolerance."""
+"""Agreement of numbers: bit for bit, or within a tolerance."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 RTOL = 1e-12
-"""By default: sums of a million numbers in another order agree so well, and nothing physical is so small."""
+"""The default: sums of a million numbers in another order agree this well, and no physical difference is so small."""
 ATOL = 0.0
-"""By default: nobody but the user knows which absolute difference is nothing."""
+"""The default: only the user knows which absolute difference is negligible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far apart floating-point numbers a, b may be: ``|a - b| <= atol + rtol * max(|a|, |b|)``.
+    """Allowed difference of floating-point numbers a and b: ``|a - b| <= atol + rtol * max(|a|, |b|)``.
 
     Integers must be equal.
 
@@ -56,16 +56,16 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How pairs of numbers agree, one element for each pair.
+    """Agreement of pairs of numbers, one element per pair.
 
     Parameters
     ----------
     identical : array of bool
-        The same bits; nan counts as the same as nan.
+        Whether both have identical bits; nan is identical to nan.
     close : array of bool
-        Within the tolerance, or identical.
+        Whether they agree within the tolerance, or are identical.
     relative : array of float
-        ``|a - b| / max(|a|, |b|)``; 0 where identical, infinite where one is not finite.
+        ``|a - b| / max(|a|, |b|)``; 0 if identical, infinite if one is not finite.
     """
 
     identical: Mask
@@ -76,7 +76,7 @@ class Agreement:
 def agree(first: Array, second: Array, tolerance: Tolerance) -> Agreement:
     """Compare numbers pair by pair.
 
-    A float32 against a float64 is compared as float32: the other digits were never written.
+    A float32 and a float64 are compared as float32, because the float32 never had the other digits.
     """
     a, b = np.asarray(first), np.asarray(second)
     if a.dtype.kind in "bui" and b.dtype.kind in "bui":

@@ -29,14 +29,14 @@ class RootFile:
     Raises
     ------
     InputError
-        If it is missing, damaged or no ROOT file.
+        If it is missing, damaged or not a ROOT file.
     """
 
     def __init__(self, path: str | Path) -> None:
         import uproot
 
         self.path = str(path)
-        trees(self.path)  # its errors say what is wrong with a file
+        trees(self.path)  # raises an error that explains the problem with a file
         self._file = uproot.open(self.path, object_cache=None, array_cache=None)
         self.classes: dict[str, str] = dict(self._file.classnames(recursive=True, cycle=False))
 
@@ -60,14 +60,14 @@ class RootFile:
         Raises
         ------
         InputError
-            If it is not there, or cannot be read.
+            If it does not exist or cannot be read.
         """
         if not _is_drawn(self.classes.get(path, "")):
             there = f"'{path}' is a {self.classes[path]}" if path in self.classes else f"no histogram '{path}'"
             raise InputError(f"{self.path}: {there}; {nearest(path, self.histograms)}")
         try:
             return _product(self._file[path], self.classes[path])
-        except Exception as error:  # uproot lets many kinds through for damaged files
+        except Exception as error:  # uproot raises many types of exceptions for damaged files
             words = " ".join(str(error).split())[:200]
             raise InputError(f"{self.path}: '{path}' cannot be read: {type(error).__name__}: {words}") from error
 
@@ -102,7 +102,7 @@ def _product(stored: Any, name: str) -> Product:
 
 
 def _contents(stored: Any) -> npt.NDArray[np.float64]:
-    """Return the array of bins as it is stored; of a profile these are the sums."""
+    """Return the stored array of bins; for a profile these are the sums."""
     for base in stored.bases:
         if type(base).__name__.startswith("Model_TArray"):
             return np.asarray(base, np.float64)

@@ -1,4 +1,4 @@
-"""Rows of a table put into parts by their event, in files aside: for tables whose orders differ too much."""
+"""Temporary files that split the rows of two tables by event, for tables in very different orders."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _NONE = np.zeros(0, np.int64)
 
 
 class Spill:
-    """Parts of both tables, in a temporary folder that goes away.
+    """Both tables split into parts, in a temporary folder that is removed at the end.
 
     Parameters
     ----------
     parts : int
-        How many; rows of one event are in the same part of both tables.
+        Number of parts; the rows of one event are in the same part of both tables.
     """
 
     def __init__(self, parts: int) -> None:
@@ -42,7 +42,7 @@ class Spill:
         self._folder.cleanup()
 
     def write(self, side: int, key: Key, batches: Iterable[Batch]) -> None:
-        """Put the rows of a side into its parts.
+        """Split the rows of a side into its parts.
 
         Raises
         ------
@@ -54,7 +54,7 @@ class Spill:
             files = [self._path(side, part).open("wb") for part in range(self.parts)]
             for batch in batches:
                 self._names[side] = list(batch)
-                key.see(batch)
+                key.note_types(batch)
                 part_of = self._part(key, batch)
                 for part in np.unique(part_of):
                     _save(files[part], {n: c.take(np.flatnonzero(part_of == part)) for n, c in batch.items()})
@@ -62,8 +62,8 @@ class Spill:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
             raise SpaceError(
-                f"{self._folder.name}: no space left for the {self.parts} parts of trees whose events are in another "
-                "order; set TMPDIR to a larger disk"
+                f"no space left in {tempfile.gettempdir()}: trees with events in different orders are compared through "
+                "temporary files as large as the trees; set TMPDIR to a larger disk"
             ) from error
         finally:
             for file in files:

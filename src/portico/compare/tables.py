@@ -1,4 +1,4 @@
-"""Trees and arrays of either side as tables: their columns, and their rows a batch at a time."""
+"""Trees and arrays of either side as tables, whose rows are read a batch at a time."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Table:
     Parameters
     ----------
     label : str
-        Names it in messages.
+        Name of the table, for messages.
     tree : str
         Name of the tree in the files.
     files : tuple of mapping
-        ``path`` of each file, and what the ledger keeps of it: ``size``, ``adler32``, ``uuid``.
+        ``path`` of each file, and its ``size``, ``adler32`` and ``uuid`` as far as the ledger has them.
     names : mapping of str to str
-        Our names of its columns, to those in the files.
+        From our names of the columns to those in the files.
     memory : mapping of str to Column
-        The rows themselves, if they are in memory.
+        The rows, if they are in memory.
     """
 
     label: str
@@ -45,22 +45,29 @@ class Table:
 
     @property
     def size(self) -> int:
-        """Bytes of the files, 0 where nobody knows."""
+        """Bytes of the files; those of unknown size count as 0."""
         return sum(int(item.get("size", 0)) for item in self.files)
 
     def only(self, names: Iterable[str]) -> Table:
-        """Return the same with some of its columns."""
+        """Return the table with some of its columns."""
         kept = {name: self.names[name] for name in names}
         memory = {own: column for own, column in self.memory.items() if own in kept}
         return Table(self.label, self.tree, self.files, kept, memory)
 
     def renamed(self, names: Mapping[str, str], also: Iterable[str]) -> Table:
-        """Return the same with the columns named, our names to theirs, and under their own names some others.
+        """Return the table with some of its columns.
+
+        Parameters
+        ----------
+        names : mapping of str to str
+            Columns, from our names to those in the files.
+        also : iterable of str
+            Columns to keep under their own names, if they exist.
 
         Raises
         ------
         ConfigError
-            If a column is not there.
+            If a column of ``names`` does not exist.
         """
         for name in names.values():
             if name not in self.names:
@@ -70,7 +77,7 @@ class Table:
         return Table(self.label, self.tree, self.files, {**kept, **names})
 
     def rows(self) -> int:
-        """Count the rows; of files, only their heads are read."""
+        """Count the rows; only the headers of files are read."""
         if self.memory:
             return len(next(iter(self.memory.values())))
         return sum(_opened(item, self.tree, lambda tree: int(tree.num_entries)) for item in self.files)
@@ -81,7 +88,7 @@ class Table:
         Raises
         ------
         InputError
-            If a file is gone, is not what the step wrote, lacks a column, or is damaged.
+            If a file is missing, changed or damaged, or has not all the columns.
         """
         chosen = list(names)
         if self.memory:
@@ -110,10 +117,10 @@ class Table:
             raise ProductError(f"{path}: '{self.tree}': {error}") from error
         except PorticoError:
             raise
-        except Exception as error:  # uproot lets many kinds through for damaged files
-            raise InputError(f"{path}: '{self.tree}' cannot be read, it may be damaged: {_words(error)}") from error
+        except Exception as error:  # uproot raises many types of exceptions for damaged files
+            raise InputError(f"{path}: '{self.tree}' cannot be read, it may be damaged: {_reason(error)}") from error
         if seen != entries:
-            raise InputError(f"{path}: {seen:,} rows of '{self.tree}' could be read of {entries:,}")
+            raise InputError(f"{path}: only {seen:,} of {entries:,} rows of '{self.tree}' could be read")
 
 
 def gathered(batches: Iterable[Batch], least: int) -> Iterator[Batch]:
@@ -136,11 +143,11 @@ def tree_table(label: str, tree: str, files: Sequence[Mapping[str, Any]]) -> Tab
     Parameters
     ----------
     label : str
-        Names it in messages.
+        Name of the table, for messages.
     tree : str
         The tree's name.
     files : sequence of mapping
-        With a ``path`` each.
+        Each with a ``path``.
 
     Raises
     ------
@@ -152,7 +159,7 @@ def tree_table(label: str, tree: str, files: Sequence[Mapping[str, Any]]) -> Tab
 
 
 def array_table(label: str, product: Product) -> Table:
-    """Return what Take or AsNumpy gave as a table in memory."""
+    """Return the result of Take or AsNumpy as a table in memory."""
     columns = {}
     for name, values in product.arrays.items():
         if not name.endswith("#counts"):
@@ -167,13 +174,13 @@ def _top(name: str) -> str:
 
 
 def _check(item: Mapping[str, Any]) -> str:
-    """Return the path of a file that a step wrote, if it is still what the step wrote."""
+    """Return the path of a file that a step wrote, after checking that its size has not changed."""
     path = str(item["path"])
     size = storage_of(path).size(path)
     if size is None:
-        raise InputError(f"{path}: is gone; run the step again, and what is missing is made")
+        raise InputError(f"{path}: no such file any more; run the step again to make it")
     if size != item.get("size", size):
-        raise InputError(f"{path}: is not what the step wrote; remove it, and run the step again")
+        raise InputError(f"{path}: was changed since the step wrote it; remove it, and run the step again")
     return path
 
 
@@ -191,8 +198,8 @@ def _opened(item: Mapping[str, Any], tree: str, ask: Any) -> Any:
         with uproot.open(path, object_cache=None, array_cache=None) as file:
             return ask(file[tree])
     except Exception as error:
-        raise InputError(f"{path}: '{tree}' cannot be read, it may be damaged: {_words(error)}") from error
+        raise InputError(f"{path}: '{tree}' cannot be read, it may be damaged: {_reason(error)}") from error
 
 
-def _words(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

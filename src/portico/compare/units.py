@@ -1,4 +1,4 @@
-"""What is compared with what: the products of one sample of one step on both sides, one unit at a time."""
+"""Units of a comparison: the products of one sample of one step, paired between the two sides."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from portico.compare.mapping import Mapping, TreeEntry, expand
-from portico.compare.sources import FileSide, RunSide, StepOf
+from portico.compare.sides import FileSide, RunSide, StepRecord
 from portico.errors import ConfigError, nearest
 from portico.results.product import Product
 
@@ -27,21 +27,21 @@ class Unit:
     step, sample : str
         Names; the sample of a summary step is empty.
     load : callable
-        Returns the products of both by our names, None where one has none.
+        Returns the products of both sides by our names; None if a side does not have one.
     read : (int, int), optional
-        Entries that were read.
+        Entries that each side read.
     absent : {"", "first", "second"}
-        Which of the two has nothing of it at all.
+        The side that has nothing of this unit.
     what : str
-        What is absent: a sample, or a whole step.
+        What is absent: a sample, or an entire step.
     summary : bool
         Whether it is a summary step.
     rules : mapping of str to TreeEntry
-        What the mapping says of trees.
+        Entries of the mapping for trees.
     shared : bool
-        Whether only columns that both have are compared, as with another program's tree.
+        Whether only columns of both sides are compared, as with another program's tree.
     swap : bool
-        Whether the second is ours, whose names are used, and the first the other program's.
+        Whether the second side is ours, whose names are used, and the first the other program's.
     """
 
     step: str
@@ -59,23 +59,23 @@ class Unit:
 def units(
     first: Side, second: Side, mapping: Mapping, steps: Collection[str], samples: Collection[str], notes: list[str]
 ) -> Iterator[Unit]:
-    """Return what is to be compared.
+    """Return the units to compare.
 
     Parameters
     ----------
     first, second
         The two sides.
     mapping : Mapping
-        If it names histograms or trees, they alone are compared.
+        If it names histograms or trees, only these are compared.
     steps, samples : collection of str
-        Only these, if any are given.
+        Compare only these; all if empty.
     notes : list of str
-        Gets what is left out.
+        Remarks about what is not compared are appended.
 
     Raises
     ------
     ConfigError
-        If a step, sample or product is named that is not there, or the two have nothing in common.
+        If a step, sample or product does not exist, or if the two sides have nothing in common.
     """
     _check_names(first, second, steps, samples)
     if mapping.names_products:
@@ -111,7 +111,7 @@ def _runs(
         ours, theirs = (", ".join(side.steps) or "none" for side in (first, second))
         raise ConfigError(
             f"{first.label} and {second.label} have no step in common: {ours} in the first, {theirs} in the second; "
-            "compare runs of one analysis, or say with --mapping what is called what"
+            "compare runs of one analysis, or give the names on the other side with --mapping"
         )
     for name in dict.fromkeys([*first.steps, *second.steps]):
         if steps and name not in steps:
@@ -121,7 +121,7 @@ def _runs(
             yield Unit(name, "", absent="first" if pair[0] is None else "second", what="steps")
         elif "summary" in (pair[0].kind, pair[1].kind):
             if samples:
-                notes.append(f"step '{name}' was not compared: it is of all samples together")
+                notes.append(f"step '{name}' was not compared, because its results are of all samples together")
             elif first.has_summary(name) or second.has_summary(name):
                 there = first.has_summary(name), second.has_summary(name)
                 absent = "" if all(there) else "second" if there[0] else "first"
@@ -130,7 +130,9 @@ def _runs(
             yield from _samples(first, second, pair[0], pair[1], samples)
 
 
-def _samples(first: RunSide, second: RunSide, ours: StepOf, theirs: StepOf, samples: Collection[str]) -> Iterator[Unit]:
+def _samples(
+    first: RunSide, second: RunSide, ours: StepRecord, theirs: StepRecord, samples: Collection[str]
+) -> Iterator[Unit]:
     for sample in dict.fromkeys([*ours.samples, *theirs.samples]):
         if samples and sample not in samples:
             continue
@@ -151,7 +153,7 @@ def _side_by_side(first: dict[str, Product], second: dict[str, Product]) -> dict
 def _run_and_file(
     run: RunSide, file: FileSide, steps: Collection[str], samples: Collection[str], notes: list[str], *, swap: bool
 ) -> Iterator[Unit]:
-    """Compare a run with a file that is laid out as ``results.root``: a folder for each sample."""
+    """Pair a run with a file that has the layout of ``results.root``: a folder for each sample."""
     there = file.samples()
     fitting = [
         step.name
@@ -161,8 +163,8 @@ def _run_and_file(
     ]
     if len(fitting) != 1:
         names = ", ".join(fitting) or "no step"
-        advice = "choose one with --step" if fitting else "say with --mapping what is called what"
-        raise ConfigError(f"{file.label}: its histograms are those of {names} of {run.label} by name; {advice}")
+        advice = "choose one with --step" if fitting else "give the names on the other side with --mapping"
+        raise ConfigError(f"{file.label}: the names of its histograms match {names} of {run.label}; {advice}")
     left_out = 0
     for sample in dict.fromkeys([*run.steps[fitting[0]].samples, *there]):
         if samples and sample not in samples:
@@ -175,7 +177,7 @@ def _run_and_file(
             pairs = _side_by_side(theirs, ours) if swap else _side_by_side(ours, theirs)
             yield Unit(fitting[0], sample, lambda pairs=pairs: pairs, shared=True, swap=swap)  # type: ignore[misc]
     if left_out:
-        notes.append(f"{left_out:,} products were not compared: counts, cutflows and trees are not in {file.label}")
+        notes.append(f"{left_out:,} products were not compared: {file.label} has no counts, cutflows and trees")
 
 
 def _files(first: FileSide, second: FileSide, samples: Collection[str]) -> Iterator[Unit]:
@@ -183,8 +185,8 @@ def _files(first: FileSide, second: FileSide, samples: Collection[str]) -> Itera
     common = [sample for sample in ours if ours[sample].keys() & theirs.get(sample, {}).keys()]
     if not common:
         raise ConfigError(
-            f"{first.label} and {second.label} have no histogram of one path in common; "
-            "say with --mapping what is called what"
+            f"{first.label} and {second.label} have no histogram with the same path; "
+            "give the names on the other side with --mapping"
         )
     for sample in dict.fromkeys([*ours, *theirs]):
         if not samples or sample in samples:
@@ -219,7 +221,7 @@ def _mapped(
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """One product of ours and what the mapping says that it is called on the other side."""
+    """One of our products and its name on the other side, from the mapping."""
 
     ours: str
     theirs: str
@@ -236,11 +238,11 @@ def _matches(own: Side, other: Side, mapping: Mapping) -> Iterator[_Match]:
     for pattern, theirs, entry in entries:
         found = expand(pattern, theirs, known)
         if not found:
-            raise ConfigError(f"mapping: '{pattern}' is nothing in {own.label}; {nearest(pattern, known)}")
+            raise ConfigError(f"mapping: no '{pattern}' in {own.label}; {nearest(pattern, known)}")
         for address, name in found:
             texts = entry.files if entry is not None else ()
             if pattern == address and not texts and name not in there:
-                raise ConfigError(f"mapping: '{name}' is nothing in {other.label}; {nearest(name, there)}")
+                raise ConfigError(f"mapping: no '{name}' in {other.label}; {nearest(name, there)}")
             files = tuple(file for text in texts for _, file in expand(pattern, text, [address]))
             yield _Match(address, name, entry, files)
 

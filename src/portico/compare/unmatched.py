@@ -1,4 +1,4 @@
-"""Rows without a partner: events that are missing on one side, and events that are there more than once."""
+"""Classification of rows without a partner: events that are missing on one side, and events that are double."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from portico.compare.model import Example
 __all__ = ["settle"]
 
 _SIDES = ("first", "second")
-_MOST_COPIES = 100_000  # events of which all rows are looked at again
+_MOST_COPIES = 100_000  # events whose rows are all read again
 
 Keys = list[npt.NDArray[np.uint64]]
 Source = Callable[[Sequence[str]], Iterable[Batch]]
 
 
 def settle(findings: Findings, product: str, key: Key, left: Sequence[Batch | None], sources: Sequence[Source]) -> None:
-    """Say of rows without a partner whether the event is missing on the other side, or double on their own.
+    """Decide for rows without a partner whether the event is missing on the other side, or double on their own.
 
     Parameters
     ----------
     findings, product
-        Where to, and of what.
+        Collector of the differences, and the product that they belong to.
     key : Key
-        What identifies an event.
+        Columns that identify an event.
     left : sequence of two batches
-        The rows of either side that found no partner.
+        The rows of each side without a partner.
     sources : sequence of two callables
-        Give all rows of either side again, with the columns named, or all where none is.
+        Return all rows of each side again, with the given columns, or with all if none is given.
     """
     for side in (0, 1):
         batch = left[side]
@@ -61,7 +61,7 @@ def _examples(key: Key, batch: Batch, rows: npt.NDArray[np.intp]) -> Iterator[Ex
 
 
 def _count(key: Key, keys: Keys, batches: Iterable[Batch]) -> npt.NDArray[np.int64]:
-    """Return how often each of the keys occurs."""
+    """Count the occurrences of each key."""
     counts = np.zeros(len(keys[0]), np.int64)
     for batch in batches:
         ours, theirs = identify(list(zip(keys, key.arrays(batch), strict=True)))
@@ -70,9 +70,9 @@ def _count(key: Key, keys: Keys, batches: Iterable[Batch]) -> npt.NDArray[np.int
 
 
 def _copied(key: Key, keys: Keys, source: Source) -> npt.NDArray[np.bool_]:
-    """Say of each key whether two of its rows are the same in every number: then the event was counted twice.
+    """Return for each key whether two of its rows agree in every number: then the event was counted twice.
 
-    Else the event has several candidates, one row each, and the other side has fewer.
+    Otherwise the event has several candidates, one row each, and the other side has fewer.
     """
     looked = [array[:_MOST_COPIES] for array in keys]
     rows = []

@@ -1,8 +1,8 @@
-"""Products that are no histograms, and the values of summary steps."""
+"""Comparison of products other than histograms, and of the values of summary steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ __all__ = ["compare_product", "compare_values"]
 
 
 def compare_product(findings: Findings, name: str, first: Product, second: Product) -> None:
-    """Compare two products of one name, other than trees and arrays."""
+    """Compare two products with the same name, other than trees and arrays."""
     findings.tally.products += 1
     if first.kind != second.kind:
         findings.add("other", name, "kind", 1, [Example("", first.kind, second.kind)])
@@ -32,28 +32,15 @@ def compare_product(findings: Findings, name: str, first: Product, second: Produ
             if first.meta.get("operation") != second.meta.get("operation"):
                 pair = first.meta.get("operation"), second.meta.get("operation")
                 findings.add("other", name, "operation", 1, [Example("", *pair)])
-            for key in _common(findings, name, first.arrays, second.arrays):
-                places = [key] if key != "moments" else list(_MOMENTS)
-                findings.compare(name, first.kind, first.arrays[key], second.arrays[key], places.__getitem__)
-
-
-def _common(findings: Findings, name: str, first: Iterable[str], second: Iterable[str]) -> list[str]:
-    """Return what both have; what only one has is missing."""
-    ours, theirs = dict.fromkeys(first), dict.fromkeys(second)
-    for side, has, lacks in (("second", ours, theirs), ("first", theirs, ours)):
-        absent = [key for key in has if key not in lacks]
-        if absent:
-            examples = (Example(key, None, None) for key in absent)
-            findings.add("missing", name, "values", len(absent), examples, side=side)
-    return [key for key in ours if key in theirs]
+            findings.add_missing(name, "values", first.arrays, second.arrays)
+            for key in (key for key in first.arrays if key in second.arrays):
+                names = [key] if key != "moments" else list(_MOMENTS)
+                findings.compare(name, first.kind, first.arrays[key], second.arrays[key], names.__getitem__)
 
 
 def _compare_cutflow(findings: Findings, name: str, first: Product, second: Product) -> None:
     rows = _rows(first), _rows(second)
-    for side, has, lacks in (("second", *rows), ("first", *reversed(rows))):
-        absent = [cut for cut in has if cut not in lacks]
-        if absent:
-            findings.add("missing", name, "cuts", len(absent), [Example(cut, None, None) for cut in absent], side=side)
+    findings.add_missing(name, "cuts", *rows)
     both = [cut for cut in rows[0] if cut in rows[1]]
     if both != [cut for cut in rows[1] if cut in rows[0]]:
         findings.add("other", name, "order of cuts", 1)
@@ -69,7 +56,7 @@ def _compare_cutflow(findings: Findings, name: str, first: Product, second: Prod
 
 
 def _rows(product: Product) -> dict[str, dict[str, Any]]:
-    """Return the numbers of each cut; cuts of one name are told apart by their number."""
+    """Return the numbers of each cut; cuts with the same name are numbered."""
     rows: dict[str, dict[str, Any]] = {}
     arrays = product.arrays
     weighted = {key: arrays[key] for key in ("weights", "squares") if key in arrays}
@@ -100,7 +87,7 @@ def _compare_graph(findings: Findings, name: str, first: Product, second: Produc
 
 
 def compare_values(findings: Findings, product: str, first: object, second: object, where: str = "") -> None:
-    """Compare what JSON holds: mappings by key, lists by place, numbers within the tolerance, text letter by letter."""
+    """Compare JSON values: mappings by key, lists by index, numbers within the tolerance, text exactly."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         for key in dict.fromkeys([*first, *second]):
             inner = f"{where}.{key}" if where else str(key)

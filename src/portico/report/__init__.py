@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing else."""
+"""The report of a run, as one self-contained HTML file."""
 
 from portico.report.page import write_report
 

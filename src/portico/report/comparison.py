@@ -1,8 +1,7 @@
-"""A comparison of two runs as one HTML file, with the histograms that differ drawn over one another."""
+"""The page of a comparison: one HTML file with tables of all differences and overlays of the histograms that differ."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 from markupsafe import Markup
 
 from portico.analysis.blinding import open_bins
 from portico.compare.model import KINDS, Comparison, Difference, Overlay
-from portico.files.atomic import write_atomic
-from portico.report.svg import Curve, curve, draw
+from portico.report.page import write_html
+from portico.report.svg import Curve, curve, draw, horizontal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,27 +22,27 @@ if TYPE_CHECKING:
 __all__ = ["write_comparison"]
 
 COLORS: Final = {"first": "#3f90da", "second": "#bd1f01"}
-_EXAMPLES = 12  # of each difference on the page; all are in the JSON
+_EXAMPLES = 12  # per difference on the page; the JSON has all
 _MOST_ROWS = 500
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 300, 74, 40, 8, 6, 14  # left and right as in the plot above it
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 300, 74, 40, 8, 6, 14  # same left and right margins as the plot above
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    place: str
+    address: str
     plot: Markup
     ratio: Markup
 
 
 def write_comparison(comparison: Comparison, output: Path) -> Path:
-    """Write a comparison as one HTML file, which needs no network and no other file.
+    """Write a comparison as one self-contained HTML file.
 
     Parameters
     ----------
     comparison : Comparison
-        What `portico.compare.compare` returned.
+        Result of `portico.compare.compare`.
     output : Path
-        Where to write.
+        The file to write.
 
     Returns
     -------
@@ -56,24 +54,12 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
     SpaceError
         If the disk is full.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("portico.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("comparison.html.j2").render(
+    return write_html(
+        "comparison.html.j2", Path(output),
         c=comparison, kinds=KINDS, colors=COLORS, rows=list(_rows(comparison)), most=_EXAMPLES,
         differences=comparison.differences[:_MOST_ROWS], left_out=len(comparison.differences[_MOST_ROWS:]),
         drawn=list(_drawn(comparison.overlays)), left_undrawn=_undrawn(comparison),
     )  # fmt: skip
-    path = Path(output)
-    with write_atomic(path) as aside:
-        aside.write_text(page, encoding="utf-8")
-    return path
 
 
 def _rows(comparison: Comparison) -> Iterator[tuple[str, str, object, dict[str, int]]]:
@@ -87,7 +73,7 @@ def _rows(comparison: Comparison) -> Iterator[tuple[str, str, object, dict[str, 
 
 
 def _undrawn(comparison: Comparison) -> int:
-    """Count the histograms that differ and are not drawn: those of several axes, and those beyond the limit."""
+    """Count the histograms that differ but are not drawn: those with several axes, and those beyond the limit."""
     drawn = {(o.step, o.sample, o.name) for o in comparison.overlays if _is_line(o)}
     differing = {_product(d) for d in comparison.differences if d.kind != "rounding" and d.what in _OF_BINS}
     return len(differing - drawn)
@@ -116,16 +102,16 @@ def _drawn(overlays: Sequence[Overlay]) -> Iterator[_Drawn]:
         if not _is_line(overlay):
             continue
         curves = {"first": curve(overlay.first, overlay.blind), "second": curve(overlay.second, overlay.blind)}
-        place = "/".join(part for part in (overlay.step, overlay.sample, overlay.name) if part)
+        address = "/".join(part for part in (overlay.step, overlay.sample, overlay.name) if part)
         plot = Markup(draw(overlay.name, curves, COLORS, unit_area=False, blind=overlay.blind))  # noqa: S704 (draw escapes)
         below = ratio(curves["first"], curves["second"], overlay.blind)
-        yield _Drawn(place, plot, Markup(below))  # noqa: S704 (numbers only)
+        yield _Drawn(address, plot, Markup(below))  # noqa: S704 (numbers only)
 
 
 def ratio(first: Curve, second: Curve, blind: Sequence[tuple[float, float]] = ()) -> str:
-    """Draw second over first, bin by bin, as an SVG element; empty for other bins.
+    """Draw second over first, bin by bin, as an SVG element; empty if the two have different bins.
 
-    Where the first is 0 and the second is not, an arrow points upwards. Blinded bins are left out.
+    An arrow points upwards if the first is 0 and the second is not. Blinded bins are left out.
     """
     if not np.array_equal(first.edges, second.edges):
         return ""
@@ -134,7 +120,7 @@ def ratio(first: Curve, second: Curve, blind: Sequence[tuple[float, float]] = ()
     finite = np.isfinite(quotient)
     reach = max(float(np.abs(quotient[finite] - 1).max(initial=0.0)), 1e-12) * 1.1
     reach = min(reach, 2.0)
-    x = _places(first.edges)
+    x = horizontal(first.edges).at(first.edges)
     y = np.clip(
         (_TOP + _HEIGHT - _BOTTOM) / 2 - (quotient - 1) / reach * (_HEIGHT - _BOTTOM - _TOP) / 2,
         _TOP,
@@ -161,16 +147,6 @@ def ratio(first: Curve, second: Curve, blind: Sequence[tuple[float, float]] = ()
 
 
 def _level(value: float) -> str:
-    """Write a level of the ratio, or its distance from 1 where that is small."""
+    """Format a value of the ratio, or its distance from 1 if that is small."""
     away = abs(value - 1)
     return f"{value:.1f}" if away >= 0.1 else f"{100 * (value - 1):+.2g}%" if away else "1"
-
-
-def _places(edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the edges in picture units, on a logarithmic axis where the plot has one."""
-    widths = np.diff(edges)
-    if edges[0] > 0 and widths.max() > 20 * widths.min():
-        part = np.log(edges / edges[0]) / math.log(edges[-1] / edges[0])
-    else:
-        part = (edges - edges[0]) / (edges[-1] - edges[0])
-    return np.asarray(_LEFT + part * (_WIDTH - _LEFT - _RIGHT))

@@ -1,4 +1,4 @@
-"""What a report says, as plain values: read from the run folder, ready for the page."""
+"""The content of a report as plain values, read from the run folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STATES = ("failed", "partial", "running", "planned")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Plots that are shown together, under a heading."""
+    """Plots under one heading."""
 
     name: str
     plots: tuple[Markup, ...]
@@ -42,7 +42,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class CutflowTable:
-    """One cutflow of the samples that have the same cuts."""
+    """One cutflow for all samples with the same cuts."""
 
     name: str
     cuts: tuple[str, ...]
@@ -51,7 +51,7 @@ class CutflowTable:
 
 @dataclass(slots=True)
 class StepPage:
-    """What is said of one step."""
+    """The content of one step."""
 
     metrics: StepMetrics
     began: str = ""
@@ -72,7 +72,7 @@ class StepPage:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The whole report."""
+    """The content of the entire report."""
 
     manifest: Mapping[str, Any]
     folder: str
@@ -88,7 +88,7 @@ def read(path: Path) -> Page:
     Raises
     ------
     RunFolderError
-        If it is none.
+        If it is not a run folder.
     """
     folder = RunFolder(path)
     manifest = folder.manifest()
@@ -132,7 +132,7 @@ def _moment(seconds: float | None) -> str:
 
 
 def _names(samples: Mapping[str, Results]) -> Iterator[str]:
-    """Products of all samples in order, each once, without systematic variations."""
+    """Return the products of all samples in order, each once, without systematic variations."""
     everything = dict.fromkeys(name for results in samples.values() for name in results)
     for name in everything:
         product = next(results.products[name] for results in samples.values() if name in results)
@@ -192,7 +192,7 @@ def _add_plots(page: StepPage, samples: Mapping[str, Results], mark: str, blind:
 
 
 def _grouped(plots: Mapping[str, Markup]) -> list[Group]:
-    """Group plots by the first word of their name, if there are many and that helps."""
+    """Group plots by the first word of their name, if there are many plots but few groups."""
     if not plots:
         return []
     groups: dict[str, list[Markup]] = {}

@@ -1,4 +1,4 @@
-"""From what a report says to one HTML file."""
+"""Self-contained HTML pages, and the page of a report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from portico.files.atomic import write_atomic
 from portico.report.content import read
 
-__all__ = ["write_report"]
+__all__ = ["write_html", "write_report"]
 
 _MOST_COLUMNS = 16
 _PHASES = (
@@ -24,7 +24,7 @@ _PHASES = (
 
 
 def write_report(run_path: Path, output: Path | None = None) -> Path:
-    """Write the report of a run as one HTML file, which needs no network and no other file.
+    """Write the report of a run as one self-contained HTML file.
 
     The same run folder gives the same file, byte for byte.
 
@@ -33,7 +33,7 @@ def write_report(run_path: Path, output: Path | None = None) -> Path:
     run_path : Path
         The run folder.
     output : Path, optional
-        Where to write; ``report.html`` in the run folder by default.
+        The file to write; ``report.html`` in the run folder by default.
 
     Returns
     -------
@@ -43,14 +43,26 @@ def write_report(run_path: Path, output: Path | None = None) -> Path:
     Raises
     ------
     RunFolderError
-        If ``run_path`` is no run folder.
+        If ``run_path`` is not a run folder.
+    SpaceError
+        If the disk is full.
+    """
+    run_path = Path(run_path)
+    path = Path(output) if output is not None else run_path / "report.html"
+    page = read(run_path)
+    return write_html("report.html.j2", path, page=page, phases=_PHASES, phase_seconds=_phase_seconds)
+
+
+def write_html(template: str, path: Path, **values: Any) -> Path:
+    """Fill a template of this package and write the page.
+
+    Raises
+    ------
     SpaceError
         If the disk is full.
     """
     import jinja2
 
-    run_path = Path(run_path)
-    page = read(run_path)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("portico.report"),
         autoescape=True,
@@ -60,15 +72,14 @@ def write_report(run_path: Path, output: Path | None = None) -> Path:
     )
     environment.filters.update(number=_number, memory=_memory, seconds=_seconds, percent=_percent, table=_table)
     environment.tests.update(simple=_is_simple)
-    text = environment.get_template("report.html.j2").render(page=page, phases=_PHASES, phase_seconds=_phase_seconds)
-    path = Path(output) if output is not None else run_path / "report.html"
+    text = environment.get_template(template).render(**values)
     with write_atomic(path) as aside:
         aside.write_text(text, encoding="utf-8")
     return path
 
 
 def _phase_seconds(phases: Any) -> dict[str, float]:
-    """Return seconds by phase, each second once: ``build`` holds ``jit``, which is shown beside it."""
+    """Return the seconds of each phase; ``build`` without ``jit``, which is shown separately."""
     seconds = {name: float(getattr(phases, name)) for name, *_ in _PHASES}
     seconds["build"] = max(0.0, seconds["build"] - seconds["jit"])
     return seconds
@@ -108,7 +119,7 @@ def _percent(value: float) -> str:
 
 
 def _is_simple(value: object) -> bool:
-    """Say whether a value fits in one cell: a number, text, or a list of these."""
+    """Return whether a value fits in one cell: a number, text, or a list of these."""
     if isinstance(value, Mapping):
         return False
     if isinstance(value, (list, tuple)):
@@ -117,7 +128,7 @@ def _is_simple(value: object) -> bool:
 
 
 def _table(value: object) -> tuple[list[str], list[tuple[str, list[object]]]] | None:
-    """Return a value as columns and named rows, if it is like a table: several mappings with much the same keys."""
+    """Return a value as columns and named rows if it consists of several mappings with mostly the same keys."""
     if not isinstance(value, (Mapping, list)) or len(value) < 2:
         return None
     named = value.items() if isinstance(value, Mapping) else [(str(i), row) for i, row in enumerate(value, 1)]
@@ -125,7 +136,7 @@ def _table(value: object) -> tuple[list[str], list[tuple[str, list[object]]]] | 
         return None
     rows = {str(name): dict(_leaves(row)) for name, row in named}
     named_columns = dict.fromkeys(key for row in rows.values() for key in row)
-    # Where one row has nothing and others have a mapping, nothing is no column of its own.
+    # If one row has None and others have a mapping, the None gets no column of its own.
     columns = [key for key in named_columns if not any(other.startswith(f"{key} ") for other in named_columns)]
     filled = sum(len(row) for row in rows.values())
     if len(columns) > _MOST_COLUMNS or filled < 0.6 * len(columns) * len(rows):

@@ -1,4 +1,4 @@
-"""Small pictures of histograms as SVG text: hundreds of them in a report are made in a second and stay light."""
+"""Small pictures of histograms as SVG text: fast to draw and small, since a report may have hundreds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Curve:
     Parameters
     ----------
     edges, values, errors : array
-        Of the bins in range.
+        Edges, contents and errors of the bins in range.
     total : float
         Sum of weights in range.
     outside : float
@@ -46,7 +46,7 @@ class Curve:
     entries : float
         Number of fills.
     label : str
-        Of the x axis.
+        Title of the x axis.
     ticks : tuple of str
         Names of the bins, if all have one.
     """
@@ -62,7 +62,7 @@ class Curve:
 
 
 def curve(product: Product, blind: Sequence[tuple[float, float]] = ()) -> Curve:
-    """Take what is drawn from a histogram or profile of one axis; a profile gives its means.
+    """Return the curve of a histogram or profile with one axis; a profile gives its means.
 
     Bins that touch a blinded interval are empty, and are left out of the sums.
     """
@@ -107,15 +107,15 @@ def draw(
     Parameters
     ----------
     name : str
-        Of the product.
+        Name of the product.
     curves : mapping of str to Curve
-        By sample, with the same bins.
+        Curves with the same bins, by sample.
     colors : mapping of str to str
-        By sample.
+        Colours by sample.
     unit_area : bool
-        Scale each to unit sum, so that shapes can be compared.
+        Scale each curve to unit sum, so that shapes can be compared.
     mark : str
-        A warning to print on it.
+        A warning to print on the picture.
     blind : sequence of (float, float)
         Intervals without data, which are shaded.
     """
@@ -125,14 +125,12 @@ def draw(
         norm = 1 / c.total if unit_area and c.total else 1.0
         if np.array_equal(c.edges, first.edges) and c.values.any():
             scaled[sample] = (c.values * norm, c.errors * norm)
-    # Scaled to unit area, a few events would dwarf all others: they may run out of the frame.
+    # Scaled to unit area, curves with a few events would dwarf all others: they may exceed the frame.
     many = [scaled[s][0] for s in scaled if curves[s].entries >= _FEW] if unit_area else []
     shown = many or [values for values, _ in scaled.values()]
     highest = max((float(values.max()) for values in shown), default=0.0)
     lowest = min((float(values.min()) for values in shown), default=0.0)
-    widths = np.diff(first.edges)
-    log = bool(first.edges[0] > 0 and widths.max() > 20 * widths.min())  # bins made for a logarithmic axis
-    x = _Axis(float(first.edges[0]), float(first.edges[-1]), _LEFT, _WIDTH - _RIGHT, log)
+    x = horizontal(first.edges)
     y = _Axis(min(lowest * 1.15, 0.0), highest * 1.15 if highest > 0 else 1.0, _HEIGHT - _BOTTOM, _TOP)
     parts = [
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(name)}">',
@@ -154,7 +152,7 @@ def draw(
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """From values to picture units."""
+    """A map from values to picture units."""
 
     low: float
     high: float
@@ -178,6 +176,13 @@ class _Axis:
         return [i * step for i in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
 
 
+def horizontal(edges: Array) -> _Axis:
+    """Return the x axis of a picture; logarithmic if the widths of the bins suggest it."""
+    widths = np.diff(edges)
+    log = bool(edges[0] > 0 and widths.max() > 20 * widths.min())
+    return _Axis(float(edges[0]), float(edges[-1]), _LEFT, _WIDTH - _RIGHT, log)
+
+
 def _frame(x: _Axis, y: _Axis, first: Curve) -> str:
     parts = [f'<rect x="{x.start}" y="{y.end}" width="{x.end - x.start}" height="{y.start - y.end}" class="frame"/>']
     for value in y.ticks(4):
@@ -185,19 +190,19 @@ def _frame(x: _Axis, y: _Axis, first: Curve) -> str:
         parts.append(f'<path d="M{x.start} {at:.1f}h4" class="tick"/>')
         parts.append(f'<text x="{x.start - 4}" y="{at + 3:.1f}" class="y">{value:.4g}</text>')
     if first.ticks:
-        places = x.at((first.edges[1:] + first.edges[:-1]) / 2)
+        middles = x.at((first.edges[1:] + first.edges[:-1]) / 2)
         width = (x.end - x.start) / len(first.ticks)
         every = max(1, math.ceil(len(first.ticks) * 40 / (x.end - x.start)))
         longest = max(4, int(width * every / 5))
         shown: Sequence[tuple[float, str]] = [
             (float(at), text if len(text) <= longest else text[: longest - 1] + "…")
-            for at, text in list(zip(places, first.ticks, strict=True))[::every]
+            for at, text in list(zip(middles, first.ticks, strict=True))[::every]
         ]
     else:
         shown = [(float(x.at(value)), f"{value:.4g}") for value in x.ticks(6)]
-    for place, text in shown:
-        parts.append(f'<path d="M{place:.1f} {y.start}v-4" class="tick"/>')
-        parts.append(f'<text x="{place:.1f}" y="{y.start + 11}" class="x">{escape(text)}</text>')
+    for position, text in shown:
+        parts.append(f'<path d="M{position:.1f} {y.start}v-4" class="tick"/>')
+        parts.append(f'<text x="{position:.1f}" y="{y.start + 11}" class="x">{escape(text)}</text>')
     parts.append(
         f'<text x="{x.end}" y="{_HEIGHT - 6}" class="label"{_squeeze(first.label)}>{to_text(_cut(first.label))}</text>'
     )
@@ -217,7 +222,7 @@ def _cut(label: str) -> str:
 
 
 def _squeeze(label: str) -> str:
-    """Return the attributes that fit a long label into the picture; a letter is about 5.4 wide."""
+    """Return the attributes that squeeze a long label into the picture; a character is about 5.4 units wide."""
     room = _WIDTH - _RIGHT - 4
     return f' textLength="{room}" lengthAdjust="spacingAndGlyphs"' if 5.4 * len(_cut(label)) > room else ""
 
@@ -226,11 +231,11 @@ def _steps(edges: Array, values: Array, x: _Axis, y: _Axis) -> str:
     right, level = x.at(edges), np.clip(y.at(values), y.end, y.start)
     parts = [f"M{right[0]:.1f} {float(y.at(0.0)):.1f}"]
     previous = None
-    for place, height in zip(right[1:], level, strict=True):
+    for position, height in zip(right[1:], level, strict=True):
         text = f"{height:.1f}"
         if text != previous:
             parts.append(f"V{text}")
-        parts.append(f"H{place:.1f}")
+        parts.append(f"H{position:.1f}")
         previous = text
     return "".join([*parts, f"V{float(y.at(0.0)):.1f}"])
 
@@ -250,7 +255,7 @@ def _describe(name: str, curves: Mapping[str, Curve]) -> str:
 
 
 def to_text(title: str) -> str:
-    """Turn a title written for ROOT into SVG text: Greek letters, sub- and superscripts. All else is escaped."""
+    """Convert a ROOT title to SVG text: Greek letters, sub- and superscripts. Everything else is escaped."""
     plain = _COMMAND.sub(lambda m: _SYMBOLS.get(m[1], m[1] if m[0][0] == "#" else m[0]), title.replace("$", ""))
     parts, end = [], 0
     for match in _SCRIPT.finditer(plain):

@@ -1,4 +1,4 @@
-"""Two runs, or a run and a file of another program, compared number by number."""
+"""The comparison of two runs, or of a run with a file of another program, number by number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from portico.compare.keys import KEYS
 from portico.compare.mapping import Mapping, TreeEntry, load_mapping
 from portico.compare.model import Comparison, Difference, Example, Overlay, Tally, ordered
 from portico.compare.numbers import ATOL, RTOL, Tolerance
-from portico.compare.sources import RunSide, open_side
+from portico.compare.sides import RunSide, open_side
 from portico.compare.tables import Table, array_table, tree_table
 from portico.compare.units import Pair, Side, Unit, units
 from portico.compare.values import compare_product, compare_values
@@ -37,22 +37,22 @@ def compare(
     samples: Collection[str] = (),
     mapping: str | Path | Mapping | None = None,
 ) -> Comparison:
-    """Compare two runs, the original against the port, or a run against a ROOT file.
+    """Compare two runs, such as the original and its port, or a run with a ROOT file.
 
-    Compared are, sample by sample and step by step: entries read, cutflows, every bin of every histogram and profile
-    with its sum of squared weights, counts, sums, arrays and graphs, the rows of written trees by the event that they
-    are of, and what summary steps returned. How the data were cut into chunks does not matter.
+    Sample by sample and step by step, this compares the entries read, cutflows, every bin of every histogram and
+    profile with its sum of squared weights, counts, sums, arrays and graphs, the rows of written trees matched by
+    event, and the results of summary steps. The chunks of the two runs may differ.
 
     Parameters
     ----------
     first, second : str, Path or Run
         Run folders, or ROOT files.
     rtol, atol : float
-        Tolerances for floating-point numbers, see `Tolerance`. Zero for both asks for the same bits.
+        Tolerances for floating-point numbers, see `Tolerance`. Zero for both requires identical bits.
     steps, samples : collection of str
         Compare only these.
     mapping : str, Path or Mapping, optional
-        What is called what, see ``docs/compare.md``.
+        Names of histograms, trees and columns on the other side, see ``docs/compare.md``.
 
     Returns
     -------
@@ -62,13 +62,13 @@ def compare(
     Raises
     ------
     ConfigError
-        If a tolerance, step, sample or the mapping is wrong, or nothing is in common.
+        If a tolerance, step, sample or the mapping is wrong, or if the two have nothing in common.
     RunFolderError
-        If a folder is no run folder.
+        If a folder is not a run folder.
     InputError
         If a file is missing, changed or damaged.
     SpaceError
-        If trees in different orders do not fit on the disk for temporary files.
+        If the temporary files for trees in different orders do not fit on the disk.
     """
     tolerance = Tolerance(rtol, atol)
     chosen = mapping if isinstance(mapping, Mapping) else load_mapping(mapping) if mapping is not None else Mapping()
@@ -76,7 +76,10 @@ def compare(
     with closing(open_side(paths[0])) as a, closing(open_side(paths[1])) as b:
         comparison = _compare_sides((a, b), tolerance, chosen, steps, samples)
     if not comparison.tallies:
-        raise ConfigError(f"nothing to compare: neither {paths[0]} nor {paths[1]} has results of what was asked for")
+        raise ConfigError(
+            f"nothing to compare: neither {paths[0]} nor {paths[1]} has results of the chosen steps and samples; "
+            "choose others, or run them first"
+        )
     return comparison
 
 
@@ -100,12 +103,12 @@ def _compare_sides(
         differences += findings.differences()
         notes += [note for note in findings.notes if note not in notes]
     labels = sides[0].label, sides[1].label
-    notes = list(dict.fromkeys(notes))  # a run against itself says everything twice
+    notes = list(dict.fromkeys(notes))  # a run compared with itself has every note twice
     return Comparison(*labels, tolerance, tallies, ordered(differences), tuple(notes), tuple(overlays))
 
 
 def _blind(sides: tuple[Side, Side], sample: str, product: str) -> list[tuple[float, float]]:
-    """Return where one of the two does not show a product."""
+    """Return the intervals in which a product is blinded on either side."""
     return list(dict.fromkeys(i for side in sides for i in side.blinding.of(product, [sample])))
 
 
@@ -152,7 +155,7 @@ def _compare_pair(findings: Findings, unit: Unit, mapping: Mapping, name: str, p
 
 
 def _table(label: str, product: Product, mapping: Mapping, entry: TreeEntry | None) -> Table:
-    """Return a product as a table under our names; ``entry`` says how the other program calls the columns."""
+    """Return a product as a table under our names; ``entry`` maps them to the other program's columns."""
     if product.kind == "array":
         return array_table(label, product)
     table = tree_table(label, product.meta["tree"], product.items)
@@ -167,7 +170,7 @@ def _table(label: str, product: Product, mapping: Mapping, entry: TreeEntry | No
 def _shared(
     findings: Findings, label: str, first: Table, second: Table, entry: TreeEntry | None
 ) -> tuple[Table, Table]:
-    """Leave out the columns that only one has."""
+    """Drop the columns that only one side has."""
     both = [name for name in first.names if name in second.names]
     wanted = [*entry.key, *entry.columns] if entry is not None else []
     for table in (first, second):
@@ -176,7 +179,7 @@ def _shared(
                 raise ConfigError(f"mapping: '{label}' has no column '{name}'; {nearest(name, table.names)}")
     more = len(first.names) + len(second.names) - 2 * len(both)
     if more and not wanted:
-        findings.notes[f"{label}: {more:,} columns that only one of the two has were not compared"] = None
+        findings.notes[f"{label}: {more:,} columns exist on one side only and were not compared"] = None
     return first.only(both), second.only(both)
 
 

@@ -15,21 +15,21 @@ from portico.errors import RunFolderError
 from portico.results.product import Product, decode
 from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 
-__all__ = ["FileSide", "RunSide", "StepOf", "open_side"]
+__all__ = ["FileSide", "RunSide", "StepRecord", "open_side"]
 
 
 @dataclass(frozen=True, slots=True)
-class StepOf:
-    """What a ledger says of a step.
+class StepRecord:
+    """The state of a step according to the ledger.
 
     Parameters
     ----------
     name, kind, state : str
         Kind is ``frame`` or ``summary``.
     samples : tuple of str
-        Those that have a result.
+        Samples with a result.
     read, planned : mapping of str to int
-        By sample, the entries of chunks that are done, and of all.
+        Entries by sample, of the chunks that are done and of all chunks.
     """
 
     name: str
@@ -51,7 +51,7 @@ class RunSide:
     Raises
     ------
     RunFolderError
-        If it is none.
+        If it is not a run folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +61,7 @@ class RunSide:
 
     @cached_property
     def blinding(self) -> Blinding:
-        """Where the run does not show data."""
+        """The intervals in which the run hides data."""
         return Blinding.from_manifest(self._folder.manifest())
 
     def close(self) -> None:
@@ -69,24 +69,24 @@ class RunSide:
         self._ledger.close()
 
     @cached_property
-    def steps(self) -> dict[str, StepOf]:
-        """The steps that were begun, in order."""
+    def steps(self) -> dict[str, StepRecord]:
+        """The steps that have started, in order."""
         return {name: self._step(name, kind, state) for name, kind, state, *_ in self._ledger.steps()}
 
-    def _step(self, name: str, kind: str, state: str) -> StepOf:
+    def _step(self, name: str, kind: str, state: str) -> StepRecord:
         samples = tuple(self._ledger.result_keys(name))
         read, planned = dict.fromkeys(samples, 0), dict.fromkeys(samples, 0)
         lost = self._ledger.lost(name)
         done = self._ledger.done(name).keys() - {chunk.key for chunk in lost}
         for file in lost:
-            if not file.key:  # it could not even be planned
+            if not file.key:  # a file that could not be cut into chunks
                 planned[file.sample] = planned.get(file.sample, 0) + file.entries
         for chunk in self._ledger.planned(name):
             entries = chunk.chunk.last - chunk.chunk.first
             planned[chunk.sample] = planned.get(chunk.sample, 0) + entries
             if chunk.key in done:
                 read[chunk.sample] = read.get(chunk.sample, 0) + entries
-        return StepOf(name, kind, state, samples, read, planned)
+        return StepRecord(name, kind, state, samples, read, planned)
 
     def products(self, step: str, sample: str) -> dict[str, Product]:
         """Return the merged products of a step's sample."""
@@ -112,20 +112,20 @@ class RunSide:
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path}: cannot be read; run the step '{step}' again") from error
+            raise RunFolderError(f"{path}: cannot read the results of step '{step}'; run it again") from error
         return content
 
     def tables(self, step: str) -> dict[str, Path]:
-        """Return the tables that a summary step left, by the name of the file."""
+        """Return the tables that a summary step wrote, by the name of the file."""
         _, names = self._ledger.summary(step) or ("", [])
         return {Path(n).stem: self._folder.step(step) / n for n in names if n.endswith(".root")}
 
     def has_summary(self, step: str) -> bool:
-        """Say whether a summary step has a result."""
+        """Return whether a summary step has a result."""
         return self._ledger.summary(step) is not None
 
     def notes(self) -> list[str]:
-        """Say which steps are not whole."""
+        """Describe the steps that are not complete."""
         lines = []
         for step in self.steps.values():
             if step.state == "done":
@@ -164,13 +164,13 @@ class FileSide:
         return found
 
     def product(self, path: str) -> Product:
-        """Return what lies at a path: a histogram, or a tree as a product that names this file."""
+        """Return the histogram at a path, or a tree as a product that names this file."""
         if path in self.file.trees:
             return Product("tree", {"tree": path}, {}, ({"path": self.file.path},))
         return self.file.histogram(path)
 
     def notes(self) -> list[str]:
-        """Say nothing: a file is whole or an error."""
+        """Return nothing: an incomplete file cannot be opened."""
         return []
 
 
@@ -180,9 +180,9 @@ def open_side(path: str | Path) -> RunSide | FileSide:
     Raises
     ------
     RunFolderError
-        If a folder is no run folder, or there is nothing.
+        If a folder is not a run folder, or the path does not exist.
     InputError
-        If a file is damaged or no ROOT file.
+        If a file is damaged or not a ROOT file.
     """
     if str(path).startswith("root://") or Path(path).is_file():
         return FileSide(path)
