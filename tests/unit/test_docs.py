@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from portico.cli import cli
+from tests.unit.test_house import LAYERS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -82,3 +83,50 @@ def test_lock_names_versions_and_nothing_else() -> None:
     assert lines == sorted(lines, key=lambda line: line.split("==")[0])
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][\w.+!]*", line) for line in lines)
     assert not [line for line in lines if re.match(r"torch|nvidia|portico", line)]
+
+
+# ---- architecture
+
+ARCHITECTURE = REPOSITORY / "docs" / "architecture.md"
+SRC = REPOSITORY / "src"
+
+
+def _place(path: str) -> Path:
+    """Return the file or folder that the page on the architecture names."""
+    inside = SRC if path.startswith(("hnl/", "portico_distrdf/")) else SRC / "portico"
+    return inside / path if (inside / path).exists() else REPOSITORY / path
+
+
+def _names(body: list[ast.stmt], prefix: str = "") -> set[str]:
+    found = set()
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(prefix + node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= _names(node.body, f"{node.name}.")
+    return found
+
+
+def test_architecture_names_what_exists() -> None:
+    words = re.findall(r"`([\w./]+(?:/|\.py|\.h|\.j2|\.yaml|\.md|\.toml))(?::([\w.]+))?`", ARCHITECTURE.read_text())
+    assert len(words) > 100
+    for path, name in words:
+        if "NAME" in path or path in {"selection.yaml", "datasets.yaml", "analysis.yaml"}:
+            continue
+        assert _place(path).exists(), path
+        if name:
+            assert name in _names(ast.parse(_place(path).read_text()).body), f"{path}:{name}"
+
+
+def test_architecture_lists_every_package_and_the_layers() -> None:
+    text = ARCHITECTURE.read_text()
+    packages = {
+        f"`{folder.relative_to(root)}/`"
+        for root, tops in ((SRC / "portico", "*"), (SRC, "hnl/*"))
+        for file in root.glob(f"{tops}/__init__.py")
+        for folder in (file.parent, *(inner.parent for inner in file.parent.glob("*/__init__.py")))
+    }
+    modules = {f"`{file.name}`" for file in (SRC / "portico").glob("*.py")} - {"`_version.py`"}
+    assert {word for word in packages | modules if word not in text} == set()
+    drawn = re.findall(r"```layers\n(.*?)```", text, re.DOTALL)[0].splitlines()
+    assert [set(line.split()) for line in reversed(drawn)] == [set(layer) for layer in LAYERS]
