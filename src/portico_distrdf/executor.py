@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from portico.environment.credentials import Credentials
 from portico.errors import MissingExtra, WorkerError
 from portico.executors.dask import DaskExecutor
 from portico.worker.process import RunnerProcess
-from portico.worker.task import Done, Failed, Outcome, Task
+from portico.worker.task import Failed, Outcome, Task, outcome_of
 
 __all__ = ["DistrdfExecutor"]
 
@@ -100,16 +101,13 @@ class DistrdfExecutor:
     def _run(self, task: Task, runner: RunnerProcess) -> None:
         own = self._own is not None
         content = {"op": "distributed", **task.to_json(), "scheduler": self._address, "own": own}
-        answer, blobs = runner.call(content, [])
-        metrics = {**answer["metrics"], "worker": "dask"}
+        outcome = outcome_of(task, runner.call(content, []))
+        metrics = {**outcome.metrics, "worker": "dask"}
         metrics["peak_memory"] = max(metrics.get("peak_memory", 0), metrics.pop("worker_memory", 0))
-        if "failed" not in answer:
-            self._ended.put(Done(task, blobs[0], metrics))
-            return
-        log = answer.get("log", "")
-        if answer["failed"] == "crash" and self._own is not None:
-            log += self._own.log()
-        self._ended.put(Failed(task, answer["failed"], answer["message"], log, metrics))
+        outcome = replace(outcome, metrics=metrics)
+        if isinstance(outcome, Failed) and outcome.kind == "crash" and self._own is not None:
+            outcome = replace(outcome, log=outcome.log + self._own.log())
+        self._ended.put(outcome)
 
     def wait(self, timeout: float) -> list[Outcome]:
         """Return the sample that ended, at the latest after ``timeout`` seconds."""

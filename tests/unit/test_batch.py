@@ -26,7 +26,6 @@ from portico.executors.batch import BatchExecutor, batch_script, group_size
 from portico.executors.job import _aside, read_outcome, write_outcome
 from portico.monitor.status import read_status
 from portico.results.product import encode
-from portico.results.root_objects import Product
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Planned
 from portico.step import Needs
@@ -369,9 +368,8 @@ def test_trees_come_home(desk: Desk, opened: Opened, run: Path) -> None:
     place = only(run)
     (place.trees / ".x.part.root").write_text("tree")
     for key, name in (("a", ".x.part.root"), ("b", ".gone.part.root")):
-        item = {"path": str(place.trees / name), "entries": 3}
-        product = Product("tree", {"tree": "kept"}, {}, (item,))
-        write_outcome(place.outcomes / key, Done(task(key), encode({"kept": product})))
+        file = {"product": "kept", "tree": "kept", "path": str(place.trees / name), "entries": 3}
+        write_outcome(place.outcomes / key, Done(task(key), encode({}), {}, [file]))
     RunFolder(run).clean()  # of a driver that starts meanwhile
     assert outcomes(executor) == {"a": "done", "b": "lost"}
     assert (home / ".x.part.root").read_text() == "tree"

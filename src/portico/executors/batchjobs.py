@@ -18,9 +18,8 @@ from portico.clusters.site import Site
 from portico.environment.bundle import Bundle
 from portico.errors import RunFolderError, WorkerError
 from portico.executors.job import read_outcome, write_bundle
-from portico.results.product import decode, encode
 from portico.runfolder.folder import BATCH, RunFolder
-from portico.worker.task import Done, Failed, FailureKind, Outcome, Task
+from portico.worker.task import Failed, FailureKind, Outcome, Task
 
 __all__ = ["Job", "Jobs", "job_of"]
 
@@ -282,22 +281,14 @@ def _brought_home(outcome: Outcome, submission: Submission) -> Outcome:
     """Bring the trees that a job wrote to where its task wanted them."""
     if isinstance(outcome, Failed):
         return outcome
-    products, moved = decode(outcome.partial), False
-    for name, product in products.items():
-        if product.kind != "tree":
-            continue
-        items = []
-        for item in product.items:
-            path = Path(item["path"])
-            if path.parent == submission.trees:
-                home = Path(outcome.task.folder) / path.name
-                try:
-                    path.replace(home)
-                except FileNotFoundError:
-                    return Failed(outcome.task, FailureKind.LOST, f"the tree that its job wrote is not there: {path}")
-                items.append({**item, "path": str(home)})
-                moved = True
-            else:
-                items.append(item)
-        products[name] = replace(product, items=tuple(items))
-    return Done(outcome.task, encode(products), outcome.metrics) if moved else outcome
+    files = []
+    for file in outcome.files:
+        path = home = Path(file["path"])
+        if path.parent == submission.trees:
+            home = Path(outcome.task.folder) / path.name
+            try:
+                path.replace(home)
+            except FileNotFoundError:
+                return Failed(outcome.task, FailureKind.LOST, f"the tree that its job wrote is not there: {path}")
+        files.append({**file, "path": str(home)})
+    return replace(outcome, files=files)

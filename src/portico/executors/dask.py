@@ -17,7 +17,8 @@ from portico.clusters.base import Cluster, runner_memory
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import MissingExtra, WorkerError
-from portico.worker.task import Done, Failed, FailureKind, Outcome, Task
+from portico.worker.task import Failed, FailureKind, Outcome, Task, outcome_of
+from portico.worker.wire import Message
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -198,7 +199,7 @@ class DaskExecutor:
         self._pinned.pop(name, None)
         return self._running.pop(name)
 
-    def _fetched(self, ended: list[str]) -> dict[str, tuple[dict[str, Any], bytes]]:
+    def _fetched(self, ended: list[str]) -> dict[str, Message]:
         """Fetch what several tasks returned at once, which is half the work of one after the other."""
         futures = {name: future for name in ended if (future := self._running[name][0]).status == "finished"}
         if len(futures) < 2:
@@ -208,13 +209,13 @@ class DaskExecutor:
         except Exception:  # each is asked for alone, and says what is wrong with it
             return {}
 
-    def _outcome(self, name: str, fetched: tuple[dict[str, Any], bytes] | None) -> Outcome:
+    def _outcome(self, name: str, fetched: Message | None) -> Outcome:
         from distributed import KilledWorker
 
         future, task = self._forget(name)
         raised = future.status == "error"
         try:
-            answer, partial = fetched or future.result(timeout=60)
+            message = fetched or future.result(timeout=60)
         except KilledWorker as error:
             return Failed(task, FailureKind.LOST, f"the workers that worked on it died: {error}")
         except Exception as error:
@@ -225,11 +226,9 @@ class DaskExecutor:
             return Failed(task, FailureKind.LOST, f"its result was lost with its worker: {error}")
         finally:
             future.release()
-        if "failed" in answer:
-            return Failed(task, FailureKind(answer["failed"]), answer["message"], answer["log"], answer["metrics"])
-        return Done(task, partial, answer["metrics"])
+        return outcome_of(task, message)
 
-    def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    def call(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         """Have one worker answer a message; waits for a worker, and tells meanwhile why none comes.
 
         Raises
@@ -248,7 +247,7 @@ class DaskExecutor:
             told = time.monotonic()
             while True:
                 with suppress(TimeoutError):
-                    reply: tuple[dict[str, Any], list[bytes]] = future.result(timeout=_CALL_TICK)
+                    reply: Message = future.result(timeout=_CALL_TICK)
                     return reply
                 self._raise_if_gone()
                 self._raise_if_hopeless()

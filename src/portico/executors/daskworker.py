@@ -6,6 +6,7 @@ Several drivers may use one Dask cluster, so what they send is kept under the na
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 from distributed import Worker, get_worker
@@ -14,7 +15,8 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.worker.process import RunnerProcess
-from portico.worker.task import Done, Task
+from portico.worker.task import Failed, FailureKind, Task
+from portico.worker.wire import Message
 
 __all__ = ["BundlePlugin", "CredentialsPlugin", "RunnerPlugin", "answer", "execute"]
 
@@ -96,38 +98,33 @@ class RunnerPlugin(WorkerPlugin):
             runners.popitem()[1].stop()
 
 
-def execute(task: dict[str, Any], owner: str) -> tuple[dict[str, Any], bytes]:
+def execute(content: dict[str, Any], owner: str) -> Message:
     """Run one task in this worker's runner process.
 
     Parameters
     ----------
-    task : dict
+    content : dict
         Of `Task.to_json`.
     owner : str
         The driver's client, whose bundle and credentials are used.
 
     Returns
     -------
-    answer : dict
-        Metrics, and ``failed``, ``message`` and ``log`` if it failed.
-    partial : bytes
-        The encoded products.
+    Message
+        The outcome, for `portico.worker.task.outcome_of`.
     """
-    worker = get_worker()
+    worker, task = get_worker(), Task.from_json(content)
     name = str(worker.name)
     if owner not in _state(worker, _BUNDLES):
         message = f"worker {name} has not got the analysis"
-        return {"failed": "lost", "message": message, "log": "", "metrics": {"worker": name}}, b""
+        return Failed(task, FailureKind.LOST, message, metrics={"worker": name}).to_answer()
     runner = _runner(owner)
-    runner.start(Task.from_json(task))
+    runner.start(task)
     outcome = runner.outcome()
-    metrics = {**outcome.metrics, "worker": name}
-    if isinstance(outcome, Done):
-        return {"metrics": metrics}, outcome.partial
-    return {"failed": outcome.kind, "message": outcome.message, "log": outcome.log, "metrics": metrics}, b""
+    return replace(outcome, metrics={**outcome.metrics, "worker": name}).to_answer()
 
 
-def answer(content: dict[str, Any], blobs: list[bytes], owner: str) -> tuple[dict[str, Any], list[bytes]]:
+def answer(content: dict[str, Any], blobs: list[bytes], owner: str) -> Message:
     """Have this worker's runner process answer a message."""
     return _runner(owner).call(content, blobs)
 

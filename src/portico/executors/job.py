@@ -24,7 +24,7 @@ from portico.environment.credentials import Credentials
 from portico.files.atomic import write_atomic
 from portico.step import Needs
 from portico.worker.process import RunnerProcess
-from portico.worker.task import Done, Failed, FailureKind, Outcome, Task
+from portico.worker.task import Failed, FailureKind, Outcome, Task, outcome_of
 from portico.worker.wire import receive, send
 
 __all__ = ["read_outcome", "run_job", "write_bundle", "write_outcome"]
@@ -43,14 +43,9 @@ def write_outcome(path: Path, outcome: Outcome) -> None:
     SpaceError
         If the disk is full.
     """
-    content: dict[str, Any] = {"key": outcome.task.key, "metrics": dict(outcome.metrics)}
-    blobs = []
-    if isinstance(outcome, Failed):
-        content |= {"failed": outcome.kind, "message": outcome.message, "log": outcome.log}
-    else:
-        blobs = [outcome.partial]
+    content, blobs = outcome.to_answer()
     buffer = io.BytesIO()
-    send(buffer, content, blobs)
+    send(buffer, {"key": outcome.task.key, **content}, blobs)
     with write_atomic(path) as aside:
         aside.write_bytes(hashlib.sha256(buffer.getbuffer()).digest() + buffer.getbuffer())
 
@@ -71,9 +66,7 @@ def read_outcome(path: Path, task: Task) -> Outcome:
     content, blobs = receive(io.BytesIO(message))
     if content["key"] != task.key:
         return Failed(task, FailureKind.LOST, f"its result {path} is that of another chunk")
-    if "failed" in content:
-        return Failed(task, FailureKind(content["failed"]), content["message"], content["log"], content["metrics"])
-    return Done(task, blobs[0], content["metrics"])
+    return outcome_of(task, (content, blobs))
 
 
 def write_bundle(folder: Path, bundle: Bundle) -> None:

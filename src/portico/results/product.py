@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from portico.errors import ProductError
 
-__all__ = ["RULES", "Partial", "Product", "decode", "encode", "gather", "merge", "merge_all"]
+__all__ = ["RULES", "Partial", "Product", "decode", "encode", "gather", "merge", "merge_all", "put_files",
+           "take_files"]  # fmt: skip
 
 Array = npt.NDArray[Any]
 Partial = Mapping[str, "Product"]
@@ -218,3 +219,31 @@ def decode(data: bytes) -> dict[str, Product]:
             offset += arrays[key].nbytes
         partial[record["name"]] = Product(record["kind"], record["meta"], arrays, tuple(record["items"]))
     return partial
+
+
+def take_files(partial: Partial) -> tuple[dict[str, Product], list[dict[str, Any]]]:
+    """Separate the files of written trees from the rest, so that files can be moved without decoding the rest.
+
+    Returns
+    -------
+    products : dict of str to Product
+        The same, without files.
+    files : list of dict
+        ``product``, ``tree``, ``path`` and what else is known of each file.
+    """
+    files = [
+        {"product": name, "tree": product.meta["tree"], **item}
+        for name, product in partial.items() if product.kind == "tree" for item in product.items
+    ]  # fmt: skip
+    return {name: replace(product, items=()) if product.kind == "tree" else product
+            for name, product in partial.items()}, files  # fmt: skip
+
+
+def put_files(partial: Partial, files: Iterable[Mapping[str, Any]]) -> dict[str, Product]:
+    """Return products with the files that `take_files` took from them, in the order given."""
+    items: dict[str, list[dict[str, Any]]] = {}
+    for file in files:
+        item = {key: value for key, value in file.items() if key not in {"product", "tree"}}
+        items.setdefault(file["product"], []).append(item)
+    return {name: replace(product, items=tuple(items[name])) if name in items else product
+            for name, product in partial.items()}  # fmt: skip

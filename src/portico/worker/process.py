@@ -16,8 +16,8 @@ import psutil
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials, forget
 from portico.environment.scratch import Scratch
-from portico.worker.task import Done, Failed, FailureKind, Outcome, Task
-from portico.worker.wire import receive, send
+from portico.worker.task import Outcome, Task, outcome_of
+from portico.worker.wire import Message, receive, send
 
 __all__ = ["RunnerProcess"]
 
@@ -97,14 +97,11 @@ class RunnerProcess:
         task = self._task
         if task is None:
             raise RuntimeError("no task was started")
-        answer, blobs = self._finish({"op": "chunk", **task.to_json()}, [])
+        message = self._finish({"op": "chunk", **task.to_json()}, [])
         self._task = None
-        if "failed" in answer:
-            kind = FailureKind(answer["failed"])
-            return Failed(task, kind, answer["message"], answer.get("log", ""), answer["metrics"])
-        return Done(task, blobs[0], answer["metrics"])
+        return outcome_of(task, message)
 
-    def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    def call(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         """Send a message and wait for its answer, which tells ``failed`` and ``message`` if it failed."""
         self._begin(content, blobs)
         return self._finish(content, blobs)
@@ -129,7 +126,7 @@ class RunnerProcess:
         with suppress(BrokenPipeError):
             send(self._stdin, content, blobs)
 
-    def _finish(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    def _finish(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         for _ in range(2):
             try:
                 self._wait()

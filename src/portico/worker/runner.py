@@ -27,10 +27,10 @@ from portico import root
 from portico.environment.credentials import install
 from portico.errors import PorticoError
 from portico.files import is_remote, tune_xrootd
-from portico.results.product import decode, encode
+from portico.results.product import decode, encode, take_files
 from portico.worker.classify import check_log, classify
-from portico.worker.task import Task
-from portico.worker.wire import receive, send
+from portico.worker.task import Done, Task
+from portico.worker.wire import Message, receive, send
 
 _LOG = "stderr.log"
 _LOG_BYTES = 8192
@@ -130,7 +130,7 @@ class Runner:
         module, _, name = reference.partition(":")
         return getattr(importlib.import_module(module), name)
 
-    def _chunk(self, content: dict[str, Any], _: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    def _chunk(self, content: dict[str, Any], _: list[bytes]) -> Message:
         from portico.analysis.dataset import Sample
         from portico.worker.frame import run_chunk
         from portico.worker.upload import upload
@@ -149,8 +149,9 @@ class Runner:
         try:
             products, timing = run_chunk(function, task.chunk, Sample(**task.sample), task.options, folder, compiled)
             check_log(self._read_log(before), str(folder))
+            products, files = take_files(products)
             if remote:
-                products, seconds = upload(products, task.folder)
+                files, seconds = upload(files, task.folder)
                 timing.serialise += seconds
         finally:
             if remote:
@@ -160,9 +161,9 @@ class Runner:
             **{name: getattr(timing, name) for name in timing.__slots__},
             "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "entries": task.chunk.entries,
         }  # fmt: skip
-        return {"metrics": metrics}, [partial]
+        return Done(task, partial, metrics, files).to_answer()
 
-    def _distributed(self, content: dict[str, Any], _: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    def _distributed(self, content: dict[str, Any], _: list[bytes]) -> Message:
         from portico.analysis.dataset import Sample
         from portico_distrdf.graph import Cluster, PartLost, run_sample
 
@@ -176,14 +177,15 @@ class Runner:
         except PartLost as lost:
             return {"failed": "crash", "message": str(lost)}, []
         metrics["cpu"] += time.process_time() - began
-        return {"metrics": metrics}, [encode(products)]
+        products, files = take_files(products)
+        return Done(task, encode(products), metrics, files).to_answer()
 
-    def _summary(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    def _summary(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         from portico.worker.summary_step import answer
 
         return answer(self._function(content["function"]), content, blobs)
 
-    def _export(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    def _export(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         from portico.results.view import write_root
 
         root.load()
@@ -194,7 +196,7 @@ class Runner:
         path.unlink()
         return {}, [written]
 
-    def _probe(self, content: dict[str, Any], _: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    def _probe(self, content: dict[str, Any], _: list[bytes]) -> Message:
         from portico.environment.probe import answer
 
         if "function" in content:

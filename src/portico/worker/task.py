@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from portico.analysis.chunks import Chunk
+from portico.worker.wire import Message
 
-__all__ = ["Done", "Failed", "FailureKind", "Outcome", "Task"]
+__all__ = ["Done", "Failed", "FailureKind", "Outcome", "Task", "outcome_of"]
 
 
 class FailureKind(StrEnum):
@@ -97,11 +98,28 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A chunk that ran; ``partial`` is what `portico.results.product.encode` wrote."""
+    """A chunk that ran.
+
+    Parameters
+    ----------
+    task : Task
+        Which.
+    partial : bytes
+        What `portico.results.product.encode` wrote.
+    metrics : mapping
+        What it cost.
+    files : sequence of mapping
+        The files of the trees that it wrote, as `portico.results.product.take_files` returns them.
+    """
 
     task: Task
     partial: bytes
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    files: Sequence[Mapping[str, Any]] = ()
+
+    def to_answer(self) -> Message:
+        """Return the message that `outcome_of` reads."""
+        return {"metrics": dict(self.metrics), "files": list(self.files)}, [self.partial]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,5 +142,18 @@ class Failed:
     log: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
+    def to_answer(self) -> Message:
+        """Return the message that `outcome_of` reads."""
+        return {"failed": self.kind, "message": self.message, "log": self.log, "metrics": dict(self.metrics)}, []
+
 
 Outcome = Done | Failed
+
+
+def outcome_of(task: Task, message: Message) -> Outcome:
+    """Return the outcome of a task from the message that a worker answered."""
+    answer, blobs = message
+    if "failed" in answer:
+        kind = FailureKind(answer["failed"])
+        return Failed(task, kind, answer["message"], answer.get("log", ""), answer["metrics"])
+    return Done(task, blobs[0], answer["metrics"], tuple(answer["files"]))

@@ -1,35 +1,34 @@
-"""Sending the trees that a chunk wrote to a server, under the names that they have aside; all of them, or none."""
+"""Send the trees that a chunk wrote to a server."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from portico.errors import PorticoError
 from portico.files import no_connection
 from portico.files.storage import storage_of
-from portico.results.product import Product
 
 __all__ = ["upload"]
 
 
-def upload(products: Mapping[str, Product], folder: str) -> tuple[dict[str, Product], float]:
+def upload(files: Sequence[Mapping[str, Any]], folder: str) -> tuple[list[dict[str, Any]], float]:
     """Send the trees that a chunk wrote to a server, under the hidden names that they have; all of them, or none.
 
     Parameters
     ----------
-    products : mapping of str to Product
-        Of one chunk; trees lie on this machine.
+    files : sequence of mapping
+        Of one chunk, as of `portico.results.product.take_files`; they lie on this machine.
     folder : str
         A URL.
 
     Returns
     -------
-    products : dict of str to Product
-        The same, with the trees at their URLs.
+    files : list of mapping
+        The same, with their URLs.
     seconds : float
         How long it took.
 
@@ -38,18 +37,13 @@ def upload(products: Mapping[str, Product], folder: str) -> tuple[dict[str, Prod
     RunFolderError, SpaceError, InputError
         As `Storage.write`; none of the trees is left on the server then.
     """
-    began, sent, moved = time.perf_counter(), [], dict(products)
+    began, moved = time.perf_counter(), [{**f, "path": f"{folder.rstrip('/')}/{Path(f['path']).name}"} for f in files]
+    sent: list[str] = []
     storage = storage_of(folder)
     try:
-        for name, product in products.items():
-            items = []
-            for item in product.items if product.kind == "tree" else ():
-                url = f"{folder.rstrip('/')}/{Path(item['path']).name}"
-                sent.append(url)
-                storage.write(url, Path(item["path"]))
-                items.append({**item, "path": url})
-            if items:
-                moved[name] = replace(product, items=tuple(items))
+        for file, there in zip(files, moved, strict=True):
+            sent.append(there["path"])
+            storage.write(there["path"], Path(file["path"]))
     except PorticoError as error:
         for url in () if no_connection(str(error)) else sent:
             with suppress(PorticoError):

@@ -6,7 +6,10 @@ import json
 import struct
 from typing import IO, Any
 
-__all__ = ["receive", "send"]
+__all__ = ["Message", "receive", "send"]
+
+Message = tuple[dict[str, Any], list[bytes]]
+"""What JSON can hold, and bytes."""
 
 _HEAD = struct.Struct("<QI")
 
@@ -21,7 +24,7 @@ def send(stream: IO[bytes], content: dict[str, Any], blobs: list[bytes] | None =
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+def receive(stream: IO[bytes]) -> Message:
     """Read one message.
 
     Raises

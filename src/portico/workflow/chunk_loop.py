@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 from portico.errors import Detached
 from portico.executors.base import Executor
 from portico.files.storage import storage_of
-from portico.results.product import decode, encode
 from portico.runfolder.ledger import Attempt, Ledger, Planned
 from portico.worker.task import Failed, Outcome
 from portico.workflow.chunk_scheduler import ChunkScheduler, StepJob
@@ -139,9 +139,8 @@ class _ChunkLoop:
                     self._submitted[decision.task.key] = time.time()
                     self._executor.submit(decision.task)
                 case Keep(planned, done):
-                    partial, outputs = self._keep(planned, done.partial)
                     attempt = Attempt(planned.key, done.task.attempt, "done", metrics=dict(done.metrics))
-                    self._finished.append((attempt, partial, outputs))
+                    self._finished.append((attempt, done.partial, _keep(planned, done.files)))
                     self._reporter.advance(planned.sample, planned.chunk.entries)
                 case Note():
                     self._failed.append(decision.attempt)
@@ -157,25 +156,22 @@ class _ChunkLoop:
                 case Stop():
                     raise decision.error
 
-    def _keep(self, planned: Planned, partial: bytes) -> tuple[bytes, list[dict[str, Any]]]:
-        """Give the trees that a chunk wrote aside their names, and note them in its partial result."""
-        products = decode(partial)
-        outputs: list[dict[str, Any]] = []
-        for name, product in products.items():
-            if product.kind != "tree":
-                continue
-            items = []
-            for number, item in enumerate(product.items):
-                part = f"-{number}" if number else ""  # of a chunk that ran in halves
-                file = f"{product.meta['tree']}-{planned.position:06d}-{planned.key[:8]}{part}.root"
-                final = f"{item['path'].rpartition('/')[0]}/{file}"
-                storage_of(final).rename(item["path"], final)
-                items.append({**item, "path": final})
-                outputs.append({"product": name, "tree": product.meta["tree"], **items[-1]})
-            products[name] = replace(product, items=tuple(items))
-        return (encode(products), outputs) if outputs else (partial, outputs)
-
     def _commit(self) -> None:
         if self._finished or self._failed:
             self._ledger.commit(self._finished, self._failed)
             self._finished, self._failed = [], []
+
+
+def _keep(planned: Planned, files: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give the trees that a chunk wrote aside their names; return the files as the ledger notes them."""
+    kept: list[dict[str, Any]] = []
+    numbers: Counter[str] = Counter()
+    for file in files:
+        number = numbers[file["product"]]
+        numbers[file["product"]] += 1
+        part = f"-{number}" if number else ""  # of a chunk that ran in halves
+        name = f"{file['tree']}-{planned.position:06d}-{planned.key[:8]}{part}.root"
+        final = f"{file['path'].rpartition('/')[0]}/{name}"
+        storage_of(final).rename(file["path"], final)
+        kept.append({**file, "path": final})
+    return kept

@@ -66,4 +66,4 @@ class Halves:
         metrics = {**first.metrics, **second.metrics}
         metrics |= {name: first.metrics.get(name, 0) + second.metrics.get(name, 0) for name in _SUMMED}
         metrics["peak_memory"] = max(half.metrics.get("peak_memory", 0) for half in (first, second))
-        return Done(task, encode(merged), metrics)
+        return Done(task, encode(merged), metrics, (*first.files, *second.files))

@@ -13,7 +13,7 @@ from portico.environment.bundle import key_of
 from portico.errors import Detached, InputError
 from portico.files.atomic import write_atomic
 from portico.files.storage import storage_of
-from portico.results.product import decode, encode, merge_all
+from portico.results.product import decode, encode, merge_all, put_files
 from portico.results.view import describe
 from portico.runfolder.ledger import Planned
 from portico.worker.task import Failed, Task
@@ -131,6 +131,7 @@ def _finish(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> 
         merged = merge_all(decode(blob) for blob in state.ledger.partials(step.name, name))
         if merged is None:
             raise InputError(f"step '{step.name}', sample '{name}': no chunk could be read")
+        merged = put_files(merged, (file for files in state.ledger.outputs(step.name, name) for file in files))
         completeness = plan.samples[name].completeness * completeness_of(name, chunks, lost)
         state.ledger.set_result(step.name, name, key, encode(merged), completeness)
     if not state.samples:
