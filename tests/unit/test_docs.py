@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from portico.cli import cli
+from portico.worker.task import FailureKind
+from portico.workflow.chunk_states import TRANSITIONS
 from tests.unit.test_house import LAYERS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -130,3 +132,15 @@ def test_architecture_lists_every_package_and_the_layers() -> None:
     assert {word for word in packages | modules if word not in text} == set()
     drawn = re.findall(r"```layers\n(.*?)```", text, re.DOTALL)[0].splitlines()
     assert [set(line.split()) for line in reversed(drawn)] == [set(layer) for layer in LAYERS]
+
+
+def test_architecture_draws_the_states_of_a_chunk() -> None:
+    drawn = re.findall(r"^    (\w+) --> (\w+): (.+)$", ARCHITECTURE.read_text(), re.MULTILINE)
+    assert [(start.replace("_", " "), cause, end.replace("_", " ")) for start, end, cause in drawn] == [
+        (start, cause, end) for (start, cause), end in TRANSITIONS.items()
+    ]
+
+
+def test_page_on_failures_has_every_kind() -> None:
+    table = re.findall(r"^\| `(\w+)` \|", (REPOSITORY / "docs" / "faults.md").read_text(), re.MULTILINE)
+    assert sorted(table) == sorted(FailureKind)
