@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from hnl.scan import read_hypotheses
 from portico import summary
 from portico.errors import ConfigError, PorticoError
 from portico.stats.asymptotic import discovery
-from portico.stats.limit import BANDS
+from portico.stats.limit import BANDS, CLs, Limit
 
 if TYPE_CHECKING:
     from portico import Sample
@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["crossings", "limits"]
 
 CONVENTION: Final = f"{theory.CONVENTION}; yield and lifetime both follow |V|^2"
-Row = Mapping[str, float]
+
+
+class Scanned(NamedTuple):
+    """What the scan found at a point: neither limit nor CLs where fits failed or no signal is expected."""
+
+    limit: Limit | None
+    cls: CLs | None
+    failed: bool
 
 
 @summary
@@ -66,11 +73,11 @@ def limits(
         If the scan has fewer entries than there are points.
     """
     tested = read_hypotheses(hypotheses)
-    rows = _rows(results, sum(len(h.points) for h in tested))
+    scanned = _read_scan(results, [h.method for h in tested for _ in h.points])
     first, masses = 0, []
     beside: dict[str, Any] = {}
     for h in tested:
-        own = rows[first : first + len(h.points)]
+        own = scanned[first : first + len(h.points)]
         first += len(h.points)
         masses.append(_of_mass(h, own))
         beside[f"limits_{h.tag}"] = figure_of_limits(masses[-1], cl)
@@ -82,8 +89,8 @@ def limits(
             "cl": cl,
             "bands": list(BANDS),
             "convention": CONVENTION,
-            "observed": any(not math.isnan(row["limit_observed"]) for row in rows),
-            "failed": [_where(h, point) for h, point, row in _each(tested, rows) if row["failed"]],
+            "observed": any(found.limit is not None and found.limit.observed is not None for found in scanned),
+            "failed": [where for where, found in zip(_places(tested), scanned, strict=True) if found.failed],
             "masses": masses,
         },
         "exclusion": figure_of_region(masses, cl),
@@ -105,45 +112,53 @@ def _at_edge(h: Hypothesis, edge: Point, told: dict[str, Any]) -> dict[str, Any]
     return made
 
 
-def _rows(results: Mapping[str, Any], number: int) -> list[Row]:
-    """Points in order."""
+def _read_scan(results: Mapping[str, Any], methods: Sequence[str]) -> list[Scanned]:
+    """Return what was found at each point, in order, by the method of each."""
     columns: dict[str, Any] = {}
     for found in results.values():
         for name, values in found["points"].items():
             columns[name] = np.concatenate([columns.get(name, np.empty(0)), np.asarray(values)])
     order = np.argsort(columns["entry"])
-    if len(order) != number:
+    if len(order) != len(methods):
         raise ConfigError(
-            f"{number} points are to be scanned, {len(order)} were: the sample of the step 'scan' needs "
-            f"entries: {number} or more"
+            f"{len(methods)} points are to be scanned, {len(order)} were: the sample of the step 'scan' needs "
+            f"entries: {len(methods)} or more"
         )
-    return [{name: float(values[i]) for name, values in columns.items()} for i in order]
+    rows = [{name: float(values[i]) for name, values in columns.items()} for i in order]
+    return [_scanned(row, method) for row, method in zip(rows, methods, strict=True)]
 
 
-def _each(tested: Sequence[Hypothesis], rows: Sequence[Row]) -> list[tuple[Hypothesis, Point, Row]]:
-    points = [(h, point) for h in tested for point in h.points]
-    return [(h, point, row) for (h, point), row in zip(points, rows, strict=True)]
+def _scanned(row: Mapping[str, float], method: str) -> Scanned:
+    values = {
+        kind: (None if math.isnan(seen := row[f"{kind}_observed"]) else seen,
+               tuple(row[f"{kind}_{name}"] for name, _ in named(BANDS)))
+        for kind in ("limit", "cls")
+    }  # fmt: skip
+    if math.isnan(row["limit_median"]):
+        return Scanned(None, None, bool(row["failed"]))
+    return Scanned(Limit(method, *values["limit"]), CLs(1.0, *values["cls"]), bool(row["failed"]))
 
 
-def _where(hypothesis: Hypothesis, point: Point) -> str:
-    return f"m_N = {hypothesis.mass:g} GeV, |V|^2 = {point.coupling_squared:.3g}"
+def _places(tested: Sequence[Hypothesis]) -> list[str]:
+    return [f"m_N = {h.mass:g} GeV, |V|^2 = {point.coupling_squared:.3g}" for h in tested for point in h.points]
 
 
-def _of_mass(h: Hypothesis, rows: Sequence[Row]) -> dict[str, Any]:
+def _of_mass(h: Hypothesis, scanned: Sequence[Scanned]) -> dict[str, Any]:
     points = [
         {
             "coupling_squared": point.coupling_squared,
             "ctau": point.ctau,
             "events": point.events,
             "effective_events": sum(found.effective_events for found in point.yields.values()),
-            "signal_strength": _bands(row, "limit"),
-            "cls": _bands(row, "cls"),
+            "signal_strength": None if limit is None else limit.to_json(),
+            "cls": None if cls is None else cls.to_json(),
         }
-        for point, row in zip(h.points, rows, strict=True)
+        for point, (limit, cls, _) in zip(h.points, scanned, strict=True)
     ]
     x = [math.log(point.coupling_squared) for point in h.points]
-    excluded = {name: _excluded(x, [row[f"limit_{name}"] for row in rows]) for name, _ in named(BANDS)}
-    observed = [row["limit_observed"] for row in rows]
+    limits = [found.limit for found in scanned]
+    observed = [None if limit is None else limit.observed for limit in limits]
+    bands = zip(*([None] * len(BANDS) if limit is None else limit.expected for limit in limits), strict=True)
     return {
         "mass": h.mass,
         "window": list(h.window),
@@ -151,32 +166,22 @@ def _of_mass(h: Hypothesis, rows: Sequence[Row]) -> dict[str, Any]:
         "why": h.why,
         "points": points,
         "excluded": {
-            "observed": None if all(math.isnan(value) for value in observed) else _excluded(x, observed),
-            "expected": excluded,
+            "observed": None if all(value is None for value in observed) else _excluded(x, observed),
+            "expected": {name: _excluded(x, band) for name, band in named(list(bands))},
         },
         "notes": list(h.notes),
     }
 
 
-def _bands(row: Row, kind: str) -> dict[str, Any]:
-    values = {name: _or_none(row[f"{kind}_{name}"]) for name in ("observed", *(n for n, _ in named(BANDS)))}
-    expected = [values[name] for name, _ in named(BANDS)]
-    return {"observed": values["observed"], "expected": None if None in expected else expected}
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _excluded(x: Sequence[float], limit: Sequence[float]) -> list[list[float | None]]:
-    """Intervals of |V|^2 in which the limit on mu is below 1."""
-    y = [math.log(value) if value > 0 else None for value in limit]  # NaN is not above 0
+def _excluded(x: Sequence[float], limits: Sequence[float | None]) -> list[list[float | None]]:
+    """Return the intervals of |V|^2 in which the limit on mu is below 1."""
+    y = [math.log(value) if value else None for value in limits]
     return [[None if end is None else math.exp(end) for end in interval] for interval in crossings(x, y)]
 
 
-def _edge(h: Hypothesis, rows: Sequence[Row]) -> Point | None:
+def _edge(h: Hypothesis, scanned: Sequence[Scanned]) -> Point | None:
     """Return the coupling at the edge of what can be excluded: its expected limit on mu is nearest to 1."""
-    known = [(abs(math.log(row["limit_median"])), i) for i, row in enumerate(rows) if row["limit_median"] > 0]
+    known = [(abs(math.log(limit.median)), i) for i, (limit, _, _) in enumerate(scanned) if limit is not None]
     return h.points[min(known)[1]] if known else None
 
 

@@ -26,7 +26,7 @@ from portico.plot.fits import figure_of_fit, figure_of_fits
 from portico.plot.impacts import figure_of_impacts
 from portico.plot.limits import figure_of_bands
 from portico.plot.panels import Panel, panels_of, poisson_interval
-from portico.plot.plane import Curve, figure_of_plane, grids_of
+from portico.plot.plane import Curve, figure_of_plane
 from portico.stats.fit import Fitter
 from portico.stats.limit import Limit
 from portico.stats.model import Channel, Component, Model, observation
@@ -595,15 +595,6 @@ def test_plane_refuses_what_it_cannot_draw() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             figure_of_plane(x, y, expected, observed, **PLANE)
-
-
-def test_grids_of_limits() -> None:
-    expected, observed = grids_of([[limit(1.0, 10.0), None], [limit(100.0), limit(0.1, 0.0)]])
-    assert expected.shape == (5, 2, 2)
-    assert expected[2].ravel().tolist() == pytest.approx([0.0, np.nan, 2.0, -1.0], nan_ok=True)
-    assert observed is not None
-    assert observed.ravel().tolist() == pytest.approx([1.0, np.nan, np.nan, -np.inf], nan_ok=True)
-    assert grids_of([[limit(1.0)]])[1] is None
 
 
 # Impacts

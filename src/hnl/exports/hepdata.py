@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hnl.figures.limits import limits_of
 from portico.errors import InputError
 from portico.runfolder.load import Run
 from portico.stats.exports.hepdata import Column, Table, exclusion_columns, hepdata_submission, limits_columns
-from portico.stats.limit import Limit
 
 __all__ = ["write_hepdata"]
 
@@ -41,17 +41,16 @@ def write_hepdata(run: Run, folder: Path) -> Path:
 
 def _points(found: Mapping[str, Any], qualifiers: Mapping[str, str]) -> Table:
     rows = [
-        (mass["mass"], point)
+        (mass["mass"], point, limit)
         for mass in found["masses"]
-        for point in mass["points"]
-        if point["signal_strength"]["expected"] is not None
+        for point, limit in zip(mass["points"], limits_of(mass), strict=True)
+        if limit is not None
     ]
-    limits = [Limit("", p["signal_strength"]["observed"], tuple(p["signal_strength"]["expected"])) for _, p in rows]
     columns = (
-        Column("$m_N$", [mass for mass, _ in rows], "GeV", independent=True),
-        Column("$|V_{\\mu N}|^2$", [point["coupling_squared"] for _, point in rows], independent=True),
-        Column("$c\\tau$", [point["ctau"] for _, point in rows], "mm", independent=True),
-        *limits_columns(limits, "upper limit on signal strength", qualifiers=qualifiers),
+        Column("$m_N$", [mass for mass, _, _ in rows], "GeV", independent=True),
+        Column("$|V_{\\mu N}|^2$", [point["coupling_squared"] for _, point, _ in rows], independent=True),
+        Column("$c\\tau$", [point["ctau"] for _, point, _ in rows], "mm", independent=True),
+        *limits_columns([limit for _, _, limit in rows], "upper limit on signal strength", qualifiers=qualifiers),
     )
     text = "Upper limits on the signal strength mu, which multiplies the signal that each coupling predicts."
     return Table("Limits on signal strength", text, "Figures limits_<mass>", columns)

@@ -30,12 +30,10 @@ _POINTS: Final = 60  # of |V|^2 in the plane
 _MARGIN: Final = 0.05  # GeV on each side of the masses
 
 
-def _limit_of(point: Mapping[str, Any]) -> Limit | None:
-    """Return the limit on mu of a point in the product ``limits``; None where there is none."""
-    strength = point["signal_strength"]
-    if strength["expected"] is None:
-        return None
-    return Limit("", strength["observed"], tuple(strength["expected"]))
+def limits_of(mass: Mapping[str, Any]) -> list[Limit | None]:
+    """Return the limits on mu at all points of a mass in the product ``limits``; None where there is none."""
+    found = [point["signal_strength"] for point in mass["points"]]
+    return [None if content is None else Limit.from_json(content) for content in found]
 
 
 def figure_of_limits(mass: Mapping[str, Any], cl: float) -> Figure:
@@ -48,9 +46,8 @@ def figure_of_limits(mass: Mapping[str, Any], cl: float) -> Figure:
     cl : float
         Confidence level.
     """
-    points = mass["points"]
     return figure_of_bands(
-        [point["coupling_squared"] for point in points], [_limit_of(point) for point in points],
+        [point["coupling_squared"] for point in mass["points"]], limits_of(mass),
         xlabel=_COUPLING, ylabel=_STRENGTH, logx=True, label=f"{cl:.0%} CL, {mass['method']}",
         title=f"$m_N$ = {mass['mass']:g} GeV", reference=1.0,
     )  # fmt: skip
@@ -67,17 +64,17 @@ def figure_of_edges(masses: Sequence[Mapping[str, Any]], cl: float) -> Figure:
         Confidence level.
     """
     return figure_of_bands(
-        [mass["mass"] for mass in masses], [_lower_edges(mass["excluded"]) for mass in masses],
+        [mass["mass"] for mass in masses], [_lower_edges(mass) for mass in masses],
         xlabel="$m_N$ (GeV)", ylabel=f"lower edge of the excluded {_COUPLING}", label=f"{cl:.0%} CL",
     )  # fmt: skip
 
 
-def _lower_edges(excluded: Mapping[str, Any]) -> Limit | None:
+def _lower_edges(mass: Mapping[str, Any]) -> Limit | None:
     """Return the lowest excluded couplings, as the limits on |V|^2 that they are."""
-    expected = [_lowest(intervals) for intervals in excluded["expected"].values()]
-    if any(edge is None for edge in expected):
-        return None
-    return Limit("", _lowest(excluded["observed"] or []), tuple(edge for edge in expected if edge is not None))
+    excluded = mass["excluded"]
+    edges = [_lowest(intervals) for intervals in excluded["expected"].values()]
+    known = tuple(edge for edge in edges if edge is not None)
+    return Limit(mass["method"], _lowest(excluded["observed"] or []), known) if len(known) == len(edges) else None
 
 
 def _lowest(intervals: Sequence[Sequence[float | None]]) -> float | None:
@@ -97,8 +94,7 @@ def figure_of_region(masses: Sequence[Mapping[str, Any]], cl: float) -> Figure:
     x = [mass["mass"] for mass in masses]
     known = [point["coupling_squared"] for mass in masses for point in mass["points"]]
     y = np.geomspace(min(known), max(known), _POINTS)
-    expected = np.stack([_grid(masses, y, i) for i in range(len(BANDS))])
-    observed = _grid(masses, y, None)
+    observed, *expected = np.stack([_grid(mass, y) for mass in masses], axis=1)
     span = (min(x) - _MARGIN, max(x) + _MARGIN)
     notes = []
     try:
@@ -106,23 +102,21 @@ def figure_of_region(masses: Sequence[Mapping[str, Any]], cl: float) -> Figure:
     except MissingExtra as error:
         published, notes = [], [f"published limits are not drawn: {error}"]
     return figure_of_plane(
-        x, y, expected, None if np.isnan(observed).all() else observed, xlabel="$m_N$ (GeV)", ylabel=_COUPLING,
-        label=f"{cl:.0%} CL, Majorana N, muon mixing only", published=published, xlim=span, notes=notes,
+        x, y, np.stack(expected), None if np.isnan(observed).all() else observed,
+        xlabel="$m_N$ (GeV)", ylabel=_COUPLING, label=f"{cl:.0%} CL, Majorana N, muon mixing only", published=published,
+        xlim=span, notes=notes,
     )  # fmt: skip
 
 
-def _grid(masses: Sequence[Mapping[str, Any]], y: npt.NDArray[np.float64], band: int | None) -> npt.NDArray[np.float64]:
-    """log10 of the limits at the couplings y, from those tested: one band, or the observed one."""
-    grid = np.full((len(masses), len(y)), math.nan)
-    for row, mass in zip(grid, masses, strict=True):
-        at, limits = [], []
-        for point in mass["points"]:
-            strength = point["signal_strength"]
-            value = strength["observed"] if band is None else (strength["expected"] or [None] * len(BANDS))[band]
-            at.append(math.log10(point["coupling_squared"]))
-            limits.append(math.nan if value is None else math.log10(value))
-        row[:] = np.interp(np.log10(y), at, limits, left=math.nan, right=math.nan)
-    return grid
+def _grid(mass: Mapping[str, Any], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return log10 of the limits at the couplings y, from those tested: the observed one, and the bands."""
+    at = [math.log10(point["coupling_squared"]) for point in mass["points"]]
+    rows = [
+        [math.nan] * (1 + len(BANDS)) if limit is None else [limit.observed or math.nan, *limit.expected]
+        for limit in limits_of(mass)
+    ]
+    columns = np.log10(rows).T
+    return np.stack([np.interp(np.log10(y), at, column, left=math.nan, right=math.nan) for column in columns])
 
 
 def figures_of_nuisances(hypothesis: Hypothesis, point: Point) -> dict[str, Figure]:

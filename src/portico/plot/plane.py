@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.path import Path
 
-    from portico.stats.limit import Limit
-
-__all__ = ["Curve", "around", "figure_of_plane", "grids_of", "log_axis", "runs_of"]
+__all__ = ["Curve", "around", "figure_of_plane", "log_axis", "runs_of"]
 
 _OBSERVED: Final = "#3f90da"
 _FARTHEST: Final = 9.0  # decades of a limit that are drawn: no limit at all is as far
@@ -110,31 +108,6 @@ def figure_of_plane(
         _say_what_is_missing(axes, levels, seen)
         _name(figure, named, label, notes)
         return settle(figure)
-
-
-def grids_of(limits: Sequence[Sequence[Limit | None]]) -> tuple[Array, Array | None]:
-    """Return what `figure_of_plane` draws.
-
-    Parameters
-    ----------
-    limits : sequence of sequence of Limit or None
-        On the signal strength, by x and then y; None where none was computed.
-
-    Returns
-    -------
-    expected : array of shape (5, nx, ny)
-        log10 of the limits.
-    observed : array of shape (nx, ny), optional
-        None if no limit has an observed one.
-    """
-    nothing = [np.nan] * 5
-    bands = [[nothing if limit is None else list(limit.expected) for limit in column] for column in limits]
-    seen = [
-        [np.nan if limit is None or limit.observed is None else limit.observed for limit in column] for column in limits
-    ]
-    with np.errstate(divide="ignore"):
-        expected, observed = np.log10(np.moveaxis(np.array(bands, np.float64), -1, 0)), np.log10(np.array(seen))
-    return expected, None if np.isnan(observed).all() else observed
 
 
 def log_axis(axes: Axes, decades: float) -> None:

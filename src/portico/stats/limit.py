@@ -104,6 +104,11 @@ class Limit:
     expected_uncertainties: tuple[float, ...] = ()
     scan: tuple[CLs, ...] = ()
 
+    @property
+    def median(self) -> float:
+        """The median expected limit."""
+        return self.expected[BANDS.index(0)]
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, see the module."""
         made: dict[str, Any] = {

@@ -155,7 +155,7 @@ def limits_columns(
         for n in (1, 2)
     )
     observed = Column(f"Observed {quantity}", [limit.observed for limit in limits], units, qualifiers=qualifiers or {})
-    median = [limit.expected[at[0]] for limit in limits]
+    median = [limit.median for limit in limits]
     expected = Column(f"Expected {quantity}", median, units, uncertainties=bands, qualifiers=qualifiers or {})
     return (observed, expected) if any(limit.observed is not None for limit in limits) else (expected,)
 
