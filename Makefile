@@ -12,13 +12,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 INSTALL := $(PIP) install --retries 5 --timeout 60 --constraint $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench clean distclean
+.PHONY: help demo test test-all lint types bench clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@printf '%s\n' \
 	  'make demo    the whole heavy-neutral-lepton search on made events, with a report' \
-	  'make test    all tests' \
+	  'make test    unit and integration tests, and one of each service' \
+  'make test-all    all tests, with every repetition and every fault of a service' \
 	  'make lint    style (ruff) and types (mypy)' \
 	  'make bench   measurements' \
 	  'make clean   remove runs and caches; make distclean removes .venv as well'
@@ -45,7 +46,11 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tools
 	@bash tools/services.sh
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python tools/run_tests.py $(PYTEST_ARGS)
+
+test-all: $(VENV)/.tools
+	@bash tools/services.sh
+	@$(BIN)/python tools/run_tests.py -m '' $(PYTEST_ARGS)
 
 lint: $(VENV)/.tools
 	@status=0; $(BIN)/ruff check . || status=1; $(BIN)/mypy || status=1; exit $$status

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the services that tests/services runs: XRootD, Slurm, HTCondor, Prometheus, Chromium. Starts none of them.
+# Installs the services that tests/services runs: XRootD, Slurm, HTCondor. Starts none of them.
 # Never fails: what cannot be had is named, and the tests that need it skip with its name.
 # HTCondor is unpacked into the folder of the cache where the machine's own suite has no package of it.
 # usage: services.sh [CACHE_FOLDER]
@@ -40,7 +40,7 @@ forbid_starting() {
 }
 
 daemons() {
-    pgrep -x -d ' ' 'munged|slurmctld|slurmd|xrootd|cmsd|prometheus|condor_master' || true
+    pgrep -x -d ' ' 'munged|slurmctld|slurmd|xrootd|cmsd|condor_master' || true
 }
 
 # install PACKAGE...: those that are missing, one by one where they cannot be had together
@@ -144,10 +144,10 @@ donor_apt_download() {
 }
 
 if ! command -v apt-get >/dev/null; then
-    say "no apt-get here; install XRootD, Slurm, HTCondor, Prometheus and Chromium by hand, else their tests are skipped"
+    say "no apt-get here; install XRootD, Slurm and HTCondor by hand, else their tests are skipped"
     exit 0
 fi
-install xrootd-server xrootd-client slurmctld slurmd slurm-client munge prometheus chromium chromium-driver python3-venv
+install xrootd-server xrootd-client slurmctld slurmd slurm-client munge python3-venv
 if command -v condor_master >/dev/null; then
     :
 elif offered htcondor; then

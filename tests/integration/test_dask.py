@@ -83,6 +83,7 @@ def analysis(make_analysis: Callable[..., Analysis], events: Path) -> Analysis:
     )
 
 
+@pytest.mark.full
 def test_workers_come_late_and_die(analysis: Analysis, address: str, tmp_path: Path) -> None:
     quiet = portico.run(analysis, folder=tmp_path / "quiet", workers=2)
     with process(*worker(address, "first", tmp_path)) as first, process(*worker(address, "third", tmp_path)):

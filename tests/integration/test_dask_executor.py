@@ -25,6 +25,7 @@ __all__ = ["address", "analysis"]  # fixtures
 pytestmark = [pytest.mark.integration, pytest.mark.dask]
 
 
+@pytest.mark.full
 def test_a_lost_scheduler_ends_the_run_which_resumes(
     analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,6 +156,7 @@ PHYSICS = (
 SCALED = '  - {name: scaled, function: "mysteps:scaled", chunk: 50 entries}'
 
 
+@pytest.mark.full
 def test_equal_between_numbers_of_workers(
     make_analysis: Callable[..., Analysis], files: Path, executor: DistrdfExecutor, single: DistrdfExecutor,
     tmp_path: Path,
@@ -262,6 +263,7 @@ def test_errors_of_the_step_name_the_line_or_the_words(
         portico.run(analysis, folder=tmp_path / "run", executor=executor)
 
 
+@pytest.mark.full
 def test_a_bad_file_fails_its_sample_alone(
     make_analysis: Callable[..., Analysis], files: Path, executor: DistrdfExecutor, tmp_path: Path
 ) -> None:
@@ -285,6 +287,7 @@ def test_a_bad_file_fails_its_sample_alone(
     assert run["slow"]["good"]["n"] == 250
 
 
+@pytest.mark.full
 def test_a_killed_worker_changes_nothing(
     make_analysis: Callable[..., Analysis], files: Path, executor: DistrdfExecutor, tmp_path: Path
 ) -> None:

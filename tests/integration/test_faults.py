@@ -66,6 +66,7 @@ def local() -> Iterator[LocalExecutor]:
     executor.close()
 
 
+@pytest.mark.full
 def test_a_chunk_that_outgrows_its_memory_runs_in_halves(
     make_analysis: Callable[..., Analysis], local: LocalExecutor, events: Path, tmp_path: Path
 ) -> None:

@@ -204,6 +204,13 @@ def dask() -> Iterator[DaskExecutor]:
     executor.close()
 
 
+def test_a_disturbed_run_gives_the_same_bits(two_steps: Analysis, local: LocalExecutor, tmp_path: Path) -> None:
+    """One of the disturbances of the next test."""
+    quiet = portico.run(two_steps, folder=tmp_path / "quiet", executor=local)
+    disturbed(two_steps, local, tmp_path / "run", quiet, seed=3, interrupt=8)
+
+
+@pytest.mark.full
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32), which=st.integers(0, 2), interrupt=st.one_of(st.none(), st.integers(0, 20)))
 def test_results_are_equal_bit_for_bit(
@@ -216,14 +223,19 @@ def test_results_are_equal_bit_for_bit(
     which: int,
     interrupt: int | None,
 ) -> None:
-    reference = tmp_path_factory.getbasetemp() / "reference"
-    quiet = portico.run(two_steps, folder=reference, executor=local)
-    folder = tmp_path_factory.mktemp("unruly") / "run"
+    quiet = portico.run(two_steps, folder=tmp_path_factory.getbasetemp() / "reference", executor=local)
     inner: Executor = (local, three_workers, dask)[which]
+    disturbed(two_steps, inner, tmp_path_factory.mktemp("unruly") / "run", quiet, seed, interrupt)
+
+
+def disturbed(
+    analysis: Analysis, inner: Executor, folder: Path, quiet: portico.Run, seed: int, interrupt: int | None
+) -> None:
+    """Run on an unruly executor, interrupted once or not, and compare with the quiet run."""
     if interrupt is not None:
         with pytest.raises(KeyboardInterrupt):
-            portico.run(two_steps, folder=folder, executor=Unruly(inner, seed, interrupt))
-    run = portico.run(two_steps, folder=folder, executor=Unruly(inner, seed))
+            portico.run(analysis, folder=folder, executor=Unruly(inner, seed, interrupt))
+    run = portico.run(analysis, folder=folder, executor=Unruly(inner, seed))
     for step in ("keep", "fill"):
         assert numbers_of(run, step) == numbers_of(quiet, step)
 
@@ -545,7 +557,7 @@ def chunks_done(folder: Path, step: str) -> int:
     return count
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.full)])
 def test_a_killed_driver_resumes(
     two_steps: Analysis, local: LocalExecutor, tmp_path: Path, sent: signal.Signals
 ) -> None:
@@ -572,6 +584,7 @@ def test_a_killed_driver_resumes(
     assert numbers_of(run, "fill") == numbers_of(quiet, "fill")
 
 
+@pytest.mark.full
 def test_killed_workers_are_replaced(two_steps: Analysis, tmp_path: Path, local: LocalExecutor) -> None:
     executor = LocalExecutor(2)
 

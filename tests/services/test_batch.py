@@ -237,6 +237,7 @@ def test_jobs_go_on_after_the_driver_left_and_are_collected(place: Place, quiet:
     assert place.status()["state"] == "done"
 
 
+@pytest.mark.full
 def test_a_killed_job_is_submitted_again_for_what_is_missing(place: Place, quiet: dict[str, bytes]) -> None:
     place.hold_chunks()
     driver = place.start()
@@ -268,6 +269,7 @@ def jobs_of(place: Place) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.full
 @pytest.mark.slurm
 def test_interrupted_and_resumed(slurm: Farm, quiet: dict[str, bytes]) -> None:
     place = make_place(slurm)
@@ -285,6 +287,7 @@ def test_interrupted_and_resumed(slurm: Farm, quiet: dict[str, bytes]) -> None:
     assert slurm.submissions() == before + 1  # the second step
 
 
+@pytest.mark.full
 def test_cancel_removes_the_jobs(place: Place) -> None:
     place.hold_chunks()
     driver = place.start()
@@ -302,6 +305,7 @@ def test_cancel_removes_the_jobs(place: Place) -> None:
     assert place.attempts() == []
 
 
+@pytest.mark.full
 @pytest.mark.htcondor
 def test_htcondor_holds_a_job(condor: Farm, quiet: dict[str, bytes]) -> None:
     place = make_place(condor)
@@ -332,6 +336,7 @@ def test_htcondor_says_why_jobs_are_idle(condor: Farm) -> None:
     assert "no slot of the pool matches (1 there): asks for 858,307 MiB of memory, the largest slot has 16,000" in told
 
 
+@pytest.mark.full
 @pytest.mark.htcondor
 def test_htcondor_job_over_its_walltime(condor: Farm) -> None:
     place = make_place(condor, walltime="00:00:20")
@@ -344,6 +349,7 @@ def test_htcondor_job_over_its_walltime(condor: Farm) -> None:
     place.portico("cancel", place.run)
 
 
+@pytest.mark.full
 @pytest.mark.slurm
 @pytest.mark.timeout(400)
 def test_slurm_job_over_its_walltime(slurm: Farm, quiet: dict[str, bytes]) -> None:
@@ -360,6 +366,7 @@ def test_slurm_job_over_its_walltime(slurm: Farm, quiet: dict[str, bytes]) -> No
     assert "--chunks-per-job" in message
 
 
+@pytest.mark.full
 @pytest.mark.slurm
 def test_slurm_holds_a_job(slurm: Farm, quiet: dict[str, bytes]) -> None:
     place = make_place(slurm, extra={"hold": ""})

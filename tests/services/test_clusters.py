@@ -150,6 +150,7 @@ def test_a_run_on_a_farm_equals_the_local_one(kind: str, make_place: Callable[..
     wait_for(lambda: not place.user.run(queue).stdout.strip(), "an empty queue", 30)
 
 
+@pytest.mark.full
 @both
 def test_lost_jobs_are_replaced(kind: str, make_place: Callable[..., Place]) -> None:
     """A job is removed and another held while they work, on Slurm both workers of one job; all is done again."""
@@ -175,6 +176,7 @@ def test_lost_jobs_are_replaced(kind: str, make_place: Callable[..., Place]) -> 
     assert numbers_of(portico.load(place.run), "select") == place.local()
 
 
+@pytest.mark.full
 @pytest.mark.slurm
 def test_a_job_over_its_walltime(make_place: Callable[..., Place]) -> None:
     """Slurm ends the only job, whose worker was not told to retire; its chunks are done in the next."""
@@ -219,6 +221,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.full
 @both
 def test_jobs_that_never_start_are_told_with_the_reason(kind: str, make_place: Callable[..., Place]) -> None:
     place = make_place(kind)
@@ -305,6 +308,7 @@ print(json.dumps(content))
 """
 
 
+@pytest.mark.full
 @both
 def test_late_workers_get_all_and_strangers_nothing(kind: str, make_place: Callable[..., Place]) -> None:
     place = make_place(kind)

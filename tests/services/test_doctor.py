@@ -55,6 +55,7 @@ def test_a_worker_reads_with_a_proxy_that_came_after_it_had_tried_without(server
         assert problem(executor, url) == ""
 
 
+@pytest.mark.full
 def test_new_connections_use_a_renewed_proxy(server: XRootDServer, events: Path) -> None:
     url = server.put(events / "events0.root")
     with closing(LocalExecutor(1)) as executor:

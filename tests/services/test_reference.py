@@ -83,6 +83,7 @@ def place(user: User, ntuples: Path, tmp_path_factory: pytest.TempPathFactory) -
         server.stop()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("kind", "more"),
     [

@@ -56,6 +56,7 @@ def test_htcondor_by_command_line_and_by_python(htcondor_pool: HTCondorPool) -> 
     assert said.stdout.split() == ["0", "0"]
 
 
+@pytest.mark.full
 @pytest.mark.htcondor
 def test_htcondor_holds_and_releases(htcondor_pool: HTCondorPool) -> None:
     cluster = htcondor_pool.submit("executable = /bin/sleep\narguments = 60\nrequest_memory = 100")
@@ -78,6 +79,7 @@ def test_slurm_by_command_line(slurm_pool: SlurmPool) -> None:
     slurm_pool.wait(failing, "FAILED")
 
 
+@pytest.mark.full
 @pytest.mark.htcondor
 def test_htcondor_leaves_nothing_with_a_running_job(user: User) -> None:
     with start_htcondor(user, cpus=1) as pool:
@@ -87,6 +89,7 @@ def test_htcondor_leaves_nothing_with_a_running_job(user: User) -> None:
     assert not accepts(pool.port)
 
 
+@pytest.mark.full
 @pytest.mark.slurm
 def test_slurm_leaves_nothing_with_a_running_job(user: User) -> None:
     with start_slurm(user, cpus=1) as pool:
@@ -132,6 +135,7 @@ def test_xrootd_refuses_to_write_and_comes_back_on_its_port(
     assert user.run(["xrdfs", f"127.0.0.1:{port}", "cat", "/text"]).stdout == "text\n"
 
 
+@pytest.mark.full
 @pytest.mark.xrootd
 def test_slow_link_is_as_slow_as_said(
     xrootd_server: Callable[..., XRootDServer],

@@ -33,7 +33,7 @@ from tests.services.farm.need import free_port, wait_for
 from tests.services.farm.proxy import accepts
 from tests.services.farm.user import end
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.full, pytest.mark.integration, pytest.mark.timeout(1800)]
 
 FILES, CLUSTERS, ENTRIES = 4, 50, 1000  # of each file
 CHUNKS = FILES * CLUSTERS

@@ -226,6 +226,7 @@ def test_a_run_over_a_server_is_equal_to_a_local_one(
         portico.run(analysis, folder=tmp_path / "other", executor=executor)
 
 
+@pytest.mark.full
 def test_a_server_away_for_20_seconds(
     xrootd_server: Start, events: Path, make_analysis: Make, executor: LocalExecutor, tmp_path: Path
 ) -> None:
@@ -253,6 +254,7 @@ def test_a_server_away_for_20_seconds(
     assert run["slow"]["a"]["n"] == 1000
 
 
+@pytest.mark.full
 def test_a_slow_server_is_read_to_the_end(
     xrootd_server: Start,
     slow_link: Callable[[XRootDServer, float], SlowLink],
@@ -270,6 +272,7 @@ def test_a_slow_server_is_read_to_the_end(
     assert link.passed > 10_000
 
 
+@pytest.mark.full
 def test_a_dead_server_is_known_soon(one: Path, hasty: LocalExecutor, tmp_path: Path) -> None:
     url = f"root://127.0.0.1:{free_port()}//one.root"
     began = time.monotonic()
@@ -386,6 +389,7 @@ def test_a_store_that_is_full(xrootd_server: Start, one: Path, executor: LocalEx
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.full
 def test_a_store_that_does_not_answer_is_said(one: Path, hasty: LocalExecutor, tmp_path: Path) -> None:
     store = f"root://127.0.0.1:{free_port()}//trees"
     failed = run_chunk(hasty, tmp_path, str(one), "", store)
@@ -412,6 +416,7 @@ def test_another_place_is_read_when_the_first_is_dead(
     assert numbers_of(run, "fill") == numbers_of(quiet, "fill")
 
 
+@pytest.mark.full
 def test_another_place_is_read_when_the_first_dies(
     xrootd_server: Start, events: Path, make_analysis: Make, hasty: LocalExecutor, tmp_path: Path
 ) -> None:
@@ -443,6 +448,7 @@ def test_all_places_that_were_tried_are_named(xrootd_server: Start, one: Path, i
         assert "[3011]" in str(error)
 
 
+@pytest.mark.full
 def test_root_and_uproot_read_in_one_process(xrootd_server: Start, one: Path) -> None:
     url = xrootd_server().put(one)
     by_root = f"""
@@ -456,6 +462,7 @@ print(ROOT.RDataFrame("Events", "{url}").Count().GetValue())
         assert done.stdout.split() == ["250", "250", "250"], done.stderr
 
 
+@pytest.mark.full
 def test_behind_a_redirector(user: User, xrootd_server: Start, one: Path, executor: LocalExecutor) -> None:
     shared = free_port()
     cluster = {"all__manager": f"127.0.0.1:{shared}"}
@@ -484,6 +491,7 @@ def test_behind_a_redirector(user: User, xrootd_server: Start, one: Path, execut
             daemon.stop()
 
 
+@pytest.mark.full
 def test_proxies_open_input_and_store(
     user: User, xrootd_server: Start, one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

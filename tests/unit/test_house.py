@@ -15,7 +15,6 @@ import portico
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 FILES = sorted(SRC.rglob("*.py"))
-NAMES = [str(file.relative_to(SRC)) for file in FILES]
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
@@ -44,8 +43,6 @@ PUBLIC = {
     "Analysis", "Dataset", "PorticoError", "Progress", "Results", "Run", "Sample", "__version__", "connect", "load",
     "load_analysis", "load_dataset", "run", "step", "summary",
 }  # fmt: skip
-
-every_file = pytest.mark.parametrize("file", FILES, ids=NAMES)
 
 
 @cache
@@ -86,31 +83,38 @@ def room(module: str) -> str:
     return module.split(".")[1]
 
 
-@every_file
-def test_modules_are_short(file: Path) -> None:
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES, "split it"
+def functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree(file)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
 
 
-@every_file
-def test_functions_are_short(file: Path) -> None:
-    functions = (node for node in ast.walk(tree(file)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
-    long = {node.name: node.end_lineno - node.lineno + 1 for node in functions if node.end_lineno is not None}
-    assert {name: lines for name, lines in long.items() if lines > FUNCTION_LINES} == {}
+def test_modules_are_short() -> None:
+    lines = {module_of(file): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+    assert {module: count for module, count in lines.items() if count > MODULE_LINES} == {}, "split them"
 
 
-@every_file
-def test_imports_go_downwards(file: Path) -> None:
+def test_functions_are_short() -> None:
+    lines = {
+        f"{module_of(file)}.{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for file in FILES
+        for node in functions(file)
+    }
+    assert {name: count for name, count in lines.items() if count > FUNCTION_LINES} == {}, "split them"
+
+
+def test_imports_go_downwards() -> None:
     level = {name: number for number, names in enumerate(LAYERS) for name in names}
-    module = module_of(file)
-    found = {name for name in imports(tree(file)) if name.split(".")[0] in {"portico", "portico_distrdf", "hnl"}}
-    if not module.startswith("portico.") and module != "portico":
-        return
-    assert {name.split(".")[0] for name in found} <= {"portico"}, "portico knows nothing of hnl or of plugins"
-    if module == "portico":
-        return
-    assert room(module) in level, f"say in LAYERS where {room(module)} belongs"
-    upward = [name for name in found if "." in name and level[room(name)] > level[room(module)]]
-    assert upward == []
+    upward, foreign = [], []
+    for module, file in zip(map(module_of, FILES), FILES, strict=True):
+        found = {name for name in imports(tree(file)) if name.split(".")[0] in {"portico", "portico_distrdf", "hnl"}}
+        if module.split(".")[0] != "portico":
+            continue
+        foreign += [f"{module} imports {name}" for name in found if name.split(".")[0] != "portico"]
+        if module != "portico":
+            assert room(module) in level, f"say in LAYERS where {room(module)} belongs"
+            below = level[room(module)]
+            upward += [f"{module} imports {n}" for n in found if n.startswith("portico.") and level[room(n)] > below]
+    assert foreign == [], "portico knows nothing of hnl or of plugins"
+    assert upward == [], "see LAYERS"
 
 
 def test_there_is_no_import_cycle() -> None:
@@ -122,18 +126,24 @@ def test_there_is_no_import_cycle() -> None:
     graphlib.TopologicalSorter(graph).prepare()
 
 
-@every_file
-def test_root_is_not_imported_with_the_module(file: Path) -> None:
-    heavy = {name.split(".")[0] for name in imports(tree(file), inside_functions=False)} & {"ROOT", "cppyy"}
-    assert heavy == set()
+def test_root_is_not_imported_with_a_module() -> None:
+    early = {
+        module_of(file): heavy
+        for file in FILES
+        if (heavy := {name.split(".")[0] for name in imports(tree(file), inside_functions=False)} & {"ROOT", "cppyy"})
+    }
+    assert early == {}
 
 
-@every_file
-def test_only_the_command_line_prints(file: Path) -> None:
-    if module_of(file).startswith("portico.cli"):
-        return
-    calls = [node for node in ast.walk(tree(file)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"]
-    assert [call.lineno for call in calls] == []
+def test_only_the_command_line_prints() -> None:
+    calls = [
+        f"{module_of(file)}:{node.lineno}"
+        for file in FILES
+        if not module_of(file).startswith("portico.cli")
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+    ]
+    assert calls == []
 
 
 def test_public_names_are_frozen() -> None:

@@ -95,6 +95,7 @@ def proper_lengths(events: ak.Array) -> np.ndarray:
     return 10.0 * length * np.float64(ak.to_numpy(events.Gen_mass[:, 2])) / p
 
 
+@pytest.mark.full
 def test_accepted_events_are_those_of_a_sample_at_the_target(weights: Any, tmp_path: Path) -> None:
     """Efficiency of trigger and acceptance, and decay lengths of what is accepted, against events made at 50 mm."""
     root = load()

@@ -113,6 +113,7 @@ def test_bernstein_of_equal_coefficients_is_flat_and_of_order_one_is_a_line() ->
     assert line == pytest.approx([0.25, 0.375, 0.5, 0.625, 0.75])
 
 
+@pytest.mark.full
 def test_double_crystal_ball_is_that_of_numba_stats() -> None:
     crystalball_ex = pytest.importorskip("numba_stats.crystalball_ex")
     shape = DoubleCrystalBall(

@@ -1,0 +1,102 @@
+"""Run the tests in two processes of pytest side by side, and end with one summary of both.
+
+One process has what computes, the other what mostly waits for services. Lines appear as they come; failures, errors and
+warnings of each process follow when both have ended. The last line is that of pytest, with the counts of both.
+
+usage: run_tests.py [ARGUMENTS OF PYTEST...]; with paths of tests among them, one process runs these.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+GROUPS = {
+    "units": ["tests/unit", "tests/integration", "--ignore=tests/integration/test_hnl.py"],
+    "services": ["tests/integration/test_hnl.py", "tests/notebooks", "tests/services"],
+}
+ORDER = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warnings", "errors")
+SECTION = re.compile(r"^=+ (ERRORS|FAILURES|XPASSES|warnings summary|short test summary info|slowest .*) =+$")
+SUMMARY = re.compile(r"^=+ ((?:\d+ [a-z]+(?:, )?)+|no tests ran) in [\d.]+s.* =+$")
+NO_TESTS = 5
+"""Exit status of pytest when nothing was selected."""
+
+
+class Group:
+    """One process of pytest: what it says before its report is printed at once, the report is kept."""
+
+    def __init__(self, name: str, arguments: Sequence[str]) -> None:
+        self.name, self.report = name, list[str]()
+        command = [sys.executable, "-u", "-m", "pytest", "-o", f"cache_dir=.pytest_cache/{name}", *arguments]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if self.report or SECTION.match(line.rstrip()) or SUMMARY.match(line.rstrip()):
+                self.report.append(line.rstrip())
+            else:
+                print(line, end="", flush=True)
+
+    def wait(self) -> int:
+        """Return the exit status, when all has been read."""
+        self._thread.join()
+        return self._process.wait()
+
+
+def counts(report: Sequence[str]) -> Counter[str] | None:
+    """Read the counts of pytest's summary; none if it ended without one."""
+    found = [match[1] for line in report if (match := SUMMARY.match(line))]
+    if not found:
+        return None
+    plural = {"error": "errors", "warning": "warnings"}
+    return Counter({plural.get(word, word): int(n) for n, word in re.findall(r"(\d+) ([a-z]+)", found[-1])})
+
+
+def summary(total: Mapping[str, int], seconds: float, width: int = 80) -> str:
+    """Write pytest's last line of these counts."""
+    one = {"errors": "error", "warnings": "warning"}
+    words = [f"{total[word]} {one.get(word, word) if total[word] == 1 else word}" for word in ORDER if total.get(word)]
+    minutes = f" ({seconds // 3600:.0f}:{seconds // 60 % 60:02.0f}:{seconds % 60:02.0f})" if seconds >= 60 else ""
+    return f" {', '.join(words) or 'no tests ran'} in {seconds:.2f}s{minutes} ".center(width, "=")
+
+
+def run(groups: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> int:
+    """Run all groups at once; return the exit status, which is 0 only if every group's is."""
+    began, total, bad = time.monotonic(), Counter[str](), False
+    started = [Group(name, [*paths, *arguments]) for name, paths in groups.items()]
+    statuses = [group.wait() for group in started]
+    for group, status in zip(started, statuses, strict=True):
+        found = counts(group.report)
+        for line in group.report:
+            if not SUMMARY.match(line):
+                print(line)
+        if found is None:
+            print(f"the process '{group.name}' ended without a summary, status {status}")
+            found = Counter(errors=1)
+        bad = bad or status not in {0, NO_TESTS}
+        total += found
+    bad = bad or not total
+    print(summary(total, time.monotonic() - began))
+    return int(bad or bool(total["failed"] or total["errors"]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run both groups, or the tests that are named."""
+    named = any(argument and Path(argument.partition("::")[0]).exists() for argument in arguments)
+    return run({"named": []} if named else GROUPS, arguments)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
