@@ -15,10 +15,11 @@ from portico.step import step, summary
 if TYPE_CHECKING:
     from portico.analysis.analysis import Analysis, load_analysis
     from portico.analysis.dataset import Dataset, Sample, load_dataset
+    from portico.executors.where import connect
     from portico.monitor.progress import Progress
     from portico.results.view import Results
     from portico.runfolder.load import Run, load
-    from portico.workflow.run import connect, run
+    from portico.workflow.run import run
 
 __all__ = [
     "Analysis",
@@ -45,7 +46,7 @@ _LAZY = {
     "Results": "portico.results.view",
     "Sample": "portico.analysis.dataset",
     "Run": "portico.runfolder.load",
-    "connect": "portico.workflow.run",
+    "connect": "portico.executors.where",
     "load": "portico.runfolder.load",
     "load_analysis": "portico.analysis.analysis",
     "load_dataset": "portico.analysis.dataset",

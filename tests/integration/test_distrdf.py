@@ -19,7 +19,7 @@ import uproot
 import portico
 from portico.analysis.analysis import Analysis
 from portico.errors import InputError, StepError
-from portico.executors.where import open_executor
+from portico.executors.where import connect
 from portico.runfolder.ledger import Ledger
 from portico_distrdf.executor import DistrdfExecutor
 from tests.conftest import Remember, numbers_of
@@ -237,7 +237,7 @@ def test_workers_of_others_are_used_but_not_replaced(
 ) -> None:
     steps = '  - {name: slow, function: "mysteps:slow", chunk: 50 entries}'
     samples = f'    a: {{files: ["{files}/e0.root"]}}'
-    theirs = open_executor(f"distrdf+{single._address}", None)
+    theirs = connect(f"distrdf+{single._address}", None)
     try:
         run = portico.run(analyse(make_analysis, steps, samples), folder=tmp_path / "run", executor=theirs)
         assert run["slow"]["a"]["n"] == 250

@@ -95,7 +95,7 @@ def edit(analysis: Analysis, old: str, new: str) -> Analysis:
 def rows(analysis: Analysis, folder: Path, **options: Any) -> dict[str, str]:
     """What would come first for each step, or that it is done."""
     found = preview(portico.load_analysis(analysis.folder), folder=folder, **options)
-    return {row.step: row.after or ("done" if row.chunks == row.chunks_done else "to run") for row in found}
+    return {row.step: row.after or ("done" if row.chunks == row.chunks_done else "to run") for row in found.rows}
 
 
 def test_a_table_reaches_the_step_that_names_it(

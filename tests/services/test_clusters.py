@@ -201,12 +201,12 @@ import sys
 import time
 
 from portico.errors import PorticoError
-from portico.executors.where import open_executor
+from portico.executors.where import connect
 
 for path in sys.argv[1:]:
     began, told = time.monotonic(), ""
     try:
-        executor = open_executor(path, 2)
+        executor = connect(path, 2)
         try:
             while not told and time.monotonic() - began < 60:
                 executor.wait(0.2)
@@ -269,7 +269,7 @@ from portico.environment.bundle import collect
 from portico.environment.credentials import Credentials
 from portico.errors import WorkerError
 from portico.executors.dask import DaskExecutor
-from portico.executors.where import open_executor
+from portico.executors.where import connect
 
 
 def known(dask_worker):
@@ -282,7 +282,7 @@ def plugins(dask_scheduler):
 
 
 place = Path(sys.argv[1]).parent
-executor = open_executor(sys.argv[1], 1)
+executor = connect(sys.argv[1], 1)
 try:
     for number in range(3):  # all before the first worker has come
         (place / "late.py").write_text(f"def s(frame, sample):\\n    return {{'n{number}': frame.Count()}}\\n")
@@ -478,7 +478,7 @@ def test_a_run_on_a_gateway_equals_the_local_one(make_place: Callable[..., Place
 def test_a_gateway_that_is_not_there_is_told(tmp_path: Path) -> None:
     site = tmp_path / "facility.yaml"
     site.write_text(f"kind: gateway\noptions: {{address: 'http://127.0.0.1:{free_port()}', auth: basic}}\n")
-    from portico.executors.where import open_executor
+    from portico.executors.where import connect
 
     with pytest.raises(portico.PorticoError, match=r"the gateway at http://127.* gave no cluster: Cannot connect"):
-        open_executor(str(site), None)
+        connect(str(site), None)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+import portico
+from portico.analysis.analysis import Analysis
 from portico.analysis.chunks import Chunk
+from portico.cli import cli
 from portico.cli.tables import show_status
 from portico.clusters.queues import htcondor, slurm
 from portico.clusters.queues.base import BatchJob, JobState, mebibytes
@@ -30,6 +35,7 @@ from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Planned
 from portico.step import Needs
 from portico.worker.task import Done, Failed, Task
+from portico.workflow.dry_run import preview
 
 SITE = Site(name="here", kind="slurm", workers=2, memory="1 GB", patience=0.1)
 BUNDLE = Bundle("m:f", Needs(), (), {}, {}, "d" * 64, "c" * 64, b"zip")
@@ -184,6 +190,68 @@ def test_what_ended_is_collected_once_and_by_another_process(desk: Desk, opened:
         desk.end(name, "")
     assert outcomes(second, 1) == {"b": "done", "d": "done"}
     assert desk.removed == []
+
+
+STEP = """
+def fill(frame, sample):
+    return {"n": frame.Count()}
+"""
+ENTRY = "  - {name: fill, function: 'mysteps:fill', chunk: 10 entries}"
+
+
+def test_python_submits_and_leaves_as_the_command_does(
+    desk: Desk, make_analysis: Callable[..., Analysis], tmp_path: Path
+) -> None:
+    analysis, folder = make_analysis(STEP, ENTRY, "    a: {entries: 60}"), tmp_path / "batch"
+    with pytest.raises(Detached, match="3 jobs of Desk with 6 chunks go on without this process"):
+        portico.run(analysis, folder=folder, on="slurm", batch=True, detach=True, chunks_per_job=2)
+    assert [job.count for job in desk.submitted] == [3]
+    assert read_status(folder).steps[0].state == "interrupted"
+
+
+def test_an_interrupted_run_says_what_goes_on(
+    desk: Desk, make_analysis: Callable[..., Analysis], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Iterable[str]) -> dict[str, JobState]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(desk, "states", interrupted)
+    make_analysis(STEP, ENTRY, "    a: {entries: 60}")
+    command = ["run", str(tmp_path / "analysis"), "--run", str(tmp_path / "batch"), "--on", "slurm", "--batch"]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 130
+    jobs, interrupt = result.stderr.index("of Desk with 6 chunks go on"), result.stderr.index("interrupted; what")
+    assert jobs < interrupt
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"detach": True}, "--detach goes with --batch"),
+        ({"chunks_per_job": 3}, "chunks_per_job with batch"),
+        ({"on": "slurm", "batch": True, "chunks_per_job": 0}, "0 chunks per job"),
+        ({"batch": True}, "no batch jobs can go to 'local'"),
+        ({"on": "kubernetes", "batch": True}, "kind 'kubernetes', which has no batch jobs"),
+        ({"workers": 0}, "0 workers"),
+        ({"on": "slrum"}, "did you mean 'slurm'"),
+        ({"steps": ["fil"]}, "no step 'fil'; did you mean 'fill'"),
+        ({"samples": ["b*"]}, r"no sample 'b\*'"),
+        ({"unblind": True}, "nothing to unblind"),
+    ],
+)
+def test_options_are_checked_before_anything_is_written(
+    make_analysis: Callable[..., Analysis], tmp_path: Path, options: dict[str, Any], words: str
+) -> None:
+    analysis, folder = make_analysis(STEP, ENTRY, "    a: {entries: 60}"), tmp_path / "run"
+    for function in (portico.run, preview):
+        with pytest.raises(ConfigError, match=words):
+            function(analysis, folder=folder, **options)
+    assert not folder.exists()
+
+
+def test_options_of_an_executor_go_to_connect(make_analysis: Callable[..., Analysis], tmp_path: Path) -> None:
+    with closing(portico.connect("local", 1)) as executor, pytest.raises(ConfigError, match=r"portico\.connect"):
+        portico.run(make_analysis(STEP, ENTRY, "    a: {entries: 60}"), executor=executor, detach=True)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "changed", "of another"])

@@ -12,7 +12,7 @@ import pytest
 from portico import root
 from portico.analysis.chunks import Chunk
 from portico.errors import ConfigError, ProductError, StepError
-from portico.executors.where import open_executor
+from portico.executors.where import connect
 from portico.runfolder.ledger import Planned
 from portico.worker.task import Task
 from portico.workflow.plan import Plan, whole_samples
@@ -178,4 +178,4 @@ def test_whole_samples_have_keys_of_their_own() -> None:
 
 def test_what_follows_on_is_checked() -> None:
     with pytest.raises(ConfigError, match="distrdf"):
-        open_executor("distrdv", 1)
+        connect("distrdv", 1)

@@ -249,7 +249,7 @@ def test_what_does_not_open_is_a_finding_not_an_exception(no_credentials, monkey
     def broken(on: str, workers: int | None) -> None:
         raise WorkerError(f"no Dask scheduler answers at {on}")
 
-    monkeypatch.setattr(doctor, "open_executor", broken)
+    monkeypatch.setattr(doctor, "connect", broken)
     finding = only(doctor.examine(on="tcp://host:1"))
     assert (finding.level, finding.what) == ("error", "no Dask scheduler answers at tcp://host:1")
 

@@ -16,7 +16,7 @@ from portico.clusters import base
 from portico.clusters.kubernetes import manifest, reasons
 from portico.clusters.site import RESERVED, Site, load_site, own_folder, sites
 from portico.errors import ConfigError, MissingExtra, WorkerError
-from portico.executors.where import job_script, open_executor, places
+from portico.executors.where import connect, job_script, places
 
 SHIPPED = ["cms-htcondor", "cms-slurm", "gateway", "htcondor", "kubernetes", "slurm", "ssh"]
 
@@ -84,13 +84,13 @@ def test_wrong_files_are_explained(text: str, words: str) -> None:
 
 def test_names_that_are_no_site() -> None:
     with pytest.raises(ConfigError, match=r"on 'slrum'; did you mean 'slurm'\? valid: .*htcondor.*local.*tcp"):
-        open_executor("slrum", None)
+        connect("slrum", None)
     with pytest.raises(ConfigError, match=r"no site 'nothing' in .*; valid: cms-htcondor"):
         load_site("nothing")
     with pytest.raises(ConfigError, match=r"nothing\.yaml: no such file"):
-        open_executor("nothing.yaml", None)
+        connect("nothing.yaml", None)
     with pytest.raises(ConfigError, match="0 workers"):
-        open_executor("local", 0)
+        connect("local", 0)
     for word in RESERVED:
         write(word, "kind: slurm")
         with pytest.raises(ConfigError, match=f"no site can be called '{word}'"):
@@ -214,9 +214,9 @@ def test_options_that_the_library_does_not_know() -> None:
 def test_missing_libraries_and_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(WorkerError, match="no program 'sbatch' on PATH"):
-        open_executor("slurm", None)
+        connect("slurm", None)
     with pytest.raises(WorkerError, match="no program 'condor_submit' on PATH"):
-        open_executor("htcondor", None)
+        connect("htcondor", None)
     monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None)
     for name in ("htcondor", "slurm", "kubernetes"):
         with pytest.raises(MissingExtra, match=rf"pip install 'portico-hep\[{name}\]'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,25 @@ class Analysis(Model):
         """Where modules are looked for."""
         return self.path.parent
 
+    @property
+    def run_folder(self) -> Path:
+        """The run folder unless the user gives another."""
+        return Path("runs") / self.name
+
+    def steps_named(self, names: Iterable[str]) -> list[StepEntry]:
+        """Return the steps of these names in the order of the analysis; all of them if no name is given.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such step.
+        """
+        chosen, valid = tuple(names), [step.name for step in self.steps]
+        for name in chosen:
+            if name not in valid:
+                raise ConfigError(f"{self.path}: no step '{name}'; {nearest(name, valid)}")
+        return [step for step in self.steps if not chosen or step.name in chosen]
+
     def with_options(self, step: str, **options: Any) -> Analysis:
         """Return the analysis with other options of one step; those that are not named stay as they are.
 
@@ -120,9 +140,7 @@ class Analysis(Model):
         ConfigError
             If there is no such step.
         """
-        names = [entry.name for entry in self.steps]
-        if step not in names:
-            raise ConfigError(f"{self.path}: no step '{step}'; {nearest(step, names)}")
+        self.steps_named([step])
         steps = [
             entry.model_copy(update={"options": {**entry.options, **options}}) if entry.name == step else entry
             for entry in self.steps

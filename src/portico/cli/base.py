@@ -75,7 +75,9 @@ class Command(click.Command):
             status = super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            for note in getattr(interrupt, "__notes__", ()):
+                click.echo(f"\n{note}", err=True)
             click.echo("\ninterrupted; what is done is kept, the same command goes on where it stopped", err=True)
             ctx.exit(INTERRUPTED)
         except PorticoError as error:

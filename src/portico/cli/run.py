@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +13,6 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from portico.analysis.analysis import Analysis
-    from portico.executors.batch import BatchExecutor
     from portico.runfolder.load import Run
 
 __all__ = ["run"]
@@ -98,82 +95,48 @@ def run(
     from portico.analysis.analysis import load_analysis
 
     loaded = load_analysis(analysis, store=store)
-    if unblind:
-        from portico.workflow.plan import unblinded
-
-        loaded = unblinded(loaded)
-    place = folder if folder is not None else Path("runs") / loaded.name
-    if not batch and (detach or chunks_per_job is not None):
-        raise click.UsageError(f"{'--detach' if detach else '--chunks-per-job'} goes with --batch")
+    folder = folder or loaded.run_folder
+    options: dict[str, Any] = {
+        "folder": folder, "on": on, "workers": workers, "batch": batch, "detach": detach,
+        "chunks_per_job": chunks_per_job, "steps": steps, "samples": samples, "unblind": unblind,
+    }  # fmt: skip
     if dry_run:
-        return _preview(loaded, place, steps, samples, as_json, on, batch)
+        _preview(loaded, options, as_json)
+        return 0
     from portico.errors import Detached
     from portico.monitor.progress import Progress
     from portico.workflow.run import run as run_analysis
 
-    options = {"workers": workers, "chunks_per_job": chunks_per_job, "detach": detach}
     try:
-        with _batch(on, place, options if batch else None) as executor, Progress() as reporter:
-            result = run_analysis(
-                loaded, folder=place, on=on, workers=workers, steps=steps, samples=samples,
-                allow_partial=allow_partial, reporter=reporter, executor=executor,
-            )  # fmt: skip
+        with Progress() as reporter:
+            result = run_analysis(loaded, **options, allow_partial=allow_partial, reporter=reporter)
     except Detached as detached:
-        _submitted(str(detached), place, as_json)
+        _submitted(str(detached), folder, as_json)
         return 0
     report = _report(result)
     _summary(result, report, as_json)
     return PARTIAL if result.partial else 0
 
 
-@contextmanager
-def _batch(on: str, place: Path, options: dict[str, Any] | None) -> Iterator[BatchExecutor | None]:
-    """Open the batch system if one is wanted; say what goes on there when this process is interrupted."""
-    if options is None:
-        yield None
-        return
-    from portico.executors.batch import open_batch
-
-    executor = open_batch(on, place, **options)
-    try:
-        yield executor
-    except KeyboardInterrupt:
-        if words := executor.farewell():
-            click.echo(f"\n{words}", err=True)
-        raise
-    finally:
-        executor.close()
-
-
-def _submitted(words: str, place: Path, as_json: bool) -> None:
+def _submitted(words: str, folder: Path, as_json: bool) -> None:
     if as_json:
         from portico.monitor.status import read_status
 
-        show_json(read_status(place).to_json())
+        show_json(read_status(folder).to_json())
     else:
         click.echo(words)
 
 
-def _preview(
-    analysis: Analysis, folder: Path, steps: tuple[str, ...], samples: tuple[str, ...], as_json: bool, on: str,
-    batch: bool,
-) -> int:  # fmt: skip
-    from portico.executors.batch import batch_script
-    from portico.executors.where import job_script
+def _preview(analysis: Analysis, options: dict[str, Any], as_json: bool) -> None:
     from portico.workflow.dry_run import preview
 
-    rows = preview(analysis, folder=folder, steps=steps, samples=samples)
-    script = batch_script(on, folder) if batch else job_script(on)
+    planned = preview(analysis, **options)
     if as_json:
-        plan = [row.to_json() for row in rows]
-        show_json({"run": str(folder), "analysis": analysis.name, "plan": plan, "script": script})
+        show_json(planned.to_json())
     else:
         from portico.cli.tables import show_preview
 
-        show_preview(rows, folder)
-        if script is not None:
-            click.echo(f"\none of its jobs:\n{script}")
-    return 0
+        show_preview(planned)
 
 
 def _report(result: Run) -> Path | None:

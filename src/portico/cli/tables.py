@@ -158,11 +158,11 @@ def _fault(step: StepMetrics, fault: Fault) -> str:
     return f"step '{step.step}', sample '{fault.sample}', {fault.chunk}{times}: {fault.message}"
 
 
-def show_preview(rows: Sequence[Preview], folder: Path) -> None:
+def show_preview(preview: Preview) -> None:
     """Show what would run."""
     console = new_console()
     table = new_table("step", "sample", "chunks", "entries", "done", "to run", "", left=("step", "sample", ""))
-    for row in rows:
+    for row in preview.rows:
         sample = "all" if row.sample == "*" else row.sample
         if row.after:
             table.add_row(Text(row.step), Text(sample), "", "", "", "", f"after {row.after}")
@@ -172,10 +172,12 @@ def show_preview(rows: Sequence[Preview], folder: Path) -> None:
             table.add_row(Text(row.step), Text(sample), *(f"{n:,}" for n in numbers), "" if left else "nothing to do")
     console.print(table)
     console.print()
-    left = sum(row.chunks - row.chunks_done for row in rows)
-    waiting = sum(bool(row.after) for row in rows)
+    left = sum(row.chunks - row.chunks_done for row in preview.rows)
+    waiting = any(row.after for row in preview.rows)
     later = ", and what follows from it" if left and waiting else ""
-    _say(console, f"{left:,} chunk{'' if left == 1 else 's'} would run in {folder}{later}; nothing was started")
+    _say(console, f"{left:,} chunk{'' if left == 1 else 's'} would run in {preview.folder}{later}; nothing was started")
+    if preview.script is not None:
+        print(f"\none of its jobs:\n{preview.script}")
 
 
 def show_trees(file: str, summaries: Sequence[TreeSummary]) -> None:

@@ -15,7 +15,7 @@ from portico.environment.credentials import Credentials, find_credentials, needs
 from portico.environment.probe import describe
 from portico.errors import ConfigError, PorticoError
 from portico.executors.base import Executor
-from portico.executors.where import open_executor
+from portico.executors.where import connect
 from portico.files import is_remote
 
 __all__ = ["Finding", "examine", "quick_check"]
@@ -69,7 +69,7 @@ def examine(
         yield from (*_missing_extra(analysis), *access.writable(folder))
     tell(f"workers of {on}")
     try:
-        with closing(open_executor(on, workers)) as executor:
+        with closing(connect(on, workers)) as executor:
             wait_for_workers(executor, patience)
             facts = gather(executor)
             for check in machines.CHECKS:

@@ -27,7 +27,7 @@ from portico.runfolder.folder import BATCH
 from portico.worker.process import RunnerProcess
 from portico.worker.task import Failed, FailureKind, Outcome, Task
 
-__all__ = ["BatchExecutor", "batch_script", "group_size", "open_batch"]
+__all__ = ["BatchExecutor", "batch_script", "batch_site", "group_size", "open_batch"]
 
 _MOST = 100
 """Chunks of a job at most, unless the user says otherwise: what is lost with a job, and waits for it, is bounded."""
@@ -61,7 +61,7 @@ def open_batch(
     ConfigError
         If ``on`` is no site, or one without a batch system.
     """
-    site = _site(on)
+    site = batch_site(on)
     on = str(Path(on).expanduser().resolve()) if looks_like_a_file(on) else on
     return BatchExecutor(site, run, workers=workers, chunks_per_job=chunks_per_job, detach=detach, on=on)
 
@@ -74,14 +74,23 @@ def batch_script(on: str, run: Path) -> str:
     ConfigError
         If ``on`` is no site, or one without a batch system.
     """
-    site = _one_core(_site(on))
+    site = _one_core(batch_site(on))
     return queue_of(site).script(job_of(site, run.resolve() / BATCH / "1", 1))
 
 
-def _site(on: str) -> Site:
+def batch_site(on: str) -> Site:
+    """Return the site that ``on`` names.
+
+    Raises
+    ------
+    ConfigError
+        If it is no site, or one without a batch system.
+    """
     if on in RESERVED or "://" in on:
         raise ConfigError(f"no batch jobs can go to '{on}'; give a site with HTCondor or Slurm, see: portico site")
-    return load_site(on)
+    site = load_site(on)
+    queue_of(site)
+    return site
 
 
 class BatchExecutor:

@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from portico.clusters.site import RESERVED, load_site, looks_like_a_file, sites
 from portico.errors import ConfigError, nearest
 from portico.executors.base import Executor
 
-__all__ = ["job_script", "open_executor", "places"]
+__all__ = ["check_options", "connect", "job_script", "places"]
 
 _ADDRESS = "tcp://HOST:PORT"
 _DISTRDF = "distrdf+"
 
 
-def open_executor(on: str, workers: int | None) -> Executor:
-    """Open the executor that ``on`` names.
+def connect(
+    on: str = "local", workers: int | None = None, *, batch: str | Path | None = None, detach: bool = False,
+    chunks_per_job: int | None = None,
+) -> Executor:  # fmt: skip
+    """Open an executor, for several runs one after the other; close it with its ``close()``.
 
     Parameters
     ----------
     on : str
-        ``local``; ``dask``, an own cluster on this machine; the address of a Dask scheduler, ``tcp://HOST:PORT`` or
-        ``tls://HOST:PORT``; a site, by its name or its YAML file, on which a Dask cluster is started; or ``distrdf``
-        and ``distrdf+tcp://HOST:PORT``, ROOT's own distributed RDataFrame.
+        ``local``, processes of this machine; ``dask``, an own cluster on this machine; the address of a Dask
+        scheduler, ``tcp://HOST:PORT`` or ``tls://HOST:PORT``; a site, by its name or its YAML file, on which a Dask
+        cluster is started; or ``distrdf`` and ``distrdf+tcp://HOST:PORT``, ROOT's own distributed RDataFrame.
     workers : int, optional
-        How many; on a site, how many at most.
+        How many; all cores by default; on a site, how many at most.
+    batch : str or Path, optional
+        The run folder, for plain batch jobs of the site, which go on without this process.
+    detach : bool
+        With ``batch``: stop waiting, with `portico.errors.Detached`, as soon as all jobs are submitted.
+    chunks_per_job : int, optional
+        With ``batch``: chunks that a job runs one after the other; by default there is a job for each worker, and no
+        job has more than 100.
 
     Raises
     ------
     ConfigError
-        If it names nothing, or a site's file is wrong.
+        If ``on`` names nothing, a site's file is wrong, or options are wrong or do not go together.
     WorkerError
         If what it names does not answer.
     """
-    if workers is not None and workers < 1:
-        raise ConfigError(f"{workers} workers cannot run anything; give 1 or more")
-    _check(on)
+    check_options(on, workers, batch=batch is not None, detach=detach, chunks_per_job=chunks_per_job)
+    if batch is not None:
+        from portico.executors.batch import open_batch
+
+        return open_batch(on, Path(batch), workers=workers, chunks_per_job=chunks_per_job, detach=detach)
     if on == "local":
         from portico.executors.local import LocalExecutor
 
@@ -49,6 +63,30 @@ def open_executor(on: str, workers: int | None) -> Executor:
     from portico.clusters.base import start_cluster
 
     return DaskExecutor(cluster=start_cluster(load_site(on), workers))
+
+
+def check_options(
+    on: str, workers: int | None, *, batch: bool = False, detach: bool = False, chunks_per_job: int | None = None
+) -> None:
+    """Refuse options of `portico.run` that are wrong or do not go together, without opening anything.
+
+    Raises
+    ------
+    ConfigError
+        If an option is wrong.
+    """
+    for number, what in ((workers, "workers"), (chunks_per_job, "chunks per job")):
+        if number is not None and number < 1:
+            raise ConfigError(f"{number} {what} cannot run anything; give 1 or more")
+    if batch:
+        from portico.executors.batch import batch_site
+
+        batch_site(on)
+    elif detach or chunks_per_job is not None:
+        option = "detach" if detach else "chunks-per-job"
+        raise ConfigError(f"--{option} goes with --batch (in Python, {option.replace('-', '_')} with batch)")
+    else:
+        _check(on)
 
 
 def job_script(on: str) -> str | None:

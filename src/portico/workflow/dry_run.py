@@ -11,17 +11,19 @@ from typing import Any
 
 from portico.analysis.analysis import DATASET, Analysis, StepEntry
 from portico.environment.bundle import Bundle
-from portico.errors import ConfigError, RunFolderError, nearest
+from portico.errors import RunFolderError
+from portico.executors.batch import batch_script
+from portico.executors.where import check_options, job_script
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger
-from portico.workflow.plan import Arguments, arguments_of, bundle_of, missing, plan_step
+from portico.workflow.plan import Arguments, arguments_of, bundle_of, missing, plan_step, unblinded
 from portico.workflow.summary_step import SummaryInput
 
-__all__ = ["Preview", "preview"]
+__all__ = ["Preview", "Row", "preview"]
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class Row:
     """What one step would do for one sample.
 
     Parameters
@@ -44,41 +46,61 @@ class Preview:
     entries_done: int = 0
     after: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON can hold them."""
-        return asdict(self)
 
-
-def preview(
-    analysis: Analysis, *, folder: Path | None = None, steps: Iterable[str] = (), samples: Iterable[str] = ()
-) -> list[Preview]:
-    """Plan every step as far as it is possible now; nothing is run and nothing is written.
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a run would do.
 
     Parameters
     ----------
-    analysis, folder, steps, samples
-        As in `portico.run`.
+    analysis : str
+        Its name.
+    folder : Path
+        The run folder.
+    rows : tuple of Row
+        By step and sample.
+    script : str, optional
+        What would be submitted or started for one job of a site.
+    """
+
+    analysis: str
+    folder: Path
+    rows: tuple[Row, ...]
+    script: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `portico run --dry-run --json` writes."""
+        plan = [asdict(row) for row in self.rows]
+        return {"run": str(self.folder), "analysis": self.analysis, "plan": plan, "script": self.script}
+
+
+def preview(
+    analysis: Analysis, *, folder: str | Path | None = None, on: str = "local", workers: int | None = None,
+    batch: bool = False, detach: bool = False, chunks_per_job: int | None = None, steps: Iterable[str] = (),
+    samples: Iterable[str] = (), unblind: bool = False,
+) -> Preview:  # fmt: skip
+    """Plan every step as far as it is possible now; nothing is run and nothing is written.
+
+    Parameters are those of `portico.run`, and are checked as there.
 
     Raises
     ------
     PorticoError
-        If the analysis, its input or the run folder is wrong.
+        If an option, the analysis, its input or the run folder is wrong.
     """
-    names, selected = tuple(steps), analysis.dataset.matching(samples)
-    valid = [step.name for step in analysis.steps]
-    for name in names:
-        if name not in valid:
-            raise ConfigError(f"{analysis.path}: no step '{name}'; {nearest(name, valid)}")
-    place = RunFolder(folder if folder is not None else Path("runs") / analysis.name)
-    found: list[Preview] = []
-    with _ledger(place, analysis.name) as ledger:
-        look = _Look(analysis, place, ledger, {})
+    check_options(on, workers, batch=batch, detach=detach, chunks_per_job=chunks_per_job)
+    analysis = unblinded(analysis) if unblind else analysis
+    chosen, selected = analysis.steps_named(steps), analysis.dataset.matching(samples)
+    run_folder = RunFolder(Path(folder) if folder is not None else analysis.run_folder)
+    found: list[Row] = []
+    with _ledger(run_folder, analysis.name) as ledger:
+        look = _Look(analysis, run_folder, ledger, {})
         for step in analysis.steps:
             rows = look.at(step, selected)
             look.open[step.name] = {row.sample for row in rows if row.after or row.chunks_done < row.chunks}
-            if not names or step.name in names:
-                found += rows
-    return found
+            found += rows if step in chosen else []
+    script = batch_script(on, run_folder.path) if batch else job_script(on)
+    return Preview(analysis.name, run_folder.path, tuple(found), script)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,30 +112,30 @@ class _Look:
     ledger: Ledger
     open: dict[str, set[str]]
 
-    def at(self, step: StepEntry, selected: tuple[str, ...]) -> list[Preview]:
+    def at(self, step: StepEntry, selected: tuple[str, ...]) -> list[Row]:
         names = self.analysis.samples_of(step)
         wanted = [name for name in names if not selected or name in selected]
         bundle = bundle_of(self.analysis, step)
         is_summary = bundle.needs.kind == "summary"
         for earlier in step.after:
             if earlier != step.input and self.open[earlier]:
-                return [Preview(step.name, name, after=earlier) for name in (["*"] if is_summary else wanted)]
+                return [Row(step.name, name, after=earlier) for name in (["*"] if is_summary else wanted)]
         arguments = arguments_of(self.analysis, step, self.folder, self.ledger)
         if is_summary:
             given = SummaryInput.of(self.analysis, step, bundle, arguments, self.ledger)
             done = not self.open.get(step.input) and given.is_done(self.folder, self.ledger)
-            return [Preview(step.name, "*", after="" if done else step.input)]
+            return [Row(step.name, "*", after="" if done else step.input)]
         return [self._sample(step, bundle, arguments, name) for name in wanted]
 
-    def _sample(self, step: StepEntry, bundle: Bundle, arguments: Arguments, name: str) -> Preview:
+    def _sample(self, step: StepEntry, bundle: Bundle, arguments: Arguments, name: str) -> Row:
         unready = self.open.get(step.input, set())
         if step.input != DATASET and (name in unready or name not in self.ledger.result_keys(step.input)):
-            return Preview(step.name, name, after=step.input)
+            return Row(step.name, name, after=step.input)
         plan = plan_step(self.analysis, step, bundle, arguments, self.ledger, [name])
         chunks = plan.chunks.get(name, [])
         todo, _ = missing(step, plan, self.ledger)
         entries, left = (sum(planned.chunk.entries for planned in some) for some in (chunks, todo))
-        return Preview(step.name, name, len(chunks), entries, len(chunks) - len(todo), entries - left)
+        return Row(step.name, name, len(chunks), entries, len(chunks) - len(todo), entries - left)
 
 
 @contextmanager

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from portico._version import __version__
-from portico.analysis.analysis import Analysis, StepEntry
+from portico.analysis.analysis import Analysis
 from portico.doctor import quick_check
 from portico.environment.credentials import needs_credentials
-from portico.errors import ConfigError, InputError, PorticoError, WorkerError, nearest
+from portico.errors import ConfigError, InputError, PorticoError, WorkerError
 from portico.executors.base import Executor
-from portico.executors.where import open_executor
+from portico.executors.batch import BatchExecutor
+from portico.executors.where import check_options, connect
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.load import Run
 from portico.workflow.chunk_loop import Reporter
@@ -23,7 +24,7 @@ from portico.workflow.plan import root_version, unblinded
 from portico.workflow.state import State
 from portico.workflow.step_runner import run_step
 
-__all__ = ["connect", "run"]
+__all__ = ["run"]
 
 _SHOWN = 10  # failures told at the end; the ledger has them all
 
@@ -38,20 +39,11 @@ class _Silent:
 
 
 def run(
-    analysis: Analysis,
-    *,
-    folder: str | Path | None = None,
-    on: str = "local",
-    workers: int | None = None,
-    batch: bool = False,
-    steps: Iterable[str] = (),
-    samples: Iterable[str] = (),
-    allow_partial: bool = False,
-    unblind: bool = False,
-    store: str | None = None,
-    reporter: Reporter | None = None,
-    executor: Executor | None = None,
-) -> Run:
+    analysis: Analysis, *, folder: str | Path | None = None, on: str = "local", workers: int | None = None,
+    batch: bool = False, detach: bool = False, chunks_per_job: int | None = None, steps: Iterable[str] = (),
+    samples: Iterable[str] = (), allow_partial: bool = False, unblind: bool = False, store: str | None = None,
+    reporter: Reporter | None = None, executor: Executor | None = None,
+) -> Run:  # fmt: skip
     """Run an analysis; what is done already is not done again.
 
     Parameters
@@ -60,8 +52,10 @@ def run(
         From `portico.load_analysis`.
     folder : str or Path, optional
         The run folder; ``runs/NAME`` by default.
-    on, workers, batch
-        As in `connect`.
+    on, workers, detach, chunks_per_job
+        As in `portico.connect`.
+    batch : bool
+        Run as plain batch jobs of the site ``on``, which go on without this process.
     steps, samples : iterable of str
         Run only these; ``*`` in the name of a sample stands for any letters.
     allow_partial, unblind : bool
@@ -71,58 +65,52 @@ def run(
     reporter : Reporter, optional
         Is told about progress.
     executor : Executor, optional
-        An open one, of `connect`, which stays open, instead of ``on``, ``workers`` and ``batch``.
+        An open one, of `portico.connect`, which stays open, instead of ``on``, ``workers``, ``batch`` and its options.
 
     Raises
     ------
     PorticoError
         One of its kinds, see `portico.errors`. Whatever was finished before is kept.
+    Detached
+        With ``detach``, as soon as all jobs are submitted; its text says what to do next.
+    KeyboardInterrupt
+        When interrupted; notes on it say which batch jobs go on.
     """
+    if executor is None:
+        check_options(on, workers, batch=batch, detach=detach, chunks_per_job=chunks_per_job)
+    elif batch or detach or chunks_per_job is not None:
+        raise ConfigError("batch, detach and chunks_per_job are options of the executor; give them to portico.connect")
     analysis = unblinded(analysis) if unblind else analysis
-    chosen, selected = _choose(analysis, tuple(steps)), analysis.dataset.matching(samples)
-    path = Path(folder) if folder is not None else Path("runs") / analysis.name
+    chosen, selected = analysis.steps_named(steps), analysis.dataset.matching(samples)
+    path = Path(folder) if folder is not None else analysis.run_folder
     place, teller = RunFolder(path, store or analysis.store), reporter or _Silent()
-    with place.claim(_manifest(analysis)) as ledger, ExitStack() as opened:
-        if executor is None:
-            executor = opened.enter_context(closing(connect(on, workers, batch=path if batch else None)))
+    options = {"batch": path if batch else None, "detach": detach, "chunks_per_job": chunks_per_job}
+    with place.claim(_manifest(analysis)) as ledger, _opened(executor, on, workers, options) as runner:
         place.clean()
-        _check(analysis, executor, place, teller)
-        credentials = CredentialRefresh(executor, teller.warn, needs_credentials(analysis, place.store))
-        state = State(analysis, place, ledger, executor, on, teller, selected, allow_partial, credentials)
+        _check(analysis, runner, place, teller)
+        credentials = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, place.store))
+        state = State(analysis, place, ledger, runner, on, teller, selected, allow_partial, credentials)
         try:
-            for position, step in chosen:
-                run_step(state, position, step)
+            for step in chosen:
+                run_step(state, analysis.steps.index(step), step)
         finally:
             place.clean()
     _complain(state, place)
     return Run(place.path)
 
 
-def connect(on: str = "local", workers: int | None = None, *, batch: str | Path | None = None) -> Executor:
-    """Open what runs chunks, for several runs one after the other; close it with its ``close()``.
-
-    Parameters
-    ----------
-    on : str
-        ``local``: processes of this machine; ``dask``: an own Dask cluster here; the address of a Dask scheduler;
-        ``distrdf``: ROOT's own distributed RDataFrame; or a site, by its name or its file.
-    workers : int, optional
-        How many; all cores by default, on a site as many as it says.
-    batch : str or Path, optional
-        The run folder, for plain batch jobs of the site, which go on without this process.
-
-    Raises
-    ------
-    ConfigError
-        If ``on`` names nothing.
-    WorkerError
-        If what it names does not answer.
-    """
-    if batch is None:
-        return open_executor(on, workers)
-    from portico.executors.batch import open_batch
-
-    return open_batch(on, Path(batch), workers=workers)
+@contextmanager
+def _opened(executor: Executor | None, on: str, workers: int | None, options: dict[str, Any]) -> Iterator[Executor]:
+    """Open an executor unless one is given; an interrupt gets a note about batch jobs that go on."""
+    with ExitStack() as stack:
+        if executor is None:
+            executor = stack.enter_context(closing(connect(on, workers, **options)))
+        try:
+            yield executor
+        except KeyboardInterrupt as interrupt:
+            if isinstance(executor, BatchExecutor) and (words := executor.farewell()):
+                interrupt.add_note(words)
+            raise
 
 
 def _complain(state: State, place: RunFolder) -> None:
@@ -154,11 +142,3 @@ def _manifest(analysis: Analysis) -> dict[str, Any]:
         "samples": {name: sample.kind for name, sample in analysis.dataset.samples.items()},
         "blind": analysis.blind,
     }
-
-
-def _choose(analysis: Analysis, names: Sequence[str]) -> list[tuple[int, StepEntry]]:
-    valid = [step.name for step in analysis.steps]
-    for name in names:
-        if name not in valid:
-            raise ConfigError(f"{analysis.path}: no step '{name}'; {nearest(name, valid)}")
-    return [(i, step) for i, step in enumerate(analysis.steps) if not names or step.name in names]
