@@ -19,8 +19,8 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+from _bias import ENVELOPE, Bias, bias_study
 
-from portico.stats.bias import ENVELOPE, Bias, bias_study
 from portico.stats.families import choose_families
 from portico.stats.model import Channel, Component, Model
 from portico.stats.shapes import DoubleCrystalBall, Exponentials, Parameter

@@ -1,4 +1,4 @@
-"""Goodness of fit, pulls and impacts, injection study: against hand calculations and exact expectations."""
+"""Goodness of fit, pulls and impacts against hand calculations and exact expectations."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import pytest
 from scipy import optimize, special, stats
 
 from portico.errors import ConfigError, FitError
-from portico.stats import bias, goodness, impacts
-from portico.stats.bias import ENVELOPE, bias_study
+from portico.stats import goodness, impacts
 from portico.stats.fit import Fit, Fitter
 from portico.stats.goodness import goodness_of_fit
-from portico.stats.impacts import breakdown, pulls_and_impacts
+from portico.stats.impacts import pulls_and_impacts
 from portico.stats.model import Channel, Component, Model, observation
 from portico.stats.shapes import Array, Bernstein, DoubleCrystalBall, Exponentials, Parameter, Template
 
@@ -196,17 +195,6 @@ def test_impacts_of_a_counting_experiment() -> None:
     assert [row.name for row in pulls_and_impacts(counting(), ["efficiency"])] == ["efficiency"]
 
 
-def test_uncertainty_is_split() -> None:
-    found = breakdown(counting())
-    statistical = math.sqrt(1000) / 100
-    systematic = math.hypot(math.log(1.1), 9 * math.log(1.05))
-    assert found.value == pytest.approx(1, abs=1e-2)
-    assert found.statistical == pytest.approx(statistical, rel=1e-2)
-    assert found.systematic == pytest.approx(systematic, rel=1e-2)
-    assert found.total == pytest.approx(math.hypot(statistical, systematic), rel=1e-2)
-    assert found.at_limit == ()
-
-
 def test_data_pull_and_constrain() -> None:
     row = pulls_and_impacts(counting(control=10_250.0), ["background"])[0]
     k = math.log(1.05)
@@ -221,13 +209,10 @@ def test_data_pull_and_constrain() -> None:
 def test_impacts_of_a_lack_of_events_are_not_cut_at_zero() -> None:
     rows = pulls_and_impacts(counting(n=850.0, low=0.0))
     assert rows[0].up == pytest.approx(-0.45, rel=2e-2)
-    assert breakdown(counting(n=850.0, low=0.0)).value == pytest.approx(-0.5, abs=1e-2)
 
 
 def test_impacts_of_asimov_data() -> None:
     rows = pulls_and_impacts(counting(n=1400.0), mu=2.0)
-    found = breakdown(counting(n=1400.0), mu=2.0)
-    assert found.value == pytest.approx(2.0, abs=1e-2)
     assert {row.name for row in rows} == {"efficiency", "background"}
     efficiency = next(row for row in rows if row.name == "efficiency")
     assert efficiency.up == pytest.approx(2 * (1 / 1.1 - 1), rel=2e-2)
@@ -238,8 +223,6 @@ def test_blinded_impacts_know_nothing_of_the_data() -> None:
     loud = np.where(np.abs((EDGES[1:] + EDGES[:-1]) / 2 - 0.5) < 0.09, 500.0, counts)
     one, other = (model(peak_on_background(n, blind=((0.4, 0.6),))) for n in (counts, loud))
     assert pulls_and_impacts(one) == pulls_and_impacts(other)
-    assert breakdown(one) == breakdown(other)
-    assert breakdown(one).value == pytest.approx(0, abs=0.02)
     assert pulls_and_impacts(one, mu=1.0)[0].up == pytest.approx(1 / 1.05 - 1, rel=0.1)
 
 
@@ -273,74 +256,3 @@ def test_unknown_nuisance_parameters_and_none() -> None:
         parameters=(Parameter(name="mu", start=1, low=0, high=9),),
     )
     assert pulls_and_impacts(bare) == []
-    assert breakdown(bare).systematic == pytest.approx(0, abs=1e-6)
-
-
-# injection
-
-
-def counted(b: float) -> Model:
-    """One bin with b known background events, one signal event for each unit of mu."""
-    flat = Bernstein(low=0, high=1, order=0)
-    components = (
-        Component(name="signal", shapes=(flat,), events=1.0, strength="mu"),
-        Component(name="background", shapes=(flat,), events=b),
-    )
-    return Model(
-        channels=(Channel(name="a", edges=(0, 1), counts=(b,), components=components),),
-        parameters=(Parameter(name="mu", start=0.0, low=0.0, high=1e3),),
-    )
-
-
-@pytest.mark.parametrize("errors", ["likelihood", "hesse"])
-def test_pulls_of_counts_have_their_exact_mean(errors: Any) -> None:
-    rows = bias_study(counted(16.0), injected=(0, 2), toys=256, errors=errors)
-    assert [row.injected for row in rows] == [0, 2]
-    assert [row.mu for row in rows] == pytest.approx([0, 8], rel=1e-2)  # sigma is sqrt(16)
-    for row in rows:
-        mean = 16 + row.mu
-        n = np.arange(1, 200)
-        ratio = np.sqrt(np.maximum(2 * (mean - n + n * np.log(n / mean)), 0)) * np.sign(n - mean)
-        pull = ratio if errors == "likelihood" else (n - mean) / np.sqrt(n)
-        exact = np.sum(stats.poisson.pmf(n, mean) * pull)
-        assert exact == pytest.approx(-1 / (6 if errors == "likelihood" else 2) / math.sqrt(mean), rel=0.15)
-        assert abs(row.mean - exact) < 4 * row.error
-        assert row.error == pytest.approx(row.width / 16, rel=1e-9)
-        assert (row.toys, row.failed) == (256, 0)
-        assert row.width == pytest.approx(1, abs=0.2)
-
-
-def test_envelope_helps_where_one_family_is_wrong() -> None:
-    families = (Exponentials(low=0, high=1), Bernstein(low=0, high=1, order=0))
-    of = model(peak_on_background(poisson(1500, 7, slope=-4.0), shapes=families))
-    rows = bias_study(of, injected=(2,), toys=20)
-    found = {(row.truth, row.fitted): row for row in rows}
-    assert len(found) == 6
-    assert found["exponentials1", "bernstein0"].mean < -1  # the middle of a falling curve lies below its average
-    for fitted_by in ("exponentials1", ENVELOPE):
-        row = found["exponentials1", fitted_by]
-        assert abs(row.mean) < 4 * row.error
-
-
-def test_the_same_seed_throws_the_same_toys() -> None:
-    one, again, other = (bias_study(counted(16.0), injected=(1,), toys=5, seed=seed) for seed in (1, 1, 2))
-    assert one == again
-    assert one != other
-
-
-def test_failed_fits_of_toys_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="toys = 1; a mean pull with its error needs 2 or more"):
-        bias_study(counted(16.0), toys=1)
-    known = bias._fitted
-    calls = iter(range(1000))
-
-    def sometimes(*args: Any) -> Any:
-        return known(*args) if next(calls) % 2 else None
-
-    monkeypatch.setattr(bias, "_fitted", sometimes)
-    row = bias_study(counted(16.0), injected=(0,), toys=10)[0]
-    assert (row.toys, row.failed) == (5, 5)
-    monkeypatch.setattr(bias, "_fitted", lambda *args: None)
-    row = bias_study(counted(16.0), injected=(0,), toys=4)[0]
-    assert (row.toys, row.failed) == (0, 4)
-    assert math.isnan(row.mean)

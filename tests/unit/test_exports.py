@@ -28,7 +28,6 @@ from portico.stats.exports.hepdata import (
     exclusion_columns,
     hepdata_submission,
     limits_columns,
-    spectrum_columns,
 )
 from portico.stats.exports.pyhf import pyhf_counting, pyhf_workspace, write_json
 from portico.stats.likelihood import Likelihood
@@ -327,7 +326,11 @@ def valid(folder: Path) -> bool:
 
 
 def test_submission_holds_the_numbers(tmp_path: Path) -> None:
-    spectrum = spectrum_columns("m", "GeV", EDGES, [*TEMPLATE[:-1], None], {"Background": TEMPLATE})
+    spectrum = (
+        Column("m", list(itertools.pairwise(EDGES)), "GeV", independent=True),
+        Column("Data", [*TEMPLATE[:-1], None]),
+        Column("Background", TEMPLATE),
+    )
     excluded = exclusion_columns(
         MASS, {"Observed": [[(1e-5, 1e-3)], [(2e-5, 3e-5), (1e-4, 1.0)]], "Expected": [[], [(1e-5, 1e-4)]]}, "|V|^2"
     )

@@ -35,7 +35,6 @@ __all__ = [
     "CMS_RESOLUTION",
     "Resolution",
     "SignalShapes",
-    "closure",
     "cms_resolution",
     "fit_signals",
     "shape_shifts",
@@ -193,10 +192,6 @@ class SignalShapes:
         """Return the shape normalised in the window from low to high, in GeV; see `parameters`."""
         return DoubleCrystalBall(low=low, high=high, **self.parameters(mass, selection))
 
-    def without(self, mass: float) -> SignalShapes:
-        """Return the shapes as they are when one generated mass is left out."""
-        return SignalShapes({at: fits for at, fits in self.fits.items() if at != mass}, self.selections)
-
     def resolution(self, selection: str = INCLUSIVE) -> Resolution:
         """Fit a straight line to the widths of a selection, with those masses at which it has its own.
 
@@ -266,46 +261,6 @@ def _fit(signal: Signal, selection: str, tails: dict[str, float] | None) -> Shap
     chosen = signal.chosen(selection)
     mass, weights = signal.candidate_mass[chosen], signal.correction[chosen]
     return fit_shape(mass, weights, signal.mass, *window(signal.mass), tails=tails)
-
-
-def closure(shapes: SignalShapes, mass: float) -> dict[str, dict[str, float]]:
-    """Predict the shape at a generated mass from the others, and compare with the fit there.
-
-    Parameters
-    ----------
-    shapes : SignalShapes
-    mass : float
-        A generated one with one below and one above.
-
-    Returns
-    -------
-    dict of str to dict of str to float
-        By selection with a fit of its own there: ``mean`` and ``width`` predicted less fitted (GeV), ``mean_error``
-        and ``width_error`` of these differences, and ``distance``, the largest difference of the two cumulative
-        distributions.
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to compare with.
-    """
-    masses = shapes.masses
-    if mass not in masses[1:-1]:
-        inner = ", ".join(f"{at:g}" for at in masses[1:-1]) or "none"
-        raise ValueError(f"m_N = {mass:g} GeV is not between two generated masses; such are {inner}")
-    others, found = shapes.without(mass), {}
-    for name, fit in shapes.fits[mass].items():
-        predicted, errors = others.shape(mass, name, fit.low, fit.high), others.errors(mass, name)
-        edges = np.linspace(fit.low, fit.high, 2001)
-        both = [ball.contents(edges, np.array([ball.mean, ball.width])) for ball in (predicted, fit.ball)]
-        found[name] = {
-            "mean": predicted.mean - fit.values["mean"],
-            "mean_error": math.hypot(fit.errors["mean"], errors["mean"]),
-            "width": predicted.width - fit.values["width"],
-            "width_error": math.hypot(fit.errors["width"], errors["width"]),
-            "distance": float(np.abs(np.cumsum(both[0] - both[1])).max()),
-        }
-    return found
 
 
 def shape_shifts(

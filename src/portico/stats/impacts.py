@@ -1,4 +1,4 @@
-"""Pulls and impacts of nuisance parameters, and what part of the uncertainty they make.
+"""Pulls and impacts of nuisance parameters.
 
 A pull is where the fit takes a nuisance parameter, in its standard deviations before the fit; its sigma after the fit
 is below 1 where the data know more than its auxiliary measurement. The impact is the change of the parameter of
@@ -16,7 +16,7 @@ from portico.stats.asymptotic import asimov
 from portico.stats.fit import Fit, Fitter
 from portico.stats.model import Model, Observation, observation
 
-__all__ = ["Breakdown", "Impact", "breakdown", "pulls_and_impacts"]
+__all__ = ["Impact", "pulls_and_impacts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +48,6 @@ class Impact:
     def size(self) -> float:
         """The larger of the two changes."""
         return max((abs(x) for x in (self.up, self.down) if not math.isnan(x)), default=0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Breakdown:
-    """The parameter of interest and its uncertainty.
-
-    Attributes
-    ----------
-    value : float
-    total : float
-    statistical : float
-        With all nuisance parameters held at their best values.
-    systematic : float
-        The difference of both in squares.
-    at_limit : tuple of str
-        Parameters at a bound, for which errors mean little.
-    """
-
-    value: float
-    total: float
-    statistical: float
-    systematic: float
-    at_limit: tuple[str, ...] = ()
 
 
 def pulls_and_impacts(
@@ -124,33 +101,6 @@ def pulls_and_impacts(
                 notes.append(f"{word}: {error}")
         rows.append(Impact(name, pull, sigma, changes[0], changes[1], "; ".join(notes)))
     return sorted(rows, key=lambda row: -row.size)
-
-
-def breakdown(model: Model, *, mu: float | None = None, penalty: float = 1.0) -> Breakdown:
-    """Return the uncertainty of the parameter of interest and its statistical and systematic parts.
-
-    Parameters
-    ----------
-    model : Model
-    mu : float, optional
-        As in `pulls_and_impacts`.
-    penalty : float
-        See `Fitter`.
-
-    Raises
-    ------
-    ValueError
-        If a channel has no data.
-    FitError
-        If a fit does not converge or has no errors.
-    """
-    model, data, best = _best(model, mu, penalty)
-    frozen = {name: best.values[name] for name in model.nuisances}
-    again = Fitter(model, data, penalty=penalty, choose=False, choice=best.choice, known=best.values)
-    total, statistical = best.errors[model.poi], again.fit(frozen, errors=True).errors[model.poi]
-    statistical = min(statistical, total)
-    systematic = math.sqrt(total**2 - statistical**2)
-    return Breakdown(best.values[model.poi], total, statistical, systematic, best.at_limit)
 
 
 def _best(model: Model, mu: float | None, penalty: float) -> tuple[Model, Observation, Fit]:

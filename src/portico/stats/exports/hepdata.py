@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import itertools
 import re
 import shutil
 import tarfile
@@ -30,7 +29,6 @@ __all__ = [
     "exclusion_columns",
     "hepdata_submission",
     "limits_columns",
-    "spectrum_columns",
 ]
 
 Interval = tuple[float, float]
@@ -206,37 +204,6 @@ def exclusion_columns(
         for label, numbers in edges.items()
     ]
     return Column(independent.name, values, independent.units, independent=True), *columns
-
-
-def spectrum_columns(
-    variable: str,
-    units: str,
-    edges: Sequence[float],
-    data: Sequence[float | None],
-    contents: Mapping[str, Sequence[float]],
-    *,
-    qualifiers: Mapping[str, str] | None = None,
-) -> tuple[Column, ...]:
-    """Return columns of a binned spectrum with a fit.
-
-    Parameters
-    ----------
-    variable, units : str
-        Along the bins.
-    edges : sequence of float
-        Of the bins.
-    data : sequence of float or None
-        Observed events; None in bins that are blinded.
-    contents : mapping of str to sequence of float
-        Fitted events in the bins, by component.
-    qualifiers : mapping of str to str
-        See `Column`.
-    """
-    columns = {"Data": data, **contents}
-    return (
-        Column(variable, list(itertools.pairwise(edges)), units, independent=True),
-        *(Column(label, values, "events", qualifiers=qualifiers or {}) for label, values in columns.items()),
-    )
 
 
 def hepdata_submission(folder: Path, tables: Sequence[Table], *, abstract: str = "", digits: int = 6) -> Path:
