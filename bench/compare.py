@@ -16,6 +16,7 @@ import uproot
 from _common import scratch
 
 from portico.analysis.chunks import Chunk
+from portico.results.kinds import ProductKind
 from portico.results.product import Product, encode
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Planned
@@ -53,7 +54,7 @@ def histogram(random: np.random.Generator) -> Product:
     values = random.poisson(50, BINS + 2).astype(float)
     axis = {"bins": BINS, "low": 0.0, "high": 1.0, "edges": None, "title": "", "labels": {}}
     arrays = {"values": values, "sumw2": values * 1.5, "stats": np.zeros(13), "entries": np.array([values.sum()])}
-    return Product("histogram", {"class": "TH1D", "name": "h", "title": "", "axes": [axis]}, arrays)
+    return Product(ProductKind.HISTOGRAM, {"class": "TH1D", "name": "h", "title": "", "axes": [axis]}, arrays)
 
 
 def run_folder(path: Path, order: np.ndarray, chunks: int, samples: int = SAMPLES) -> Path:
@@ -70,7 +71,7 @@ def run_folder(path: Path, order: np.ndarray, chunks: int, samples: int = SAMPLE
                     out.mkrntuple("candidates", columns(order[rows]))
                 files.append({"path": str(file), "size": file.stat().st_size})
             products = {f"h{i}": histogram(random) for i in range(HISTOGRAMS // samples)}
-            products["candidates"] = Product("tree", {"tree": "candidates"}, {}, tuple(files))
+            products["candidates"] = Product(ProductKind.TREE, {"tree": "candidates"}, {}, tuple(files))
             name = f"s{number}"
             planned[name] = [Planned(name, 0, name, Chunk("/data.root", "uuid", "Events", 0, len(part)))]
             ledger.set_result("select", name, name, encode(products))

@@ -30,6 +30,7 @@ import portico
 from portico.executors.base import Executor
 from portico.executors.dask import DaskExecutor
 from portico.executors.local import LocalExecutor
+from portico.results.kinds import ProductKind
 from portico.results.product import Product, encode
 from portico.runfolder.ledger import Ledger
 from portico.worker.process import RunnerProcess
@@ -70,8 +71,8 @@ def partial(kilobytes: float) -> bytes:
     }  # fmt: skip
     head = {"class": "TH1D", "name": "h", "title": "", "axes": [axis], "content": ""}
     return encode({
-        "entries": Product("count", {"operation": "Count"}, {"value": np.array([1])}),
-        "h": Product("histogram", head, arrays),
+        "entries": Product(ProductKind.COUNT, {"operation": "Count"}, {"value": np.array([1])}),
+        "h": Product(ProductKind.HISTOGRAM, head, arrays),
     })  # fmt: skip
 
 

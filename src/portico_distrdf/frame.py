@@ -19,6 +19,7 @@ import numpy as np
 
 from portico.errors import ProductError, StepError, nearest
 from portico.results import root_objects
+from portico.results.kinds import ProductKind
 from portico.results.product import Product
 from portico.worker.frame import refuse_local_entry, require_model
 
@@ -247,7 +248,7 @@ class _Report:
         before = [int(count.GetValue()) for _, count, _ in self._rows]
         after = [int(count.GetValue()) for _, _, count in self._rows]
         arrays = {"passed": np.array(after, np.int64), "all": np.array(before, np.int64)}
-        return Product("cutflow", {"cuts": [name for name, _, _ in self._rows]}, arrays)
+        return Product(ProductKind.CUTFLOW, {"cuts": [name for name, _, _ in self._rows]}, arrays)
 
 
 def book_reports(handles: Mapping[str, Any]) -> None:
@@ -300,7 +301,7 @@ def collect(name: str, handle: Any, files: Mapping[str, Mapping[str, Any]]) -> d
     if isinstance(tag, tuple):
         tree, kind, base = tag
         items = tuple(dict(about) for path, about in files.items() if path.startswith(str(base)))
-        return {name: Product("tree", {"tree": tree, "format": kind}, {}, items)}
+        return {name: Product(ProductKind.TREE, {"tree": tree, "format": kind}, {}, items)}
     if type(handle).__name__ == "ResultMapProxy":
         handle["nominal"]  # its keys are not there before
         found = {}

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
 from portico.errors import PorticoError, SpaceError, StepError
+from portico.results.kinds import ProductKind
 from portico.results.product import Product, encode
 from portico.runfolder.ledger import Planned
 from portico.worker.task import Done, Failed, FailureKind, Task
@@ -242,7 +243,7 @@ def test_outcomes_of_tasks_that_do_not_run_are_ignored() -> None:
 
 
 def test_halves_become_one_result_or_none() -> None:
-    product = encode({"n": Product("count", {}, {"value": np.array([1])}, ())})
+    product = encode({"n": Product(ProductKind.COUNT, {}, {"value": np.array([1])}, ())})
     scheduler = ChunkScheduler(job(1, 1))
     (whole,) = submitted(scheduler)
     scheduler.handle(Failed(whole, FailureKind.MEMORY, "too much"))

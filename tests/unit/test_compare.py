@@ -29,6 +29,7 @@ from portico.compare.bins import migrated
 from portico.compare.numbers import agree
 from portico.errors import ConfigError, InputError, RunFolderError
 from portico.report.comparison import write_comparison
+from portico.results.kinds import ProductKind
 from portico.results.product import Product, encode
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Ledger, Lost, Planned
@@ -50,7 +51,7 @@ def histogram(values: Any, squares: Any = None, *, axes: Any = None, entries: fl
         "axes": axes or [axis(flat.size - 2, 0.0, 1.0)],
     }
     count = float(flat.sum()) if entries is None else entries
-    return Product("histogram", meta, {
+    return Product(ProductKind.HISTOGRAM, meta, {
         "values": flat, "sumw2": sums, "stats": np.array([flat.sum(), 1.0]), "entries": np.array([count]),
     })  # fmt: skip
 
@@ -59,7 +60,7 @@ def cutflow(every: list[int], passed: list[int], cuts: list[str] | None = None, 
     arrays = {"all": np.array(every), "passed": np.array(passed)}
     if weights is not None:
         arrays |= {"weights": np.array(weights, float), "squares": np.array(weights, float) ** 2}
-    return Product("cutflow", {"cuts": cuts or [f"cut {i}" for i in range(len(every))]}, arrays)
+    return Product(ProductKind.CUTFLOW, {"cuts": cuts or [f"cut {i}" for i in range(len(every))]}, arrays)
 
 
 def number(value: Any, kind: str = "sum") -> Product:
@@ -79,7 +80,7 @@ def tree(folder: Path, *files: Mapping[str, Any], name: str = "candidates", kind
             else:
                 file.mktree(name, {key: array.type.content for key, array in arrays.items()}).extend(arrays)
         items.append({"path": str(path), "size": path.stat().st_size, "adler32": str(path), "uuid": str(path)})
-    return Product("tree", {"tree": name, "format": kind}, {}, tuple(items))
+    return Product(ProductKind.TREE, {"tree": name, "format": kind}, {}, tuple(items))
 
 
 def run_folder(
@@ -287,8 +288,10 @@ def test_negative_weights_migrate_too() -> None:
 def test_a_run_is_equal_to_itself_whatever_the_chunks(tmp_path: Path, against: Pairing) -> None:
     products = {
         "mass": histogram([0, 1.5, 2.5, 0], [0, 2.25, 6.25, 0]), "flow": cutflow([10, 8], [8, 4], weights=[10, 8, 4]),
-        "n": number(12, "count"), "graph": Product("graph", {}, {"x": np.arange(3.0), "y": np.ones(3)}),
-        "columns": Product("array", {}, {"x": np.arange(4.0), "v": np.arange(3), "v#counts": np.array([0, 2, 0, 1])}),
+        "n": number(12, "count"), "graph": Product(ProductKind.GRAPH, {}, {"x": np.arange(3.0), "y": np.ones(3)}),
+        "columns": Product(
+            ProductKind.ARRAY, {}, {"x": np.arange(4.0), "v": np.arange(3), "v#counts": np.array([0, 2, 0, 1])},
+        ),
     }  # fmt: skip
     comparison = against(products, products)
     assert comparison.equal
@@ -365,7 +368,7 @@ def test_a_profile_moves_with_its_entries(against: Pairing) -> None:
         made = histogram(values, squares)
         meta = {**made.meta, "class": "TProfile", "option": ""}
         extra = {"bin_entries": np.array(entries, float), "bin_sumw2": np.zeros(0)}
-        return Product("profile", meta, {**made.arrays, **extra, "entries": np.array([9.0])})
+        return Product(ProductKind.PROFILE, meta, {**made.arrays, **extra, "entries": np.array([9.0])})
 
     first = profile([0, 6, 2, 0], [0, 20, 4, 0], [0, 2, 1, 0])
     assert against({"p": first}, {"p": first}).identical
@@ -390,12 +393,12 @@ def test_cutflows_cut_by_cut(against: Pairing) -> None:
 
 def test_other_kinds_of_products(against: Pairing) -> None:
     points = {"x": np.arange(3.0), "y": np.ones(3)}
-    first = {"n": number(3, "count"), "s": number(1.5), "g": Product("graph", {}, points), "k": number(1)}
+    first = {"n": number(3, "count"), "s": number(1.5), "g": Product(ProductKind.GRAPH, {}, points), "k": number(1)}
     fewer = {"x": np.arange(2.0), "y": np.ones(2)}
     second = {
         "n": number(4, "count"),
         "s": number(1.5 + 1e-14),
-        "g": Product("graph", {}, fewer),
+        "g": Product(ProductKind.GRAPH, {}, fewer),
         "k": histogram([0, 1, 0]),
     }
     comparison = against({**first, "lost": number(1)}, {**second, "new": histogram([0, 1, 0])})

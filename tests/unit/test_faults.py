@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
+from portico.results.kinds import ProductKind
 from portico.results.product import Product, decode, encode
 from portico.runfolder.ledger import Lost, Planned
 from portico.worker.task import Done, Failed, FailureKind, Task
@@ -91,8 +92,8 @@ def counted(part: Task) -> Done:
     """What a step that keeps every entry's number, and counts, gives for a task."""
     numbers = np.arange(part.chunk.first, part.chunk.last)
     products = {
-        "numbers": Product("array", {}, {"entry": numbers}, ()),
-        "n": Product("count", {}, {"value": np.array([len(numbers)])}, ()),
+        "numbers": Product(ProductKind.ARRAY, {}, {"entry": numbers}, ()),
+        "n": Product(ProductKind.COUNT, {}, {"value": np.array([len(numbers)])}, ()),
     }
     return Done(part, encode(products), {"entries": len(numbers), "wall": 1.0, "peak_memory": part.chunk.entries})
 

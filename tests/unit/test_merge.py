@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portico.compare.runs import COMPARERS
 from portico.errors import ProductError
+from portico.results.kinds import KINDS, ProductKind
 from portico.results.product import Product, decode, encode, merge, merge_all
 from portico.results.view import Results
 
@@ -21,7 +23,7 @@ numbers = st.floats(-1e12, 1e12)
 def histogram(values: list[float], **meta: object) -> Product:
     array = np.array(values)
     return Product(
-        "histogram",
+        ProductKind.HISTOGRAM,
         {**HEAD, **meta},
         {"values": array, "sumw2": array**2, "stats": np.zeros(20), "entries": np.array([3.0])},
     )
@@ -32,7 +34,7 @@ def moments(data: list[float], operation: str = "StdDev") -> Product:
     mean = math.fsum(data) / n
     array = np.array([n, n, n, math.fsum(data), math.fsum((x - mean) ** 2 for x in data)])
     return Product(
-        "moments",
+        ProductKind.MOMENTS,
         {"operation": operation},
         {"moments": array, "minimum": np.array([min(data)]), "maximum": np.array([max(data)])},
     )
@@ -64,7 +66,7 @@ def test_mean_and_deviation_merge_exactly_from_their_sums(parts: list[list[float
     deviation = float(np.std(data, ddof=1)) if len(data) > 1 else 0.0
     scale = max(map(abs, data))
     assert Results("s", merged)["s"] == pytest.approx(deviation, rel=1e-9, abs=1e-9 * scale)
-    mean = Results("s", {"s": Product("moments", {"operation": "Mean"}, merged["s"].arrays)})["s"]
+    mean = Results("s", {"s": Product(ProductKind.MOMENTS, {"operation": "Mean"}, merged["s"].arrays)})["s"]
     assert mean == pytest.approx(float(np.mean(data)), rel=1e-9, abs=1e-9 * scale)
     assert merged["s"].arrays["minimum"][0] == min(data)
     assert merged["s"].arrays["maximum"][0] == max(data)
@@ -83,8 +85,10 @@ def test_squares_that_root_left_out_are_the_contents() -> None:
 def test_columns_and_files_are_joined_in_order() -> None:
     parts = [
         {
-            "a": Product("array", {}, {"x": np.array([i], np.int32), "y#counts": np.array([2]), "y": np.array([i, i])}),
-            "t": Product("tree", {"tree": "T"}, {}, ({"path": f"{i}"},)),
+            "a": Product(
+                ProductKind.ARRAY, {}, {"x": np.array([i], np.int32), "y#counts": np.array([2]), "y": np.array([i, i])}
+            ),
+            "t": Product(ProductKind.TREE, {"tree": "T"}, {}, ({"path": f"{i}"},)),
         }
         for i in range(5)
     ]
@@ -103,7 +107,7 @@ def test_columns_and_files_are_joined_in_order() -> None:
         ({"h": histogram([1, 2, 3, 4], axes=[{**AXIS, "high": 3.0}])}, "fixed axes"),
         ({"h": histogram([1, 2, 3, 4], title="another")}, "title"),
         ({"g": histogram([1, 2, 3, 4])}, "not for others"),
-        ({"h": Product("count", {}, {"value": np.array([1])})}, "a histogram in one and a count in another"),
+        ({"h": Product(ProductKind.COUNT, {}, {"value": np.array([1])})}, "a histogram in one and a count in another"),
         ({"h": histogram([1, 2])}, "bins"),
     ],
 )
@@ -122,7 +126,8 @@ dtypes = st.sampled_from([np.float64, np.float32, np.int64, np.int8, np.uint64, 
     )
 )
 def test_the_wire_gives_back_what_went_in(columns: dict[str, tuple[type, list[int]]]) -> None:
-    product = Product("array", {"note": "ü\n"}, {k: np.array(v, d) for k, (d, v) in columns.items()}, ({"path": "p"},))
+    arrays = {k: np.array(v, d) for k, (d, v) in columns.items()}
+    product = Product(ProductKind.ARRAY, {"note": "ü\n"}, arrays, ({"path": "p"},))
     back = decode(encode({"a": product}))["a"]
     assert back.meta == product.meta
     assert back.items == product.items
@@ -137,3 +142,9 @@ def test_histograms_become_hist_with_flow_and_variances() -> None:
     assert h.values(flow=True).tolist() == [1, 2, 3, 4]
     assert h.variances(flow=True).tolist() == [1, 4, 9, 16]
     assert h.axes[0].label == "x"
+
+
+@pytest.mark.parametrize("kind", ProductKind)
+def test_every_kind_has_its_traits_and_a_comparer(kind: ProductKind) -> None:
+    assert kind.traits is KINDS[kind]
+    assert kind in COMPARERS

@@ -14,8 +14,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from portico import plot
+from portico.results.cutflow import Cutflow
+from portico.results.hists import histogram_to_hist
+from portico.results.kinds import ProductKind
 from portico.results.product import Product
-from portico.results.view import Cutflow, to_hist
 
 
 def gauss(n: int, mean: float = 1.0, weight: float = 1.0, label: str = "m(#mu#pi) (GeV)") -> hist.Hist:
@@ -64,9 +66,10 @@ def test_histogram_of_a_product_as_a_run_gives_it() -> None:
     values = np.array([0.0, 1, 2, 3, 4, 0])
     meta = {"class": "TH1D", "name": "h", "title": "named", "axes": [axis]}
     product = Product(
-        "histogram", meta, {"values": values, "sumw2": np.zeros(0), "stats": np.zeros(13), "entries": np.array([10.0])}
+        ProductKind.HISTOGRAM, meta,
+        {"values": values, "sumw2": np.zeros(0), "stats": np.zeros(13), "entries": np.array([10.0])},
     )
-    figure = plot.histogram(to_hist(product))
+    figure = plot.histogram(histogram_to_hist(product))
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["a", "b", "c", "d"]
 
 

@@ -17,8 +17,9 @@ from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
 from portico.errors import ProductError
 from portico.files import summarise
+from portico.results.kinds import ProductKind
 from portico.results.product import Product, decode, encode, merge_all
-from portico.results.root_objects import to_root
+from portico.results.root_makers import make_histogram
 from portico.results.view import Results
 from portico.worker.frame import run_chunk
 
@@ -203,13 +204,13 @@ def test_integer_bins_that_overflow_are_refused() -> None:
         "stats": np.zeros(20),
         "entries": np.array([1.0]),
     }
-    small = Product("histogram", meta, arrays)
+    small = Product(ProductKind.HISTOGRAM, meta, arrays)
     root.load()
-    assert to_root("h", small).GetBinContent(1) == 20_000
+    assert make_histogram("h", small).GetBinContent(1) == 20_000
     merged = merge_all([{"h": small}, {"h": small}])
     assert merged is not None
     with pytest.raises(ProductError, match="TH1S"):
-        to_root("h", merged["h"])
+        make_histogram("h", merged["h"])
 
 
 def test_checksum_is_of_the_file_as_it_stays(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

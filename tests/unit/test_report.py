@@ -16,6 +16,7 @@ from portico.analysis.chunks import Chunk
 from portico.errors import RunFolderError
 from portico.report import write_report
 from portico.report.svg import curve, draw, to_text
+from portico.results.kinds import ProductKind
 from portico.results.product import Product, encode
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Planned
@@ -34,7 +35,7 @@ def histogram(entries: int, *, title: str = "m(#mu#pi) (GeV)", mean: float = 1.0
     values = np.concatenate([[np.sum(filled < 0)], np.histogram(filled, edges)[0], [np.sum(filled > 2)]]).astype(float)
     meta = {"class": "TH1D", "name": "h", "title": "", "axes": [axis(40, 0.0, 2.0, title)], **more}
     return Product(
-        "histogram",
+        ProductKind.HISTOGRAM,
         meta,
         {"values": values, "sumw2": values.copy(), "stats": np.zeros(13), "entries": np.array([float(entries)])},
     )
@@ -44,12 +45,14 @@ def heat() -> Product:
     values = RNG.poisson(3, 12 * 12).astype(float)
     meta = {"class": "TH2D", "name": "h", "title": "", "axes": [axis(10, 0, 1, "x"), axis(10, 0, 1, "y")]}
     return Product(
-        "histogram", meta, {"values": values, "sumw2": values.copy(), "stats": np.zeros(13), "entries": np.array([1.0])}
+        ProductKind.HISTOGRAM, meta,
+        {"values": values, "sumw2": values.copy(), "stats": np.zeros(13), "entries": np.array([1.0])},
     )
 
 
 def cutflow(*numbers: int, names: tuple[str, ...] = ("two muons", "opposite charge")) -> Product:
-    return Product("cutflow", {"cuts": list(names)}, {"all": np.array(numbers[:-1]), "passed": np.array(numbers[1:])})
+    arrays = {"all": np.array(numbers[:-1]), "passed": np.array(numbers[1:])}
+    return Product(ProductKind.CUTFLOW, {"cuts": list(names)}, arrays)
 
 
 def make_run(
@@ -129,7 +132,7 @@ def test_report_says_what_ran_and_what_came_out(tmp_path: Path) -> None:
     products = {
         "mass": histogram(5000),
         "cutflow": cutflow(1000, 554, 415),
-        "n": Product("count", {"operation": "Count"}, {"value": np.array([415])}),
+        "n": Product(ProductKind.COUNT, {"operation": "Count"}, {"value": np.array([415])}),
     }
     path = make_run(
         tmp_path / "run",
@@ -264,7 +267,7 @@ def test_negative_weights_and_named_bins_are_drawn() -> None:
     product = histogram(1000)
     product.arrays["values"][1:20] = -50
     labels = {str(i): f"<{i}>" for i in range(1, 41)}
-    named = Product("histogram", {**product.meta, "axes": [axis(40, 0, 2, labels=labels)]}, product.arrays)
+    named = Product(ProductKind.HISTOGRAM, {**product.meta, "axes": [axis(40, 0, 2, labels=labels)]}, product.arrays)
     picture = draw("mass", {"s": curve(named)}, {"s": "#000"}, unit_area=False)
     assert "&lt;1&gt;" in picture
     assert "nan" not in picture

@@ -19,7 +19,8 @@ from hnl.lifetime import tag, with_lifetimes
 from hnl.select import FOLDER
 from portico.analysis.dataset import Sample
 from portico.errors import ConfigError, InputError
-from portico.results.view import Cutflow, Results
+from portico.results.cutflow import Cutflow
+from portico.results.view import Results
 from tests.unit.test_select import ROOT, full, make_events, run, write_events
 
 CTAUS = (10.0, 100.0, 1000.0)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from portico.errors import InputError, nearest
 from portico.files import trees
+from portico.results.kinds import ProductKind
 from portico.results.product import Product
 
 __all__ = ["RootFile"]
@@ -79,7 +80,9 @@ def _is_drawn(name: str) -> bool:
 def _product(stored: Any, name: str) -> Product:
     if name.startswith("TGraph"):
         x, y = (np.asarray(stored.member(key), np.float64) for key in ("fX", "fY"))
-        return Product("graph", {"name": stored.member("fName"), "title": stored.member("fTitle")}, {"x": x, "y": y})
+        return Product(
+            ProductKind.GRAPH, {"name": stored.member("fName"), "title": stored.member("fTitle")}, {"x": x, "y": y}
+        )
     if name.startswith("THnT<"):
         axes, values = list(stored.member("fAxes")), np.asarray(stored.member("fArray").member("fData"), np.float64)
         squares = np.asarray(stored.member("fSumw2").member("fData"), np.float64)
@@ -95,10 +98,10 @@ def _product(stored: Any, name: str) -> Product:
         "entries": np.array([float(stored.member("fEntries"))]),
     }  # fmt: skip
     if not name.startswith("TProfile"):
-        return Product("histogram", meta, arrays)
+        return Product(ProductKind.HISTOGRAM, meta, arrays)
     arrays["bin_entries"] = np.asarray(stored.member("fBinEntries"), np.float64)
     arrays["bin_sumw2"] = np.asarray(stored.member("fBinSumw2"), np.float64)
-    return Product("profile", {**meta, "option": _ERROR_OPTIONS[int(stored.member("fErrorMode"))]}, arrays)
+    return Product(ProductKind.PROFILE, {**meta, "option": _ERROR_OPTIONS[int(stored.member("fErrorMode"))]}, arrays)
 
 
 def _contents(stored: Any) -> npt.NDArray[np.float64]:

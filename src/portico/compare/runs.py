@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Final
 
+from portico.compare.bins import compare_bins
 from portico.compare.events import Rule, compare_tables
 from portico.compare.findings import Findings
 from portico.compare.keys import KEYS
@@ -16,15 +18,15 @@ from portico.compare.numbers import ATOL, RTOL, Tolerance
 from portico.compare.sides import RunSide, open_side
 from portico.compare.tables import Table, array_table, tree_table
 from portico.compare.units import Pair, Side, Unit, units
-from portico.compare.values import compare_product, compare_values
+from portico.compare.values import compare_arrays, compare_cutflows, compare_graphs, compare_values
 from portico.errors import ConfigError, nearest
+from portico.results.kinds import ProductKind
 from portico.results.product import Product
 from portico.runfolder.load import Run
 
-__all__ = ["compare"]
+__all__ = ["COMPARERS", "compare"]
 
 _MOST_OVERLAYS = 300
-_TABLES = {"tree", "array"}
 
 
 def compare(
@@ -128,7 +130,7 @@ def _compare_unit(findings: Findings, unit: Unit, mapping: Mapping, sides: tuple
     for name, pair in unit.load().items():
         _compare_pair(findings, unit, mapping, name, pair)
         a, b = pair
-        drawn = a is not None and b is not None and {a.kind, b.kind} <= {"histogram", "profile"}
+        drawn = a is not None and b is not None and a.kind.traits.bins and b.kind.traits.bins
         if drawn and findings.touched(name) and a is not None and b is not None:
             overlays.append(Overlay(unit.step, unit.sample, name, a, b, tuple(findings.blind(name, a))))
     return overlays
@@ -140,23 +142,28 @@ def _compare_pair(findings: Findings, unit: Unit, mapping: Mapping, name: str, p
         there = a or b
         kind = there.kind if there is not None else "product"
         findings.add("missing", name, f"{kind}s", side="first" if a is None else "second")
-    elif {a.kind, b.kind} <= _TABLES:
-        entry = unit.rules.get(name)
-        label = "/".join(part for part in (unit.step, unit.sample, name) if part)
-        first = _table(label, a, mapping, entry if unit.swap else None)
-        second = _table(label, b, mapping, None if unit.swap else entry)
-        if unit.shared:
-            first, second = _shared(findings, label, first, second, entry)
-        key = tuple(entry.key) if entry is not None and entry.key else mapping.key
-        candidate = entry.candidate if entry is not None and entry.candidate else mapping.candidate
-        compare_tables(findings, name, first, second, Rule(key, candidate))
+    elif a.kind == b.kind or (a.kind.traits.is_table and b.kind.traits.is_table):  # arrays are trees in files
+        COMPARERS[a.kind](findings, unit, mapping, name, a, b)
     else:
-        compare_product(findings, name, a, b)
+        findings.tally.products += 1
+        findings.add("other", name, "kind", 1, [Example("", a.kind.value, b.kind.value)])
+
+
+def _compare_rows(findings: Findings, unit: Unit, mapping: Mapping, name: str, a: Product, b: Product) -> None:
+    entry = unit.rules.get(name)
+    label = "/".join(part for part in (unit.step, unit.sample, name) if part)
+    first = _table(label, a, mapping, entry if unit.swap else None)
+    second = _table(label, b, mapping, None if unit.swap else entry)
+    if unit.shared:
+        first, second = _shared(findings, label, first, second, entry)
+    key = tuple(entry.key) if entry is not None and entry.key else mapping.key
+    candidate = entry.candidate if entry is not None and entry.candidate else mapping.candidate
+    compare_tables(findings, name, first, second, Rule(key, candidate))
 
 
 def _table(label: str, product: Product, mapping: Mapping, entry: TreeEntry | None) -> Table:
     """Return a product as a table under our names; ``entry`` maps them to the other program's columns."""
-    if product.kind == "array":
+    if not product.kind.traits.has_files:
         return array_table(label, product)
     table = tree_table(label, product.meta["tree"], product.items)
     if entry is None:
@@ -193,3 +200,30 @@ def _compare_summary(findings: Findings, unit: Unit, mapping: Mapping, first: Ru
             continue
         both = [tree_table(f"{unit.step}/{name}.root", name, [{"path": str(side[name])}]) for side in tables]
         compare_tables(findings, f"{name}.root", both[0], both[1], Rule(mapping.key, mapping.candidate))
+
+
+Comparer = Callable[[Findings, Unit, Mapping, str, Product, Product], None]
+
+
+def _by_numbers(compare: Callable[[Findings, str, Product, Product], None]) -> Comparer:
+    def comparer(findings: Findings, _unit: Unit, _mapping: Mapping, name: str, a: Product, b: Product) -> None:
+        findings.tally.products += 1
+        compare(findings, name, a, b)
+
+    return comparer
+
+
+COMPARERS: Final[dict[ProductKind, Comparer]] = {
+    ProductKind.HISTOGRAM: _by_numbers(compare_bins),
+    ProductKind.PROFILE: _by_numbers(compare_bins),
+    ProductKind.COUNT: _by_numbers(compare_arrays),
+    ProductKind.SUM: _by_numbers(compare_arrays),
+    ProductKind.MINIMUM: _by_numbers(compare_arrays),
+    ProductKind.MAXIMUM: _by_numbers(compare_arrays),
+    ProductKind.MOMENTS: _by_numbers(compare_arrays),
+    ProductKind.CUTFLOW: _by_numbers(compare_cutflows),
+    ProductKind.GRAPH: _by_numbers(compare_graphs),
+    ProductKind.ARRAY: _compare_rows,
+    ProductKind.TREE: _compare_rows,
+}
+"""How two products of each kind are compared."""

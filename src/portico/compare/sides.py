@@ -12,6 +12,7 @@ from typing import Any
 from portico.analysis.blinding import Blinding
 from portico.compare.rootfile import RootFile
 from portico.errors import RunFolderError
+from portico.results.kinds import ProductKind
 from portico.results.product import Product, decode
 from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 
@@ -166,7 +167,7 @@ class FileSide:
     def product(self, path: str) -> Product:
         """Return the histogram at a path, or a tree as a product that names this file."""
         if path in self.file.trees:
-            return Product("tree", {"tree": path}, {}, ({"path": self.file.path},))
+            return Product(ProductKind.TREE, {"tree": path}, {}, ({"path": self.file.path},))
         return self.file.histogram(path)
 
     def notes(self) -> list[str]:

@@ -9,13 +9,13 @@ from pathlib import Path
 from portico.compare.mapping import Mapping, TreeEntry, expand
 from portico.compare.sides import FileSide, RunSide, StepRecord
 from portico.errors import ConfigError, nearest
+from portico.results.kinds import ProductKind
 from portico.results.product import Product
 
 __all__ = ["Pair", "Side", "Unit", "units"]
 
 Side = RunSide | FileSide
 Pair = tuple[Product | None, Product | None]
-_IN_FILES = {"histogram", "profile", "graph", "array"}
 
 
 @dataclass(slots=True)
@@ -170,7 +170,7 @@ def _run_and_file(
         if samples and sample not in samples:
             continue
         everything = run.products(fitting[0], sample)
-        ours = {name: product for name, product in everything.items() if product.kind in _IN_FILES}
+        ours = {name: product for name, product in everything.items() if _is_in_file(product)}
         left_out += len(everything) - len(ours)
         theirs = {name: file.product(path) for name, path in there.get(sample, {}).items()}
         if ours or theirs:
@@ -178,6 +178,11 @@ def _run_and_file(
             yield Unit(fitting[0], sample, lambda pairs=pairs: pairs, shared=True, swap=swap)  # type: ignore[misc]
     if left_out:
         notes.append(f"{left_out:,} products were not compared: {file.label} has no counts, cutflows and trees")
+
+
+def _is_in_file(product: Product) -> bool:
+    """Return whether ``results.root`` holds a product."""
+    return product.kind.traits.to_root is not None or product.kind.traits.to_tree is not None
 
 
 def _files(first: FileSide, second: FileSide, samples: Collection[str]) -> Iterator[Unit]:
@@ -279,4 +284,4 @@ def _foreign_tree(match: _Match, mapping: Mapping) -> Product:
         if not paths:
             raise ConfigError(f"mapping: '{match.ours}': no file '{pattern}' in {mapping.folder}")
         files += paths
-    return Product("tree", {"tree": match.theirs}, {}, tuple({"path": path} for path in files))
+    return Product(ProductKind.TREE, {"tree": match.theirs}, {}, tuple({"path": path} for path in files))

@@ -7,38 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from portico.compare.bins import compare_bins
 from portico.compare.findings import Findings
 from portico.compare.model import Example
 from portico.results.product import Product
 
-__all__ = ["compare_product", "compare_values"]
+__all__ = ["compare_arrays", "compare_cutflows", "compare_graphs", "compare_values"]
 
 
-def compare_product(findings: Findings, name: str, first: Product, second: Product) -> None:
-    """Compare two products with the same name, other than trees and arrays."""
-    findings.tally.products += 1
-    if first.kind != second.kind:
-        findings.add("other", name, "kind", 1, [Example("", first.kind, second.kind)])
-        return
-    match first.kind:
-        case "histogram" | "profile":
-            compare_bins(findings, name, first, second)
-        case "cutflow":
-            _compare_cutflow(findings, name, first, second)
-        case "graph":
-            _compare_graph(findings, name, first, second)
-        case _:
-            if first.meta.get("operation") != second.meta.get("operation"):
-                pair = first.meta.get("operation"), second.meta.get("operation")
-                findings.add("other", name, "operation", 1, [Example("", *pair)])
-            findings.add_missing(name, "values", first.arrays, second.arrays)
-            for key in (key for key in first.arrays if key in second.arrays):
-                names = [key] if key != "moments" else list(_MOMENTS)
-                findings.compare(name, first.kind, first.arrays[key], second.arrays[key], names.__getitem__)
+def compare_arrays(findings: Findings, name: str, first: Product, second: Product) -> None:
+    """Compare two numbers, or products of a few numbers."""
+    if first.meta.get("operation") != second.meta.get("operation"):
+        pair = first.meta.get("operation"), second.meta.get("operation")
+        findings.add("other", name, "operation", 1, [Example("", *pair)])
+    findings.add_missing(name, "values", first.arrays, second.arrays)
+    for key in (key for key in first.arrays if key in second.arrays):
+        names = [key] if key != "moments" else list(_MOMENTS)
+        findings.compare(name, first.kind.value, first.arrays[key], second.arrays[key], names.__getitem__)
 
 
-def _compare_cutflow(findings: Findings, name: str, first: Product, second: Product) -> None:
+def compare_cutflows(findings: Findings, name: str, first: Product, second: Product) -> None:
+    """Compare two cutflows cut by cut."""
     rows = _rows(first), _rows(second)
     findings.add_missing(name, "cuts", *rows)
     both = [cut for cut in rows[0] if cut in rows[1]]
@@ -76,7 +64,8 @@ _MOMENTS = ("n", "sum of weights", "sum of squared weights", "weighted sum", "su
 _WORDS = {"all": "entries before", "passed": "entries passed", "weights": "sum of weights", "squares": "sum of squares"}
 
 
-def _compare_graph(findings: Findings, name: str, first: Product, second: Product) -> None:
+def compare_graphs(findings: Findings, name: str, first: Product, second: Product) -> None:
+    """Compare two graphs point by point."""
     points = len(first.arrays["x"]), len(second.arrays["x"])
     if points[0] != points[1]:
         side = "second" if points[1] < points[0] else "first"

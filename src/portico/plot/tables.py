@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hist import Hist
     from matplotlib.figure import Figure
 
-    from portico.results.view import Cutflow
+    from portico.results.cutflow import Cutflow
 
 __all__ = ["cutflow", "heatmap", "profile"]
 

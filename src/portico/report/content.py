@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +21,10 @@ from portico.runfolder.folder import RunFolder
 from portico.runfolder.load import Run
 
 if TYPE_CHECKING:
+    from portico.results.cutflow import Cutflow
+    from portico.results.kinds import Traits
     from portico.results.product import Product
-    from portico.results.view import Cutflow, Results
+    from portico.results.view import Results
     from portico.runfolder.ledger import Ledger
 
 __all__ = ["CutflowTable", "Group", "Page", "StepPage", "read"]
@@ -118,8 +120,8 @@ def _read_step(run: Run, ledger: Ledger, name: str, manifest: Mapping[str, Any])
     samples = dict(run[name])
     page.legend = dict(zip(samples, itertools.cycle(COLORS), strict=False))
     page.cutflows = list(_cutflows(samples))
-    page.numbers = _table(samples, {"count", "sum", "minimum", "maximum", "moments"}, lambda r, n: r[n])
-    page.written = _table(samples, {"tree", "array", "graph"}, lambda r, n: _size(r.products[n]))
+    page.numbers = _table(samples, lambda traits: traits.is_number, lambda r, n: r[n])
+    page.written = _table(samples, lambda traits: traits.extent is not None, _extent)
     mark = "PARTIAL" if page.metrics.state == "partial" else ""
     blind = Blinding.from_manifest(manifest)
     _add_plots(page, samples, mark, blind)
@@ -151,27 +153,26 @@ def _cutflows(samples: Mapping[str, Results]) -> Iterator[CutflowTable]:
             yield CutflowTable(name, cuts, {s: flow for s, flow in flows.items() if flow.cuts == cuts})
 
 
-def _table(samples: Mapping[str, Results], kinds: Iterable[str], value: Any) -> dict[str, dict[str, Any]]:
+def _table(
+    samples: Mapping[str, Results], fits: Callable[[Traits], bool], value: Callable[[Results, str], Any]
+) -> dict[str, dict[str, Any]]:
     rows = {}
     for name in _names(samples):
-        having = {s: p for s, p in _having(samples, name).items() if p.kind in kinds}
+        having = {s: p for s, p in _having(samples, name).items() if fits(p.kind.traits)}
         if having:
             rows[name] = {sample: value(samples[sample], name) for sample in having}
     return rows
 
 
-def _size(product: Product) -> str:
-    if product.kind == "tree":
-        size = sum(int(item.get("size", 0)) for item in product.items)
-        return f"{len(product.items)} files, {size / 1e6:,.1f} MB"
-    rows = max((len(array) for array in product.arrays.values()), default=0)
-    return f"{rows:,} values"
+def _extent(results: Results, name: str) -> str:
+    product = results.products[name]
+    return product.kind.traits.extent(product) if product.kind.traits.extent is not None else ""
 
 
 def _add_plots(page: StepPage, samples: Mapping[str, Results], mark: str, blind: Blinding) -> None:
     chosen = []
     for name in _names(samples):
-        having = {s: p for s, p in _having(samples, name).items() if p.kind in {"histogram", "profile"}}
+        having = {s: p for s, p in _having(samples, name).items() if p.kind.traits.bins}
         if having and all(len(product.meta["axes"]) == 1 for product in having.values()):
             chosen.append((name, having))
     page.plots, page.left_out = len(chosen), max(0, len(chosen) - MOST_PLOTS)
@@ -182,7 +183,7 @@ def _add_plots(page: StepPage, samples: Mapping[str, Results], mark: str, blind:
     )
     drawn = {}
     for name, having in chosen[:MOST_PLOTS]:
-        shapes = len(having) > 1 and all(product.kind == "histogram" for product in having.values())
+        shapes = len(having) > 1 and all(product.kind.traits.bins == "contents" for product in having.values())
         hidden = {sample: blind.of(name, [sample]) for sample in having}
         curves = {sample: curve(product, hidden[sample]) for sample, product in having.items()}
         shaded = blind.of(name, having)
@@ -210,7 +211,7 @@ def _add_maps(page: StepPage, samples: Mapping[str, Results], mark: str, blind: 
         (name, sample)
         for name in _names(samples)
         for sample, product in _having(samples, name).items()
-        if product.kind == "histogram" and len(product.meta["axes"]) == 2 and not blind.of(name, [sample])
+        if product.kind.traits.bins == "contents" and len(product.meta["axes"]) == 2 and not blind.of(name, [sample])
     ]
     page.maps_left_out = max(0, len(chosen) - MOST_MAPS)
     maps = []

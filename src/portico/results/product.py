@@ -1,15 +1,15 @@
 """Products as plain numbers, how they merge, and how they travel. No ROOT here.
 
-A product is what a step returns under one name, reduced to arrays. Each array merges by a rule that does
-not depend on what the product is. Partial results merge along a tree that is fixed by chunk order, so that
-floating-point sums come out the same bit for bit for any executor and any order of arrival.
+A product is what a step returns under one name, reduced to arrays, each of which merges by a rule of the product's
+kind. Partial results merge along a tree that is fixed by chunk order, so that floating-point sums come out the same
+bit for bit for any executor and any order of arrival.
 """
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from portico.errors import ProductError
+from portico.results.kinds import ProductKind, add, concatenate
 
-__all__ = ["RULES", "Partial", "Product", "decode", "encode", "gather", "merge", "merge_all", "put_files",
-           "take_files"]  # fmt: skip
+__all__ = ["Partial", "Product", "decode", "encode", "gather", "merge", "merge_all", "put_files", "take_files"]
 
 Array = npt.NDArray[Any]
 Partial = Mapping[str, "Product"]
@@ -32,8 +32,8 @@ class Product:
 
     Parameters
     ----------
-    kind : str
-        A key of `RULES`.
+    kind : ProductKind
+        Says how it merges, and what a reader gets.
     meta : mapping
         What must be the same in all chunks: class, title, axes. Holds what JSON can hold.
     arrays : mapping of str to array
@@ -42,48 +42,10 @@ class Product:
         What is concatenated and is not an array: the files of a written tree.
     """
 
-    kind: str
+    kind: ProductKind
     meta: Mapping[str, Any]
     arrays: Mapping[str, Array]
     items: tuple[Any, ...] = field(default=())
-
-
-def _add(a: Array, b: Array) -> Array:
-    return np.add(a, b)
-
-
-def _concatenate(a: Array, b: Array) -> Array:
-    return np.concatenate([a, b])
-
-
-def _moments(a: Array, b: Array) -> Array:
-    """Merge (n, sum w, sum w^2, sum wx, sum w (x - mean)^2), as TStatistic::Merge does.
-
-    The last one by Chan, Golub and LeVeque, Algorithms for computing the sample variance (1983), eq. 1.5.
-    """
-    total = a + b
-    if a[1] != 0 and b[1] != 0 and total[1] != 0:
-        shift = b[3] / b[1] - a[3] / a[1]
-        total[4] += shift * shift * (a[1] * b[1] / total[1])
-    return total
-
-
-_SUMS = dict.fromkeys(("values", "sumw2", "stats", "entries", "bin_entries", "bin_sumw2"), _add)
-
-RULES: Mapping[str, Mapping[str, Callable[[Array, Array], Array]]] = {
-    "histogram": _SUMS,
-    "profile": _SUMS,
-    "count": {"value": _add},
-    "sum": {"value": _add},
-    "minimum": {"value": np.minimum},
-    "maximum": {"value": np.maximum},
-    "moments": {"moments": _moments, "minimum": np.minimum, "maximum": np.maximum},
-    "cutflow": dict.fromkeys(("passed", "all", "weights", "squares"), _add),
-    "graph": {},
-    "array": {},
-    "tree": {},
-}
-"""How each array of each kind merges; an array that is not named is concatenated."""
 
 
 def gather(parts: Iterable[tuple[str, Partial]]) -> dict[str, Product]:
@@ -106,7 +68,7 @@ def gather(parts: Iterable[tuple[str, Partial]]) -> dict[str, Product]:
         if double:
             raise ProductError(f"two products are named '{sorted(double)[0]}'; rename one")
         for product in new.values():
-            if product.kind in {"histogram", "profile"}:
+            if product.kind.traits.bins:
                 other = titles.setdefault(product.meta["name"], name)
                 if other != name:
                     raise ProductError(
@@ -156,12 +118,12 @@ def merge_all(parts: Iterable[Partial]) -> dict[str, Product] | None:
 def _merge_product(name: str, a: Product, b: Product) -> Product:
     if a.kind != b.kind or a.meta != b.meta or a.arrays.keys() != b.arrays.keys():
         raise ProductError(f"product '{name}' differs between chunks: {_difference(a, b)}")
-    rules = RULES[a.kind]
+    rules = a.kind.traits.rules
     a, b = _with_squares(a, b), _with_squares(b, a)
     arrays = {}
     for key, array in a.arrays.items():
-        rule = rules.get(key, _concatenate)
-        if rule is _add and array.shape != b.arrays[key].shape:
+        rule = rules.get(key, concatenate)
+        if rule is add and array.shape != b.arrays[key].shape:
             raise ProductError(
                 f"product '{name}' has {array.size} bins in one chunk and {b.arrays[key].size} in another"
             )
@@ -217,7 +179,7 @@ def decode(data: bytes) -> dict[str, Product]:
             count = int(np.prod(shape, dtype=np.int64))
             arrays[key] = np.frombuffer(body, dtype=dtype, count=count, offset=offset).reshape(shape)
             offset += arrays[key].nbytes
-        partial[record["name"]] = Product(record["kind"], record["meta"], arrays, tuple(record["items"]))
+        partial[record["name"]] = Product(ProductKind(record["kind"]), record["meta"], arrays, tuple(record["items"]))
     return partial
 
 
@@ -233,9 +195,9 @@ def take_files(partial: Partial) -> tuple[dict[str, Product], list[dict[str, Any
     """
     files = [
         {"product": name, "tree": product.meta["tree"], **item}
-        for name, product in partial.items() if product.kind == "tree" for item in product.items
+        for name, product in partial.items() if product.kind.traits.has_files for item in product.items
     ]  # fmt: skip
-    return {name: replace(product, items=()) if product.kind == "tree" else product
+    return {name: replace(product, items=()) if product.kind.traits.has_files else product
             for name, product in partial.items()}, files  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""From the handles that a step returns to plain products, and back to ROOT objects. Runs where ROOT is."""
+"""From the handles that a step returns to plain products. Runs where ROOT is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from portico.errors import ProductError
+from portico.results.kinds import ProductKind
 from portico.results.product import Product
+from portico.results.root_makers import STORAGE, axes_of, content_axis
 
-__all__ = ["TAG", "collect", "collect_value", "tag_of", "to_root", "variation_name"]
+__all__ = ["TAG", "collect", "collect_value", "tag_of", "variation_name"]
 
 TAG = "_portico"
 """Attribute of a handle that tells which operation made it, for handles whose type does not tell."""
@@ -20,8 +22,9 @@ _POSSIBLE = (
     "Histo1D/2D/3D/ND, Profile1D/2D, Count, Sum, Mean, StdDev, Min, Max, Stats, Report, Graph, Take, AsNumpy, "
     "Snapshot, and VariationsFor of these"
 )
-_STORAGE = {"D": np.float64, "F": np.float32, "I": np.int32, "L": np.int64, "S": np.int16}
-_SCALARS = {"Count": "count", "Sum": "sum", "Min": "minimum", "Max": "maximum"}
+_SCALARS = {
+    "Count": ProductKind.COUNT, "Sum": ProductKind.SUM, "Min": ProductKind.MINIMUM, "Max": ProductKind.MAXIMUM,
+}  # fmt: skip
 
 
 def collect(name: str, handle: Any) -> dict[str, Product]:
@@ -114,14 +117,14 @@ def collect_value(name: str, value: Any, operation: str) -> Product:
     if isinstance(value, ROOT.TGraph):
         count = value.GetN()
         arrays = {"x": _copy(value.GetX(), np.float64, count), "y": _copy(value.GetY(), np.float64, count)}
-        return Product("graph", {"name": value.GetName(), "title": value.GetTitle()}, arrays)
+        return Product(ProductKind.GRAPH, {"name": value.GetName(), "title": value.GetTitle()}, arrays)
     if isinstance(value, ROOT.RDF.RCutFlowReport):
         cuts = list(value)
         arrays = {
             "passed": np.array([cut.GetPass() for cut in cuts], np.int64),
             "all": np.array([cut.GetAll() for cut in cuts], np.int64),
         }
-        return Product("cutflow", {"cuts": [str(cut.GetName()) for cut in cuts]}, arrays)
+        return Product(ProductKind.CUTFLOW, {"cuts": [str(cut.GetName()) for cut in cuts]}, arrays)
     if type(value).__name__ == "Flow":
         return _flow(value)
     if operation == "Take" or type(value).__name__.startswith("vector<"):
@@ -135,7 +138,7 @@ def _flow(value: Any) -> Product:
     events = np.array(list(value.events), np.int64)
     arrays = {"passed": events[1:], "all": events[:-1]}
     arrays |= {name: np.array(list(getattr(value, name)), np.float64) for name in ("weights", "squares")}
-    return Product("cutflow", {"cuts": [str(cut) for cut in value.cuts]}, arrays)
+    return Product(ProductKind.CUTFLOW, {"cuts": [str(cut) for cut in value.cuts]}, arrays)
 
 
 def _is_nested(vector: Any) -> bool:
@@ -155,7 +158,7 @@ def _moments(value: Any, operation: str) -> Product:
     total = ROOT.portico.SumOf(value)
     moments = np.array([value.GetN(), value.GetW(), value.GetW2(), total, value.GetM2()], np.float64)
     bounds = {"minimum": np.array([value.GetMin()]), "maximum": np.array([value.GetMax()])}
-    return Product("moments", {"operation": operation}, {"moments": moments, **bounds})
+    return Product(ProductKind.MOMENTS, {"operation": operation}, {"moments": moments, **bounds})
 
 
 def _copy(pointer: Any, dtype: npt.DTypeLike, count: int) -> npt.NDArray[Any]:
@@ -175,17 +178,8 @@ def _axis(axis: Any) -> dict[str, Any]:
 def _head(h: Any, axes: list[Any]) -> dict[str, Any]:
     return {
         "class": str(h.ClassName()), "name": str(h.GetName()), "title": str(h.GetTitle()),
-        "axes": [_axis(axis) for axis in axes], "content": _content_axis(h).GetTitle() if h.InheritsFrom("TH1") else "",
+        "axes": [_axis(axis) for axis in axes], "content": content_axis(h).GetTitle() if h.InheritsFrom("TH1") else "",
     }  # fmt: skip
-
-
-def _content_axis(h: Any) -> Any:
-    """Return the axis whose title says what the bins hold."""
-    return (h.GetYaxis, h.GetZaxis, h.GetZaxis)[h.GetDimension() - 1]()
-
-
-def _axes_of(h: Any) -> list[Any]:
-    return [h.GetXaxis(), h.GetYaxis(), h.GetZaxis()][: h.GetDimension()]
 
 
 def _sumw2(h: Any, cells: int) -> npt.NDArray[np.float64]:
@@ -199,13 +193,13 @@ def _stats(h: Any) -> npt.NDArray[np.float64]:
 
 
 def _histogram(name: str, h: Any) -> Product:
-    dtype = _STORAGE.get(str(h.ClassName())[-1])
+    dtype = STORAGE.get(str(h.ClassName())[-1])
     if dtype is None:
         raise ProductError(f"product '{name}' is a {h.ClassName()}, which cannot be merged; possible are {_POSSIBLE}")
     cells = int(h.GetNcells())
     values = _copy(h.GetArray(), dtype, cells).astype(np.float64)
     arrays = {"values": values, "sumw2": _sumw2(h, cells), "stats": _stats(h), "entries": np.array([h.GetEntries()])}
-    return Product("histogram", _head(h, _axes_of(h)), arrays)
+    return Product(ProductKind.HISTOGRAM, _head(h, axes_of(h)), arrays)
 
 
 def _profile(h: Any) -> Product:
@@ -218,7 +212,7 @@ def _profile(h: Any) -> Product:
         "stats": _stats(h),
         "entries": np.array([h.GetEntries()]),
     }
-    return Product("profile", {**_head(h, _axes_of(h)), "option": str(h.GetErrorOption())}, arrays)
+    return Product(ProductKind.PROFILE, {**_head(h, axes_of(h)), "option": str(h.GetErrorOption())}, arrays)
 
 
 def _thn(name: str, h: Any) -> Product:
@@ -231,7 +225,7 @@ def _thn(name: str, h: Any) -> Product:
     ROOT.portico.ReadTHn(h, values, squares if squares.size else ROOT.nullptr)
     head = _head(h, [h.GetAxis(i) for i in range(h.GetNdimensions())])
     return Product(
-        "histogram", {**head, "class": "THnD"},
+        ProductKind.HISTOGRAM, {**head, "class": "THnD"},
         {"values": values, "sumw2": squares, "stats": np.zeros(0), "entries": np.array([h.GetEntries()])},
     )  # fmt: skip
 
@@ -248,99 +242,4 @@ def _arrays(name: str, columns: Mapping[str, Any]) -> Product:
             raise ProductError(f"product '{name}': column '{column}' holds neither numbers nor lists of numbers")
         arrays[column] = np.concatenate(rows) if rows else np.zeros(0)
         arrays[f"{column}#counts"] = np.array([len(row) for row in rows], np.int64)
-    return Product("array", {}, arrays)
-
-
-def to_root(name: str, product: Product) -> Any:
-    """Make the ROOT object of a histogram, profile or graph, named ``name``; None for other kinds.
-
-    Raises
-    ------
-    ProductError
-        If integer bins cannot hold the merged contents.
-    """
-    import ROOT
-
-    if product.kind == "graph":
-        points = product.arrays["x"].copy(), product.arrays["y"].copy()
-        graph = ROOT.TGraph(len(points[0]), *points) if len(points[0]) else ROOT.TGraph()
-        graph.SetNameTitle(name, product.meta["title"])
-        return graph
-    if product.kind not in {"histogram", "profile"}:
-        return None
-    if product.meta["class"] == "THnD":
-        return _make_thn(name, product)
-    h = _make_empty(name, product)
-    _fill(name, h, product)
-    return h
-
-
-def _edges(axis: Mapping[str, Any]) -> npt.NDArray[np.float64]:
-    if axis["edges"] is not None:
-        return np.array(axis["edges"], np.float64)
-    return np.linspace(axis["low"], axis["high"], axis["bins"] + 1)
-
-
-def _make_empty(name: str, product: Product) -> Any:
-    import ROOT
-
-    meta = product.meta
-    arguments: list[Any] = []
-    for axis in meta["axes"]:
-        arguments.append(axis["bins"])
-        arguments.extend([axis["low"], axis["high"]] if axis["edges"] is None else [_edges(axis)])
-    if meta["class"] == "TH3D" and len({a["edges"] is None for a in meta["axes"]}) > 1:
-        arguments = [part for axis in meta["axes"] for part in (axis["bins"], _edges(axis))]
-    if product.kind == "profile":
-        arguments.append(meta["option"])
-    h = getattr(ROOT, meta["class"])(name, meta["title"], *arguments)
-    h.SetDirectory(ROOT.nullptr)
-    if h.GetDimension() < 3:
-        _content_axis(h).SetTitle(meta["content"])
-    for axis, root_axis in zip(meta["axes"], _axes_of(h), strict=True):
-        root_axis.SetTitle(axis["title"])
-        for bin_number, label in axis["labels"].items():
-            root_axis.SetBinLabel(int(bin_number), label)
-    return h
-
-
-def _fill(name: str, h: Any, product: Product) -> None:
-    arrays = product.arrays
-    cells = h.GetNcells()
-    dtype = np.dtype(_STORAGE.get(product.meta["class"][-1], np.float64))
-    values = arrays["values"].astype(dtype)
-    if dtype.kind == "i" and not np.array_equal(values, arrays["values"]):
-        raise ProductError(f"product '{name}': a {product.meta['class']} cannot hold the merged contents; use a TH1D")
-    np.frombuffer(h.GetArray(), dtype=dtype, count=cells)[:] = values
-    if arrays["sumw2"].size:
-        if not h.GetSumw2N():
-            h.Sumw2()
-        np.frombuffer(h.GetSumw2().GetArray(), dtype=np.float64, count=cells)[:] = arrays["sumw2"]
-    if product.kind == "profile":
-        for i, entries in enumerate(arrays["bin_entries"]):
-            h.SetBinEntries(i, entries)
-        if arrays["bin_sumw2"].size:
-            if not h.GetBinSumw2().GetSize():
-                h.Sumw2()
-            np.frombuffer(h.GetBinSumw2().GetArray(), dtype=np.float64, count=cells)[:] = arrays["bin_sumw2"]
-    h.PutStats(arrays["stats"].copy())
-    h.SetEntries(float(arrays["entries"][0]))
-
-
-def _make_thn(name: str, product: Product) -> Any:
-    import ROOT
-
-    axes = product.meta["axes"]
-    bins = np.array([axis["bins"] for axis in axes], np.int32)
-    low, high = (np.array([axis[key] for axis in axes], np.float64) for key in ("low", "high"))
-    h = ROOT.THnD(name, product.meta["title"], len(axes), bins, low, high)
-    for i, axis in enumerate(axes):
-        if axis["edges"] is not None:
-            h.GetAxis(i).Set(axis["bins"], _edges(axis))
-        h.GetAxis(i).SetTitle(axis["title"])
-    squares = product.arrays["sumw2"].copy()
-    if squares.size:
-        h.Sumw2()
-    ROOT.portico.WriteTHn(h, product.arrays["values"].copy(), squares if squares.size else ROOT.nullptr)
-    h.SetEntries(float(product.arrays["entries"][0]))
-    return h
+    return Product(ProductKind.ARRAY, {}, arrays)

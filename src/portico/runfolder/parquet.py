@@ -104,7 +104,7 @@ def export_parquet(
 
 
 def _choose(products: Mapping[str, Product], step: str, tree: str | None) -> Product:
-    found = {product.meta["tree"]: product for product in products.values() if product.kind == "tree"}
+    found = {product.meta["tree"]: product for product in products.values() if product.kind.traits.has_files}
     if not found:
         raise ProductError(f"step '{step}' wrote no trees; only Snapshots can be exported")
     name = tree if tree is not None else next(iter(found))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from portico.errors import InputError, MissingExtra, ProductError, StepError
 from portico.results import root_objects
+from portico.results.kinds import ProductKind
 from portico.results.product import Product, gather
 
 if TYPE_CHECKING:
@@ -358,7 +359,7 @@ def _collect(handles: dict[str, Any]) -> Iterator[tuple[str, dict[str, Product]]
             tree, kind, path = tag
             handle.GetValue()
             del handle
-            yield name, {name: Product("tree", {"tree": tree, "format": kind}, {}, (describe_file(path),))}
+            yield name, {name: Product(ProductKind.TREE, {"tree": tree, "format": kind}, {}, (describe_file(path),))}
         else:
             yield name, root_objects.collect(name, handle)
 

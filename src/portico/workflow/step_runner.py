@@ -161,7 +161,7 @@ def _export(state: State, step: str) -> None:
         aside.write_bytes(made[0])
     for sample, products in described.items():
         written = {
-            name: {k: p[k] for k in ("tree", "format", "files")} for name, p in products.items() if p["kind"] == "tree"
+            name: {k: p[k] for k in ("tree", "format", "files")} for name, p in products.items() if "files" in p
         }
         if written:
             (folder / sample).mkdir(exist_ok=True)

@@ -1,0 +1,225 @@
+"""The kinds of products: of each, how it merges, what a reader gets, and what it is in ROOT."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from portico.results.cutflow import Cutflow
+from portico.results.hists import histogram_to_hist, profile_to_hist
+from portico.results.root_makers import make_graph, make_histogram, make_profile
+
+if TYPE_CHECKING:
+    from portico.results.product import Product
+
+__all__ = ["KINDS", "ProductKind", "Traits", "add", "concatenate"]
+
+Array = npt.NDArray[Any]
+Rule = Callable[[Array, Array], Array]
+
+
+class ProductKind(StrEnum):
+    """What a product is; the value is what encoded results and JSON hold."""
+
+    HISTOGRAM = "histogram"
+    PROFILE = "profile"
+    COUNT = "count"
+    SUM = "sum"
+    MINIMUM = "minimum"
+    MAXIMUM = "maximum"
+    MOMENTS = "moments"
+    CUTFLOW = "cutflow"
+    GRAPH = "graph"
+    ARRAY = "array"
+    TREE = "tree"
+
+    @property
+    def traits(self) -> Traits:
+        """What distinguishes the kind."""
+        return KINDS[self]
+
+
+def add(a: Array, b: Array) -> Array:
+    """Merge arrays of one shape, element by element."""
+    return np.add(a, b)
+
+
+def concatenate(a: Array, b: Array) -> Array:
+    """Merge arrays one behind the other."""
+    return np.concatenate([a, b])
+
+
+def _add_moments(a: Array, b: Array) -> Array:
+    """Merge (n, sum w, sum w^2, sum wx, sum w (x - mean)^2), as TStatistic::Merge does.
+
+    The last one by Chan, Golub and LeVeque, Algorithms for computing the sample variance (1983), eq. 1.5.
+    """
+    total = a + b
+    if a[1] != 0 and b[1] != 0 and total[1] != 0:
+        shift = b[3] / b[1] - a[3] / a[1]
+        total[4] += shift * shift * (a[1] * b[1] / total[1])
+    return total
+
+
+def _number(product: Product) -> Any:
+    return product.arrays["value"][0].item()
+
+
+def _moments(product: Product) -> Any:
+    n, weight, weight2, total, squares = product.arrays["moments"].tolist()
+    mean = total / weight if weight else math.nan
+    # As RDataFrame's StdDev: the unbiased estimate for unit weights.
+    deviation = math.sqrt(max(squares, 0.0) / (weight - weight2 / weight)) if n > 1 else 0.0
+    match product.meta["operation"]:
+        case "Mean":
+            return mean
+        case "StdDev":
+            return deviation
+        case _:
+            low, high = product.arrays["minimum"][0].item(), product.arrays["maximum"][0].item()
+            return {"n": int(n), "sum of weights": weight, "mean": mean, "stddev": deviation, "min": low, "max": high}
+
+
+def _cutflow(product: Product) -> Cutflow:
+    arrays, none = product.arrays, np.zeros(0)
+    columns = (arrays["all"], arrays["passed"], arrays.get("weights", none), arrays.get("squares", none) ** 0.5)
+    return Cutflow(tuple(product.meta["cuts"]), *(tuple(column.tolist()) for column in columns))
+
+
+def _paths(product: Product) -> list[str]:
+    return [item["path"] for item in product.items]
+
+
+def _points(product: Product) -> dict[str, Array]:
+    return dict(product.arrays)
+
+
+def _columns(product: Product) -> dict[str, Any]:
+    """Return columns as numpy arrays, or awkward arrays where an event has a list."""
+    columns: dict[str, Any] = {}
+    for name, array in product.arrays.items():
+        if name.endswith("#counts"):
+            continue
+        counts = product.arrays.get(f"{name}#counts")
+        if counts is None:
+            columns[name] = array
+        else:
+            import awkward
+
+            columns[name] = awkward.unflatten(array, counts)
+    return columns
+
+
+def _tree(product: Product) -> tuple[dict[str, Any], dict[str, Any]]:
+    arrays = product.arrays
+    types = {
+        name: f"var * {array.dtype.name}" if f"{name}#counts" in arrays else array.dtype
+        for name, array in arrays.items()
+        if not name.endswith("#counts")
+    }
+    return types, _columns(product)
+
+
+def _describe_value(product: Product) -> dict[str, Any]:
+    return {"value": _finite(product.kind.traits.view(product))}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _describe_bins(product: Product) -> dict[str, Any]:
+    return {"entries": product.arrays["entries"][0].item()}
+
+
+def _describe_cutflow(product: Product) -> dict[str, Any]:
+    return {key: array.tolist() for key, array in product.arrays.items()}
+
+
+def _describe_columns(product: Product) -> dict[str, Any]:
+    return {"columns": {key: len(array) for key, array in product.arrays.items()}}
+
+
+def _describe_files(product: Product) -> dict[str, Any]:
+    return {"files": list(product.items)}
+
+
+def _length(product: Product) -> str:
+    return f"{max((len(array) for array in product.arrays.values()), default=0):,} values"
+
+
+def _size(product: Product) -> str:
+    size = sum(int(item.get("size", 0)) for item in product.items)
+    return f"{len(product.items)} files, {size / 1e6:,.1f} MB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What distinguishes a kind of product.
+
+    Parameters
+    ----------
+    view : callable
+        Returns what ``Results[...]`` gives.
+    describe : callable
+        Returns what ``results.json`` says of it, besides its kind and what all chunks have in common.
+    rules : mapping of str to callable
+        How its arrays merge, by name; an array that is not named is concatenated.
+    to_root : callable, optional
+        Makes its ROOT object of a name and the product; needs ROOT.
+    to_tree : callable, optional
+        Returns the types and the columns of its tree in ``results.root``.
+    bins : {"", "contents", "means"}
+        What its bins hold, if it has bins.
+    is_number : bool
+        Whether it is a number, or a few.
+    is_table : bool
+        Whether it has rows with columns, each row of an event.
+    has_files : bool
+        Whether it lies in files, which its items name.
+    extent : callable, optional
+        Says how much there is of it, of a kind whose content is too long to be shown.
+    """
+
+    view: Callable[[Product], Any]
+    describe: Callable[[Product], dict[str, Any]]
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    to_root: Callable[[str, Product], Any] | None = None
+    to_tree: Callable[[Product], tuple[dict[str, Any], dict[str, Any]]] | None = None
+    bins: Literal["", "contents", "means"] = ""
+    is_number: bool = False
+    is_table: bool = False
+    has_files: bool = False
+    extent: Callable[[Product], str] | None = None
+
+
+_SUMS: Final = dict.fromkeys(("values", "sumw2", "stats", "entries", "bin_entries", "bin_sumw2"), add)
+_PASSED: Final = dict.fromkeys(("passed", "all", "weights", "squares"), add)
+_OF_MOMENTS: Final[dict[str, Rule]] = {"moments": _add_moments, "minimum": np.minimum, "maximum": np.maximum}
+
+KINDS: Final[Mapping[ProductKind, Traits]] = {
+    ProductKind.HISTOGRAM: Traits(
+        view=histogram_to_hist, describe=_describe_bins, rules=_SUMS, to_root=make_histogram, bins="contents"
+    ),
+    ProductKind.PROFILE: Traits(
+        view=profile_to_hist, describe=_describe_bins, rules=_SUMS, to_root=make_profile, bins="means"
+    ),
+    ProductKind.COUNT: Traits(view=_number, describe=_describe_value, rules={"value": add}, is_number=True),
+    ProductKind.SUM: Traits(view=_number, describe=_describe_value, rules={"value": add}, is_number=True),
+    ProductKind.MINIMUM: Traits(view=_number, describe=_describe_value, rules={"value": np.minimum}, is_number=True),
+    ProductKind.MAXIMUM: Traits(view=_number, describe=_describe_value, rules={"value": np.maximum}, is_number=True),
+    ProductKind.MOMENTS: Traits(view=_moments, describe=_describe_value, rules=_OF_MOMENTS, is_number=True),
+    ProductKind.CUTFLOW: Traits(view=_cutflow, describe=_describe_cutflow, rules=_PASSED),
+    ProductKind.GRAPH: Traits(view=_points, describe=_describe_columns, to_root=make_graph, extent=_length),
+    ProductKind.ARRAY: Traits(view=_columns, describe=_describe_columns, to_tree=_tree, is_table=True, extent=_length),
+    ProductKind.TREE: Traits(view=_paths, describe=_describe_files, is_table=True, has_files=True, extent=_size),
+}
+"""The traits of each kind."""
