@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hnl.ntuple import MUON, ORIGIN, PAIRS, PION, VERTEX, prefixed, with_candidates, with_columns
+from hnl.ntuple import MUON, ORIGIN, PAIRS, PION, VERTEX, build_ntuple, prefixed
 from portico import step
 
 #: Candidate columns and the types of their elements.
@@ -49,16 +49,12 @@ def control_skim(frame: Any, sample: Any) -> dict[str, Any]:
         ``wztree``: the ntuple. ``cutflow``: the report. ``ds_mass``, ``phi_mass``, ``ds_prob``, ``candidates``:
         histograms of all candidates.
     """
-    import ROOT
-
-    frame = with_candidates(frame, "hnl::find_control_candidates")
-    define = ROOT.hnl.define_control_columns
-    frame, columns = with_columns(frame, sample, define, CANDIDATE_COLUMNS, GENERATOR_COLUMNS)
-    return {
-        "wztree": frame.Snapshot("wztree", "wztree.root", columns),
-        "cutflow": frame.Report(),
-        "ds_mass": frame.Histo1D(("ds_mass", ";m(#mu#mu#pi) (GeV);candidates", 140, 1.6, 2.3), "C_Ds_mass"),
-        "phi_mass": frame.Histo1D(("phi_mass", ";m(#mu#mu) (GeV);candidates", 100, 0.9, 1.15), "C_Phi_mass"),
-        "ds_prob": frame.Histo1D(("ds_prob", ";vertex probability;candidates", 50, 0, 1), "C_Ds_vertex_prob"),
-        "candidates": frame.Histo1D(("candidates", ";candidates;events", 50, 0, 50), "nCand"),
+    histograms = {
+        "ds_mass": (";m(#mu#mu#pi) (GeV);candidates", 140, 1.6, 2.3, "C_Ds_mass"),
+        "phi_mass": (";m(#mu#mu) (GeV);candidates", 100, 0.9, 1.15, "C_Phi_mass"),
+        "ds_prob": (";vertex probability;candidates", 50, 0, 1, "C_Ds_vertex_prob"),
     }
+    return build_ntuple(
+        frame, sample, "find_control_candidates", "define_control_columns", CANDIDATE_COLUMNS,
+        GENERATOR_COLUMNS, histograms,
+    )  # fmt: skip

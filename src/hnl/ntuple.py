@@ -1,4 +1,4 @@
-"""What the two ntuples share: the columns of the event, blocks of candidate columns, and how the skims begin.
+"""The parts that both ntuples share: event columns, blocks of candidate columns, and the skim itself.
 
 Types are those of the original, with one element per candidate (``C_``), primary vertex (``PV_``) or trigger muon
 (``HLT_``). ``docs/ntuple.md`` says what each column means.
@@ -6,7 +6,7 @@ Types are those of the original, with one element per candidate (``C_``), primar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from hnl.constants import TRIGGER_PATHS
@@ -124,37 +124,44 @@ def with_candidates(frame: Any, finder: str) -> Any:
     return ROOT.hnl.define_trigger_columns(ROOT.RDF.AsRNode(frame), list(TRIGGER_PATHS))
 
 
-def with_columns(
-    frame: Any, sample: Any, define: Callable[[Any], Any], candidate: Mapping[str, str],
-    generator: Mapping[str, tuple[str, str]],
-) -> tuple[Any, list[str]]:  # fmt: skip
-    """Define the columns of candidates and, in simulation, of the generator.
+def build_ntuple(
+    frame: Any, sample: Any, find: str, define: str, candidate: Mapping[str, str],
+    generator: Mapping[str, tuple[str, str]], histograms: Mapping[str, tuple[str, int, float, float, str]],
+) -> dict[str, Any]:  # fmt: skip
+    """Build candidates, and return the products of a skim.
 
     Parameters
     ----------
-    frame : ROOT.RDF.RNode
-        From `with_candidates`.
+    frame : ROOT.RDataFrame
+        Over the tree ``events`` that `hnl.simulate` describes.
     sample : portico.Sample
         Of kind ``data``, which has no generator columns, or another.
-    define : callable
-        The C++ function that defines the columns of candidates.
+    find, define : str
+        The C++ functions that find the candidates (see `with_candidates`) and define their columns.
     candidate : mapping of str to str
-        These columns.
+        Columns of candidates, and the types of their elements.
     generator : mapping of str to (str, str)
         Type and C++ expression of columns of simulation; expressions may use ``generator``.
+    histograms : mapping of str to (str, int, float, float, str)
+        Titles, bins, range and column of histograms of all candidates.
 
     Returns
     -------
-    frame : ROOT.RDF.RNode
-        With all columns.
-    columns : list of str
-        What the ntuple holds.
+    dict
+        ``wztree``: the ntuple. ``cutflow``: the report. The histograms, and ``candidates``, their number in an event.
     """
-    frame = define(frame)
+    import ROOT
+
+    frame = getattr(ROOT.hnl, define)(with_candidates(frame, f"hnl::{find}"))
     columns = [*EVENT_COLUMNS, *PV_COLUMNS, *TRIGGER_COLUMNS, *candidate]
-    if sample.kind == "data":
-        return frame, columns
-    frame = frame.Define("generator", f"hnl::read_generator({_GENERATOR_INPUT})")
-    for column, (_, expression) in generator.items():
-        frame = frame.Define(column, expression)
-    return frame, [*columns, "nPU_trueInt", *generator]
+    if sample.kind != "data":
+        frame = frame.Define("generator", f"hnl::read_generator({_GENERATOR_INPUT})")
+        for column, (_, expression) in generator.items():
+            frame = frame.Define(column, expression)
+        columns += ["nPU_trueInt", *generator]
+    return {
+        "wztree": frame.Snapshot("wztree", "wztree.root", columns),
+        "cutflow": frame.Report(),
+        **{name: frame.Histo1D((name, *model), column) for name, (*model, column) in histograms.items()},
+        "candidates": frame.Histo1D(("candidates", ";candidates;events", 50, 0, 50), "nCand"),
+    }

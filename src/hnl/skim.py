@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hnl.ntuple import MUON, ORIGIN, PAIRS, PION, VERTEX, prefixed, with_candidates, with_columns
+from hnl.ntuple import MUON, ORIGIN, PAIRS, PION, VERTEX, build_ntuple, prefixed
 from portico import step
 
 #: Candidate columns and the types of their elements.
@@ -51,17 +51,12 @@ def skim(frame: Any, sample: Any) -> dict[str, Any]:
         ``wztree``: the ntuple. ``cutflow``: the report. ``hnl_mass``, ``ds_mass``, ``hnl_prob``, ``hnl_lxy``,
         ``candidates``: histograms of all candidates.
     """
-    import ROOT
-
-    frame = with_candidates(frame, "hnl::find_candidates")
-    define = ROOT.hnl.define_candidate_columns
-    frame, columns = with_columns(frame, sample, define, CANDIDATE_COLUMNS, GENERATOR_COLUMNS)
-    return {
-        "wztree": frame.Snapshot("wztree", "wztree.root", columns),
-        "cutflow": frame.Report(),
-        "hnl_mass": frame.Histo1D(("hnl_mass", ";m(#mu#pi) (GeV);candidates", 140, 0, 7), "C_Hnl_mass"),
-        "ds_mass": frame.Histo1D(("ds_mass", ";m(#mu#mu#pi) (GeV);candidates", 200, 0, 10), "C_Ds_mass"),
-        "hnl_prob": frame.Histo1D(("hnl_prob", ";N vertex probability;candidates", 50, 0, 1), "C_Hnl_vertex_prob"),
-        "hnl_lxy": frame.Histo1D(("hnl_lxy", ";L_{xy} (cm);candidates", 100, 0, 100), "C_Hnl_vertex_2DDist_BS"),
-        "candidates": frame.Histo1D(("candidates", ";candidates;events", 50, 0, 50), "nCand"),
+    histograms = {
+        "hnl_mass": (";m(#mu#pi) (GeV);candidates", 140, 0, 7, "C_Hnl_mass"),
+        "ds_mass": (";m(#mu#mu#pi) (GeV);candidates", 200, 0, 10, "C_Ds_mass"),
+        "hnl_prob": (";N vertex probability;candidates", 50, 0, 1, "C_Hnl_vertex_prob"),
+        "hnl_lxy": (";L_{xy} (cm);candidates", 100, 0, 100, "C_Hnl_vertex_2DDist_BS"),
     }
+    return build_ntuple(
+        frame, sample, "find_candidates", "define_candidate_columns", CANDIDATE_COLUMNS, GENERATOR_COLUMNS, histograms
+    )  # fmt: skip
