@@ -19,8 +19,8 @@ from hnl.cli import hepdata
 from hnl.inputs.spectra import read_spectra
 from portico.analysis.analysis import Analysis, load_analysis
 from portico.executors.local import LocalExecutor
-from portico.stats.door import read_model
 from portico.stats.exports.formats import export
+from portico.stats.model_file import read_model
 from tests.conftest import Remember
 
 pytestmark = pytest.mark.integration

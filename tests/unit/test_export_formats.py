@@ -10,9 +10,9 @@ import pytest
 import uproot
 import yaml
 
-from portico.stats.door import read_model
 from portico.stats.exports.card import read_card
 from portico.stats.exports.formats import FORMATS
+from portico.stats.model_file import read_model
 from portico.stats.workspace import Workspace
 from tests.unit.test_limit_command import OWN, SPEC, run, write
 

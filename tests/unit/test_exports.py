@@ -19,7 +19,6 @@ from scipy import stats
 from portico.errors import InputError, MissingExtra
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit
 from portico.stats.counting import Count, asymptotic_counts
-from portico.stats.door import read_model
 from portico.stats.exports.binned import binned
 from portico.stats.exports.hepdata import (
     Column,
@@ -33,6 +32,7 @@ from portico.stats.exports.pyhf import pyhf_counting, pyhf_workspace, write_json
 from portico.stats.likelihood import Likelihood
 from portico.stats.limit import Limit
 from portico.stats.model import Channel, Component, Model, observation
+from portico.stats.model_file import read_model
 from portico.stats.shapes import Bernstein, DoubleCrystalBall, Exponentials, Parameter, PowerLaws, Template
 from portico.stats.workspace import INTERPOLATION, PyhfProfiles, Workspace
 

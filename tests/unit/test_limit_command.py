@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 
 from portico.cli.limit import limit
 from portico.errors import ConfigError, InputError, PorticoError
-from portico.stats.answer import ask
-from portico.stats.door import read_model
+from portico.stats.infer import infer
 from portico.stats.limit import Limit
 from portico.stats.model import Model
+from portico.stats.model_file import read_model
 from portico.stats.toy_limits import ToyStatistics
 from portico.stats.workspace import Workspace
 
@@ -291,7 +291,7 @@ def test_an_export_of_blinded_data_says_that_nothing_was_observed(tmp_path: Path
     written = tmp_path / "workspace.json"
     exported = run(write(tmp_path / "own.json", changed(blinded, OWN)), "--export", f"pyhf={written}")
     assert exported.exit_code == 0, exported.output
-    note = "note: what is called observed is none: the data of the workspace are Asimov data of the"
+    note = "note: observed limits are not from data: the data of the workspace are Asimov data of the"
     assert note in run(written).stdout
     assert note not in run(write(tmp_path / "seen.json", SPEC)).stdout
 
@@ -312,7 +312,7 @@ def test_nothing_is_asked_of_the_network(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_printed_text(tmp_path: Path) -> None:
     done = run(write(tmp_path / "model.json", SPEC), "--mu", 1, "--mu", 0.5)
     assert (done.exit_code, done.stderr) == (0, "")
-    answer = ask(read_model(tmp_path / "model.json"), mus=[1.0, 0.5])
+    answer = infer(read_model(tmp_path / "model.json"), mus=[1.0, 0.5])
     assert answer.limit.observed is not None
     lines = [re.sub(r"\s+", " ", line).strip() for line in done.stdout.splitlines()]
     assert lines[0] == (
@@ -385,7 +385,7 @@ def test_toys_are_thrown_where_asked_and_shown_with_their_precision(
 def test_the_json(tmp_path: Path) -> None:
     path = write(tmp_path / "own.json", OWN)
     done = run(path, "--mu", 1, "--json")
-    answer = ask(read_model(path), mus=[1.0])
+    answer = infer(read_model(path), mus=[1.0])
     found = json.loads(done.stdout)
     assert list(found) == [
         "poi", "cl", "method", "why", "limit", "cls", "best", "p_value", "significance", "notes",

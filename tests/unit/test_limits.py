@@ -22,9 +22,9 @@ from hnl.limits import crossings, limits
 from hnl.scan import COLUMNS, scan
 from portico.analysis.analysis import load_analysis
 from portico.errors import ConfigError
-from portico.stats.door import read_model
 from portico.stats.exports.card import read_card
 from portico.stats.model import Channel, Component, Model
+from portico.stats.model_file import read_model
 from portico.stats.shapes import DoubleCrystalBall, Exponentials, Parameter
 
 LOW, HIGH = 0.9, 1.1

@@ -13,8 +13,8 @@ from scipy import stats
 
 from portico.errors import FitError, InputError, MissingExtra
 from portico.stats import workspace as module
-from portico.stats.answer import ask, fewest_background
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at
+from portico.stats.infer import fewest_background, infer
 from portico.stats.limit import CLs
 from portico.stats.model import Model
 from portico.stats.toy_limits import cls_of
@@ -147,7 +147,7 @@ def test_minuit_finds_the_same(profiles: dict[str, PyhfProfiles]) -> None:
 def test_jax_finds_the_same_and_is_put_back() -> None:
     pytest.importorskip("jax")
     before = pyhf.get_backend()
-    answer = ask(WORKSPACES["uncorrelated"], backend="jax", mus=[0.5])
+    answer = infer(WORKSPACES["uncorrelated"], backend="jax", mus=[0.5])
     assert pyhf.get_backend() == before
     assert pyhf.tensorlib.name == "numpy"
     assert answer.limit.observed == pytest.approx(LIMITS["uncorrelated"][0], rel=5e-4)
@@ -226,7 +226,7 @@ def test_a_best_fit_that_was_none_is_found_out(profiles: dict[str, PyhfProfiles]
 
 def test_the_bound_of_the_strength_is_no_limit_of_the_answer() -> None:
     """pyhf bounds normfactors at 10 by default, and refuses to test above."""
-    answer = ask(single(1.0, 50.0, 150.0), mus=[90.0, 130.0])
+    answer = infer(single(1.0, 50.0, 150.0), mus=[90.0, 130.0])
     assert answer.best == pytest.approx(100.0, rel=1e-3)
     assert "the best fit of mu is above its upper bound in the workspace, 10: the bound was moved" in answer.notes
     # Two-sided checks by hand: q_mu of one Poisson count.
@@ -242,13 +242,13 @@ def test_parameters_at_a_limit_are_named() -> None:
     channels = copy.deepcopy(TWO_CHANNELS[1:])
     spec = make(channels, {"B": [160.0, 60.0]})
     tight = ({"name": "norm", "bounds": [[-0.1, 0.1]]},)
-    answer = ask(Workspace("test", spec.spec, "meas", "mu", tight))
+    answer = infer(Workspace("test", spec.spec, "meas", "mu", tight))
     assert [note for note in answer.notes if "at a limit of its range: norm" in note]
 
 
 def test_settings_of_unknown_parameters_are_told() -> None:
     spec = WORKSPACES["uncorrelated"]
-    answer = ask(Workspace("test", spec.spec, "meas", "mu", ({"name": "uncorr_bkg"}, {"name": "lumi"})))
+    answer = infer(Workspace("test", spec.spec, "meas", "mu", ({"name": "uncorr_bkg"}, {"name": "lumi"})))
     (note,) = answer.notes
     assert note == (
         "measurement 'meas' sets 'uncorr_bkg', which the model does not have; did you mean 'uncorr_bkguncrt'?"
@@ -259,7 +259,7 @@ def test_an_empty_channel_changes_nothing() -> None:
     spec = WORKSPACES["uncorrelated"].spec
     empty = {"name": "empty", "samples": [{"name": "background", "data": [0.0, 0.0], "modifiers": []}]}
     both = make([*spec["channels"], empty], {"singlechannel": [51.0, 48.0], "empty": [0.0, 0.0]})
-    assert ask(both).limit.expected == pytest.approx(LIMITS["uncorrelated"][1], rel=1e-3)
+    assert infer(both).limit.expected == pytest.approx(LIMITS["uncorrelated"][1], rel=1e-3)
 
 
 # Models without data, without background, and blinded
@@ -267,26 +267,26 @@ def test_an_empty_channel_changes_nothing() -> None:
 
 def test_blinded_data_are_not_looked_at() -> None:
     answers = [
-        ask(make(TWO_CHANNELS[1:], {"B": data}), blind=True, mus=[2.0]) for data in ([97.0, 94.0], [1000.0, 0.0])
+        infer(make(TWO_CHANNELS[1:], {"B": data}), blind=True, mus=[2.0]) for data in ([97.0, 94.0], [1000.0, 0.0])
     ]
     assert answers[0] == answers[1]
     (answer, _) = answers
     assert (answer.limit.observed, answer.best, answer.p_value, answer.points[0].observed) == (None,) * 4
     # The median is that of pyhf for data that are the expectation.
-    visible = ask(make(TWO_CHANNELS[1:], {"B": [100.0, 90.0]}))
+    visible = infer(make(TWO_CHANNELS[1:], {"B": [100.0, 90.0]}))
     assert answer.limit.expected == pytest.approx(visible.limit.expected, rel=1e-3)
 
 
 def test_few_background_events_are_told() -> None:
-    answer = ask(single(1.0, 2.0, 2.0))
+    answer = infer(single(1.0, 2.0, 2.0))
     (note,) = answer.notes
     assert note == (
         "channel 'A' expects 2 background events where signal is: below 5 asymptotic limits are too low; use toys "
         "(--toys 1000)"
     )
-    assert not ask(single(1.0, 6.0, 5.0)).notes
+    assert not infer(single(1.0, 6.0, 5.0)).notes
     with pytest.raises(InputError, match=r"channel 'A' expects no background where signal is: asymptotic"):
-        ask(single(1.0, 0.0, 0.0))
+        infer(single(1.0, 0.0, 0.0))
 
 
 def test_background_is_counted_where_signal_is(profiles: dict[str, PyhfProfiles]) -> None:
@@ -376,7 +376,7 @@ def test_own_models_give_what_pyhf_gives(monkeypatch: pytest.MonkeyPatch) -> Non
         assert [found.observed, found.clsb, found.clb] == pytest.approx(
             [reference.observed, reference.clsb, reference.clb], abs=1e-4
         )
-    limit = ask(own_model()).limit
+    limit = infer(own_model()).limit
     codes = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
     monkeypatch.setattr(module, "INTERPOLATION", codes)
     reference_limit = asymptotic_limit(PyhfProfiles(the_same_for_pyhf()))
@@ -385,17 +385,17 @@ def test_own_models_give_what_pyhf_gives(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_own_models_are_asked_the_same() -> None:
-    answer = ask(own_model(), mus=[1.0])
-    blinded = ask(own_model(), mus=[1.0], blind=True)
+    answer = infer(own_model(), mus=[1.0])
+    blinded = infer(own_model(), mus=[1.0], blind=True)
     assert (blinded.best, blinded.limit.observed, blinded.points[0].observed) == (None, None, None)
     assert blinded.limit.expected == pytest.approx(answer.limit.expected)
     channels = [channel.model_copy(update={"counts": None}) for channel in own_model().channels]
-    without = ask(own_model().model_copy(update={"channels": tuple(channels)}))
+    without = infer(own_model().model_copy(update={"channels": tuple(channels)}))
     assert (without.best, without.limit.observed) == (None, None)
     assert without.notes == ("there are no data: expected numbers are those of the start values of all parameters",)
     expectation = [[50.0, 40.0, 30.0, 20.0], [100.0, 90.0]]
     channels = [c.model_copy(update={"counts": tuple(n)}) for c, n in zip(channels, expectation, strict=True)]
-    filled = ask(own_model().model_copy(update={"channels": tuple(channels)}))
+    filled = infer(own_model().model_copy(update={"channels": tuple(channels)}))
     assert without.limit.expected == pytest.approx(filled.limit.expected, rel=1e-3)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
-    from portico.stats.answer import Answer
+    from portico.stats.infer import Inference
 
 __all__ = ["limit"]
 
@@ -90,9 +90,9 @@ def limit(
     MODEL.json is a workspace of pyhf (HistFactory) with data, or a model that portico wrote.
     """
     from portico.monitor.progress import Progress
-    from portico.stats.answer import Toys, ask
-    from portico.stats.door import read_model
     from portico.stats.exports.formats import FORMATS, LIMITS, export, export_limits
+    from portico.stats.infer import Toys, infer
+    from portico.stats.model_file import read_model
 
     wanted = [text.partition("=") for text in exports]
     for text, (name, _, path) in zip(exports, wanted, strict=True):
@@ -106,15 +106,15 @@ def limit(
     with Progress() if toys is not None else nullcontext() as reporter:
         place = folder if folder is not None else Path("runs") / f"{model.stem}-toys"
         thrown = Toys(toys, place, on, workers, seed, reporter) if toys is not None else None
-        answer = ask(read, cl=cl, mus=mus, backend=backend, blind=blind, toys=thrown)
+        result = infer(read, cl=cl, mus=mus, backend=backend, blind=blind, toys=thrown)
     for name, _, path in wanted:
         if name == LIMITS:
-            export_limits(answer, Path(path))
+            export_limits(result, Path(path))
             _written(path, FORMATS[name], as_json)
     if as_json:
-        show_json(answer.to_json())
+        show_json(result.to_json())
     else:
-        _show(answer)
+        _show(result)
     return 0
 
 
@@ -122,36 +122,36 @@ def _written(path: str, what: str, as_json: bool) -> None:
     click.echo(f"written: {path}, {what.partition(',')[0]}", err=as_json)
 
 
-def _show(answer: Answer) -> None:
+def _show(result: Inference) -> None:
     from rich.text import Text
 
     from portico.cli.tables import new_console, new_table
 
     out = new_console()
-    head = f" at {answer.cl:.4g} CL, CLs, {answer.limit.method}: {answer.why}"
-    out.print(Text.assemble((f"upper limits on {answer.poi}", "bold"), head), soft_wrap=True)
+    head = f" at {result.cl:.4g} CL, CLs, {result.limit.method}: {result.why}"
+    out.print(Text.assemble((f"upper limits on {result.poi}", "bold"), head), soft_wrap=True)
     out.print()
     table = new_table("", "observed", "-2 sigma", "-1 sigma", "expected", "+1 sigma", "+2 sigma", left=("",))
-    table.add_row("limit", *_numbers([answer.limit.observed, *answer.limit.expected]))
-    if errors := answer.limit.expected_uncertainties:
-        table.add_row("+- from the number of toys", *_numbers([answer.limit.uncertainty, *errors], 2))
-    for cls in answer.points:
-        table.add_row(Text(f"CLs of {answer.poi} = {cls.mu:g}"), *_numbers([cls.observed, *cls.expected]))
+    table.add_row("limit", *_numbers([result.limit.observed, *result.limit.expected]))
+    if errors := result.limit.expected_uncertainties:
+        table.add_row("+- from the number of toys", *_numbers([result.limit.uncertainty, *errors], 2))
+    for cls in result.points:
+        table.add_row(Text(f"CLs of {result.poi} = {cls.mu:g}"), *_numbers([cls.observed, *cls.expected]))
         if errors := cls.expected_uncertainties:
             table.add_row("+- from the number of toys", *_numbers([cls.uncertainty, *errors], 2))
     out.print(table)
     out.print()
-    for cls in answer.points:
+    for cls in result.points:
         if cls.clsb is not None and cls.clb is not None:
-            out.print(f"{answer.poi} = {cls.mu:g}: CLs+b = {cls.clsb:.4g}, CLb = {cls.clb:.4g}", highlight=False)
-    if answer.best is not None and answer.p_value is not None:
-        sigma = f"{answer.significance:.2f} sigma"
+            out.print(f"{result.poi} = {cls.mu:g}: CLs+b = {cls.clsb:.4g}, CLb = {cls.clb:.4g}", highlight=False)
+    if result.best is not None and result.p_value is not None:
+        sigma = f"{result.significance:.2f} sigma"
         out.print(
-            f"best fit: {answer.poi} = {answer.best:.4g}; no signal: p = {answer.p_value:.3g}, {sigma}", highlight=False
+            f"best fit: {result.poi} = {result.best:.4g}; no signal: p = {result.p_value:.3g}, {sigma}", highlight=False
         )
     else:
         out.print("blinded: no observed numbers", highlight=False)
-    for note in answer.notes:
+    for note in result.notes:
         out.print(Text.assemble(("note", "yellow"), f": {note}"), soft_wrap=True)
 
 

@@ -22,9 +22,9 @@ from portico.executors.base import Executor
 from portico.files.atomic import write_atomic
 from portico.results.derived import Late
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit
-from portico.stats.door import read_model
 from portico.stats.limit import Limit
 from portico.stats.model import Model
+from portico.stats.model_file import read_model
 from portico.stats.shapes import Array
 from portico.stats.toy_limits import OutOfRange, ToyStatistics, limit_of, statistics_of
 from portico.stats.toys import ModelToys, ToySource, check, throw_toy, with_expectation
@@ -76,7 +76,7 @@ def run_toys(
     Parameters
     ----------
     model : Model or Workspace, or Path
-        What toys are thrown with, or the file that holds it; see `portico.stats.door.read_model`.
+        What toys are thrown with, or the file that holds it; see `portico.stats.model_file.read_model`.
     mus : sequence of float
         Strengths, above 0. The toys of a strength depend on its place in the sequence, so append to it.
     toys : int

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from portico.errors import ConfigError, nearest
-from portico.stats.answer import Answer
 from portico.stats.exports.combine import write_shape_card
 from portico.stats.exports.hepdata import Column, Table, hepdata_submission, limits_columns
 from portico.stats.exports.hs3 import export_hs3
 from portico.stats.exports.parametric import write_parametric
 from portico.stats.exports.pyhf import pyhf_workspace, write_json
 from portico.stats.exports.roofit import write_workspace
+from portico.stats.infer import Inference
 from portico.stats.model import Model
 from portico.stats.shapes import Template
 from portico.stats.workspace import Workspace
@@ -66,7 +66,7 @@ def export(model: Model | Workspace, name: str, path: Path) -> None:
         write_shape_card(path.parent, model, name=path.stem)
 
 
-def export_limits(answer: Answer, folder: Path) -> None:
+def export_limits(result: Inference, folder: Path) -> None:
     """Write limits as a submission to HEPData.
 
     Raises
@@ -74,9 +74,9 @@ def export_limits(answer: Answer, folder: Path) -> None:
     MissingExtra
         If hepdata_lib is not installed.
     """
-    level = f"{answer.cl:.4g}"
-    limit = limits_columns([answer.limit], f"upper limit on {answer.poi}", qualifiers={"CL": level})
+    level = f"{result.cl:.4g}"
+    limit = limits_columns([result.limit], f"upper limit on {result.poi}", qualifiers={"CL": level})
     parameter = Column("parameter of interest", [1.0], independent=True)
-    text = f"Upper limits on {answer.poi} at {level} CL (CLs, {answer.limit.method}: {answer.why})."
-    table = Table(f"Limits on {answer.poi}", text, "portico limit", (parameter, *limit))
+    text = f"Upper limits on {result.poi} at {level} CL (CLs, {result.limit.method}: {result.why})."
+    table = Table(f"Limits on {result.poi}", text, "portico limit", (parameter, *limit))
     hepdata_submission(folder, [table], abstract=text)

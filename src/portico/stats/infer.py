@@ -1,4 +1,4 @@
-"""All that is asked of a model at once: limits, CLs of some strengths, the best fit, and what to know of them."""
+"""Inference on the signal strength of a model: limits, CLs of given strengths, and the best fit, in one call."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from portico.stats.toys import with_expectation
 from portico.stats.workspace import PyhfProfiles, Workspace, using
 from portico.workflow.chunk_loop import Reporter
 
-__all__ = ["Answer", "Toys", "ask", "fewest_background"]
+__all__ = ["Inference", "Toys", "fewest_background", "infer"]
 
 _BULK: Final = 0.9  # of the signal of a channel: the bins where signal is expected
 _NONE: Final = 1e-6  # events
-_SHARE: Final = 0.05  # of all signal; channels with less say little
+_SHARE: Final = 0.05  # of all signal; channels with less contribute little
 
 
 @dataclass(frozen=True, slots=True)
 class Toys:
-    """How toys are thrown: see `portico.stats.toy_step.run_toys`.
+    """Options of toys, see `portico.stats.toy_step.run_toys`.
 
     Attributes
     ----------
     number : int
-        Of each hypothesis, for each strength.
+        Toys of each hypothesis, for each strength.
     folder : Path
-        Where they are kept, to be resumed.
+        Run folder; toys that are already there are used.
     on : str
     workers : int, optional
     seed : int
@@ -58,8 +58,8 @@ class Toys:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model says of its parameter of interest.
+class Inference:
+    """Results on the parameter of interest of a model.
 
     Attributes
     ----------
@@ -70,13 +70,13 @@ class Answer:
     points : tuple of CLs
         At the strengths that were asked for.
     best : float, optional
-        The strength that fits best, not negative; None while blinded.
+        Best-fit strength, not negative; None while blinded.
     p_value, significance : float, optional
-        Of no signal (q_0 of arXiv:1007.1727), and in standard deviations; asymptotic in any case.
+        Of the background-only hypothesis (q_0 of arXiv:1007.1727); always asymptotic.
     why : str
-        Why the method of the limits was taken.
+        Why this method was chosen for the limits.
     notes : tuple of str
-        What the user should know.
+        Warnings, such as parameters at a limit of their range.
     """
 
     poi: str
@@ -99,7 +99,7 @@ class Answer:
         }  # fmt: skip
 
 
-def ask(
+def infer(
     model: Model | Workspace,
     *,
     cl: float = 0.95,
@@ -107,8 +107,8 @@ def ask(
     backend: str = "numpy",
     blind: bool = False,
     toys: Toys | None = None,
-) -> Answer:
-    """Return limits on the parameter of interest, CLs of given strengths, and the best fit.
+) -> Inference:
+    """Compute limits on the parameter of interest, CLs of given strengths, and the best fit.
 
     Parameters
     ----------
@@ -118,19 +118,19 @@ def ask(
     mus : sequence of float
         Strengths above 0.
     backend : {"numpy", "jax", "minuit"}
-        Of a workspace; a `Model` is fitted with iminuit in any case.
+        For workspaces; a `Model` is always fitted with iminuit.
     blind : bool
-        No observed numbers. The data of a workspace are not looked at; the background of a `Model` is still fitted to
-        its data outside of the blinded intervals.
+        Give expected numbers only. The data of a workspace are not used; the background of a `Model` is still fitted to
+        its data outside the blinded intervals.
     toys : Toys, optional
-        Throw toys, instead of using the asymptotic formulae. Their fits are those of numpy, of iminuit for a `Model`.
+        Throw toys instead of using the asymptotic formulae. Their fits use numpy for workspaces, iminuit for a `Model`.
 
     Raises
     ------
     ConfigError
-        For an impossible confidence level or strength, or too few toys.
+        If a confidence level or strength is out of range, or toys are too few.
     InputError
-        If there is no signal, or no background, so that the asymptotic formulae do not hold.
+        If there is no signal, or no background, where the asymptotic formulae do not hold.
     FitError
         If fits do not converge.
     """
@@ -141,10 +141,10 @@ def ask(
         if toys is None:
             limit, points, notes = _asymptotic(profiles, cl, mus, where, fewest)
             why = f"at least {fewest:.3g} background events are expected where signal is"
-            return _answer(model, cl, limit, points, profiles, "toys were not asked for" if notes else why, notes)
+            return _inference(model, cl, limit, points, profiles, "toys were not asked for" if notes else why, notes)
     limit, points = _with_toys(model, cl, mus, blind, toys)
     why = f"{toys.number:,} of each hypothesis and strength; {fewest:.3g} background events expected where signal is"
-    return _answer(model, cl, limit, points, profiles, why, [])
+    return _inference(model, cl, limit, points, profiles, why, [])
 
 
 def _asymptotic(
@@ -180,7 +180,7 @@ def _with_toys(
 
 
 def check(cl: float, mus: Sequence[float]) -> None:
-    """Refuse confidence levels and strengths that mean nothing.
+    """Refuse confidence levels and strengths out of range.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def profiles_of(
 ) -> ModelProfiles | PyhfProfiles:
     """Return the profile likelihoods of a model of either kind.
 
-    Without data, those of a `Model` are of the expectation at the start values, and nothing is observed.
+    A `Model` without data takes the expectation at the start values as data, and has no observed results.
 
     Raises
     ------
@@ -255,43 +255,43 @@ def _events(profiles: ModelProfiles) -> dict[str, tuple[Array, Array]]:
     return found
 
 
-def _answer(
+def _inference(
     model: Model | Workspace, cl: float, limit: Limit, points: tuple[CLs, ...],
     profiles: ModelProfiles | PyhfProfiles, why: str, notes: Sequence[str],
-) -> Answer:  # fmt: skip
+) -> Inference:  # fmt: skip
     best, background = profiles.best, profiles.background
-    told = [*notes, *_limits_reached({"without signal": background, "of the best fit": best}, model.poi)]
+    lines = [*notes, *_limits_reached({"without signal": background, "of the best fit": best}, model.poi)]
     if isinstance(model, Workspace):
-        told += _of_measurement(model)
+        lines += _notes_on_measurement(model)
     if isinstance(model, Model) and any(c.counts is None and c.values is None for c in model.channels):
-        told.append("there are no data: expected numbers are those of the start values of all parameters")
+        lines.append("there are no data: expected numbers are those of the start values of all parameters")
     if isinstance(profiles, PyhfProfiles):
-        told += profiles.fitter.notes
+        lines += profiles.fitter.notes
     if best is None:
-        return Answer(model.poi, cl, limit, points, None, None, None, why, tuple(told))
+        return Inference(model.poi, cl, limit, points, None, None, None, why, tuple(lines))
     significance = math.sqrt(max(background.objective - best.objective, 0.0))
     p_value = float(stats.norm.sf(significance))
-    return Answer(model.poi, cl, limit, points, best.values[model.poi], p_value, significance, why, tuple(told))
+    return Inference(model.poi, cl, limit, points, best.values[model.poi], p_value, significance, why, tuple(lines))
 
 
-def _of_measurement(workspace: Workspace) -> list[str]:
-    """Say which measurement was taken of several, whether data are data, and which settings pyhf passes over."""
-    told, names = [], [measurement["name"] for measurement in workspace.spec["measurements"]]
+def _notes_on_measurement(workspace: Workspace) -> list[str]:
+    """Note which of several measurements was taken, whether data are Asimov data, and settings that pyhf ignores."""
+    notes, names = [], [measurement["name"] for measurement in workspace.spec["measurements"]]
     if len(names) > 1:
-        told.append(f"measurement '{workspace.measurement}' was taken, of {', '.join(names)}")
+        notes.append(f"measurement '{workspace.measurement}' was taken, of {', '.join(names)}")
     if workspace.measurement.startswith(ASIMOV):
-        told.append(f"what is called observed is none: the data of the workspace are {workspace.measurement}")
+        notes.append(f"observed limits are not from data: the data of the workspace are {workspace.measurement}")
     known = workspace.model.config.parameters
     for name in (parameter["name"] for parameter in workspace.parameters):
         if name not in known and name != "lumi":  # which workspaces made of XML always have
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
-            told.append(f"measurement '{workspace.measurement}' sets '{name}', which the model does not have{hint}")
-    return told
+            notes.append(f"measurement '{workspace.measurement}' sets '{name}', which the model does not have{hint}")
+    return notes
 
 
 def _limits_reached(fits: Mapping[str, Fit | None], poi: str) -> list[str]:
-    """Say which parameters ended at a bound, so that their constraint is not what the model says."""
+    """Note which parameters ended at a bound, where the fit does not respect their full constraint."""
     reached: dict[tuple[str, ...], list[str]] = {}
     for which, fit in fits.items():
         if fit is not None and (names := tuple(name for name in fit.at_limit if name != poi)):
