@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from portico._version import __version__
 from portico.errors import PorticoError
-from portico.step import step, summary
+from portico.step import points, step, summary
 
 if TYPE_CHECKING:
     from portico.analysis.analysis import Analysis, load_analysis
@@ -34,6 +34,7 @@ __all__ = [
     "load",
     "load_analysis",
     "load_dataset",
+    "points",
     "run",
     "step",
     "summary",

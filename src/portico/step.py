@@ -1,4 +1,4 @@
-"""What a step is: a function of a frame and a sample, and what it says it needs."""
+"""Decorators of steps, and what they declare: the kind of a step and the files it needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["Needs", "needs_of", "step", "summary"]
+__all__ = ["Needs", "needs_of", "points", "step", "summary"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _ATTRIBUTE = "__portico__"
@@ -18,9 +18,9 @@ class Needs:
 
     Parameters
     ----------
-    kind : {"frame", "summary"}
-        ``frame``: called with a frame over each chunk. ``summary``: called once with all results of
-        the step before.
+    kind : {"frame", "points", "summary", "list"}
+        ``frame``: called with a frame over each chunk. ``points``: called with each point of a list. ``summary``:
+        called once with all results of the step before. ``list``: called once, returns a list of points.
     headers : tuple of str
         C++ headers, relative to the module's folder, declared before the function is called.
     files : tuple of str
@@ -50,6 +50,26 @@ def step(*, headers: list[str] | None = None, files: list[str] | None = None) ->
     ...     return {"events": frame.Count()}
     """
     return _mark(Needs("frame", tuple(headers or ()), tuple(files or ())))
+
+
+def points(*, files: list[str] | None = None) -> Callable[[Function], Function]:
+    """Declare a step over points: ``def name(point, *, option=default)`` in plain Python, called for each point.
+
+    A point and the value that the function returns for it are what JSON can hold: numbers (also ones that are not
+    finite), text, lists and mappings of these. The value must depend on the point and the options alone.
+
+    Parameters
+    ----------
+    files : list of str, optional
+        As in `Needs`; the list must be a literal.
+
+    Examples
+    --------
+    >>> @points()
+    ... def scan(point, *, cl=0.95):
+    ...     return {"limit": point["mass"] * cl}
+    """
+    return _mark(Needs("points", (), tuple(files or ())))
 
 
 def summary(function: Function) -> Function:

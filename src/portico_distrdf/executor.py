@@ -101,6 +101,8 @@ class DistrdfExecutor:
     def _run(self, task: Task, runner: RunnerProcess) -> None:
         own = self._own is not None
         content = {"op": "distributed", **task.to_json(), "scheduler": self._address, "own": own}
+        if task.points is not None:  # plain Python, which this process runs itself
+            content = {"op": "chunk", **task.to_json()}
         outcome = outcome_of(task, runner.call(content, []))
         metrics = {**outcome.metrics, "worker": "dask"}
         metrics["peak_memory"] = max(metrics.get("peak_memory", 0), metrics.pop("worker_memory", 0))

@@ -96,6 +96,8 @@ def test_a_package_brings_its_own_modules(tmp_path: Path) -> None:
         ("select:f", None, "rename select.py"),
         ("skim:skim", "def skim(:\n", "not valid Python"),
         ("skim:skim", "def skim(frame):\n    return {}\n", r"skim\(frame, sample"),
+        ("skim:skim", "@points()\ndef skim(points, frame): ...\n", r"skim\(point, \*, "),
+        ("skim:skim", "@points(headers=['a.h'])\ndef skim(point): ...\n", r"@points of 'skim:skim' takes files="),
         ("skim:skim", MODULE.replace("include/a.h", "include/c.h"), "no C\\+\\+ header"),
         ("skim:skim", MODULE.replace('["data"]', "NAMES"), "lists of strings"),
         ("skim:skim", MODULE.replace('["data"]', '["nothing"]'), "no file"),
@@ -107,3 +109,13 @@ def test_what_is_missing_is_named(folder: Path, function: str, text: str | None,
         (folder / "skim.py").write_text(text)
     with pytest.raises(ConfigError, match=words):
         collect(function, folder)
+
+
+def test_a_step_over_points_and_the_function_that_lists_them(folder: Path) -> None:
+    text = "@portico.points(files=['data'])\ndef scan(point, *, cl): ...\ndef grid(*, masses): ...\n"
+    (folder / "scan.py").write_text(text)
+    scan, grid = collect("scan:scan", folder), collect("scan:grid", folder, "list")
+    assert (scan.needs.kind, scan.needs.files, scan.options) == ("points", ("data",), ("cl",))
+    assert (grid.needs.kind, grid.options) == ("list", ("masses",))
+    with pytest.raises(ConfigError, match=r"grid\(frame, sample, "):
+        collect("scan:grid", folder)

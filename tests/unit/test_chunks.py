@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.analysis.chunks import ChunkSize, plan, plan_generated
+from portico.analysis.chunks import ChunkSize, plan, plan_generated, plan_points
 from portico.errors import ConfigError
 from portico.files import TreeSummary
 
@@ -67,6 +67,14 @@ def test_generated_entries_have_no_bytes() -> None:
         list(plan_generated(10, ChunkSize(size=10)))
 
 
+@given(st.integers(0, 1000), st.integers(1, 300))
+def test_points_are_covered_once(number: int, per_chunk: int) -> None:
+    chunks = list(plan_points(number, per_chunk))
+    assert [p for c in chunks for p in range(c.first, c.last)] == list(range(number))
+    assert len(chunks) == max(1, -(-number // per_chunk))
+    assert str(chunks[-1]) == (f"points {chunks[-1].first}-{number - 1}" if number else "no points")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -74,6 +82,7 @@ def test_generated_entries_have_no_bytes() -> None:
         ("1.5 GiB", ChunkSize(size=1_610_612_736)),
         ("20_000 entries", ChunkSize(entries=20_000)),
         ("5 events", ChunkSize(entries=5)),
+        ("4 points", ChunkSize(entries=4)),
         (7, ChunkSize(entries=7)),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -82,6 +83,13 @@ def test_a_store_that_stays_away_stops_the_run() -> None:
     text = "root://s//out/x.part: cannot be written: Connection refused"
     found = [response.action for response in transients(1, Failed(sent, FailureKind.TRANSIENT, text))]
     assert found == [Action.RETRY] * (TRANSIENTS - 1) + [Action.STOP]
+
+
+def test_halves_of_points_have_their_points() -> None:
+    first, second = replace(task(0, 5), points=(1, 2, 3, 4, 5)).split()
+    assert (first.points, second.points) == ((1, 2), (3, 4, 5))
+    assert (str(first.chunk), second.chunk.first) == (str(task(0, 2).chunk), 2)
+    assert Task.from_json(json.loads(json.dumps(first.to_json()))).points == (1, 2)
 
 
 def test_a_chunk_of_one_entry_cannot_be_halved() -> None:

@@ -41,7 +41,7 @@ LAYERS = (
 
 PUBLIC = {
     "Analysis", "Dataset", "PorticoError", "Progress", "Results", "Run", "Sample", "__version__", "connect", "load",
-    "load_analysis", "load_dataset", "run", "step", "summary",
+    "load_analysis", "load_dataset", "points", "run", "step", "summary",
 }  # fmt: skip
 
 

@@ -16,10 +16,14 @@ from portico.errors import ConfigError, nearest
 from portico.files import is_remote
 from portico.files.storage import normal
 
-__all__ = ["Analysis", "StepEntry", "load_analysis"]
+__all__ = ["DATASET", "POINTS", "Analysis", "StepEntry", "load_analysis"]
 
 _FILE = "analysis.yaml"
 DATASET = "dataset"
+"""The input of steps that read the samples themselves."""
+
+POINTS = "points"
+"""The name of the points of a step among its results, in place of a sample's."""
 
 
 class StepEntry(Model):
@@ -35,10 +39,13 @@ class StepEntry(Model):
         ``dataset``, or the name of an earlier step: the trees it wrote, or for a summary its results.
     tree : str, optional
         Which of the earlier step's trees, if it wrote several.
+    points : str, optional
+        Of a step over points, instead of an input: ``STEP/FILE``, a JSON list that an earlier summary step left, or
+        ``module:function``, a function of options that returns the list.
     chunk : str or int, optional
-        Target size, such as ``50 MB`` or ``20000 entries``.
+        Target size, such as ``50 MB``, ``20000 entries`` or ``4 points``.
     options : mapping
-        Keyword arguments of the function.
+        Keyword arguments of the function; of a step over points also of the function that returns the list.
     files : mapping of str to str
         Further keyword arguments: ``STEP/FILE`` is a file that an earlier summary step left, of which the function
         gets the path.
@@ -50,6 +57,7 @@ class StepEntry(Model):
     function: str
     input: str = DATASET
     tree: str | None = None
+    points: str | None = None
     chunk: str | int | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
@@ -59,12 +67,23 @@ class StepEntry(Model):
     def after(self) -> tuple[str, ...]:
         """The earlier steps that it needs."""
         trees = [] if self.input == DATASET else [self.input]
-        return (*trees, *(reference.partition("/")[0] for reference in self.files.values()))
+        return (*trees, *(reference.partition("/")[0] for reference in self.references.values()))
+
+    @property
+    def lists_points(self) -> bool:
+        """Whether a function returns its points."""
+        return self.points is not None and ":" in self.points
+
+    @property
+    def references(self) -> dict[str, str]:
+        """What it reads of earlier summary steps, ``STEP/FILE`` by the key that names it."""
+        files = {f"files: {option}": reference for option, reference in self.files.items()}
+        return files if self.points is None or self.lists_points else {**files, "points": self.points}
 
 
 class _AnalysisFile(Model):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
-    dataset: str | dict[str, Any]
+    dataset: str | dict[str, Any] | None = None
     chunk: str | int = "50 MB"
     store: str | None = None
     steps: tuple[StepEntry, ...] = Field(min_length=1)
@@ -89,7 +108,7 @@ class Analysis(Model):
     path : Path
         The file that it was read from; modules, headers and files are relative to its folder.
     dataset : Dataset
-        The samples.
+        The samples; none of an analysis whose steps run over points only.
     steps : tuple of StepEntry
         In order.
     chunk : str or int
@@ -148,11 +167,11 @@ class Analysis(Model):
         return self.model_copy(update={"steps": tuple(steps)})
 
     def samples_of(self, step: StepEntry) -> tuple[str, ...]:
-        """Return the samples that a step runs on: its own choice, or that of its input."""
+        """Return the samples that a step runs on: its own choice, or that of its input; `POINTS` over points."""
         entries = {entry.name: entry for entry in self.steps}
         while not step.samples and step.input in entries:
             step = entries[step.input]
-        return step.samples or tuple(self.dataset.samples)
+        return (POINTS,) if step.points is not None else step.samples or tuple(self.dataset.samples)
 
     def chunk_size(self, step: StepEntry) -> ChunkSize:
         """Return the target size of a step's chunks."""
@@ -191,13 +210,17 @@ def load_analysis(where: str | Path, *, store: str | None = None) -> Analysis:
                 f"{path}: step '{step.name}': input '{step.input}' is no earlier step; "
                 + nearest(step.input, [DATASET, *names])
             )
-        _check_files(path, step, names)
+        if step.input == DATASET and step.points is None and content.dataset is None:
+            raise ConfigError(f"{path}: step '{step.name}' reads samples, but the key 'dataset' is missing")
+        _check_references(path, step, names)
         try:
             ChunkSize.parse(content.chunk if step.chunk is None else step.chunk)
         except ConfigError as error:
             raise ConfigError(f"{path}: step '{step.name}': {error}") from None
         names.append(step.name)
-    if isinstance(content.dataset, str):
+    if content.dataset is None:
+        dataset = Dataset(samples={})
+    elif isinstance(content.dataset, str):
         dataset = load_dataset(path.parent / content.dataset)
     else:
         dataset = load_dataset(path, content.dataset)
@@ -217,16 +240,22 @@ def _store(text: str, path: Path) -> str:
     return normal(place if is_remote(place) else path.parent / Path(place).expanduser())
 
 
-def _check_files(path: Path, step: StepEntry, earlier: list[str]) -> None:
-    for option, reference in step.files.items():
-        where = f"{path}: step '{step.name}': files: {option}: '{reference}'"
+def _check_references(path: Path, step: StepEntry, earlier: list[str]) -> None:
+    where = f"{path}: step '{step.name}'"
+    if step.points is not None and (step.input != DATASET or step.tree is not None or step.samples):
+        raise ConfigError(f"{where}: a step over points reads no events; remove 'input', 'tree' and 'samples'")
+    for key, reference in step.references.items():
         name, _, file = reference.partition("/")
         if not name or not file or "/" in file or file.startswith("."):
-            raise ConfigError(f"{where} is no file of a step; write STEP/FILE, for example 'fit/weights.root'")
+            example = "'fit/weights.root'" if key != "points" else "'search/points.json', or module:function"
+            raise ConfigError(
+                f"{where}: {key}: '{reference}' is no file of a step; write STEP/FILE, for example {example}"
+            )
         if name not in earlier:
-            raise ConfigError(f"{where}: '{name}' is no earlier step; {nearest(name, earlier)}")
+            raise ConfigError(f"{where}: {key}: '{reference}': '{name}' is no earlier step; {nearest(name, earlier)}")
+    for option in step.files:
         if option in step.options:
-            raise ConfigError(f"{where}: '{option}' is in options too; give it once")
+            raise ConfigError(f"{where}: files: '{option}' is in options too; give it once")
 
 
 def _find(where: str | Path) -> Path:

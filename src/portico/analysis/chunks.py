@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from portico.files import TreeSummary
 
-__all__ = ["Chunk", "ChunkSize", "plan", "plan_generated"]
+__all__ = ["Chunk", "ChunkSize", "plan", "plan_generated", "plan_points"]
 
 _UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30, "b": 1}
 _SIZE = re.compile(r"^\s*(?P<number>[0-9][0-9_]*(?:\.[0-9]+)?)\s*(?P<unit>[A-Za-z]+)\s*$")
@@ -33,7 +33,7 @@ class ChunkSize:
     size : int, optional
         Compressed bytes of the tree's columns.
     entries : int, optional
-        Number of entries.
+        Number of entries, or of points.
     """
 
     size: int | None = None
@@ -41,7 +41,7 @@ class ChunkSize:
 
     @classmethod
     def parse(cls, text: str | int) -> ChunkSize:
-        """Parse ``"50 MB"``, ``"1.5 GiB"``, ``"20000 entries"`` or a number of entries.
+        """Parse ``"50 MB"``, ``"1.5 GiB"``, ``"20000 entries"``, ``"4 points"`` or a number of entries.
 
         Raises
         ------
@@ -51,7 +51,7 @@ class ChunkSize:
         match = _SIZE.match(f"{text} entries" if isinstance(text, int) else text)
         if match is not None:
             number, unit = float(match["number"].replace("_", "")), match["unit"].lower()
-            if unit in {"entries", "events"} and number >= 1 and number.is_integer():
+            if unit in {"entries", "events", "point", "points"} and number >= 1 and number.is_integer():
                 return cls(entries=int(number))
             if unit in _UNITS and number * _UNITS[unit] >= 1:
                 return cls(size=int(number * _UNITS[unit]))
@@ -60,16 +60,16 @@ class ChunkSize:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """An entry range of one tree in one file, or of a generated sample.
+    """An entry range of one tree in one file, of a generated sample, or of a list of points.
 
     Parameters
     ----------
     file : str
-        Path or URL; empty for a generated sample.
+        Path or URL; empty for a generated sample and for points.
     uuid : str
         The file's identity when the chunk was planned.
     tree : str
-        Name of the tree.
+        Name of the tree; ``points`` for points.
     first, last : int
         Entries ``first <= entry < last``.
     """
@@ -86,8 +86,9 @@ class Chunk:
         return self.last - self.first
 
     def __str__(self) -> str:
-        entries = f"entries {self.first}-{self.last - 1}" if self.entries else "no entries"
-        return f"{self.file or 'generated'} {entries}"
+        noun = "entries" if self.file or not self.tree else "points"
+        numbers = f"{noun} {self.first}-{self.last - 1}" if self.entries else f"no {noun}"
+        return numbers if noun == "points" else f"{self.file or 'generated'} {numbers}"
 
 
 def plan(files: Sequence[TreeSummary], target: ChunkSize) -> Iterator[Chunk]:
@@ -121,6 +122,12 @@ def plan_generated(entries: int, target: ChunkSize) -> Iterator[Chunk]:
         raise ConfigError("generated events have no size in bytes; give the chunk size in entries")
     for first in range(0, entries, target.entries):
         yield Chunk("", "", "", first, min(first + target.entries, entries))
+
+
+def plan_points(number: int, per_chunk: int) -> Iterator[Chunk]:
+    """Cut a list of points into chunks; an empty list gives one chunk without points, so that there is a result."""
+    for first in range(0, max(number, 1), per_chunk):
+        yield Chunk("", "", "points", first, min(first + per_chunk, number))
 
 
 def _entries_per_chunk(file: TreeSummary, target: ChunkSize) -> int:

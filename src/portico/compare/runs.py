@@ -18,7 +18,7 @@ from portico.compare.numbers import ATOL, RTOL, Tolerance
 from portico.compare.sides import RunSide, open_side
 from portico.compare.tables import Table, array_table, tree_table
 from portico.compare.units import Pair, Side, Unit, units
-from portico.compare.values import compare_arrays, compare_cutflows, compare_graphs, compare_values
+from portico.compare.values import compare_arrays, compare_cutflows, compare_graphs, compare_lists, compare_values
 from portico.errors import ConfigError, nearest
 from portico.results.kinds import ProductKind
 from portico.results.product import Product
@@ -225,5 +225,6 @@ COMPARERS: Final[dict[ProductKind, Comparer]] = {
     ProductKind.GRAPH: _by_numbers(compare_graphs),
     ProductKind.ARRAY: _compare_rows,
     ProductKind.TREE: _compare_rows,
+    ProductKind.LIST: _by_numbers(compare_lists),
 }
 """How two products of each kind are compared."""

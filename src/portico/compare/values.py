@@ -11,7 +11,7 @@ from portico.compare.findings import Findings
 from portico.compare.model import Example
 from portico.results.product import Product
 
-__all__ = ["compare_arrays", "compare_cutflows", "compare_graphs", "compare_values"]
+__all__ = ["compare_arrays", "compare_cutflows", "compare_graphs", "compare_lists", "compare_values"]
 
 
 def compare_arrays(findings: Findings, name: str, first: Product, second: Product) -> None:
@@ -73,6 +73,11 @@ def compare_graphs(findings: Findings, name: str, first: Product, second: Produc
         return
     for axis in ("x", "y"):
         findings.compare(name, axis, first.arrays[axis], second.arrays[axis], lambda i: f"point {i}")
+
+
+def compare_lists(findings: Findings, name: str, first: Product, second: Product) -> None:
+    """Compare two lists of points, or of their values, one by one."""
+    compare_values(findings, name, list(first.items), list(second.items))
 
 
 def compare_values(findings: Findings, product: str, first: object, second: object, where: str = "") -> None:

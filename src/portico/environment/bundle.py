@@ -23,6 +23,9 @@ from portico.step import Needs
 
 __all__ = ["Bundle", "collect"]
 
+_ROLES = {
+    "frame": ("frame", "sample"), "points": ("point",), "summary": ("results", "samples"), "list": (),
+}  # fmt: skip
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 
 
@@ -68,11 +71,12 @@ class Bundle:
         }
 
 
-def collect(function: str, folder: Path) -> Bundle:
+def collect(function: str, folder: Path, kind: str = "frame") -> Bundle:
     """Collect everything that ``module:function`` needs.
 
     The module is looked up in ``folder`` first, then among the installed packages. The bundle includes the modules
-    that it imports, directly or indirectly, from the same folder (or the same installed package).
+    that it imports, directly or indirectly, from the same folder (or the same installed package). ``kind`` is that of a
+    function without a decorator.
 
     Raises
     ------
@@ -89,7 +93,7 @@ def collect(function: str, folder: Path) -> Bundle:
     root, package = _find_root(module, folder)
     sources = _modules(module, root, package)
     path, _ = sources[module]
-    definition, needs = _find_function(ast.parse(sources[module][1]), name, function, path)
+    definition, needs = _find_function(ast.parse(sources[module][1]), name, function, path, Needs(kind))
     base = path.parent
     members = {_relative(path, root): path for path, _ in sources.values()}
     code = hashlib.sha256(function.encode())
@@ -177,40 +181,45 @@ def _imports(tree: ast.Module, module: str, is_package: bool) -> list[str]:
     return [name for name in names if name]
 
 
-def _find_function(tree: ast.Module, name: str, function: str, path: Path) -> tuple[ast.FunctionDef, Needs]:
+def _find_function(
+    tree: ast.Module, name: str, function: str, path: Path, needs: Needs
+) -> tuple[ast.FunctionDef, Needs]:
     definitions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     if name not in definitions:
         raise ConfigError(f"{path}: no function '{name}'; {nearest(name, definitions)}")
     definition = definitions[name]
-    needs = Needs()
     for decorator in definition.decorator_list:
         target = decorator.func if isinstance(decorator, ast.Call) else decorator
         called = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
         if called == "summary":
             needs = Needs("summary")
-        elif called == "step" and isinstance(decorator, ast.Call):
-            needs = Needs("frame", *_lists(decorator, function, path))
-    if len(definition.args.posonlyargs + definition.args.args) != 2:
-        roles = "(results, samples, *, ...)" if needs.kind == "summary" else "(frame, sample, *, ...)"
-        raise ConfigError(f"{path}:{definition.lineno}: '{name}' must be defined as {name}{roles}")
+        elif called in {"step", "points"}:
+            lists = _lists(decorator, called, function, path) if isinstance(decorator, ast.Call) else ()
+            needs = Needs("frame" if called == "step" else "points", *lists)
+    roles = _ROLES[needs.kind]
+    if len(definition.args.posonlyargs + definition.args.args) != len(roles):
+        words = ", ".join([*roles, "*", "..."])
+        raise ConfigError(f"{path}:{definition.lineno}: '{name}' must be defined as {name}({words})")
     return definition, needs
 
 
-def _lists(decorator: ast.Call, function: str, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _lists(decorator: ast.Call, name: str, function: str, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     lists: dict[str, tuple[str, ...]] = {"headers": (), "files": ()}
+    valid = ("headers", "files") if name == "step" else ("files",)
     for keyword in decorator.keywords:
         try:
             value = ast.literal_eval(keyword.value)
         except ValueError:
             value = None
         if (
-            keyword.arg not in lists
+            keyword.arg is None
+            or keyword.arg not in valid
             or not isinstance(value, (list, tuple))
             or not all(isinstance(v, str) for v in value)
         ):
             raise ConfigError(
-                f"{path}:{decorator.lineno}: @step of '{function}' takes headers=[...] and files=[...], "
-                "written out as lists of strings"
+                f"{path}:{decorator.lineno}: @{name} of '{function}' takes "
+                f"{' and '.join(f'{key}=[...]' for key in valid)}, written out as lists of strings"
             )
         lists[keyword.arg] = tuple(value)
     return lists["headers"], lists["files"]

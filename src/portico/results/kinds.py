@@ -38,6 +38,7 @@ class ProductKind(StrEnum):
     GRAPH = "graph"
     ARRAY = "array"
     TREE = "tree"
+    LIST = "list"
 
     @property
     def traits(self) -> Traits:
@@ -96,6 +97,10 @@ def _paths(product: Product) -> list[str]:
     return [item["path"] for item in product.items]
 
 
+def _items(product: Product) -> list[Any]:
+    return list(product.items)
+
+
 def _points(product: Product) -> dict[str, Array]:
     return dict(product.arrays)
 
@@ -152,8 +157,12 @@ def _describe_files(product: Product) -> dict[str, Any]:
     return {"files": list(product.items)}
 
 
+def _describe_list(product: Product) -> dict[str, Any]:
+    return {"length": len(product.items)}
+
+
 def _length(product: Product) -> str:
-    return f"{max((len(array) for array in product.arrays.values()), default=0):,} values"
+    return f"{max((len(array) for array in product.arrays.values()), default=len(product.items)):,} values"
 
 
 def _size(product: Product) -> str:
@@ -221,5 +230,6 @@ KINDS: Final[Mapping[ProductKind, Traits]] = {
     ProductKind.GRAPH: Traits(view=_points, describe=_describe_columns, to_root=make_graph, extent=_length),
     ProductKind.ARRAY: Traits(view=_columns, describe=_describe_columns, to_tree=_tree, is_table=True, extent=_length),
     ProductKind.TREE: Traits(view=_paths, describe=_describe_files, is_table=True, has_files=True, extent=_size),
+    ProductKind.LIST: Traits(view=_items, describe=_describe_list, extent=_length),
 }
 """The traits of each kind."""

@@ -39,7 +39,7 @@ class Product:
     arrays : mapping of str to array
         What is merged, by the rules of the kind.
     items : tuple
-        What is concatenated and is not an array: the files of a written tree.
+        What is concatenated and is not an array: the files of a written tree, points and their values.
     """
 
     kind: ProductKind

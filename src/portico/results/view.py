@@ -20,7 +20,8 @@ class Results(Mapping[str, Any]):
 
     ``results["mass"]`` is a `hist.Hist` for a histogram or profile, a number for Count, Sum, Mean, StdDev,
     Min and Max, a mapping of four numbers for Stats, a `Cutflow` for Report, a mapping of arrays for Take,
-    AsNumpy and Graph, and a list of paths for Snapshot. ``results.root["mass"]`` is the ROOT object.
+    AsNumpy and Graph, and a list of paths for Snapshot. ``results.root["mass"]`` is the ROOT object. Of a step over
+    points, ``points`` and ``values`` are lists.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ import traceback
 import zipfile
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from portico import root
 from portico.environment.credentials import install
@@ -31,6 +31,12 @@ from portico.results.product import decode, encode, take_files
 from portico.worker.classify import check_log, classify
 from portico.worker.task import Done, Task
 from portico.worker.wire import Message, receive, send
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portico.results.product import Product
+    from portico.worker.frame import Timing
 
 _LOG = "stderr.log"
 _LOG_BYTES = 8192
@@ -59,7 +65,7 @@ class Runner:
         """Answer messages until the other side is gone."""
         operations = {
             "chunk": self._chunk, "distributed": self._distributed, "summary": self._summary, "export": self._export,
-            "probe": self._probe,
+            "points": self._points, "probe": self._probe,
         }  # fmt: skip
         while True:
             try:
@@ -131,24 +137,42 @@ class Runner:
         return getattr(importlib.import_module(module), name)
 
     def _chunk(self, content: dict[str, Any], _: list[bytes]) -> Message:
-        from portico.analysis.dataset import Sample
-        from portico.worker.frame import run_chunk
-        from portico.worker.upload import upload
+        from portico.worker.points import run_points
 
         task = Task.from_json(content)
         wall, cpu, before = time.perf_counter(), time.process_time(), self._log_size()
         function = self._function(task.function)
+        files: Sequence[Mapping[str, Any]] = ()
+        if task.points is None:
+            products, timing, files = self._run(function, task, before)
+        else:
+            products, timing = run_points(function, task)
+        partial = encode(products)
+        metrics = {
+            **{name: getattr(timing, name) for name in timing.__slots__},
+            "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "entries": task.chunk.entries,
+        }  # fmt: skip
+        return Done(task, partial, metrics, files).to_answer()
+
+    def _run(
+        self, function: Any, task: Task, log_start: int
+    ) -> tuple[dict[str, Product], Timing, Sequence[Mapping[str, Any]]]:
+        """Run a step over the events of a chunk; its trees are then where they belong."""
+        from portico.analysis.dataset import Sample
+        from portico.worker.frame import run_chunk
+        from portico.worker.upload import upload
+
         remote = is_remote(task.folder)
         folder = self._folder / _TREES if remote else Path(task.folder)
 
         def compiled() -> float:
-            return sum(float(seconds) for seconds in _JIT.findall(self._read_log(before)))
+            return sum(float(seconds) for seconds in _JIT.findall(self._read_log(log_start)))
 
         if remote:
             folder.mkdir(exist_ok=True)
         try:
             products, timing = run_chunk(function, task.chunk, Sample(**task.sample), task.options, folder, compiled)
-            check_log(self._read_log(before), str(folder))
+            check_log(self._read_log(log_start), str(folder))
             products, files = take_files(products)
             if remote:
                 files, seconds = upload(files, task.folder)
@@ -156,12 +180,7 @@ class Runner:
         finally:
             if remote:
                 shutil.rmtree(folder, ignore_errors=True)
-        partial = encode(products)
-        metrics = {
-            **{name: getattr(timing, name) for name in timing.__slots__},
-            "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "entries": task.chunk.entries,
-        }  # fmt: skip
-        return Done(task, partial, metrics, files).to_answer()
+        return products, timing, files
 
     def _distributed(self, content: dict[str, Any], _: list[bytes]) -> Message:
         from portico.analysis.dataset import Sample
@@ -179,6 +198,11 @@ class Runner:
         metrics["cpu"] += time.process_time() - began
         products, files = take_files(products)
         return Done(task, encode(products), metrics, files).to_answer()
+
+    def _points(self, content: dict[str, Any], _: list[bytes]) -> Message:
+        from portico.worker.points import list_points
+
+        return {"points": list_points(self._function(content["function"]), content["options"])}, []
 
     def _summary(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         from portico.worker.summary_step import answer
@@ -208,6 +232,7 @@ class Runner:
         frames = traceback.extract_tb(error.__traceback__)
         where = self._user_line(frames)
         kind, text = classify(error, self._read_log(log_start), frames, where)
+        text = "; ".join([text, *getattr(error, "__notes__", ())])
         if kind == "internal":
             traceback.print_exception(error)  # into the log, which travels with the answer
         return {"failed": kind, "message": self._at_home(f"{where}: {text}" if where else text)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -73,6 +73,8 @@ class Task:
         Workers, by name, that failed on it and should not get it again if there are others.
     parts : tuple of Chunk
         The chunks that it stands for, for an executor that is given whole samples; else none.
+    points : tuple of JSON values, optional
+        Of a step over points: those of the chunk.
     """
 
     key: str
@@ -84,6 +86,22 @@ class Task:
     folder: str
     avoid: tuple[str, ...] = ()
     parts: tuple[Chunk, ...] = ()
+    points: tuple[Any, ...] | None = None
+
+    def split(self) -> tuple[Task, Task]:
+        """Return both halves of a task of at least two entries or points; the key of each has a letter after it."""
+        half, chunk, points = self.chunk.entries // 2, self.chunk, self.points
+        middle = chunk.first + half
+        return (
+            replace(
+                self, key=f"{self.key}a", attempt=1, chunk=replace(chunk, last=middle),
+                points=points and points[:half],
+            ),
+            replace(
+                self, key=f"{self.key}b", attempt=1, chunk=replace(chunk, first=middle),
+                points=points and points[half:],
+            ),
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """Return the task as JSON can hold it."""
@@ -93,7 +111,11 @@ class Task:
     def from_json(cls, content: dict[str, Any]) -> Task:
         """Read what `to_json` returned."""
         parts = tuple(Chunk(**part) for part in content.get("parts", ()))
-        return cls(**{**content, "chunk": Chunk(**content["chunk"]), "parts": parts})
+        points = content.get("points")
+        return cls(**{
+            **content, "chunk": Chunk(**content["chunk"]), "parts": parts,
+            "points": None if points is None else tuple(points),
+        })  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from portico.analysis.analysis import DATASET, Analysis, StepEntry
+from portico.analysis.analysis import DATASET, POINTS, Analysis, StepEntry
 from portico.environment.bundle import Bundle
 from portico.errors import RunFolderError
 from portico.executors.batch import batch_script
 from portico.executors.where import check_options, job_script
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger
-from portico.workflow.plan import Arguments, arguments_of, bundle_of, missing, plan_step, unblinded
+from portico.workflow.plan import Arguments, Plan, arguments_of, bundle_of, missing, plan_step, unblinded
+from portico.workflow.points import known_points, plan_over
 from portico.workflow.summary_step import SummaryInput
 
 __all__ = ["Preview", "Row", "preview"]
@@ -35,7 +36,7 @@ class Row:
     chunks_done, entries_done : int
         Of these, done already.
     after : str
-        The earlier step that must run first, empty if it can be planned now.
+        The earlier step, or the function that lists the points, that must run first; empty if it can be planned now.
     """
 
     step: str
@@ -114,7 +115,7 @@ class _Look:
 
     def at(self, step: StepEntry, selected: tuple[str, ...]) -> list[Row]:
         names = self.analysis.samples_of(step)
-        wanted = [name for name in names if not selected or name in selected]
+        wanted = [name for name in names if not selected or name in selected or step.points is not None]
         bundle = bundle_of(self.analysis, step)
         is_summary = bundle.needs.kind == "summary"
         for earlier in step.after:
@@ -125,13 +126,20 @@ class _Look:
             given = SummaryInput.of(self.analysis, step, bundle, arguments, self.ledger)
             done = not self.open.get(step.input) and given.is_done(self.folder, self.ledger)
             return [Row(step.name, "*", after="" if done else step.input)]
+        if step.points is not None:
+            points = known_points(self.analysis, step, arguments, self.folder, self.ledger)
+            if points is None:
+                return [Row(step.name, POINTS, after=step.points)]
+            return [self._of_plan(step, plan_over(points, step, bundle, arguments), POINTS)]
         return [self._sample(step, bundle, arguments, name) for name in wanted]
 
     def _sample(self, step: StepEntry, bundle: Bundle, arguments: Arguments, name: str) -> Row:
         unready = self.open.get(step.input, set())
         if step.input != DATASET and (name in unready or name not in self.ledger.result_keys(step.input)):
             return Row(step.name, name, after=step.input)
-        plan = plan_step(self.analysis, step, bundle, arguments, self.ledger, [name])
+        return self._of_plan(step, plan_step(self.analysis, step, bundle, arguments, self.ledger, [name]), name)
+
+    def _of_plan(self, step: StepEntry, plan: Plan, name: str) -> Row:
         chunks = plan.chunks.get(name, [])
         todo, _ = missing(step, plan, self.ledger)
         entries, left = (sum(planned.chunk.entries for planned in some) for some in (chunks, todo))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from portico._version import __version__
-from portico.analysis.analysis import DATASET, Analysis, StepEntry
+from portico.analysis.analysis import DATASET, POINTS, Analysis, StepEntry
 from portico.analysis.chunks import Chunk, ChunkSize, plan, plan_generated
 from portico.analysis.dataset import Sample
 from portico.environment.bundle import Bundle, collect, key_of
@@ -20,7 +21,7 @@ from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 from portico.runfolder.ledger import Ledger, Lost, Planned
 
 __all__ = ["Arguments", "Plan", "arguments_of", "bundle_of", "missing", "plan_step", "reduced", "root_version",
-           "sample_fields", "unblinded", "whole_samples"]  # fmt: skip
+           "sample_fields", "summary_file", "unblinded", "whole_samples"]  # fmt: skip
 
 _UNBLIND = "unblind"  # the option of steps that look at data only then
 _GENERATED_CHUNK = ChunkSize(entries=10_000)
@@ -42,6 +43,8 @@ class Plan:
         Files that could not be planned, of a run that may be partial.
     parts : mapping of str to tuple of Chunk
         Of a plan of whole samples: the chunks that each stands for, by key.
+    points : mapping of str to tuple of JSON values
+        Of a step over points: those of each chunk, by key.
     """
 
     chunks: Mapping[str, list[Planned]]
@@ -49,6 +52,7 @@ class Plan:
     samples: Mapping[str, Sample]
     lost: tuple[Lost, ...] = ()
     parts: Mapping[str, tuple[Chunk, ...]] = field(default_factory=dict)
+    points: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @property
     def by_key(self) -> dict[str, Planned]:
@@ -71,6 +75,12 @@ class Arguments:
     given: Mapping[str, Any]
     keyed: Mapping[str, Any]
 
+    def only(self, names: Iterable[str]) -> Arguments:
+        """Return the arguments of these names."""
+        wanted = set(names)
+        given, keyed = ({k: v for k, v in of.items() if k in wanted} for of in (self.given, self.keyed))
+        return Arguments(given, keyed)
+
 
 def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
     """Collect what a step needs, and check its options.
@@ -80,15 +90,24 @@ def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
     ConfigError
         If something is missing, or an option does not exist.
     """
-    bundle = collect(step.function, analysis.folder)
-    unknown = [option for option in (*step.options, *step.files) if option not in bundle.options]
-    if unknown:
+    bundle, where = collect(step.function, analysis.folder), f"{analysis.path}: step '{step.name}'"
+    options, functions = bundle.options, step.function
+    if (bundle.needs.kind == "points") != (step.points is not None):
         raise ConfigError(
-            f"{analysis.path}: step '{step.name}': {step.function} has no option '{unknown[0]}'; "
-            + nearest(unknown[0], bundle.options)
+            f"{where}: {step.function} is a step over points; say which with 'points'"
+            if step.points is None
+            else f"{where}: has points, but {step.function} is no step over points; decorate it with @portico.points()"
         )
-    if step.files:
-        _check_summaries(analysis, step)
+    if step.lists_points:
+        listing = collect(step.points or "", analysis.folder, "list")
+        if listing.needs.kind != "list":
+            raise ConfigError(f"{where}: points: {step.points} is a step; what lists points has no decorator")
+        options += listing.options
+        functions += f" or {step.points}"
+    unknown = [option for option in (*step.options, *step.files) if option not in options]
+    if unknown:
+        raise ConfigError(f"{where}: {functions} has no option '{unknown[0]}'; {nearest(unknown[0], options)}")
+    _check_inputs(analysis, step, bundle.needs.kind)
     return bundle
 
 
@@ -110,15 +129,21 @@ def unblinded(analysis: Analysis) -> Analysis:
     return analysis.model_copy(update={"blind": {}})
 
 
-def _check_summaries(analysis: Analysis, step: StepEntry) -> None:
+def _check_inputs(analysis: Analysis, step: StepEntry, kind: str) -> None:
+    """Refuse files of steps that leave none, and trees of points."""
+    where = f"{analysis.path}: step '{step.name}'"
+    if kind == "frame" and analysis.samples_of(step) == (POINTS,):
+        raise ConfigError(f"{where}: step '{step.input}' runs over points and leaves no events for it to read")
+    if not step.references:
+        return
     kinds = {entry.name: collect(entry.function, analysis.folder).needs.kind for entry in analysis.steps}
-    summaries = [name for name, kind in kinds.items() if kind == "summary"]
-    for option, reference in step.files.items():
+    summaries = [name for name, of in kinds.items() if of == "summary"]
+    for key, reference in step.references.items():
         name = reference.partition("/")[0]
         if name not in summaries:
             raise ConfigError(
-                f"{analysis.path}: step '{step.name}': files: {option}: '{name}' is no summary step, and only these "
-                f"leave files for other steps; {nearest(name, summaries)}"
+                f"{where}: {key}: '{name}' is no summary step, and only these leave files for other steps; "
+                f"{nearest(name, summaries)}"
             )
 
 
@@ -136,19 +161,32 @@ def arguments_of(analysis: Analysis, step: StepEntry, folder: RunFolder, ledger:
     """
     paths, contents = {}, {}
     for option, reference in step.files.items():
-        name, _, file = reference.partition("/")
-        where = f"{analysis.path}: step '{step.name}': files: {option}"
-        summary = ledger.summary(name)
-        if summary is None:
-            raise RunFolderError(f"{where}: step '{name}' has not run; run that first")
-        valid = [SUMMARY_FILE, *summary[1]]
-        if file not in valid:
-            raise ConfigError(f"{where}: step '{name}' wrote no file '{file}'; {nearest(file, valid)}")
-        path = folder.step(name).resolve() / file
-        if not path.is_file():
-            raise RunFolderError(f"{where}: {path} is gone; run step '{name}' first")
+        path = summary_file(f"{analysis.path}: step '{step.name}': files: {option}", reference, folder, ledger)
         paths[option], contents[option] = str(path), digest_of(path)
     return Arguments({**step.options, **paths}, {**step.options, **contents})
+
+
+def summary_file(where: str, reference: str, folder: RunFolder, ledger: Ledger) -> Path:
+    """Return the path of ``STEP/FILE``, a file that a summary step left; ``where`` begins messages.
+
+    Raises
+    ------
+    ConfigError
+        If the step wrote no such file.
+    RunFolderError
+        If the step has not run, or its file is gone.
+    """
+    name, _, file = reference.partition("/")
+    summary = ledger.summary(name)
+    if summary is None:
+        raise RunFolderError(f"{where}: step '{name}' has not run; run that first")
+    valid = [SUMMARY_FILE, *summary[1]]
+    if file not in valid:
+        raise ConfigError(f"{where}: step '{name}' wrote no file '{file}'; {nearest(file, valid)}")
+    path = folder.step(name).resolve() / file
+    if not path.is_file():
+        raise RunFolderError(f"{where}: {path} is gone; run step '{name}' first")
+    return path
 
 
 def plan_step(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from portico.results.product import decode, encode, merge_all
 from portico.worker.task import Done, Task
@@ -25,15 +25,10 @@ class Halves:
 
     def split(self, task: Task) -> tuple[Task, Task]:
         """Split a task of at least two entries; a half has its key with a letter after it."""
-        chunk = task.chunk
-        middle = chunk.first + chunk.entries // 2
-        keys = f"{task.key}a", f"{task.key}b"
-        self._parents |= dict.fromkeys(keys, task)
+        halves = task.split()
+        self._parents |= {half.key: task for half in halves}
         self._done[task.key] = [None, None]
-        return (
-            replace(task, key=keys[0], attempt=1, chunk=replace(chunk, last=middle)),
-            replace(task, key=keys[1], attempt=1, chunk=replace(chunk, first=middle)),
-        )
+        return halves
 
     def planned(self, task: Task) -> Task:
         """Return the planned task that a task is or belongs to."""

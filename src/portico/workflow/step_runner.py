@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from portico.analysis.analysis import StepEntry
-from portico.environment.bundle import key_of
+from portico.environment.bundle import Bundle, key_of
 from portico.errors import Detached, InputError
 from portico.files.atomic import write_atomic
 from portico.files.storage import storage_of
@@ -31,6 +31,7 @@ from portico.workflow.plan import (
     sample_fields,
     whole_samples,
 )
+from portico.workflow.points import plan_points
 from portico.workflow.state import State
 from portico.workflow.summary_step import run_summary
 
@@ -50,12 +51,8 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
     if bundle.needs.kind == "summary":
         run_summary(state, position, step, bundle, arguments, started)
         return
-    intact = [name for name in state.analysis.samples_of(step) if name not in state.broken]
-    wanted = [name for name in intact if not state.samples or name in state.samples]
-    plan = plan_step(state.analysis, step, bundle, arguments, state.ledger, wanted, state.allow_partial)
-    if state.executor.whole:
-        plan = whole_samples(plan, state.executor.whole)
-    state.ledger.plan(step.name, position, "frame", plan.chunks, others=bool(state.samples))
+    plan = _plan(state, step, bundle, arguments) if step.points is None else plan_points(state, step, bundle, arguments)
+    state.ledger.plan(step.name, position, bundle.needs.kind, plan.chunks, others=bool(state.samples))
     chunks, lost = missing(step, plan, state.ledger)
     state.ledger.forget(lost)
     _begin(state, step, plan, chunks)
@@ -64,7 +61,7 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
     state.ledger.set_state(step.name, "running", executor=state.on)
     ended = "failed"
     try:
-        tasks = _tasks(state, step, arguments, plan, chunks)
+        tasks = _tasks(state, step, arguments.only(bundle.options), plan, chunks)
         job = StepJob(step.name, tasks, plan.files, plan.samples)
         failed = run_chunks(job, state.executor, state.ledger, state.reporter, state.credentials.refresh)
         ended = _finish(state, step, plan, failed)
@@ -75,6 +72,13 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
         seconds = time.monotonic() - started
         state.ledger.set_state(step.name, ended, seconds if chunks else 0.0, state.executor.workers)
         state.reporter.end(step.name, ended, seconds, len(chunks))
+
+
+def _plan(state: State, step: StepEntry, bundle: Bundle, arguments: Arguments) -> Plan:
+    intact = [name for name in state.analysis.samples_of(step) if name not in state.broken]
+    wanted = [name for name in intact if not state.samples or name in state.samples]
+    plan = plan_step(state.analysis, step, bundle, arguments, state.ledger, wanted, state.allow_partial)
+    return whole_samples(plan, state.executor.whole) if state.executor.whole else plan
 
 
 def _warn_of_files(state: State, step: StepEntry, plan: Plan) -> None:
@@ -101,13 +105,13 @@ def _tasks(
     state: State, step: StepEntry, arguments: Arguments, plan: Plan, chunks: Sequence[Planned]
 ) -> Iterator[tuple[Planned, Task]]:
     fields = {name: sample_fields(sample) for name, sample in plan.samples.items()}
-    folders = {name: state.folder.trees(step.name, name) for name in plan.samples}
+    folders = {} if plan.points else {name: state.folder.trees(step.name, name) for name in plan.samples}
     for folder in folders.values():
         storage_of(folder).make(folder)
     for planned in chunks:
-        name = planned.sample
-        task = Task(planned.key, 1, planned.chunk, step.function, fields[name], arguments.given, folders[name])
-        yield planned, replace(task, parts=plan.parts.get(planned.key, ()))
+        name, key = planned.sample, planned.key
+        task = Task(key, 1, planned.chunk, step.function, fields[name], arguments.given, folders.get(name, ""))
+        yield planned, replace(task, parts=plan.parts.get(key, ()), points=plan.points.get(key))
 
 
 def _finish(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> str:
@@ -160,9 +164,7 @@ def _export(state: State, step: str) -> None:
     with write_atomic(paths[0]) as aside:
         aside.write_bytes(made[0])
     for sample, products in described.items():
-        written = {
-            name: {k: p[k] for k in ("tree", "format", "files")} for name, p in products.items() if "files" in p
-        }
+        written = {name: {k: p[k] for k in ("tree", "format", "files")} for name, p in products.items() if "files" in p}
         if written:
             (folder / sample).mkdir(exist_ok=True)
             with write_atomic(folder / sample / "manifest.json") as aside:

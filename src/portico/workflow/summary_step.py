@@ -10,6 +10,7 @@ from typing import Any
 
 from portico._version import __version__
 from portico.analysis.analysis import Analysis, StepEntry
+from portico.analysis.dataset import Sample
 from portico.environment.bundle import Bundle, key_of
 from portico.files.atomic import write_atomic
 from portico.runfolder.folder import SUMMARY_FILE, RunFolder
@@ -47,9 +48,10 @@ class SummaryInput:
     ) -> SummaryInput:
         """Return what a summary step would get now."""
         names, keys = analysis.samples_of(step), ledger.result_keys(step.input)
+        known = {name: analysis.dataset.samples.get(name, Sample(name=name)) for name in names}
         fields = {
-            name: sample_fields(reduced(analysis.dataset[name], ledger.completeness(step.input, name)))
-            for name in names
+            name: sample_fields(reduced(sample, ledger.completeness(step.input, name)))
+            for name, sample in known.items()
         }
         results = {name: keys[name] for name in names if name in keys}
         key = key_of(__version__, bundle.code, arguments.keyed, fields, results)

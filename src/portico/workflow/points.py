@@ -1,0 +1,111 @@
+"""The points of a step: read from an earlier step's file or listed by a function, and cut into chunks with keys."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from portico._version import __version__
+from portico.analysis import chunks as cuts
+from portico.analysis.analysis import POINTS, Analysis, StepEntry
+from portico.analysis.dataset import Sample
+from portico.environment.bundle import Bundle, collect, key_of
+from portico.errors import ConfigError
+from portico.files.atomic import write_atomic
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.ledger import Ledger, Planned
+from portico.workflow.plan import Arguments, Plan, summary_file
+from portico.workflow.state import State
+
+__all__ = ["known_points", "plan_over", "plan_points"]
+
+_LIST = "points.json"  # in the step's folder: what its function listed, with the key of what made it
+_CHUNK = cuts.ChunkSize(entries=1)
+
+
+def plan_points(state: State, step: StepEntry, bundle: Bundle, arguments: Arguments) -> Plan:
+    """Return the plan of a step over points, after its function has listed them if that is not done.
+
+    Raises
+    ------
+    ConfigError, RunFolderError
+        As `known_points` and `plan_over`.
+    PorticoError
+        If the function fails.
+    """
+    points = known_points(state.analysis, step, arguments, state.folder, state.ledger)
+    if points is None:
+        listing, own, key = _listing(state.analysis, step, arguments)
+        state.executor.prepare(listing)
+        content = {"op": "points", "function": listing.function, "options": own.given}
+        points = state.call(content, [], f"step '{step.name}', {listing.function}")[0]["points"]
+        path = state.folder.step(step.name) / _LIST
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomic(path) as aside:
+            aside.write_text(json.dumps({"key": key, "points": points}, indent=1), encoding="utf-8")
+    state.broken.discard(POINTS)  # these are others than those of an earlier step
+    return plan_over(points, step, bundle, arguments)
+
+
+def known_points(
+    analysis: Analysis, step: StepEntry, arguments: Arguments, folder: RunFolder, ledger: Ledger
+) -> list[Any] | None:
+    """Return the points of a step; None if a function must list them first.
+
+    Raises
+    ------
+    ConfigError, RunFolderError
+        If the file is missing, or holds something else than a list.
+    """
+    if step.lists_points:
+        key = _listing(analysis, step, arguments)[2]
+        try:
+            known = json.loads((folder.step(step.name) / _LIST).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return list(known["points"]) if known["key"] == key else None
+    path = summary_file(f"{analysis.path}: step '{step.name}': points", step.points or "", folder, ledger)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, list):
+        raise ConfigError(f"{path}: is no JSON list of points, as step '{step.name}' needs one")
+    return content
+
+
+def _listing(analysis: Analysis, step: StepEntry, arguments: Arguments) -> tuple[Bundle, Arguments, str]:
+    """Return the function that lists the points, its arguments, and the key of both."""
+    bundle = collect(step.points or "", analysis.folder, "list")
+    own = arguments.only(bundle.options)
+    return bundle, own, key_of(__version__, bundle.code, own.keyed)
+
+
+def plan_over(points: Sequence[Any], step: StepEntry, bundle: Bundle, arguments: Arguments) -> Plan:
+    """Cut points into chunks and give each its key.
+
+    The points of a chunk enter its key, their places do not: where points are added, other chunks keep their values.
+
+    Raises
+    ------
+    ConfigError
+        If the chunk size is in bytes.
+    """
+    code, seen = key_of(__version__, bundle.code, arguments.only(bundle.options).keyed), Counter[str]()
+    size = cuts.ChunkSize.parse(step.chunk) if step.chunk else _CHUNK
+    if size.entries is None:
+        raise ConfigError(
+            f"step '{step.name}', chunk '{step.chunk}': points have no size; write for example '4 points'"
+        )
+    planned, inside = [], {}
+    for position, chunk in enumerate(cuts.plan_points(len(points), size.entries)):
+        own = tuple(points[chunk.first : chunk.last])
+        digest = key_of(code, own)
+        key = key_of(digest, seen[digest])  # the same points may be in the list again
+        seen[digest] += 1
+        planned.append(Planned(POINTS, position, key, chunk))
+        inside[key] = own
+    sample = Sample(name=POINTS, entries=len(points))
+    return Plan({POINTS: planned}, {POINTS: {}}, {POINTS: sample}, points=inside)
