@@ -174,7 +174,7 @@ class ByHand:
         chosen = selection(varied=False, tree=False)
         frame = ROOT.RDataFrame("wztree", str(file))
         columns = {str(name): str(frame.GetColumnType(name)) for name in frame.GetColumnNames()}
-        filled = resolve(chosen, columns, SAMPLE).filled
+        filled = resolve(chosen, columns, SAMPLE).histograms
         lines = [f"{h.name} {h.column} {h.bins} {h.edges[0]} {h.edges[-1]}\n" for h in filled]
         (folder / "histograms").write_text("".join(lines))
         for name, correction in chosen.corrections.items():

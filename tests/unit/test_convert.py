@@ -87,12 +87,12 @@ def test_variations_may_be_histograms(sf: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"histogram": None}, "say which histogram; valid: h, h_up, h_down, holes, other"),
+        ({"histogram": None}, "name the histogram; valid: h, h_up, h_down, holes, other"),
         ({"histogram": "hh"}, "no histogram 'hh'; did you mean 'h'?"),
-        ({"histogram": "h", "up": "h_up"}, "both variations, up and down, or of none"),
-        ({"histogram": "h", "up": "other", "down": "other"}, "the bins of 'other' and 'other' are not those"),
-        ({"histogram": "h", "inputs": ["pt", "abseta"]}, "'h' has 1 axes; name as many inputs, not 2"),
-        ({"histogram": "holes"}, "1 bins are empty, the first at abseta 1 to 2.4; cut them off, or give them a value"),
+        ({"histogram": "h", "up": "h_up"}, "both variations, up and down, or for neither"),
+        ({"histogram": "h", "up": "other", "down": "other"}, "'other' and 'other' must have the same bins"),
+        ({"histogram": "h", "inputs": ["pt", "abseta"]}, "'h' has 1 axes; give as many inputs, not 2"),
+        ({"histogram": "holes"}, "1 bins are empty, the first at abseta 1 to 2.4; remove them"),
     ],
 )
 def test_histograms_that_do_not_fit(sf: Path, options: dict[str, Any], message: str) -> None:
@@ -136,18 +136,18 @@ def test_tag_and_probe_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "entry", "inputs", "message"),
     [
-        ({"a": 1}, None, (), "no results of tag and probe; they look like"),
-        ({"A": {"abseta_pt": cells()}, "B": {"abseta_pt": cells()}}, None, (), "several entries, say which; valid: A/"),
+        ({"a": 1}, None, (), "no tag-and-probe results; their layout is"),
+        ({"A": {"abseta_pt": cells()}, "B": {"abseta_pt": cells()}}, None, (), "several entries, choose one; valid: A/"),
         ({"NUM_A": {"abseta_pt": cells()}}, "NUM_B", (), "no single entry 'NUM_B'; valid: NUM_A/abseta_pt"),
         ({"A": {"abseta_pt": cells()}}, None, ("pt", "eta"), "the inputs are abseta, pt, not pt, eta"),
         ({"A": {"x": cells(**{"abseta:[2.40,2.5]": {"pt:[2,2.5]": {"value": 1, "error": 1}}})}}, None, (),
-         "has no bin abseta 2.4 to 2.5, pt 2.5 to 10; all combinations"),
+         "has no bin abseta 2.4 to 2.5, pt 2.5 to 10; the file must have all combinations"),
         ({"A": {"x": cells(**{"abseta:[2.50,2.6]": {"pt:[2,2.5]": {"value": 1, "error": 1}}})}}, None, (),
          "bins of abseta overlap or leave a gap between 2.4 and 2.5"),
         ({"A": {"x": cells(**{"eta:[2.4,2.6]": {"pt:[2,2.5]": {"value": 1, "error": 1}}})}}, None, (),
          "different variables: abseta, pt; eta, pt"),
         ({"A": {"x": {"pt:[1,2]": {"value": 1}}}}, None, (), "pt 1 to 2: has no 'error', and neither"),
-        ({"A": {"x": {"pt:[1,2]": {"value": 1, "error": 0.1, "syst": 0.2}}}}, None, (), "it is not the whole error"),
+        ({"A": {"x": {"pt:[1,2]": {"value": 1, "error": 0.1, "syst": 0.2}}}}, None, (), "it is not the total error"),
         ({"A": {"x": {"pt:[1,2]": {"value": 0, "error": 0}}}}, None, (), "1 bins are empty"),
     ],
 )  # fmt: skip
@@ -202,8 +202,8 @@ def test_commands_make_add_and_show(sf: Path, tmp_path: Path) -> None:
 def test_commands_refuse_what_is_wrong(sf: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (("show", tmp_path / "none.json"), "none.json: no such file"),
-        (("show", sf), "no JSON of correctionlib"),
-        (("convert", sf, tmp_path / "a.txt", "--name", "a", "--from", "h", "--inputs", "x"), "ends in .json or"),
+        (("show", sf), "not valid JSON of correctionlib"),
+        (("convert", sf, tmp_path / "a.txt", "--name", "a", "--from", "h", "--inputs", "x"), "end in .json or"),
         (("convert", tmp_path / "a.csv", tmp_path / "a.json", "--name", "a"), "must end in .root"),
         (("convert", tmp_path / "a.json", tmp_path / "b.json", "--name", "a", "--up", "h"), "are for histograms"),
         (("convert", sf, tmp_path / "a.json"), "Missing option '--name'"),

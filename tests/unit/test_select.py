@@ -382,7 +382,7 @@ def test_data_without_generator_columns(tmp_path: Path) -> None:
     tree, _ = run(path, tmp_path / "out", sample_of("data"), declared())
     assert len(tree) > 0
     assert not set(GENERATOR) & set(tree.fields)
-    message = r"match.candidate.*'C_mu_Ds_isHnlBrother' is no column of sample 'sample' \(signal"
+    message = r"match.candidate.*'C_mu_Ds_isHnlBrother' is not a column of sample 'sample' \(signal"
     with pytest.raises(ConfigError, match=message):
         run(path, tmp_path / "out", sample_of("signal"), declared())
 
@@ -390,7 +390,7 @@ def test_data_without_generator_columns(tmp_path: Path) -> None:
 def test_missing_trigger_path(tmp_path: Path) -> None:
     events = make_events(60, seed=4)
     path = write_events(tmp_path / "wztree.root", events, lambda name: not name.startswith("HLT_mu12_ip6"))
-    with pytest.raises(ConfigError, match=r"define.C_trigger.*'HLT_mu12_ip6_dr' is no column"):
+    with pytest.raises(ConfigError, match=r"define.C_trigger.*'HLT_mu12_ip6_dr' is not a column"):
         run(path, tmp_path / "no", sample_of("data"), declared())
     lists = declared().model_dump()["lists"]
     paths = lists["path"]["values"]

@@ -1,4 +1,4 @@
-"""Functions that expressions may call: corrections of correctionlib, and look-ups of a value by run, lumi and event."""
+"""Functions that expressions may call: corrections from correctionlib, and look-ups by run, lumi and event."""
 
 from __future__ import annotations
 

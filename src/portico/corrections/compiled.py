@@ -1,4 +1,4 @@
-"""Corrections and look-ups as C++ functions, compiled once for each content in a process."""
+"""Corrections and look-ups as C++ functions, which each process compiles once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["declare"]
 
 _HEADER = Path(__file__).parents[1] / "include" / "corrections.h"
 _INPUTS = {"real": "portico::Real", "int": "portico::Integer", "string": "portico::Text"}
-_WORDS = {"real": "a number", "int": "a whole number", "string": "a word"}
+_TYPES = {"real": "a number", "int": "an integer", "string": "a string"}
 _declared: set[str] = set()
 _tables: set[str] = set()
 _ready = False
@@ -29,25 +29,26 @@ _ready = False
 def declare(functions: Mapping[str, Correction | Lookup], folder: Path) -> str:
     """Make functions callable from C++.
 
-    A number becomes a real or whole input, a string literal a string input. What a correction does not cover, and what
-    a look-up does not find, throws a C++ exception that names the function and its arguments.
+    Inputs of type real and int take numbers, inputs of type string take string literals. Arguments outside the range
+    of a correction, and events without an entry in a look-up, throw a C++ exception that names the function and its
+    arguments.
 
     Parameters
     ----------
     functions : mapping of str to Correction or Lookup
         By the names under which expressions call them.
     folder : Path
-        To which their files are relative.
+        Base of their relative paths.
 
     Returns
     -------
     str
-        The C++ namespace of the functions. Its name follows from all content, so that a changed file gives another.
+        The C++ namespace of the functions. Its name is a digest of all content, so that a changed file gets another.
 
     Raises
     ------
     ConfigError
-        If a file is missing or is not what it should be, or a name is not in it.
+        If a file is missing or invalid, or if it has no correction of the given name.
     """
     contents = {name: content_of(folder / function.file) for name, function in functions.items()}
     keys = {name: _key(name, function, contents[name]) for name, function in functions.items()}
@@ -79,7 +80,7 @@ def _prepare() -> None:
     if _ready:
         return
     import correctionlib
-    import ROOT  # noqa: F401 (must be loaded before correctionlib asks for it)
+    import ROOT  # noqa: F401 (must be loaded before correctionlib imports it)
 
     correctionlib.register_pyroot_binding()
     _compile(f'#include "{_HEADER}"')
@@ -102,18 +103,18 @@ def _declare_correction(name: str, correction: Correction, path: Path, content: 
     inputs, covers = [put.name for put in function.inputs], _covers(function, correction)
     text = function.text(correction.range)
     try:
-        ROOT.portico.hold_correction(key, text, function.name, function.compound, title, inputs, covers)
+        ROOT.portico.register_correction(key, text, function.name, function.compound, title, inputs, covers)
     except Exception as error:
         why = " ".join(str(error).split())
-        raise ConfigError(f"{where}: correctionlib refuses it: {why}") from error
-    takes = ", ".join(f"{put.name} ({_WORDS[put.kind]})" for put in function.inputs)
+        raise ConfigError(f"{where}: correctionlib refuses the correction: {why}") from error
+    takes = ", ".join(f"{put.name} ({_TYPES[put.kind]})" for put in function.inputs)
     message = f"{title} takes {len(inputs)} argument{'' if len(inputs) == 1 else 's'}: {takes}"
     signature = f"portico::Signature<{', '.join(_INPUTS[put.kind] for put in function.inputs)}>"
     body = (
         f"thread_local std::vector<portico::Value> values = {signature}::start();\n"
-        f"return portico_held::{name}.evaluate<{signature}>(values, given...);"
+        f"return portico_registered::{name}.evaluate<{signature}>(values, arguments...);"
     )
-    return _function(name, "Evaluator", key, f"{signature}::takes<std::decay_t<Given>...>()", message, body)
+    return _function(name, "Evaluator", key, f"{signature}::takes<std::decay_t<Arguments>...>()", message, body)
 
 
 def _declare_lookup(name: str, lookup: Lookup, path: Path, content: bytes, key: str) -> str:
@@ -126,19 +127,19 @@ def _declare_lookup(name: str, lookup: Lookup, path: Path, content: bytes, key: 
         table = read_table(lookup, path, content, f"lookups.{name}: {path}")
         addresses = [array.ctypes.data for array in (table.block, table.event, table.value)]
         missing = 0.0 if lookup.missing == "refuse" else lookup.missing
-        ROOT.portico.hold_table(key, *addresses, len(table.value), title, lookup.missing == "refuse", missing)
+        ROOT.portico.register_table(key, *addresses, len(table.value), title, lookup.missing == "refuse", missing)
         _tables.add(key)
     message = f"{title} takes 3 arguments: {', '.join(lookup.key)} (numbers of run, luminosity block and event)"
-    body = f"return portico_held::{name}.find(given...);"
-    return _function(name, "Table", key, "portico::are_keys<Given...>", message, body)
+    body = f"return portico_registered::{name}.find(arguments...);"
+    return _function(name, "Table", key, "portico::are_keys<Arguments...>", message, body)
 
 
 def _function(name: str, kind: str, key: str, fits: str, message: str, body: str) -> str:
-    """Return a function that the compiler refuses with a message where it is called with something else."""
-    held = f"inline const auto &{name} = portico::held<portico::{kind}>().at({_quoted(key)});"
+    """Return a function whose calls with other arguments fail to compile with a message."""
+    registered = f"inline const auto &{name} = portico::registry<portico::{kind}>().at({_quoted(key)});"
     return (
-        f"namespace portico_held {{ {held} }}\n"
-        f"template <typename... Given> double {name}(const Given &...given) {{\n"
+        f"namespace portico_registered {{ {registered} }}\n"
+        f"template <typename... Arguments> double {name}(const Arguments &...arguments) {{\n"
         f"constexpr bool fits = {fits};\n"
         f"static_assert(fits, {_quoted(message)});\n"
         f"if constexpr (fits) {{\n{body}\n}} else {{\nthrow std::invalid_argument({_quoted(message)});\n}}\n}}\n"
@@ -146,12 +147,12 @@ def _function(name: str, kind: str, key: str, fits: str, message: str, body: str
 
 
 def _covers(function: Function, correction: Correction) -> str:
-    """Return the part of a message that says what is valid."""
+    """Return the part of a message that lists the valid values."""
     limited = [put for put in function.inputs if put.covers]
     parts = [f"{put.name} {'of' if put.words else 'from'} {put.covers}" for put in limited]
     text = f"; it covers {', '.join(parts)}" if parts else ""
     if function.flows and correction.range == "refuse":
-        text += "; with 'range: clamp' the nearest bin counts outside of all bins"
+        text += "; with 'range: clamp' numbers outside all bins get the value of the nearest bin"
     return text
 
 

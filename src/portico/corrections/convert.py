@@ -1,4 +1,4 @@
-"""Correction files from histograms of ROOT and from results of tag and probe. No ROOT."""
+"""Conversion of ROOT histograms and of tag-and-probe results to correction files, without ROOT."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _HISTOGRAM = re.compile("TH[123][CSIFDL]")
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Values in bins, with their variations.
+    """Binned values with their variations.
 
     Parameters
     ----------
     inputs : tuple of str
         Names of the axes.
     edges : tuple of tuple of float
-        Edges of the bins of each axis, which may be infinite.
+        Edges of the bins of each axis; the outermost may be infinite.
     nominal, up, down : array
-        Values, one axis each.
+        Values, with one dimension per axis.
     """
 
     inputs: tuple[str, ...]
@@ -47,12 +47,12 @@ class Grid:
     down: NDArray[np.float64]
 
     def ordered(self, inputs: Sequence[str]) -> Grid:
-        """Return the same with its axes in another order.
+        """Return the grid with its axes in another order.
 
         Raises
         ------
         ConfigError
-            If these are not its inputs.
+            If ``inputs`` has other names than the axes.
         """
         if sorted(inputs) != sorted(self.inputs):
             raise ConfigError(f"the inputs are {', '.join(self.inputs)}, not {', '.join(inputs)}")
@@ -66,12 +66,12 @@ class Grid:
         return ", ".join(f"{name} {edges[i]:g} to {edges[i + 1]:g}" for name, edges, i in axes)
 
     def filled(self, empty: float | None, where: str) -> Grid:
-        """Return the same with a value in its empty bins: those with neither content nor error.
+        """Return the grid with a value in its empty bins, which have neither content nor error.
 
         Raises
         ------
         ConfigError
-            If there are empty bins and no value for them, or a value is not finite.
+            If there are empty bins but no value for them, or if a value is not finite.
         """
         for values in (self.nominal, self.up, self.down):
             if len(wrong := np.argwhere(~np.isfinite(values))):
@@ -82,8 +82,8 @@ class Grid:
         if empty is None:
             first, count = self.bin(np.argwhere(holes)[0]), int(holes.sum())
             raise ConfigError(
-                f"{where}: {count} bins are empty, the first at {first}; cut them off, or give them a value, "
-                "for example: --empty 1"
+                f"{where}: {count} bins are empty, the first at {first}; remove them from the histogram, or give them "
+                "a value, for example: --empty 1"
             )
         nominal, up, down = (np.where(holes, empty, values) for values in (self.nominal, self.up, self.down))
         return replace(self, nominal=nominal, up=up, down=down)
@@ -100,8 +100,7 @@ def from_histogram(
 ) -> Grid:
     """Read a histogram of one to three dimensions.
 
-    Bins below and above the axes are left out. Without histograms of variations, up and down are value plus and minus
-    error.
+    Flow bins are ignored. Without histograms of variations, up and down are the value plus and minus the error.
 
     Parameters
     ----------
@@ -114,31 +113,31 @@ def from_histogram(
     up, down : str, optional
         Histograms of the varied values.
     empty : float, optional
-        The value of empty bins, which are an error without it.
+        The value of empty bins; without it, empty bins are an error.
 
     Raises
     ------
     ConfigError
-        If there is no such histogram, or it does not fit.
+        If there is no such histogram, or if its axes do not match.
     """
     import uproot
 
     where = str(path)
     content_of(path)
     if (up is None) != (down is None):
-        raise ConfigError(f"{where}: give histograms of both variations, up and down, or of none")
+        raise ConfigError(f"{where}: give histograms for both variations, up and down, or for neither")
     try:
         with uproot.open(path) as file:
             found = [n for n, c in file.classnames(cycle=False).items() if _HISTOGRAM.fullmatch(c)]
             if histogram is None and len(found) != 1:
-                raise ConfigError(f"{where}: say which histogram; valid: {', '.join(found) or '(none)'}")
+                raise ConfigError(f"{where}: name the histogram; valid: {', '.join(found) or '(none)'}")
             grids = [_read(file, n or found[0], found, inputs, where) for n in (histogram, up, down)[: 3 if up else 1]]
     except (OSError, ValueError) as error:
         raise ConfigError(f"{where}: cannot be read: {' '.join(str(error).split())}") from error
     if len(grids) == 1:
         return grids[0].filled(empty, where)
     if any(grid.edges != grids[0].edges for grid in grids):
-        raise ConfigError(f"{where}: the bins of '{up}' and '{down}' are not those of the nominal histogram")
+        raise ConfigError(f"{where}: '{up}' and '{down}' must have the same bins as the nominal histogram")
     return replace(grids[0], up=grids[1].nominal, down=grids[2].nominal).filled(empty, where)
 
 
@@ -147,7 +146,7 @@ def _read(file: Any, name: str, found: Sequence[str], inputs: Sequence[str], whe
         raise ConfigError(f"{where}: no histogram '{name}'; {nearest(name, found)}")
     stored = file[name]
     if len(inputs) != len(stored.axes):
-        raise ConfigError(f"{where}: '{name}' has {len(stored.axes)} axes; name as many inputs, not {len(inputs)}")
+        raise ConfigError(f"{where}: '{name}' has {len(stored.axes)} axes; give as many inputs, not {len(inputs)}")
     edges = tuple(tuple(float(edge) for edge in axis.edges()) for axis in stored.axes)
     value, error = np.asarray(stored.values(), float), np.asarray(stored.errors(), float)
     return Grid(tuple(inputs), edges, value, value + error, value - error)
@@ -156,9 +155,9 @@ def _read(file: Any, name: str, found: Sequence[str], inputs: Sequence[str], whe
 def to_correction(
     grid: Grid, name: str, description: str, *, varied: bool = True, version: int = 1
 ) -> schemav2.Correction:
-    """Return a correction of the inputs of a grid and, if varied, of ``variation``: nominal, up or down.
+    """Convert a grid to a correction with its axes as inputs and, if varied, ``variation``: nominal, up or down.
 
-    What is outside of the bins is an error.
+    Values outside the bins are an error.
     """
     from correctionlib import schemav2
 
@@ -169,8 +168,8 @@ def to_correction(
         others = {word: _binned(grid.inputs, edges, values) for word, values in (("up", grid.up), ("down", grid.down))}
         content = [{"key": word, "value": binned} for word, binned in {"nominal": data, **others}.items()]
         data = {"nodetype": "category", "input": VARIATION, "content": content}
-        about = "nominal, up or down by one standard deviation"
-        inputs.append({"name": VARIATION, "type": "string", "description": about})
+        meaning = "nominal, up or down by one standard deviation"
+        inputs.append({"name": VARIATION, "type": "string", "description": meaning})
     output = {"name": "value", "type": "real"}
     return schemav2.Correction.model_validate(
         {"name": name, "description": description, "version": version, "inputs": inputs, "output": output, "data": data}
@@ -198,34 +197,34 @@ def write_corrections(
     path : Path
         ``.json``, or ``.json.gz`` to compress it.
     corrections : sequence
-        What to write.
+        The corrections to write.
     description : str
-        Of the file.
+        Description of the file.
     add : bool
-        Keep what is in an existing file; corrections of the same name are replaced.
+        Keep other corrections of an existing file; those with the same name are replaced.
 
     Raises
     ------
     ConfigError
-        If the file is there and is not to be added to, or its name has another ending.
+        If the file exists and ``add`` is false, or if its name has another ending.
     """
     from correctionlib import schemav2
 
     if not path.name.endswith((".json", ".json.gz")):
-        raise ConfigError(f"{path}: a file of corrections ends in .json or .json.gz")
+        raise ConfigError(f"{path}: the name of a correction file must end in .json or .json.gz")
     names = [correction.name for correction in corrections]
     kept: list[Any] = []
     compound = None
     if path.exists():
         if not add:
-            raise ConfigError(f"{path}: exists; add to it with --add, or remove it")
+            raise ConfigError(f"{path}: this file exists; add to it with --add, or remove it")
         old = schemav2.CorrectionSet.model_validate(read_set(content_of(path), str(path)))
         kept = [correction for correction in old.corrections if correction.name not in names]
         description, compound = description or old.description or "", old.compound_corrections
-    whole = schemav2.CorrectionSet(
+    merged = schemav2.CorrectionSet(
         schema_version=2, description=description, corrections=[*kept, *corrections], compound_corrections=compound
     )
-    text = whole.model_dump_json(indent=1, exclude_none=True).encode()
+    text = merged.model_dump_json(indent=1, exclude_none=True).encode()
     loaded = read_set(text, str(path))
     for name in names:
         pick(loaded, name, str(path))

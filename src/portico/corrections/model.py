@@ -1,4 +1,4 @@
-"""What ``selection.yaml`` may say about corrections and look-ups."""
+"""The keys of ``selection.yaml`` for corrections and look-ups."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["Correction", "Lookup"]
 
 
 class Correction(Model):
-    """A correction of a file of correctionlib, schema version 2.
+    """A correction from a correctionlib file of schema version 2.
 
     Parameters
     ----------
     file : str
-        JSON, also compressed with gzip; relative to the folder of the selection.
+        JSON, optionally compressed with gzip; relative to the folder of the selection.
     name : str, optional
-        Of the correction or compound correction in the file; by default the name of the function.
+        Name of the correction or compound correction in the file; by default the name of the function.
     range : str
-        What becomes of a number outside of all bins: ``refuse`` ends the run with an error, ``clamp`` takes the nearest
-        bin. It holds for all bins of the correction, whatever the file says. An unknown word, and not-a-number, are
-        refused in either case.
+        Treatment of numbers outside all bins: ``refuse`` ends the run with an error, ``clamp`` uses the nearest bin.
+        It applies to all bins of the correction and overrides the file. Unknown strings and not-a-number are always
+        refused.
     """
 
     file: str
@@ -32,7 +32,7 @@ class Correction(Model):
 
 
 class Lookup(Model):
-    """A value for each event, from a table. It is found by run, luminosity block and event, never by position.
+    """A value for each event, looked up in a table by run, luminosity block and event, never by position.
 
     Parameters
     ----------
@@ -42,12 +42,12 @@ class Lookup(Model):
     value : str
         The column of values.
     key : tuple of str
-        The columns of run, luminosity block and event: whole numbers of any type. A negative integer is the bit pattern
-        of a large one.
+        The columns of run, luminosity block and event: integers of any numeric type. A negative integer is the bit
+        pattern of a large one.
     tree : str, optional
-        Of a ROOT file; by default its only one.
+        The tree of a ROOT file; by default the only one.
     missing : "refuse" or float
-        What an event has that is not in the table: an error, or this value.
+        Treatment of events without an entry: an error, or this value.
     """
 
     file: str

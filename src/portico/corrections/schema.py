@@ -1,4 +1,4 @@
-"""Correction files, schema version 2: finding a correction, what it covers, and what is outside of that. No ROOT."""
+"""Correction files of schema version 2: their corrections, inputs and valid values, without ROOT."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An input of a correction, and what the correction covers of it.
+    """An input of a correction, and its valid values.
 
     Parameters
     ----------
     name, kind, description : str
         As in the file; the kind is ``real``, ``int`` or ``string``.
     low, high : float, optional
-        Ends of its bins, if it is binned. Where bins depend on another input, these are the outermost.
+        Ends of its bins, if it is binned; the outermost ones if the bins depend on another input.
     words : tuple
         Its categories, if it has any.
     """
@@ -45,7 +45,7 @@ class Input:
 
     @property
     def covers(self) -> str:
-        """What is covered, in words; empty if the input is not limited."""
+        """The valid values as text; empty if all values are valid."""
         if self.words:
             shown = ", ".join(str(word) for word in self.words[:_SHOWN])
             return shown + (f", ... ({len(self.words)})" if len(self.words) > _SHOWN else "")
@@ -54,7 +54,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A correction as it is evaluated.
+    """A correction or compound correction.
 
     Parameters
     ----------
@@ -65,9 +65,9 @@ class Function:
     compound : bool
         Whether it is a compound correction.
     flows : tuple of str
-        What the file says about numbers outside of bins: ``error``, ``clamp``, ``wrap``, ``value``.
+        Treatment of numbers outside bins in the file: ``error``, ``clamp``, ``wrap``, ``value``.
     parts : mapping
-        Of the file, the correction and what it is made of.
+        The part of the file with the correction and its components.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Function:
     parts: Mapping[str, Any] = field(repr=False)
 
     def text(self, policy: Literal["refuse", "clamp"]) -> str:
-        """Return a file of this correction alone, in which nothing outside of the bins has a value of its own."""
+        """Return a file with only this correction, in which ``policy`` applies outside all bins."""
         flow = {"refuse": "error", "clamp": "clamp"}[policy]
         corrections = [{**c, "data": _bounded(c["data"], flow)} for c in self.parts["corrections"]]
         return json.dumps({**self.parts, "corrections": corrections})
@@ -90,19 +90,19 @@ def read_set(content: bytes, where: str) -> dict[str, Any]:
     Parameters
     ----------
     content : bytes
-        Of the file, compressed or not.
+        Content of the file, compressed or not.
     where : str
-        The file, for messages.
+        Name of the file for messages.
 
     Raises
     ------
     ConfigError
-        If it is no JSON of schema version 2.
+        If it is not JSON of schema version 2.
     """
     try:
         loaded = json.loads(gzip.decompress(content) if content.startswith(_GZIP) else content)
     except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise ConfigError(f"{where}: no JSON of correctionlib: {error}") from error
+        raise ConfigError(f"{where}: not valid JSON of correctionlib: {error}") from error
     version = loaded.get("schema_version") if isinstance(loaded, dict) else None
     if version != 2:
         found = "none" if version is None else repr(version)
@@ -117,12 +117,12 @@ def functions_in(loaded: Mapping[str, Any], where: str) -> Iterator[Function]:
 
 
 def pick(loaded: Mapping[str, Any], name: str, where: str) -> Function:
-    """Return one correction of a file; only that one is checked.
+    """Return one correction of a file, without checking the others.
 
     Raises
     ------
     ConfigError
-        If there is none of that name, or it does not follow the schema.
+        If there is no correction of that name, or if it does not follow the schema.
     """
     from correctionlib import schemav2
 
@@ -137,15 +137,15 @@ def pick(loaded: Mapping[str, Any], name: str, where: str) -> Function:
     if compound:
         chosen["compound_corrections"] = [compound]
     found = {c["name"] for c in chosen["corrections"]}
-    if lacking := [part for part in stack if part not in found]:
-        raise ConfigError(f"{where}: correction '{name}' is made of '{lacking[0]}', which is not in the file")
+    if absent := [part for part in stack if part not in found]:
+        raise ConfigError(f"{where}: correction '{name}' consists of '{absent[0]}', which is not in the file")
     try:
-        # Written out again: correctionlib's own C++ refuses whole numbers where the schema allows them.
+        # Validated and dumped again, because correctionlib's C++ refuses integers where the schema allows them.
         parts = schemav2.CorrectionSet.model_validate(chosen).model_dump(mode="json", exclude_none=True)
     except ValueError as error:
         why = _problems(error)
         raise ConfigError(f"{where}: correction '{name}' does not follow schema version 2: {why}") from error
-    seen = _Seen()
+    seen = _Coverage()
     for correction in parts["corrections"]:
         seen.visit(correction["data"])
     own = parts["compound_corrections"][0] if compound else parts["corrections"][0]
@@ -160,7 +160,7 @@ def _names(loaded: Mapping[str, Any]) -> list[str]:
 
 
 def _problems(error: ValueError) -> str:
-    """Reduce what pydantic says, once for each kind of node that the content could have been, to a line."""
+    """Reduce pydantic's errors, one per possible type of node, to one line."""
     problems: list[dict[str, Any]] = getattr(error, "errors", list)()
     if not problems:
         return " ".join(str(error).split())
@@ -178,7 +178,7 @@ def _children(node: Mapping[str, Any]) -> list[Any]:
 
 
 def _bounded(node: Any, flow: str) -> Any:
-    """Return content without values outside of bins and without defaults; an axis that wraps has no outside."""
+    """Return a node without values outside bins and without defaults; an axis that wraps has no outside."""
     if not isinstance(node, dict):
         return node
     kind, changed = node["nodetype"], dict(node)
@@ -193,8 +193,8 @@ def _bounded(node: Any, flow: str) -> Any:
     return changed
 
 
-class _Seen:
-    """What the nodes of a correction say about its inputs."""
+class _Coverage:
+    """The valid values of the inputs, collected from the nodes of a correction."""
 
     def __init__(self) -> None:
         self.ranges: dict[str, tuple[float, float]] = {}
@@ -202,7 +202,7 @@ class _Seen:
         self.flows: set[str] = set()
 
     def visit(self, node: Any, rewritten: frozenset[str] = frozenset()) -> None:
-        """Take in a node; inputs that a transform has rewritten above it are not those of the user."""
+        """Add a node; inputs that a transform above it has rewritten are skipped, because users do not give them."""
         if not isinstance(node, dict):
             return
         kind = node["nodetype"]
@@ -230,7 +230,7 @@ class _Seen:
         self.ranges[name] = (min(low, before[0]), max(high, before[1]))
 
     def input(self, variable: Mapping[str, Any]) -> Input:
-        """Return what is known about one input."""
+        """Return one input with its valid values."""
         name = variable["name"]
         low, high = self.ranges.get(name, (None, None))
         words = tuple(sorted(self.words.get(name, ()), key=lambda word: (str(type(word)), word)))

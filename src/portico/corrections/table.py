@@ -1,4 +1,4 @@
-"""Tables of a value for each event: read and checked. No ROOT."""
+"""Readers of tables with a value for each event, with checks of their content, without ROOT."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table.
+    """A table with a value for each event.
 
     Parameters
     ----------
     block, event : array of uint64
-        Run in the upper and luminosity block in the lower half of ``block``; event number. No pair is there twice.
+        Run and luminosity block in the upper and lower half of ``block``; event number. All pairs are unique.
     value : array of float64
-        Finite.
+        Finite values.
     """
 
     block: NDArray[np.uint64]
@@ -48,33 +48,33 @@ def read_table(lookup: Lookup, path: Path, content: bytes, where: str) -> Table:
     Parameters
     ----------
     lookup : Lookup
-        What to read.
+        Names of tree and columns.
     path : Path
-        The file, whose ending says what it is.
+        The file; its ending determines the format.
     content : bytes
-        Of the file.
+        Content of the file.
     where : str
-        For messages.
+        Name of the file for messages.
 
     Raises
     ------
     ConfigError
-        If the file is not as declared: no such tree or column, a column that is no plain number, a number that is not
-        whole, an event that is there twice, a value that is not finite.
+        If a tree or column is missing, a column does not have one number per row, a key is not an integer, an event
+        occurs twice, or a value is not finite.
     MissingExtra
-        If pyarrow is needed and not there.
+        If pyarrow is needed but not installed.
     """
     readers: dict[str, Callable[..., Mapping[str, Any]]] = {".root": _root, ".parquet": _parquet, ".json": _json}
     if path.suffix not in readers:
-        raise ConfigError(f"{where}: a table ends in {', '.join(readers)}, not in '{path.suffix}'")
+        raise ConfigError(f"{where}: the name of a table must end in {', '.join(readers)}, not in '{path.suffix}'")
     if lookup.tree is not None and path.suffix != ".root":
-        raise ConfigError(f"{where}: only a ROOT file has a 'tree'")
+        raise ConfigError(f"{where}: key 'tree' is only for ROOT files; remove it")
     wanted = (*lookup.key, lookup.value)
     columns = readers[path.suffix](content, wanted, lookup.tree, where)
     arrays = [_plain(columns[name], f"{where}: column '{name}'") for name in wanted]
     if len({len(array) for array in arrays}) > 1:
-        raise ConfigError(f"{where}: its columns are not of one length")
-    run, lumi, event = (_whole(a, f"{where}: column '{n}'") for a, n in zip(arrays, lookup.key, strict=False))
+        raise ConfigError(f"{where}: its columns must have the same length")
+    run, lumi, event = (_integers(a, f"{where}: column '{n}'") for a, n in zip(arrays, lookup.key, strict=False))
     for name, numbers in zip(lookup.key, (run, lumi), strict=False):
         if len(numbers) and numbers.max() >= _SHORT:
             raise ConfigError(f"{where}: column '{name}' has {numbers.max()}, more than 32 bits; is 'key' in order?")
@@ -86,7 +86,7 @@ def _checked(block: Any, event: Any, value: Any, where: str) -> Table:
     if len(wrong):
         first = _name(block[wrong[0]], event[wrong[0]])
         raise ConfigError(f"{where}: the value of {first} is {value[wrong[0]]}; {len(wrong):,} values are not finite")
-    mixed = np.sort(block * _ODD ^ event)  # ten times as fast as sorting pairs, which only equal ones ask for
+    mixed = np.sort(block * _ODD ^ event)  # ten times faster than sorting pairs, which only collisions need
     if (mixed[1:] == mixed[:-1]).any():
         order = np.lexsort((event, block))
         pairs = np.stack([block, event])[:, order]
@@ -94,7 +94,7 @@ def _checked(block: Any, event: Any, value: Any, where: str) -> Table:
         if len(double):
             one, two = order[double[0] : double[0] + 2]
             first, values = _name(block[one], event[one]), f"{value[one]:g} and {value[two]:g}"
-            raise ConfigError(f"{where}: {first} is there twice, with {values}; {len(double):,} entries are too many")
+            raise ConfigError(f"{where}: {first} occurs twice, with {values}; remove {len(double):,} duplicate entries")
     return Table(block, event, value)
 
 
@@ -106,20 +106,22 @@ def _plain(column: Any, where: str) -> NDArray[Any]:
     try:
         array = np.asarray(column)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{where} is no plain number: {error}") from error
+        raise ConfigError(f"{where} must have one number per row: {error}") from error
     if array.ndim != 1 or array.dtype.kind not in "iuf":
-        raise ConfigError(f"{where} is no plain number: it has the type {array.dtype}, {array.ndim} dimensions")
+        raise ConfigError(
+            f"{where} must have one number per row, but its type is {array.dtype}, {array.ndim}-dimensional"
+        )
     return array.astype(array.dtype.newbyteorder("="))
 
 
-def _whole(array: NDArray[Any], where: str) -> NDArray[np.uint64]:
+def _integers(array: NDArray[Any], where: str) -> NDArray[np.uint64]:
     if array.dtype.kind == "i":  # a negative one is the bit pattern of a large one
         return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}").astype(np.uint64)
     if array.dtype.kind == "f":
         exact = 2.0 ** (np.finfo(array.dtype).nmant + 1)
         bad = ~((array >= 0) & (array < exact) & (np.floor(array) == array))
         if bad.any():
-            raise ConfigError(f"{where} has {array[bad][0]!s}: not whole, or too large to be exact in {array.dtype}")
+            raise ConfigError(f"{where} has {array[bad][0]!s}: not an integer, or too large for exact {array.dtype}")
     return array.astype(np.uint64)
 
 
@@ -138,7 +140,7 @@ def _root(content: bytes, wanted: tuple[str, ...], tree: str | None, where: str)
             trees = [n for n, c in file.classnames(cycle=False).items() if c in {"TTree", "ROOT::RNTuple"}]
             if tree is None and len(trees) != 1:
                 names = ", ".join(trees) or "none"
-                raise ConfigError(f"{where}: holds {len(trees)} trees ({names}); say which with 'tree'")
+                raise ConfigError(f"{where}: contains {len(trees)} trees ({names}); choose one with 'tree'")
             if tree is not None and tree not in trees:
                 raise ConfigError(f"{where}: has no tree '{tree}'; {nearest(tree, trees)}")
             table = file[tree or trees[0]]
@@ -151,7 +153,9 @@ def _root(content: bytes, wanted: tuple[str, ...], tree: str | None, where: str)
         try:
             columns[name] = ak.to_numpy(read[name], allow_missing=False)
         except ValueError as error:
-            raise ConfigError(f"{where}: column '{name}' is no plain number: {read[name].type.content}") from error
+            raise ConfigError(
+                f"{where}: column '{name}' must have one number per row, but its type is {read[name].type.content}"
+            ) from error
     return columns
 
 
@@ -177,8 +181,8 @@ def _json(content: bytes, wanted: tuple[str, ...], _: str | None, where: str) ->
     try:
         loaded = json.loads(content)
     except ValueError as error:
-        raise ConfigError(f"{where}: no JSON: {error}") from error
+        raise ConfigError(f"{where}: not valid JSON: {error}") from error
     if not isinstance(loaded, dict) or not all(isinstance(column, list) for column in loaded.values()):
-        raise ConfigError(f'{where}: must hold a list for each column, such as {{"run": [1], "lumi": [1], ...}}')
+        raise ConfigError(f'{where}: must have a list for each column, such as {{"run": [1], "lumi": [1], ...}}')
     _check_columns(wanted, list(loaded), where)
     return loaded

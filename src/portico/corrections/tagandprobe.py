@@ -1,4 +1,4 @@
-"""Results of tag and probe, as the muon group of CMS writes them in JSON."""
+"""Reader of tag-and-probe results in the JSON format of the CMS muon group."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _Bins = tuple[tuple[str, float, float], ...]
 
 
 def from_tag_and_probe(path: Path, entry: str | None = None, inputs: Sequence[str] = ()) -> Grid:
-    """Read one result of tag and probe.
+    """Read one tag-and-probe result.
 
     The layout is ``{"NUM_x_DEN_y": {"abseta_pt": {"abseta:[0,0.9]": {"pt:[2,3]": {"value": 1, ...}}}}}``. The innermost
-    level has ``value``, and ``error`` or ``stat`` and ``syst``, which are added in quadrature. Keys that are no bins,
-    such as ``binning``, are left out.
+    level has ``value``, and ``error`` or ``stat`` and ``syst``, which are added in quadrature. Keys that are not bins,
+    such as ``binning``, are ignored.
 
     Parameters
     ----------
@@ -39,24 +39,24 @@ def from_tag_and_probe(path: Path, entry: str | None = None, inputs: Sequence[st
         A JSON file.
     entry : str, optional
         ``ENTRY/BINNING``, for example ``NUM_SoftID_DEN_TrackerMuons/abseta_pt``; by default the only one. The binning
-        may be left out where there is one.
+        may be omitted if there is only one.
     inputs : sequence of str
-        The axes in the order that is wanted; by default as in the file.
+        The axes in the desired order; by default as in the file.
 
     Raises
     ------
     ConfigError
-        If there is no such entry, or its bins are no full grid.
+        If there is no such entry, or if its bins do not form a complete grid.
     """
     where = str(path)
     try:
         loaded = json.loads(content_of(path))
     except ValueError as error:
-        raise ConfigError(f"{where}: no JSON: {error}") from error
+        raise ConfigError(f"{where}: not valid JSON: {error}") from error
     found = _results(loaded, where)
     matching = [name for name in found if entry is None or name == entry or name.startswith(f"{entry}/")]
     if len(matching) != 1:
-        wanted = f"no single entry '{entry}'" if entry else "several entries, say which"
+        wanted = f"no single entry '{entry}'" if entry else "several entries, choose one"
         raise ConfigError(f"{where}: {wanted}; {nearest(entry or '', found)}")
     grid = _grid(found[matching[0]], f"{where}: {matching[0]}")
     return grid.ordered(inputs) if inputs else grid
@@ -70,7 +70,7 @@ def _results(loaded: Any, where: str) -> dict[str, Any]:
                 found[f"{name}/{binning}"] = content
     if not found:
         layout = '{"NUM_x_DEN_y": {"abseta_pt": {"abseta:[0,0.9]": {"pt:[2,3]": {"value": 1, "error": 0.1}}}}}'
-        raise ConfigError(f"{where}: no results of tag and probe; they look like {layout}")
+        raise ConfigError(f"{where}: no tag-and-probe results; their layout is {layout}")
     return found
 
 
@@ -91,7 +91,7 @@ def _error(cell: Mapping[str, Any], where: str) -> float:
         return math.hypot(*parts)
     total = float(cell["error"])
     if any(part > total * (1 + 1e-6) for part in parts):
-        raise ConfigError(f"{where}: 'error' is {total:g}, smaller than 'stat' or 'syst': it is not the whole error")
+        raise ConfigError(f"{where}: 'error' is {total:g}, smaller than 'stat' or 'syst': it is not the total error")
     return total
 
 
@@ -104,7 +104,7 @@ def _grid(content: Mapping[str, Any], where: str) -> Grid:
     names = {tuple(name for name, _, _ in bins) for bins in cells}
     if len(names) != 1:
         found = "; ".join(sorted(", ".join(variables) for variables in names))
-        raise ConfigError(f"{where}: its bins are of different variables: {found}")
+        raise ConfigError(f"{where}: its bins have different variables: {found}")
     inputs = names.pop()
     axes = [sorted({(bins[axis][1], bins[axis][2]) for bins in cells}) for axis in range(len(inputs))]
     for name, axis in zip(inputs, axes, strict=True):
@@ -115,7 +115,7 @@ def _grid(content: Mapping[str, Any], where: str) -> Grid:
     for index in np.ndindex(*values.shape[1:]):
         bins = tuple((name, *axis[i]) for name, axis, i in zip(inputs, axes, index, strict=True))
         if bins not in cells:
-            raise ConfigError(f"{where}: has no bin {_name(bins)}; all combinations of bins must be there")
+            raise ConfigError(f"{where}: has no bin {_name(bins)}; the file must have all combinations of bins")
         values[(slice(None), *index)] = cells[bins]
     edges = tuple((axis[0][0], *(high for _, high in axis)) for axis in axes)
     value, error = values

@@ -1,4 +1,4 @@
-// What Python cannot read from ROOT objects directly. Declared once in every process that runs chunks.
+// Access to contents of ROOT objects that Python cannot read directly. Declared once in every process that runs chunks.
 #ifndef PORTICO_COLLECT_H
 #define PORTICO_COLLECT_H
 
@@ -12,15 +12,15 @@
 
 namespace portico {
 
-// The global entry of a generated sample: an empty source counts from 0 in every chunk.
+// The global entry of a generated sample; an empty source counts from 0 in every chunk.
 struct GlobalEntry {
   ULong64_t first = 0;
   explicit GlobalEntry(ULong64_t f) : first(f) {}
   ULong64_t operator()(ULong64_t local) const { return first + local; }
 };
 
-// The UUID in the file's header, as planning reads it; that of the top folder may be another. Files with 64-bit
-// offsets (version >= 1000000, stored big-endian) hold it 12 bytes later.
+// The UUID in the file's header, which planning reads as well; the one of the top folder may differ. Files with 64-bit
+// offsets (version >= 1000000, stored big-endian) have it 12 bytes later.
 inline std::string FileIdentity(TFile &file) {
   unsigned char header[80] = {};
   file.ReadBuffer(reinterpret_cast<char *>(header), 0, sizeof header);
@@ -36,15 +36,15 @@ inline std::string FileIdentity(TFile &file) {
   return text;
 }
 
-// TStatistic shows its mean only; merging needs the sum that the mean is made from. Naming a private member
-// in an explicit instantiation is allowed ([temp.spec.general]), and the friend then hands it on.
+// TStatistic gives access only to its mean, but merging needs the sum. An explicit instantiation may name a private
+// member ([temp.spec.general]), and the friend function then returns it.
 double SumOf(const TStatistic &s);
 template <double TStatistic::*Member> struct Reveal {
   friend double SumOf(const TStatistic &s) { return s.*Member; }
 };
 template struct Reveal<&TStatistic::fM>;
 
-// THn in linear bin order, flow bins included; `squares` may be null.
+// Contents of a THn in linear bin order, including flow bins; `squares` may be null.
 inline void ReadTHn(const THn &h, double *values, double *squares) {
   for (Long64_t i = 0; i < h.GetNbins(); ++i) {
     values[i] = h.GetBinContent(i);

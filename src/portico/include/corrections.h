@@ -1,5 +1,5 @@
-// Functions that expressions may call: corrections evaluated by correctionlib, and values found by run, lumi and event.
-// Included after correctionlib's own header.
+// Functions that expressions may call: corrections from correctionlib, and look-ups of values by run, lumi and event.
+// To be included after correctionlib's own header.
 #ifndef PORTICO_CORRECTIONS_H
 #define PORTICO_CORRECTIONS_H
 
@@ -28,7 +28,7 @@ constexpr bool is_number = std::is_arithmetic_v<T>;
 template <typename T>
 constexpr bool is_text = std::is_convertible_v<T, std::string>;
 
-// What an input takes. Assigning to a value that is there already costs no allocation.
+// Types of inputs. Assigning to an existing value needs no allocation.
 struct Real {
   static Value start() { return 0.0; }
   template <typename T>
@@ -45,7 +45,7 @@ struct Integer {
   static constexpr bool takes = is_number<T>;
   template <typename T>
   static bool set(Value &value, const T &given) {
-    if constexpr (std::is_floating_point_v<T>) { // a column of the original may hold whole numbers as float
+    if constexpr (std::is_floating_point_v<T>) { // a column may store integers as float
       if (!(std::abs(given) < T(1ull << 53)) || std::floor(given) != given)
         return false;
     }
@@ -68,17 +68,17 @@ struct Text {
 template <typename... Inputs>
 struct Signature {
   static std::vector<Value> start() { return {Inputs::start()...}; }
-  template <typename... Given>
+  template <typename... Arguments>
   static constexpr bool takes() {
-    if constexpr (sizeof...(Given) != sizeof...(Inputs))
+    if constexpr (sizeof...(Arguments) != sizeof...(Inputs))
       return false;
     else
-      return (Inputs::template takes<Given> && ...);
+      return (Inputs::template takes<Arguments> && ...);
   }
-  template <typename... Given>
-  static bool set(std::vector<Value> &values, const Given &...given) {
+  template <typename... Arguments>
+  static bool set(std::vector<Value> &values, const Arguments &...arguments) {
     std::size_t i = 0;
-    return (Inputs::set(values[i++], given) && ...);
+    return (Inputs::set(values[i++], arguments) && ...);
   }
 };
 
@@ -86,12 +86,12 @@ inline void write(std::ostream &out, const std::string &value) { out << '"' << v
 template <typename T, typename = std::enable_if_t<is_number<T>>>
 void write(std::ostream &out, T value) {
   if (value != value)
-    out << "nan"; // without its sign
+    out << "nan"; // without a sign
   else
     out << +value;
 }
 
-// One correction, by which names it is called, and what it covers.
+// One correction, with its title, the names of its inputs and their valid values for messages.
 class Evaluator {
 public:
   Evaluator(const std::string &json, const std::string &name, bool compound, std::string title,
@@ -104,30 +104,30 @@ public:
       fSimple = set->at(name);
   }
 
-  // `values` are the arguments' places, made by the signature and used again.
-  template <typename Takes, typename... Given>
-  double evaluate(std::vector<Value> &values, const Given &...given) const {
-    if (!Takes::set(values, given...))
-      refuse("not a number, or not whole where the input is", given...);
+  // `values` is storage for the arguments, made by the signature and used again in each call.
+  template <typename Signature, typename... Arguments>
+  double evaluate(std::vector<Value> &values, const Arguments &...arguments) const {
+    if (!Signature::set(values, arguments...))
+      refuse("not-a-number, or a fraction for an integer input", arguments...);
     double result;
     try {
       result = fSimple ? fSimple->evaluate(values) : fCompound->evaluate(values);
     } catch (const std::exception &error) {
-      refuse(error.what(), given...);
+      refuse(error.what(), arguments...);
     }
     if (!std::isfinite(result))
-      refuse("the result is not finite", given...);
+      refuse("the result is not finite", arguments...);
     return result;
   }
 
 private:
-  template <typename... Given>
-  [[noreturn]] void refuse(const std::string &why, const Given &...given) const {
+  template <typename... Arguments>
+  [[noreturn]] void refuse(const std::string &why, const Arguments &...arguments) const {
     std::ostringstream out;
     out.precision(std::numeric_limits<double>::max_digits10);
     out << fTitle << " has no value for ";
     std::size_t i = 0;
-    ((out << (i ? ", " : "") << fInputs[i] << " = ", write(out, given), ++i), ...);
+    ((out << (i ? ", " : "") << fInputs[i] << " = ", write(out, arguments), ++i), ...);
     out << fCovers << " (" << why << ")";
     throw std::runtime_error(out.str());
   }
@@ -139,10 +139,10 @@ private:
   std::string fCovers;
 };
 
-// A value for each event, by run and luminosity block together and event number.
+// A value for each event, found by a block (run and luminosity block in one number) and the event number.
 class Table {
 public:
-  // Addresses of `size` numbers each. No key may be there twice.
+  // Addresses of arrays with `size` numbers. Keys must be unique.
   Table(std::uintptr_t blocks, std::uintptr_t events, std::uintptr_t values, std::size_t size, std::string title,
         bool refuses, double missing)
       : fTitle(std::move(title)), fRefuses(refuses), fMissing(missing) {
@@ -159,13 +159,13 @@ public:
     const std::uint64_t r = number(run, "run"), l = number(lumi, "lumi"), e = number(event, "event");
     if (r > std::numeric_limits<std::uint32_t>::max() || l > std::numeric_limits<std::uint32_t>::max())
       throw std::runtime_error(fTitle + " is called with " + name(r, l, e) +
-                               "; it takes run, lumi, event in this order");
+                               "; its arguments are run, lumi, event, in this order");
     const auto found = fValues.find({r << 32 | l, e});
     if (found != fValues.end())
       return found->second;
     if (fRefuses)
       throw std::runtime_error(fTitle + " has no entry for " + name(r, l, e) +
-                               "; 'missing' may give the value of events that are not in the table");
+                               "; set a value for events without an entry with 'missing'");
     return fMissing;
   }
 
@@ -178,13 +178,13 @@ private:
     std::size_t operator()(const Key &key) const { return key.block * 0x9E3779B97F4A7C15ull ^ key.event; }
   };
 
-  // A negative integer is the bit pattern of a large number; a floating one must be whole and held exactly.
+  // A negative integer is the bit pattern of a large number; a floating-point number must be an exact integer.
   template <typename T>
   std::uint64_t number(T value, const char *what) const {
     if constexpr (std::is_floating_point_v<T>) {
       if (!(value >= 0 && value < T(1ull << std::numeric_limits<T>::digits)) || std::floor(value) != value)
         throw std::runtime_error(fTitle + " is called with " + what + " = " + std::to_string(value) +
-                                 ", which is no whole number, or too large to be exact in its type");
+                                 ", which is not an integer, or too large to be exact in its type");
       return static_cast<std::uint64_t>(value);
     } else {
       return static_cast<std::make_unsigned_t<T>>(value);
@@ -201,24 +201,25 @@ private:
   double fMissing;
 };
 
-// Run, luminosity block and event are taken as any type of number.
-template <typename... Given>
-constexpr bool are_keys = sizeof...(Given) == 3 && ((std::is_arithmetic_v<Given> && !std::is_same_v<Given, bool>)&&...);
+// Run, luminosity block and event may be of any numeric type.
+template <typename... Arguments>
+constexpr bool are_keys =
+    sizeof...(Arguments) == 3 && ((std::is_arithmetic_v<Arguments> && !std::is_same_v<Arguments, bool>)&&...);
 
-// What the process holds, by a key of its content. References to elements stay valid.
+// All corrections or tables of the process, by a digest of their content. References to elements stay valid.
 template <typename T>
-std::map<std::string, T> &held() {
+std::map<std::string, T> &registry() {
   static std::map<std::string, T> all;
   return all;
 }
-inline void hold_correction(const std::string &key, const std::string &json, const std::string &name, bool compound,
+inline void register_correction(const std::string &key, const std::string &json, const std::string &name, bool compound,
                             const std::string &title, const std::vector<std::string> &inputs,
                             const std::string &covers) {
-  held<Evaluator>().try_emplace(key, json, name, compound, title, inputs, covers);
+  registry<Evaluator>().try_emplace(key, json, name, compound, title, inputs, covers);
 }
-inline void hold_table(const std::string &key, std::uintptr_t blocks, std::uintptr_t events, std::uintptr_t values,
+inline void register_table(const std::string &key, std::uintptr_t blocks, std::uintptr_t events, std::uintptr_t values,
                        std::size_t size, const std::string &title, bool refuses, double missing) {
-  held<Table>().try_emplace(key, blocks, events, values, size, title, refuses, missing);
+  registry<Table>().try_emplace(key, blocks, events, values, size, title, refuses, missing);
 }
 
 } // namespace portico

@@ -1,5 +1,5 @@
-// Keeps what ROOT reports as errors while a part of the data is read: ROOT goes on after most of them, and what a Dask
-// worker writes to its standard error nobody reads.
+// Records the errors that ROOT reports while it reads a part of the data: ROOT continues after most of them, and nobody
+// reads the standard error of a Dask worker.
 #ifndef PORTICO_RECORDER_H
 #define PORTICO_RECORDER_H
 

@@ -1,4 +1,4 @@
-// What a compiled selection is made of: the choice of candidates, and histograms with one instance per selection.
+// Parts of a compiled selection: the choice of candidates, and histograms with one instance per selection.
 #ifndef PORTICO_SELECTION_H
 #define PORTICO_SELECTION_H
 
@@ -40,13 +40,13 @@ struct Best {
   }
 };
 
-// What a selection decides in one event. Rules and selections are numbered; selection 0 is the preselection alone.
+// The choices of a selection in one event. Rules and selections are numbered; selection 0 is only the preselection.
 struct Choices {
   std::size_t rules, selections;
-  RVec<int> depth;               // per selection: cuts that the event passed, by the candidate that got furthest
-  RVec<int> passing;             // per selection: candidates that pass all its cuts
-  std::vector<Best> best;        // per rule and selection
-  RVec<char> matched;            // per candidate; empty where nothing is matched
+  RVec<int> depth;        // per selection: number of cuts passed by the candidate that passes most
+  RVec<int> passing;      // per selection: number of candidates that pass all cuts
+  std::vector<Best> best; // per rule and selection
+  RVec<char> matched;     // per candidate; empty without matching
 
   Choices(std::size_t r = 0, std::size_t s = 0) : rules(r), selections(s), depth(s, 0), passing(s, 0), best(r * s) {}
 
@@ -61,16 +61,16 @@ struct Choices {
   }
   const Best &of(std::size_t rule, std::size_t s) const { return best[rule * selections + s]; }
   bool is_matched(int candidate) const { return matched.empty() || matched[candidate]; }
-  bool made(std::size_t rule, std::size_t s) const { return of(rule, s).index >= 0 && is_matched(of(rule, s).index); }
+  bool has_choice(std::size_t rule, std::size_t s) const { return of(rule, s).index >= 0 && is_matched(of(rule, s).index); }
 
-  RVec<int> made_by(std::size_t rule) const {
+  RVec<int> selections_with_choice(std::size_t rule) const {
     RVec<int> result;
     for (std::size_t s = 0; s < selections; ++s)
-      if (made(rule, s))
+      if (has_choice(rule, s))
         result.push_back(static_cast<int>(s));
     return result;
   }
-  bool any_made() const {
+  bool any_choice() const {
     for (std::size_t b = 0; b < best.size(); ++b)
       if (best[b].index >= 0 && is_matched(best[b].index))
         return true;
@@ -78,36 +78,36 @@ struct Choices {
   }
 };
 
-// What the graph asks of the choices: few types, since each compiles anew with all that RDataFrame makes of it.
+// Functions of the choices in the graph. There are few types, because RDataFrame's templates are compiled for each.
 struct Reached {
   int cuts; // negative: a choice was made
-  bool operator()(const Choices &choices) const { return cuts < 0 ? choices.any_made() : choices.depth[0] >= cuts; }
+  bool operator()(const Choices &choices) const { return cuts < 0 ? choices.any_choice() : choices.depth[0] >= cuts; }
 };
-enum class Which { selections, candidates, multiplicities };
-struct MadeBy {
+enum class Quantity { selections, candidates, multiplicities };
+struct ChosenBy {
   std::size_t rule;
-  Which which;
+  Quantity quantity;
   RVec<int> operator()(const Choices &choices) const {
-    RVec<int> result = choices.made_by(rule);
+    RVec<int> result = choices.selections_with_choice(rule);
     for (int &s : result) {
-      if (which == Which::candidates)
+      if (quantity == Quantity::candidates)
         s = choices.of(rule, s).index;
-      else if (which == Which::multiplicities)
+      else if (quantity == Quantity::multiplicities)
         s = choices.passing[s];
     }
     return result;
   }
 };
 template <typename T>
-struct Same {
+struct Identity {
   T operator()(const T &x) const { return x; }
 };
 
 inline void require_size(std::size_t found, std::size_t expected, const char *column) {
   if (found != expected)
     throw std::runtime_error(std::string("column ") + column + " has " + std::to_string(found) +
-                             " elements where others have " + std::to_string(expected) +
-                             ": candidate columns must be of one length");
+                             " elements, but other candidate columns have " + std::to_string(expected) +
+                             ": all must have the same length");
 }
 
 // A column's value of each chosen candidate.
@@ -138,12 +138,12 @@ struct Unsigned {
   }
 };
 
-// A list in a text, one item in a line. This and what follows takes literals as they are: each temporary object in the
-// function that books a selection costs a millisecond to compile.
-inline std::vector<std::string> words(const char *text) {
+// The lines of a text. This and the functions below take plain literals, because each temporary object in the function
+// that books a selection costs a millisecond to compile.
+inline std::vector<std::string> lines(const char *text) {
   std::vector<std::string> result;
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line);)
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);)
     result.push_back(line);
   return result;
 }
@@ -151,7 +151,7 @@ inline std::vector<std::string> words(const char *text) {
 // One histogram per variable and selection.
 using Histograms = std::vector<TH1D>;
 
-// `ends` are the edges of bins, or the two ends of as many equal ones as `bins` says.
+// `ends` are the edges of all bins, or the two ends of the axis if `bins` gives the number of equal bins.
 inline void prototypes(Histograms &histograms, const std::vector<std::string> &selections, const char *name,
                        const char *title, int bins, std::initializer_list<double> ends) {
   for (const auto &selection : selections) {
@@ -174,7 +174,7 @@ inline void clear(Histograms &histograms) {
     histogram.Reset();
 }
 
-// Common to the actions below: a copy of the result for each slot, added up at the end.
+// Base class of the actions below: one copy of the result per slot, added up at the end.
 template <typename Derived, typename Result>
 class Action : public ROOT::Detail::RDF::RActionImpl<Derived> {
 public:
@@ -201,13 +201,14 @@ protected:
   std::vector<Result> fSlots;
 };
 
-// Fills the histograms of each selection that made a choice. `values` are all variables' values for the first of the
-// choices, then for the next; one action for all of them, since what RDataFrame does for each costs more than to fill.
+// Fills the histograms of each selection that made a choice. `values` has the values of all variables for the first
+// choice, then for the next. There is one action for all of them, because RDataFrame's overhead per action is larger
+// than the time of filling.
 class Fill : public Action<Fill, Histograms> {
 public:
   using Action<Fill, Histograms>::Action;
   void Exec(unsigned slot, const RVec<double> &values, const RVec<double> &weight, const RVec<int> &selection) {
-    if (selection.empty()) // another rule made a choice
+    if (selection.empty()) // only another rule made a choice
       return;
     auto &histograms = fSlots[slot];
     const std::size_t variables = values.size() / selection.size(), selections = histograms.size() / variables;
@@ -223,11 +224,11 @@ inline ROOT::RDF::RResultPtr<Histograms> fill(ROOT::RDF::RNode node, const char 
                                                           {values, "weight", "selection"});
 }
 
-// Events before all cuts and after each: their number, and the sums of their weights and of the squares of these.
+// Number of events, sum of weights and sum of squared weights before all cuts and after each.
 struct Flow {
   std::string name;
   std::vector<std::string> cuts;
-  std::vector<double> events, weights, squares; // one more than there are cuts
+  std::vector<double> events, weights, squares; // one element more than cuts
 
   Flow(std::string n, std::vector<std::string> c)
       : name(std::move(n)), cuts(std::move(c)), events(cuts.size() + 1), weights(events.size()),
@@ -242,7 +243,7 @@ struct Flow {
 
 struct Counts {
   std::vector<Flow> flows; // per selection
-  Histograms histograms;   // per selection the number of candidates; per rule the choices, and the right ones
+  Histograms histograms;   // per selection the number of candidates; per rule the choices, and the correct ones
 };
 
 inline void add(Counts &to, const Counts &from) {
@@ -260,7 +261,7 @@ inline void clear(Counts &counts) {
   clear(counts.histograms);
 }
 
-// What became of the events.
+// Counts events in cutflows, and the choices of each rule.
 class Count : public Action<Count, Counts> {
 public:
   using Action<Count, Counts>::Action;
@@ -271,7 +272,7 @@ public:
       Flow &flow = counts.flows[s];
       for (int cut = 0; cut <= choices.depth[s]; ++cut)
         flow.count(cut, weight);
-      if (choices.made(0, s)) {
+      if (choices.has_choice(0, s)) {
         flow.count(flow.cuts.size(), weight);
         counts.histograms[s].Fill(choices.passing[s], weight);
       }
@@ -302,7 +303,7 @@ inline ROOT::RDF::RResultPtr<Counts> count(ROOT::RDF::RNode node, const std::vec
                                            std::initializer_list<const char *> cuts) {
   auto result = std::make_shared<Counts>();
   for (std::size_t s = 0; s < selections.size(); ++s) {
-    result->flows.emplace_back("cutflow_" + selections[s], words(*(cuts.begin() + s)));
+    result->flows.emplace_back("cutflow_" + selections[s], lines(*(cuts.begin() + s)));
     TH1D candidates(("candidates_" + selections[s]).c_str(), ";candidates that pass;weighted events", 30, 0, 30);
     candidates.SetDirectory(nullptr);
     candidates.Sumw2();
@@ -316,7 +317,7 @@ inline ROOT::RDF::RResultPtr<Counts> count(ROOT::RDF::RNode node, const std::vec
   return node.Book<Choices, double>(Count(result, node.GetNSlots()), {"portico_choices", "portico_event_weight"});
 }
 
-// What a selection books: the node from which the tree is written, and handles. Histograms that vary are a map's.
+// The result of booking a selection: the node from which the tree is written, and handles of all results.
 struct Booked {
   ROOT::RDF::RNode tree;
   ROOT::RDF::RResultPtr<ROOT::RDF::RCutFlowReport> report;

@@ -1,4 +1,4 @@
-"""Selections declared in a file: which candidates, which one of an event, with which weights, into which histograms."""
+"""Selections declared in a file: cuts, the choice of a candidate, weights, histograms and a tree."""
 
 from portico.selection.booking import book, event_weight
 from portico.selection.model import Selection, load_selection

@@ -1,4 +1,4 @@
-"""A selection on a frame: compiled once per process, booked in one call."""
+"""Booking of a selection on a frame: compiled once per process, then booked in one call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _compiled: set[str] = set()
 
 
 def event_weight(sample: Sample) -> float:
-    """Weight of an event of the sample: cross section x luminosity x filter efficiency / processed events.
+    """Return the weight of an event: cross section x luminosity x filter efficiency / processed events.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def event_weight(sample: Sample) -> float:
     Raises
     ------
     ConfigError
-        When a simulated sample lacks one of them, or has a number that makes no weight.
+        If one of these numbers of a simulated sample is missing or not positive.
     """
     if sample.kind == "data":
         return 1.0
@@ -57,33 +57,33 @@ def event_weight(sample: Sample) -> float:
 
 
 def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, where: str = "selection") -> dict[str, Any]:
-    """Book a selection: everything that it fills and writes, in one event loop.
+    """Book everything that a selection fills and writes, in one event loop.
 
     Parameters
     ----------
     selection : Selection
         From `portico.selection.load_selection`.
     frame : RDataFrame node
-        Over ntuples with one entry per event.
+        Ntuples with one entry per event.
     sample : Sample
-        Its kind and parameters decide what applies.
+        Its kind and parameters select the weights, histograms and columns.
     folder : Path
-        To which the files of corrections and lookups are relative.
+        Base of the relative paths of corrections and lookups.
     where : str
-        The file, for messages.
+        Name of the selection file for messages.
 
     Returns
     -------
     dict
-        To be returned by the step. ``cutflow``: the report. ``counts``: for every selection S the cutflow
-        ``cutflow_S``, with the weights that belong to the event, and a histogram ``candidates_S`` of how many pass; for
-        every rule R histograms ``choices_R`` and ``correct_R`` against the selections. ``histograms_N``: histograms
-        ``S_NAME``. ``candidates``: the tree.
+        Products for the step to return. ``cutflow``: the report. ``counts``: for every selection S the cutflow
+        ``cutflow_S``, with the weights of the event, and a histogram ``candidates_S`` of the number of passing
+        candidates; for every rule R histograms ``choices_R`` and ``correct_R`` with a bin per selection.
+        ``histograms_N``: histograms ``S_NAME``. ``candidates``: the tree.
 
     Raises
     ------
     ConfigError
-        If an expression uses what is not there, or the sample cannot be normalised.
+        If an expression uses an unknown name, or if the sample cannot be normalised.
     """
     import ROOT
 
@@ -99,22 +99,22 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
     products: dict[str, Any] = {"cutflow": booked.report, "counts": booked.counts}
     products |= {f"histograms_{n}": handle for n, handle in enumerate([*booked.histograms, *booked.varied])}
     if selection.output is not None:
-        products |= _write(booked.tree, selection.output.formats, resolved.written)
+        products |= _write(booked.tree, selection.output.formats, resolved.output_columns)
     return products
 
 
 def _compile(functions: str, graph: str, where: str) -> str:
-    """Compile a selection unless this process has done so; return the namespace, named by the content."""
+    """Compile a selection once per process; return its namespace, whose name is a digest of the content."""
     import ROOT
 
     namespace = "portico_selection_" + hashlib.sha256(f"{functions}\0{graph}".encode()).hexdigest()[:16]
     if namespace not in _compiled:
-        # Optimising the graph costs two to five seconds more of compiling, and gains at most 7% of the loop.
+        # Optimising the graph would take two to five seconds more to compile, and speed up the loop by at most 7%.
         parts = (f'#include "{_HEADER}"', f"namespace {namespace} {{\n{functions}\n}}",
                  f"#pragma cling optimize(0)\nnamespace {namespace} {{\n{graph}\n}}")  # fmt: skip
         for part in parts:
             if not ROOT.gInterpreter.Declare(part):
-                raise StepError(f"{where} does not compile")
+                raise StepError(f"{where} does not compile; the compiler's messages name the key and the expression")
         _compiled.add(namespace)
     return namespace
 
@@ -130,4 +130,3 @@ def _write(node: Any, formats: tuple[str, ...], columns: list[str]) -> dict[str,
         name = "candidates_ttree" if form == "ttree" else "candidates"
         handles[name] = node.Snapshot(name, f"{name}.root", columns, options)
     return handles
-

@@ -1,4 +1,4 @@
-"""The names in a C++ expression: enough of the language to say which columns it reads, and no more."""
+"""The names in a C++ expression, found with just enough of the grammar to know which columns it reads."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _WORDS = frozenset([
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What an expression mentions.
+    """The names in an expression.
 
     Parameters
     ----------
     values : frozenset of str
         Columns, definitions, constants.
     functions : frozenset of str
-        Unqualified names that are called.
+        Unqualified functions that are called.
     parameters : frozenset of str
         ``NAME`` of each ``sample.NAME``.
     """
@@ -39,10 +39,7 @@ class Names:
 
 
 def names_of(expression: str) -> Names:
-    """Return the names that an expression mentions.
-
-    Qualified names, members and words of C++ are none of them.
-    """
+    """Return the names in an expression, without qualified names, members and keywords of C++."""
     values, functions, parameters = set(), set(), set()
     tokens = [token for token in _TOKEN.findall(expression) if not token.isspace()]
     for position, word in enumerate(tokens):

@@ -1,9 +1,9 @@
-"""What a ``selection.yaml`` may say.
+"""The keys of a ``selection.yaml``.
 
-Expressions are C++ over columns, definitions and constants. A column that begins with the prefix of candidates has one
-element per candidate, and an expression over such columns is evaluated for one candidate at a time, with scalars of the
-columns' own types: a float column is compared with a double literal, as a compiled loop would. Columns of the event are
-what they are, scalars or vectors. ``sample.NAME`` is a numeric parameter of the sample.
+Expressions are C++ with columns, definitions and constants. A column that begins with the prefix of candidates has one
+element per candidate, and an expression with such columns is evaluated for one candidate at a time, with scalars of the
+columns' own types: a float column is compared with a double literal, as in a compiled loop. Columns of the event keep
+their types, scalars or vectors. ``sample.NAME`` is a numeric parameter of the sample.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 INCLUSIVE = "inclusive"
-"""Name of the selection that is the preselection alone."""
+"""Name of the selection with only the preselection."""
 
 Kind = Literal["data", "signal", "background"]
 _ALL: tuple[Kind, ...] = ("data", "signal", "background")
@@ -45,7 +45,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 class Listed(Model):
-    """Words for which an expression is repeated, and what to do where the input lacks columns of one of them."""
+    """Words for which an expression is repeated, and whether words without columns in the input are an error."""
 
     values: tuple[str, ...] = Field(min_length=1)
     missing: Literal["refuse", "skip"] = "refuse"
@@ -57,11 +57,11 @@ class Definition(Model):
     Parameters
     ----------
     expression : str
-        C++. With ``each``, ``{LIST}`` in it stands for a word of that list.
+        C++. With ``each``, ``{LIST}`` stands for a word of that list.
     each : str, optional
-        A list; the expressions of all its words are joined.
+        A list; the expressions for all its words are joined.
     join : str
-        The operator between them.
+        The operator that joins them.
     """
 
     expression: str
@@ -70,9 +70,9 @@ class Definition(Model):
 
 
 class Match(Model):
-    """Which candidates are the generated ones.
+    """Matching of candidates with the generated decay.
 
-    Events without one are dropped, and so is a chosen candidate that is not one.
+    Events without a matched candidate are dropped, and so is a chosen candidate that is not matched.
     """
 
     candidate: str
@@ -80,14 +80,14 @@ class Match(Model):
 
 
 class Rule(Model):
-    """A best-candidate rule: the highest score wins, of equal scores the first; not-a-number loses against all.
+    """A best-candidate rule: the highest score wins, the first of equal scores; not-a-number loses against all.
 
     Parameters
     ----------
     score : str
-        A number.
+        Expression of a number.
     prefer : str, optional
-        Candidates for which this holds come before all others, whatever their score.
+        Condition; candidates that fulfil it come before all others, whatever their score.
     """
 
     score: str
@@ -100,13 +100,13 @@ class Weight(Model):
     Parameters
     ----------
     expression : str
-        A number. ``{variation}`` in it stands for the word of a variation.
+        Expression of a number. ``{variation}`` stands for the word of a variation.
     nominal : str
         The word of the nominal weight.
     variations : mapping of str to str
-        Name of each variation to its word.
+        From the name of each variation to its word.
     kinds : tuple of str
-        Of the samples that it applies to.
+        Kinds of samples with this factor.
     """
 
     expression: str
@@ -115,25 +115,25 @@ class Weight(Model):
     kinds: tuple[Kind, ...] = _SIMULATED
 
     @model_validator(mode="after")
-    def _has_place(self) -> Weight:
+    def _uses_variations(self) -> Weight:
         if self.variations and "{variation}" not in self.expression:
-            raise ValueError("has variations, but its expression has no {variation} in which they differ")
+            raise ValueError("has variations, but no {variation} in its expression; write it where they differ")
         return self
 
 
 class Shape(Model):
-    """Other values of input columns, which may change the selection: a momentum scale for example.
+    """Corrected or varied values of input columns, such as a momentum scale; they may change the selection.
 
     Parameters
     ----------
     columns : mapping of str to str
-        Column to its value, with ``{variation}`` for a word; all columns of one type.
+        From each column to its value, with ``{variation}`` for a word; all columns have the same type.
     nominal : str, optional
-        The word of the nominal value. Without it the nominal value is the input's.
+        The word of the nominal value. By default the nominal value is the input's.
     variations : mapping of str to str
-        Name of each variation to its word.
+        From the name of each variation to its word.
     kinds : tuple of str
-        Of the samples that it applies to.
+        Kinds of samples with this shape.
     """
 
     columns: dict[str, str] = Field(min_length=1)
@@ -154,21 +154,21 @@ class Histogram(Model):
     Parameters
     ----------
     column : str
-        A column or a definition. With ``each``, ``{LIST}`` in it and in ``title`` and ``name`` stands for a word.
+        A column or a definition. With ``each``, ``{LIST}`` here and in ``title`` and ``name`` stands for a word.
     bins, range : int, (float, float)
-        Bins of equal width. Or:
+        Number and range of bins with equal width; or give ``edges``.
     edges : tuple of float
         Edges of the bins.
     title : str
-        Of the axis.
+        Title of the axis.
     name : str, optional
-        The product is SELECTION_NAME; by default the column without the prefix of candidates.
+        Products are named SELECTION_NAME; by default NAME is the column without the prefix of candidates.
     each : str, optional
-        A list; one histogram for each of its words.
+        A list; there is one histogram for each of its words.
     kinds : tuple of str
-        Of the samples for which it is filled.
+        Kinds of samples for which it is filled.
     varied : bool
-        Whether it is filled for variations as well.
+        Whether it is also filled for every variation.
     """
 
     column: str
@@ -191,7 +191,7 @@ class Histogram(Model):
         return self
 
     def edges_of(self) -> tuple[float, ...]:
-        """Edges of the bins, or the two ends of equal ones."""
+        """Return the edges of the bins, or the two ends of the range of equal bins."""
         return self.edges or self.range or ()
 
 
@@ -201,9 +201,9 @@ class Output(Model):
     Parameters
     ----------
     columns : tuple of str
-        Columns and definitions; ``*`` stands for any letters of a column.
+        Columns and definitions, with ``*`` as wildcard.
     simulation : tuple of str
-        The same, in simulation only.
+        Further ones, in simulation only.
     formats : tuple of str
         ``rntuple`` (tree ``candidates``), ``ttree`` (tree ``candidates_ttree``), or both.
     """
@@ -222,37 +222,37 @@ def _defined(value: object) -> object:
 
 
 class Selection(Model):
-    """A selection. Mappings are in order; every expression is C++ as this module says.
+    """A selection. The order of mappings matters; the module's docstring describes expressions.
 
     Parameters
     ----------
     candidates : str
-        Prefix of the columns that have one element per candidate.
+        Prefix of the columns with one element per candidate.
     key : tuple of str
-        Columns that name an event: run, luminosity block and event. Written as unsigned integers whatever they are.
+        Columns that identify an event: run, luminosity block and event. They are written as unsigned integers.
     lists, constants, define : mapping
-        What expressions may use besides columns.
+        Names that expressions may use besides columns.
     corrections, lookups : mapping
         Functions that expressions may call.
     event : mapping of str to str
         Cuts on the event, by their label in the cutflow.
     match : Match, optional
-        Matching with the generator.
+        Matching with the generated decay.
     preselection : mapping of str to str
         Cuts on a candidate, by their label.
     categories : mapping of str to mapping
         Further cuts on a candidate for each category.
     rules : mapping of str to Rule
-        How one candidate is chosen in each selection. The first is that of tree and histograms, the others run beside
-        it.
+        Rules that choose one candidate in each selection. The first one is used for tree and histograms; the others
+        are for comparison.
     weights : mapping of str to Weight
         Factors of the weight besides the normalisation.
     shapes : mapping of str to Shape
         Corrections of columns and their variations.
     histograms : tuple of Histogram
-        What is filled.
+        The histograms to fill.
     output : Output, optional
-        The tree that is written.
+        The tree to write.
     """
 
     candidates: str = Field(default="C_", pattern=_NAME.pattern)
@@ -278,13 +278,13 @@ class Selection(Model):
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
             if not _NAME.fullmatch(name):
-                raise ValueError(f"'{name}' is no name; use letters, digits and _")
+                raise ValueError(f"'{name}' is not a valid name; use letters, digits and _")
         return value
 
     @model_validator(mode="after")
     def _unique(self) -> Selection:
         if INCLUSIVE in self.categories:
-            raise ValueError(f"no category may be named '{INCLUSIVE}', which is the preselection alone")
+            raise ValueError(f"no category may be named '{INCLUSIVE}', the name of the preselection without categories")
         seen: dict[str, str] = {}
         for group in ("constants", "define", "corrections", "lookups"):
             for name in getattr(self, group):
@@ -294,7 +294,7 @@ class Selection(Model):
         return self
 
     def replace(self, **fields: Any) -> Selection:
-        """Return a copy with other fields, checked like a file."""
+        """Return a copy with some fields replaced, validated like a file."""
         return parse(Selection, {**self.model_dump(exclude_unset=True), **fields}, "selection")
 
 
@@ -306,13 +306,13 @@ def load_selection(path: str | Path, cuts: Mapping[str, str] | None = None) -> S
     path : str or Path
         The YAML file.
     cuts : mapping of str to str, optional
-        Expressions in place of those in the file: ``preselection/NAME`` or ``CATEGORY/NAME`` to the expression.
+        Expressions that replace those in the file, by ``preselection/NAME`` or ``CATEGORY/NAME``.
 
     Raises
     ------
     ConfigError
-        If the file is missing or wrong: it names the key, what is valid and the nearest valid key. If a cut to be
-        changed is not there.
+        If the file is missing or wrong, or if a cut to replace does not exist. The message names the key and the
+        nearest valid one.
     """
     path = Path(path)
     selection = parse(Selection, read_yaml(path), str(path))

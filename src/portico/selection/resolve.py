@@ -1,4 +1,4 @@
-"""A selection for one kind of sample with certain columns: every name looked up, every list written out. No ROOT."""
+"""Resolution of a selection for a sample and its columns: names are looked up, lists are expanded, without ROOT."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from portico.errors import ConfigError, nearest
 from portico.selection.expression import Names, names_of
 from portico.selection.model import INCLUSIVE, Histogram, Selection
 
-__all__ = ["Expression", "Factor", "Filled", "Resolved", "Shift", "element_type", "mention", "resolve"]
+__all__ = [
+    "Expression", "Resolved", "ResolvedHistogram", "ResolvedShape", "ResolvedWeight", "element_type",
+    "name_expression", "resolve",
+]  # fmt: skip
 
 _VECTOR = re.compile(r"^(?:(?:ROOT::)?(?:VecOps::|Internal::VecOps::)?RVec|(?:std::)?vector)<(.+?)(?:,.*)?\s*>$")
-_OWN = {"selection", "chosen", "multiplicity", "weight"}
+_RESERVED = {"selection", "chosen", "multiplicity", "weight"}
 _SHORT = {"RVecF": "float", "RVecD": "double", "RVecI": "int", "RVecU": "unsigned int", "RVecB": "bool",
           "RVecS": "short", "RVecL": "long", "RVecUL": "unsigned long"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """An expression, where it stands, and what it mentions."""
+    """An expression, its key in the file, and the names in it."""
 
     where: str
     text: str
@@ -30,8 +33,8 @@ class Expression:
 
 
 @dataclass(frozen=True, slots=True)
-class Factor:
-    """A factor of the weight: of the event, or of a candidate; the nominal one and its variations by name."""
+class ResolvedWeight:
+    """A factor of the weight, of the event or of a candidate, with its variations by name."""
 
     name: str
     of_candidate: bool
@@ -40,8 +43,8 @@ class Factor:
 
 
 @dataclass(frozen=True, slots=True)
-class Shift:
-    """Other values of columns: for each column its expressions by the variation's name, and its corrected value."""
+class ResolvedShape:
+    """Corrected and varied values of columns: for each column the variations by name, and the nominal correction."""
 
     name: str
     columns: Mapping[str, Mapping[str, Expression]]
@@ -50,7 +53,7 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class ResolvedHistogram:
     """A histogram of one column or definition."""
 
     name: str
@@ -61,14 +64,14 @@ class Filled:
     varied: bool
 
 
-def mention(name: str) -> Expression:
-    """Return the expression that is a name alone."""
+def name_expression(name: str) -> Expression:
+    """Return the expression that consists of one name."""
     return Expression("", name, Names(frozenset({name}), frozenset(), frozenset()))
 
 
 @dataclass(slots=True)
 class Resolved:
-    """A selection as it applies to a sample.
+    """A selection resolved for one sample.
 
     Parameters
     ----------
@@ -79,20 +82,20 @@ class Resolved:
     constants : mapping
         As in the selection.
     definitions : mapping of str to Expression
-        In an order in which each comes after those that it uses.
+        Definitions, each after those that it uses.
     of_candidate : set of str
-        Columns and definitions that have one element per candidate.
+        Columns and definitions with one element per candidate.
     parameters : mapping of str to float
-        Numeric parameters of the sample that expressions mention.
+        Numeric parameters of the sample that expressions use.
     event, preselection : mapping of str to Expression
         Cuts by label.
     categories : mapping of str to mapping
         Cuts of each category.
     match : Expression, optional
-        If candidates are matched to the generator.
+        Condition for candidates that match the generated decay.
     rules : mapping of str to (score, prefer)
         Expressions.
-    factors, shifts, filled, output
+    weights, shapes, histograms, output
         Weights, variations of columns, histograms, and columns of the tree.
     """
 
@@ -107,13 +110,13 @@ class Resolved:
     categories: dict[str, dict[str, Expression]] = field(default_factory=dict)
     match: Expression | None = None
     rules: dict[str, tuple[Expression, Expression | None]] = field(default_factory=dict)
-    factors: list[Factor] = field(default_factory=list)
-    shifts: list[Shift] = field(default_factory=list)
-    filled: list[Filled] = field(default_factory=list)
+    weights: list[ResolvedWeight] = field(default_factory=list)
+    shapes: list[ResolvedShape] = field(default_factory=list)
+    histograms: list[ResolvedHistogram] = field(default_factory=list)
     output: list[str] = field(default_factory=list)
 
     def needed(self, expressions: Iterable[Expression]) -> tuple[list[str], list[str]]:
-        """Return the columns, and the definitions in order, that expressions use, also through definitions."""
+        """Return the columns and the definitions, in order, that expressions use directly or indirectly."""
         queue = [name for expression in expressions for name in expression.names.values]
         found: set[str] = set()
         while queue:
@@ -125,38 +128,40 @@ class Resolved:
         return sorted(found & self.columns.keys()), [name for name in self.definitions if name in found]
 
     def uses_candidates(self, expression: Expression) -> bool:
-        """Whether an expression is of a candidate."""
+        """Return whether an expression uses columns of candidates."""
         return not self.of_candidate.isdisjoint(expression.names.values)
 
-    def of_choice(self) -> list[Expression]:
-        """Return what the choice of candidates depends on."""
+    def choice_expressions(self) -> list[Expression]:
+        """Return the expressions on which the choice of candidates depends."""
         found = [*self.event.values(), *([self.match] if self.match else []), *self.preselection.values()]
         found += [cut for cuts in self.categories.values() for cut in cuts.values()]
         return found + [part for rule in self.rules.values() for part in rule if part is not None]
 
     def expressions(self) -> list[Expression]:
-        """Return every expression that is evaluated, those of definitions included."""
-        found = self.of_choice()
-        found += [e for factor in self.factors for e in (factor.nominal, *factor.varied.values())]
-        found += [e for shift in self.shifts for tags in shift.columns.values() for e in tags.values()]
-        found += [e for shift in self.shifts for e in shift.nominal.values()]
-        found += [mention(name) for name in (*self.output, *(filled.column for filled in self.filled))]
+        """Return every expression that is evaluated, including definitions."""
+        found = self.choice_expressions()
+        found += [e for weight in self.weights for e in (weight.nominal, *weight.varied.values())]
+        found += [e for shape in self.shapes for tags in shape.columns.values() for e in tags.values()]
+        found += [e for shape in self.shapes for e in shape.nominal.values()]
+        found += [
+            name_expression(name) for name in (*self.output, *(histogram.column for histogram in self.histograms))
+        ]
         return found + [self.definitions[name] for name in self.needed(found)[1]]
 
     @property
-    def stored(self) -> list[str]:
-        """Definitions that the tree holds."""
+    def output_definitions(self) -> list[str]:
+        """Definitions in the tree."""
         return [name for name in self.definitions if name in self.output]
 
     @property
-    def varies(self) -> bool:
+    def has_variations(self) -> bool:
         """Whether anything has variations."""
-        return any(shift.tags for shift in self.shifts) or any(factor.varied for factor in self.factors)
+        return any(shape.tags for shape in self.shapes) or any(weight.varied for weight in self.weights)
 
     @property
-    def written(self) -> list[str]:
-        """Columns of the tree: what was asked for, and which selections made which choice."""
-        others = [f"{what}_{rule}" for rule in list(self.rules)[1:] for what in ("selection", "chosen")]
+    def output_columns(self) -> list[str]:
+        """Columns of the tree: those of the declaration, and the choices of each rule."""
+        others = [f"{name}_{rule}" for rule in list(self.rules)[1:] for name in ("selection", "chosen")]
         return [*self.output, "selection", "chosen", "multiplicity", *others, "weight"]
 
     @property
@@ -166,7 +171,7 @@ class Resolved:
 
 
 def element_type(column_type: str) -> str | None:
-    """Return the type of a vector's elements; None for what is no vector."""
+    """Return the type of a vector's elements; None for other types."""
     found = _VECTOR.match(column_type.strip())
     return found[1].strip() if found else _SHORT.get(column_type.removeprefix("ROOT::"))
 
@@ -177,18 +182,19 @@ def resolve(selection: Selection, columns: Mapping[str, str], sample: Sample, wh
     Parameters
     ----------
     selection : Selection
-        What was declared.
+        The selection as declared.
     columns : mapping of str to str
         Names and C++ types of the input's columns.
     sample : Sample
-        Its kind decides which weights, histograms and columns apply; expressions may use its parameters.
+        Its kind selects the weights, histograms and columns; expressions may use its parameters.
     where : str
-        The file, for messages.
+        Name of the selection file for messages.
 
     Raises
     ------
     ConfigError
-        If a name is no column, definition or constant: which expression, the sample, and the nearest valid name.
+        If a name is not a column, definition or constant; the message names the expression, the sample and the
+        nearest valid name.
     """
     return _Resolver(selection, columns, sample, where).resolve()
 
@@ -212,33 +218,33 @@ class _Resolver:
             name for name, kind in out.columns.items()
             if name.startswith(selection.candidates) and element_type(kind) is not None
         }  # fmt: skip
-        taken = sorted(_OWN & out.columns.keys())
+        taken = sorted(_RESERVED & out.columns.keys())
         if taken:
             raise ConfigError(
-                f"{self._where}: the input has a column '{taken[0]}', a name that the selection writes itself"
+                f"{self._where}: the input has a column '{taken[0]}', but the selection itself writes this name; "
+                "rename the column in the input"
             )
-        self._define()
+        self._resolve_definitions()
         kind = self._sample.kind
         out.event = self._cuts("event", selection.event)
         out.preselection = self._cuts("preselection", selection.preselection)
-        out.categories = {
-            name: self._cuts(f"categories.{name}", cuts) for name, cuts in selection.categories.items()
-        }
+        out.categories = {name: self._cuts(f"categories.{name}", cuts) for name, cuts in selection.categories.items()}
         if selection.match is not None and kind in selection.match.kinds:
             out.match = self._expression("match.candidate", selection.match.candidate)
         for name, rule in selection.rules.items():
             prefer = None if rule.prefer is None else self._expression(f"rules.{name}.prefer", rule.prefer)
             out.rules[name] = (self._expression(f"rules.{name}.score", rule.score), prefer)
-        self._weigh()
-        self._shift()
+        self._resolve_weights()
+        self._resolve_shapes()
         for histogram in selection.histograms:
             if kind in histogram.kinds:
-                self._fill(histogram)
-        self._tree()
+                self._resolve_histogram(histogram)
+        self._resolve_output()
         for label, expression in out.event.items():
             if out.uses_candidates(expression):
                 raise ConfigError(
-                    f"{self._where}: event.{label}: '{expression.text}' is of a candidate, not of the event"
+                    f"{self._where}: event.{label}: '{expression.text}' uses columns of candidates; move the cut to "
+                    "preselection or categories"
                 )
         return out
 
@@ -258,8 +264,8 @@ class _Resolver:
             return
         close = nearest(name, valid).partition(" valid: ")[0]
         raise ConfigError(
-            f"{self._where}: {key}: '{name}' is no column of sample '{self._sample.name}' ({self._sample.kind}), "
-            f"definition or constant{'; ' + close if close.startswith('did') else ''}"
+            f"{self._where}: {key}: '{name}' is not a column of sample '{self._sample.name}' ({self._sample.kind}), "
+            f"a definition or a constant{'; ' + close if close.startswith('did') else ''}"
         )
 
     def _parameter(self, key: str, name: str) -> float:
@@ -275,21 +281,23 @@ class _Resolver:
     def _cuts(self, key: str, cuts: Mapping[str, str]) -> dict[str, Expression]:
         return {label: self._expression(f"{key}.{label}", text) for label, text in cuts.items()}
 
-    def _define(self) -> None:
+    def _resolve_definitions(self) -> None:
         pending: dict[str, Expression] = {}
         for name, definition in self._selection.define.items():
             if name in self._out.columns:
-                raise ConfigError(f"{self._where}: define.{name}: the input has a column of that name; take another")
+                raise ConfigError(
+                    f"{self._where}: define.{name}: the input has a column of this name; use another name"
+                )
             text = definition.expression
             if definition.each is not None:
                 self._check_list(definition.each, f"define.{name}")
-                terms = [f"({term})" for _, term in self._spread(text, definition.each, f"define.{name}")]
+                terms = [f"({term})" for _, term in self._expand_list(text, definition.each, f"define.{name}")]
                 text = f" {definition.join} ".join(terms)
             pending[name] = self._expression(f"define.{name}", text)
         while pending:
             ready = [name for name, expression in pending.items() if pending.keys().isdisjoint(expression.names.values)]
             if not ready:
-                raise ConfigError(f"{self._where}: define: {', '.join(pending)} are defined through one another")
+                raise ConfigError(f"{self._where}: define: {', '.join(pending)} are defined in terms of each other")
             for name in ready:
                 expression = self._out.definitions[name] = pending.pop(name)
                 if self._out.uses_candidates(expression):
@@ -299,18 +307,18 @@ class _Resolver:
         if each not in self._lists:
             raise ConfigError(f"{self._where}: {key}: no list '{each}'; {nearest(each, self._lists)}")
 
-    def _spread(self, text: str, each: str, key: str) -> list[tuple[str, str]]:
-        """Write out a list, without the words for which the input lacks columns if that is allowed."""
+    def _expand_list(self, text: str, each: str, key: str) -> list[tuple[str, str]]:
+        """Expand a list; words without columns in the input are skipped if the list allows it."""
         found = [(word, text.replace(f"{{{each}}}", word)) for word in self._lists[each]]
         if self._selection.lists[each].missing == "skip":
-            found = [(word, written) for word, written in found if names_of(written).values <= self._known()]
+            found = [(word, expanded) for word, expanded in found if names_of(expanded).values <= self._known()]
         if not found:
             raise ConfigError(
-                f"{self._where}: {key}: sample '{self._sample.name}' has the columns for no word of '{each}'"
+                f"{self._where}: {key}: sample '{self._sample.name}' does not have the columns for any word of '{each}'"
             )
         return found
 
-    def _weigh(self) -> None:
+    def _resolve_weights(self) -> None:
         for name, weight in self._selection.weights.items():
             if self._sample.kind not in weight.kinds:
                 continue
@@ -321,9 +329,9 @@ class _Resolver:
             }
             nominal = made.pop("")
             of_candidate = any(self._out.uses_candidates(e) for e in (nominal, *made.values()))
-            self._out.factors.append(Factor(name, of_candidate, nominal, made))
+            self._out.weights.append(ResolvedWeight(name, of_candidate, nominal, made))
 
-    def _shift(self) -> None:
+    def _resolve_shapes(self) -> None:
         for name, shape in self._selection.shapes.items():
             if self._sample.kind not in shape.kinds:
                 continue
@@ -339,32 +347,32 @@ class _Resolver:
                 if "" in made:
                     nominal[column] = made.pop("")
                 columns[column] = made
-                other = next((s.name for s in self._out.shifts if column in s.columns), None)
+                other = next((s.name for s in self._out.shapes if column in s.columns), None)
                 if other is not None:
-                    raise ConfigError(f"{self._where}: {key}: column '{column}' is changed by '{other}' already")
+                    raise ConfigError(f"{self._where}: {key}: column '{column}' is already changed by '{other}'")
             kinds = {self._out.columns[column] for column in columns}
             if len(kinds) > 1:
-                raise ConfigError(f"{self._where}: {key}: its columns are of several types: {', '.join(sorted(kinds))}")
-            self._out.shifts.append(Shift(name, columns, tuple(shape.variations), nominal))
+                raise ConfigError(f"{self._where}: {key}: its columns have different types: {', '.join(sorted(kinds))}")
+            self._out.shapes.append(ResolvedShape(name, columns, tuple(shape.variations), nominal))
 
-    def _fill(self, histogram: Histogram) -> None:
+    def _resolve_histogram(self, histogram: Histogram) -> None:
         words = [""]
         if histogram.each is not None:
             self._check_list(histogram.each, f"histograms.{histogram.column}")
             key = f"histograms.{histogram.column}"
-            words = [word for word, _ in self._spread(histogram.column, histogram.each, key)]
+            words = [word for word, _ in self._expand_list(histogram.column, histogram.each, key)]
         for word in words:
             mark = f"{{{histogram.each}}}"
             column = histogram.column.replace(mark, word)
             self._check_name(column, f"histograms.{column}", {*self._out.columns, *self._out.definitions})
             name = (histogram.name or column.removeprefix(self._selection.candidates)).replace(mark, word)
-            if any(other.name == name for other in self._out.filled):
+            if any(other.name == name for other in self._out.histograms):
                 raise ConfigError(f"{self._where}: two histograms are named '{name}'; give one of them another 'name'")
             edges, bins = histogram.edges_of(), histogram.bins if histogram.edges is None else None
             title = histogram.title.replace(mark, word)
-            self._out.filled.append(Filled(name, column, title, edges, bins, histogram.varied))
+            self._out.histograms.append(ResolvedHistogram(name, column, title, edges, bins, histogram.varied))
 
-    def _tree(self) -> None:
+    def _resolve_output(self) -> None:
         output = self._selection.output
         if output is None:
             return
