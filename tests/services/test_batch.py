@@ -333,7 +333,7 @@ def test_htcondor_says_why_jobs_are_idle(condor: Farm) -> None:
     place.portico(*place.command("--detach"))
     told = place.portico("status", place.run).stdout
     assert f"{JOBS} idle" in told
-    assert "no slot of the pool matches (1 there): asks for 858,307 MiB of memory, the largest slot has 16,000" in told
+    assert "the job requests 858,307 MiB of memory, the largest slot has 16,000" in told
 
 
 @pytest.mark.full

@@ -241,7 +241,7 @@ def test_jobs_that_never_start_are_told_with_the_reason(kind: str, make_place: C
     large, held, python, wrong, nowhere = (json.loads(line) for line in said.stdout.splitlines())
     if kind == "htcondor":
         assert "job" in large[1]
-        assert "no slot of the pool matches (1 there): asks for 953,674 MiB of memory, the largest slot" in large[1]
+        assert "none of the 1 slots of the pool matches: the job requests 953,674 MiB of memory" in large[1]
         assert "is held: submitted on hold at user's request" in held[1]
         assert "Parse error" in wrong[1]
     else:
@@ -253,7 +253,7 @@ def test_jobs_that_never_start_are_told_with_the_reason(kind: str, make_place: C
     assert "WorkerError: site 'python': 3 jobs in a row failed to start a worker" in python[1]
     assert "/nonexistent/python" in python[1].partition("the end of")[2]
     assert "'eth77' is not a valid network interface" in nowhere[1]
-    assert "is 'interface' right?" in nowhere[1]
+    assert "check 'interface'" in nowhere[1]
     assert said.stderr == ""
 
 
@@ -480,5 +480,5 @@ def test_a_gateway_that_is_not_there_is_told(tmp_path: Path) -> None:
     site.write_text(f"kind: gateway\noptions: {{address: 'http://127.0.0.1:{free_port()}', auth: basic}}\n")
     from portico.executors.where import connect
 
-    with pytest.raises(portico.PorticoError, match=r"the gateway at http://127.* gave no cluster: Cannot connect"):
+    with pytest.raises(portico.PorticoError, match=r"http://127.* did not start a cluster: Cannot connect"):
         connect(str(site), None)

@@ -137,7 +137,7 @@ def test_tag_and_probe_comes_back(tmp_path: Path) -> None:
     ("content", "entry", "inputs", "message"),
     [
         ({"a": 1}, None, (), "no tag-and-probe results; their layout is"),
-        ({"A": {"abseta_pt": cells()}, "B": {"abseta_pt": cells()}}, None, (), "several entries, choose one; valid: A/"),
+        ({"A": {"abseta_pt": cells()}, "B": {"abseta_pt": cells()}}, None, (), "several entries, choose one; valid"),
         ({"NUM_A": {"abseta_pt": cells()}}, "NUM_B", (), "no single entry 'NUM_B'; valid: NUM_A/abseta_pt"),
         ({"A": {"abseta_pt": cells()}}, None, ("pt", "eta"), "the inputs are abseta, pt, not pt, eta"),
         ({"A": {"x": cells(**{"abseta:[2.40,2.5]": {"pt:[2,2.5]": {"value": 1, "error": 1}}})}}, None, (),

@@ -68,10 +68,10 @@ def test_own_sites_come_first_and_are_listed() -> None:
         ("kind: slurm\nmemory: two", r"key 'memory': write a size with its unit.*'2 GB'"),
         ("kind: slurm\nwalltime: 4 h", r"key 'walltime'"),
         ("kind: slurm\ncores: 0", r"key 'cores'"),
-        ("kind: slurm\nworkers: 2\nminimum: 3", r"minimum is 3, more than the 2 of workers"),
+        ("kind: slurm\nworkers: 2\nminimum: 3", r"minimum is 3, but workers is only 2"),
         ("kind: kubernetes", r"key 'image' is missing"),
         ("kind: ssh", r"'options\.hosts' is missing: write for example"),
-        ("kind: slurm\nname: other", r"key 'name' is 'other', but a site is called as its file"),
+        ("kind: slurm\nname: other", r"key 'name' is 'other', but a site has the name of its file"),
         ("kind: slurm\nextra: [a]", r"key 'extra'"),
         ("- a", r"expected a mapping"),
     ],
@@ -226,7 +226,7 @@ def test_missing_libraries_and_programs(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_folder_that_cannot_be_made(home: Path) -> None:
     (home / "file").write_text("")
     write("farm", f"kind: slurm\nfolder: {home}/file/jobs")
-    with pytest.raises(WorkerError, match=r"folder for job logs cannot be made: .*; write another one under 'folder'"):
+    with pytest.raises(WorkerError, match=r"cannot make the folder for job logs: .*; set 'folder' to another one"):
         job_script("farm")
 
 
@@ -262,8 +262,8 @@ def test_reasons_of_kubernetes() -> None:
     ]}  # fmt: skip
     running = {"phase": "Running", "conditions": [{"type": "PodScheduled", "status": "True"}]}
     assert reasons([{"status": s} for s in (unschedulable, unschedulable, image, running)]) == [
-        "Kubernetes: 2 pods do not run: 0/3 nodes: Insufficient cpu.",
-        'Kubernetes: 1 pod does not run: ImagePullBackOff: Back-off pulling image "x"',
+        "Kubernetes: 2 pods are not running: 0/3 nodes: Insufficient cpu.",
+        'Kubernetes: 1 pod is not running: ImagePullBackOff: Back-off pulling image "x"',
     ]
 
 

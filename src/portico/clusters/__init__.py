@@ -1,1 +1,1 @@
-"""Clusters that portico starts, and the batch systems beneath them."""
+"""Dask clusters that portico starts, and the batch systems that it submits to."""

@@ -1,4 +1,4 @@
-"""What a Dask cluster of a site can do, and what all kinds of them share."""
+"""The interface of a site's Dask cluster, and functions that all kinds of clusters share."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from portico.clusters.site import Kind, Site
 from portico.errors import MissingExtra, WorkerError
 
 __all__ = [
-    "Cluster", "lifetime", "limit", "log_folder", "need", "prefix", "print_script", "python_of", "runner_memory",
-    "start_cluster", "worker_options",
+    "Cluster", "lifetime", "limit", "log_folder", "need", "one_line", "prefix", "print_script", "python_of",
+    "runner_memory", "start_cluster", "worker_options",
 ]  # fmt: skip
 
 DEATH_SECONDS = 120
-"""After which a worker that finds no scheduler ends."""
+"""Time after which a worker without a scheduler ends."""
 
 _MODULES: dict[Kind, str] = {
     "htcondor": "portico.clusters.htcondor",
@@ -29,8 +29,9 @@ _MODULES: dict[Kind, str] = {
     "kubernetes": "portico.clusters.kubernetes",
     "gateway": "portico.clusters.gateway",
 }
-_MARGIN, _SHARE, _LEAST = 300, 10, 10  # seconds that are left to end a chunk: 5 minutes, at most a tenth, at least 10
-_DASK_BYTES = 200_000_000  # of a Dask worker and its nanny: 130 MB resident when they have just started
+# Seconds before the walltime in which a worker finishes its chunk: 5 minutes, at most a tenth of it, at least 10.
+_MARGIN, _SHARE, _LEAST = 300, 10, 10
+_DASK_BYTES = 200_000_000  # of a Dask worker and its nanny: 130 MB resident right after the start
 
 
 class Cluster(Protocol):
@@ -42,26 +43,26 @@ class Cluster(Protocol):
 
     @property
     def dask(self) -> Any:
-        """What a Dask client takes."""
+        """The cluster object, as a Dask client takes it."""
 
     @property
     def maximum(self) -> int:
-        """How many workers there may be."""
+        """The maximum number of workers."""
 
     def adapt(self, demand: Callable[[], int]) -> None:
-        """Keep as many workers as there is work for, between minimum and maximum, from now on.
+        """Start and stop workers according to the demand, between minimum and maximum, from now on.
 
         Parameters
         ----------
         demand : callable
-            How many workers would have something to do; called often, from another thread.
+            Returns the number of workers that would have work; called often, from another thread.
         """
 
     def problems(self) -> list[str]:
-        """Say why workers are missing, in the words of the system beneath."""
+        """Return why workers are missing, as reported by the batch system or service."""
 
     def hopeless(self) -> str:
-        """Say why no worker can ever come; empty as long as one may."""
+        """Return why no worker can ever start; empty as long as one may."""
 
     def close(self) -> None:
         """Stop scheduler and workers."""
@@ -75,57 +76,62 @@ def start_cluster(site: Site, workers: int | None = None) -> Cluster:
     site : Site
         Its settings.
     workers : int, optional
-        How many workers at most; those of the site by default.
+        Maximum number of workers; by default that of the site.
 
     Raises
     ------
     MissingExtra
-        If the library for it is not installed.
+        If the library for this kind of cluster is not installed.
     ConfigError
-        If the site's settings are refused by the library.
+        If the library refuses the site's settings.
     WorkerError
-        If the system beneath does not answer.
+        If the batch system or service does not answer.
     """
     cluster: Cluster = importlib.import_module(_MODULES[site.kind]).start(site, workers)
     return cluster
 
 
 def print_script(site: Site) -> str:
-    """Return what would be submitted for one job of a site, or started; nothing is.
+    """Return the job script of a site, or its equivalent, without submitting or starting anything.
 
     Raises
     ------
     MissingExtra
         If the library that writes it is not installed.
     ConfigError
-        If the site's settings are refused by the library.
+        If the library refuses the site's settings.
     """
     text: str = importlib.import_module(_MODULES[site.kind]).script(site)
     return text
 
 
 def need(extra: str, what: str, modules: Iterable[str]) -> None:
-    """Check that the modules of an extra are there.
+    """Check that the modules of an extra are installed.
 
     Raises
     ------
     MissingExtra
-        If one is not.
+        If one is missing.
     """
     if any(importlib.util.find_spec(module) is None for module in modules):
         raise MissingExtra(extra, what)
 
 
+def one_line(error: Exception) -> str:
+    """Return the message of an error in one line; the type of the error if it has no message."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def limit(site: Site, workers: int | None) -> int:
-    """Return how many workers there may be, in whole jobs and at least one."""
+    """Return the maximum number of workers, a multiple of the workers per job."""
     return max((workers or site.workers) // site.cores, 1) * site.cores
 
 
 def lifetime(site: Site) -> tuple[int, int]:
-    """Return after how many seconds a worker retires, and by how many more or less.
+    """Return the lifetime of a worker in seconds, and its random spread.
 
-    The sum is before the walltime, by 5 minutes or a tenth of it: the chunk that it works on ends, or is done again
-    elsewhere. Workers that began together do not retire together.
+    Their sum is shorter than the walltime by 5 minutes or a tenth of it, so that the current chunk can finish;
+    otherwise another worker repeats it. The spread keeps workers that started together from retiring together.
     """
     margin = max(min(_MARGIN, site.seconds // _SHARE), min(_LEAST, site.seconds // 2))
     stagger = margin // 2
@@ -133,31 +139,31 @@ def lifetime(site: Site) -> tuple[int, int]:
 
 
 def worker_options(site: Site) -> list[str]:
-    """Return the options of ``dask worker`` that every job gets."""
+    """Return the options of ``dask worker`` for every job."""
     seconds, stagger = lifetime(site)
     return ["--lifetime", f"{seconds}s", "--lifetime-stagger", f"{stagger}s", "--no-dashboard"]
 
 
 def python_of(site: Site) -> str:
-    """Return the interpreter of the workers, for a shell."""
+    """Return the interpreter of the workers, quoted for a shell."""
     return shlex.quote(site.python or ("python3" if site.image is not None else sys.executable))
 
 
 def prefix(site: Site, folder: Path) -> str:
-    """Return what stands before the interpreter of a worker that runs in Apptainer, for a shell."""
+    """Return the command that runs a worker's interpreter in Apptainer, quoted for a shell; empty without an image."""
     if site.image is None:
         return ""
     return shlex.join(["apptainer", "exec", "--bind", str(folder), site.image]) + " "
 
 
 def runner_memory(site: Site) -> int:
-    """Return the bytes that the process may use that runs a worker's chunks: its share less what Dask needs."""
+    """Return the memory limit, in bytes, of the process that runs a worker's chunks: its share minus Dask's needs."""
     share = site.memory_bytes // site.cores
     return max(share - _DASK_BYTES, share // 2)
 
 
 def log_folder(site: Site) -> Path:
-    """Make the folder for what jobs print and for the keys that protect the connections; return it.
+    """Make and return the folder for the jobs' logs and for the TLS keys.
 
     Raises
     ------
@@ -172,7 +178,7 @@ def log_folder(site: Site) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise WorkerError(
-            f"site '{site.name}': the folder for job logs cannot be made: {error}; write another one under 'folder', "
-            "on a disk that jobs share"
+            f"site '{site.name}': cannot make the folder for job logs: {error}; set 'folder' to another one, on a disk "
+            "that jobs share"
         ) from error
     return folder

@@ -1,4 +1,4 @@
-"""Dask Gateway: a facility's own service starts scheduler and workers."""
+"""Clusters through Dask Gateway, a facility's own service that starts scheduler and workers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from portico.clusters.base import limit, need
+from portico.clusters.base import limit, need, one_line
 from portico.clusters.site import Site
 from portico.errors import ConfigError, WorkerError, nearest
 
@@ -18,13 +18,13 @@ _CLIENT = ("address", "proxy_address", "public_address", "auth")
 
 
 def script(site: Site) -> str:
-    """Return what the gateway would be asked for: it writes the jobs itself."""
-    asked = {"gateway": site.options.get("address", "of Dask's configuration"), "options": _asked(site)}
-    return "# Dask Gateway writes the jobs itself; it is asked for:\n" + yaml.safe_dump(asked, sort_keys=False)
+    """Return the request to the gateway, which writes the jobs itself."""
+    request = {"gateway": site.options.get("address", "of Dask's configuration"), "options": _requested(site)}
+    return "# Dask Gateway writes the jobs itself; this is the request:\n" + yaml.safe_dump(request, sort_keys=False)
 
 
 def start(site: Site, workers: int | None) -> _Gateway:
-    """Ask the gateway for a cluster.
+    """Request a cluster from the gateway.
 
     Raises
     ------
@@ -37,14 +37,14 @@ def start(site: Site, workers: int | None) -> _Gateway:
     return _Gateway(site, workers)
 
 
-def _asked(site: Site) -> dict[str, Any]:
-    asked = {key: value for key, value in site.options.items() if key not in _CLIENT}
-    return {**({"environment": site.environment} if site.environment else {}), **asked}
+def _requested(site: Site) -> dict[str, Any]:
+    requested = {key: value for key, value in site.options.items() if key not in _CLIENT}
+    return {**({"environment": site.environment} if site.environment else {}), **requested}
 
 
 def _choose(site: Site, options: Any) -> None:
-    """Set the gateway's options, which each gateway has its own of."""
-    for key, value in _asked(site).items():
+    """Set the gateway's options; each gateway has its own."""
+    for key, value in _requested(site).items():
         if key not in options:
             raise ConfigError(f"site '{site.name}': the gateway has no option '{key}'; {nearest(key, options)}")
         options[key] = value
@@ -65,37 +65,36 @@ class _Gateway:
         except ConfigError:
             raise
         except Exception as error:  # of aiohttp, and the gateway's own
-            told = " ".join(str(error).split()) or type(error).__name__
             where = site.options.get("address", "the address of Dask's configuration (gateway.address)")
             raise WorkerError(
-                f"site '{site.name}': the gateway at {where} gave no cluster: {told}; check 'options.address', "
-                "'options.auth', and your login"
+                f"site '{site.name}': the gateway at {where} did not start a cluster: {one_line(error)}; check "
+                "'options.address', 'options.auth', and your login"
             ) from error
 
     def adapt(self, demand: Callable[[], int]) -> None:  # noqa: ARG002 (the gateway asks the scheduler itself)
-        """Have the gateway adapt between minimum and maximum."""
+        """Let the gateway adapt between minimum and maximum."""
         if self.site.minimum >= self.maximum:
             self.dask.scale(self.maximum)
         else:
             self.dask.adapt(minimum=max(self.site.minimum, 1), maximum=self.maximum)
 
     def problems(self) -> list[str]:
-        """Say what the gateway tells of the cluster; it does not tell about single workers."""
+        """Return the state of the cluster; the gateway does not report on single workers."""
         try:
             states = {report.name: report.status.name.lower() for report in self._gateway.list_clusters()}
         except Exception as error:  # of aiohttp, and the gateway's own
-            return [f"Dask Gateway does not answer: {' '.join(str(error).split()) or type(error).__name__}"]
+            return [f"Dask Gateway does not answer: {one_line(error)}"]
         if self.dask.name not in states:
-            return [f"Dask Gateway: cluster {self.dask.name} is gone; run the same command again"]
+            return [f"Dask Gateway: cluster {self.dask.name} no longer exists; run the same command again"]
         text = f"Dask Gateway: cluster {self.dask.name} is {states[self.dask.name]} and has no worker yet; the gateway "
-        return [text + "does not tell why: ask its administrator, or look at the batch system or the pods beneath"]
+        return [text + "does not report why: ask its administrator, or check its batch system or pods"]
 
     def hopeless(self) -> str:
-        """Return nothing: the gateway may yet start workers."""
+        """Return nothing: the gateway may still start workers."""
         return ""
 
     def close(self) -> None:
         """Stop the cluster."""
         with suppress(TimeoutError):
             self.dask.close(shutdown=True)
-        self._gateway = None  # closes itself when it goes, and complains of being closed before
+        self._gateway = None  # closes itself when it is deleted, and warns if it is already closed

@@ -1,4 +1,4 @@
-"""Dask on HTCondor, through dask-jobqueue."""
+"""Dask clusters on HTCondor, through dask-jobqueue."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portico.clusters.base import log_folder, need
+from portico.clusters.queues.htcondor import PASSED
 from portico.clusters.site import Site
 from portico.errors import WorkerError
 
 if TYPE_CHECKING:
-    from portico.clusters.jobs import JobCluster
+    from portico.clusters.jobqueue import JobCluster
 
 __all__ = ["script", "start"]
-
-# A job description is open to every user of the pool, so of the environment no more goes into it than programs need.
-_PASSED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "HOME", "USER", "LANG", "X509_CERT_DIR", "EXTRA_CLING_ARGS")
 
 
 def script(site: Site) -> str:
@@ -26,8 +24,8 @@ def script(site: Site) -> str:
     need("htcondor", "Dask on HTCondor", ["dask_jobqueue", "distributed"])
     from dask_jobqueue.htcondor import HTCondorJob
 
-    from portico.clusters.jobs import make_job
-    from portico.clusters.keys import NAMES
+    from portico.clusters.jobqueue import make_job
+    from portico.clusters.tls import NAMES
 
     return make_job(site, HTCondorJob, _arguments(site, log_folder(site), [f"KEYS/{name}" for name in NAMES]))
 
@@ -36,11 +34,11 @@ def start(site: Site, workers: int | None) -> JobCluster:
     """Start a scheduler in this process; workers come with `JobCluster.adapt`."""
     need("htcondor", "Dask on HTCondor", ["dask_jobqueue", "distributed", "cryptography", "htcondor2"])
     if shutil.which("condor_submit") is None:
-        raise WorkerError("no program 'condor_submit' on PATH; run where jobs are submitted to HTCondor")
+        raise WorkerError("no program 'condor_submit' on PATH; run portico on a submit machine of HTCondor")
     from dask_jobqueue.htcondor import HTCondorCluster
 
-    from portico.clusters.jobs import JobCluster
-    from portico.clusters.keys import Keys
+    from portico.clusters.jobqueue import JobCluster
+    from portico.clusters.tls import Keys
 
     folder = log_folder(site)
     keys = Keys(folder)
@@ -53,7 +51,7 @@ def start(site: Site, workers: int | None) -> JobCluster:
 
 
 def _arguments(site: Site, folder: Path, keys: Sequence[object]) -> dict[str, Any]:
-    from portico.clusters.jobs import common_arguments
+    from portico.clusters.jobqueue import common_arguments
 
     options = dict(site.options)
     where = [word for key, flag in (("pool", "-pool"), ("schedd", "-name")) if key in options
@@ -74,13 +72,13 @@ def _lines(site: Site, folder: Path, keys: Sequence[object]) -> dict[str, str]:
     quote: Any = htcondor.quote_environment  # which has no types
     lines = {
         "initialdir": str(folder),
-        # The keys go with the job: a container, or a machine without our disks, does not see them elsewhere.
+        # HTCondor transfers the keys with the job, because containers and remote machines may not see our disks.
         "should_transfer_files": "YES",
         "transfer_input_files": ",".join(str(key) for key in keys),
         "transfer_executable": "False",
         "allowed_job_duration": str(site.seconds),
     }
-    passed = {} if site.image is not None else {name: os.environ[name] for name in _PASSED if name in os.environ}
+    passed = {} if site.image is not None else {name: os.environ[name] for name in PASSED if name in os.environ}
     if site.image is not None:
         lines |= {"universe": "container", "container_image": site.image}
     if variables := {**passed, **site.environment}:

@@ -1,4 +1,4 @@
-"""Dask on Kubernetes, through the operator of dask-kubernetes: scheduler and workers are pods."""
+"""Dask clusters on Kubernetes, through the operator of dask-kubernetes: scheduler and workers are pods."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from portico.clusters.base import DEATH_SECONDS, limit, need
+from portico.clusters.base import DEATH_SECONDS, limit, need, one_line
 from portico.clusters.queues.base import mebibytes
 from portico.clusters.site import Site
 from portico.errors import ConfigError, WorkerError
@@ -32,7 +32,7 @@ def start(site: Site, workers: int | None) -> _Kubernetes:
     Raises
     ------
     WorkerError
-        If Kubernetes does not answer, or the operator is not installed there.
+        If Kubernetes does not answer, or if the operator is not installed there.
     """
     need("kubernetes", "Dask on Kubernetes", ["dask_kubernetes", "distributed"])
     return _Kubernetes(site, workers)
@@ -46,7 +46,7 @@ def manifest(site: Site, name: str) -> dict[str, Any]:
     site : Site
         Its settings.
     name : str
-        Of the cluster.
+        Name of the cluster.
     """
     from dask_kubernetes.operator import make_cluster_spec
 
@@ -65,7 +65,7 @@ def manifest(site: Site, name: str) -> dict[str, Any]:
     scheduler = spec["spec"]["scheduler"]["spec"]
     scheduler["containers"][0]["resources"] = {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "2Gi"}}
     for pod in (spec["spec"]["worker"]["spec"], scheduler):
-        # Code of the user runs there: it needs no access to Kubernetes, and no other rights than a process.
+        # Code of the user runs there: it needs no access to Kubernetes, and no more rights than a process.
         pod["automountServiceAccountToken"] = False
         pod["containers"][0]["securityContext"] = {"allowPrivilegeEscalation": False}
         if account := site.options.get("service_account"):
@@ -74,14 +74,14 @@ def manifest(site: Site, name: str) -> dict[str, Any]:
 
 
 def reasons(pods: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Say why pods do not run, in the words of Kubernetes.
+    """Return why pods are not running, as Kubernetes reports it.
 
     Parameters
     ----------
     pods : iterable of mapping
         Pods as Kubernetes returns them.
     """
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for pod in pods:
         status = pod.get("status", {})
         waiting = [c.get("state", {}).get("waiting") for c in status.get("containerStatuses", [])]
@@ -89,8 +89,8 @@ def reasons(pods: Iterable[Mapping[str, Any]]) -> list[str]:
         words += [c["message"] for c in status.get("conditions", [])
                   if c.get("status") == "False" and c.get("type") == "PodScheduled" and c.get("message")]  # fmt: skip
         if status.get("phase") != "Running" or words:
-            told["; ".join(words) or f"phase {status.get('phase', 'unknown')}"] += 1
-    return [f"Kubernetes: {count} pod{'s do' if count > 1 else ' does'} not run: {why}" for why, count in told.items()]
+            counts["; ".join(words) or f"phase {status.get('phase', 'unknown')}"] += 1
+    return [f"Kubernetes: {n} pod{'s are' if n > 1 else ' is'} not running: {why}" for why, n in counts.items()]
 
 
 class _Kubernetes:
@@ -109,14 +109,13 @@ class _Kubernetes:
         except TypeError as error:
             raise ConfigError(f"site '{site.name}': dask-kubernetes refuses 'options': {error}") from error
         except Exception as error:  # of httpx, kr8s and the operator: each has its own
-            told = " ".join(str(error).split()) or type(error).__name__
             raise WorkerError(
-                f"site '{site.name}': Kubernetes did not start the cluster: {told}; check: kubectl get pods, and that "
-                "the Dask operator is installed there (https://kubernetes.dask.org)"
+                f"site '{site.name}': Kubernetes did not start the cluster: {one_line(error)}; check: kubectl get "
+                "pods, and that the Dask operator is installed there (https://kubernetes.dask.org)"
             ) from error
 
     def adapt(self, demand: Callable[[], int]) -> None:  # noqa: ARG002 (the operator asks the scheduler itself)
-        """Have the operator adapt; without a minimum below the maximum it keeps all."""
+        """Let the operator adapt; if the minimum is not below the maximum, keep all workers."""
         jobs = self.maximum // self.site.cores
         least = -(-self.site.minimum // self.site.cores)
         if least >= jobs:
@@ -125,7 +124,7 @@ class _Kubernetes:
             self.dask.adapt(minimum=max(least, 1), maximum=jobs)
 
     def problems(self) -> list[str]:
-        """Say why pods do not run."""
+        """Return why pods are not running."""
         import kr8s
 
         try:
@@ -134,10 +133,10 @@ class _Kubernetes:
             )
             return reasons([pod.raw for pod in found])
         except Exception as error:
-            return [f"Kubernetes does not answer: {' '.join(str(error).split())}"]
+            return [f"Kubernetes does not answer: {one_line(error)}"]
 
     def hopeless(self) -> str:
-        """Return nothing: pods are tried again by Kubernetes."""
+        """Return nothing: Kubernetes retries pods."""
         return ""
 
     def close(self) -> None:

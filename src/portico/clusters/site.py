@@ -1,4 +1,4 @@
-"""A site: where a run goes and what one worker or job asks for, from one YAML file."""
+"""Sites: the settings of a facility, its jobs and its workers, from one YAML file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["htcondor", "slurm", "ssh", "kubernetes", "gateway"]
 Option = str | int | float | bool | list[str] | dict[str, str | int | float | bool]
 
 RESERVED = frozenset({"local", "dask", "distrdf"})
-"""Words after ``--on`` that are no sites."""
+"""Values of ``--on`` that are not sites."""
 
 _NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 _SIZE: TypeAdapter[ByteSize] = TypeAdapter(ByteSize)
@@ -31,39 +31,39 @@ class Site(Model):
     Parameters
     ----------
     name : str
-        What follows ``--on``: the name of the file.
+        Value of ``--on``, and name of the file.
     kind : {"htcondor", "slurm", "ssh", "kubernetes", "gateway"}
-        How workers are started.
+        System that starts the workers.
     cores : int
-        Of one job; each core gets one process with one thread.
+        Cores of one job; each core gets one process with one thread.
     memory : str
-        Of one job, such as ``2 GB``.
+        Memory of one job, such as ``2 GB``.
     disk : str
-        Of one job.
+        Disk space of one job.
     walltime : str
-        ``HH:MM:SS`` of one job; workers retire before.
+        Walltime of one job, ``HH:MM:SS``; workers retire earlier.
     workers : int
-        How many at most; the cluster adapts between ``minimum`` and this.
+        Maximum number of workers; the cluster adapts between ``minimum`` and this.
     minimum : int
-        How many at least.
+        Minimum number of workers.
     patience : float
         Seconds after which jobs that have not started are reported, with the batch system's reason.
     python : str, optional
-        The interpreter of the workers; this one by default, with an image its ``python3``.
+        Interpreter of the workers; by default this one, or ``python3`` of the image.
     image : str, optional
         Container image of the workers.
     environment : mapping
-        Variables to set on the workers.
+        Environment variables of the workers.
     extra : mapping
-        Further lines of the job description: keys and values of HTCondor, options of Slurm.
+        Further lines of the job description: keys and values of HTCondor, or options of Slurm.
     options : mapping
         Further arguments of the library that starts the cluster (hosts of SSH, address of a gateway).
     interface : str, optional
-        Network interface on which driver and workers talk.
+        Network interface for the connections between driver and workers.
     folder : str, optional
-        Where job logs go, on a disk that driver and jobs share; below ``~/.local/state/portico`` by default.
+        Folder for job logs, on a disk that driver and jobs share; below ``~/.local/state/portico`` by default.
     scratch : str, optional
-        Local disk of a worker; variables in it are the worker's.
+        Local disk of a worker; environment variables in it are expanded on the worker.
     """
 
     name: str = Field(pattern=_NAME)
@@ -87,7 +87,7 @@ class Site(Model):
     @field_validator("environment", "extra", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:
-        """Take numbers and truth values as text: ``nice: 100`` needs no quotes."""
+        """Convert numbers and booleans to text: ``nice: 100`` needs no quotes."""
         if not isinstance(value, dict):
             return value
         return {key: str(v) if isinstance(v, (int, float)) else v for key, v in value.items()}
@@ -95,7 +95,7 @@ class Site(Model):
     @field_validator("walltime", mode="before")
     @classmethod
     def _as_time(cls, value: object) -> object:
-        """Take seconds: YAML reads 12:00:00 as 43200, and 04:00:00 as text."""
+        """Convert seconds to text: YAML reads 12:00:00 as 43200, but 04:00:00 as text."""
         if isinstance(value, int) and not isinstance(value, bool):
             return f"{value // 3600:02d}:{value // 60 % 60:02d}:{value % 60:02d}"
         return value
@@ -112,13 +112,13 @@ class Site(Model):
         return value
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Site:
+    def _is_complete(self) -> Site:
         if self.minimum > self.workers:
-            raise ValueError(f"minimum is {self.minimum}, more than the {self.workers} of workers")
+            raise ValueError(f"minimum is {self.minimum}, but workers is only {self.workers}")
         if self.name in RESERVED:
-            raise ValueError(f"no site can be called '{self.name}': portico runs there without one; rename the file")
+            raise ValueError(f"a site cannot be named '{self.name}', which has another meaning; rename the file")
         if self.kind == "kubernetes" and self.image is None:
-            raise ValueError("key 'image' is missing: pods need one that holds portico")
+            raise ValueError("key 'image' is missing: pods need an image with portico")
         if self.kind == "ssh" and not self.options.get("hosts"):
             raise ValueError("key 'options.hosts' is missing: write for example hosts: [node1, node2]")
         return self
@@ -136,20 +136,20 @@ class Site(Model):
 
 
 def own_folder() -> Path:
-    """Return the folder of the user's own sites, there or not."""
+    """Return the folder of the user's own sites, whether it exists or not."""
     base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     return Path(base).expanduser() / "portico" / "sites"
 
 
 def sites() -> Mapping[str, Path]:
-    """Return the file of each site; the user's own ones hide shipped ones of the same name."""
+    """Return the file of each site; the user's own ones take precedence over shipped ones with the same name."""
     shipped = Path(str(files("portico") / "sites"))
     found = {path.stem: path for folder in (shipped, own_folder()) for path in sorted(folder.glob("*.yaml"))}
     return dict(sorted(found.items()))
 
 
 def looks_like_a_file(name: str) -> bool:
-    """Return whether a site is named by its file."""
+    """Return whether a site is given as a path."""
     return name.endswith((".yaml", ".yml")) or "/" in name
 
 
@@ -164,7 +164,7 @@ def find_site(name: str) -> Path:
     Raises
     ------
     ConfigError
-        If there is none.
+        If there is no such site.
     """
     if looks_like_a_file(name):
         return Path(name).expanduser()
@@ -180,15 +180,15 @@ def load_site(name: str) -> Site:
     Parameters
     ----------
     name : str
-        A name, looked for in ``~/.config/portico/sites`` and among the shipped sites, or the path of a YAML file.
+        A name, looked up in ``~/.config/portico/sites`` and among the shipped sites, or the path of a YAML file.
 
     Raises
     ------
     ConfigError
-        If there is none, or a key in it is unknown, missing or wrong.
+        If there is no such site, or if a key in it is unknown, missing or wrong.
     """
     path = find_site(name)
     content: dict[str, Any] = {"name": path.stem, **read_yaml(path)}
     if content["name"] != path.stem:
-        raise ConfigError(f"{path}: key 'name' is '{content['name']}', but a site is called as its file; leave it out")
+        raise ConfigError(f"{path}: key 'name' is '{content['name']}', but a site has the name of its file; remove it")
     return parse(Site, content, str(path))

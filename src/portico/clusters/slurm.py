@@ -1,4 +1,4 @@
-"""Dask on Slurm, through dask-jobqueue."""
+"""Dask clusters on Slurm, through dask-jobqueue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from portico.clusters.site import Site
 from portico.errors import WorkerError
 
 if TYPE_CHECKING:
-    from portico.clusters.jobs import JobCluster
+    from portico.clusters.jobqueue import JobCluster
 
 __all__ = ["script", "start"]
 
@@ -23,7 +23,7 @@ def script(site: Site) -> str:
     need("slurm", "Dask on Slurm", ["dask_jobqueue", "distributed"])
     from dask_jobqueue.slurm import SLURMJob
 
-    from portico.clusters.jobs import make_job
+    from portico.clusters.jobqueue import make_job
 
     return make_job(site, SLURMJob, _arguments(site, log_folder(site)))
 
@@ -32,11 +32,11 @@ def start(site: Site, workers: int | None) -> JobCluster:
     """Start a scheduler in this process; workers come with `JobCluster.adapt`."""
     need("slurm", "Dask on Slurm", ["dask_jobqueue", "distributed", "cryptography"])
     if shutil.which("sbatch") is None:
-        raise WorkerError("no program 'sbatch' on PATH; run where jobs are submitted to Slurm")
+        raise WorkerError("no program 'sbatch' on PATH; run portico on a submit machine of Slurm")
     from dask_jobqueue.slurm import SLURMCluster
 
-    from portico.clusters.jobs import JobCluster
-    from portico.clusters.keys import Keys
+    from portico.clusters.jobqueue import JobCluster
+    from portico.clusters.tls import Keys
 
     folder = log_folder(site)
     keys = Keys(folder)
@@ -49,7 +49,7 @@ def start(site: Site, workers: int | None) -> JobCluster:
 
 
 def _arguments(site: Site, folder: Path) -> dict[str, Any]:
-    from portico.clusters.jobs import common_arguments
+    from portico.clusters.jobqueue import common_arguments
 
     common = common_arguments(site, folder, "${TMPDIR:-/tmp}")
     exports = [f"export {name}={shlex.quote(value)}" for name, value in site.environment.items()]

@@ -1,4 +1,4 @@
-"""Dask on machines that are reached by SSH: the scheduler in this process, workers there."""
+"""Dask clusters over SSH: the scheduler in this process, workers on other machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from portico.clusters.base import DEATH_SECONDS, limit, log_folder, need, prefix, python_of
+from portico.clusters.base import DEATH_SECONDS, limit, log_folder, need, one_line, prefix, python_of
 from portico.clusters.site import Site
 from portico.errors import ConfigError, WorkerError
 
@@ -19,7 +19,7 @@ _OURS = {"hosts"}
 
 
 def script(site: Site) -> str:
-    """Return the command that is started on each host; nothing is."""
+    """Return the command for each host, without starting it."""
     hosts = _hosts(site, None)
     return (
         "".join(f"# on {host}\n" for host in hosts)
@@ -43,7 +43,7 @@ def start(site: Site, workers: int | None) -> _SSH:
 def _hosts(site: Site, workers: int | None) -> list[str]:
     hosts = site.options.get("hosts")
     if not isinstance(hosts, list):
-        raise ConfigError(f"site '{site.name}': 'options.hosts' is a list, for example [node1, node2]")
+        raise ConfigError(f"site '{site.name}': 'options.hosts' must be a list, for example [node1, node2]")
     return hosts[: limit(site, workers) // site.cores]
 
 
@@ -54,12 +54,12 @@ def _python(site: Site, folder: Path) -> str:
 
 
 class _SSH:
-    """A cluster of fixed workers; a nanny on each host starts a worker again that dies."""
+    """A cluster of fixed workers; a nanny on each host restarts workers that die."""
 
     def __init__(self, site: Site, workers: int | None) -> None:
-        from portico.clusters.keys import Keys
+        from portico.clusters.tls import Keys
 
-        distributed: Any = importlib.import_module("distributed")  # which is typed in part only
+        distributed: Any = importlib.import_module("distributed")  # only partly typed
         hosts, folder = _hosts(site, workers), log_folder(site)
         self.site, self.maximum = site, len(hosts) * site.cores
         self._keys = Keys(folder)
@@ -92,21 +92,21 @@ class _SSH:
             raise
         except (RuntimeError, OSError, TypeError, ValueError) as error:
             self._keys.remove()
-            raise WorkerError(f"site '{site.name}': the Dask scheduler cannot be started: {error}") from error
+            raise WorkerError(f"site '{site.name}': cannot start the Dask scheduler: {error}") from error
 
     def adapt(self, demand: Callable[[], int]) -> None:
         """Do nothing: all hosts have their workers from the start."""
 
     def problems(self) -> list[str]:
-        """Say that workers are missing, and on which hosts they were started."""
+        """Return that workers are missing, and the hosts on which they were started."""
         present = len(self.dask.scheduler_info["workers"])
         if present >= self.maximum:
             return []
         hosts = ", ".join(_hosts(self.site, self.maximum))
-        return [f"SSH: {present} of {self.maximum} workers are there; are all of these machines up: {hosts}?"]
+        return [f"SSH: {present} of {self.maximum} workers are connected; check that these machines are up: {hosts}"]
 
     def hopeless(self) -> str:
-        """Return nothing: workers that were there once may come back."""
+        """Return nothing: lost workers may come back."""
         return ""
 
     def close(self) -> None:
@@ -120,15 +120,14 @@ def _worker_class() -> type[Any]:
     ssh: Any = importlib.import_module("distributed.deploy.ssh")
 
     class HostWorker(ssh.Worker):  # type: ignore[misc]
-        """Workers of one host; what goes wrong is told with its name."""
+        """Workers of one host, whose errors name it."""
 
         async def start(self) -> None:
             try:
                 await super().start()
             except Exception as error:
-                told = " ".join(str(error).split()) or type(error).__name__
                 raise WorkerError(
-                    f"no worker could be started on {self.address}: {told}; check: ssh {self.address} "
+                    f"no worker could be started on {self.address}: {one_line(error)}; check: ssh {self.address} "
                     f"'{self.remote_python} -c \"import portico, distributed\"'"
                 ) from error
 
@@ -136,7 +135,7 @@ def _worker_class() -> type[Any]:
 
 
 def _for_workers(security: Any) -> dict[str, Any]:
-    """Return what a worker needs to find its keys, as JSON can hold it."""
+    """Return the settings with which a worker finds its keys, ready for JSON."""
     settings = security.get_tls_config_for_role("worker")
     return {
         "require_encryption": True, "tls_ca_file": settings["ca_file"], "tls_worker_cert": settings["cert"],

@@ -1,1 +1,1 @@
-"""Batch systems: submit, look, remove."""
+"""Batch systems: submission, states and removal of jobs."""

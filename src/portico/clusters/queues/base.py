@@ -1,4 +1,4 @@
-"""What a batch system can do for portico."""
+"""The interface of a batch system."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ _SIZE = TypeAdapter(ByteSize)
 
 @dataclass(frozen=True, slots=True)
 class BatchJob:
-    """Jobs of one kind, submitted at once: the same command with a number, from 0, after it.
+    """Jobs with the same command, submitted together; each gets its number, from 0, as last argument.
 
     Parameters
     ----------
     name : str
-        Shown by the batch system.
+        Name in the batch system.
     command : sequence of str
         Program and arguments; the number of the job is appended.
     count : int
-        How many.
+        Number of jobs.
     folder : Path
-        On a disk that the jobs share; holds the job script, and what the jobs print as ``NUMBER.out`` and
-        ``NUMBER.err``.
+        Folder on a disk that the jobs share, for the job script and the output ``NUMBER.out`` and ``NUMBER.err``.
     environment : mapping
         Variables to set.
     """
@@ -44,18 +43,18 @@ class BatchJob:
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """What the batch system says of a job.
+    """The state of a job in the batch system.
 
     Parameters
     ----------
     id : str
-        As the batch system writes it, ``CLUSTER.PROC`` or ``JOB_INDEX``.
+        Its name in the batch system, ``CLUSTER.PROC`` or ``JOB_INDEX``.
     state : {"idle", "running", "held", "ended"}
-        ``held`` never starts without help; ``ended`` includes removed, failed and unknown ones.
+        A ``held`` job never starts without help; ``ended`` includes removed, failed and unknown jobs.
     reason : str
-        The batch system's own words: why it is held or idle, or how it ended; may be empty.
+        Why it is held or idle, or how it ended, as the batch system reports it; may be empty.
     cause : {"", "memory", "walltime"}
-        Which of its limits the job went over, where the batch system says so; such a job is held or ended.
+        The limit that the job exceeded, if the batch system reports one; such a job is held or ended.
     """
 
     id: str
@@ -69,29 +68,29 @@ class Queue(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
 
     @property
     def limit(self) -> int:
-        """How many jobs one submission may have."""
+        """Maximum number of jobs in one submission."""
 
     def script(self, job: BatchJob) -> str:
         """Return the job script as it would be submitted."""
 
     def submit(self, job: BatchJob) -> list[str]:
-        """Submit, with one submission for all; return the id of each job, in order.
+        """Submit all jobs in one submission; return the id of each job, in order.
 
         Raises
         ------
         WorkerError
-            If the batch system does not answer or refuses, with its own words.
+            If the batch system does not answer or refuses, with its message.
         """
 
     def states(self, ids: Iterable[str]) -> dict[str, JobState]:
-        """Return the state of each job, with the reason where it does not run."""
+        """Return the state of each job, with the reason if it is not running."""
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Remove jobs; those that are gone already are passed over."""
+        """Remove jobs; those that have already ended are ignored."""
 
 
 def mebibytes(text: str) -> int:
@@ -100,7 +99,7 @@ def mebibytes(text: str) -> int:
     Raises
     ------
     ConfigError
-        If it is none, or not positive.
+        If it is not a size, or not positive.
     """
     try:
         size = int(_SIZE.validate_python(text))

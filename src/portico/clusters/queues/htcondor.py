@@ -1,4 +1,4 @@
-"""HTCondor, through its Python bindings (version 2, which HTCondor 24 and later ship)."""
+"""The queue of HTCondor, through its Python bindings (version 2, which HTCondor 24 and later ship)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from portico.clusters.queues.base import BatchJob, JobState, mebibytes
 from portico.clusters.site import Site
 from portico.errors import MissingExtra, WorkerError
 
-__all__ = ["HTCondor"]
+__all__ = ["PASSED", "HTCondor"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +23,12 @@ _IDLE, _REMOVED, _COMPLETED, _HELD = 1, 3, 4, 5
 _CAUSES = {34: "memory", 46: "walltime", 47: "walltime"}  # HoldReasonCode: HTCondor's manual, job attributes
 _STATE = ("ClusterId", "ProcId", "JobStatus", "HoldReason", "HoldReasonCode", "LastRejMatchReason", "RemoveReason",
           "ExitBySignal", "ExitCode", "ExitSignal")  # fmt: skip
-_REMOVED_BY_US = 1  # a code that HTCondor leaves to whoever removes; its bindings take a reason only with one
-# A job description is open to every user of the pool, so of the environment no more goes into it than programs need.
-_PASSED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "HOME", "USER", "LANG", "X509_CERT_DIR", "EXTRA_CLING_ARGS")
+_REMOVED_BY_US = 1  # a reason code of our choice; the bindings take a reason only together with a code
+PASSED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "HOME", "USER", "LANG", "X509_CERT_DIR", "EXTRA_CLING_ARGS")
+"""Variables that jobs get. Every user of the pool can read job descriptions, so they have only what programs need."""
+
 _EXPLAIN_AGAIN = 60.0
-"""Seconds for which what was found out about the slots of the pool is kept."""
+"""Seconds after which the slots of the pool are queried again."""
 
 
 class HTCondor:
@@ -37,8 +38,7 @@ class HTCondor:
     ----------
     site : Site
         Resources of a job; ``options`` may hold ``pool`` (address of the collector) and ``schedd`` (its name),
-        by default those of this machine's configuration. ``extra`` are further lines of the job description.
-
+        by default those of this machine's configuration. ``extra`` has further lines of the job description.
     """
 
     name = "HTCondor"
@@ -71,7 +71,7 @@ class HTCondor:
         lines = {
             "universe": "vanilla",
             "batch_name": job.name,
-            # HTCondor may start a program under another name, by which Python would not find its environment.
+            # HTCondor may start a program under another name, and then Python would not find its environment.
             "executable": "/usr/bin/env",
             "arguments": _quoted([*job.command, "$(ProcId)"]),
             "transfer_executable": "False",
@@ -88,7 +88,7 @@ class HTCondor:
         if site.image is not None:
             lines |= {"universe": "container", "container_image": site.image}
         else:
-            lines["getenv"] = ", ".join(_PASSED)
+            lines["getenv"] = ", ".join(PASSED)
         if variables := {**site.environment, **job.environment}:
             lines["environment"] = _quoted([f"{name}={value}" for name, value in variables.items()])
         given = {name.lower() for name in site.extra}
@@ -105,15 +105,15 @@ class HTCondor:
         WorkerError
             If the schedd does not answer or refuses.
         """
-        with self._asking("submit"), warnings.catch_warnings(record=True) as told:
+        with self._asking("submit"), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             result = self._schedd.submit(self._htcondor.Submit(self.script(job)))
-        for warning in told:
+        for warning in caught:
             logger.warning("HTCondor: %s", " ".join(str(warning.message).split()))
         return [f"{result.cluster()}.{number}" for number in range(job.count)]
 
     def states(self, ids: Iterable[str]) -> dict[str, JobState]:
-        """Return the state of each job, with the reason where it does not run.
+        """Return the state of each job, with the reason if it is not running.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class HTCondor:
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return {}
-        with self._asking("tell about jobs"):
+        with self._asking("report the states of jobs"):
             found = self._read(self._schedd.query(_constraint(wanted), list(_STATE)))
             gone = [name for name in wanted if name not in found]
             if gone:
@@ -131,7 +131,7 @@ class HTCondor:
             return {name: self._state(name, found.get(name)) for name in wanted}
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Remove jobs; those that are gone already are passed over.
+        """Remove jobs; those that have already ended are ignored.
 
         Raises
         ------
@@ -152,7 +152,7 @@ class HTCondor:
         status = ad.get("JobStatus")
         if status == _HELD:
             code = ad.get("HoldReasonCode")
-            reason = f"{ad.get('HoldReason', 'no reason told')} (code {code})"
+            reason = f"{ad.get('HoldReason', 'reason unknown')} (code {code})"
             return JobState(name, "held", reason, _CAUSES.get(code, ""))  # type: ignore[arg-type]
         if status == _IDLE:
             return JobState(name, "idle", self._idle(name, ad))
@@ -161,14 +161,14 @@ class HTCondor:
         return JobState(name, "running")
 
     def _idle(self, name: str, ad: Mapping[str, Any]) -> str:
-        """Say why a job is idle; jobs of one cluster ask for the same, so one of them is looked at now and then."""
+        """Return why a job is idle; jobs of one cluster have the same requests, so one is checked from time to time."""
         cluster = name.partition(".")[0]
         when, why = self._why.get(cluster, (float("-inf"), ""))
         if time.monotonic() - when > _EXPLAIN_AGAIN:
             why = self._explain(name)
             self._why[cluster] = (time.monotonic(), why)
-        told = ad.get("LastRejMatchReason")
-        return f"{why}; HTCondor says: {told.strip()}" if told else why
+        reason = ad.get("LastRejMatchReason")
+        return f"{why}; HTCondor says: {reason.strip()}" if reason else why
 
     def _explain(self, name: str) -> str:
         jobs = self._schedd.query(_constraint([name]))
@@ -178,35 +178,34 @@ class HTCondor:
         if not jobs:
             return ""
         job = jobs[0]
-        for slot in slots:  # as if nothing ran there now
+        for slot in slots:  # as if the slot were free
             for what in ("Cpus", "Memory", "Disk"):
                 if f"TotalSlot{what}" in slot:
                     slot[what] = slot[f"TotalSlot{what}"]
         fits = sum(job.symmetricMatch(slot) for slot in slots)
         if fits:
             return f"waits for a free slot ({fits} of {len(slots)} in the pool match)"
-        return f"no slot of the pool matches ({len(slots)} there): " + (_too_large(job, slots) or _unmet(job))
+        return f"none of the {len(slots)} slots of the pool matches: " + (_too_large(job, slots) or _unmet(job))
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
         try:
             yield
         except (self._htcondor.HTCondorException, OSError, RuntimeError) as error:
-            told = " ".join(str(error).split())
             raise WorkerError(
-                f"HTCondor did not {what}: {told}; check CONDOR_CONFIG (or /etc/condor) on this machine, "
-                "and that condor_q works here"
+                f"HTCondor did not {what}: {' '.join(str(error).split())}; check CONDOR_CONFIG (or /etc/condor) on "
+                "this machine, and that condor_q works here"
             ) from error
 
 
 def _too_large(job: Any, slots: Sequence[Any]) -> str:
-    """Say what the job asks for that no slot has."""
+    """Return the resources that the job requests but no slot has."""
     words = []
     for what, unit in (("Cpus", "cores"), ("Memory", "MiB of memory"), ("Disk", "KiB of disk")):
-        asked = job.eval(f"Request{what}") if f"Request{what}" in job else 0
-        there = max(slot.get(what, 0) for slot in slots)
-        if isinstance(asked, (int, float)) and asked > there:
-            words.append(f"asks for {asked:,} {unit}, the largest slot has {there:,}")
+        requested = job.eval(f"Request{what}") if f"Request{what}" in job else 0
+        largest = max(slot.get(what, 0) for slot in slots)
+        if isinstance(requested, (int, float)) and requested > largest:
+            words.append(f"the job requests {requested:,} {unit}, the largest slot has {largest:,}")
     return "; ".join(words)
 
 
@@ -216,14 +215,14 @@ def _unmet(job: Any) -> str:
 
 def _ending(ad: Mapping[str, Any]) -> str:
     if ad.get("JobStatus") == _REMOVED:
-        return f"removed: {ad.get('RemoveReason', 'no reason told')}"
+        return f"removed: {ad.get('RemoveReason', 'reason unknown')}"
     if ad.get("ExitBySignal"):
         return f"killed by signal {ad.get('ExitSignal')}"
     return f"ended with status {ad['ExitCode']}" if "ExitCode" in ad else ""
 
 
 def _constraint(ids: Iterable[str]) -> str:
-    """Return the ClassAd expression that is true for these jobs alone."""
+    """Return the ClassAd expression that is true only for these jobs."""
     runs: list[list[int]] = []  # cluster, first and last process
     for cluster, proc in sorted(tuple(int(part) for part in name.split(".")) for name in ids):
         if runs and runs[-1][0] == cluster and runs[-1][2] == proc - 1:
@@ -234,7 +233,7 @@ def _constraint(ids: Iterable[str]) -> str:
 
 
 def _quoted(words: Iterable[str]) -> str:
-    """Write arguments or variables in HTCondor's syntax: in double quotes, each in single quotes if need be."""
+    """Format arguments or variables in HTCondor's syntax: in double quotes, each in single quotes if necessary."""
     text = []
     for word in words:
         doubled = word.replace("'", "''").replace('"', '""')

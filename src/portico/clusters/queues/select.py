@@ -1,4 +1,4 @@
-"""Which batch system a site has."""
+"""The choice of the batch system of a site."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slurm, through its commands, whose options and output have not changed for many versions."""
+"""The queue of Slurm, through its commands, whose options and output have been stable for many versions."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _HELD = re.compile(
 )
 _HINTS = {
     "Resources": "no node is free",
-    "Priority": "jobs of higher priority come first",
+    "Priority": "jobs with higher priority go first",
     "JobHeldUser": "release it with: scontrol release {}",
     "JobHeldAdmin": "only an administrator can release it",
-    "PartitionTimeLimit": "the walltime of the site is more than the partition allows",
-    "BadConstraints": "no node has what the job asks for",
+    "PartitionTimeLimit": "the walltime of the site exceeds the limit of the partition",
+    "BadConstraints": "no node has the resources that the job requests",
 }
 _GONE = re.compile(r"Invalid job id|already completing or completed", re.IGNORECASE)
 _FIELDS = "JobArrayID:|,State:|,Reason:|,exit_code:|"
@@ -36,12 +36,12 @@ _AT_A_TIME = 500
 
 
 class Slurm:
-    """The Slurm that the commands on PATH speak to.
+    """The Slurm cluster of the commands on PATH.
 
     Parameters
     ----------
     site : Site
-        Resources of a job; ``extra`` are further options of sbatch, such as ``partition``.
+        Resources of a job; ``extra`` has further options of sbatch, such as ``partition``.
     """
 
     name = "Slurm"
@@ -51,7 +51,7 @@ class Slurm:
 
     @cached_property
     def limit(self) -> int:
-        """How many jobs one array may have."""
+        """Maximum number of jobs in one array."""
         found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _run(["scontrol", "show", "config"]), re.MULTILINE)
         return max(int(found[1]) - 1, 1) if found else 1000
 
@@ -89,7 +89,7 @@ class Slurm:
         return [f"{number}_{index}" for index in range(job.count)]
 
     def states(self, ids: Iterable[str]) -> dict[str, JobState]:
-        """Return the state of each job, with the reason where it does not run.
+        """Return the state of each job, with the reason if it is not running.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Slurm:
         return {name: _state(name, *found[name]) if name in found else JobState(name, "ended") for name in wanted}
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Remove jobs; those that are gone already are passed over.
+        """Remove jobs; those that have already ended are ignored.
 
         Raises
         ------
@@ -115,27 +115,27 @@ class Slurm:
             If Slurm does not answer or refuses.
         """
         for some in _in_parts(list(ids)):
-            _run(["scancel", *some], passed_over=_GONE)
+            _run(["scancel", *some], ignored=_GONE)
 
     @staticmethod
     def _accounted(ids: Sequence[str]) -> dict[str, list[str]]:
-        """Ask the accounting, which not every Slurm has, about jobs that left the queue a while ago."""
+        """Query the accounting, which not every Slurm has, for jobs that left the queue some time ago."""
         found: dict[str, list[str]] = {}
         numbers = sorted({name.partition("_")[0] for name in ids})
         for some in _in_parts(numbers):
             words = ["sacct", "--noheader", "--parsable", "--allocations", "--array", "--format=JobID,State,ExitCode"]
-            table = _table(_run([*words, f"--jobs={','.join(some)}"], passed_over=re.compile("")))
+            table = _table(_run([*words, f"--jobs={','.join(some)}"], ignored=re.compile("")))
             found |= {name: [state.partition(" ")[0], "", code] for name, (state, code) in table.items()}
         return found
 
 
 def _in_parts(words: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Cut a list so that a command line can hold it."""
+    """Split a list into parts that fit on a command line."""
     return (words[first : first + _AT_A_TIME] for first in range(0, len(words), _AT_A_TIME))
 
 
 def _table(text: str) -> dict[str, list[str]]:
-    """Return the fields after the first of each line, by the first; each ends with a bar."""
+    """Return the other fields of each line by its first field; fields end with a bar."""
     rows = [[word.strip() for word in line.split("|")[:-1]] for line in text.splitlines()]
     return {row[0]: row[1:] for row in rows if row}
 
@@ -154,7 +154,7 @@ def _state(name: str, state: str, reason: str, code: str) -> JobState:
 
 
 def _exit(code: str) -> str:
-    """Say how a program ended, from ``STATUS:SIGNAL`` or from what the system call ``wait`` returns."""
+    """Describe how a program ended, from ``STATUS:SIGNAL`` or from the status of the system call ``wait``."""
     match = re.fullmatch(r"(\d+):(\d+)", code)
     if match is not None:
         status, number = int(match[1]), int(match[2])
@@ -165,13 +165,13 @@ def _exit(code: str) -> str:
     return f"killed by signal {number}" if number else f"exit status {status}" if status else ""
 
 
-def _run(command: Sequence[str], text: str = "", passed_over: re.Pattern[str] | None = None) -> str:
-    """Run a command of Slurm and return what it writes.
+def _run(command: Sequence[str], text: str = "", ignored: re.Pattern[str] | None = None) -> str:
+    """Run a command of Slurm and return its output.
 
     Raises
     ------
     WorkerError
-        If it is not there, does not answer, or fails in a way that is not passed over.
+        If it does not exist, does not answer, or fails with a message that does not match ``ignored``.
     """
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=_SECONDS, check=False)
@@ -181,7 +181,7 @@ def _run(command: Sequence[str], text: str = "", passed_over: re.Pattern[str] | 
         ) from error
     except subprocess.TimeoutExpired as error:
         raise WorkerError(f"{command[0]} did not answer for {_SECONDS:.0f} s; try: sinfo") from error
-    told = " ".join(done.stderr.split())
-    if done.returncode != 0 and not (passed_over is not None and passed_over.search(told)):
-        raise WorkerError(f"{command[0]} failed with status {done.returncode}: {told}")
+    message = " ".join(done.stderr.split())
+    if done.returncode != 0 and not (ignored is not None and ignored.search(message)):
+        raise WorkerError(f"{command[0]} failed with status {done.returncode}: {message}")
     return done.stdout

@@ -1,8 +1,7 @@
-"""Batch jobs of a run as they lie in its folder, ``RUN/batch.jobs/NUMBER``: for the driver, jobs, status and cancel.
+"""Submissions of batch jobs, as folders ``RUN/batch.jobs/NUMBER`` that the driver and the jobs share.
 
-A submission is a folder that driver and jobs share. ``submission.json`` says what was submitted and where,
-``tasks/N.json`` what job N is to do, ``notes/N.json`` what it is at, ``outcomes/KEY`` how a chunk ended, and
-``N.out`` and ``N.err`` are what job N printed.
+``submission.json`` describes the jobs and the site, ``tasks/N.json`` the chunks of job N, ``notes/N.json`` its current
+chunk, ``outcomes/KEY`` the outcome of a chunk, and ``N.out`` and ``N.err`` are the output of job N.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from portico.runfolder.folder import BATCH, RunFolder
 __all__ = ["CREDENTIALS", "Submission", "cancel", "submissions"]
 
 CREDENTIALS = "credentials"
-"""Folder beside the submissions, in which the driver leaves credentials for the jobs."""
+"""Folder beside the submissions, through which the driver gives credentials to the jobs."""
 
 _RECORD = "submission.json"
 _CANCELLED = "cancelled"
-_KEPT = {"name", "kind", "options", "cores", "memory", "walltime"}  # of the site: no variables, no secrets
+_SAVED = {"name", "kind", "options", "cores", "memory", "walltime"}  # of the site: no variables, no secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +38,20 @@ class Submission:
     Parameters
     ----------
     folder : Path
-        Theirs.
+        Folder of the submission.
     site : Site
-        Where they were submitted; read again, it has what finds the jobs and what they may use, and no more.
+        Site of the jobs; after reading it again, only with the settings that identify the batch system and the
+        resources of a job.
     keys : sequence of sequence of str
-        The chunks of each job.
+        Keys of the chunks of each job.
     ids : sequence of str
-        The name of each job in the batch system; empty until it is known.
+        Id of each job in the batch system; empty until known.
     function, code : str
-        ``module:function`` and the digest of its code, by which outdated jobs are recognised.
+        ``module:function`` and the digest of its code, which identify outdated jobs.
     on : str
-        The site as the user named it, for commands that we propose.
+        The site as the user named it, for proposed commands.
     submitted : float
-        When; seconds since 1970.
+        Time of the submission in seconds since 1970.
     """
 
     folder: Path
@@ -70,34 +70,34 @@ class Submission:
 
     @property
     def cancelled(self) -> bool:
-        """Whether its jobs were removed by ``portico cancel``, or because nobody needs them any more."""
+        """Whether its jobs were removed, by ``portico cancel`` or because they are no longer needed."""
         return (self.folder / _CANCELLED).exists()
 
     @property
     def outcomes(self) -> Path:
-        """Where jobs write how each chunk ended."""
+        """Folder of the chunks' outcomes."""
         return self.folder / "outcomes"
 
     @property
     def trees(self) -> Path:
-        """Where jobs write trees, until they are collected."""
+        """Folder of the jobs' trees, until they are collected."""
         return self.folder / "trees"
 
     def tasks(self, job: int) -> Path:
-        """Return the file that says what a job is to do."""
+        """Return the file with the tasks of a job."""
         return self.folder / "tasks" / f"{job}.json"
 
     def note(self, job: int) -> Path:
-        """Return the file in which a job says what it is at."""
+        """Return the file in which a job notes its current chunk."""
         return self.folder / "notes" / f"{job}.json"
 
     def log(self, job: int, size: int = 4096) -> str:
-        """Return the end of what a job wrote to standard error."""
+        """Return the end of a job's standard error."""
         path = self.folder / f"{job}.err"
         return path.read_bytes()[-size:].decode(errors="replace") if path.exists() else ""
 
     def at(self, job: int) -> dict[str, Any]:
-        """Return what a job last noted: ``task`` is the key of the chunk that it works on; empty if it never began."""
+        """Return the last note of a job: ``task`` is the key of its current chunk; empty if it has not started."""
         try:
             content: dict[str, Any] = json.loads(self.note(job).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -105,16 +105,16 @@ class Submission:
         return content
 
     def ended(self) -> set[str]:
-        """Return the keys of the chunks whose outcome lies here."""
+        """Return the keys of the chunks with an outcome."""
         try:
             return {path.name for path in self.outcomes.iterdir() if not path.name.startswith(".")}
         except OSError:
             return set()
 
     def write(self) -> None:
-        """Write the record, whole or not at all."""
+        """Write the record atomically."""
         content = {
-            "site": self.site.model_dump(include=_KEPT), "keys": [list(keys) for keys in self.keys],
+            "site": self.site.model_dump(include=_SAVED), "keys": [list(keys) for keys in self.keys],
             "ids": list(self.ids), "function": self.function, "code": self.code, "on": self.on,
             "submitted": self.submitted,
         }  # fmt: skip
@@ -122,18 +122,18 @@ class Submission:
             aside.write_text(json.dumps(content), encoding="utf-8")
 
     def submitted_as(self, ids: Sequence[str]) -> Submission:
-        """Return it with the names of its jobs, and write that down."""
+        """Return the submission with the ids of its jobs, after writing the record."""
         known = replace(self, ids=tuple(ids), submitted=time.time())
         known.write()
         return known
 
     def mark_cancelled(self) -> None:
-        """Note that its jobs are to be removed, before they are, so that a driver does not take them for lost."""
+        """Mark the submission before its jobs are removed, so that a driver does not consider them lost."""
         (self.folder / _CANCELLED).touch()
 
     @classmethod
     def read(cls, folder: Path) -> Submission | None:
-        """Read the record of a folder; None if it has none that can be read."""
+        """Read the record of a folder; None if there is no readable record."""
         try:
             content = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
             site = Site(**content.pop("site"))
@@ -153,22 +153,22 @@ def submissions(run: Path) -> Iterator[Submission]:
 
 
 def cancel(run: Path) -> dict[str, JobState]:
-    """Remove the jobs of a run from the batch system; what they have finished is kept.
+    """Remove the jobs of a run from the batch system; finished chunks are kept.
 
     Returns
     -------
     dict of str to JobState
-        The jobs that were there, and what they did.
+        The jobs that were removed, with their last states.
 
     Raises
     ------
     RunFolderError
-        If ``run`` is no run folder.
+        If ``run`` is not a run folder.
     WorkerError
-        If the batch system does not answer; nothing is removed then, or not all.
+        If the batch system does not answer; then some jobs, or all, are not removed.
     """
     if not run.is_dir():
-        raise RunFolderError(f"{run}: no such folder; give the run folder, such as runs/NAME")
+        raise RunFolderError(f"{run}: no such folder; give a run folder, such as runs/NAME")
     RunFolder(run).manifest()
     removed: dict[str, JobState] = {}
     for submission in submissions(run):

@@ -1,4 +1,4 @@
-"""Dask workers as jobs of a batch system, through dask-jobqueue: as many as there is work for, those lost again."""
+"""Dask workers as batch jobs, through dask-jobqueue: submitted according to the demand, and replaced when lost."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
 
 from portico.clusters.base import DEATH_SECONDS, limit, python_of, worker_options
-from portico.clusters.keys import NAMES, Keys, WorkerSecurity
 from portico.clusters.queues.base import JobState, Queue
 from portico.clusters.queues.select import queue_of
 from portico.clusters.site import Site
+from portico.clusters.tls import NAMES, Keys, WorkerSecurity
 from portico.errors import ConfigError, WorkerError
 
 __all__ = ["JobCluster", "common_arguments", "make_job"]
 
 _INTERVAL = "1s"
-_KEEP_SECONDS = 60.0  # that workers stay without work: a summary, or the next step, may follow
-_LOOK_SECONDS = 5.0  # between two questions to the batch system about jobs without a worker
-_LOST_SECONDS = 20.0  # more than Dask's lost-worker-timeout, which replaces jobs of one worker by itself
-_TRIES = 3  # jobs in a row that ended before their worker came, or that were refused
-_PAUSE_SECONDS = 5.0  # after a job was refused
+_KEEP_SECONDS = 60.0  # workers without work are kept this long: a summary, or the next step, may follow
+_POLL_SECONDS = 5.0  # between two queries of the batch system about jobs without a worker
+_LOST_SECONDS = 20.0  # longer than Dask's lost-worker-timeout, after which Dask itself replaces jobs of one worker
+_TRIES = 3  # jobs in a row that ended before their worker connected, or that were refused
+_PAUSE_SECONDS = 5.0  # after a refused job
 _LOG_BYTES, _LOG_LINES = 4096, 3
 
 
 class JobCluster:
-    """A Dask cluster whose scheduler lives in this process and whose workers are jobs.
+    """A Dask cluster whose scheduler runs in this process and whose workers are batch jobs.
 
     Parameters
     ----------
     site : Site
         Its settings.
     cluster_class : type
-        Of dask-jobqueue.
+        Cluster class of dask-jobqueue.
     arguments : mapping
-        For it, with ``security``.
+        Arguments of the class, including ``security``.
     keys : Keys
-        Removed in the end.
+        TLS keys, which are removed at the end.
     log_of : callable
-        The file in which the job with a given number tells its errors.
+        Returns the file with the standard error of the job with a given id.
     workers : int, optional
-        How many at most.
+        Maximum number of workers.
 
     Raises
     ------
@@ -76,14 +76,14 @@ class JobCluster:
         except (RuntimeError, OSError) as error:
             keys.remove()
             raise WorkerError(
-                f"site '{site.name}': the Dask scheduler cannot be started: {error}; is 'interface' right?"
+                f"site '{site.name}': cannot start the Dask scheduler: {error}; check 'interface'"
             ) from error
         except BaseException:
             keys.remove()
             raise
 
     def adapt(self, demand: Callable[[], int]) -> None:
-        """Keep as many jobs as there is work for."""
+        """Keep as many jobs as there is work for, from now on."""
         self._jobs = self.dask.adapt(
             Adaptive=_Jobs, minimum=min(-(-self.site.minimum // self.site.cores) * self.site.cores, self.maximum),
             maximum=self.maximum, interval=_INTERVAL, wait_count=1, demand=demand, queue=self._queue,
@@ -91,30 +91,30 @@ class JobCluster:
         )  # fmt: skip
 
     def problems(self) -> list[str]:
-        """Say why jobs do not run, in the batch system's words."""
-        told = list(dict.fromkeys(self._jobs.troubles)) if self._jobs is not None else []
+        """Return why jobs are not running, as the batch system reports it."""
+        problems = list(dict.fromkeys(self._jobs.troubles)) if self._jobs is not None else []
         ids = [job.job_id for job in list(self.dask.workers.values()) if getattr(job, "job_id", None)]
         try:
             states = self._queue.states(ids)
         except WorkerError as error:
-            return [*told, str(error)]
+            return [*problems, str(error)]
         reasons = Counter((state.state, state.reason) for state in states.values() if state.state != "ended")
         examples = {(state.state, state.reason): state.id for state in reversed(states.values())}
         for (state, reason), count in reasons.items():
-            told.append(self._say(state, reason, count, examples[state, reason]))
-        return told
+            problems.append(self._describe(state, reason, count, examples[state, reason]))
+        return problems
 
-    def _say(self, state: str, reason: str, count: int, example: str) -> str:
-        jobs = f"job {example} is" if count == 1 else f"{count} jobs ({example} is one) are"
+    def _describe(self, state: str, reason: str, count: int, example: str) -> str:
+        jobs = f"job {example} is" if count == 1 else f"{count} jobs (such as {example}) are"
         if state == "running":
             return (
-                f"{self._queue.name}: {jobs} running, but no worker has come from there yet; if this lasts, can the "
-                f"worker's machine reach {self.dask.scheduler_address}? What the job says: {self._log_of(example)}"
+                f"{self._queue.name}: {jobs} running, but no worker has connected yet; if this continues, check that "
+                f"the worker can reach {self.dask.scheduler_address}, and read the log: {self._log_of(example)}"
             )
         return f"{self._queue.name}: {jobs} {state}" + (f": {reason}" if reason else "")
 
     def hopeless(self) -> str:
-        """Say why no worker can come, once jobs ended or were refused several times in a row."""
+        """Return why no worker can start, after several jobs in a row ended early or were refused."""
         if self._jobs is None or self._jobs.failures < _TRIES:
             return ""
         last = self._jobs.troubles[-1]
@@ -128,11 +128,11 @@ class JobCluster:
 
 
 class _Jobs(Adaptive):
-    """As many jobs as there is work for.
+    """Adaptive scaling: as many jobs as there is work for.
 
-    Dask's own rule looks at the tasks that the scheduler knows of, which are never many more than there are workers,
-    and gives workers back as soon as they are idle. It replaces neither jobs that ended before their worker came nor
-    jobs of several workers.
+    Dask's own rule counts the tasks in the scheduler, which are never many more than there are workers, and stops
+    workers as soon as they are idle. It replaces neither jobs that ended before their worker connected nor jobs with
+    several workers.
     """
 
     def __init__(
@@ -140,51 +140,51 @@ class _Jobs(Adaptive):
         **options: Any,
     ) -> None:  # fmt: skip
         super().__init__(cluster, **options)
-        self._dask = cluster  # a SpecCluster, of which Dask's class knows less
+        self._dask = cluster  # a SpecCluster; Dask's class has it under a more general type
         self._demand, self._queue, self._cores, self._log_of = demand, queue, cores, log_of
         self._kept, self._needed_at = 1, time.monotonic()  # the first job starts while the run is being planned
         self._had_worker: set[str] = set()
         self._missing_since: dict[str, float] = {}
-        self._looked_at = 0.0
+        self._polled = 0.0
         self._pause_until = 0.0
         self.failures = 0
         self.troubles: list[str] = []
 
     async def target(self) -> int:
-        """Return how many workers there should be, in whole jobs; fewer only after a time."""
+        """Return the target number of workers, a multiple of the workers per job; it decreases only after a delay."""
         wanted, now = self._demand(), time.monotonic()
         if wanted >= self._kept or now - self._needed_at > _KEEP_SECONDS:
             self._kept, self._needed_at = wanted, now
         return -(-self._kept // self._cores) * self._cores
 
     async def adapt(self) -> None:
-        """Look at the jobs, then do what is to be done."""
+        """Check the jobs, then start or stop some."""
         try:
             await self._drop_ended()
             if self.failures < _TRIES and time.monotonic() >= self._pause_until:
                 await super().adapt()
         except (RuntimeError, ValueError, OSError, WorkerError) as error:
-            await self._fail(_told(error))
+            await self._fail(_message(error))
 
     async def scale_up(self, n: Any) -> None:
-        """Submit jobs; unlike Dask's own way, this tells when one is refused."""
+        """Submit jobs; unlike Dask's own method, this raises an error if one is refused."""
         while len(self._dask.worker_spec) < n // self._cores:
             self._dask.worker_spec.update(self._dask.new_worker_spec())
         await self._dask
 
     async def _fail(self, why: str) -> None:
-        """Note that jobs were refused, and forget them."""
+        """Record that jobs were refused, and drop them."""
         self.failures += 1
         self.troubles = [*self.troubles, why][-_TRIES:]
         self._pause_until = time.monotonic() + _PAUSE_SECONDS
         for name, job in list(self._dask.workers.items()):
             if not getattr(job, "job_id", None):
-                job.status = Status.failed  # else Dask complains in the end that it was never closed
+                job.status = Status.failed  # otherwise Dask warns at the end that it was never closed
                 self._dask.worker_spec.pop(name, None)
                 self._dask.workers.pop(name)
 
     async def _drop_ended(self) -> None:
-        """Forget jobs that ended, or were held after their worker came: others are submitted instead."""
+        """Drop jobs that ended, or were held after their worker had connected; others are submitted instead."""
         jobs = {job.job_id: name for name, job in self._dask.workers.items() if getattr(job, "job_id", None)}
         present = {worker if self._cores == 1 else worker.rpartition("-")[0] for worker in self.observed}
         now = time.monotonic()
@@ -194,9 +194,9 @@ class _Jobs(Adaptive):
             self.failures, self.troubles = 0, []
         self._missing_since = {number: self._missing_since.get(number, now) for number in missing}
         due = [n for n in missing if n not in self._had_worker or now - self._missing_since[n] > _LOST_SECONDS]
-        if not due or now - self._looked_at < _LOOK_SECONDS:
+        if not due or now - self._polled < _POLL_SECONDS:
             return
-        self._looked_at = now
+        self._polled = now
         states = await asyncio.to_thread(self._queue.states, due)
         over = [n for n in due if n in states and self._is_over(states[n])]
         if not over:
@@ -211,11 +211,11 @@ class _Jobs(Adaptive):
 
     def _ending(self, state: JobState) -> str:
         log = self._log_of(state.id)
-        text = f"{self._queue.name}: job {state.id} ended before its worker came"
+        text = f"{self._queue.name}: job {state.id} ended before its worker connected"
         if state.reason:
             text += f" ({state.reason})"
         lines = _tail(log)
-        return f"{text}; the end of {log}: " + (" | ".join(lines) if lines else "it is empty or not there")
+        return f"{text}; the end of {log}: " + (" | ".join(lines) if lines else "the file is empty or missing")
 
 
 def _tail(path: Path) -> list[str]:
@@ -230,23 +230,23 @@ def _tail(path: Path) -> list[str]:
 
 
 def _job_of(worker: Any) -> str:
-    """Return the job that a worker of several belongs to: they end together."""
+    """Return the job of a worker; workers of one job end together."""
     return str(worker.name).rpartition("-")[0]
 
 
-def _told(error: Exception) -> str:
-    """Return a batch system's own words out of dask-jobqueue's message."""
-    _, found, words = str(error).partition("stderr:\n")
+def _message(error: Exception) -> str:
+    """Return the batch system's own message from an error of dask-jobqueue."""
+    _, found, message = str(error).partition("stderr:\n")
     command = str(error).partition("Command:\n")[2].partition("\n")[0].partition(" ")[0]
-    text = " ".join((words if found else str(error)).split())
+    text = " ".join((message if found else str(error)).split())
     return f"{command} refused a job: {text}" if command else text
 
 
 def refused(site: Site, error: Exception) -> ConfigError:
-    """Return the error that tells what dask-jobqueue does not take."""
-    told = " ".join(str(error).split()).partition(". Very likely")[0]  # what follows shows all arguments
+    """Return the error for settings that dask-jobqueue refuses."""
+    reason = " ".join(str(error).split()).partition(". Very likely")[0]  # the rest lists all arguments
     return ConfigError(
-        f"site '{site.name}': dask-jobqueue refuses the settings: {told}; the keys under 'options' are its arguments"
+        f"site '{site.name}': dask-jobqueue refuses the settings: {reason}; the keys under 'options' are its arguments"
     )
 
 
@@ -258,15 +258,15 @@ def common_arguments(site: Site, folder: Path, scratch: str) -> dict[str, Any]:
     site : Site
         Its settings.
     folder : Path
-        For logs.
+        Folder for logs.
     scratch : str
-        Local disk of a worker, if the site names none.
+        Local disk of a worker, if the site does not name one.
     """
     return {
         "cores": site.cores,
         "processes": site.cores,
         "memory": site.memory_bytes,
-        "nanny": True,  # a worker that dies is back in seconds, without queueing again
+        "nanny": True,  # restarts a worker that dies within seconds, without queueing again
         "python": python_of(site),
         "interface": site.interface,
         "death_timeout": DEATH_SECONDS,
@@ -279,7 +279,7 @@ def common_arguments(site: Site, folder: Path, scratch: str) -> dict[str, Any]:
 
 
 def make_job(site: Site, job_class: Any, arguments: Mapping[str, Any]) -> str:
-    """Return the script of a job, without a scheduler and without the batch system.
+    """Return the script of a job, without starting a scheduler or contacting the batch system.
 
     Raises
     ------

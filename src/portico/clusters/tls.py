@@ -1,4 +1,4 @@
-"""The keys that protect the connections of a cluster: made for one run, given to its workers as files."""
+"""TLS keys that encrypt the connections of a cluster: made for one run, and given to its workers as files."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from distributed import Security
 __all__ = ["NAMES", "Keys", "WorkerSecurity"]
 
 NAMES = ("ca_file.pem", "cert.pem", "key.pem")
-"""The files."""
+"""Names of the files."""
 
 _TLS: Any = Security  # which has no types
 
 
 class WorkerSecurity(_TLS):  # type: ignore[misc]
-    """Dask's settings of TLS, in memory for scheduler and client, with files for workers.
+    """Dask's TLS settings: in memory for scheduler and client, as files for workers.
 
     Parameters
     ----------
     paths : mapping of str to str
-        ``ca_file``, ``cert`` and ``key`` to a file, as the worker finds it.
+        From ``ca_file``, ``cert`` and ``key`` to the paths of the files on the worker.
     source : Security, optional
-        What scheduler and client use.
+        Settings of scheduler and client.
     """
 
     def __init__(self, paths: Mapping[str, str], source: Any = None) -> None:
@@ -44,12 +44,12 @@ class WorkerSecurity(_TLS):  # type: ignore[misc]
 
 
 class Keys:
-    """Keys of one cluster, in a folder of their own that only the user can read.
+    """Keys of one cluster, in their own folder that only the user can read.
 
     Parameters
     ----------
     folder : Path
-        Where that folder is made.
+        Parent of that folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,9 +63,7 @@ class Keys:
 
     def security(self, *, transferred: bool = False) -> WorkerSecurity:
         """Return Dask's settings; ``transferred`` if the batch system copies the files beside the job."""
-        return WorkerSecurity(
-            {path.stem: path.name if transferred else str(path) for path in self.files}, self._source
-        )
+        return WorkerSecurity({path.stem: path.name if transferred else str(path) for path in self.files}, self._source)
 
     def remove(self) -> None:
         """Remove the files."""
