@@ -93,7 +93,7 @@ def test_names_that_are_no_site() -> None:
         connect("local", 0)
     for word in RESERVED:
         write(word, "kind: slurm")
-        with pytest.raises(ConfigError, match=f"no site can be called '{word}'"):
+        with pytest.raises(ConfigError, match=f"a site cannot be named '{word}'"):
             load_site(word)
 
 
