@@ -60,7 +60,7 @@ def histogram(random: np.random.Generator) -> Product:
 def run_folder(path: Path, order: np.ndarray, chunks: int, samples: int = SAMPLES) -> Path:
     """Write a run: its events in some order, split over samples and chunks, and its histograms likewise."""
     random = np.random.default_rng(1)
-    with RunFolder(path).claim({"analysis": "bench", "file": "analysis.yaml", "portico": "1"}) as ledger:
+    with RunFolder(path).claim({"analysis": "bench", "file": "analysis.yaml", "portico": "1"}) as (_, ledger):
         parts = np.array_split(np.arange(len(order)), samples)
         planned = {}
         for number, part in enumerate(parts):

@@ -92,7 +92,7 @@ def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
 def run(tmp_path: Path) -> Path:
     """A run folder with a plan of six chunks."""
     folder = tmp_path / "run"
-    with RunFolder(folder).claim({"analysis": "test"}) as ledger:
+    with RunFolder(folder).claim({"analysis": "test"}) as (_, ledger):
         planned = [Planned("a", n, key, task(key).chunk) for n, key in enumerate("abcdef")]
         ledger.plan("select", 0, "frame", {"a": planned}, others=False)
         ledger.set_state("select", "interrupted")
@@ -413,14 +413,14 @@ def test_what_the_ledger_holds_is_removed_and_nothing_else(desk: Desk, opened: O
     assert outcomes(executor) == {"a": "done", "b": "done"}
     for name in place.ids:
         desk.end(name, "")
-    with RunFolder(run).claim({"analysis": "test"}) as ledger:
+    with RunFolder(run).claim({"analysis": "test"}) as (_, ledger):
         ledger.commit([(Attempt("a", 1, "done"), encode({}), [])], [])
     executor.close()
     assert place.ended() == {"b"}  # the ledger could not take it: nothing is lost
     again = opened()
     submit(again, "b")
     assert outcomes(again) == {"b": "done"}
-    with RunFolder(run).claim({"analysis": "test"}) as ledger:
+    with RunFolder(run).claim({"analysis": "test"}) as (_, ledger):
         ledger.commit([(Attempt("b", 1, "done"), encode({}), [])], [])
     again.close()
     assert not (run / "batch.jobs").exists()

@@ -95,7 +95,7 @@ def run_folder(
     tables: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
     """Write a run folder as the driver does."""
-    with RunFolder(path).claim({"analysis": "test", "file": "analysis.yaml", "portico": "1"}) as ledger:
+    with RunFolder(path).claim({"analysis": "test", "file": "analysis.yaml", "portico": "1"}) as (_, ledger):
         for position, (step, samples) in enumerate(results.items()):
             edges = np.linspace(0, entries, chunks + 1).astype(int).tolist()
             planned = {

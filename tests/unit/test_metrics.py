@@ -110,7 +110,7 @@ def test_metrics_are_json_and_unknown_steps_are_refused(ledger):
 
 def test_status_tells_running_from_interrupted(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    with folder.claim(MANIFEST) as book:
+    with folder.claim(MANIFEST) as (_, book):
         book.plan("skim", 0, "frame", {"a": [planned("a", 0)]}, others=False)
         book.set_state("skim", "running", executor="local")
         status = read_status(folder.path)
@@ -129,7 +129,7 @@ def test_status_after_a_driver_was_killed_in_a_commit(tmp_path):
 import os, signal
 from pathlib import Path
 from portico.runfolder.folder import RunFolder
-with RunFolder(Path({str(path)!r})).claim({MANIFEST!r}) as book:
+with RunFolder(Path({str(path)!r})).claim({MANIFEST!r}) as (_, book):
     book.plan("skim", 0, "frame", {{}}, others=False)
     book.set_state("skim", "running")
     book._db.execute("PRAGMA cache_size = 2")

@@ -81,7 +81,7 @@ def make_run(
         "ended": 1.79e9 + 3.4,
         "host": "node1",
     }
-    with RunFolder(path).claim({"analysis": "test", "file": "analysis.yaml", "portico": "1.2.3"}) as ledger:
+    with RunFolder(path).claim({"analysis": "test", "file": "analysis.yaml", "portico": "1.2.3"}) as (_, ledger):
         planned = {
             name: [
                 Planned(

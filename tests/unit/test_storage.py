@@ -223,10 +223,8 @@ def test_one_form_of_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def claim(folder: Path, store: str | None) -> RunFolder:
-    run = RunFolder(folder, store)
-    with run.claim({"analysis": "a"}):
-        pass
-    return run
+    with RunFolder(folder, store).claim({"analysis": "a"}) as (claimed, _):
+        return claimed
 
 
 def test_a_store_belongs_to_one_run(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The run folder: what lies where, and who may write."""
+"""The run folder: paths in it, and the lock and manifest of the run that writes there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ _LEDGER = "ledger.sqlite"
 _LOCK = "lock"
 
 
+@dataclass(frozen=True, slots=True)
 class RunFolder:
     """The folder of one run.
 
@@ -39,12 +41,11 @@ class RunFolder:
     path : Path
         The folder.
     store : str, optional
-        Folder or URL where trees are written instead; remembered by the run folder.
+        Folder or URL where trees are written instead; its manifest remembers it for later runs.
     """
 
-    def __init__(self, path: Path, store: str | None = None) -> None:
-        self.path = path
-        self.store = None if store is None else normal(store)
+    path: Path
+    store: str | None = None
 
     @property
     def ledger_path(self) -> Path:
@@ -104,8 +105,10 @@ class RunFolder:
         return Ledger(self.ledger_path, read_only=True)
 
     @contextmanager
-    def claim(self, manifest: dict[str, Any]) -> Iterator[Ledger]:
+    def claim(self, manifest: dict[str, Any]) -> Iterator[tuple[RunFolder, Ledger]]:
         """Make the folder if need be, keep other drivers out, and open the ledger for writing.
+
+        Yields the folder with the store that this run writes to, given now or remembered, and the ledger.
 
         Parameters
         ----------
@@ -132,10 +135,10 @@ class RunFolder:
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()}")
             lock.flush()
-            self._check(manifest)
+            claimed = self._check(manifest)
             ledger = Ledger(self.ledger_path)
             try:
-                yield ledger
+                yield claimed, ledger
             finally:
                 ledger.close()
 
@@ -154,7 +157,7 @@ class RunFolder:
         if not os.access(self.path, os.W_OK):
             raise RunFolderError(f"{self.path}: cannot be written to; give another folder with --run")
 
-    def _check(self, manifest: dict[str, Any]) -> None:
+    def _check(self, manifest: dict[str, Any]) -> RunFolder:
         path = self.path / _MANIFEST
         known = self.manifest() if path.exists() else {}
         if known:
@@ -164,12 +167,13 @@ class RunFolder:
                     f"{self.path}: belongs to the analysis '{owner}', not '{manifest['analysis']}'; "
                     "give another folder with --run"
                 )
-        self.store = self.store or known.get("store")
-        if self.store is not None:
-            manifest = {**manifest, "store": self.store, "run": known.get("run", uuid.uuid4().hex)}
-            self._claim_store(self.store, manifest["run"])
+        store = normal(self.store) if self.store is not None else known.get("store")
+        if store is not None:
+            manifest = {**manifest, "store": store, "run": known.get("run", uuid.uuid4().hex)}
+            self._claim_store(store, manifest["run"])
         with write_atomic(path) as aside:
             aside.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        return replace(self, store=store)
 
     def _claim_store(self, store: str, run: str) -> None:
         """Refuse a store that holds anything else than this run's trees: what is not wanted there is removed."""

@@ -1,4 +1,4 @@
-"""The only door to ROOT for steps: a frame over one chunk, one event loop for all products."""
+"""Run a step over one chunk: one frame, whose methods are checked, and one event loop for all products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +33,8 @@ _ENTRY = re.compile(r"\brdfentry_\b")
 _TRANSFORMATIONS = ("Alias", "Define", "DefinePerSample", "DefineSlot", "DefineSlotEntry", "Filter", "Redefine", "Vary")
 _TAGGED = ("Count", "Sum", "Min", "Max", "Take", "Report", "Graph", "Stats")
 _FILLED = ("Histo1D", "Histo2D", "Histo3D", "HistoND", "Profile1D", "Profile2D", "Aggregate", "Reduce", "Fill", "Book")
-_GUARDED = (*_TRANSFORMATIONS, *_TAGGED, *_FILLED, "Mean", "StdDev", "AsNumpy", "Snapshot", "Foreach", "ForeachSlot")
+_CHECKED = (*_TRANSFORMATIONS, *_TAGGED, *_FILLED, "Mean", "StdDev", "AsNumpy", "Snapshot", "Foreach", "ForeachSlot")
 _CLUSTER_BYTES = 8 * 2**20  # a default of 128 MiB would make files that cannot be cut
-
-_door: _Door | None = None
-_installed = False
 
 
 @dataclass(slots=True)
@@ -55,8 +54,8 @@ class Timing:
 
 
 @dataclass(slots=True)
-class _Door:
-    """What the door redirects while a step builds its graph over one chunk."""
+class _Graph:
+    """The graph that a step builds over one chunk: the Snapshots that it booked, and the folder they go to."""
 
     folder: Path
     snapshots: list[tuple[str, str, Path]] = field(default_factory=list)
@@ -81,41 +80,49 @@ class _Door:
         return [arguments[0], str(path), columns, options]
 
 
-class _Guard:
-    """A method of RInterface that passes through the door; keeps template arguments in brackets."""
+_built: ContextVar[_Graph | None] = ContextVar("_built", default=None)
+"""The graph that a step is building; none while ROOT works.
+
+ROOT's classes, patched once for the process, are the only place where a step's calls can be seen, and no argument of
+ours gets there: hence a variable. ROOT's own methods call each other, so it is none while one of them runs.
+"""
+
+
+class _CheckedMethod:
+    """A method of RInterface that is checked while a step builds its graph; keeps template arguments in brackets."""
 
     def __init__(self, name: str, original: Any) -> None:
         self._name, self._original = name, original
 
     def __get__(self, instance: Any, owner: Any) -> Any:
         bound = self._original.__get__(instance, owner)
-        return bound if _door is None or instance is None else _Bound(self._name, bound, instance)
+        return bound if _built.get() is None or instance is None else _CheckedCall(self._name, bound, instance)
 
 
-class _Bound:
+class _CheckedCall:
     def __init__(self, name: str, method: Any, node: Any) -> None:
         self._name, self._method, self._node = name, method, node
 
-    def __getitem__(self, types: Any) -> _Bound:
-        return _Bound(self._name, self._method[types], self._node)
+    def __getitem__(self, types: Any) -> _CheckedCall:
+        return _CheckedCall(self._name, self._method[types], self._node)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         refuse_local_entry(self._name, [*arguments, *options.values()])
         _require_numba(self._name, [*arguments, *options.values()])
-        global _door  # noqa: PLW0603 (ROOT's own methods call each other: those calls pass freely)
-        door, _door = _door, None
+        graph = _built.get()
+        token = _built.set(None)
         try:
-            return self._call(door, list(arguments), options)
+            return self._call(graph, list(arguments), options)
         finally:
-            _door = door
+            _built.reset(token)
 
-    def _call(self, door: _Door | None, arguments: list[Any], options: dict[str, Any]) -> Any:
-        if door is not None and self._name == "Snapshot":
-            for key, place in (("columnList", 2), ("options", 3)):
+    def _call(self, graph: _Graph | None, arguments: list[Any], options: dict[str, Any]) -> Any:
+        if graph is not None and self._name == "Snapshot":
+            for key, position in (("columnList", 2), ("options", 3)):
                 if key in options:
-                    arguments += [""] * (place - len(arguments)) + [options.pop(key)]
-            handle = self._method(*door.snapshot(arguments), **options)
-            setattr(handle, root_objects.TAG, door.snapshots[-1])
+                    arguments += [""] * (position - len(arguments)) + [options.pop(key)]
+            handle = self._method(*graph.snapshot(arguments), **options)
+            setattr(handle, root_objects.TAG, graph.snapshots[-1])
             return handle
         if self._name == "AsNumpy":
             return self._method(*arguments, **{**options, "lazy": True})
@@ -159,26 +166,23 @@ def require_model(name: str, arguments: list[Any]) -> None:
         )
 
 
-def _install() -> None:
-    """Put the guards on every class of RDataFrame nodes, now and for those that are made later."""
-    global _installed  # noqa: PLW0603 (once per process)
-    if _installed:
-        return
+@cache
+def _check_methods() -> None:
+    """Replace the methods of every class of RDataFrame nodes, now and when a class is made, once per process."""
     import ROOT
     from ROOT._pythonization import pythonization
 
-    def guard(klass: Any) -> None:
+    def replace(klass: Any) -> None:
         if "RDataFrame" in klass.__cpp_name__:
             return  # derives from RInterface<RLoopManager>
-        for name in _GUARDED:
+        for name in _CHECKED:
             original = _unbound(klass, name) if name in dir(klass) else None
-            if original is not None and not isinstance(original, _Guard):
-                setattr(klass, name, _Guard(name, original))
+            if original is not None and not isinstance(original, _CheckedMethod):
+                setattr(klass, name, _CheckedMethod(name, original))
 
-    pythonization("RInterface<", ns="ROOT::RDF", is_prefix=True)(guard)
+    pythonization("RInterface<", ns="ROOT::RDF", is_prefix=True)(replace)
     for node in ("RLoopManager", "RJittedFilter", "RNodeBase"):  # may have been in use before, and then go unnoticed
-        guard(ROOT.RDF.RInterface[f"ROOT::Detail::RDF::{node}"])
-    _installed = True
+        replace(ROOT.RDF.RInterface[f"ROOT::Detail::RDF::{node}"])
 
 
 def _unbound(klass: Any, name: str) -> Any:
@@ -190,13 +194,13 @@ def _unbound(klass: Any, name: str) -> Any:
 
 
 @contextmanager
-def _building(folder: Path) -> Iterator[_Door]:
-    global _door  # noqa: PLW0603 (a process works on one chunk at a time)
-    _door = _Door(folder)
+def _building(folder: Path) -> Iterator[_Graph]:
+    graph = _Graph(folder)
+    token = _built.set(graph)
     try:
-        yield _door
+        yield graph
     finally:
-        _door = None
+        _built.reset(token)
 
 
 def run_chunk(
@@ -238,15 +242,15 @@ def run_chunk(
     StepError, ProductError
         If the step returns what cannot be used.
     """
-    _install()
+    _check_methods()
     timing, clock = Timing(), _Clock()
     read_before = _bytes_read()
     frame = _open(chunk)
     seen = frame.Count()
     timing.open = clock.lap()
-    with _building(folder) as door:
+    with _building(folder) as graph:
         handles = function(frame, sample, **options)
-    check_handles(handles, door.snapshots, int(frame.GetNRuns()))
+    check_handles(handles, graph.snapshots, int(frame.GetNRuns()))
     timing.build, jitted = clock.lap(), compiled()
     if seen.GetValue() != chunk.entries:
         raise InputError(f"read {seen.GetValue()} entries instead of {chunk.entries}; the file is damaged")

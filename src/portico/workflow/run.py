@@ -83,20 +83,20 @@ def run(
     analysis = unblinded(analysis) if unblind else analysis
     chosen, selected = analysis.steps_named(steps), analysis.dataset.matching(samples)
     path = Path(folder) if folder is not None else analysis.run_folder
-    place, teller = RunFolder(path, store or analysis.store), reporter or _Silent()
+    claim, teller = RunFolder(path, store or analysis.store).claim(_manifest(analysis)), reporter or _Silent()
     options = {"batch": path if batch else None, "detach": detach, "chunks_per_job": chunks_per_job}
-    with place.claim(_manifest(analysis)) as ledger, _opened(executor, on, workers, options) as runner:
-        place.clean()
-        _check(analysis, runner, place, teller)
-        credentials = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, place.store))
-        state = State(analysis, place, ledger, runner, on, teller, selected, allow_partial, credentials)
+    with claim as (run_folder, ledger), _opened(executor, on, workers, options) as runner:
+        run_folder.clean()
+        _check(analysis, runner, run_folder, teller)
+        credentials = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, run_folder.store))
+        state = State(analysis, run_folder, ledger, runner, on, teller, selected, allow_partial, credentials)
         try:
             for step in chosen:
                 run_step(state, analysis.steps.index(step), step)
         finally:
-            place.clean()
-    _complain(state, place)
-    return Run(place.path)
+            run_folder.clean()
+    _complain(state, run_folder)
+    return Run(run_folder.path)
 
 
 @contextmanager
@@ -113,18 +113,18 @@ def _opened(executor: Executor | None, on: str, workers: int | None, options: di
             raise
 
 
-def _complain(state: State, place: RunFolder) -> None:
+def _complain(state: State, run_folder: RunFolder) -> None:
     if not state.failures or state.allow_partial:
         return
     kind = InputError if any(kind in {"input", "transient"} for kind, _ in state.failures) else WorkerError
     shown = [text for _, text in state.failures[:_SHOWN]]
-    more = [f"... and {len(state.failures) - _SHOWN} more; see: portico status {place.path}"]
+    more = [f"... and {len(state.failures) - _SHOWN} more; see: portico status {run_folder.path}"]
     raise kind("\n".join(shown + more * (len(state.failures) > _SHOWN)))
 
 
-def _check(analysis: Analysis, executor: Executor, place: RunFolder, reporter: Reporter) -> None:
+def _check(analysis: Analysis, executor: Executor, run_folder: RunFolder, reporter: Reporter) -> None:
     """Look at what can be seen at once: what cannot work stops the run before it begins."""
-    found = quick_check(analysis, executor, place.path, place.store)
+    found = quick_check(analysis, executor, run_folder.path, run_folder.store)
     for finding in found:
         if finding.level == "warning":
             reporter.warn(str(finding))
