@@ -621,7 +621,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(two_steps: Analysis, local:
     try:
         with pytest.raises(portico.errors.SpaceError, match=r"no space|full"):
             portico.run(two_steps, folder=disk / "run", executor=local, reporter=Remember(fill_up))
-        with pytest.raises(PorticoError, match=r"kB free; .*free space, or give another folder with --run"):
+        with pytest.raises(PorticoError, match=r"kB free; .*free some space, or choose another folder with --run"):
             portico.run(two_steps, folder=disk / "run", executor=local)
         resize("10g")
         reporter = Remember()
