@@ -56,7 +56,7 @@ class Sleeper(RunnerProcess):
         phases = dict.fromkeys(("open", "build", "jit", "loop", "serialise", "cpu"), 0.001)
         metrics = {
             "started": self._began, "ended": time.time(), "host": "bench", "process": 1, "peak_memory": 2**28,
-            "wall": SECONDS, "entries": task.chunk.entries, "bytes_read": 10**6, "loops": 1, **phases,
+            "setup": 0.0, "wall": SECONDS, "entries": task.chunk.entries, "bytes_read": 10**6, "loops": 1, **phases,
         }  # fmt: skip
         return Done(task, self.partial, metrics)
 

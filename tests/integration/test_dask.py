@@ -19,6 +19,7 @@ from portico.analysis.analysis import Analysis
 from portico.errors import StepError, WorkerError
 from portico.executors.dask import DaskExecutor
 from portico.runfolder.ledger import Ledger
+from portico.worker.metrics import METRICS
 from tests.conftest import Remember, numbers_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.dask]
@@ -113,8 +114,10 @@ def test_workers_come_late_and_die(analysis: Analysis, address: str, tmp_path: P
                 joined.wait()
     assert numbers_of(run, "total") == numbers_of(quiet, "total")
     ledger = Ledger(tmp_path / "run" / "ledger.sqlite", read_only=True)
-    names = [metrics["worker"] for _, _, metrics in ledger.metrics("total")]
+    metrics = [metrics for _, _, metrics in ledger.metrics("total")]
     ledger.close()
+    assert all(some.keys() == METRICS.keys() for some in metrics)
+    names = [some["worker"] for some in metrics]
     assert len(names) == 20
     assert {"first", "late", "third"} >= set(names) >= {"late"}
 

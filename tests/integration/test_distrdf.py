@@ -21,6 +21,7 @@ from portico.analysis.analysis import Analysis
 from portico.errors import InputError, StepError
 from portico.executors.where import connect
 from portico.runfolder.ledger import Ledger
+from portico.worker.metrics import METRICS
 from portico_distrdf.executor import DistrdfExecutor
 from tests.conftest import Remember, numbers_of
 
@@ -209,6 +210,7 @@ def resumed(analysis: Analysis, run: Any, executor: DistrdfExecutor) -> None:
     ledger = Ledger(run.path / "ledger.sqlite", read_only=True)
     metrics = {sample: found for sample, _, found in ledger.metrics("physics")}
     ledger.close()
+    assert metrics["a"].keys() <= METRICS.keys()
     assert metrics["a"]["entries"] == 1000
     assert 0 < metrics["a"]["loop"] <= metrics["a"]["wall"]
     assert metrics["a"]["bytes_read"] > 8000

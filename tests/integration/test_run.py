@@ -26,6 +26,7 @@ from portico.executors.base import Executor
 from portico.executors.dask import DaskExecutor
 from portico.executors.local import LocalExecutor
 from portico.runfolder.folder import RunFolder
+from portico.worker.metrics import METRICS
 from portico.worker.task import Failed, FailureKind, Outcome, Task
 from tests.conftest import Remember, numbers_of
 
@@ -535,6 +536,17 @@ def test_a_run_folder_has_one_owner_at_a_time(two_steps: Analysis, local: LocalE
     (stranger / "thesis.tex").write_text("precious")
     with pytest.raises(RunFolderError, match="other things"):
         portico.run(two_steps, folder=stranger, executor=local)
+
+
+def test_every_metric_that_a_runner_reports_is_declared(
+    two_steps: Analysis, local: LocalExecutor, tmp_path: Path
+) -> None:
+    portico.run(two_steps, folder=tmp_path / "run", executor=local)
+    ledger = RunFolder(tmp_path / "run").open_ledger()
+    found = [metrics for name, *_ in ledger.steps() for _, _, metrics in ledger.metrics(name)]
+    ledger.close()
+    assert found
+    assert all(metrics.keys() == METRICS.keys() - {"worker"} for metrics in found)
 
 
 DRIVER = """

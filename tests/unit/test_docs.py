@@ -104,6 +104,8 @@ def _names(body: list[ast.stmt], prefix: str = "") -> set[str]:
     for node in body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             found.add(prefix + node.name)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(prefix + node.target.id)
         if isinstance(node, ast.ClassDef):
             found |= _names(node.body, f"{node.name}.")
     return found

@@ -21,6 +21,7 @@ from portico.monitor.progress import Progress
 from portico.monitor.status import read_status
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Ledger, Planned
+from portico.worker.metrics import join
 
 MANIFEST = {"analysis": "toy", "file": "/somewhere/analysis.yaml", "portico": "1"}
 
@@ -32,9 +33,9 @@ def planned(sample, position, entries=1000):
 
 def ran(key, start, wall, number=1, host="one", **more):
     metrics = {
-        "started": start, "ended": start + wall + 0.5, "wait": 0.25, "wall": wall, "cpu": wall / 2, "entries": 1000,
-        "bytes_read": 2_000_000, "peak_memory": 5 * 10**8, "host": host, "open": 0.1, "build": 0.2, "jit": 0.1,
-        "loop": wall - 0.4, "serialise": 0.1, **more,
+        "started": start, "ended": start + wall + 0.5, "wait": 0.25, "setup": 0.5, "wall": wall, "cpu": wall / 2,
+        "entries": 1000, "bytes_read": 2_000_000, "peak_memory": 5 * 10**8, "host": host, "open": 0.1, "build": 0.2,
+        "jit": 0.1, "loop": wall - 0.4, "serialise": 0.1, **more,
     }  # fmt: skip
     return Attempt(key, number, "done", metrics=metrics), b"partial", []
 
@@ -74,15 +75,24 @@ def test_a_pause_between_runs_does_not_count(ledger):
     assert step_metrics(ledger, "skim").total.elapsed == pytest.approx(2 * 2.75)
 
 
+def test_halves_of_a_chunk_add_up():
+    late, early = (ran("a-0", start, 2.0, worker=name)[0].metrics for start, name in ((100.0, "w1"), (90.0, "w2")))
+    both = join(late, {**early, "peak_memory": 7 * 10**8})
+    assert (both["started"], both["ended"], both["setup"]) == (90.0, 102.5, 1.0)
+    assert (both["wall"], both["entries"], both["peak_memory"], both["worker"]) == (4.0, 2000, 7 * 10**8, "w2")
+    assert join({}, late) == late
+    assert join(late, {"unheard of": 1}) == late
+
+
 def test_slowest_chunks_come_first(ledger):
-    ledger.commit([ran("a-0", 1.0, 2.0), ran("a-1", 1.0, 9.0), ran("b-0", 1.0, 5.0)])
+    ledger.commit([ran("a-0", 1.0, 2.0), ran("a-1", 1.0, 9.0, number=3), ran("b-0", 1.0, 5.0)])
     slowest = step_metrics(ledger, "skim").slowest
     assert [(chunk.sample, chunk.position, chunk.seconds) for chunk in slowest] == [
         ("a", 1, 9.0),
         ("b", 0, 5.0),
         ("a", 0, 2.0),
     ]
-    assert slowest[0].chunk == "/data/a.root entries 1000-1999"
+    assert (slowest[0].chunk, slowest[0].attempt) == ("/data/a.root entries 1000-1999", 3)
 
 
 def test_faults_are_told_recovered_or_not(ledger):

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from portico.files import TreeSummary
 from portico.monitor.batch import BatchStatus
-from portico.monitor.metrics import Fault, StepMetrics, Summary
+from portico.monitor.metrics import Cost, Fault, StepMetrics
 from portico.monitor.status import RunStatus
 from portico.monitor.units import duration, rate, share, size
 from portico.workflow.dry_run import Preview
@@ -119,18 +119,18 @@ def _steps(status: RunStatus) -> Table:
 def _samples(step: StepMetrics) -> Table:
     columns = ("sample", "chunks", "entries", "time", "rate", "per core", "read", "CPU", "memory")
     table = new_table(*columns, left=("sample",))
-    for name, summary in step.samples.items():
-        table.add_row(Text(name), *_numbers(summary))
+    for name, cost in step.samples.items():
+        table.add_row(Text(name), *_numbers(cost))
     return table
 
 
-def _numbers(summary: Summary) -> list[str]:
-    counts = [_of(summary.chunks_done, summary.chunks), _of(summary.entries_done, summary.entries)]
-    if not summary.chunks_done:
+def _numbers(cost: Cost) -> list[str]:
+    counts = [_of(cost.chunks_done, cost.chunks), _of(cost.entries_done, cost.entries)]
+    if not cost.chunks_done:
         return counts
     return [
-        *counts, duration(summary.elapsed), rate(summary.rate), rate(summary.core_rate), size(summary.bytes_read),
-        share(min(summary.cpu, summary.busy), summary.busy), size(summary.peak_memory),
+        *counts, duration(cost.elapsed), rate(cost.rate), rate(cost.core_rate), size(cost.bytes_read),
+        share(min(cost.cpu, cost.busy), cost.busy), size(cost.peak_memory),
     ]  # fmt: skip
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from portico.worker.metrics import join
+
 if TYPE_CHECKING:
     from portico.runfolder.ledger import Ledger, Lost, Planned
 
-__all__ = ["ChunkTime", "Fault", "LostFile", "Phases", "StepMetrics", "Summary", "run_metrics", "step_metrics"]
+__all__ = ["ChunkTime", "Cost", "Fault", "LostFile", "Phases", "StepMetrics", "run_metrics", "step_metrics"]
 
 _SLOWEST = 5
 
@@ -39,12 +41,9 @@ class Phases:
     loop: float = 0.0
     serialise: float = 0.0
 
-    def __add__(self, other: Phases) -> Phases:
-        return Phases(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
-
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class Cost:
     """What the chunks of one sample, or of all samples of a step, cost.
 
     Parameters
@@ -176,9 +175,9 @@ class StepMetrics:
         How many it had at its end.
     seconds : float
         Wall time of the last run that had chunks to run, with planning, merging and writing.
-    total : Summary
+    total : Cost
         Over all samples.
-    samples : mapping of str to Summary
+    samples : mapping of str to Cost
         By sample.
     slowest : tuple of ChunkTime
         The slowest chunks, the slowest first.
@@ -196,8 +195,8 @@ class StepMetrics:
     executor: str
     workers: int
     seconds: float
-    total: Summary
-    samples: Mapping[str, Summary]
+    total: Cost
+    samples: Mapping[str, Cost]
     slowest: tuple[ChunkTime, ...] = ()
     hosts: Mapping[str, int] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
@@ -228,7 +227,7 @@ class StepMetrics:
         return {
             **{name: getattr(self, name) for name in ("step", "kind", "state", "executor", "workers", "seconds")},
             "total": self.total.to_json(),
-            "samples": {name: summary.to_json() for name, summary in self.samples.items()},
+            "samples": {name: cost.to_json() for name, cost in self.samples.items()},
             "slowest": [asdict(chunk) for chunk in self.slowest],
             "hosts": dict(self.hosts),
             "faults": [asdict(fault) for fault in self.faults],
@@ -280,7 +279,7 @@ def step_metrics(ledger: Ledger, step: str) -> StepMetrics:
     _, kind, state, seconds, workers, executor = head
     return StepMetrics(
         step, kind, state, executor, workers, seconds,
-        together.summary(), {name: tally.summary() for name, tally in tallies.items()},
+        together.cost(), {name: tally.cost() for name, tally in tallies.items()},
         _slowest(ledger, step, slow), dict(sorted(hosts.items())), _faults(ledger, step),
         tuple(ledger.lost(step)),
     )  # fmt: skip
@@ -288,32 +287,18 @@ def step_metrics(ledger: Ledger, step: str) -> StepMetrics:
 
 @dataclass(slots=True)
 class _Tally:
-    """A `Summary` in the making."""
+    """A `Cost` in the making."""
 
     chunks: int = 0
     entries: int = 0
     chunks_done: int = 0
-    entries_done: int = 0
-    busy: float = 0.0
-    cpu: float = 0.0
-    bytes_read: int = 0
-    peak_memory: int = 0
-    phases: Phases = field(default_factory=Phases)
+    metrics: dict[str, Any] = field(default_factory=dict)
     spans: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, metrics: Mapping[str, Any]) -> None:
-        wall, started, ended = (float(metrics.get(key, 0.0)) for key in ("wall", "started", "ended"))
-        wait = float(metrics.get("wait", 0.0))
         self.chunks_done += 1
-        self.entries_done += int(metrics.get("entries", 0))
-        self.busy += wall
-        self.cpu += float(metrics.get("cpu", 0.0))
-        self.bytes_read += int(metrics.get("bytes_read", 0))
-        self.peak_memory = max(self.peak_memory, int(metrics.get("peak_memory", 0)))
-        self.phases += Phases(
-            wait, max(0.0, ended - started - wall),
-            *(float(metrics.get(name, 0.0)) for name in ("open", "build", "jit", "loop", "serialise")),
-        )  # fmt: skip
+        self.metrics = join(self.metrics, metrics)
+        started, ended, wait = (float(metrics.get(name, 0.0)) for name in ("started", "ended", "wait"))
         self.spans.append((started - wait, ended))
         if len(self.spans) >= 4096:
             self.spans = list(_union(self.spans))
@@ -322,17 +307,18 @@ class _Tally:
     def joined(cls, parts: Iterable[_Tally]) -> _Tally:
         whole = cls()
         for part in parts:
-            for name in ("chunks", "entries", "chunks_done", "entries_done", "busy", "cpu", "bytes_read", "phases"):
+            for name in ("chunks", "entries", "chunks_done", "spans"):
                 setattr(whole, name, getattr(whole, name) + getattr(part, name))
-            whole.peak_memory = max(whole.peak_memory, part.peak_memory)
-            whole.spans += part.spans
+            whole.metrics = join(whole.metrics, part.metrics)
         return whole
 
-    def summary(self) -> Summary:
-        return Summary(
-            self.chunks, self.entries, self.chunks_done, self.entries_done,
+    def cost(self) -> Cost:
+        of = self.metrics
+        return Cost(
+            self.chunks, self.entries, self.chunks_done, of.get("entries", 0),
             sum(end - start for start, end in _union(self.spans)),
-            self.busy, self.cpu, self.bytes_read, self.peak_memory, self.phases,
+            of.get("wall", 0.0), of.get("cpu", 0.0), of.get("bytes_read", 0), of.get("peak_memory", 0),
+            Phases(*(of.get(phase.name, 0.0) for phase in fields(Phases))),
         )  # fmt: skip
 
 
@@ -356,7 +342,7 @@ def _slowest(ledger: Ledger, step: str, slow: list[tuple[float, str, int, dict[s
     for planned in ledger.planned(step):
         if (planned.sample, planned.position) in wanted:
             seconds, metrics = wanted[planned.sample, planned.position]
-            host, attempt = str(metrics.get("host", "unknown")), int(metrics.get("attempt", 1))
+            host, attempt = str(metrics.get("host", "unknown")), metrics["attempt"]
             found.append(_chunk_time(planned, seconds, host, attempt))
     return tuple(sorted(found, key=lambda chunk: (-chunk.seconds, chunk.sample, chunk.position)))
 

@@ -368,13 +368,13 @@ class Ledger:
     def metrics(self, step: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Return sample, position and metrics of each chunk of the plan that is done, in chunk order."""
         rows = self._db.execute(
-            "SELECT sample, plan.position, metrics FROM plan JOIN done ON plan.key = done.key "
+            "SELECT sample, plan.position, metrics, number FROM plan JOIN done ON plan.key = done.key "
             "JOIN attempt ON attempt.key = done.key AND attempt.number = done.attempt AND outcome = 'done' "
             "WHERE plan.step = ? GROUP BY plan.rowid ORDER BY plan.rowid",
             (step,),
         )
-        for sample, position, metrics in rows:
-            yield sample, position, json.loads(metrics)
+        for sample, position, metrics, number in rows:
+            yield sample, position, {**json.loads(metrics), "attempt": number}
 
     def failures(self, step: str) -> list[tuple[Planned, Attempt, bool]]:
         """Return the failed attempts at the chunks of the plan, the latest last, and whether each was made good."""

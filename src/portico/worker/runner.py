@@ -86,8 +86,10 @@ class Runner:
                 answer, payload = self._explain(error, before), []
             answer["holds"] = self._holds
             answer["log"] = _RDF.sub("", self._read_log(before))[-_LOG_BYTES:]
-            answer.setdefault("metrics", {}).update(
-                started=started, ended=time.time(), host=socket.gethostname(), process=os.getpid(),
+            ended, metrics = time.time(), answer.setdefault("metrics", {})
+            metrics.update(
+                started=started, ended=ended, setup=max(0.0, ended - started - metrics.get("wall", 0.0)),
+                host=socket.gethostname(), process=os.getpid(),
                 peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             )  # fmt: skip
             send(sink, answer, payload)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from portico.results.product import decode, encode, merge_all
+from portico.worker.metrics import join
 from portico.worker.task import Done, Task
 
 __all__ = ["Halves"]
-
-_SUMMED = ("wall", "cpu", "open", "build", "jit", "loop", "serialise", "bytes_read", "entries", "wait")
 
 
 @dataclass(slots=True)
@@ -58,7 +57,5 @@ class Halves:
         if first is None or second is None:
             return None
         merged = merge_all(decode(half.partial) for half in (first, second)) or {}
-        metrics = {**first.metrics, **second.metrics}
-        metrics |= {name: first.metrics.get(name, 0) + second.metrics.get(name, 0) for name in _SUMMED}
-        metrics["peak_memory"] = max(half.metrics.get("peak_memory", 0) for half in (first, second))
+        metrics = join(first.metrics, second.metrics)
         return Done(task, encode(merged), metrics, (*first.files, *second.files))

@@ -1,0 +1,63 @@
+"""The metrics of a chunk, and how each adds up where chunks or parts of a chunk are taken together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from operator import add
+from typing import Any, Final, NamedTuple
+
+__all__ = ["METRICS", "Metric", "join"]
+
+
+class Metric(NamedTuple):
+    """How a metric adds up.
+
+    Parameters
+    ----------
+    unit : str
+        Its unit, empty if it has none.
+    join : callable
+        Returns the value of two together, of which the second has the later entries.
+    """
+
+    unit: str
+    join: Callable[[Any, Any], Any]
+
+
+def _last(_: Any, second: Any) -> Any:
+    return second
+
+
+METRICS: Final[Mapping[str, Metric]] = {
+    "wait": Metric("s", add),  # from being submitted until a worker began; added by the driver
+    "setup": Metric("s", add),  # loading the step's bundle: what comes before and after `wall`
+    "wall": Metric("s", add),  # in the chunk, of which the next five are phases
+    "open": Metric("s", add),
+    "build": Metric("s", add),
+    "jit": Metric("s", add),  # within `build`
+    "loop": Metric("s", add),
+    "serialise": Metric("s", add),
+    "cpu": Metric("s", add),
+    "entries": Metric("", add),
+    "bytes_read": Metric("bytes", add),
+    "loops": Metric("", add),  # event loops
+    "peak_memory": Metric("bytes", max),
+    "started": Metric("s since 1970", min),
+    "ended": Metric("s since 1970", max),
+    "host": Metric("", _last),
+    "process": Metric("", _last),
+    "worker": Metric("", _last),  # its name, where the executor gives names
+    "attempt": Metric("", max),  # of the chunk; added by the ledger
+}
+"""Every metric that an attempt may report. The driver ignores others."""
+
+
+def join(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics of two parts together; the second has the later entries."""
+    joined = {}
+    for name, metric in METRICS.items():
+        if name in first and name in second:
+            joined[name] = metric.join(first[name], second[name])
+        elif name in first or name in second:
+            joined[name] = first[name] if name in first else second[name]
+    return joined
