@@ -1,4 +1,4 @@
-"""What the benchmarks share: made events in a cache folder, runs in scratch folders, medians of pairs."""
+"""Tools of the benchmarks: generated events in a cache folder, runs in scratch folders, medians of pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CACHE = Path(os.environ.get("PORTICO_CACHE", Path.home() / ".cache" / "portico")
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """Give an empty folder."""
+    """Yield an empty folder."""
     folder = Path(tempfile.mkdtemp(prefix="portico-bench-"))
     try:
         yield folder
@@ -39,7 +39,7 @@ def analysis(folder: Path, samples: str, steps: str) -> Analysis:
 
 
 def made_files(events: int, files: int, kind: str = "TTree") -> list[str]:
-    """Return files of made events, made once."""
+    """Return files of generated events, which are made once."""
     place = CACHE / f"{kind}-{events}-{files}"
     with scratch() as folder:
         options = f"options: {{kind: {kind}}}, chunk: {events // files} entries"
@@ -52,7 +52,7 @@ def made_files(events: int, files: int, kind: str = "TTree") -> list[str]:
 def run_once(
     files: list[str], function: str, executor: Executor, chunk: str = "300000 entries"
 ) -> tuple[float, Results]:
-    """Run one step over files, from nothing; return the seconds that it took, and the results."""
+    """Run one step over files in a new run folder; return the seconds and the results."""
     with scratch() as folder:
         listed = ", ".join(f"'{file}'" for file in files)
         once = analysis(
@@ -67,7 +67,7 @@ def run_once(
 
 
 def paired(first: Callable[[], float], second: Callable[[], float], times: int) -> tuple[float, float, float]:
-    """Run two things in turn; return the medians of both and of their ratio pair by pair."""
+    """Run two functions in turn; return the medians of both, and of their ratio pair by pair."""
     pairs = [(first(), second()) for _ in range(times)]
     return (
         statistics.median(a for a, _ in pairs),

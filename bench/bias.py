@@ -1,7 +1,7 @@
 """Mean pulls of injected signals, with every family of the background as the truth: the aim is |mean| < 0.1.
 
-Families are those that the F-test asks for. The first degree of the polynomial that it refuses, which competes in the
-fits too, is a truth as well: how far a curvature may lead that the data cannot show.
+Families are those that the F-test selects. The first degree of the polynomial that it refuses, which also competes in
+the fits, is a truth as well: it shows the bias from a curvature that the data cannot resolve.
 
 One channel like those of the search: a window of 10 resolutions on each side of the mass, a falling background, and
 a systematic uncertainty of the efficiency. The families are chosen on one set of made data. Each truth is fitted with
@@ -26,7 +26,7 @@ from portico.stats.model import Channel, Component, Model
 from portico.stats.shapes import DoubleCrystalBall, Exponentials, Parameter
 
 AIM = 0.1
-TAKEN = 0.05  # p below which the F-test takes an order
+TAKEN = 0.05  # the F-test accepts an order if p is below
 INJECTED = (0.0, 1.0, 2.0, 5.0)
 MASS = 1.5
 WIDTH = 6.98e-4 + 7.78e-3 * MASS  # arXiv:2403.04584

@@ -34,7 +34,7 @@ print(json.dumps([seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024,
 
 
 def columns(events: np.ndarray) -> dict[str, ak.Array]:
-    """Return the same numbers for the same events, whatever the order and the chunk."""
+    """Return the same numbers for the same events, independent of their order and chunks."""
     counts = events % 4 + 1
     total = int(counts.sum())
     made = {
@@ -58,7 +58,7 @@ def histogram(random: np.random.Generator) -> Product:
 
 
 def run_folder(path: Path, order: np.ndarray, chunks: int, samples: int = SAMPLES) -> Path:
-    """Write a run: its events in some order, split over samples and chunks, and its histograms likewise."""
+    """Write a run with events in a given order, and with its events and histograms split over samples and chunks."""
     random = np.random.default_rng(1)
     with RunFolder(path).claim({"analysis": "bench", "file": "analysis.yaml", "portico": "1"}) as (_, ledger):
         parts = np.array_split(np.arange(len(order)), samples)

@@ -4,7 +4,7 @@ A toy draws Ds, D+ and background with the numbers of the demonstration, ten tim
 every event has a mass and a decay length. The mass is fitted, events are weighted, and the decay length of the Ds is
 fitted with templates of as many simulated events as the demonstration has, drawn anew in every toy and weighted.
 
-A yield of fewer than 30 events is left out: its errors are far from Gaussian, and a toy without background has none.
+Yields of fewer than 30 events are left out, because their errors are far from Gaussian.
 
 Aim: means within 0.1 of 0, widths within 0.1 of 1.
 
@@ -78,14 +78,14 @@ def template(rng: np.random.Generator, kind: str, scale: int) -> tuple[Array, Ar
 
 
 def pull(fit: MassFit, name: str, true: float) -> float:
-    """Residual of a yield over the error towards the truth, as the likelihood has it, where it has one."""
+    """Return the residual of a yield over the likelihood's error in the direction of the truth, if it has one."""
     residual = fit.values[name] - true
     below, above = fit.minos.get(name, (fit.errors[name], fit.errors[name]))
     return residual / abs(below if residual > 0 else above)
 
 
 def pulls(setting: str, toys: int) -> Iterator[dict[str, float]]:
-    """Yield the pulls of each toy; of one whose fit fails, an empty mapping."""
+    """Yield the pulls of each toy; an empty mapping if its fit fails."""
     yields, scale = SETTINGS[setting]
     for seed in range(toys):
         rng = np.random.default_rng([seed, scale, yields[-1]])

@@ -1,4 +1,4 @@
-"""From `portico run --on ...` to the first finished chunk and to the end: this machine, HTCondor and Slurm on it.
+"""Time from `portico run --on ...` to the first finished chunk and to the end: locally, on HTCondor and on Slurm.
 
 The batch systems are those of the tests: run tools/services.sh first. All run as the same ordinary user.
 
@@ -47,7 +47,7 @@ folder: {folder}/jobs
 
 
 def first_done(run: Path) -> int:
-    """Return how many chunks are done."""
+    """Return the number of finished chunks."""
     try:
         ledger = RunFolder(run).open_ledger()
     except (PorticoError, OSError):
@@ -59,7 +59,7 @@ def first_done(run: Path) -> int:
 
 
 def timed(user: User, folder: Path, run: str, *options: str) -> tuple[float, float]:
-    """Return the seconds from the command to the first finished chunk, and to its end."""
+    """Return the seconds from the start of the command to the first finished chunk, and to its end."""
     began = time.perf_counter()
     command = [user.python, "-m", "portico.cli", "run", ".", "--run", run, *options]
     process = user.popen(command, cwd=folder, stdout=(folder / f"{run}.log").open("wb"))

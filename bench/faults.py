@@ -1,4 +1,4 @@
-"""What killed workers cost: a run of 200 chunks, quiet and with 20 of its processes killed, all through it.
+"""Cost of killed workers: a run of 200 chunks, without faults and with 20 processes killed during the run.
 
 Usage: python bench/faults.py [KILLS]
 """
@@ -24,7 +24,7 @@ EVENTS, CHUNKS, WORKERS = 3_000_000, 200, 2
 
 
 class Killer(threading.Thread):
-    """A reporter that kills a busy process, a random moment after each time that so many chunks more are done."""
+    """A reporter that kills a busy process after every few chunks, with a random delay."""
 
     def __init__(self, executor: LocalExecutor, kills: int) -> None:
         super().__init__(daemon=True)
@@ -38,12 +38,12 @@ class Killer(threading.Thread):
     def end(self, *_: Any) -> None: ...
 
     def advance(self, _sample: str, entries: int) -> None:
-        self._done += entries / (EVENTS // CHUNKS)  # several chunks may be told at once
+        self._done += entries / (EVENTS // CHUNKS)  # several chunks may be reported at once
 
     def run(self) -> None:
         while self._due:
             time.sleep(self._random.uniform(0.01, 0.1))
-            # A chunk that kills three processes would be taken for poisonous: spare those that were hit twice.
+            # A chunk that kills three processes counts as the cause: spare those that were hit twice.
             busy = [r for r in self._executor._runners if r.alive and (task := r.task) is not None and task.attempt < 3]
             if busy and self._done >= self._due[0]:
                 os.kill(self._random.choice(busy)._process.pid, signal.SIGKILL)
@@ -51,7 +51,7 @@ class Killer(threading.Thread):
 
 
 def once(files: list[str], kills: int) -> tuple[float, int, Any]:
-    """Return seconds of wall time, how many attempts failed, and the products."""
+    """Return the wall time in seconds, the number of failed attempts, and the products."""
     executor = LocalExecutor(WORKERS)
     listed = ", ".join(f"'{file}'" for file in files)
     try:

@@ -1,8 +1,8 @@
 """Coverage of 95% upper limits in four settings, and the time of 1,000 toys of a model of six categories.
 
-A limit covers where CLs of the true strength is 0.05 or more: that needs no inversion. CLs covers 95% or more if its
-probabilities are right, and most where there is no sensitivity; true strengths are the median expected limit without
-signal, and twice that.
+A limit covers if CLs of the true strength is 0.05 or more, which needs no inversion. CLs covers at least 95% if its
+probabilities are right, and most without sensitivity; the true strengths are the median expected limit without signal,
+and twice that.
 
 Usage: python bench/limit_coverage.py [--toys 2000] [--only NAME] [--speed-toys 1000]
 """
@@ -33,7 +33,7 @@ Covers = Callable[[np.random.Generator, float], bool]
 
 
 def one_count(background: float, signal: float, *, exact: bool, rng: np.random.Generator, mu: float) -> bool:
-    """Tell whether the limit of one toy of a count is above mu."""
+    """Return whether the limit of one toy of a count is above mu."""
     n = int(rng.poisson(background + mu * signal))
     if exact:
         return (counting_cls([Count("a", background, 0.0, signal, 0.0, n)], mu).observed or 0.0) >= 1 - CL
@@ -71,7 +71,7 @@ def peaks(backgrounds: tuple[float, ...], *, families: bool, bins: int, nuisance
 
 
 def fitted(truth: Model, values: dict[str, float], rng: np.random.Generator, mu: float) -> bool:
-    """Tell whether the asymptotic limit of one toy is above mu: constraints are thrown by moving what is measured."""
+    """Return whether the asymptotic limit of one toy is above mu; auxiliary measurements are thrown as well."""
     nuisances = {name: float(rng.normal()) for name in truth.nuisances}
     expected = Likelihood(truth, observation(truth)).expected({**values, **nuisances, truth.poi: mu})
     channels = tuple(
@@ -82,7 +82,7 @@ def fitted(truth: Model, values: dict[str, float], rng: np.random.Generator, mu:
 
 
 def settings() -> dict[str, tuple[Covers, float]]:
-    """Return what tells whether a toy covers, and the median expected limit, by name."""
+    """Return by name the function that decides whether a toy covers, and the median expected limit."""
     found: dict[str, tuple[Covers, float]] = {
         "one bin, b = 50, s = 10, asymptotic": (
             lambda rng, mu: one_count(50.0, 10.0, exact=False, rng=rng, mu=mu),
@@ -106,7 +106,7 @@ def settings() -> dict[str, tuple[Covers, float]]:
 
 
 def coverage(name: str, covers: Covers, mu: float, toys: int) -> None:
-    """Print the share of toys that cover, with its binomial error, and how many fits failed."""
+    """Print the fraction of toys that cover, with its binomial error, and the number of failed fits."""
     began, good, failed = time.perf_counter(), 0, 0
     for number in range(toys):
         try:

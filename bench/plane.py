@@ -39,7 +39,7 @@ def scan(frame, sample, *, hypotheses):
 
 
 def hypothesis(mass: float, couplings: int, random: np.random.Generator) -> Hypothesis:
-    """A mass with data of a falling spectrum without signal."""
+    """Return a mass with data from a falling spectrum without signal."""
     sigma = cms_resolution(mass)
     low, high = mass - 10 * sigma, mass + 10 * sigma
     edges = np.linspace(low, high, 101)

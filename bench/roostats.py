@@ -1,10 +1,10 @@
-"""Time of one asymptotic point: ours and that of RooStats, on the same models. Aim: ours is not the slower one.
+"""Time of one asymptotic point of portico and of RooStats, on the same models.
 
 Usage: python bench/roostats.py [POINTS]
 
 Models: a peak on an exponential, 410 events, unbinned; the same with a second channel that shares nuisance parameters;
-and both in 100 bins. Aim: not slower than RooStats' AsymptoticCalculator on any of them. Both begin with their fits to
-the data done; points lie around the limit, and no two are the same.
+and both in 100 bins. Aim: not slower than RooStats' AsymptoticCalculator on any of them. The fits to the data are done
+before the timing starts; points lie around the limit, and all are different.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def model(events: tuple[int, ...], *, binned: bool) -> Model:
 
 
 def compare(name: str, made: Model, points: int) -> None:
-    """Time both, in turn on the same points, and print what was found."""
+    """Time both in turn on the same points, and print the results."""
     center = asymptotic_limit(ModelProfiles(made)).expected[2]
     where = [float(mu) for mu in np.linspace(0.5, 1.5, points) * center]
     with scratch() as folder:

@@ -1,8 +1,8 @@
 """Driver, ledger and Dask's scheduler under many chunks of 10 ms.
 
-``local``: real processes run a step that sleeps 10 ms and counts; ROOT's own milliseconds for a chunk come on top.
-``dask``: a real scheduler, and workers that speak to it over TCP, all in one process, which only sleep 10 ms and answer
-with a partial result of some kB. So the machine's cores are left to what is measured: driver, ledger and scheduler.
+``local``: real processes run a step that sleeps 10 ms and counts; ROOT adds some milliseconds per chunk.
+``dask``: a real scheduler, and workers connected over TCP, all in one process, which only sleep 10 ms and answer with a
+partial result of some kB. This leaves the machine's cores to driver, ledger and scheduler, which are measured.
 
 Usage: python bench/scheduler.py [--on local|dask ...] [--chunks N ...] [--workers N] [--kilobytes N]
 """
@@ -77,7 +77,7 @@ def partial(kilobytes: float) -> bytes:
 
 
 def serve(address: str, count: int, kilobytes: float) -> None:
-    """Be so many Dask workers, until the scheduler is gone."""
+    """Run Dask workers in this process until the scheduler ends."""
     from distributed import Worker
 
     from portico.executors import daskworker
@@ -100,7 +100,7 @@ def serve(address: str, count: int, kilobytes: float) -> None:
 
 @contextmanager
 def dask(count: int, kilobytes: float) -> Iterator[tuple[str, dict[str, psutil.Process]]]:
-    """Start a scheduler and a process of workers; give the address and the processes."""
+    """Start a scheduler and a process of workers; yield the address and the processes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scheduler.json"
         quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -153,7 +153,7 @@ class Watch:
 
 
 def measure(on: str, executor: Executor, chunks: int, workers: int, processes: dict[str, psutil.Process]) -> None:
-    """Run so many chunks, resume, and print a row."""
+    """Run the chunks, resume the run, and print a row."""
     with scratch() as folder:
         made = analysis(
             folder, f"{{none: {{entries: {chunks}}}}}",
@@ -183,7 +183,7 @@ def measure(on: str, executor: Executor, chunks: int, workers: int, processes: d
 
 
 def idle(scheduler: psutil.Process, empty: int, workers: int) -> None:
-    """Print what workers cost the scheduler that only say now and then that they live."""
+    """Print the cost to the scheduler of idle workers, which only send heartbeats."""
     time.sleep(5)
     watch = Watch({"scheduler": scheduler})
     time.sleep(IDLE_SECONDS)

@@ -2,8 +2,8 @@
 
 Usage: python bench/selection.py [EVENTS]
 
-All corrections, about 50 histograms in 7 selections, one core. Events of background are simulated and skimmed once into
-the cache, as RNTuple and as TTree with the original's types; one file is read as often as EVENTS (100,000) asks for.
+All corrections, about 50 histograms in 7 selections, one core. Background events are simulated and skimmed once into
+the cache, as RNTuple and as TTree with the original's types; one file is read repeatedly for EVENTS (100,000) events.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ROOT::RDF::RNode bench_vectors(ROOT::RDF::RNode node, const std::vector<std::str
 
 
 def ntuples() -> dict[str, Path]:
-    """Return the files of simulated and skimmed events by format, made once."""
+    """Return the files of simulated and skimmed events by format; they are made once."""
     place = CACHE / f"select-{MADE}"
     files = {kind: place / f"{kind}.root" for kind in ("TTree", "RNTuple")}
     if all(file.exists() for file in files.values()):
@@ -90,7 +90,7 @@ def copy(files: list[str], to: Path, kind: str) -> None:
 
 
 def selection(*, varied: bool, tree: bool) -> Any:
-    """Return the selection with the best candidate by mass alone, and with or without variations and tree."""
+    """Return the selection with only the rule by mass, and with or without variations and tree."""
     from hnl.select import FOLDER
 
     full = load_selection(FOLDER / "selection.yaml")
@@ -103,7 +103,7 @@ def selection(*, varied: bool, tree: bool) -> Any:
 
 
 def serve(file: str, what: str, folder: Path) -> None:
-    """In a process of its own: a pass over the file for each number on standard input, how often; answer in JSON."""
+    """Read the file as often as each number on standard input says, and answer in JSON; runs in its own process."""
     from hnl.select import FOLDER
 
     ROOT = root.load()
@@ -129,7 +129,7 @@ def serve(file: str, what: str, folder: Path) -> None:
 
 
 class Portico:
-    """A process that runs the selection when asked to."""
+    """A process that runs the selection on request."""
 
     def __init__(self, file: Path, what: str, folder: Path) -> None:
         command = [sys.executable, __file__, "serve", str(file), what, str(folder)]
@@ -202,7 +202,7 @@ def check(folder: Path) -> float:
 
 
 def measure(kind: str, file: Path, what: str, passes: int, times: int, by_hand: ByHand | None = None) -> None:
-    """Print the rate and memory of the selection, and the ratio to the hand-written loop if that is given."""
+    """Print the rate and memory of the selection, and the ratio to the hand-written loop if there is one."""
     events = MADE * passes
     with scratch() as folder:
         selected = Portico(file, what, folder)

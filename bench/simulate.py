@@ -1,7 +1,7 @@
 """Events simulated per second and core, with and without pile-up, and the peak memory of the worker.
 
-One worker, timed by the CPU it used: other work on the machine counts little. The first chunk, which compiles, is left
-out and told apart.
+One worker, timed by its CPU time, so that other work on the machine matters little. The first chunk, which compiles, is
+reported separately.
 
 Usage: python bench/simulate.py [EVENTS]
 """
@@ -27,7 +27,7 @@ MODES = {"fast": 5000, "data-like": 1000}  # events a chunk
 
 
 def measure(folder: Path, executor: Executor, parameters: str, mode: str, events: int) -> str:
-    """Run one sample, and return what its chunks took."""
+    """Run one sample, and return the metrics of its chunks."""
     chunk = min(MODES[mode], events // 3)
     (folder / "analysis.yaml").write_text(
         f"name: bench\ndataset: {{samples: {{made: {{kind: background, entries: {events}, "

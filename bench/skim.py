@@ -2,8 +2,8 @@
 
 Usage: python bench/skim.py [EVENTS]
 
-The rate is over the CPU time of whole chunks, opening, reading and writing included, in a process that has compiled;
-what compiling costs, once a process, is beside it.
+The rate is per CPU time of complete chunks, including opening, reading and writing, in a process that has compiled; the
+time to compile, once per process, is in another column.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHUNK = 5_000  # of the files made here, a quarter of the events each
 
 
 def made_events(process: str, mode: str, events: int) -> list[str]:
-    """Return files of simulated events, made once."""
+    """Return files of simulated events, which are made once."""
     with scratch() as folder:
         parameters = f"{{{SAMPLES[process]}, mode: {mode}, seed: 11}}"
         (folder / "analysis.yaml").write_text(

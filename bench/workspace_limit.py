@@ -1,6 +1,6 @@
-"""Time of one CLs point and of a limit on a 4-bin workspace, with each backend; CPU seconds, without compiling.
+"""CPU time of one CLs point and of a limit on a 4-bin workspace with each backend, without compiling.
 
-Run: python bench/workspace_limit.py
+Usage: python bench/workspace_limit.py
 """
 
 from __future__ import annotations

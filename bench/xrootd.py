@@ -1,9 +1,9 @@
-"""The same chunks over XRootD on loopback and from local disk: events per second, and what the server costs.
+"""Events per second over XRootD on loopback and from local disk, for the same chunks.
 
 Usage: python bench/xrootd.py [EVENTS]
 
 As on a farm: plain files of zlib-compressed columns, two processes that stay alive, a server of an ordinary user. Both
-read from the page cache, so what is compared is the way, not the disk. Needs the Debian package xrootd-server.
+read from the page cache, so that the disk does not matter. Needs the Debian package xrootd-server.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ AIM = 1.1  # times as long as from local disk
 
 @contextmanager
 def served(files: list[str]) -> Iterator[str]:
-    """Serve copies of files; give the URL of the server's folder."""
+    """Serve copies of files; yield the URL of the server's folder."""
     program = shutil.which("xrootd")
     if program is None:
-        sys.exit("the program xrootd is missing; it is in the Debian package xrootd-server")
+        sys.exit("no program 'xrootd' on PATH; install the Debian package xrootd-server")
     with tempfile.TemporaryDirectory(prefix="xb") as folder, socket.socket() as probe:
         place = Path(folder)
         for name in ("data", "admin"):

@@ -98,7 +98,7 @@ def make_pileup(folder: Path, options: argparse.Namespace) -> None:
 
 
 def simulated_muons(events: int, seed: int) -> ak.Array:
-    """Simulate Ds -> phi pi, phi -> mu mu with a fired muon and two identified ones; return what is needed of them."""
+    """Simulate Ds -> phi pi, phi -> mu mu with a fired muon and two identified ones; return the columns of the muons."""
     interpreter = root.load().gInterpreter
     if not interpreter.Declare(f'#include "{HEADER}"'):
         raise SystemExit(f"{HEADER} does not compile")
@@ -111,7 +111,7 @@ def simulated_muons(events: int, seed: int) -> ak.Array:
 
 
 def probes(events: ak.Array) -> tuple[Values, Values, NDArray[np.bool_]]:
-    """Return pT, significance and whether it fired of every muon whose partner fired."""
+    """Return pT, significance and the trigger decision of every muon whose partner fired."""
     track = events.Muon_track
     pt = (np.cos(events.Track_lambda) / abs(events.Track_qOverP))[track]
     variance = events.Track_cov[:, DXY_VARIANCE::ELEMENTS][track] + events.BS_widthX**2
@@ -123,7 +123,7 @@ def probes(events: ak.Array) -> tuple[Values, Values, NDArray[np.bool_]]:
 
 
 def trigger_efficiency(events: ak.Array) -> Values:
-    """Return the efficiency in bins; (k + 1/2) / (n + 1), which is never 0, so that one may divide by it."""
+    """Return the efficiency in bins, (k + 1/2) / (n + 1), which is never 0, so that division is safe."""
     pt, ips, fired = probes(events)
     bins = (TRIGGER_PT, TRIGGER_IPS)
     total, _, _ = np.histogram2d(pt, ips, bins)

@@ -1,6 +1,6 @@
 """Write the demonstration's ``datasets.yaml``: samples, cross sections, measured efficiencies of generator and trigger.
 
-Simulates every sample once, with its own seed and number of entries, so that efficiencies are of these very samples.
+Simulates every sample once, with its own seed and number of entries, so that the efficiencies belong to these samples.
 Run as ``python tools/make_datasets.py src/hnl/datasets.yaml``; it takes some minutes and resumes.
 """
 
@@ -51,7 +51,7 @@ def cross_sections() -> dict[str, float]:
 
 
 def samples() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name and fields of each sample, without what is measured."""
+    """Yield the name and fields of each sample, without measured efficiencies."""
     sigma, seed = cross_sections(), 101
     for mass in MASSES:
         for ctau in CTAUS:
@@ -134,7 +134,7 @@ def written(name: str, fields: dict[str, Any]) -> str:
 
 
 def plain(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters without shared lists, which YAML would write once and refer to."""
+    """Return parameters without shared lists, for which YAML would write references."""
     loaded: dict[str, Any] = json.loads(json.dumps(parameters))
     return loaded
 

@@ -3,8 +3,8 @@
 Usage: python tools/plot_k0s.py [docs/images/k0s.png]
 
 Reads ``cms2012_events.root`` in ``$PORTICO_REAL_DATA``: 175 events of CMS open data with all reconstructed tracks, but
-without covariances. Those are assigned: the ones that the detector's model of the simulation gives a track of that
-momentum whose first hit is in the first layer, carried to the beam spot.
+without covariances. Each track gets the covariance of the simulation's detector model for its momentum, with the first hit in
+the first layer, propagated to the beam spot.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def select(pairs: dict[str, Array]) -> Array:
 
 
 def measure(pairs: dict[str, Array]) -> Peak:
-    """Count the peak over its sidebands, and find its place and width from the moments with the background removed."""
+    """Count the peak over its sidebands, and find its position and width from background-subtracted moments."""
     chosen = select(pairs)
     mass = pairs["mass"][chosen & (pairs["charge"] < 0)]
     inside = mass[(mass > WINDOW[0]) & (mass < WINDOW[1])]

@@ -1,4 +1,4 @@
-"""What the makers of the pools share: Pythia, and files of plain numbers."""
+"""Tools of the scripts that make pools: Pythia's settings, and files with plain numbers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def start(process: int, seed: int, extra: list[str]) -> Any:
 
 
 def add_tracks(tracks: list[tuple[float, ...]], vertices: list[tuple[float, float, float]], event: Any) -> int:
-    """Append the charged stable particles and where they start; return how many particles."""
+    """Append the charged stable particles and their origins; return the number of particles."""
     found: dict[tuple[float, float, float], int] = {}
     before = len(tracks)
     for particle in event:

@@ -1,4 +1,4 @@
-"""Pools of charmed mesons that the simulation lets decay: ``ds.root`` and ``dplus.root``."""
+"""Pools of charmed mesons, which the simulation decays: ``ds.root`` and ``dplus.root``."""
 
 from __future__ import annotations
 

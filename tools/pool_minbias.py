@@ -1,7 +1,7 @@
 """Pool of minimum-bias events for pile-up: ``minbias.root``.
 
-Inelastic, non-diffractive collisions, unweighted: every event counts, also one without tracks. Of each, the charged
-stable particles in the tracker's acceptance, with the vertices of strange and heavy hadrons.
+Inelastic, non-diffractive collisions, unweighted, including events without tracks. Each has its charged stable
+particles in the tracker's acceptance, with the vertices of strange and heavy hadrons.
 """
 
 from __future__ import annotations

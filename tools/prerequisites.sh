@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks what pip cannot install: Python with venv, and the C++ headers that ROOT's interpreter reads.
-# Installs them with apt where it may, else says what to do. usage: prerequisites.sh PYTHON
+# Installs them with apt if permitted, otherwise prints instructions. usage: prerequisites.sh PYTHON
 set -euo pipefail
 python=${1:-python3}
 

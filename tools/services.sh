@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs the services that tests/services runs: XRootD, Slurm, HTCondor. Starts none of them.
-# Never fails: what cannot be had is named, and the tests that need it skip with its name.
-# HTCondor is unpacked into the folder of the cache where the machine's own suite has no package of it.
+# Never fails: it names what cannot be installed, and the tests that need it are skipped with its name.
+# HTCondor is unpacked into the cache folder if the machine's own suite has no package of it.
 # usage: services.sh [CACHE_FOLDER]
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [ "$(id -u)" = 0 ]; then
-    home_cache=/var/cache/portico # ordinary users, as whom the pools run, cannot enter the home of root
+    home_cache=/var/cache/portico # the pools run as ordinary users, who cannot enter the home of root
 else
     home_cache=${XDG_CACHE_HOME:-$HOME/.cache}/portico
 fi
@@ -31,7 +31,7 @@ apt() {
     DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null >/dev/null 2>&1
 }
 
-# Packages of Debian start their service when they are installed. This forbids it, for as long as we install.
+# Debian packages start their services when they are installed. This forbids it during the installation.
 forbid_starting() {
     if [ ! -e /usr/sbin/policy-rc.d ]; then
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT
@@ -43,7 +43,7 @@ daemons() {
     pgrep -x -d ' ' 'munged|slurmctld|slurmd|xrootd|cmsd|condor_master' || true
 }
 
-# install PACKAGE...: those that are missing, one by one where they cannot be had together
+# install PACKAGE...: the missing ones, one by one if they cannot be installed together
 install() {
     local package missing=() before
     for package in "$@"; do
@@ -51,7 +51,7 @@ install() {
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     if [ "$(id -u)" != 0 ]; then
-        say "not installed: ${missing[*]}; the tests of these are skipped (sudo apt-get install ${missing[*]})"
+        say "not installed: ${missing[*]}; tests that need them are skipped (sudo apt-get install ${missing[*]})"
         return 0
     fi
     say "installing ${missing[*]}"
@@ -63,10 +63,10 @@ install() {
             apt install -y --no-install-recommends "$package" || say "apt-get could not install $package; its tests are skipped"
         done
     fi
-    [ -n "$before" ] || [ -z "$(daemons)" ] || say "installing started a service; process $(daemons)"
+    [ -n "$before" ] || [ -z "$(daemons)" ] || say "the installation started a service: process $(daemons)"
 }
 
-# The repository of Debian that the machine's own sources name.
+# The Debian repository in the machine's own sources.
 mirror() {
     . /etc/os-release
     [ "$ID" = debian ] || return 1
@@ -75,7 +75,7 @@ mirror() {
         awk -v suite="$VERSION_CODENAME" '$2 == suite && $3 == "main" { print $1; exit }'
 }
 
-# donor_apt FOLDER COMMAND...: apt on the donor suite, with a state of its own that knows no installed package
+# donor_apt FOLDER COMMAND...: apt on the donor suite, with its own state without installed packages
 donor_apt() {
     local state=$1
     shift
@@ -84,7 +84,7 @@ donor_apt() {
         -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null -o APT::Sandbox::User= "$@"
 }
 
-# Programs find the unpacked libraries, with the C library among them, and the jobs they start do not.
+# Programs find the unpacked libraries, including the C library, but the jobs that they start do not.
 patch_programs() {
     local root=$1 final=$2 loader libraries file
     loader=$(cd "$root" && find usr/lib usr/lib64 -name 'ld-linux*.so.*' | head -1)
@@ -95,7 +95,7 @@ patch_programs() {
         fi
     done < <(find "$root/usr/bin" "$root/usr/sbin" "$root/usr/libexec/condor" -type f -perm -u+x)
     while IFS= read -r file; do
-        "$patchelf" --remove-rpath "$file" || return 1 # else it would hide that of the program
+        "$patchelf" --remove-rpath "$file" || return 1 # otherwise it would override that of the program
     done < <(find "$root/usr/lib" -maxdepth 1 -name 'lib*.so*' -type f)
 }
 
@@ -144,7 +144,7 @@ donor_apt_download() {
 }
 
 if ! command -v apt-get >/dev/null; then
-    say "no apt-get here; install XRootD, Slurm and HTCondor by hand, else their tests are skipped"
+    say "no apt-get on this machine; install XRootD, Slurm and HTCondor by hand, otherwise their tests are skipped"
     exit 0
 fi
 install xrootd-server xrootd-client slurmctld slurmd slurm-client munge python3-venv
@@ -157,7 +157,7 @@ elif ! mkdir -p "$cache" || ! work=$(mktemp -d "$cache/making.XXXXXX"); then
 else
     if ! unpack_condor "$work"; then
         if [ -x "$cache/condor/usr/sbin/condor_master" ]; then
-            say "HTCondor is not unpacked anew, the one in $cache stays: $reason"
+            say "HTCondor is not unpacked again, $cache keeps the old one: $reason"
         else
             say "HTCondor is not unpacked, its tests are skipped: $reason"
         fi
