@@ -98,7 +98,7 @@ def make_pileup(folder: Path, options: argparse.Namespace) -> None:
 
 
 def simulated_muons(events: int, seed: int) -> ak.Array:
-    """Simulate Ds -> phi pi, phi -> mu mu with a fired muon and two identified ones; return the columns of the muons."""
+    """Simulate Ds -> phi pi, phi -> mu mu with a fired and two identified muons; return the muon columns."""
     interpreter = root.load().gInterpreter
     if not interpreter.Declare(f'#include "{HEADER}"'):
         raise SystemExit(f"{HEADER} does not compile")

@@ -3,8 +3,8 @@
 Usage: python tools/plot_k0s.py [docs/images/k0s.png]
 
 Reads ``cms2012_events.root`` in ``$PORTICO_REAL_DATA``: 175 events of CMS open data with all reconstructed tracks, but
-without covariances. Each track gets the covariance of the simulation's detector model for its momentum, with the first hit in
-the first layer, propagated to the beam spot.
+without covariances. Each track gets the covariance of the simulation's detector model for its momentum, with the first
+hit in the first layer, propagated to the beam spot.
 """
 
 from __future__ import annotations
