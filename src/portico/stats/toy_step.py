@@ -1,8 +1,7 @@
-"""Toys on any executor: an analysis of one step over generated samples, whose entries are the toys.
+"""Toys on any executor: an analysis of one step over points, each of which is a block of toys of one strength.
 
-Each strength has two samples for a block of some chunks of toys, ``mu0_background_0`` and ``mu0_signal_0``; the model
-travels to the workers beside the step. Such a run is resumed as every other one: what is done is not thrown again, and
-more blocks or strengths are added to it.
+The model is shipped beside the step. Such a run is resumed as every other one: what is done is not thrown again, and
+more toys or strengths are added to it.
 """
 
 from __future__ import annotations
@@ -14,18 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from portico.analysis.analysis import load_analysis
+from portico.analysis.analysis import POINTS, load_analysis
 from portico.errors import ConfigError, FitError
 from portico.executors.base import Executor
 from portico.files.atomic import write_atomic
-from portico.results.derived import Late
+from portico.results.view import Results
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit
 from portico.stats.limit import Limit
 from portico.stats.model import Model
 from portico.stats.model_file import read_model
-from portico.stats.shapes import Array
 from portico.stats.toy_limits import OutOfRange, ToyStatistics, limit_of, statistics_of
 from portico.stats.toys import ModelToys, ToySource, check, throw_toy, with_expectation
 from portico.stats.workspace import PyhfProfiles, Workspace
@@ -33,12 +30,11 @@ from portico.stats.workspace_toys import PyhfToys
 from portico.workflow.chunk_loop import Reporter
 from portico.workflow.run import run
 
-__all__ = ["run_toys", "strengths", "throw", "toy_limit"]
+__all__ = ["blocks_of", "run_toys", "strengths", "throw", "toy_limit"]
 
 STEP: Final = "toys"
 NAME: Final = "portico-toys"
 _CHUNK: Final = 50  # toys
-_BLOCK: Final = 10  # chunks: another number of entries is another sample, of which nothing is done
 _RATIO: Final = 1.25  # of one strength to the one before
 _BELOW, _ABOVE = 0.75, 1.5  # how far strengths reach beyond the asymptotic limits, which are too low for few events
 _EXTENSIONS: Final = 8
@@ -47,13 +43,17 @@ _MODULE: Final = '''"""Toys of the model beside this file; written by portico, a
 
 from pathlib import Path
 
-from portico import step
-from portico.stats.toy_step import throw
+from portico import points
+from portico.stats.toy_step import blocks_of, throw
 
 
-@step(files=["model.json"])
-def toys(frame, sample, *, measurement="", blind=False):
-    return throw(frame, sample, Path(__file__).parent / "model.json", measurement, blind)
+def blocks(*, mus, toys, seed, chunk):
+    return blocks_of(mus, toys, seed, chunk)
+
+
+@points(files=["model.json"])
+def toys(block, *, measurement="", blind=False):
+    return throw(block, Path(__file__).parent / "model.json", measurement, blind)
 '''
 
 
@@ -115,8 +115,8 @@ def run_toys(
         load_analysis(Path(folder)), folder=Path(folder) / "run", on=on, workers=workers, reporter=reporter,
         executor=executor,
     )  # fmt: skip
-    results, starts = done[STEP], range(0, toys, _BLOCK * chunk)
-    return [_collected(results, starts, index, mu, observed[index]) for index, mu in enumerate(mus)]
+    results = done[STEP][POINTS]
+    return [_collected(results, index, mu, observed[index]) for index, mu in enumerate(mus)]
 
 
 def toy_limit(
@@ -197,34 +197,35 @@ def source_of(model: Model | Workspace, *, blind: bool = False) -> ToySource:
     return ModelToys(model, blind=blind)
 
 
-def throw(frame: Any, sample: Any, model: Path, measurement: str = "", blind: bool = False) -> dict[str, Any]:
-    """Throw the toys that are the entries of a generated sample: what the step returns.
+def blocks_of(mus: Sequence[float], toys: int, seed: int, chunk: int) -> list[dict[str, Any]]:
+    """Return the points of the step: blocks of at most ``chunk`` toys of one strength and one hypothesis."""
+    return [
+        {"mu": mu, "index": index, "signal": signal, "seed": seed, "first": first, "toys": min(chunk, toys - first)}
+        for index, mu in enumerate(mus)
+        for signal in (False, True)
+        for first in range(0, toys, chunk)
+    ]
+
+
+def throw(block: Mapping[str, Any], model: Path, measurement: str = "", blind: bool = False) -> list[float]:
+    """Throw the toys of a block: what the step returns for a point.
 
     Parameters
     ----------
-    frame : ROOT.RDataFrame
-        With the column ``entry``.
-    sample : portico.Sample
-        With the parameters ``mu``, ``index``, ``signal`` (0 or 1), ``seed`` and ``first``, the number of the first toy.
+    block : mapping
+        One of `blocks_of`.
     model : Path
     measurement : str
     blind : bool
 
     Returns
     -------
-    dict
-        ``toys``: columns ``toy`` and ``statistic``, which is not a number where a fit did not converge.
+    list of float
+        The statistic of each toy, which is not a number where a fit did not converge.
     """
     source = _source(str(model), measurement, blind)
-    of = {name: sample.number(name) for name in ("mu", "signal", "seed", "index", "first")}
-
-    def thrown(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, Array]:
-        numbers = columns["entry"].astype(np.int64) + int(of["first"])
-        settings: dict[str, Any] = {"signal": bool(of["signal"]), "seed": int(of["seed"]), "index": int(of["index"])}
-        statistic = [throw_toy(source, of["mu"], number, **settings) for number in numbers.tolist()]
-        return {"toy": numbers.astype(np.float64), "statistic": np.array(statistic, dtype=np.float64)}
-
-    return {STEP: Late(frame.AsNumpy(["entry"]), thrown)}
+    first, settings = block["first"], {name: block[name] for name in ("signal", "seed", "index")}
+    return [throw_toy(source, block["mu"], number, **settings) for number in range(first, first + block["toys"])]
 
 
 @lru_cache(maxsize=1)
@@ -256,21 +257,11 @@ def _write(
     path = folder / "analysis.yaml"
     if path.exists() and f"name: {NAME}\n" not in path.read_text(encoding="utf-8"):
         raise ConfigError(f"{path}: is another analysis; give toys a folder of their own")
-    block = _BLOCK * chunk
-    samples = {
-        f"mu{index}_{kind}_{first}": {
-            "kind": kind, "entries": min(block, toys - first),
-            "parameters": {
-                "mu": float(mu), "index": index, "signal": int(kind == "signal"), "seed": seed, "first": first,
-            },
-        }
-        for index, mu in enumerate(mus)
-        for kind in ("background", "signal")
-        for first in range(0, toys, block)
-    }  # fmt: skip
-    options = {"blind": blind, **({"measurement": model.measurement} if isinstance(model, Workspace) else {})}
-    step = {"name": STEP, "function": "toy_module:toys", "chunk": f"{chunk} entries", "options": options}
-    text = yaml.safe_dump({"name": NAME, "dataset": {"samples": samples}, "steps": [step]}, sort_keys=False)
+    options = {"mus": list(map(float, mus)), "toys": toys, "seed": seed, "chunk": chunk, "blind": blind}
+    if isinstance(model, Workspace):
+        options["measurement"] = model.measurement
+    step = {"name": STEP, "function": "toy_module:toys", "points": "toy_module:blocks", "options": options}
+    text = yaml.safe_dump({"name": NAME, "steps": [step]}, sort_keys=False)
     content = json.dumps(model.spec) if isinstance(model, Workspace) else model.model_dump_json()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -281,15 +272,13 @@ def _write(
             aside.write_text(written, encoding="utf-8")
 
 
-def _collected(
-    results: Mapping[str, Any], starts: Sequence[int], index: int, mu: float, observed: float | None
-) -> ToyStatistics:
+def _collected(results: Results, index: int, mu: float, observed: float | None) -> ToyStatistics:
     """Put the blocks of one strength together."""
-    background, signal = (
-        np.concatenate([results[f"mu{index}_{kind}_{first}"][STEP]["statistic"] for first in starts])
-        for kind in ("background", "signal")
-    )
-    return statistics_of(mu, observed, background, signal)
+    thrown: dict[bool, list[float]] = {False: [], True: []}
+    for block, values in zip(results["points"], results["values"], strict=True):
+        if block["index"] == index:
+            thrown[block["signal"]] += values
+    return statistics_of(mu, observed, np.array(thrown[False]), np.array(thrown[True]))
 
 
 def _rounded(mu: float) -> float:
