@@ -24,7 +24,7 @@ class Needs:
     headers : tuple of str
         C++ headers, relative to the module's folder, declared before the function is called.
     files : tuple of str
-        Other files, relative to the module's folder; on a worker they lie at the same place.
+        Other files, relative to the module's folder; on a worker they lie at the same relative path.
     """
 
     kind: str = "frame"

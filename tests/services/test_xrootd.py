@@ -356,7 +356,7 @@ def test_a_store_that_may_not_be_written(
     failed = run_chunk(executor, tmp_path, str(one), "", closed.url("trees"))
     assert isinstance(failed, Failed)
     assert failed.kind == "user"
-    for words in (closed.url("trees"), "marked read/only", "give another place"):
+    for words in (closed.url("trees"), "marked read/only", "choose another folder"):
         assert words in failed.message
     assert not list(closed.folder.rglob("*"))
     with pytest.raises(RunFolderError, match="marked read/only"):

@@ -1,4 +1,4 @@
-"""Where files lie: folders, places of one file, the store of a run; and which errors pass by themselves."""
+"""Where files lie: folders, replicas of a file, the store of a run; and which errors are transient."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_a_folder_that_is_full_or_closed_says_so(tmp_path: Path, monkeypatch: py
     source = tmp_path / "source"
     source.write_bytes(b"x")
     storage = storage_of(tmp_path)
-    with pytest.raises(RunFolderError, match="cannot be written: File exists; give another place"):
+    with pytest.raises(RunFolderError, match="cannot be written: File exists; choose another folder"):
         storage.make(str(source))
     with pytest.raises(InputError, match="nothing: is not there"):
         storage.rename(str(tmp_path / "nothing"), str(tmp_path / "x"))
@@ -216,7 +216,7 @@ def test_places_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
         storage_of("root://never-used-before//x")
 
 
-def test_one_form_of_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_form_of_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert normal("a/") == str(tmp_path / "a")
     assert {normal(f"root://h:1/{path}") for path in ("s/x", "/s/x", "/s/x/", "//s/x")} == {"root://h:1//s/x"}
@@ -278,11 +278,11 @@ def test_places_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     first = f"{tmp_path}/cache/x.root"  # need not be there: the other may be
     assert samples["one"].files == (first, f"{tmp_path}/local.root")
     assert samples["one"].replicas == {first: ("root://b//x.root",)}
-    assert samples["one"].places(first) == (first, "root://b//x.root")
-    assert samples["one"].places("root://b//x.root") == ("root://b//x.root", first)
-    assert samples["one"].places(f"{tmp_path}/local.root") == (f"{tmp_path}/local.root",)
+    assert samples["one"].replicas_of(first) == (first, "root://b//x.root")
+    assert samples["one"].replicas_of("root://b//x.root") == ("root://b//x.root", first)
+    assert samples["one"].replicas_of(f"{tmp_path}/local.root") == (f"{tmp_path}/local.root",)
     store = ("root://a//store/y.root", "root://c:1/atlas/store/y.root")
-    assert samples["two"].places(store[0]) == store
+    assert samples["two"].replicas_of(store[0]) == store
     assert samples["two"].files == (store[0], "root://a//z.root", "root://a//store/w.root")
     assert samples["three"].files == ("root://d//store/y.root",)
     assert samples["four"].files == (f"{tmp_path}/local.root",)
@@ -295,7 +295,7 @@ def test_places_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ('[["root://a//x.root", "root://b//x.root"], "root://b//x.root"]', "listed twice"),
         ('[["root://a//*.root", "root://b//x.root"]]', "servers are not searched"),
         ('["root://a//*.root"]', "name every file"),
-        ("[[]]", "a file with no place"),
+        ("[[]]", "a file with no replica"),
         ("[[1]]", "files"),
         ('["/store/x.root"], redirectors: [host]', "'host' is no URL"),
         ("x.root, replicas: {x.root: [y.root]}", "a list within 'files'; remove 'replicas'"),
@@ -315,7 +315,7 @@ def test_a_file_is_read_where_it_is(tmp_path: Path) -> None:
     good, wrong = summarise_each([here, gone], "Events", replicas={gone: (bad,)})
     assert good == summarise(here, "Events")
     assert isinstance(wrong, InputError)
-    for words in ("gone.root: cannot be read at any of its 2 places", "gone.root: no such file", "bad.root: cannot"):
+    for words in ("gone.root: none of its 2 replicas can be read", "gone.root: no such file", "bad.root: cannot"):
         assert words in str(wrong)
 
 

@@ -23,7 +23,7 @@ DATASET = "dataset"
 """The input of steps that read the samples themselves."""
 
 POINTS = "points"
-"""The name of the points of a step among its results, in place of a sample's."""
+"""The name of the points of a step among its results, instead of a sample's."""
 
 
 class StepEntry(Model):
@@ -236,8 +236,8 @@ def load_analysis(where: str | Path, *, store: str | None = None) -> Analysis:
 
 
 def _store(text: str, path: Path) -> str:
-    place = with_variables(text, f"{path}: store")
-    return normal(place if is_remote(place) else path.parent / Path(place).expanduser())
+    store = with_variables(text, f"{path}: store")
+    return normal(store if is_remote(store) else path.parent / Path(store).expanduser())
 
 
 def _check_references(path: Path, step: StepEntry, earlier: list[str]) -> None:

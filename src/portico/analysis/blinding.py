@@ -1,4 +1,4 @@
-"""Where data are not to be looked at yet: the key ``blind`` of an analysis, as every run keeps it."""
+"""Blinded intervals: the key ``blind`` of an analysis, as every run keeps it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DATA: Final = "data"
 
 
 def open_bins(edges: npt.NDArray[np.float64], blind: Iterable[tuple[float, float]]) -> npt.NDArray[np.bool_]:
-    """Return which bins may be looked at: none of a blinded interval is in them.
+    """Return which bins may be shown: those that no blinded interval overlaps.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def open_bins(edges: npt.NDArray[np.float64], blind: Iterable[tuple[float, float
 
 @dataclass(frozen=True, slots=True)
 class Blinding:
-    """Where a run does not show data.
+    """Intervals in which a run does not show data.
 
     Attributes
     ----------

@@ -95,7 +95,7 @@ def plan(files: Sequence[TreeSummary], target: ChunkSize) -> Iterator[Chunk]:
     """Cut files into chunks, in file and entry order.
 
     A chunk is a run of whole clusters, as many as come nearest to the target from above; a cluster is
-    never cut. A file that does not tell its clusters is cut at multiples of the target. Files without
+    never cut. A file whose cluster boundaries are unknown is cut at multiples of the target. Files without
     entries give no chunk. Together the chunks cover each entry exactly once.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Samples and datasets: which files, which tree, and what they are worth."""
+"""Samples and datasets: files, tree, cross section and luminosity of each sample."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Parameter = Scalar | tuple[Scalar, ...] | dict[str, Scalar]
 _NOT_WRITTEN = {
     "name": "the sample's name is its key",
     "completeness": "the completeness is what a partial run finds out",
-    "replicas": "the places of a file are a list within 'files'",
+    "replicas": "the replicas of a file are a list within 'files'",
 }
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 
@@ -45,7 +45,7 @@ class Sample(Model):
     files : tuple of str
         Absolute paths or URLs, in order. Empty for a generated sample.
     replicas : mapping of str to tuple of str
-        Other places of a file, in order of preference, by the place that is in ``files``.
+        Further replicas of a file, in order of preference, by its path or URL in ``files``.
     entries : int, optional
         Number of entries of a generated sample, one without files.
     cross_section : float, optional
@@ -95,13 +95,13 @@ class Sample(Model):
             raise ConfigError(f"sample '{self.name}': the parameter '{name}' {found}; it must be a number")
         return float(value)
 
-    def places(self, file: str) -> tuple[str, ...]:
-        """Return all places of a file: the one given, then the others in order of preference."""
+    def replicas_of(self, file: str) -> tuple[str, ...]:
+        """Return all replicas of a file: the one given, then the others in order of preference."""
         if file in self.replicas:
             return (file, *self.replicas[file])
         for first, others in self.replicas.items():
             if file in others:
-                return (file, first, *(place for place in others if place != file))
+                return (file, first, *(other for other in others if other != file))
         return (file,)
 
 
@@ -140,7 +140,7 @@ class _DatasetFile(Model):
     samples: dict[str, dict[str, Any]] = Field(min_length=1)
 
 
-class _Places(Model):
+class _Files(Model):
     files: str | tuple[str | tuple[str, ...], ...] = ()
     redirectors: tuple[str, ...] = ()
 
@@ -152,7 +152,7 @@ def load_dataset(path: Path, content: dict[str, Any] | None = None) -> Dataset:
     ``redirectors`` as defaults for all samples. Paths are relative to the file's folder; they may hold
     globs and ``${NAME}`` or ``${NAME:-default}``; ``.txt`` and ``.json`` are read as lists of files.
 
-    An entry of ``files`` that is itself a list names places of one file, in order of preference. With ``redirectors``
+    An entry of ``files`` that is itself a list names replicas of one file, in order of preference. With ``redirectors``
     an absolute path is a name that each of these servers knows: ``/store/x.root`` is ``root://host//store/x.root``.
 
     Parameters
@@ -178,37 +178,37 @@ def load_dataset(path: Path, content: dict[str, Any] | None = None) -> Dataset:
         for key, why in _NOT_WRITTEN.items():
             if key in fields:
                 raise ConfigError(f"{where}: {why}; remove '{key}'")
-        places = {key: fields[key] for key in _Places.model_fields if fields.get(key) is not None}
-        given = parse(_Places, {"redirectors": head.redirectors, **places}, where)
-        rest = {key: value for key, value in fields.items() if key not in places}
+        listed = {key: fields[key] for key in _Files.model_fields if fields.get(key) is not None}
+        given = parse(_Files, {"redirectors": head.redirectors, **listed}, where)
+        rest = {key: value for key, value in fields.items() if key not in listed}
         entry = parse(Sample, {**defaults, **rest, "name": str(name)}, where)
         if bool(given.files) == (entry.entries is not None):
             raise ConfigError(f"{where}: give either 'files' or, for generated events, 'entries'")
         patterns = (given.files,) if isinstance(given.files, str) else given.files
         found = [f for pattern in patterns for f in _expand(pattern, path.parent, given.redirectors, where)]
-        _refuse_double([place for file in found for place in file], where)
+        _refuse_double([replica for file in found for replica in file], where)
         replicas = {file[0]: file[1:] for file in found if len(file) > 1}
         samples[str(name)] = entry.model_copy(update={"files": tuple(file[0] for file in found), "replicas": replicas})
     return Dataset(samples=samples)
 
 
-def _refuse_double(places: list[str], where: str) -> None:
-    if len(set(places)) < len(places):
-        double = next(place for number, place in enumerate(places) if place in places[:number])
+def _refuse_double(files: list[str], where: str) -> None:
+    if len(set(files)) < len(files):
+        double = next(file for number, file in enumerate(files) if file in files[:number])
         raise ConfigError(f"{where}: a file is listed twice and would count twice: {double}")
 
 
 def _expand(
     pattern: str | tuple[str, ...], folder: Path, redirectors: tuple[str, ...], where: str
 ) -> list[tuple[str, ...]]:
-    """Return the files that one entry of ``files`` stands for, each with all its places."""
+    """Return the files that one entry of ``files`` stands for, each with all its replicas."""
     if isinstance(pattern, tuple):
         if not pattern:
-            raise ConfigError(f"{where}: a file with no place; write its paths or URLs, the best first")
-        return [tuple(place for part in pattern for place in _places(part, folder, redirectors, where))]
+            raise ConfigError(f"{where}: a file with no replica; write its paths or URLs, the best first")
+        return [tuple(replica for part in pattern for replica in _replicas(part, folder, redirectors, where))]
     pattern = with_variables(pattern, where)
     if is_remote(pattern) or (redirectors and pattern.startswith("/")):
-        return [_places(pattern, folder, redirectors, where)]
+        return [_replicas(pattern, folder, redirectors, where)]
     path = folder / Path(pattern).expanduser()
     if path.suffix in {".txt", ".json"}:
         lines = _read_list(path, where)
@@ -216,12 +216,12 @@ def _expand(
     return [(found,) for found in _local(path, where)]
 
 
-def _places(text: str, folder: Path, redirectors: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """Return the places of one file that one word stands for; whether it is there shows when it is read."""
+def _replicas(text: str, folder: Path, redirectors: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Return the replicas that one word stands for; they are not looked for before they are read."""
     text = with_variables(text, where)
     if "*" in text or Path(text).suffix in {".txt", ".json"}:
         raise ConfigError(
-            f"{where}: {text}: servers are not searched, and a place is that of one file; name every file, or put the "
+            f"{where}: {text}: servers are not searched, and a replica is one file; name every file, or put the "
             "names into a .txt or .json"
         )
     if is_remote(text):
@@ -286,5 +286,5 @@ def _read_list(path: Path, where: str) -> list[str | tuple[str, ...]]:
     items: list[Any] = content if isinstance(content, list) else [None]
     words = [word for item in items for word in (item if isinstance(item, list) else [item])]
     if not all(isinstance(word, str) for word in words):
-        raise ConfigError(f"{where}: {path} must hold a list of strings, or of lists of them: the places of a file")
+        raise ConfigError(f"{where}: {path} must hold a list of strings, or of lists of them: the replicas of a file")
     return [tuple(item) if isinstance(item, list) else item for item in items]

@@ -1,4 +1,4 @@
-"""A new analysis: a small one that runs at once, to be changed into one's own."""
+"""Creates a new analysis: a small one that runs at once, to be changed into one's own."""
 
 from __future__ import annotations
 

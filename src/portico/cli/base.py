@@ -1,4 +1,4 @@
-"""What all commands share: loading them when they are used, errors and exit statuses, JSON."""
+"""Shared parts of all commands: imports on first use, errors and exit statuses, JSON."""
 
 from __future__ import annotations
 

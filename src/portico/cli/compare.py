@@ -43,7 +43,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     from portico.errors import PorticoError
     from portico.runfolder.load import load
 
-    # While an option still lacks its value, click leaves the words before it unparsed.
+    # While the value of an option is missing, click leaves the words before it unparsed.
     where = ctx.params.get("first") or next(iter(ctx.args), "")
     try:
         run = load(where)
@@ -55,7 +55,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 @click.command(
     cls=_Compare,
-    short_help="Whether two runs gave the same, and in what they differ.",
+    short_help="Compare two runs, and name what differs.",
     epilog="""\b
 Examples:
   portico compare runs/original runs/port

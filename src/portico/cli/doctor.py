@@ -47,7 +47,7 @@ Exit status: 0 without errors, also with warnings; 1 with errors.""",
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="How many to start.")
 @click.option("--run", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
               help="The run folder; by default runs/ and the name of the analysis.")  # fmt: skip
-@click.option("--store", metavar="PLACE", help="Where trees are written, a folder or a URL, if not in the run folder.")
+@click.option("--store", metavar="FOLDER|URL", help="Where trees are written, if not in the run folder.")
 @click.option("--wait", type=click.FloatRange(min=1), default=120, show_default=True, metavar="SECONDS",
               help="How long to wait for a first worker.")  # fmt: skip
 @json_option()

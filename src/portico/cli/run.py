@@ -25,7 +25,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     from portico.analysis.analysis import load_analysis
     from portico.errors import PorticoError
 
-    # While an option still lacks its value, click leaves the words before it unparsed.
+    # While the value of an option is missing, click leaves the words before it unparsed.
     where = ctx.params.get("analysis") or next(iter(ctx.args), ".")
     try:
         analysis = load_analysis(where)
@@ -72,7 +72,7 @@ Examples:
               help="Run only over this sample, or all like 'signal_*'; may be repeated.")  # fmt: skip
 @click.option("--run", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
               help="The run folder; by default runs/ and the name of the analysis.")  # fmt: skip
-@click.option("--store", metavar="PLACE",
+@click.option("--store", metavar="FOLDER|URL",
               help="Where trees are written: a folder, or a URL such as root://host//store/user/me/run.")  # fmt: skip
 @click.option("--allow-partial", is_flag=True, help="Go on without what cannot be read; exit status 3 if so.")
 @click.option("--unblind", is_flag=True, help="Show and fit data also in the signal windows, hidden by default.")

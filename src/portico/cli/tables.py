@@ -1,4 +1,4 @@
-"""What commands show to people: tables."""
+"""Tables that commands show to people."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _batch(console: Console, batch: BatchStatus) -> None:
     _say(console, f"batch on {batch.site}: {', '.join(words)}")
     for (state, reason), names in batch.reasons().items():
         which = f"{len(names):,} {state} ({names[0]}{', ...' if len(names) > 1 else ''})"
-        text = Text.assemble((which, "red" if state == "held" else ""), f": {reason or 'no reason told'}")
+        text = Text.assemble((which, "red" if state == "held" else ""), f": {reason or 'no reason given'}")
         console.print(text, soft_wrap=True)
     if batch.trouble:
         console.print(Text.assemble(("not known", "red"), f": {batch.trouble}"), soft_wrap=True)
@@ -188,7 +188,7 @@ def show_trees(file: str, summaries: Sequence[TreeSummary]) -> None:
         clusters = len(summary.ends)
         words = [
             f"{summary.entries:,} entries",
-            f"{clusters:,} cluster{'' if clusters == 1 else 's'}" if clusters else "clusters not told",
+            f"{clusters:,} cluster{'' if clusters == 1 else 's'}" if clusters else "cluster boundaries unknown",
             f"{len(summary.columns):,} columns",
             size(summary.size),
         ]
@@ -206,7 +206,7 @@ def show_trees(file: str, summaries: Sequence[TreeSummary]) -> None:
 
 
 def _sizes(count: int, summary: TreeSummary) -> tuple[str, str, str]:
-    """Write a size, its share and the bytes per entry; dashes where the file does not tell."""
+    """Write a size, its share and the bytes per entry; dashes where they are unknown."""
     if count == 0 or summary.entries == 0:
         return "-", "-", "-"
     return size(count), share(count, summary.size), f"{count / summary.entries:,.1f}"

@@ -166,7 +166,7 @@ def needs_credentials(analysis: Analysis, store: str | None = None) -> bool:
     which trees are written.
     """
     samples = analysis.dataset.samples.values()
-    named = [store or "", *(replica for sample in samples for file in sample.files for replica in sample.places(file))]
+    named = [store or "", *(url for sample in samples for file in sample.files for url in sample.replicas_of(file))]
     named += [json.dumps(step.options, default=str) for step in analysis.steps]
     return any(map(_REMOTE.search, named)) or any(map(_REMOTE.search, _modules(analysis)))
 

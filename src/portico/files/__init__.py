@@ -1,4 +1,4 @@
-"""Files of input: what is inside them, and what to do when those far away do not answer."""
+"""Input files: their content, and retries where a server does not answer."""
 
 from __future__ import annotations
 

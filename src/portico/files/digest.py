@@ -1,4 +1,4 @@
-"""Digests of what files say."""
+"""Digests of the content of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files on servers: which errors pass by themselves, trying again, and limits of the client's patience."""
+"""Files on servers: which errors are transient, retries, and the client's time limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from portico.errors import InputError
 __all__ = ["PATIENCE", "is_remote", "may_pass", "no_connection", "retried", "server_of", "tune_xrootd"]
 
 PATIENCE = 30.0
-"""Seconds during which something that may pass is tried again. An attempt may itself take longer."""
+"""Seconds during which transient errors are retried. An attempt may itself take longer."""
 
 T = TypeVar("T")
 
@@ -47,13 +47,13 @@ _XROOTD = {
 }
 
 
-def is_remote(place: str) -> bool:
-    """Return whether a place is a URL and not a path."""
-    return _REMOTE.match(place) is not None
+def is_remote(location: str) -> bool:
+    """Return whether a location is a URL and not a path."""
+    return _REMOTE.match(location) is not None
 
 
 def may_pass(text: str) -> bool:
-    """Return whether an error with this text may be gone when the same is tried again."""
+    """Return whether an error with this text is transient, and worth a retry."""
     return _PASSING.search(text) is not None
 
 
@@ -62,13 +62,13 @@ def no_connection(text: str) -> bool:
     return _UNCONNECTED.search(text) is not None
 
 
-def server_of(place: str) -> str:
+def server_of(location: str) -> str:
     """Return the server of a URL with its port; empty for a path."""
-    return urlsplit(place).netloc if is_remote(place) else ""
+    return urlsplit(location).netloc if is_remote(location) else ""
 
 
 def retried(attempt: Callable[[], T], patience: float = PATIENCE) -> T:
-    """Return what ``attempt`` returns; try again after 1, 2, 4, ... s while it fails with what may pass.
+    """Return what ``attempt`` returns; try again after 1, 2, 4, ... s while the error is transient.
 
     Parameters
     ----------

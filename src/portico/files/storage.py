@@ -1,7 +1,7 @@
-"""Where trees are written: folders, and servers of XRootD. The same calls for both.
+"""Storage of trees: folders and XRootD servers, with the same calls for both.
 
-Each call to a server has a time limit, is tried again while the error may pass, and else ends in an error with the
-server's own words.
+Each call to a server has a time limit and is retried while the error is transient; other errors carry the server's own
+words.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CLOSED = re.compile(r"marked read/only|read-only file system|permission denied|
 
 
 class Storage(Protocol):
-    """Files in one place. Paths are whole: a path, or a URL with its server.
+    """Files on one file system or server. Every path is complete: absolute, or a URL with its server.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class Storage(Protocol):
     SpaceError
         By what writes, if there is no space left.
     InputError
-        By all, if a server does not answer, or answers otherwise than is foreseen.
+        By all, if a server does not answer, or its answer is not understood.
     """
 
     def make(self, folder: str) -> None:
@@ -58,7 +58,7 @@ class Storage(Protocol):
         """Copy a local file to ``path`` and return its Adler-32 as it is there; on failure nothing is left."""
 
     def rename(self, aside: str, final: str) -> None:
-        """Give a file its name, in place of one that has it."""
+        """Rename a file; it replaces one of that name."""
 
     def remove(self, path: str) -> None:
         """Remove a file; it may be gone already."""
@@ -79,8 +79,8 @@ class Storage(Protocol):
         """Return the Adler-32 of a file in hexadecimal: the server's, or computed by reading it."""
 
 
-def storage_of(place: str | Path) -> Storage:
-    """Return what keeps files at a path or URL.
+def storage_of(location: str | Path) -> Storage:
+    """Return the storage that a path or URL is in.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def storage_of(place: str | Path) -> Storage:
     MissingExtra
         If XRootD's Python bindings are not installed.
     """
-    text = str(place)
+    text = str(location)
     if not is_remote(text):
         return _Folders()
     url = urlsplit(text)
@@ -98,9 +98,9 @@ def storage_of(place: str | Path) -> Storage:
     return _server(f"{url.scheme}://{url.netloc}")
 
 
-def normal(place: str | Path) -> str:
-    """Return a folder or URL in the one form in which the ledger has it: absolute, without a slash at the end."""
-    text = str(place)
+def normal(location: str | Path) -> str:
+    """Return a folder or URL in the form that the ledger uses: absolute, without a slash at the end."""
+    text = str(location)
     if not is_remote(text):
         return str(Path(text).resolve())
     url = urlsplit(text)
@@ -187,7 +187,7 @@ class _Folders:
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise SpaceError(f"{path}: no space left; free space and run again, what is done is kept") from error
-            raise RunFolderError(f"{path}: cannot be written: {error.strerror}; give another place") from error
+            raise RunFolderError(f"{path}: cannot be written: {error.strerror}; choose another folder") from error
 
 
 @lru_cache
@@ -291,10 +291,10 @@ class _Server:
         checksum = 1
         with self._client.File() as file:
             self._call(path, "opened", lambda: file.open(path, timeout=_CALL_SECONDS))
-            place = 0
-            while block := self._call(path, "read", partial(file.read, place, _BLOCK, timeout=_CALL_SECONDS)):
+            position = 0
+            while block := self._call(path, "read", partial(file.read, position, _BLOCK, timeout=_CALL_SECONDS)):
                 checksum = zlib.adler32(block, checksum)
-                place += len(block)
+                position += len(block)
         return f"{checksum:08x}"
 
     def _copy(self, source: Path, path: str, size: int) -> Any:
@@ -322,7 +322,7 @@ def _refuse(path: str, done: str, status: Any) -> NoReturn:
     if status.errno in _NO_SPACE:
         raise SpaceError(f"{text}; free space there and run again, what is done is kept")
     if status.errno in _FORBIDDEN or _CLOSED.search(text):
-        raise RunFolderError(f"{text}; ask for the right to write there, renew proxy or token, or give another place")
+        raise RunFolderError(f"{text}; ask for write access, renew proxy or token, or choose another folder")
     raise InputError(text)
 
 

@@ -1,4 +1,4 @@
-"""What is inside a ROOT file: trees, entries, clusters, columns. Read with uproot, without ROOT."""
+"""Content of a ROOT file: trees, entries, clusters, columns. Read with uproot, without ROOT."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Column:
     name : str
         Its name.
     type : str
-        Its C++ type as the file tells it.
+        Its C++ type as written in the file.
     size : int
-        Compressed bytes, 0 where the file does not tell.
+        Compressed bytes, 0 if unknown.
     """
 
     name: str
@@ -58,7 +58,7 @@ class TreeSummary:
     entries : int
         Number of entries.
     ends : tuple of int
-        Last entry + 1 of each cluster, ascending; empty if the file does not tell.
+        Last entry + 1 of each cluster, ascending; empty if unknown.
     size : int
         Compressed bytes of the columns.
     columns : tuple of Column
@@ -124,7 +124,7 @@ def summarise_all(
     Raises
     ------
     InputError
-        As `summarise`, for the first bad file; the number of further bad files is told.
+        As `summarise`, for the first bad file; further bad files are listed.
     """
     results = summarise_each(files, tree, threads, replicas=replicas)
     errors = [result for result in results if isinstance(result, InputError)]
@@ -137,10 +137,11 @@ def summarise_all(
 def summarise_each(
     files: Iterable[str], tree: str, threads: int = 8, *, replicas: Mapping[str, Sequence[str]] | None = None
 ) -> list[TreeSummary | InputError]:
-    """Summarise one tree in many files, in the order given, several at a time; what is wrong with a file is returned.
+    """Summarise one tree in many files, in the order given, several at a time; errors are returned.
 
-    Of a file with several places the first that answers is read, and named in the summary. What may pass is tried again
-    after growing waits, for half a minute. A server that did not answer by then is not asked again for other files.
+    Of a file with several replicas the first that answers is read, and named in the summary. Transient errors are
+    retried after growing waits, for half a minute. A server that did not answer by then is not asked again for
+    other files.
 
     Parameters
     ----------
@@ -151,56 +152,56 @@ def summarise_each(
     threads : int
         How many files are read at a time.
     replicas : mapping, optional
-        Other places of a file, by its first.
+        Further replicas of a file, by its first.
     """
-    others, lookout = replicas or {}, _Lookout()
+    others, reader = replicas or {}, _Reader()
 
     def attempt(file: str) -> TreeSummary | InputError:
-        return lookout.summarise((file, *others.get(file, ())), tree)
+        return reader.summarise((file, *others.get(file, ())), tree)
 
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(attempt, files))
 
 
-class _Lookout:
-    """Reads files from the first place that answers, and remembers servers that do not."""
+class _Reader:
+    """Reads files from the first replica that answers, and remembers servers that do not."""
 
     def __init__(self) -> None:
-        self._silent: dict[str, str] = {}  # what was said when it was tried to connect
+        self._silent: dict[str, str] = {}  # the error of the attempt to connect, by server
 
-    def summarise(self, places: Sequence[str], tree: str) -> TreeSummary | InputError:
+    def summarise(self, replicas: Sequence[str], tree: str) -> TreeSummary | InputError:
         began, wait = time.monotonic(), 1.0
         while True:
             errors: list[InputError] = []
-            for place in places:
+            for replica in replicas:
                 try:
-                    return self._summarise(place, tree)
+                    return self._summarise(replica, tree)
                 except InputError as error:
                     errors.append(error)
-            again = any(may_pass(str(error)) and server_of(place) not in self._silent
-                        for place, error in zip(places, errors, strict=True))  # fmt: skip
+            again = any(may_pass(str(error)) and server_of(replica) not in self._silent
+                        for replica, error in zip(replicas, errors, strict=True))  # fmt: skip
             if not again or time.monotonic() - began + wait > PATIENCE:
                 tried = "".join(f"\n  {error}" for error in errors)
                 return errors[0] if len(errors) == 1 else InputError(
-                    f"{places[0]}: cannot be read at any of its {len(places)} places:{tried}"
+                    f"{replicas[0]}: none of its {len(replicas)} replicas can be read:{tried}"
                 )  # fmt: skip
             time.sleep(wait)
             wait *= 2
 
-    def _summarise(self, place: str, tree: str) -> TreeSummary:
-        server = server_of(place)
+    def _summarise(self, file: str, tree: str) -> TreeSummary:
+        server = server_of(file)
         if server in self._silent:
-            raise InputError(f"{place}: its server did not answer before: {self._silent[server]}")
+            raise InputError(f"{file}: its server did not answer before: {self._silent[server]}")
         try:
-            return summarise(place, tree)
+            return summarise(file, tree)
         except InputError as error:
-            if is_remote(place) and no_connection(str(error)):
-                self._silent[server] = str(error).removeprefix(f"{place}: ")
+            if is_remote(file) and no_connection(str(error)):
+                self._silent[server] = str(error).removeprefix(f"{file}: ")
             raise
 
 
 def column_changes(reference: TreeSummary, other: TreeSummary) -> list[str]:
-    """Say, a line each, which columns ``other`` lacks or types otherwise than ``reference``."""
+    """Return a line for each column that is missing in ``other`` or has another type than in ``reference``."""
     types = {column.name: column.type for column in other.columns}
     lines = []
     for column in reference.columns:

@@ -1,1 +1,1 @@
-"""What a run is doing and what it cost: progress, metrics, status."""
+"""Progress, metrics and status of a run."""

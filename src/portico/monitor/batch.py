@@ -1,4 +1,4 @@
-"""Batch jobs of a run, asked from their batch system by anybody: another terminal, or after a logout."""
+"""Batch jobs of a run, as their batch system reports them: also to another terminal, or after a logout."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def read_batch(run: Path, ledger: Ledger) -> BatchStatus | None:
     run : Path
         The run folder.
     ledger : Ledger
-        Its ledger, which tells the results that were collected.
+        Its ledger, which knows the results that were collected.
     """
     found = list(submissions(run))
     if not found:

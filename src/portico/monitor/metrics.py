@@ -1,4 +1,4 @@
-"""What a step cost, from the ledger: rates, efficiency, phases, memory, the slowest chunks, what faults cost."""
+"""Metrics of steps, from the ledger: rates, efficiency, phases, memory, the slowest chunks, the cost of faults."""
 
 from __future__ import annotations
 

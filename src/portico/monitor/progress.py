@@ -29,8 +29,8 @@ _QUIET_SECONDS = 10.0
 class _Count:
     """Entries of one sample (or of all): in total, kept from before, done now; and since when.
 
-    ``first`` is when the first chunk came in, and with how many entries: what comes after it tells the time
-    that is left better, because processes need seconds to start.
+    ``first`` is when the first chunk came in, and with how many entries: the chunks after it predict
+    the time that is left better, because processes need seconds to start.
     """
 
     total: int
@@ -94,7 +94,7 @@ class Progress:
         self._close()
 
     def begin(self, step: str, entries: Mapping[str, int], done: Mapping[str, int], workers: int) -> None:
-        """Take note that a step begins; ``entries`` and ``done`` by sample."""
+        """Note that a step begins; ``entries`` and ``done`` by sample."""
         self._close()
         self._step, self._spoke = step, self._clock()
         self._last, self._chunks = self._spoke, 0
@@ -112,7 +112,7 @@ class Progress:
         self._say(f"step {step}: {what if entries else 'summary'}")
 
     def advance(self, sample: str, entries: int) -> None:
-        """Take note that a chunk is done."""
+        """Note that a chunk is done."""
         now = self._clock()
         for name in (sample, _TOTAL):
             count = self._counts[name]
@@ -134,11 +134,11 @@ class Progress:
             self._say(f"step {self._step}: {', '.join([f'{done} entries ({part})', *filter(None, speed)])}")
 
     def warn(self, message: str) -> None:
-        """Tell the user something that does not stop the run."""
+        """Show a warning; the run goes on."""
         self._say(f"warning: {message}", style="yellow")
 
     def end(self, step: str, state: str, seconds: float, ran: int) -> None:
-        """Take note that a step ended: its state, and how many chunks ran."""
+        """Note that a step ended: its state, and how many chunks ran."""
         self._close()
         whole = self._counts.get(_TOTAL) if step == self._step else None
         if ran == 0:
@@ -152,7 +152,7 @@ class Progress:
     def _open(self) -> None:
         self._bars = Bars(
             TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
-            *(_Word(self._words, place) for place in range(4)),
+            *(_Word(self._words, column) for column in range(4)),
             console=self._console, transient=True, refresh_per_second=4,
         )  # fmt: skip
         self._tasks = {}
@@ -198,18 +198,18 @@ class Progress:
 class _Word(ProgressColumn):
     """One of the words that stand after a bar."""
 
-    def __init__(self, words: Callable[[Task], list[str]], place: int) -> None:
+    def __init__(self, words: Callable[[Task], list[str]], column: int) -> None:
         super().__init__()
-        self._words, self._place = words, place
+        self._words, self._column = words, column
 
     def render(self, task: Task) -> Text:
         """Return the word of one bar."""
         words = self._words(task)
-        return Text(words[self._place] if words else "", justify="right", no_wrap=True)
+        return Text(words[self._column] if words else "", justify="right", no_wrap=True)
 
 
 def _words(count: _Count, clock: float) -> list[str]:
-    """Say how far it is: entries, share, rate, time left."""
+    """Return entries done, share, rate and time left as text."""
     speed = count.rate(clock)
     return [
         f"{count.done:,} / {count.total:,}",

@@ -1,4 +1,4 @@
-"""What is done, running and failed in a run folder, also while a driver works in it."""
+"""Status of a run folder: steps done, running and failed, also while a driver works in it."""
 
 from __future__ import annotations
 

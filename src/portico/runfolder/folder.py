@@ -49,7 +49,7 @@ class RunFolder:
 
     @property
     def ledger_path(self) -> Path:
-        """Where the ledger lies."""
+        """Path of the ledger."""
         return self.path / _LEDGER
 
     def step(self, name: str) -> Path:
@@ -61,7 +61,7 @@ class RunFolder:
         return f"{self.store or self.path.resolve()}/{step}/{sample}"
 
     def remove_others(self, step: str, wanted: Iterable[str]) -> None:
-        """Remove trees of a step that are not wanted, and what was left aside; only when none of its chunks runs.
+        """Remove unwanted trees and temporary files of a step; only while none of its chunks runs.
 
         Raises
         ------
@@ -87,9 +87,9 @@ class RunFolder:
         try:
             content: dict[str, Any] = json.loads((self.path / _MANIFEST).read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
-            there = "is no run folder of portico" if self.path.is_dir() else "no such folder"
+            problem = "is no run folder of portico" if self.path.is_dir() else "no such folder"
             raise RunFolderError(
-                f"{self.path}: {there}; a run folder is made by: portico run ANALYSIS --run FOLDER"
+                f"{self.path}: {problem}; a run folder is made by: portico run ANALYSIS --run FOLDER"
             ) from error
         return content
 
@@ -176,13 +176,14 @@ class RunFolder:
         return replace(self, store=store)
 
     def _claim_store(self, store: str, run: str) -> None:
-        """Refuse a store that holds anything else than this run's trees: what is not wanted there is removed."""
+        """Refuse a store that holds anything but this run's trees, because unwanted files there are removed."""
         storage, mark = storage_of(store), f"{store}/portico-run-{run}"
         if storage.size(mark) is not None:
             return
         if storage.holds(store):
-            raise RunFolderError(f"{store}: holds other things than the trees of this run; give a new or empty place "
-                                 "with --store")  # fmt: skip
+            raise RunFolderError(
+                f"{store}: holds other things than the trees of this run; choose a new or empty folder with --store"
+            )
         storage.make(store)
         with tempfile.TemporaryDirectory(prefix="portico-") as folder:
             name = Path(folder) / "mark"
@@ -190,7 +191,7 @@ class RunFolder:
             storage.write(mark, name)
 
     def clean(self) -> None:
-        """Remove what interrupted attempts left aside. Only for the driver that claimed the folder."""
+        """Remove temporary files of interrupted attempts. Only for the driver that claimed the folder."""
         for aside in self.path.rglob(".*.part*"):
             if BATCH not in aside.relative_to(self.path).parts:  # a job may be writing it
                 aside.unlink(missing_ok=True)

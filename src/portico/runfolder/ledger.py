@@ -86,7 +86,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A chunk that a result goes without, or a file that could not even be planned.
+    """A chunk that a result does not include, or a file that could not even be planned.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class Ledger:
     def _open(self, read_only: bool) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and read_only:
-            raise RunFolderError(f"{self._path}: nothing has begun yet")
+            raise RunFolderError(f"{self._path}: the run has not begun yet")
         if version not in {0, _SCHEMA_VERSION}:
             raise RunFolderError(f"{self._path}: written by another version of portico; use a new run folder")
         if not read_only:
@@ -166,7 +166,7 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Do what follows whole or not at all.
+        """Do all that follows, or nothing.
 
         Raises
         ------
@@ -189,7 +189,7 @@ class Ledger:
         Parameters
         ----------
         step, position, kind
-            Name, place in the analysis, ``frame`` or ``summary``.
+            Name, position in the analysis, ``frame`` or ``summary``.
         samples : mapping of str to sequence of Planned
             The chunks of each sample, in order.
         others : bool
@@ -214,7 +214,7 @@ class Ledger:
                 self._db.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def prune(self, step: str, samples: Iterable[str]) -> None:
-        """Drop what no plan needs any more: partial results of older code or inputs, results of other samples."""
+        """Drop results that no plan needs any more: partial ones of older code or inputs, and those of other samples."""
         names = set(samples)
         with self.transaction():
             self._db.execute("DELETE FROM done WHERE key NOT IN (SELECT key FROM plan)")
@@ -224,7 +224,7 @@ class Ledger:
                     self._db.execute("DELETE FROM result WHERE step = ? AND sample = ?", (step, sample))
 
     def set_state(self, step: str, state: str, seconds: float = 0.0, workers: int = 0, executor: str = "") -> None:
-        """Note what a step is doing (``running``, ``done``, ``failed``, ``partial``), and how long it took."""
+        """Record the state of a step (``running``, ``done``, ``failed``, ``partial``), and how long it took."""
         with self.transaction():
             self._db.execute(
                 "UPDATE step SET state = ?, seconds = CASE WHEN ? > 0 THEN ? ELSE seconds END, "
@@ -260,7 +260,7 @@ class Ledger:
     def commit(
         self, finished: Iterable[tuple[Attempt, bytes, list[dict[str, Any]]]], failed: Iterable[Attempt] = ()
     ) -> None:
-        """Note attempts, with partial result and files of those that succeeded; a chunk counts once."""
+        """Record attempts, with partial result and files of those that succeeded; a chunk counts once."""
         now = time.time()
         with self.transaction():
             for attempt, partial, outputs in finished:
@@ -279,12 +279,12 @@ class Ledger:
         )
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Forget that chunks are done, because what they wrote is gone."""
+        """Forget that chunks are done, because their files are gone."""
         with self.transaction():
             self._db.executemany("DELETE FROM done WHERE key = ?", ((key,) for key in keys))
 
     def partials(self, step: str, sample: str) -> Iterator[bytes]:
-        """Return the partial results of a step's sample in chunk order, one at a time, without what is lost.
+        """Return the partial results of a step's sample in chunk order, one at a time, without lost chunks.
 
         Raises
         ------
@@ -303,34 +303,34 @@ class Ledger:
             yield partial
 
     def outputs(self, step: str, sample: str) -> list[list[dict[str, Any]]]:
-        """Return the files that each chunk of a step's sample wrote, in chunk order, without what is lost."""
+        """Return the files that each chunk of a step's sample wrote, in chunk order, without lost chunks."""
         rows = self._db.execute(
             "SELECT outputs FROM kept WHERE step = ? AND sample = ? ORDER BY position", (step, sample)
         )
         return [json.loads(outputs) for (outputs,) in rows]
 
     def set_lost(self, step: str, lost: Iterable[Lost]) -> None:
-        """Note what the results of a step go without."""
+        """Record the losses of a step: what its results do not include."""
         rows = ((step, x.sample, x.key, x.file, x.entries, x.kind, x.message) for x in lost)
         with self.transaction():
             self._db.executemany("INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def lost(self, step: str) -> list[Lost]:
-        """Return what the results of a step go without."""
+        """Return the losses of a step: what its results do not include."""
         rows = self._db.execute(
             "SELECT sample, key, file, entries, kind, message FROM lost WHERE step = ? ORDER BY rowid", (step,)
         )
         return [Lost(*row) for row in rows]
 
     def set_result(self, step: str, sample: str, key: str, merged: bytes, completeness: float = 1.0) -> None:
-        """Keep the merged result of a step's sample under the key of what made it, and which fraction of all it is."""
+        """Keep the merged result of a step's sample under its key, and the fraction of the events that it holds."""
         with self.transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?)", (step, sample, key, merged, completeness)
             )
 
     def drop_result(self, step: str, sample: str) -> None:
-        """Forget a merged result, which is of other code or input than the plan."""
+        """Forget a merged result that other code or input made than the plan's."""
         with self.transaction():
             self._db.execute("DELETE FROM result WHERE step = ? AND sample = ?", (step, sample))
 
@@ -356,7 +356,7 @@ class Ledger:
         return None if row is None else row[0]
 
     def set_summary(self, step: str, key: str, files: Sequence[str]) -> None:
-        """Note which files a summary step wrote, under the key of what made them."""
+        """Record the files that a summary step wrote, under its key."""
         self.set_result(step, _SUMMARY, key, json.dumps(files).encode())
 
     def summary(self, step: str) -> tuple[str, list[str]] | None:
@@ -377,7 +377,7 @@ class Ledger:
             yield sample, position, {**json.loads(metrics), "attempt": number}
 
     def failures(self, step: str) -> list[tuple[Planned, Attempt, bool]]:
-        """Return the failed attempts at the chunks of the plan, the latest last, and whether each was made good."""
+        """Return the failed attempts at the chunks of the plan, the latest last, and whether a later one succeeded."""
         rows = self._db.execute(
             "SELECT sample, position, plan.key, file, uuid, tree, first, last, number, outcome, message, log, metrics, "
             "EXISTS (SELECT 1 FROM done WHERE done.key = plan.key) "

@@ -1,4 +1,4 @@
-"""What a run left in its folder, for reading."""
+"""The results of a run, read from its folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Run", "load"]
 
 
 class Run(Mapping[str, Mapping[str, Results]]):
-    """What a run gave: ``run["histograms"]["signal"]["mass"]``.
+    """The results of a run: ``run["histograms"]["signal"]["mass"]``.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Run(Mapping[str, Mapping[str, Results]]):
 
     @property
     def blinding(self) -> Blinding:
-        """Where data are not shown: ``run.blinding.of("mass", ["data"])`` is for ``portico.plot``."""
+        """Intervals in which data are not shown: ``run.blinding.of("mass", ["data"])`` is for ``portico.plot``."""
         return Blinding.from_manifest(self._folder.manifest())
 
     def __getitem__(self, step: str) -> Mapping[str, Results]:

@@ -1,4 +1,4 @@
-"""The trees of a step as Parquet files, one for each sample."""
+"""Exports the trees of a step as Parquet files, one for each sample."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Exported:
 def export_parquet(
     run: str | Path, step: str, folder: str | Path, *, tree: str | None = None, samples: Iterable[str] = ()
 ) -> Iterator[Exported]:
-    """Write the trees of a step as ``FOLDER/SAMPLE.parquet``, in chunk order; tell of each file when it is whole.
+    """Write the trees of a step as ``FOLDER/SAMPLE.parquet``, in chunk order; yield each file when it is complete.
 
     Columns keep their names and types: vectors become lists. Memory does not grow with the number of events.
 
@@ -165,7 +165,7 @@ def _tables(path: str, name: str) -> Iterator[tuple[Any, int]]:
 def _fitting(table: Any, schema: Any, path: str) -> Any:
     if table.schema.names != schema.names:
         odd = sorted(set(table.schema.names) ^ set(schema.names))
-        raise InputError(f"{path}: column '{(odd or schema.names)[0]}' is not in all trees, or in another place")
+        raise InputError(f"{path}: column '{(odd or schema.names)[0]}' is not in all trees, or at another position")
     for ours, theirs in zip(schema, table.schema, strict=True):
         if ours.type != theirs.type:
             raise InputError(f"{path}: column '{ours.name}' is {theirs.type} instead of {ours.type}")

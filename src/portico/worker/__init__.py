@@ -1,1 +1,1 @@
-"""What runs beside ROOT on a worker: the process that runs chunks, and how it is spoken to."""
+"""Code that runs beside ROOT on a worker: the process that runs chunks, and its messages."""

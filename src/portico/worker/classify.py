@@ -1,4 +1,4 @@
-"""Whose fault a failure is, told from the exception and from what ROOT wrote: the kinds of `Failed`."""
+"""Classifies failures, from the exception and from what ROOT wrote: the kinds of `Failed`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def check_log(log: str, folder: str) -> None:
 
 
 def classify(error: BaseException, log: str, frames: traceback.StackSummary, where: str) -> tuple[str, str]:
-    """Return the kind of a failure, as in `portico.worker.task.Failed`, and what it is in the words that help.
+    """Return the kind of a failure, as in `portico.worker.task.Failed`, and a message that helps the user.
 
     Parameters
     ----------

@@ -41,9 +41,9 @@ def run_points(function: Callable[..., Any], task: Task) -> tuple[dict[str, Prod
         try:
             values.append(_plain(function(point, **task.options), "the value"))
         except InputError as error:
-            told = StepError(str(error)).with_traceback(error.__traceback__)
-            told.add_note(_name(number, point))
-            raise told from error
+            failure = StepError(str(error)).with_traceback(error.__traceback__)
+            failure.add_note(_name(number, point))
+            raise failure from error
         except Exception as error:
             error.add_note(_name(number, point))
             raise

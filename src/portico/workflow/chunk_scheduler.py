@@ -234,7 +234,7 @@ class ChunkScheduler:
             self._drop(task)
             return []
         planned = self._planned_of(task)
-        replicas = self._job.samples[planned.sample].places(planned.chunk.file)
+        replicas = self._job.samples[planned.sample].replicas_of(planned.chunk.file)
         history = self._histories.get(task.key, History(len(replicas))).after(failed.kind)
         self._histories[task.key] = history
         response = respond(failed, history)
