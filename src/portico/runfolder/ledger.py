@@ -214,7 +214,7 @@ class Ledger:
                 self._db.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def prune(self, step: str, samples: Iterable[str]) -> None:
-        """Drop results that no plan needs any more: partial ones of older code or inputs, and those of other samples."""
+        """Drop results that no plan needs: partial ones of older code or inputs, and those of other samples."""
         names = set(samples)
         with self.transaction():
             self._db.execute("DELETE FROM done WHERE key NOT IN (SELECT key FROM plan)")
