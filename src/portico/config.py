@@ -24,7 +24,7 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy with other values, and without what cached properties found from the old ones."""
+        """Return a copy with other values, without the cached properties of the old ones."""
         copied = super().model_copy(update=update, deep=deep)
         for name in vars(copied).keys() - type(self).model_fields.keys():
             del vars(copied)[name]
@@ -44,7 +44,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, (str, int, float, bool)):
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is no key", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} cannot be a key", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key '{key}' appears twice", key_node.start_mark)
             seen.add(key)
@@ -52,12 +52,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML file that holds a mapping.
+    """Read a YAML file with one mapping.
 
     Raises
     ------
     ConfigError
-        If the file is missing, is not YAML, or does not hold a mapping.
+        If the file is missing, is not YAML, or is not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -82,14 +82,14 @@ def parse(model: type[AnyModel], content: object, where: str) -> AnyModel:
     model : type
         A subclass of `Model`.
     content : object
-        What a YAML or JSON file held.
+        Content of a YAML or JSON file.
     where : str
         File (and key) that the content comes from, for messages.
 
     Raises
     ------
     ConfigError
-        If a key is unknown or missing or a value is wrong; every problem on a line of its own.
+        If a key is unknown or missing or a value is wrong; the message has one line per problem.
     """
     try:
         return model.model_validate(content)

@@ -4,7 +4,7 @@
 
     PorticoError
     |- ConfigError      a dataset, analysis or option file, or a step's declaration, is wrong
-    |- InputError       a data file is missing, damaged or not what was promised
+    |- InputError       a data file is missing, damaged or has changed
     |- StepError        the user's code failed; carries sample, file, entry range and the user's line
     |- ProductError     a product cannot be collected or merged
     |- RunFolderError   a run folder belongs to something else, is in use, or does not exist
@@ -13,7 +13,7 @@
     |- WorkerError      workers were lost, or chunks kill the process that reads them
     `- MissingExtra     an optional dependency is not installed
 
-`Detached` is no error: jobs were submitted that go on without this process.
+`Detached` is not an error: submitted jobs continue without this process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
 
 
 class PorticoError(Exception):
-    """Base of every error that portico raises on purpose; its text is meant for the user."""
+    """Base of all errors that portico raises; their text is for the user."""
 
 
 class ConfigError(PorticoError):
@@ -49,7 +49,7 @@ class ConfigError(PorticoError):
 
 
 class InputError(PorticoError):
-    """An input file is missing, damaged, or not what was promised."""
+    """An input file is missing or damaged, or has changed."""
 
 
 class StepError(PorticoError):
@@ -83,8 +83,8 @@ class MissingExtra(PorticoError):  # noqa: N818 (the name says what is missing)
         super().__init__(f"{what} needs the extra '{extra}'; install it with: pip install 'portico-hep[{extra}]'")
 
 
-class Detached(Exception):  # noqa: N818 (it is no error)
-    """Jobs were submitted that go on without this process; its text says how many and what to do next."""
+class Detached(Exception):  # noqa: N818 (not an error)
+    """Submitted jobs continue without this process; the text says how many, and what to do next."""
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
@@ -93,9 +93,9 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     Parameters
     ----------
     word : str
-        What the user wrote.
+        The word that the user wrote.
     valid : iterable of str
-        What would have been accepted.
+        The valid words.
     """
     words = sorted(valid)
     close = difflib.get_close_matches(word, words, n=1)

@@ -1,4 +1,4 @@
-"""Loading ROOT into a process: batch mode, no stack traces by gdb, C++ under a name made from its content."""
+"""Loading of ROOT into a process: batch mode, no stack traces by gdb, C++ under a name derived from its content."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["StaleProcess", "declare", "load"]
 _declared: dict[str, str] = {}
 
 
-class StaleProcess(Exception):  # noqa: N818 (a state, not an error of anybody)
-    """The process holds an older version of some C++; only a new process can hold the new one."""
+class StaleProcess(Exception):  # noqa: N818 (a state, not an error)
+    """The process has an older version of a header; only a new process can load the new one."""
 
 
 def load() -> Any:
-    """Import ROOT for work without a screen and declare portico's own C++.
+    """Import ROOT in batch mode and declare portico's own C++.
 
     Raises
     ------
     PorticoError
         If ROOT cannot be imported or cannot compile C++.
     """
-    # Counts only before the import. Headers run 2.5 times as fast as with cling's default.
+    # Takes effect only before the import. Headers run 2.5 times faster than with cling's default.
     os.environ.setdefault("EXTRA_CLING_ARGS", "-O2")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*This distribution of ROOT is in alpha stage", UserWarning)
@@ -40,7 +40,7 @@ def load() -> Any:
             ) from error
     ROOT.gROOT.SetBatch(True)
     ROOT.PyConfig.IgnoreCommandLineOptions = True
-    ROOT.gSystem.ResetSignals()  # a crash ends the process at once instead of in minutes of gdb
+    ROOT.gSystem.ResetSignals()  # a crash ends the process at once, not after minutes of gdb
     ROOT.TH1.AddDirectory(False)
     own = Path(__file__).parent / "include" / "collect.h"
     if "portico/collect.h" not in _declared:
@@ -49,23 +49,23 @@ def load() -> Any:
 
 
 def declare(path: Path, name: str, digest: str) -> None:
-    """Include a header unless this process holds the same content already.
+    """Include a header unless this process has already included the same content.
 
     Parameters
     ----------
     path : Path
-        Where the header lies, under a folder that is named by the content of all files in it.
+        Path of the header, in a folder named by the digest of all its files.
     name : str
         Its name in the analysis, the same for every version.
     digest : str
-        Of its content and that of what it includes.
+        Digest of its content and of all that it includes.
 
     Raises
     ------
     StaleProcess
-        If the process holds another version: cling cannot replace a function.
+        If the process has another version: cling cannot replace a function.
     PorticoError
-        If it does not compile; cling has written why to standard error.
+        If it does not compile; cling writes the reason to standard error.
     """
     if _declared.get(name) == digest:
         return
@@ -88,7 +88,7 @@ def _include(path: Path, name: str, digest: str) -> None:
 def first_compiler_error(log: str) -> str:
     """Return the first error line that cling wrote; empty if there is none.
 
-    Its file is left out, unless a ``#line`` of ours says where the code is from.
+    The file name is left out, unless a ``#line`` directive of portico names the origin of the code.
     """
     match = re.search(r"(?:^(?P<where>in .+?):\d+:\d+: )?error: (?P<message>.+)(?:\n(?P<code>.*))?", log, re.MULTILINE)
     if match is None:

@@ -224,7 +224,7 @@ def test_faults_of_the_step_are_told_once_with_the_place(data, tmp_path):
     cases = {
         "nothing": ["the step returned nothing; return a mapping", "good.root entries 0-"],
         "not_cpp": ["does not compile", "steps.py:9", "x >> > 1"],
-        "one_name": ["'first' and 'second' are histograms of one name 'h'"],
+        "one_name": ["'first' and 'second' are histograms with the same name 'h'"],
         "no_column": ["column 'y' is missing", "other.root"],
     }
     for pair in (["nothing", "not_cpp"], ["one_name", "no_column"]):  # two at a time

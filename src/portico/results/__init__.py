@@ -1,1 +1,1 @@
-"""What steps return: products that merge over chunks, and how users see them."""
+"""Products that steps return, merged over chunks, and the results that users get from them."""

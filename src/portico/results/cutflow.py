@@ -1,4 +1,4 @@
-"""Cutflows: how many entries reached and passed each cut of a chain."""
+"""Cutflows: the numbers of entries that reached and passed each cut of a chain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Cutflow"]
 
 @dataclass(frozen=True, slots=True)
 class Cutflow:
-    """How many entries reached and passed each named cut.
+    """Numbers of entries that reached and passed each named cut.
 
     Parameters
     ----------
@@ -18,8 +18,8 @@ class Cutflow:
     reached, passed : tuple of int
         Entries before and after each cut.
     yields, uncertainties : tuple of float
-        Sums of weights before all cuts and after each, and roots of the sums of squared weights; empty where entries
-        have no weight.
+        Sums of weights before all cuts and after each, and square roots of the sums of squared weights; empty if
+        entries have no weights.
     """
 
     cuts: tuple[str, ...]

@@ -15,7 +15,7 @@ __all__ = ["histogram_to_hist", "profile_to_hist"]
 
 
 def histogram_to_hist(product: Product) -> Any:
-    """Make a `hist.Hist` of a histogram, flow bins and squared weights included."""
+    """Convert a histogram to a `hist.Hist`, with flow bins and squared weights."""
     import hist
 
     axes, cube = _axes_and_bins(product)
@@ -49,7 +49,7 @@ def _axes_and_bins(product: Product) -> tuple[list[Any], dict[str, npt.NDArray[A
 
 
 def _hist_axis(axis: Mapping[str, Any], values: npt.NDArray[Any], number: int) -> tuple[Any, npt.NDArray[np.intp]]:
-    """Return a hist axis, and which of ROOT's bins (with both flow bins) it has."""
+    """Return a hist axis, and the indices of ROOT's bins, including flow bins, that it keeps."""
     import hist
 
     bins = axis["bins"]
@@ -65,7 +65,7 @@ def _hist_axis(axis: Mapping[str, Any], values: npt.NDArray[Any], number: int) -
 
 
 def profile_to_hist(product: Product) -> Any:
-    """Make a `hist.Hist` of a profile, flow bins and squared weights included."""
+    """Convert a profile to a `hist.Hist`, with flow bins and squared weights."""
     import hist
 
     axes, cube = _axes_and_bins(product)

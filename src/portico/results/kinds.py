@@ -1,4 +1,4 @@
-"""The kinds of products: of each, how it merges, what a reader gets, and what it is in ROOT."""
+"""The kinds of products, each with its merge rules, its Python value and its ROOT object."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Rule = Callable[[Array, Array], Array]
 
 
 class ProductKind(StrEnum):
-    """What a product is; the value is what encoded results and JSON hold."""
+    """The kind of a product; its value is the word in encoded results and JSON."""
 
     HISTOGRAM = "histogram"
     PROFILE = "profile"
@@ -42,7 +42,7 @@ class ProductKind(StrEnum):
 
     @property
     def traits(self) -> Traits:
-        """What distinguishes the kind."""
+        """The traits of the kind."""
         return KINDS[self]
 
 
@@ -52,7 +52,7 @@ def add(a: Array, b: Array) -> Array:
 
 
 def concatenate(a: Array, b: Array) -> Array:
-    """Merge arrays one behind the other."""
+    """Merge arrays by concatenation."""
     return np.concatenate([a, b])
 
 
@@ -106,7 +106,7 @@ def _points(product: Product) -> dict[str, Array]:
 
 
 def _columns(product: Product) -> dict[str, Any]:
-    """Return columns as numpy arrays, or awkward arrays where an event has a list."""
+    """Return columns as numpy arrays, or as awkward arrays if they have a list per event."""
     columns: dict[str, Any] = {}
     for name, array in product.arrays.items():
         if name.endswith("#counts"):
@@ -172,30 +172,30 @@ def _size(product: Product) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What distinguishes a kind of product.
+    """The traits of a kind of product.
 
     Parameters
     ----------
     view : callable
-        Returns what ``Results[...]`` gives.
+        Returns the value of ``Results[...]``.
     describe : callable
-        Returns what ``results.json`` says of it, besides its kind and what all chunks have in common.
+        Returns the entries in ``results.json`` besides kind and ``meta``.
     rules : mapping of str to callable
-        How its arrays merge, by name; an array that is not named is concatenated.
+        Merge rules of its arrays by name; other arrays are concatenated.
     to_root : callable, optional
-        Makes its ROOT object of a name and the product; needs ROOT.
+        Makes its ROOT object from a name and the product; needs ROOT.
     to_tree : callable, optional
         Returns the types and the columns of its tree in ``results.root``.
     bins : {"", "contents", "means"}
-        What its bins hold, if it has bins.
+        Meaning of the bins' values, if it has bins.
     is_number : bool
-        Whether it is a number, or a few.
+        Whether it is one number, or a few.
     is_table : bool
-        Whether it has rows with columns, each row of an event.
+        Whether it has rows with columns, one row per event or candidate.
     has_files : bool
-        Whether it lies in files, which its items name.
+        Whether it is stored in files, which its items name.
     extent : callable, optional
-        Says how much there is of it, of a kind whose content is too long to be shown.
+        Describes the size of a product that is too long to show.
     """
 
     view: Callable[[Product], Any]

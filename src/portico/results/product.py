@@ -1,8 +1,8 @@
-"""Products as plain numbers, how they merge, and how they travel. No ROOT here.
+"""Products as plain arrays, their merging and their encoding as bytes, without ROOT.
 
-A product is what a step returns under one name, reduced to arrays, each of which merges by a rule of the product's
-kind. Partial results merge along a tree that is fixed by chunk order, so that floating-point sums come out the same
-bit for bit for any executor and any order of arrival.
+A product is a result that a step returns under one name, reduced to arrays, each of which merges by a rule of the
+product's kind. Partial results merge along a tree that only depends on the order of chunks, so that floating-point sums
+are the same bit for bit for any executor and any order of arrival.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Product:
     Parameters
     ----------
     kind : ProductKind
-        Says how it merges, and what a reader gets.
+        Determines the merge rules and the Python value.
     meta : mapping
-        What must be the same in all chunks: class, title, axes. Holds what JSON can hold.
+        Properties that must be the same in all chunks, such as class, title and axes; ready for JSON.
     arrays : mapping of str to array
-        What is merged, by the rules of the kind.
+        Arrays that merge by the rules of the kind.
     items : tuple
-        What is concatenated and is not an array: the files of a written tree, points and their values.
+        Concatenated items that are not arrays: the files of a written tree, points and their values.
     """
 
     kind: ProductKind
@@ -49,17 +49,17 @@ class Product:
 
 
 def gather(parts: Iterable[tuple[str, Partial]]) -> dict[str, Product]:
-    """Put the products of all handles together.
+    """Combine the products of all handles.
 
     Parameters
     ----------
     parts : iterable of (str, mapping of str to Product)
-        The name under which the step returned a handle, and what was collected from it.
+        The name under which the step returned a handle, and the products of that handle.
 
     Raises
     ------
     ProductError
-        If two have one name, or are histograms of one name.
+        If two products, or the histograms of two products, have the same name.
     """
     collected: dict[str, Product] = {}
     titles: dict[str, str] = {}
@@ -72,24 +72,25 @@ def gather(parts: Iterable[tuple[str, Partial]]) -> dict[str, Product]:
                 other = titles.setdefault(product.meta["name"], name)
                 if other != name:
                     raise ProductError(
-                        f"products '{other}' and '{name}' are histograms of one name '{product.meta['name']}'"
+                        f"products '{other}' and '{name}' are histograms with the same name "
+                        f"'{product.meta['name']}'; rename one"
                     )
         collected.update(new)
     return collected
 
 
 def merge(first: Partial, second: Partial) -> dict[str, Product]:
-    """Merge two partial results; ``first`` holds the earlier entries.
+    """Merge two partial results; ``first`` has the earlier entries.
 
     Raises
     ------
     ProductError
-        If the two do not hold the same products with the same axes.
+        If the two do not have the same products with the same axes.
     """
     if first.keys() != second.keys():
         odd = sorted(first.keys() ^ second.keys())
         raise ProductError(
-            f"the step returned product '{odd[0]}' for some chunks and not for others; return the same names always"
+            f"the step returned product '{odd[0]}' for some chunks but not for others; always return the same names"
         )
     return {name: _merge_product(name, product, second[name]) for name, product in first.items()}
 
@@ -97,8 +98,8 @@ def merge(first: Partial, second: Partial) -> dict[str, Product]:
 def merge_all(parts: Iterable[Partial]) -> dict[str, Product] | None:
     """Merge partial results given in chunk order; None if there are none.
 
-    The tree joins neighbours of equal weight first, as a binary counter carries, and what remains from
-    right to left. It depends on the number of parts alone and holds log2 of them in memory.
+    The tree joins neighbours of equal weight first, like the carries of a binary counter, and then the rest from right
+    to left. It depends only on the number of parts, and keeps log2 of them in memory.
     """
     stack: list[tuple[int, Partial]] = []
     for part in parts:
@@ -132,9 +133,9 @@ def _merge_product(name: str, a: Product, b: Product) -> Product:
 
 
 def _with_squares(product: Product, other: Product) -> Product:
-    """Give a histogram its sums of squared weights if the other has them.
+    """Add the sums of squared weights to a histogram if the other has them.
 
-    ROOT keeps none until a weight other than 1 is filled: so far they are the contents.
+    ROOT stores none until a weight other than 1 is filled; until then they equal the contents.
     """
     missing = {
         squares: product.arrays[sums]
@@ -155,7 +156,7 @@ def _difference(a: Product, b: Product) -> str:
 
 
 def encode(partial: Partial) -> bytes:
-    """Write a partial result as bytes: a line of JSON, then the arrays, little-endian, compressed."""
+    """Encode a partial result as bytes: a line of JSON, then the little-endian arrays, compressed."""
     head = []
     blobs: list[bytes] = []
     for name, product in partial.items():
@@ -169,7 +170,7 @@ def encode(partial: Partial) -> bytes:
 
 
 def decode(data: bytes) -> dict[str, Product]:
-    """Read what `encode` wrote."""
+    """Decode the bytes of `encode`."""
     head, _, body = zlib.decompress(data).partition(b"\n")
     offset = 0
     partial = {}
@@ -184,14 +185,14 @@ def decode(data: bytes) -> dict[str, Product]:
 
 
 def take_files(partial: Partial) -> tuple[dict[str, Product], list[dict[str, Any]]]:
-    """Separate the files of written trees from the rest, so that files can be moved without decoding the rest.
+    """Separate the files of written trees from the products, so that files can be moved without decoding products.
 
     Returns
     -------
     products : dict of str to Product
-        The same, without files.
+        The products without files.
     files : list of dict
-        ``product``, ``tree``, ``path`` and what else is known of each file.
+        ``product``, ``tree``, ``path`` and further properties of each file.
     """
     files = [
         {"product": name, "tree": product.meta["tree"], **item}
@@ -202,7 +203,7 @@ def take_files(partial: Partial) -> tuple[dict[str, Product], list[dict[str, Any
 
 
 def put_files(partial: Partial, files: Iterable[Mapping[str, Any]]) -> dict[str, Product]:
-    """Return products with the files that `take_files` took from them, in the order given."""
+    """Return products with the files that `take_files` separated from them, in the given order."""
     items: dict[str, list[dict[str, Any]]] = {}
     for file in files:
         item = {key: value for key, value in file.items() if key not in {"product", "tree"}}

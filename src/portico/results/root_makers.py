@@ -1,4 +1,4 @@
-"""From plain products back to ROOT objects. Runs where ROOT is."""
+"""Conversion of products to ROOT objects; needs ROOT."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make_histogram(name: str, product: Product) -> Any:
     Raises
     ------
     ProductError
-        If integer bins cannot hold the merged contents.
+        If the merged contents do not fit into integer bins.
     """
     if product.meta["class"] == "THnD":
         return _make_thn(name, product)
@@ -61,7 +61,7 @@ def make_profile(name: str, product: Product) -> Any:
 
 
 def content_axis(h: Any) -> Any:
-    """Return the axis whose title says what the bins hold."""
+    """Return the axis whose title describes the bins' contents."""
     return (h.GetYaxis, h.GetZaxis, h.GetZaxis)[h.GetDimension() - 1]()
 
 
@@ -103,7 +103,7 @@ def _fill(name: str, h: Any, product: Product) -> None:
     dtype = np.dtype(STORAGE.get(product.meta["class"][-1], np.float64))
     values = arrays["values"].astype(dtype)
     if dtype.kind == "i" and not np.array_equal(values, arrays["values"]):
-        raise ProductError(f"product '{name}': a {product.meta['class']} cannot hold the merged contents; use a TH1D")
+        raise ProductError(f"product '{name}': the merged contents exceed a {product.meta['class']}; use a TH1D")
     np.frombuffer(h.GetArray(), dtype=dtype, count=cells)[:] = values
     if arrays["sumw2"].size:
         if not h.GetSumw2N():

@@ -1,4 +1,4 @@
-"""From the handles that a step returns to plain products. Runs where ROOT is."""
+"""Conversion of the handles that a step returns to products; needs ROOT."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from portico.results.root_makers import STORAGE, axes_of, content_axis
 __all__ = ["TAG", "collect", "collect_value", "tag_of", "variation_name"]
 
 TAG = "_portico"
-"""Attribute of a handle that tells which operation made it, for handles whose type does not tell."""
+"""Attribute of a handle with the operation that made it, for handles whose type does not determine it."""
 
 _POSSIBLE = (
     "Histo1D/2D/3D/ND, Profile1D/2D, Count, Sum, Mean, StdDev, Min, Max, Stats, Report, Graph, Take, AsNumpy, "
@@ -28,7 +28,7 @@ _SCALARS = {
 
 
 def collect(name: str, handle: Any) -> dict[str, Product]:
-    """Turn one handle whose event loop has run into products.
+    """Convert one handle whose event loop has run to products.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ def collect(name: str, handle: Any) -> dict[str, Product]:
     -------
     dict of str to Product
         One product; for a map of variations the nominal one under ``name`` and each other one under
-        `variation_name`. A list of histograms is as many products, each under the histogram's own name.
+        `variation_name`. A list of histograms gives one product per histogram, under the histogram's own name.
 
     Raises
     ------
     ProductError
-        If the handle is nothing that can be merged over chunks.
+        If the result of the handle cannot be merged over chunks.
     """
     kind = type(handle).__name__
     if kind.startswith("RResultMap<"):
@@ -62,7 +62,7 @@ def collect(name: str, handle: Any) -> dict[str, Product]:
 
 
 def tag_of(handle: Any) -> Any:
-    """Return the tag of a handle, or None. Asking an RResultPtr for an unknown attribute would run the loop."""
+    """Return the tag of a handle, or None. Access to an unknown attribute of an RResultPtr would run the event loop."""
     return getattr(handle, "__dict__", {}).get(TAG) if not isinstance(handle, dict) else None
 
 
@@ -72,7 +72,7 @@ def variation_name(name: str, variation: str) -> str:
 
 
 def _collect_variations(name: str, handle: Any) -> dict[str, Product]:
-    # RResultMap fills itself when one of its values is asked for; its keys alone do not run the loop.
+    # Access to a value of an RResultMap runs the event loop; access to its keys does not.
     handle["nominal"]
     keys = [str(key) for key in handle.GetKeys()]
     products = {}
@@ -95,7 +95,7 @@ def _parts(name: str, value: Any) -> dict[str, Any]:
 
 
 def collect_value(name: str, value: Any, operation: str) -> Product:
-    """Turn the value of one handle into a product; ``operation`` made it, for types that several make.
+    """Convert the value of one handle to a product; ``operation`` distinguishes operations that give the same type.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def _arrays(name: str, columns: Mapping[str, Any]) -> Product:
             continue
         rows = [np.asarray(row) for row in array]
         if any(row.ndim != 1 or row.dtype == object or row.dtype.kind in "US" for row in rows):
-            raise ProductError(f"product '{name}': column '{column}' holds neither numbers nor lists of numbers")
+            raise ProductError(f"product '{name}': column '{column}' must have numbers or lists of numbers")
         arrays[column] = np.concatenate(rows) if rows else np.zeros(0)
         arrays[f"{column}#counts"] = np.array([len(row) for row in rows], np.int64)
     return Product(ProductKind.ARRAY, {}, arrays)

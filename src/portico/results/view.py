@@ -1,4 +1,4 @@
-"""Results: what a step gave for a sample, as `hist.Hist`, ROOT objects, small tables and plain files."""
+"""Results of a step for a sample as `hist.Hist`, ROOT objects, numbers and files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Results(Mapping[str, Any]):
     sample : str
         Name of the sample.
     products : mapping of str to Product
-        What was merged.
+        The merged products.
     """
 
     def __init__(self, sample: str, products: Mapping[str, Product]) -> None:
@@ -54,7 +54,7 @@ class Results(Mapping[str, Any]):
 
     @property
     def root(self) -> Mapping[str, Any]:
-        """Histograms, profiles and graphs as ROOT objects, made when they are asked for."""
+        """Histograms, profiles and graphs as ROOT objects, made on access."""
         return _RootView(self.products)
 
     def variations(self, name: str) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class _RootView(Mapping[str, Any]):
 
 
 def describe(products: Mapping[str, Product]) -> dict[str, Any]:
-    """Return what JSON can hold of products: everything but bin contents and arrays."""
+    """Return a description of products for JSON, without bin contents and arrays."""
     return {
         name: {"kind": product.kind, **product.meta, **product.kind.traits.describe(product)}
         for name, product in products.items()
@@ -100,7 +100,7 @@ def describe(products: Mapping[str, Product]) -> dict[str, Any]:
 def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]], labels: Mapping[str, str]) -> None:
     """Write ``results.root``: a folder for each sample, with histograms, profiles, graphs and array trees.
 
-    ``labels`` says of samples that they are partial: a TNamed ``partial`` in their folder.
+    ``labels`` has a text for each partial sample, which becomes a TNamed ``partial`` in its folder.
     """
     import ROOT
     import uproot

@@ -1,4 +1,4 @@
-"""The metrics of a chunk, and how each adds up where chunks or parts of a chunk are taken together."""
+"""The metrics of a chunk, and the rules that combine them for several chunks or parts of a chunk."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["METRICS", "Metric", "join"]
 
 
 class Metric(NamedTuple):
-    """How a metric adds up.
+    """A metric.
 
     Parameters
     ----------
     unit : str
         Its unit, empty if it has none.
     join : callable
-        Returns the value of two together, of which the second has the later entries.
+        Combines two values, of which the second belongs to the later entries.
     """
 
     unit: str
@@ -29,8 +29,8 @@ def _last(_: Any, second: Any) -> Any:
 
 
 METRICS: Final[Mapping[str, Metric]] = {
-    "wait": Metric("s", add),  # from being submitted until a worker began; added by the driver
-    "setup": Metric("s", add),  # loading the step's bundle: what comes before and after `wall`
+    "wait": Metric("s", add),  # from the submission to the start on a worker; added by the driver
+    "setup": Metric("s", add),  # loading the step's bundle; not part of `wall`
     "wall": Metric("s", add),  # in the chunk, of which the next five are phases
     "open": Metric("s", add),
     "build": Metric("s", add),
@@ -46,14 +46,14 @@ METRICS: Final[Mapping[str, Metric]] = {
     "ended": Metric("s since 1970", max),
     "host": Metric("", _last),
     "process": Metric("", _last),
-    "worker": Metric("", _last),  # its name, where the executor gives names
+    "worker": Metric("", _last),  # its name, if the executor gives names
     "attempt": Metric("", max),  # of the chunk; added by the ledger
 }
 """Every metric that an attempt may report. The driver ignores others."""
 
 
 def join(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metrics of two parts together; the second has the later entries."""
+    """Combine the metrics of two parts; the second has the later entries."""
     joined = {}
     for name, metric in METRICS.items():
         if name in first and name in second:

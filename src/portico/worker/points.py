@@ -1,4 +1,4 @@
-"""Steps over points, on the worker: plain Python, called for one point of a chunk after the other."""
+"""Steps over points on the worker: plain Python, called for each point of a chunk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from portico.worker.task import Task
 
 __all__ = ["list_points", "run_points"]
 
-_SHOWN = 200  # letters of a point in a message
+_SHOWN = 200  # characters of a point in a message
 
 
 def run_points(function: Callable[..., Any], task: Task) -> tuple[dict[str, Product], Timing]:
@@ -26,15 +26,15 @@ def run_points(function: Callable[..., Any], task: Task) -> tuple[dict[str, Prod
     Returns
     -------
     products : dict of str to Product
-        ``points`` and ``values``: lists of one length.
+        ``points`` and ``values``: lists of the same length.
     timing : Timing
         ``loop`` is the time in the function.
 
     Raises
     ------
     StepError
-        If a value cannot be saved as JSON, or the function cannot read what it needs: a point has no file that could be
-        left out.
+        If a value cannot be saved as JSON, or if the function cannot read a file: a point has no input file that a
+        partial run could leave out.
     """
     values, began, points = [], time.perf_counter(), task.points or ()
     for number, point in enumerate(points, task.chunk.first):
@@ -60,7 +60,7 @@ def list_points(function: Callable[..., Any], options: Mapping[str, Any]) -> lis
     Raises
     ------
     StepError
-        If it returns no list, or one that cannot be saved as JSON.
+        If it does not return a list, or if the list cannot be saved as JSON.
     """
     listed = _plain(function(**options), "the list of points")
     if not isinstance(listed, list):
@@ -69,7 +69,7 @@ def list_points(function: Callable[..., Any], options: Mapping[str, Any]) -> lis
 
 
 def _plain(value: Any, what: str) -> Any:
-    """Return a value as it is after it was written as JSON; floats stay as they are, also those that are not finite."""
+    """Return a value as read back from JSON; floats are unchanged, including those that are not finite."""
     try:
         return json.loads(json.dumps(value, default=_without_numpy))
     except (TypeError, ValueError) as error:

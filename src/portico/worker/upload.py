@@ -1,4 +1,4 @@
-"""Send the trees that a chunk wrote to a server."""
+"""Upload of the trees that a chunk wrote to a server."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ __all__ = ["upload"]
 
 
 def upload(files: Sequence[Mapping[str, Any]], folder: str) -> tuple[list[dict[str, Any]], float]:
-    """Send the trees that a chunk wrote to a server, under the hidden names that they have; all of them, or none.
+    """Upload all trees that a chunk wrote, or none, under their hidden names.
 
     Parameters
     ----------
     files : sequence of mapping
-        Of one chunk, as of `portico.results.product.take_files`; they lie on this machine.
+        Files of one chunk on this machine, from `portico.results.product.take_files`.
     folder : str
         A URL.
 
     Returns
     -------
     files : list of mapping
-        The same, with their URLs.
+        The files with their URLs.
     seconds : float
-        How long it took.
+        Duration of the upload.
 
     Raises
     ------
     RunFolderError, SpaceError, InputError
-        As `Storage.write`; none of the trees is left on the server then.
+        As `Storage.write`; then no tree is left on the server.
     """
     began, moved = time.perf_counter(), [{**f, "path": f"{folder.rstrip('/')}/{Path(f['path']).name}"} for f in files]
     sent: list[str] = []

@@ -1,4 +1,4 @@
-"""What a run would do, without starting anything."""
+"""Preview of a run: the chunks that each step would run, without starting anything."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ __all__ = ["Preview", "Row", "preview"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one step would do for one sample.
+    """The plan of one step for one sample.
 
     Parameters
     ----------
     step, sample : str
-        Which; the sample of a summary step is ``*``.
+        Names; the sample of a summary step is ``*``.
     chunks, entries : int
-        In its plan; 0 if it cannot be planned yet.
+        Totals of the plan; 0 if it cannot be planned yet.
     chunks_done, entries_done : int
-        Of these, done already.
+        Those that are already done.
     after : str
         The earlier step, or the function that lists the points, that must run first; empty if it can be planned now.
     """
@@ -50,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a run would do.
+    """The plan of a run.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Preview:
     rows : tuple of Row
         By step and sample.
     script : str, optional
-        What would be submitted or started for one job of a site.
+        Script that would be submitted or started for one job of a site.
     """
 
     analysis: str
@@ -70,7 +70,7 @@ class Preview:
     script: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `portico run --dry-run --json` writes."""
+        """Return the output of `portico run --dry-run --json`."""
         plan = [asdict(row) for row in self.rows]
         return {"run": str(self.folder), "analysis": self.analysis, "plan": plan, "script": self.script}
 
@@ -80,7 +80,7 @@ def preview(
     batch: bool = False, detach: bool = False, chunks_per_job: int | None = None, steps: Iterable[str] = (),
     samples: Iterable[str] = (), unblind: bool = False,
 ) -> Preview:  # fmt: skip
-    """Plan every step as far as it is possible now; nothing is run and nothing is written.
+    """Plan every step as far as possible, without running or writing anything.
 
     Parameters are those of `portico.run`, and are checked as there.
 
@@ -95,25 +95,25 @@ def preview(
     run_folder = RunFolder(Path(folder) if folder is not None else analysis.run_folder)
     found: list[Row] = []
     with _ledger(run_folder, analysis.name) as ledger:
-        look = _Look(analysis, run_folder, ledger, {})
+        planner = _Planner(analysis, run_folder, ledger, {})
         for step in analysis.steps:
-            rows = look.at(step, selected)
-            look.open[step.name] = {row.sample for row in rows if row.after or row.chunks_done < row.chunks}
+            rows = planner.rows(step, selected)
+            planner.open[step.name] = {row.sample for row in rows if row.after or row.chunks_done < row.chunks}
             found += rows if step in chosen else []
     script = batch_script(on, run_folder.path) if batch else job_script(on)
     return Preview(analysis.name, run_folder.path, tuple(found), script)
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """What is looked at, and for each step before which of its samples are not done."""
+class _Planner:
+    """The run folder and analysis, and for each earlier step the samples that are not done."""
 
     analysis: Analysis
     folder: RunFolder
     ledger: Ledger
     open: dict[str, set[str]]
 
-    def at(self, step: StepEntry, selected: tuple[str, ...]) -> list[Row]:
+    def rows(self, step: StepEntry, selected: tuple[str, ...]) -> list[Row]:
         names = self.analysis.samples_of(step)
         wanted = [name for name in names if not selected or name in selected or step.points is not None]
         bundle = bundle_of(self.analysis, step)
@@ -148,12 +148,12 @@ class _Look:
 
 @contextmanager
 def _ledger(folder: RunFolder, name: str) -> Iterator[Ledger]:
-    """Open the ledger of a run folder to look at; an empty one if there is none yet."""
+    """Open the ledger of a run folder for reading; an empty one if there is none yet."""
     if folder.ledger_path.exists():
         owner = folder.manifest().get("analysis")
         if owner != name:
             raise RunFolderError(
-                f"{folder.path}: belongs to the analysis '{owner}', not '{name}'; give another folder with --run"
+                f"{folder.path}: belongs to the analysis '{owner}', not '{name}'; choose another folder with --run"
             )
         ledger = folder.open_ledger()
         try:

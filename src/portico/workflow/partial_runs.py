@@ -14,8 +14,9 @@ __all__ = ["completeness_of", "losses", "partial_label"]
 def losses(plan: Plan, failed: Iterable[Failed]) -> list[Lost]:
     """Return all that is lost with the chunks that failed.
 
-    A file that is damaged in one chunk is not trusted in the others: all its chunks are lost, also those that were
-    read. So the losses do not depend on the order in which chunks ran. A chunk that killed its processes is lost alone.
+    A file that is damaged in one chunk is not trusted in the others: all its chunks are lost, including those that were
+    read. Thus the losses do not depend on the order in which chunks ran. If a chunk killed its processes, only this
+    chunk is lost.
     """
     lost = {(loss.sample, loss.key or loss.file): loss for loss in plan.lost}
     by_key = plan.by_key
@@ -37,5 +38,5 @@ def completeness_of(sample: str, chunks: Sequence[Planned], lost: Iterable[Lost]
 
 
 def partial_label(completeness: float) -> str:
-    """Return the words that mark the results of a partial run; empty if they are complete."""
+    """Return the label of the results of a partial run; empty if they are complete."""
     return f"partial: {completeness:.2%} of the events" if completeness < 1 else ""

@@ -21,7 +21,7 @@ from portico.workflow.state import State
 
 __all__ = ["known_points", "plan_over", "plan_points"]
 
-_LIST = "points.json"  # in the step's folder: what its function listed, with the key of what made it
+_LIST = "points.json"  # in the step's folder: the list that its function returned, with the key of code and arguments
 _CHUNK = cuts.ChunkSize(entries=1)
 
 
@@ -45,7 +45,7 @@ def plan_points(state: State, step: StepEntry, bundle: Bundle, arguments: Argume
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_atomic(path) as aside:
             aside.write_text(json.dumps({"key": key, "points": points}, indent=1), encoding="utf-8")
-    state.broken.discard(POINTS)  # these are others than those of an earlier step
+    state.broken.discard(POINTS)  # these points are not those of an earlier step
     return plan_over(points, step, bundle, arguments)
 
 
@@ -57,7 +57,7 @@ def known_points(
     Raises
     ------
     ConfigError, RunFolderError
-        If the file is missing, or holds something else than a list.
+        If the file is missing, or does not contain a list.
     """
     if step.lists_points:
         key = _listing(analysis, step, arguments)[2]
@@ -72,7 +72,7 @@ def known_points(
     except ValueError:
         content = None
     if not isinstance(content, list):
-        raise ConfigError(f"{path}: is no JSON list of points, as step '{step.name}' needs one")
+        raise ConfigError(f"{path}: step '{step.name}' needs a JSON list of points, but this file has none")
     return content
 
 
@@ -86,7 +86,7 @@ def _listing(analysis: Analysis, step: StepEntry, arguments: Arguments) -> tuple
 def plan_over(points: Sequence[Any], step: StepEntry, bundle: Bundle, arguments: Arguments) -> Plan:
     """Cut points into chunks and give each its key.
 
-    The points of a chunk enter its key, their places do not: where points are added, other chunks keep their values.
+    The key of a chunk contains its points but not their positions: if points are added, other chunks keep their values.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A chunk that needs too much memory runs in halves, which become one partial result again."""
+"""Chunks that need too much memory: they run in halves, whose results merge again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["Halves"]
 class Halves:
     """The chunks that were split, and those of their halves that are done.
 
-    The halves of a chunk merge in entry order, so counts and unweighted histograms are equal bit for bit to those of
-    the whole chunk; sums of weights may differ by rounding, since they are added in another order.
+    The halves of a chunk merge in entry order, so that counts and unweighted histograms are equal bit for bit to those
+    of the undivided chunk; sums of weights may differ by rounding, because they are added in another order.
     """
 
     _parents: dict[str, Task] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Halves:
         return key
 
     def join(self, done: Done) -> Done | None:
-        """Return the task of which this is a half as done; None while its other half is missing."""
+        """Return the outcome of the undivided task; None while the other half is missing."""
         task = self._parents[done.task.key]
         halves = self._done[task.key]
         halves[done.task.key.endswith("b")] = done
