@@ -1,4 +1,4 @@
-"""What tests share: real data, a folder of small analyses, a reporter that remembers."""
+"""Fixtures of all tests: real data, a folder of small analyses, a reporter that remembers."""
 
 from __future__ import annotations
 

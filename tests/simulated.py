@@ -1,4 +1,4 @@
-"""What the tests of the simulation share: events of a range of entries, and their comparison bit for bit."""
+"""Tools for tests of the simulation: events of a range of entries, and their comparison bit for bit."""
 
 from __future__ import annotations
 

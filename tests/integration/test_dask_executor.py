@@ -1,4 +1,4 @@
-"""What the Dask executor does when the scheduler is lost, with workers that failed, and for several drivers."""
+"""The Dask executor with a lost scheduler, with failed workers, and with several drivers."""
 
 from __future__ import annotations
 

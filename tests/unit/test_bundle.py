@@ -1,4 +1,4 @@
-"""What travels with a step, and what counts as a change."""
+"""The bundle of a step: its contents, and the changes that its digests see."""
 
 from __future__ import annotations
 

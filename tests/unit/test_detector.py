@@ -1,4 +1,4 @@
-"""What the detector does to a particle: resolutions, efficiencies and misidentification, against the formulae."""
+"""The response of the detector: resolutions, efficiencies and misidentification, against the formulae."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step may do on ROOT's distributed RDataFrame, operation by operation; nothing runs here."""
+"""Operations that a step may use on ROOT's distributed RDataFrame, one by one; nothing runs here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks of the doctor, each from facts to findings, and what it does with an executor that answers so or so."""
+"""The checks of the doctor, each from facts to findings, and the doctor with executors of every kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows a failure, chunks in halves, and what a partial run has lost."""
+"""Responses to failures, chunks in halves, and the losses of a partial run."""
 
 from __future__ import annotations
 

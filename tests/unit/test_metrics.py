@@ -1,4 +1,4 @@
-"""What the ledger tells about cost, and how progress is shown."""
+"""Cost from the ledger, and the display of progress."""
 
 from __future__ import annotations
 

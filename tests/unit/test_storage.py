@@ -1,4 +1,4 @@
-"""Where files lie: folders, replicas of a file, the store of a run; and which errors are transient."""
+"""Storage: folders, replicas of a file, the store of a run; and errors that are transient."""
 
 from __future__ import annotations
 

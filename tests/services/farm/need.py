@@ -1,4 +1,4 @@
-"""What a service needs of the machine; where it is missing, its tests skip, or fail if nothing may skip."""
+"""Requirements of a service; if one is missing, its tests skip, or fail if nothing may skip."""
 
 from __future__ import annotations
 
