@@ -1,4 +1,4 @@
-"""Whole samples on ROOT's own distributed RDataFrame, on Dask: for steps within its list of operations."""
+"""Complete samples on ROOT's own distributed RDataFrame, on Dask: for steps within its list of operations."""
 
 from __future__ import annotations
 
@@ -10,25 +10,48 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from portico.environment.bundle import Bundle
+from portico.analysis.chunks import Chunk
+from portico.environment.bundle import Bundle, key_of
 from portico.environment.credentials import Credentials
 from portico.errors import MissingExtra, WorkerError
+from portico.executors.base import Executor
 from portico.executors.dask import DaskExecutor
+from portico.runfolder.ledger import Planned
 from portico.worker.process import RunnerProcess
-from portico.worker.task import Failed, Outcome, Task, outcome_of
+from portico.worker.task import Failed, FailureKind, Outcome, Task, outcome_of
+from portico.worker.wire import Message
 
-__all__ = ["DistrdfExecutor"]
+__all__ = ["DistrdfExecutor", "complete_samples"]
 
 _LOG_BYTES = 4096
+_OPERATION = "portico_distrdf.graph:answer"
 _START_SECONDS = 60.0
+_WORD = "distrdf"
 
 
-class DistrdfExecutor:
+def complete_samples(chunks: Mapping[str, list[Planned]]) -> dict[str, tuple[Planned, list[Chunk]]]:
+    """Return each sample as one planned chunk, with the chunks that it stands for.
+
+    Sums over other cuts are equal to rounding only, so results of complete samples have keys of their own.
+    """
+    samples = {}
+    for name, planned in chunks.items():
+        parts = [one.chunk for one in planned]
+        files = list(dict.fromkeys(part.file for part in parts))
+        file = files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+        key, uuid = key_of(_WORD, [one.key for one in planned]), key_of(sorted({part.uuid for part in parts}))
+        chunk = Chunk(file, uuid, parts[0].tree, 0, sum(part.entries for part in parts))
+        samples[name] = Planned(name, 0, key, chunk), parts
+    return samples
+
+
+class DistrdfExecutor(Executor):
     """One sample at a time: a process of portico's builds the graph, Dask workers run it.
 
     Parameters
@@ -46,13 +69,10 @@ class DistrdfExecutor:
         If the scheduler cannot be reached, or no worker starts.
     """
 
-    outlives = False
-    whole = "distrdf"
-    """Results depend on how ROOT cuts samples: they are kept under keys with this word."""
-
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         if importlib.util.find_spec("distributed") is None:
             raise MissingExtra("dask", "running on ROOT's distributed RDataFrame")
+        self._name = f"{_WORD}+{address}" if address is not None else _WORD
         self._own = _Workers(workers or len(os.sched_getaffinity(0))) if address is None else None
         try:
             self._dask = DaskExecutor(address or (self._own.address if self._own is not None else None))
@@ -68,6 +88,12 @@ class DistrdfExecutor:
         self._credentials = Credentials()
         self._task: Task | None = None
         self._ended: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._parts: dict[str, list[Chunk]] = {}
+
+    @property
+    def name(self) -> str:
+        """``distrdf``, with the address of a scheduler that was given."""
+        return self._name
 
     @property
     def workers(self) -> int:
@@ -78,6 +104,12 @@ class DistrdfExecutor:
     def free(self) -> int:
         """One if nothing runs: a sample uses all workers."""
         return int(self._task is None)
+
+    def replan(self, chunks: Mapping[str, list[Planned]]) -> Mapping[str, list[Planned]]:
+        """Return one task for each sample, since ROOT cuts samples by itself."""
+        samples = complete_samples(chunks)
+        self._parts = {planned.key: parts for planned, parts in samples.values()}
+        return {name: [planned] for name, (planned, _) in samples.items()}
 
     def prepare(self, bundle: Bundle) -> None:
         """Send the bundle to the workers, also to those that join later."""
@@ -99,15 +131,20 @@ class DistrdfExecutor:
         self._thread.submit(self._run, task, self._runner)
 
     def _run(self, task: Task, runner: RunnerProcess) -> None:
-        own = self._own is not None
-        content = {"op": "distributed", **task.to_json(), "scheduler": self._address, "own": own}
-        if task.points is not None:  # plain Python, which this process runs itself
-            content = {"op": "chunk", **task.to_json()}
+        content = {"op": "chunk", **task.to_json()}
+        if task.points is None:  # others are plain Python, which this process runs itself
+            parts, own = [asdict(part) for part in self._parts[task.key]], self._own is not None
+            if task.chunk.entries:
+                content |= {"op": _OPERATION, "parts": parts, "scheduler": self._address, "own": own}
+            else:  # nothing to distribute, and ROOT refuses it
+                content["chunk"] = parts[0]
         outcome = outcome_of(task, runner.call(content, []))
         metrics = {**outcome.metrics, "worker": "dask"}
         metrics["peak_memory"] = max(metrics.get("peak_memory", 0), metrics.pop("worker_memory", 0))
         outcome = replace(outcome, metrics=metrics)
-        if isinstance(outcome, Failed) and outcome.kind == "crash" and self._own is not None:
+        if isinstance(outcome, Failed) and outcome.kind == FailureKind.MEMORY and task.points is None:
+            outcome = replace(outcome, kind=FailureKind.CRASH)  # a sample that ROOT cuts does not run in halves
+        if isinstance(outcome, Failed) and outcome.kind == FailureKind.CRASH and self._own is not None:
             outcome = replace(outcome, log=outcome.log + self._own.log())
         self._ended.put(outcome)
 
@@ -122,7 +159,7 @@ class DistrdfExecutor:
         self._task = None
         return [outcome]
 
-    def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    def call(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         """Have the process that builds graphs answer a message."""
         return self._runner.call(content, blobs)
 
@@ -132,12 +169,12 @@ class DistrdfExecutor:
             self._dask.prepare(self._bundle)
         return self._dask.call_all(content)
 
-    def entrust(self, credentials: Credentials) -> None:
+    def send_credentials(self, credentials: Credentials) -> None:
         """Send credentials to all workers, also to those that join later."""
         from portico_distrdf.worker import TrustPlugin
 
         self._credentials = credentials
-        self._runner.entrust(credentials)
+        self._runner.use_credentials(credentials)
         self._dask.client.register_plugin(TrustPlugin(credentials), name="portico-distrdf-credentials")
 
     def problems(self) -> list[str]:
@@ -153,7 +190,7 @@ class DistrdfExecutor:
         self._runner = RunnerProcess()
         if self._bundle is not None:
             self._runner.use(self._bundle)
-        self._runner.entrust(self._credentials)
+        self._runner.use_credentials(self._credentials)
 
     def close(self) -> None:
         """Leave the scheduler; stop the own workers."""

@@ -1,4 +1,4 @@
-"""A step over a whole sample on ROOT's distributed RDataFrame. Runs where the graph is built, in a runner process.
+"""A step over a complete sample on ROOT's distributed RDataFrame. Runs where the graph is built, in a runner process.
 
 ROOT keeps the graph, cuts the sample into ranges, runs a range and merges two results. Between ROOT and Dask stands
 our own backend instead of ROOT's: it merges neighbours only, so that rows and files keep their order; names the part
@@ -18,19 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 from portico.analysis.chunks import Chunk
 from portico.errors import InputError, PorticoError, StepError
-from portico.results.product import Product, gather
+from portico.results.product import Product, encode, gather, take_files
 from portico.root import StaleProcess
 from portico.worker.frame import check_handles
-from portico.worker.task import Task
+from portico.worker.task import Done, Failed, FailureKind, Task
+from portico.worker.wire import Message
 from portico_distrdf.frame import ELSEWHERE, Booking, DistributedFrame, book_reports, check_kinds, collect
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from portico.analysis.dataset import Sample
+    from portico.worker.runner import Runner
     from portico_distrdf.worker import Tally, Ticket
 
-__all__ = ["Cluster", "PartLost", "partitions", "run_sample"]
+__all__ = ["Cluster", "PartLost", "answer", "partitions", "run_sample"]
 
 _FILES_AT_ONCE = 20  # that one task opens to see whether they are those that were planned
 _HINT = (
@@ -67,17 +69,35 @@ def partitions(chunks: int) -> int:
     return 1 << (max(chunks, 1).bit_length() - 1)
 
 
+def answer(runner: Runner, content: dict[str, Any], _: list[bytes]) -> Message:
+    """Run a sample in a runner process, as the message says that `portico_distrdf.executor` sends."""
+    from portico.analysis.dataset import Sample
+
+    cluster = Cluster(content.pop("scheduler"), content.pop("own"))
+    parts = [Chunk(**part) for part in content.pop("parts")]
+    task, began = Task.from_json(content), time.process_time()
+    function, sample = runner.function(task.function), Sample(**task.sample)
+    try:
+        products, metrics = run_sample(function, sample, task, parts, cluster, runner.bundle)
+    except PartLost as lost:
+        return Failed(task, FailureKind.CRASH, str(lost)).to_answer()
+    metrics["cpu"] += time.process_time() - began
+    products, files = take_files(products)
+    return Done(task, encode(products), metrics, files).to_answer()
+
+
 def run_sample(
-    function: Callable[..., Any], sample: Sample, task: Task, cluster: Cluster, bundle: tuple[str, str]
-) -> tuple[dict[str, Product], dict[str, Any]]:
+    function: Callable[..., Any], sample: Sample, task: Task, parts: Sequence[Chunk], cluster: Cluster,
+    bundle: tuple[str, str],
+) -> tuple[dict[str, Product], dict[str, Any]]:  # fmt: skip
     """Run a step over all chunks of a sample.
 
     Parameters
     ----------
     function, sample
         The step, and what is passed on to it.
-    task : Task
-        Its ``parts`` are the chunks that cover the sample.
+    task, parts
+        The complete sample, and the chunks that cover it.
     cluster : Cluster
         Where to run.
     bundle : (str, str)
@@ -106,9 +126,9 @@ def run_sample(
     began = time.perf_counter()
     client, entries = _client(cluster.address), task.chunk.entries
     ticket = Ticket(*bundle, task.folder)
-    _check_files(client, cluster, task.parts, ticket)
+    _check_files(client, cluster, parts, ticket)
     opened, backend = time.perf_counter(), Backend(client, ticket)
-    node = _open(task.parts, entries, backend)
+    node = _open(parts, entries, backend)
     seen, booking = node.Count(), Booking(task.folder)
     cuts = None if task.chunk.file else ()  # a generated sample has the column 'entry' already
     handles = function(DistributedFrame(node, booking, cuts), sample, **task.options)

@@ -47,7 +47,7 @@ def test_a_lost_scheduler_ends_the_run_which_resumes(
                 with pytest.raises(WorkerError, match="is gone"):
                     executor.call({"op": "nothing"}, [])
                 with pytest.raises(WorkerError, match="is gone"):
-                    executor.entrust(Credentials())
+                    executor.send_credentials(Credentials())
             finally:
                 executor.close()
     again = Remember()
@@ -113,7 +113,7 @@ def test_drivers_share_a_cluster_and_leave_nothing(tmp_path: Path) -> None:
             (tmp_path / "one.py").write_text(f"def s(frame, sample):\n    return {{'n{number}': frame.Count()}}\n")
             first.prepare(collect("one:s", tmp_path))
             second.prepare(collect("one:s", tmp_path))
-        first.entrust(Credentials({"token": b"first"}))
+        first.send_credentials(Credentials({"token": b"first"}))
         time.sleep(1.5)  # what was replaced is forgotten after a second
         assert list(first.client.run(kept).values()) == [(2, 1)]
         first.close()

@@ -1,4 +1,4 @@
-"""The doctor on real workers, and credentials that are entrusted to real ones: used there, and shown nowhere."""
+"""The doctor on real workers, and credentials that are sent to real ones: used there, and shown nowhere."""
 
 from __future__ import annotations
 
@@ -218,10 +218,10 @@ def test_workers_use_credentials_and_nobody_shows_them(analysis, cluster, tmp_pa
         executor = DaskExecutor(cluster(only={"TMPDIR": str(tmp_path)}))
         wait_for(executor, 1)
     try:
-        executor.entrust(credentials)
+        executor.send_credentials(credentials)
         run = portico.run(analysis("trusting"), folder=tmp_path / "run", executor=executor)
         assert int(run["trusting"]["a"]["n"]) == 1000
-        executor.entrust(Credentials({**credentials.files, "proxy": make_proxy(number=2)}))
+        executor.send_credentials(Credentials({**credentials.files, "proxy": make_proxy(number=2)}))
         with pytest.raises(StepError, match="no luck") as failed:
             portico.run(analysis("failing"), folder=tmp_path / "fails", executor=executor)
         installed = [path for path in tmp_path.glob("portico-*/*") if path.name in {"proxy.pem", "token"}]

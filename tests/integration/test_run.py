@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import portico
 from portico.analysis.analysis import Analysis
+from portico.environment.bundle import Bundle
 from portico.errors import InputError, PorticoError, RunFolderError, StepError, WorkerError
 from portico.executors.base import Executor
 from portico.executors.dask import DaskExecutor
@@ -137,11 +138,10 @@ def check_files(folder: Path) -> None:
     assert not list(folder.rglob(".*"))
 
 
-class Unruly:
+class Unruly(Executor):
     """An executor that loses tasks, repeats outcomes and returns them in any order."""
 
-    outlives = False
-    whole = ""
+    name = "unruly"
 
     def __init__(self, inner: Executor, seed: int, interrupt_after: int | None = None) -> None:
         self._inner, self._random = inner, random.Random(seed)
@@ -157,8 +157,8 @@ class Unruly:
     def free(self) -> int:
         return self._inner.free
 
-    def prepare(self, bundle: object) -> None:
-        self._inner.prepare(bundle)  # type: ignore[arg-type]
+    def prepare(self, bundle: Bundle) -> None:
+        self._inner.prepare(bundle)
 
     def submit(self, task: Task) -> None:
         if task.attempt < 3 and self._random.random() < 0.15:

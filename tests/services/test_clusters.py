@@ -287,7 +287,7 @@ try:
     for number in range(3):  # all before the first worker has come
         (place / "late.py").write_text(f"def s(frame, sample):\\n    return {{'n{number}': frame.Count()}}\\n")
         executor.prepare(collect("late:s", place))
-        executor.entrust(Credentials({"token": f"token{number}".encode()}))
+        executor.send_credentials(Credentials({"token": f"token{number}".encode()}))
     early = executor.workers
     keys = next((place / "jobs").glob("keys-*"))
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (keys, *sorted(keys.iterdir()))]

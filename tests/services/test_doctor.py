@@ -51,7 +51,7 @@ def test_a_worker_reads_with_a_proxy_that_came_after_it_had_tried_without(server
     url = server.put(events / "events0.root")
     with closing(LocalExecutor(1)) as executor:
         assert "Auth failed" in problem(executor, url)
-        executor.entrust(Credentials({"proxy": make_proxy()}))
+        executor.send_credentials(Credentials({"proxy": make_proxy()}))
         assert problem(executor, url) == ""
 
 
@@ -60,14 +60,14 @@ def test_new_connections_use_a_renewed_proxy(server: XRootDServer, events: Path)
     url = server.put(events / "events0.root")
     with closing(LocalExecutor(1)) as executor:
         ends = time.time() + 15
-        executor.entrust(Credentials({"proxy": make_proxy(hours=(ends - NOW.timestamp()) / 3600)}))
+        executor.send_credentials(Credentials({"proxy": make_proxy(hours=(ends - NOW.timestamp()) / 3600)}))
         assert problem(executor, url) == ""
         process = executor.call({"op": "probe"}, [])[0]["metrics"]["process"]
         time.sleep(max(ends + 1 - time.time(), 0))
         server.stop()  # connections that were let in stay open
         server.start()
         assert "Auth failed" in problem(executor, url)
-        executor.entrust(Credentials({"proxy": make_proxy(number=2)}))
+        executor.send_credentials(Credentials({"proxy": make_proxy(number=2)}))
         assert problem(executor, url) == ""
         # It is the process that held the expired one, so what ROOT has compiled is kept.
         assert executor.call({"op": "probe"}, [])[0]["metrics"]["process"] == process

@@ -515,7 +515,7 @@ def test_proxies_open_input_and_store(
             assert failed.kind == "user"
             assert "Auth failed" in failed.message
             assert "renew" in failed.message
-        executor.entrust(Credentials({"proxy": make_proxy()}))
+        executor.send_credentials(Credentials({"proxy": make_proxy()}))
         done = run_chunk(executor, tmp_path, url, "", server.url("trees"))
         assert isinstance(done, Done)
         (item,) = decode(done.partial)["tree"].items

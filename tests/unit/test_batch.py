@@ -375,7 +375,7 @@ def test_a_refused_submission_leaves_nothing(desk: Desk, opened: Opened, run: Pa
 
 def test_cancel_from_another_terminal(desk: Desk, opened: Opened, run: Path) -> None:
     executor = opened()
-    executor.entrust(Credentials({"token": b"secret"}))
+    executor.send_credentials(Credentials({"token": b"secret"}))
     submit(executor, "abcd")
     executor.wait(0)
     finish(only(run), "a")
@@ -454,10 +454,10 @@ def test_only_trees_of_the_run_folder_are_written_beside_the_jobs(tmp_path: Path
 def test_credentials_are_private_and_replaced(desk: Desk, opened: Opened, run: Path) -> None:
     executor = opened()
     folder = run / "batch.jobs" / "credentials"
-    executor.entrust(Credentials())
+    executor.send_credentials(Credentials())
     assert not folder.exists()
-    executor.entrust(Credentials({"token": b"old", "proxy": b"pem"}))
-    executor.entrust(Credentials({"token": b"new"}))
+    executor.send_credentials(Credentials({"token": b"old", "proxy": b"pem"}))
+    executor.send_credentials(Credentials({"token": b"new"}))
     (path,) = folder.iterdir()
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -270,13 +270,13 @@ def test_folders_of_the_killed_are_removed_by_the_next_and_those_of_the_living_a
     assert list(tmp_path.iterdir()) == []
 
 
-class Entrusted:
-    """What an executor was entrusted with."""
+class Receiver:
+    """Keeps the credentials that an executor is sent."""
 
     def __init__(self) -> None:
         self.given: list[Credentials] = []
 
-    def entrust(self, credentials: Credentials) -> None:
+    def send_credentials(self, credentials: Credentials) -> None:
         self.given.append(credentials)
 
 
@@ -287,7 +287,7 @@ def test_renewed_credentials_are_sent_again_during_a_run(tmp_path, monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("BEARER_TOKEN_FILE", str(token))
     monkeypatch.setenv("X509_USER_PROXY", str(tmp_path / "none"))
-    executor, warnings = Entrusted(), list[str]()
+    executor, warnings = Receiver(), list[str]()
     trust = CredentialRefresh(executor, warnings.append, needed=True)  # type: ignore[arg-type]
 
     def write(seconds: float) -> None:

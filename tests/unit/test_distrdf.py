@@ -14,8 +14,6 @@ from portico.analysis.chunks import Chunk
 from portico.errors import ConfigError, ProductError, StepError
 from portico.executors.where import connect
 from portico.runfolder.ledger import Planned
-from portico.worker.task import Task
-from portico.workflow.plan import Plan, whole_samples
 from tests.conftest import write_events
 
 MODEL = ("h", "", 10, 0.0, 10.0)
@@ -162,18 +160,17 @@ def test_parts_are_a_power_of_two() -> None:
     assert [partitions(chunks) for chunks in (0, 1, 2, 3, 4, 7, 8, 1000)] == [1, 1, 2, 2, 4, 4, 8, 512]
 
 
-def test_whole_samples_have_keys_of_their_own() -> None:
+def test_complete_samples_have_keys_of_their_own() -> None:
+    from portico_distrdf.executor import complete_samples
+
     chunks = [Chunk(f"{name}.root", name, "Events", 10 * i, 10 * i + 10) for name in "pq" for i in range(2)]
     planned = [Planned("a", i, f"key{i}", chunk) for i, chunk in enumerate(chunks)]
-    plan = whole_samples(Plan({"a": planned}, {}, {}), "distrdf")
-    (only,) = plan.chunks["a"]
+    only, parts = complete_samples({"a": planned})["a"]
     assert (only.chunk.file, only.chunk.first, only.chunk.last) == ("p.root and 1 more", 0, 40)
-    assert plan.parts == {only.key: tuple(chunks)}
+    assert parts == chunks
     assert only.key not in {one.key for one in planned}
-    other = whole_samples(Plan({"a": planned[:3]}, {}, {}), "distrdf").chunks["a"][0]
+    other, _ = complete_samples({"a": planned[:3]})["a"]
     assert other.key != only.key
-    task = Task("k", 1, only.chunk, "m:f", {}, {}, "/x", parts=tuple(chunks))
-    assert Task.from_json(task.to_json()) == task
 
 
 def test_what_follows_on_is_checked() -> None:

@@ -7,14 +7,17 @@ import json
 import os
 import traceback
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from portico._version import __version__
 from portico.errors import ConfigError, PorticoError, nearest
 
-__all__ = ["Command", "Group", "json_option", "show_json", "version_option"]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = ["Command", "Group", "json_option", "on_option", "show_json", "version_option"]
 
 FAILED, WRONG_USAGE, PARTIAL, INTERRUPTED = 1, 2, 3, 130
 _DEBUG = "PORTICO_DEBUG"
@@ -102,6 +105,30 @@ def _complain(ctx: click.Context, text: str, kind: str) -> None:
     click.echo(first + ("\n" + rest if rest else ""), err=True)
     if ctx.params.get("as_json"):
         show_json({"error": text, "kind": kind})
+
+
+class _OnOption(click.Option):
+    """An option whose completion and help know the installed executors; ``{executors}`` in the help stands for them."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """Offer where a run can go."""
+        from click.shell_completion import CompletionItem as Item
+
+        from portico.executors.where import places
+
+        return [Item(place) for place in places() if place.startswith(incomplete)]
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the text of the help."""
+        from portico.executors.plugins import installed
+
+        self.help = (self.help or "").replace("{executors}", ", ".join(installed()) or "none here")
+        return super().get_help_record(ctx)
+
+
+def on_option(text: str) -> Callable[[Function], Function]:
+    """Return the decorator that adds ``--on``."""
+    return click.option("--on", cls=_OnOption, default="local", show_default=True, metavar="WHERE", help=text)
 
 
 def json_option() -> Callable[[Function], Function]:

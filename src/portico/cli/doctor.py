@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from portico.cli.base import FAILED, Command, json_option, show_json
+from portico.cli.base import FAILED, Command, json_option, on_option, show_json
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
     from rich.console import Console
 
     from portico.doctor import Finding
@@ -19,14 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
-
-
-def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from click.shell_completion import CompletionItem as Item
-
-    from portico.executors.where import places
-
-    return [Item(name) for name in places() if name.startswith(incomplete)]
 
 
 @click.command(
@@ -42,8 +33,7 @@ Examples:
 Exit status: 0 without errors, also with warnings; 1 with errors.""",
 )
 @click.argument("analysis", required=False)
-@click.option("--on", default="local", show_default=True, metavar="WHERE", shell_complete=_complete,
-              help="Where it will run, as for portico run.")  # fmt: skip
+@on_option("Where it will run, as for portico run.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="How many to start.")
 @click.option("--run", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
               help="The run folder; by default runs/ and the name of the analysis.")  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from portico.cli.base import Command, json_option, show_json
+from portico.cli.base import Command, json_option, on_option, show_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
     from portico.stats.infer import Inference
 
 __all__ = ["limit"]
-
-
-def _complete_place(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """Offer where toys can be thrown."""
-    from click.shell_completion import CompletionItem as Item
-
-    from portico.executors.where import places
-
-    return [Item(place) for place in places() if place.startswith(incomplete)]
 
 
 def _complete_format(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
@@ -66,8 +57,7 @@ Exit status: 0 done; 1 the model is not sound, or fits do not converge; 2 wrong 
 @click.option("--toys", type=click.IntRange(min=1), metavar="N",
               help="Throw so many toys of each hypothesis for each strength, instead of asymptotic formulae: for few "
                    "expected events.")  # fmt: skip
-@click.option("--on", default="local", show_default=True, metavar="WHERE", shell_complete=_complete_place,
-              help="Where toys are thrown, as in portico run.")  # fmt: skip
+@on_option("Where toys are thrown, as in portico run.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N",
               help="How many throw toys; by default as in portico run.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, metavar="N",

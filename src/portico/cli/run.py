@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from portico.cli.base import PARTIAL, Command, json_option, show_json
+from portico.cli.base import PARTIAL, Command, json_option, on_option, show_json
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -35,15 +35,6 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return [Item(name) for name in names if name.startswith(incomplete)]
 
 
-def _complete_place(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """Offer what a run can go to."""
-    from click.shell_completion import CompletionItem as Item
-
-    from portico.executors.where import places
-
-    return [Item(place) for place in places() if place.startswith(incomplete)]
-
-
 @click.command(
     cls=Command,
     short_help="Run an analysis; what is done already is not done again.",
@@ -60,10 +51,9 @@ Examples:
   portico run . --dry-run""",
 )
 @click.argument("analysis")
-@click.option("--on", default="local", show_default=True, metavar="WHERE", shell_complete=_complete_place,
-              help="local: processes of this machine; dask: an own Dask cluster here; a site, such as htcondor or "
-                   "slurm or one of yours (portico site); distrdf: ROOT's own distributed RDataFrame; or the address "
-                   "of a Dask scheduler, tcp://HOST:PORT.")  # fmt: skip
+@on_option("local: processes of this machine; dask: an own Dask cluster here; a site, such as htcondor or slurm or one "
+           "of yours (portico site); the address of a Dask scheduler, tcp://HOST:PORT; or NAME or NAME+ADDRESS of one "
+           "of the installed executors: {executors}.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), metavar="N",
               help="How many; by default one for each core, on a site as many as it says at most.")  # fmt: skip
 @click.option("--step", "steps", multiple=True, metavar="NAME", shell_complete=_complete,

@@ -18,7 +18,7 @@ __all__ = ["RESERVED", "Site", "find_site", "load_site", "looks_like_a_file", "o
 Kind = Literal["htcondor", "slurm", "ssh", "kubernetes", "gateway"]
 Option = str | int | float | bool | list[str] | dict[str, str | int | float | bool]
 
-RESERVED = frozenset({"local", "dask", "distrdf"})
+RESERVED = frozenset({"local", "dask"})
 """Values of ``--on`` that are not sites."""
 
 _NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"

@@ -92,7 +92,7 @@ def _access(
         yield from access.shared_folder(executor, folder)
     if shipped.files:
         yield from credentials.unencrypted(executor)
-        executor.entrust(shipped)
+        executor.send_credentials(shipped)
     tell("the samples")
     yield from access.samples(executor, analysis)
     if store is not None:

@@ -1,57 +1,88 @@
-"""What an executor can do."""
+"""The interface of an executor: what every backend does, and defaults for the rest."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
+from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
+from portico.runfolder.ledger import Planned
 from portico.worker.task import Outcome, Task
+from portico.worker.wire import Message
 
 __all__ = ["Executor"]
 
 
-class Executor(Protocol):
-    """Runs tasks. The driver submits while ``free`` is positive and takes outcomes as they come."""
+class Executor(ABC):
+    """Runs tasks. The driver submits while ``free`` is positive and takes outcomes as they come.
+
+    See ``docs/executors.md`` for a complete one.
+    """
+
+    keeps_running = False
+    """Whether submitted tasks go on when this process ends, and are found again by their keys."""
 
     @property
-    def outlives(self) -> bool:
-        """Whether what was submitted goes on when this process ends, and is found again by its key."""
+    @abstractmethod
+    def name(self) -> str:
+        """Where it runs, for the ledger; what ``--on`` takes to get there again."""
 
     @property
-    def whole(self) -> str:
-        """A word if it is given whole samples, whose results are kept under keys with this word; else empty."""
-
-    @property
+    @abstractmethod
     def workers(self) -> int:
         """Number of workers at present."""
 
     @property
+    @abstractmethod
     def free(self) -> int:
-        """How many more tasks should be submitted now, so that no worker waits."""
+        """Number of tasks to submit now, so that no worker waits."""
 
-    def prepare(self, bundle: Any) -> None:
-        """Make the bundle (`portico.environment.bundle.Bundle`) known to all workers, also later ones."""
+    @abstractmethod
+    def prepare(self, bundle: Bundle) -> None:
+        """Make the bundle known to all workers, also later ones."""
 
+    @abstractmethod
     def submit(self, task: Task) -> None:
         """Start a task."""
 
+    @abstractmethod
     def wait(self, timeout: float) -> list[Outcome]:
-        """Return what ended, at the latest after ``timeout`` seconds."""
+        """Return the tasks that ended, at the latest after ``timeout`` seconds."""
 
-    def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
-        """Have one worker answer a message of `portico.worker.wire`, when no task is running."""
+    @abstractmethod
+    def call(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
+        """Let one worker answer a message of `portico.worker.wire`, while no task is running."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop everything that this executor started."""
 
     def call_all(self, content: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Have every worker answer a message, when no task is running; answers by the worker's name."""
+        """Let every worker answer a message, while no task is running; by default one worker stands for all.
 
-    def entrust(self, credentials: Credentials) -> None:
-        """Send credentials to all workers, also later ones; they replace what was sent before."""
+        Returns
+        -------
+        dict of str to dict
+            The answers by the name of the worker.
+        """
+        return {self.name: self.call(content, [])[0]}
+
+    def send_credentials(self, credentials: Credentials) -> None:  # noqa: B027 (a default, not an omission)
+        """Send credentials to all workers, also later ones, in place of earlier ones; by default none are sent."""
+
+    def farewell(self) -> str:
+        """Say what goes on without this process, and how to come back to it; by default nothing does."""
+        return ""
 
     def problems(self) -> list[str]:
         """Say why nothing happens, in the words of the system beneath; asked when nothing has come for a while."""
+        return []
 
-    def cancel(self) -> None:
-        """Forget all tasks that were submitted and have not ended."""
+    def cancel(self) -> None:  # noqa: B027 (a default, not an omission)
+        """Stop the tasks that have not ended; by default they go on, and their outcomes are ignored."""
 
-    def close(self) -> None:
-        """Stop all that this executor started."""
+    def replan(self, chunks: Mapping[str, list[Planned]]) -> Mapping[str, list[Planned]]:
+        """Return what to run instead of these chunks of each sample, for a backend that cuts samples by itself."""
+        return chunks

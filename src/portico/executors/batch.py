@@ -22,10 +22,12 @@ from portico.clusters.site import RESERVED, Site, load_site, looks_like_a_file
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import ConfigError, Detached, WorkerError
+from portico.executors.base import Executor
 from portico.executors.batchjobs import Job, Jobs, job_of
 from portico.runfolder.folder import BATCH
 from portico.worker.process import RunnerProcess
 from portico.worker.task import Failed, FailureKind, Outcome, Task
+from portico.worker.wire import Message
 
 __all__ = ["BatchExecutor", "batch_script", "batch_site", "group_size", "open_batch"]
 
@@ -93,7 +95,7 @@ def batch_site(on: str) -> Site:
     return site
 
 
-class BatchExecutor:
+class BatchExecutor(Executor):
     """Groups of chunks as jobs of HTCondor or Slurm.
 
     Parameters
@@ -119,8 +121,7 @@ class BatchExecutor:
         If the site has no batch system.
     """
 
-    outlives = True
-    whole = ""
+    keeps_running = True
 
     def __init__(
         self, site: Site, run: Path, *, workers: int | None = None, chunks_per_job: int | None = None,
@@ -136,6 +137,11 @@ class BatchExecutor:
         self._queued: list[Task] = []
         self._asked_at = self._scanned_at = self._queued_at = 0.0
         self._pause, self._peak, self._stillborn, self._trouble = _FAST, 0, 0, ""
+
+    @property
+    def name(self) -> str:
+        """The name of the site, and that its jobs are plain batch jobs."""
+        return f"{self._site.name} --batch"
 
     @property
     def workers(self) -> int:
@@ -205,7 +211,7 @@ class BatchExecutor:
             f"portico cancel {self._run} removes the jobs"
         )
 
-    def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    def call(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         """Answer a message here: it is short, and would wait for a job to start."""
         return self._runner.call(content, blobs)
 
@@ -213,9 +219,9 @@ class BatchExecutor:
         """Answer a message here, in place of the jobs, which do not run yet."""
         return {"the machine that submits": self._runner.call(content, [])[0]}
 
-    def entrust(self, credentials: Credentials) -> None:
+    def send_credentials(self, credentials: Credentials) -> None:
         """Leave credentials in the run folder, readable to the user alone; jobs read them before each chunk."""
-        self._runner.entrust(credentials)
+        self._runner.use_credentials(credentials)
         folder = self._run / BATCH / CREDENTIALS
         if not credentials.files and not folder.exists():
             return

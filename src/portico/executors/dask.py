@@ -17,6 +17,7 @@ from portico.clusters.base import Cluster, runner_memory
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import MissingExtra, WorkerError
+from portico.executors.base import Executor
 from portico.worker.task import Failed, FailureKind, Outcome, Task, outcome_of
 from portico.worker.wire import Message
 
@@ -33,7 +34,7 @@ _CALL_TICK = 1.0
 _LOST_SECONDS = 30.0  # within which every worker must answer a message that is sent to all
 
 
-class DaskExecutor:
+class DaskExecutor(Executor):
     """Tasks of a Dask client; on each worker a process of portico's runs the chunks.
 
     A chunk that crashes takes that process with it, not the Dask worker.
@@ -66,6 +67,7 @@ class DaskExecutor:
         from distributed import Client, LocalCluster
 
         self._site, self._own = cluster, None
+        self._name = cluster.site.name if cluster is not None else address or "dask"
         if address is None and cluster is None:
             self._own = LocalCluster(
                 # The chunks run in processes of their own anyway: the workers may live in this one.
@@ -90,8 +92,10 @@ class DaskExecutor:
         if cluster is not None:
             cluster.adapt(lambda: len(self._running) + self._calls)
 
-    outlives = False
-    whole = ""
+    @property
+    def name(self) -> str:
+        """The name of the site, the address that was given, or ``dask`` for the own cluster."""
+        return self._name
 
     @property
     def client(self) -> Client:
@@ -287,7 +291,7 @@ class DaskExecutor:
                 answers[name] = {"failed": "lost", "message": words, "log": "", "metrics": {}}
         return answers
 
-    def entrust(self, credentials: Credentials) -> None:
+    def send_credentials(self, credentials: Credentials) -> None:
         """Send credentials to all workers; those that join later get them when they join."""
         from portico.executors.daskworker import CredentialsPlugin
 

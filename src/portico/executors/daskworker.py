@@ -138,7 +138,7 @@ def _runner(owner: str) -> RunnerProcess:
     runner: RunnerProcess = runners[thread]
     if bundle := _state(worker, _BUNDLES).get(owner):
         runner.use(bundle)
-    runner.entrust(_state(worker, _CREDENTIALS).get(owner, Credentials()))  # never those of another driver
+    runner.use_credentials(_state(worker, _CREDENTIALS).get(owner, Credentials()))  # never those of another driver
     return runner
 
 

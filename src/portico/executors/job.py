@@ -117,7 +117,7 @@ def run_job(folder: Path, number: int) -> None:
             if path.exists():  # the batch system started this job a second time
                 continue
             _write_note(submission.note(number), {**note, "task": task.key, "since": time.time()})
-            runner.entrust(_read_credentials(folder.parent / CREDENTIALS))
+            runner.use_credentials(_read_credentials(folder.parent / CREDENTIALS))
             runner.start(_aside(task, submission))
             write_outcome(path, replace(runner.outcome(), task=task))
         _write_note(submission.note(number), {**note, "ended": time.time()})

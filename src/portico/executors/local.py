@@ -8,13 +8,15 @@ from typing import Any
 
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
+from portico.executors.base import Executor
 from portico.worker.process import RunnerProcess
 from portico.worker.task import Outcome, Task
+from portico.worker.wire import Message
 
 __all__ = ["LocalExecutor"]
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """N processes.
 
     Parameters
@@ -25,12 +27,11 @@ class LocalExecutor:
         Bytes that one process may use; no limit of ours by default.
     """
 
+    name = "local"
+
     def __init__(self, workers: int | None = None, memory: int | None = None) -> None:
         self._memory = memory
         self._runners = [RunnerProcess(memory) for _ in range(workers or len(os.sched_getaffinity(0)))]
-
-    outlives = False
-    whole = ""
 
     @property
     def workers(self) -> int:
@@ -60,7 +61,7 @@ class LocalExecutor:
                     selector.register(runner, selectors.EVENT_READ, runner)
             return [key.data.outcome() for key, _ in selector.select(timeout)] if selector.get_map() else []
 
-    def call(self, content: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    def call(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         """Have one of the idle processes answer a message, by preference one that holds ROOT already."""
         idle = [runner for runner in self._runners if not runner.busy]
         return next((runner for runner in idle if runner.alive), idle[0]).call(content, blobs)
@@ -69,14 +70,10 @@ class LocalExecutor:
         """Have every process answer a message."""
         return {f"process {number}": runner.call(content, [])[0] for number, runner in enumerate(self._runners)}
 
-    def entrust(self, credentials: Credentials) -> None:
+    def send_credentials(self, credentials: Credentials) -> None:
         """Run the following tasks with these credentials."""
         for runner in self._runners:
-            runner.entrust(credentials)
-
-    def problems(self) -> list[str]:
-        """Say nothing: processes of this machine are there at once."""
-        return []
+            runner.use_credentials(credentials)
 
     def cancel(self) -> None:
         """Stop the processes that are busy; they are started again when needed."""

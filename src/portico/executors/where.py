@@ -7,11 +7,11 @@ from pathlib import Path
 from portico.clusters.site import RESERVED, load_site, looks_like_a_file, sites
 from portico.errors import ConfigError, nearest
 from portico.executors.base import Executor
+from portico.executors.plugins import installed, open_plugin, plugin_of
 
 __all__ = ["check_options", "connect", "job_script", "places"]
 
 _ADDRESS = "tcp://HOST:PORT"
-_DISTRDF = "distrdf+"
 
 
 def connect(
@@ -25,7 +25,7 @@ def connect(
     on : str
         ``local``, processes of this machine; ``dask``, an own cluster on this machine; the address of a Dask
         scheduler, ``tcp://HOST:PORT`` or ``tls://HOST:PORT``; a site, by its name or its YAML file, on which a Dask
-        cluster is started; or ``distrdf`` and ``distrdf+tcp://HOST:PORT``, ROOT's own distributed RDataFrame.
+        cluster is started; or ``NAME`` or ``NAME+ADDRESS`` of an executor that another package adds.
     workers : int, optional
         How many; all cores by default; on a site, how many at most.
     batch : str or Path, optional
@@ -52,10 +52,8 @@ def connect(
         from portico.executors.local import LocalExecutor
 
         return LocalExecutor(workers)
-    if on == "distrdf" or on.startswith(_DISTRDF):
-        from portico_distrdf.executor import DistrdfExecutor
-
-        return DistrdfExecutor(on.removeprefix(_DISTRDF) if on != "distrdf" else None, workers)
+    if plugin := plugin_of(on):
+        return open_plugin(plugin, on, workers)
     from portico.executors.dask import DaskExecutor
 
     if on == "dask" or "://" in on:
@@ -100,7 +98,7 @@ def job_script(on: str) -> str | None:
         If the library that writes it is not installed.
     """
     _check(on)
-    if on in RESERVED or "://" in on:
+    if on in RESERVED or "://" in on or plugin_of(on):
         return None
     from portico.clusters.base import print_script
 
@@ -109,9 +107,11 @@ def job_script(on: str) -> str | None:
 
 def places() -> list[str]:
     """Return the words that may follow ``--on``, besides addresses and files."""
-    return [*sorted(RESERVED), *sites()]
+    return [*sorted(RESERVED), *installed(), *sites()]
 
 
 def _check(on: str) -> None:
-    if on not in places() and "://" not in on and not looks_like_a_file(on):
+    scheme, is_address, _ = on.partition("://")
+    known = "+" not in scheme if is_address else looks_like_a_file(on)
+    if on not in places() and not known and not plugin_of(on):
         raise ConfigError(f"cannot run on '{on}'; {nearest(on, [*places(), _ADDRESS, 'a site file of yours (.yaml)'])}")

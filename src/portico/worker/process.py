@@ -83,7 +83,7 @@ class RunnerProcess:
         """Run the following tasks with this bundle."""
         self._bundle = bundle
 
-    def entrust(self, credentials: Credentials) -> None:
+    def use_credentials(self, credentials: Credentials) -> None:
         """Run the following tasks with these credentials."""
         self._credentials = credentials
 

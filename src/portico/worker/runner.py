@@ -64,8 +64,8 @@ class Runner:
     def serve(self, source: IO[bytes], sink: IO[bytes]) -> None:
         """Answer messages until the other side is gone."""
         operations = {
-            "chunk": self._chunk, "distributed": self._distributed, "summary": self._summary, "export": self._export,
-            "points": self._points, "probe": self._probe,
+            "chunk": self._chunk, "summary": self._summary, "export": self._export, "points": self._points,
+            "probe": self._probe,
         }  # fmt: skip
         while True:
             try:
@@ -79,7 +79,11 @@ class Runner:
                     install(dict(zip(names, [blobs.pop(0) for _ in names], strict=True)), self._folder)
                 if "bundle" in content:
                     self._hold(content.pop("bundle"), blobs.pop(0))
-                answer, payload = operations[content.pop("op")](content, blobs)
+                operation = content.pop("op")
+                if ":" in operation:  # of an executor that is installed as a plugin
+                    answer, payload = self.function(operation)(self, content, blobs)
+                else:
+                    answer, payload = operations[operation](content, blobs)
             except root.StaleProcess:
                 answer, payload = {"stale": True}, []
             except BaseException as error:
@@ -134,7 +138,13 @@ class Runner:
         importlib.invalidate_caches()
         self._active = (digest, target)
 
-    def _function(self, reference: str) -> Any:
+    @property
+    def bundle(self) -> tuple[str, str]:
+        """The digest of the bundle, and the folder where it lies; both empty without one."""
+        return self._holds, str(self._active[1]) if self._active else ""
+
+    def function(self, reference: str) -> Any:
+        """Import what ``module:function`` names, from the bundle or an installed package."""
         module, _, name = reference.partition(":")
         return getattr(importlib.import_module(module), name)
 
@@ -143,7 +153,7 @@ class Runner:
 
         task = Task.from_json(content)
         wall, cpu, before = time.perf_counter(), time.process_time(), self._log_size()
-        function = self._function(task.function)
+        function = self.function(task.function)
         files: Sequence[Mapping[str, Any]] = ()
         if task.points is None:
             products, timing, files = self._run(function, task, before)
@@ -184,32 +194,15 @@ class Runner:
                 shutil.rmtree(folder, ignore_errors=True)
         return products, timing, files
 
-    def _distributed(self, content: dict[str, Any], _: list[bytes]) -> Message:
-        from portico.analysis.dataset import Sample
-        from portico_distrdf.graph import Cluster, PartLost, run_sample
-
-        cluster = Cluster(content.pop("scheduler"), content.pop("own"))
-        task, began = Task.from_json(content), time.process_time()
-        if not task.chunk.entries:  # nothing to distribute, and ROOT refuses it
-            return self._chunk({**content, "chunk": content["parts"][0], "parts": ()}, [])
-        bundle, function = (self._holds, str(self._active[1] if self._active else "")), self._function(task.function)
-        try:
-            products, metrics = run_sample(function, Sample(**task.sample), task, cluster, bundle)
-        except PartLost as lost:
-            return {"failed": "crash", "message": str(lost)}, []
-        metrics["cpu"] += time.process_time() - began
-        products, files = take_files(products)
-        return Done(task, encode(products), metrics, files).to_answer()
-
     def _points(self, content: dict[str, Any], _: list[bytes]) -> Message:
         from portico.worker.points import list_points
 
-        return {"points": list_points(self._function(content["function"]), content["options"])}, []
+        return {"points": list_points(self.function(content["function"]), content["options"])}, []
 
     def _summary(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         from portico.worker.summary_step import answer
 
-        return answer(self._function(content["function"]), content, blobs)
+        return answer(self.function(content["function"]), content, blobs)
 
     def _export(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         from portico.results.view import write_root
@@ -226,7 +219,7 @@ class Runner:
         from portico.environment.probe import answer
 
         if "function" in content:
-            self._function(content["function"])
+            self.function(content["function"])
         return {"probe": answer(content, self._folder)}, []
 
     def _explain(self, error: BaseException, log_start: int) -> dict[str, Any]:

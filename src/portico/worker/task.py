@@ -71,8 +71,6 @@ class Task:
         Where trees are written aside: a folder, or a URL such as ``root://host//path/step/sample``.
     avoid : tuple of str
         Workers, by name, that failed on it and should not get it again if there are others.
-    parts : tuple of Chunk
-        The chunks that it stands for, for an executor that is given whole samples; else none.
     points : tuple of JSON values, optional
         Of a step over points: those of the chunk.
     """
@@ -85,7 +83,6 @@ class Task:
     options: Mapping[str, Any]
     folder: str
     avoid: tuple[str, ...] = ()
-    parts: tuple[Chunk, ...] = ()
     points: tuple[Any, ...] | None = None
 
     def split(self) -> tuple[Task, Task]:
@@ -110,12 +107,9 @@ class Task:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Task:
         """Read what `to_json` returned."""
-        parts = tuple(Chunk(**part) for part in content.get("parts", ()))
         points = content.get("points")
-        return cls(**{
-            **content, "chunk": Chunk(**content["chunk"]), "parts": parts,
-            "points": None if points is None else tuple(points),
-        })  # fmt: skip
+        points = None if points is None else tuple(points)
+        return cls(**{**content, "chunk": Chunk(**content["chunk"]), "points": points})
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ class _ChunkLoop:
 
     def __init__(self, job: StepJob, executor: Executor, ledger: Ledger, reporter: Reporter) -> None:
         self._executor, self._ledger, self._reporter = executor, ledger, reporter
-        self._scheduler = ChunkScheduler(job, time.monotonic(), in_queue=executor.outlives)
+        self._scheduler = ChunkScheduler(job, time.monotonic(), in_queue=executor.keeps_running)
         self._submitted: dict[str, float] = {}
         self._finished: list[tuple[Attempt, bytes, list[dict[str, Any]]]] = []
         self._failed: list[Attempt] = []
@@ -111,7 +111,7 @@ class _ChunkLoop:
                     self._tell(self._with_wait(outcome))  # what is done first: a failure may end the loop
                 on_tick(scheduler.seconds_left)
         except (KeyboardInterrupt, Detached):
-            leave = self._executor.outlives
+            leave = self._executor.keeps_running
             raise
         finally:
             self._tell(Interrupted(leave))

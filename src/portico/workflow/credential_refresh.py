@@ -47,7 +47,7 @@ class CredentialRefresh:
         self._looked = now
         found = find_credentials()
         if found.digest != self._sent.digest:
-            self._executor.entrust(found)
+            self._executor.send_credentials(found)
             self._sent, self._warned = found, ""
         ending = expires_before(found, (left or 0.0) + _MARGIN_SECONDS)
         if ending and not self._warned:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 from portico.runfolder.ledger import Ledger, Lost, Planned
 
 __all__ = ["Arguments", "Plan", "arguments_of", "bundle_of", "missing", "plan_step", "reduced", "root_version",
-           "sample_fields", "summary_file", "unblinded", "whole_samples"]  # fmt: skip
+           "sample_fields", "summary_file", "unblinded"]  # fmt: skip
 
 _UNBLIND = "unblind"  # the option of steps that look at data only then
 _GENERATED_CHUNK = ChunkSize(entries=10_000)
@@ -41,8 +41,6 @@ class Plan:
         Each sample as the step sees it.
     lost : tuple of Lost
         Files that could not be planned, of a run that may be partial.
-    parts : mapping of str to tuple of Chunk
-        Of a plan of whole samples: the chunks that each stands for, by key.
     points : mapping of str to tuple of JSON values
         Of a step over points: those of each chunk, by key.
     """
@@ -51,7 +49,6 @@ class Plan:
     files: Mapping[str, Mapping[str, TreeSummary]]
     samples: Mapping[str, Sample]
     lost: tuple[Lost, ...] = ()
-    parts: Mapping[str, tuple[Chunk, ...]] = field(default_factory=dict)
     points: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @property
@@ -249,29 +246,6 @@ def _unopened(sample: Sample, found: Sequence[TreeSummary | InputError]) -> Iter
     for file, error in zip(sample.files, found, strict=True):
         if isinstance(error, InputError):
             yield Lost(sample.name, "", file, each, "input", str(error).removeprefix(f"{file}: "))
-
-
-def whole_samples(plan: Plan, word: str) -> Plan:
-    """Return a plan with one piece for each sample, for an executor that cuts samples by itself.
-
-    Parameters
-    ----------
-    plan : Plan
-        In chunks.
-    word : str
-        Enters the keys: sums over other cuts are equal to rounding only, so they are other results.
-    """
-    whole: dict[str, list[Planned]] = {}
-    parts: dict[str, tuple[Chunk, ...]] = {}
-    for name, chunks in plan.chunks.items():
-        files = list(dict.fromkeys(planned.chunk.file for planned in chunks))
-        file = files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-        entries = sum(planned.chunk.entries for planned in chunks)
-        key = key_of(word, [planned.key for planned in chunks])
-        uuid = key_of(sorted({planned.chunk.uuid for planned in chunks}))
-        whole[name] = [Planned(name, 0, key, Chunk(file, uuid, chunks[0].chunk.tree, 0, entries))]
-        parts[key] = tuple(planned.chunk for planned in chunks)
-    return replace(plan, chunks=whole, parts=parts)
 
 
 def missing(step: StepEntry, planned: Plan, ledger: Ledger) -> tuple[list[Planned], list[str]]:

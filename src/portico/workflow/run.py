@@ -14,7 +14,6 @@ from portico.doctor import quick_check
 from portico.environment.credentials import needs_credentials
 from portico.errors import ConfigError, InputError, PorticoError, WorkerError
 from portico.executors.base import Executor
-from portico.executors.batch import BatchExecutor
 from portico.executors.where import check_options, connect
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.load import Run
@@ -89,7 +88,7 @@ def run(
         run_folder.clean()
         _check(analysis, runner, run_folder, teller)
         credentials = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, run_folder.store))
-        state = State(analysis, run_folder, ledger, runner, on, teller, selected, allow_partial, credentials)
+        state = State(analysis, run_folder, ledger, runner, teller, selected, allow_partial, credentials)
         try:
             for step in chosen:
                 run_step(state, analysis.steps.index(step), step)
@@ -108,7 +107,7 @@ def _opened(executor: Executor | None, on: str, workers: int | None, options: di
         try:
             yield executor
         except KeyboardInterrupt as interrupt:
-            if isinstance(executor, BatchExecutor) and (words := executor.farewell()):
+            if words := executor.farewell():
                 interrupt.add_note(words)
             raise
 

@@ -24,7 +24,6 @@ class State:
     folder: RunFolder
     ledger: Ledger
     executor: Executor
-    on: str
     reporter: Reporter
     samples: tuple[str, ...]
     allow_partial: bool

@@ -29,7 +29,6 @@ from portico.workflow.plan import (
     missing,
     plan_step,
     sample_fields,
-    whole_samples,
 )
 from portico.workflow.points import plan_points
 from portico.workflow.state import State
@@ -58,7 +57,7 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
     _begin(state, step, plan, chunks)
     _warn_of_files(state, step, plan)
     state.executor.prepare(bundle)
-    state.ledger.set_state(step.name, "running", executor=state.on)
+    state.ledger.set_state(step.name, "running", executor=state.executor.name)
     ended = "failed"
     try:
         tasks = _tasks(state, step, arguments.only(bundle.options), plan, chunks)
@@ -78,7 +77,7 @@ def _plan(state: State, step: StepEntry, bundle: Bundle, arguments: Arguments) -
     intact = [name for name in state.analysis.samples_of(step) if name not in state.broken]
     wanted = [name for name in intact if not state.samples or name in state.samples]
     plan = plan_step(state.analysis, step, bundle, arguments, state.ledger, wanted, state.allow_partial)
-    return whole_samples(plan, state.executor.whole) if state.executor.whole else plan
+    return replace(plan, chunks=state.executor.replan(plan.chunks))
 
 
 def _warn_of_files(state: State, step: StepEntry, plan: Plan) -> None:
@@ -111,7 +110,7 @@ def _tasks(
     for planned in chunks:
         name, key = planned.sample, planned.key
         task = Task(key, 1, planned.chunk, step.function, fields[name], arguments.given, folders.get(name, ""))
-        yield planned, replace(task, parts=plan.parts.get(key, ()), points=plan.points.get(key))
+        yield planned, replace(task, points=plan.points.get(key))
 
 
 def _finish(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> str:

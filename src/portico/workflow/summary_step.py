@@ -112,5 +112,5 @@ def run_summary(
         state.ledger.set_summary(step.name, given.key, answer["files"])
     seconds = time.monotonic() - started
     ended = "partial" if any(sample["completeness"] < 1 for sample in given.samples.values()) else "done"
-    state.ledger.set_state(step.name, ended, 0.0 if done else seconds, 1, "local")
+    state.ledger.set_state(step.name, ended, 0.0 if done else seconds, 1, state.executor.name)
     state.reporter.end(step.name, ended, seconds, 0 if done else 1)
