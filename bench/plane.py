@@ -19,7 +19,7 @@ from _common import scratch
 import portico
 from hnl import theory
 from hnl.fits.signal import cms_resolution
-from hnl.hypotheses import Hypothesis, Point, Side, Yield
+from hnl.hypotheses import Hypothesis, Point, WindowCounts, Yield
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at
 from portico.stats.families import choose_families
 from portico.stats.model import Channel, Component, Model
@@ -64,7 +64,7 @@ def hypothesis(mass: float, couplings: int, random: np.random.Generator) -> Hypo
         of = {n: Yield(events=2e5 * v**2 / (1 + 300 * v) ** 2 * (1 + i), statistical=0.05, effective_events=400.0)
               for i, n in enumerate(BACKGROUNDS)}  # fmt: skip
         points.append(Point(coupling_squared=v, ctau=theory.proper_decay_length(mass, v), yields=of))
-    sides = {n: Side(background=b / 3, uncertainty=1.0, observed=None, inside=1.0, systematic=0.1)
+    sides = {n: WindowCounts(background=b / 3, uncertainty=1.0, observed=None, signal_fraction=1.0, systematic=0.1)
              for n, b in BACKGROUNDS.items()}  # fmt: skip
     model = Model(channels=tuple(channels), parameters=tuple(parameters))
     return Hypothesis(mass=mass, window=(low, high), method="asymptotic", why="bench", model=model, counts=sides,

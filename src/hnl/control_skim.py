@@ -1,4 +1,4 @@
-"""The skim of the control channel: Ds (or D+) -> phi pi, phi -> mu mu, as a flat ntuple of the same make.
+"""The skim of the control channel: Ds (or D+) -> phi pi, phi -> mu mu, as a flat ntuple like that of `hnl.skim`.
 
 Differs from `hnl.skim` in its candidates: ``C_Ds_*`` is the vertex of all three tracks, since the phi does not fly, and
 ``C_Phi_*`` that of the two muons alone. ``docs/ntuple.md`` has the columns. Lengths are in cm, momenta in GeV.

@@ -1,4 +1,4 @@
-"""What is tested for one mass of N: the model of the N mass in all categories, the couplings, and how limits are found.
+"""The hypotheses of one mass of N: the model of the N mass in all categories, the couplings, and the limit at each.
 
 A point is a coupling |V|^2. Yield and lifetime both move with it: the expected signal of a category is
 
@@ -19,10 +19,10 @@ from portico.stats.counting import Count, counting_cls, counting_limit
 from portico.stats.limit import CLs, Limit
 from portico.stats.model import Component, Model
 
-__all__ = ["Hypothesis", "Point", "Side", "Yield", "evaluate"]
+__all__ = ["Hypothesis", "Point", "WindowCounts", "Yield", "evaluate"]
 
 SIGNAL: Final = "signal"
-_SMALLEST: Final = 1e-9  # expected events, below which nothing can be said
+_SMALLEST: Final = 1e-9  # expected events, below which no limit is computed
 
 
 class Yield(Strict):
@@ -35,7 +35,7 @@ class Yield(Strict):
     statistical : float
         Relative uncertainty of the simulation.
     effective_events : float
-        How many simulated events of equal weight would know it as well.
+        Number of unweighted events with the same relative uncertainty.
     """
 
     events: float
@@ -66,8 +66,8 @@ class Point(Strict):
         return sum(found.events for found in self.yields.values())
 
 
-class Side(Strict):
-    """Counts of one category: in the window around the mass, and on both sides of it.
+class WindowCounts(Strict):
+    """Counts of one category in the window around the mass, with the background estimated from the sidebands.
 
     Attributes
     ----------
@@ -75,8 +75,8 @@ class Side(Strict):
         Expected background in the window.
     observed : int, optional
         None while blinded, or without data.
-    inside : float
-        Fraction of the signal of the fit window that is in the counting window.
+    signal_fraction : float
+        Fraction of the signal in the fit window that is in the counting window.
     systematic : float
         Relative uncertainty of the signal other than the simulation's.
     """
@@ -84,7 +84,7 @@ class Side(Strict):
     background: float
     uncertainty: float
     observed: int | None
-    inside: float
+    signal_fraction: float
     systematic: float
 
 
@@ -99,15 +99,15 @@ class Hypothesis(Strict):
         Counting window in GeV, which is blinded.
     method : {"asymptotic", "counting"}
     why : str
-        Why this method.
+        Why this method was chosen.
     model : Model, optional
         Channels of the fit, with 1 expected signal event each; None without data.
-    counts : dict of str to Side
+    counts : dict of str to WindowCounts
         By category.
     points : tuple of Point
         Rising in |V|^2.
     notes : tuple of str
-        What must be known of the inputs.
+        Caveats on the inputs.
     """
 
     mass: float
@@ -115,7 +115,7 @@ class Hypothesis(Strict):
     method: Literal["asymptotic", "counting"]
     why: str
     model: Model | None
-    counts: dict[str, Side]
+    counts: dict[str, WindowCounts]
     points: tuple[Point, ...]
     notes: tuple[str, ...] = ()
 
@@ -144,11 +144,13 @@ class Hypothesis(Strict):
     def counts_at(self, point: Point) -> list[Count]:
         """Return the counts of all categories with the signal of a point."""
         found = []
-        for name, side in self.counts.items():
-            signal = point.yields[name].events * side.inside
+        for name, counted in self.counts.items():
+            signal = point.yields[name].events * counted.signal_fraction
             error = signal * point.yields[name].statistical
             found.append(
-                Count(name, side.background, side.uncertainty, signal, error, side.observed, side.systematic)
+                Count(
+                    name, counted.background, counted.uncertainty, signal, error, counted.observed, counted.systematic
+                )
             )
         return found
 

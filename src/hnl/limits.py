@@ -1,9 +1,9 @@
 """Step 3: upper limits at every mass and coupling, and the region of the plane that they exclude.
 
 A point is excluded where the upper limit on mu is below 1: mu multiplies the signal that this coupling predicts, with
-its yield and with its lifetime. Between points the logarithm of the limit is taken as linear in the logarithm of |V|^2.
+its yield and with its lifetime. Between points the logarithm of the limit on mu is interpolated linearly in log |V|^2.
 An excluded interval has two edges: below, too few N are produced and they decay too far away; above, they decay too
-near. An edge is null where the interval goes on beyond what was tested.
+near. An edge is null where the interval extends beyond the tested couplings.
 """
 
 from __future__ import annotations
@@ -99,16 +99,16 @@ def limits(
     }
 
 
-def _at_edge(h: Hypothesis, edge: Point, told: dict[str, Any]) -> dict[str, Any]:
-    """Return figures and files of one point, and tell of it. Their failure must not lose the limits, and is told."""
-    told["edge"] = {"coupling_squared": edge.coupling_squared, "p_value": None}
+def _at_edge(h: Hypothesis, edge: Point, summary_of_mass: dict[str, Any]) -> dict[str, Any]:
+    """Return figures and files of a point, and add its p-value to the summary. A failure loses no limit."""
+    summary_of_mass["edge"] = {"coupling_squared": edge.coupling_squared, "p_value": None}
     made: dict[str, Any] = {}
     try:
-        told["edge"]["p_value"] = _p_value(h, edge)
+        summary_of_mass["edge"]["p_value"] = _p_value(h, edge)
         made |= figures_of_nuisances(h, edge)
         made |= files_of(h, edge)
     except PorticoError as error:
-        told["notes"].append(f"p-value, impacts or files of the edge are missing: {error}")
+        summary_of_mass["notes"].append(f"p-value, impacts or files of the edge are missing: {error}")
     return made
 
 
@@ -201,12 +201,12 @@ def crossings(x: Sequence[float], y: Sequence[float | None]) -> list[tuple[float
     x : sequence of float
         Rising.
     y : sequence of float or None
-        None where nothing is known: there an interval ends as at the end of the sequence.
+        None where there is no value: an interval ends there as at the end of the sequence.
 
     Returns
     -------
     list of (float or None, float or None)
-        Lower and upper edge of each; None where it goes on beyond what is known.
+        Lower and upper edge of each; None where it extends beyond the known values.
     """
     found: list[tuple[float | None, float | None]] = []
     begin: float | None = None

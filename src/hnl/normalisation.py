@@ -1,4 +1,4 @@
-"""The normalisation of the search: how many Ds were produced, counted in the control channel Ds -> phi pi -> mu mu pi.
+"""The normalisation of the search: the number of produced Ds, measured in the control channel Ds -> phi pi -> mu mu pi.
 
 Expected signal, with eff a fraction of all produced decays and f the fraction of Ds that are of the sample's origin:
 

@@ -1,4 +1,4 @@
-"""The processes that the simulation knows: their parameters, checked, and the C++ call that simulates one entry."""
+"""The simulated processes: their checked parameters, and the C++ call that simulates one entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step 3: what is searched for: for each mass of N the data of all categories, the background, the signal of couplings.
+"""Step 3: the hypotheses to test: for each mass of N the data of all categories, the background, the expected signal.
 
 For each mass m there is a fit window of m +- 10 sigma and a counting window of m +- 3 sigma, sigma = 6.98e-4 GeV +
 7.78e-3 m (mass resolution of arXiv:2403.04584). Until they are asked for with ``unblind``, data in the counting window
@@ -32,7 +32,7 @@ from hnl import theory
 from hnl.figures.search import background_fit, figure_of_spectra
 from hnl.figures.signal import figure_of_efficiency, figure_of_resolution, figure_of_shapes
 from hnl.fits.signal import SignalShapes, cms_resolution, fit_signals, shape_shifts
-from hnl.hypotheses import SIGNAL, Hypothesis, Point, Side, Yield
+from hnl.hypotheses import SIGNAL, Hypothesis, Point, WindowCounts, Yield
 from hnl.inputs.spectra import Array, Spectrum, read_spectra
 from hnl.inputs.variations import variations
 from hnl.inputs.yields import Efficiency, Signal, read_signal
@@ -283,29 +283,31 @@ def _effects(
 
 def _side(
     signal: Signal, category: str, inputs: _Inputs, options: _Options, effects: Mapping[str, tuple[float, float]]
-) -> Side:
+) -> WindowCounts:
     sigma = cms_resolution(signal.mass)
     masses, weights = (inputs.data or inputs.background or {})[category]
     far = np.abs(masses - signal.mass) / sigma
     window = far < options.window
     shape = inputs.shapes.shape(signal.mass, category, signal.mass - FIT * sigma, signal.mass + FIT * sigma)
     edges = signal.mass + sigma * np.array([-options.window, options.window])
-    inside = float(shape.contents(edges, np.array([shape.mean, shape.width]))[0])
+    fraction = float(shape.contents(edges, np.array([shape.mean, shape.width]))[0])
     systematic = math.hypot(*(0.5 * (math.log(up) - math.log(down)) for down, up in effects.values()))
     if inputs.data is None:
         background, error = float(weights[window].sum()), float(np.sqrt(np.sum(weights[window] ** 2)))
-        return Side(background=background, uncertainty=error, observed=None, inside=inside, systematic=systematic)
+        return WindowCounts(
+            background=background, uncertainty=error, observed=None, signal_fraction=fraction, systematic=systematic
+        )
     # A count of n leaves a mean with the distribution Gamma(n + 1) for a flat prior: never exactly 0.
     count = float(np.sum((far >= options.inner) & (far < FIT))) + 1
     scale = options.window / (FIT - options.inner)
-    return Side(
+    return WindowCounts(
         background=count * scale, uncertainty=math.sqrt(count) * scale,
-        observed=int(window.sum()) if options.unblind else None, inside=inside, systematic=systematic,
+        observed=int(window.sum()) if options.unblind else None, signal_fraction=fraction, systematic=systematic,
     )  # fmt: skip
 
 
 def _method(
-    points: Sequence[Point], counts: Mapping[str, Side], options: _Options
+    points: Sequence[Point], counts: Mapping[str, WindowCounts], options: _Options
 ) -> tuple[Literal["asymptotic", "counting"], str]:
     if not points:
         return "counting", "no coupling can be tested"

@@ -169,7 +169,7 @@ def test_blinded_channels_have_expected_limits_only() -> None:
     ("channels", "message"),
     [
         ([one(1, 2.0, signal=0.0)], "no channel expects signal"),
-        ([one(1, 2.0), one(1, 2.0)], "two channels have one name"),
+        ([one(1, 2.0), one(1, 2.0)], "two channels have the same name"),
         ([one(1, 2.0), one(None, 2.0, name="b")], "some channels are blinded"),
     ],
 )

@@ -278,7 +278,7 @@ def test_blinded_counts_have_the_background_as_data() -> None:
     assert workspace["measurements"][0]["name"] == "Asimov data of the background"
 
 
-@pytest.mark.parametrize(("counts", "message"), [([], "no counts"), ([COUNTS[0]] * 2, "two counts have one name")])
+@pytest.mark.parametrize(("counts", "message"), [([], "no counts"), ([COUNTS[0]] * 2, "two counts have the same name")])
 def test_impossible_counts(counts: list[Count], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pyhf_counting(counts)

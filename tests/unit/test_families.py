@@ -108,7 +108,7 @@ def test_hardly_any_events_have_a_flat_shape(events: int) -> None:
     counts[:events] = 1
     found = choose_families(EDGES, counts, kinds=("exponentials",))
     assert found.shapes == (Bernstein(low=1.2, high=1.8, order=0),)
-    assert found.tried[0].note == f"{events} events: nothing but a flat shape has a meaning"
+    assert found.tried[0].note == f"{events} events: too few for anything but a flat shape"
 
 
 def test_few_events_stay_with_the_lowest_orders() -> None:
@@ -143,10 +143,10 @@ def test_impossible_power_laws_and_failed_fits_are_noted(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kinds": ("exponentals",)}, "'exponentals' is no family of backgrounds; did you mean 'exponentials'"),
-        ({"max_order": {"chebyshev": 2}}, "'chebyshev' is no family of backgrounds; valid: bernstein"),
-        ({"further": ("bernstien",)}, "'bernstien' is no family of backgrounds; did you mean 'bernstein'"),
-        ({"kinds": ()}, "no family of backgrounds is asked for; valid: exponentials, power_laws, bernstein"),
+        ({"kinds": ("exponentals",)}, "'exponentals' is not a family of backgrounds; did you mean 'exponentials'"),
+        ({"max_order": {"chebyshev": 2}}, "'chebyshev' is not a family of backgrounds; valid: bernstein"),
+        ({"further": ("bernstien",)}, "'bernstien' is not a family of backgrounds; did you mean 'bernstein'"),
+        ({"kinds": ()}, "no family of backgrounds is given; valid: exponentials, power_laws, bernstein"),
         ({"max_order": {"bernstein": 9}}, "highest order 9 of bernstein; it lies between 0 and 8"),
         ({"max_order": {"exponentials": 0}}, "highest order 0 of exponentials; it lies between 1 and 4"),
         ({"p": 5}, "p = 5 of the choice between orders; it lies between 0 and 1"),

@@ -17,7 +17,7 @@ from scipy import optimize, stats
 
 from hnl.figures.limits import figures_of_nuisances
 from hnl.fits.signal import cms_resolution
-from hnl.hypotheses import Hypothesis, Point, Side, Yield, evaluate
+from hnl.hypotheses import Hypothesis, Point, WindowCounts, Yield, evaluate
 from hnl.limits import crossings, limits
 from hnl.scan import COLUMNS, scan
 from portico.analysis.analysis import load_analysis
@@ -57,8 +57,10 @@ def point(coupling: float, *, statistical: float = 0.0, **events: float) -> Poin
 
 def hypothesis(*points: Point, method: Any = "counting", observed: int | None = 3, **more: Any) -> Hypothesis:
     counts = {
-        "near": Side(background=1.5, uncertainty=0.0, observed=observed, inside=0.9, systematic=0.0),
-        "far": Side(background=0.5, uncertainty=0.0, observed=observed and 0, inside=1.0, systematic=0.1),
+        "near": WindowCounts(background=1.5, uncertainty=0.0, observed=observed, signal_fraction=0.9, systematic=0.0),
+        "far": WindowCounts(
+            background=0.5, uncertainty=0.0, observed=observed and 0, signal_fraction=1.0, systematic=0.1
+        ),
     }
     fields = {"mass": 1.0, "window": (0.97, 1.03), "method": method, "why": "few", "model": model(near=300, far=200)}
     return Hypothesis(**{**fields, "counts": counts, "points": points, **more})

@@ -294,7 +294,7 @@ BACKGROUND = SOUND.channels[0].components[1]
     ("make", "message"),
     [
         (lambda: Parameter(name="x", start=3, low=0, high=1), "parameter 'x': 3.0 is not between 0.0 and 1.0"),
-        (lambda: Bernstein(low=1, high=1), "a window from 1.0 to 1.0 holds nothing"),
+        (lambda: Bernstein(low=1, high=1), "a window from 1.0 to 1.0 is empty"),
         (lambda: PowerLaws(low=0, high=1), "a power law needs a window above 0, this one begins at 0"),
         (lambda: Exponentials(low=0, high=1, order=5), "order"),
         (lambda: Template(low=0, high=1, bins=(0, 0)), "contents of a template are finite, not negative, and not"),
@@ -310,7 +310,7 @@ BACKGROUND = SOUND.channels[0].components[1]
         (lambda: changed(SOUND.channels[0], counts=(1, 2)), "channel 'a': 2 counts in 1 bins"),
         (lambda: changed(SOUND.channels[0], counts=(-1,)), "channel 'a': counts are not negative"),
         (lambda: changed(SOUND.channels[0], counts=None, values=(7,)), "channel 'a': a value lies outside of the win"),
-        (lambda: changed(SOUND.channels[0], components=(BACKGROUND,) * 2), "channel 'a': two components have one na"),
+        (lambda: changed(SOUND.channels[0], components=(BACKGROUND,) * 2), "channel 'a': two components have the same"),
         (lambda: changed(SOUND.channels[0], edges=(0, 2)), "channel 'a': 'signal' has another window, 0.0 to 1.0"),
         (
             lambda: Channel(

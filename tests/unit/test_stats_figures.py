@@ -471,7 +471,7 @@ def test_bands_refuse_what_they_cannot_draw() -> None:
         figure_of_bands([1.0, 2.0], [limit(1.0)], xlabel="x", ylabel="y")
     with pytest.raises(ValueError, match="at least one"):
         figure_of_bands([], [], xlabel="x", ylabel="y")
-    with pytest.raises(ValueError, match="x = -1 has no place"):
+    with pytest.raises(ValueError, match="x = -1 cannot be"):
         figure_of_bands([-1.0], [limit(1.0)], xlabel="x", ylabel="y", logx=True)
 
 

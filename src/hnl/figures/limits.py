@@ -1,4 +1,4 @@
-"""Figures of limits and of what they exclude. Each returns a Figure and saves nothing."""
+"""Figures of limits and of the excluded region. Each returns a Figure and saves nothing."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _XLABEL: Final = r"$m(\mu\pi)$ (GeV)"
 
 
 def background_fit(hypothesis: Hypothesis) -> tuple[Fitter, Fit]:
-    """Fit the background to what may be looked at of the data.
+    """Fit the background to the data outside the blinded windows.
 
     Raises
     ------

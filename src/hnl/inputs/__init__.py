@@ -1,1 +1,1 @@
-"""What the later steps read from the results of earlier ones."""
+"""Readers of earlier steps' results, used by later steps."""

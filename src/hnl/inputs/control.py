@@ -1,4 +1,4 @@
-"""What the normalisation reads: the fit, luminosities, the simulated decays, and data with their sPlot weights."""
+"""Inputs of the normalisation: the fit, luminosities, the simulated decays, and data with their sPlot weights."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Measured:
         return self.error / self.value
 
     def to_json(self) -> dict[str, float]:
-        """Return what a summary tells."""
+        """Return the value and its error for a summary."""
         return {"value": self.value, "error": self.error}
 
 
@@ -245,7 +245,7 @@ def read_simulation(results: Mapping[str, Any], samples: Sequence[Sample], varia
 
 
 def _prompt_share(sample: Sample) -> float:
-    """Fraction of prompt ones among the Ds that a sample stands for."""
+    """Return the fraction of prompt Ds in a sample."""
     origin = sample.parameters.get("origin", "all")
     if origin not in ORIGINS:
         hint = nearest(str(origin), ORIGINS)

@@ -1,4 +1,4 @@
-"""Signal yields at any lifetime: what fraction of all produced decays Ds -> mu N -> mu mu pi is selected.
+"""Signal efficiencies at any lifetime: the fraction of all produced decays Ds -> mu N -> mu mu pi that is selected.
 
 The samples of one mass together are N_s decays at each of their lifetimes tau_s, N_s = processed events / filter
 efficiency. A selected event that decayed after the proper length t, with the product c of its corrections (trigger,

@@ -1,4 +1,4 @@
-"""What is drawn of a histogram of one variable, and how its axes are named."""
+"""Bins of a histogram of one variable as they are drawn, and labels of its axes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNIT = re.compile(r"[(\[]([^()\[\]]+)[)\]]\s*$")
 
 
 class Bins(NamedTuple):
-    """What is drawn of a histogram; ``under`` and ``over`` are its flow bins."""
+    """The bins of a histogram as they are drawn; ``under`` and ``over`` are its flow bins."""
 
     edges: Array
     values: Array

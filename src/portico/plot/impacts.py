@@ -1,4 +1,4 @@
-"""Nuisance parameters of a fit: where they are pulled to, and their impact on the parameter of interest."""
+"""Pulls of nuisance parameters, and their impacts on the parameter of interest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST: Final = 34  # characters of a name that are shown
 
 
 class Impact(Protocol):
-    """What is drawn of a nuisance parameter; `portico.stats.impacts.Impact` is one."""
+    """A row of the figure; `portico.stats.impacts.Impact` is one."""
 
     @property
     def name(self) -> str:

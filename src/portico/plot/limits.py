@@ -61,7 +61,7 @@ def figure_of_bands(
     if len(x) == 0 or len(x) != len(limits):
         raise ValueError(f"{len(limits)} limits for {len(x)} values of x; give one (or None) for each, at least one")
     if logx and not np.min(x) > 0:
-        raise ValueError(f"x = {np.min(x):g} has no place on a logarithmic axis; leave logx out")
+        raise ValueError(f"x = {np.min(x):g} cannot be on a logarithmic axis; leave logx out")
     at, bands, observed = _sorted(np.asarray(x, np.float64), limits)
     with styled():
         figure, axes = new_axes(7.0, 5.4)

@@ -1,4 +1,4 @@
-"""What is drawn of a fit: data, the expected events of each component, curves through them."""
+"""Panels of fits: data, the expected events of each component, and curves through them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LEVEL: Final = 0.15865525393145707  # of a standard normal distribution, beyond
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """What is drawn of a fit in one channel.
+    """A fit in one channel as it is drawn.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Panel:
 def panels_of(
     fitter: Fitter, fit: Fit, *, strength: float | None = None, label: str | None = None, most: int = 40, fine: int = 8
 ) -> list[Panel]:
-    """Return what is to be drawn of a fit, a panel for each channel of its model.
+    """Return a panel for each channel of the model of a fit.
 
     Parameters
     ----------

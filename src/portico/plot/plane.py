@@ -1,4 +1,4 @@
-"""What is excluded in a plane of two variables, such as mass and coupling, beside published curves."""
+"""The excluded region in a plane of two variables, such as mass and coupling, with published curves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Curve:
     x, y : array of shape (n,)
         Points in order, in units of the axes; y above 0. One that is NaN makes a gap.
     closed : bool
-        Whether what is inside is excluded; otherwise all that is above.
+        Whether the inside is excluded; otherwise everything above.
     """
 
     label: str
@@ -64,7 +64,7 @@ def figure_of_plane(
     logx: bool = False,
     notes: Sequence[str] = (),
 ) -> Figure:
-    """Draw what is excluded in a plane: where the upper limit on the signal strength is below 1.
+    """Draw the excluded region of a plane: where the upper limit on the signal strength is below 1.
 
     The logarithm of the limit is interpolated in x and log y, not around points without a limit; every point is marked.
 
@@ -105,7 +105,7 @@ def figure_of_plane(
         axes.set(xlim=xlim or around(at, logx=logx), ylim=ylim or (to[0] / 1.5, to[-1] * 1.5), title=to_label(title))
         curves = _draw_published(axes, published)
         named = {**_draw_regions(axes, at, to, levels, seen), **_draw_points(axes, at, to, levels, seen), **curves}
-        _say_what_is_missing(axes, levels, seen)
+        _note_nothing_excluded(axes, levels, seen)
         _name(figure, named, label, notes)
         return settle(figure)
 
@@ -219,8 +219,8 @@ def _draw_points(axes: Axes, x: Array, y: Array, expected: Array, observed: Arra
     return named
 
 
-def _say_what_is_missing(axes: Axes, expected: Array, observed: Array | None) -> None:
-    """Write in words that nothing is excluded."""
+def _note_nothing_excluded(axes: Axes, expected: Array, observed: Array | None) -> None:
+    """Write on the axes that nothing is excluded."""
     by_data, by_expectation = observed is not None and (observed < 0).any(), (expected[2] < 0).any()
     if not by_data and not by_expectation:
         text = "nothing excluded"

@@ -1,4 +1,4 @@
-"""The looks of figures: one style made from that of mplhep, labels written in TLatex, and what is stamped on top."""
+"""The style of figures, made from that of mplhep; labels written in TLatex; stamps."""
 
 from __future__ import annotations
 

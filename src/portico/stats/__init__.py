@@ -1,1 +1,1 @@
-"""Statistics: models, fits, limits. Knows nothing of what is searched for."""
+"""Statistics: models, fits, limits. Independent of any search."""

@@ -2,8 +2,8 @@
 
 Formulae of G. Cowan, K. Cranmer, E. Gross and O. Vitells, Eur. Phys. J. C 71 (2011) 1554, arXiv:1007.1727: the test
 statistic of limits is q~_mu, its distributions those of sections 3.6 and 3.8 with the Asimov data of mu = 0. The
-Asimov data are made of the fit with mu = 0 to the data, and so are the centers of the constraints. Whether the profile
-likelihoods are those of this package or of pyhf does not matter: see `Profiles`.
+Asimov data and the centers of the constraints are taken from the fit with mu = 0 to the data. The profile likelihoods
+may come from this package or from pyhf: see `Profiles`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _DOUBLINGS: Final = 40
 
 
 class Profiles(Protocol):
-    """Profile likelihood ratios of a model: all that the asymptotic formulae need."""
+    """Profile likelihood ratios of a model, which is all that the asymptotic formulae need."""
 
     @property
     def observed(self) -> bool:
-        """Whether there are data that may be looked at."""
+        """Whether there are data, none of them blinded."""
 
     def statistics(self, mu: float) -> tuple[float, float]:
         """Return q~_mu of the data (of the Asimov data where there are none) and of the Asimov data of mu = 0."""
@@ -48,7 +48,7 @@ class ModelProfiles:
     Parameters
     ----------
     model : Model
-        Its parameter of interest has a lower bound of 0, or is taken to have.
+        Its parameter of interest is bounded below by 0, whatever its own bound.
     penalty : float
         See `Fitter`.
 
@@ -76,7 +76,7 @@ class ModelProfiles:
 
     @property
     def observed(self) -> bool:
-        """Whether all data may be looked at."""
+        """Whether there are data, none of them blinded."""
         return self.best is not None
 
     @property
@@ -220,7 +220,7 @@ def invert(
 
 
 def _next(values: dict[float, float], target: float, start: float) -> float:
-    """Return where to look next, by a monotonous curve through what is known."""
+    """Return where to evaluate next, from a monotonic curve through the known points."""
     below = max(x for x, value in values.items() if value < target)
     above = min((x for x, value in values.items() if value >= target and x > below), default=None)
     if above is None:

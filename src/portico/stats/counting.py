@@ -23,13 +23,13 @@ from portico.stats.shapes import Array
 __all__ = ["ASYMPTOTIC_FROM", "COMMON", "Count", "asymptotic_counts", "counting_cls", "counting_limit",
            "histfactory_channels", "upper_limit"]  # fmt: skip
 
-#: Below so many expected background events in a count asymptotic limits are too low (2.2 instead of 3.0 for n = 0).
+#: Expected background events in a count below which asymptotic limits are too low (2.2 instead of 3.0 for n = 0).
 ASYMPTOTIC_FROM: Final = 5.0
-#: Name of the nuisance parameter that the signals of all counts share.
+#: Name of the nuisance parameter shared by the signals of all counts.
 COMMON: Final = "common_signal"
 _LARGEST_WEIGHT: Final = 10
-_FARTHEST: Final = 1e6  # a limit, over the strength where it is looked for first
-_LONG: Final = 500  # entries of a distribution from which on it is convolved by Fourier transforms
+_FARTHEST: Final = 1e6  # a limit, relative to the strength where the search for it begins
+_LONG: Final = 500  # entries of a distribution above which convolutions use Fourier transforms
 _NODES, _SHARES = np.polynomial.hermite_e.hermegauss(15)  # to average over a standard normal distribution
 
 
@@ -70,10 +70,10 @@ class Count:
 
 
 def upper_limit(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
-    """Upper limit on mu by the method that holds: asymptotic from `ASYMPTOTIC_FROM` background events in each channel.
+    """Upper limit on mu: asymptotic where each channel expects `ASYMPTOTIC_FROM` background events, else counting.
 
-    Where the fits of the asymptotic method do not converge it is the counting limit too. Channels without signal say
-    nothing about mu and are left out.
+    The counting limit is also used where the fits of the asymptotic method do not converge. Channels without signal
+    do not constrain mu and are left out.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def asymptotic_counts(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
     Raises
     ------
     ValueError
-        As `upper_limit`; also when a channel expects no background, where the asymptotic formulae have no meaning.
+        As `upper_limit`; also when a channel expects no background, where the asymptotic formulae do not hold.
     FitError
         If a fit does not converge.
     """
@@ -186,8 +186,8 @@ def counting_limit(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
     The test statistic is the number of events, summed over channels with integer weights proportional to
     log(1 + s/(b + u^2)) at the expected sensitivity; the weights do not depend on the data, so the construction is
     exact whatever they are, also where one is 0. Uncertain yields are averaged over their gamma distributions (negative
-    binomial counts), and all together over what the signals share. CLs is P(T <= t | mu s + b) / P(T <= t | b). With
-    one channel and a known background it is the classical counting limit.
+    binomial counts), and once more over the uncertainty that the signals share. CLs is
+    P(T <= t | mu s + b) / P(T <= t | b). With one channel and a known background it is the classical counting limit.
 
     Raises
     ------
@@ -243,7 +243,7 @@ class _Weighted:
         self._unit = _natural_strength(counts)
         blinded = counts[0].observed is None
         self.observed = None if blinded else sum(weight * (count.observed or 0) for count, weight in self._terms)
-        # Values of what the signals share, which is averaged over, and the share of each.
+        # Nodes and weights for the average over the uncertainty that the signals share.
         shared = any(count.common for count, _ in self._terms)
         self._z, self._shares = (_NODES, _SHARES) if shared else (np.zeros(1), np.ones(1))
         self._background = cache(self._of_background)
@@ -304,7 +304,7 @@ def _check_level(cl: float) -> None:
 
 def _contributing(counts: Sequence[Count]) -> list[Count]:
     if len({count.name for count in counts}) < len(counts):
-        raise ValueError(f"two channels have one name: {', '.join(count.name for count in counts)}")
+        raise ValueError(f"two channels have the same name: {', '.join(count.name for count in counts)}")
     if len({count.observed is None for count in counts}) > 1:
         raise ValueError("some channels are blinded and others are not")
     contributing = [count for count in counts if count.signal > 0]

@@ -1,4 +1,4 @@
-"""Families of backgrounds, and how many terms of each a distribution asks for.
+"""Families of backgrounds, and the number of terms of each, chosen by F-tests.
 
 Within a family the order rises while twice the gain of log L by the next order is improbable without need for it: p
 below 0.05 for chi2 with as many degrees of freedom as there are new parameters (S. S. Wilks, Ann. Math. Stat. 9 (1938)
@@ -74,7 +74,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Families:
-    """The families that shall compete in the fit of a channel.
+    """The families that compete in the fit of a channel.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ def choose_families(
     """Choose the order of each family by likelihood-ratio tests on counts.
 
     With fewer than 10 events in bins that are looked at orders stay the lowest, with fewer than 3 (a slope would have
-    no meaning) or none at all the only shape is flat: Bernstein of order 0, of whatever kinds are asked for.
+    no meaning) or none at all the only shape is flat: Bernstein of order 0, whatever the kinds.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def choose_families(
     seen = observation(_model(channel)).channels[0].weights  # 0 where blinded, so that start values know nothing either
     channel, events = channel.model_copy(update={"counts": tuple(map(float, seen))}), float(seen.sum())
     if events < 1 + _SPARE:
-        note = f"{events:g} events: nothing but a flat shape has a meaning"
+        note = f"{events:g} events: too few for anything but a flat shape"
         return Families(channel.components[0].shapes, (Tried("bernstein", 0, kept=True, note=note),))
     found: list[tuple[float, Shape]] = []
     tried: list[Tried] = []
@@ -155,9 +155,9 @@ def _orders(
 ) -> dict[str, tuple[int, int]]:
     for kind in [*kinds, *max_order, *further]:
         if kind not in KINDS:
-            raise ConfigError(f"'{kind}' is no family of backgrounds; {nearest(kind, KINDS)}")
+            raise ConfigError(f"'{kind}' is not a family of backgrounds; {nearest(kind, KINDS)}")
     if not kinds:
-        raise ConfigError(f"no family of backgrounds is asked for; valid: {', '.join(KINDS)}")
+        raise ConfigError(f"no family of backgrounds is given; valid: {', '.join(KINDS)}")
     if not 0 < p < 1:
         raise ConfigError(f"p = {p!r} of the choice between orders; it lies between 0 and 1")
     orders = {}
@@ -174,7 +174,7 @@ def _orders(
 def _rise(
     kind: str, orders: range, channel: Channel, events: float, p: float, further: bool
 ) -> tuple[list[tuple[Shape, Fit]], list[Tried]]:
-    """Raise the order of one family while it is worth it; a fit that fails is noted and passed over."""
+    """Raise the order of one family while the gain is significant; a failed fit is noted and skipped."""
     best: tuple[Shape, Fit] | None = None
     refused: tuple[Shape, Fit] | None = None
     rows: list[Tried] = []

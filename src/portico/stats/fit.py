@@ -1,6 +1,6 @@
 """Maximum likelihood fits over parameters and, where shapes compete, over the choice between them.
 
-Minima are found by Fisher scoring, and by iminuit where that does not come near enough; errors are iminuit's.
+Minima are found by Fisher scoring, and by iminuit where that does not converge; errors are iminuit's.
 
 The choice between background families is a discrete nuisance parameter (P. Dauncey et al., JINST 10 (2015) P04015,
 arXiv:1408.6865): every fit takes the choice with the smallest -2 log L + penalty * (number of shape parameters), so
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Fit", "Fitter"]
 
 _PENALTY: Final = 1.0  # of -2 log L for each parameter of a shape
-_GAIN: Final = 1e-3  # of -2 log L, for which it is worth to change the choice
+_GAIN: Final = 1e-3  # of -2 log L, a gain for which the choice is changed
 _NEAR: Final = 1e-2  # of a parameter's step, from a bound
 _ROUNDS: Final = 5  # of choosing and fitting
 _CALLS: Final = 5000
@@ -66,7 +66,7 @@ class Fit:
 
 
 class Fitter:
-    """Fits one model to one observation, again and again with some parameters fixed; each fit begins where one ended.
+    """Repeated fits of one model to one observation, some parameters fixed; each starts where the last ended.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def _minuit(likelihood: Likelihood, known: Mapping[str, float], held: Mapping[st
         start, grad=likelihood.gradient, name=likelihood.names,
     )  # fmt: skip
     minuit.errordef, minuit.strategy, minuit.tol = Minuit.LIKELIHOOD, 0, 0.01
-    minuit.print_level = -1  # at 0 its complaints, which are dealt with here, go to the output of the program
+    minuit.print_level = -1  # at 0 Minuit prints warnings, which are handled here, to the output of the program
     for name in likelihood.names:
         parameter = likelihood.model.all_parameters[name]
         minuit.limits[name] = (parameter.low, parameter.high)

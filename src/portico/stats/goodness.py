@@ -1,4 +1,4 @@
-"""Goodness of fit: whether the data look like the model that was fitted to them.
+"""Goodness of fit: the agreement of the data with the model that was fitted to them.
 
 Twice the logarithm of the likelihood ratio to the saturated model (S. Baker and R. D. Cousins, Nucl. Instrum. Meth.
 221 (1984) 437) follows chi2 where bins hold enough events: neighbours are joined until at least 5 are expected. The
@@ -32,7 +32,7 @@ _FAILED: Final = 0.1  # of the toys, which may fail
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How well one channel, or all of them, is described.
+    """The agreement of one channel, or of all of them.
 
     Attributes
     ----------

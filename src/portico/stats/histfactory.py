@@ -1,4 +1,4 @@
-"""What makes a pyhf (HistFactory) workspace sound: its schema, and what the schema does not say.
+"""Checks of pyhf (HistFactory) workspaces: the schema, and consistency that the schema does not cover.
 
 L. Heinrich et al., JOSS 6 (2021) 2823, and the specification of HistFactory, CERN-OPEN-2012-016.
 """
@@ -14,9 +14,9 @@ from portico.errors import ConfigError, InputError, nearest
 
 __all__ = ["ASIMOV", "check_workspace", "choose_measurement", "validated"]
 
-#: What multiplies or changes the yields of a sample.
+#: Types of modifiers, which change the yields of a sample.
 MODIFIERS: Final = ("histosys", "lumi", "normfactor", "normsys", "shapefactor", "shapesys", "staterror")
-#: How the name of a measurement begins whose data are an expectation, while true data are blinded or missing.
+#: Prefix of the name of a measurement whose data are Asimov data, because real data are blinded or missing.
 ASIMOV: Final = "Asimov data of the "
 _LONGEST: Final = 60  # characters of a value in a message
 
@@ -75,7 +75,7 @@ def _what(problem: Any) -> str:
     if problem.validator == "minItems":
         return "is empty" if not problem.instance else f"has less than {problem.validator_value} entries"
     if problem.validator == "anyOf":
-        return f"{shown} is none of what is allowed here"
+        return f"{shown} is not allowed here"
     return str(problem.message)[: 2 * _LONGEST]
 
 
@@ -114,7 +114,7 @@ def _check_modifier_types(spec: Mapping[str, Any], where: str) -> None:
                 if isinstance(kind, str) and kind not in MODIFIERS:
                     place = f"{where}: channel '{channel.get('name')}', sample '{sample.get('name')}'"
                     raise InputError(
-                        f"{place}: modifier '{modifier.get('name')}' is of no known type, '{kind}'; "
+                        f"{place}: modifier '{modifier.get('name')}' has the unknown type '{kind}'; "
                         f"{nearest(kind, MODIFIERS)}"
                     )
 
@@ -125,7 +125,7 @@ def _dicts(entries: object) -> Iterator[dict[str, Any]]:
 
 def _unique(names: Sequence[str], what: str) -> None:
     if double := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"{what}: the name '{min(double)}' is there twice")
+        raise InputError(f"{what}: the name '{min(double)}' appears twice")
 
 
 def _may_be_negative(measurements: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -275,6 +275,6 @@ def _check_parameters(spec: Mapping[str, Any], config: Mapping[str, Any], place:
     )
     if luminosity and not {"auxdata", "sigmas"} <= settings.get("lumi", {}).keys():
         raise InputError(
-            f"{place} does not say how well the luminosity is known, which modifiers of type 'lumi' need; a parameter "
+            f"{place} has no uncertainty of the luminosity, which modifiers of type 'lumi' need; add a parameter "
             '{"name": "lumi", "auxdata": [1.0], "sigmas": [0.02], "inits": [1.0], "bounds": [[0.5, 1.5]]}'
         )

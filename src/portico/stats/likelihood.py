@@ -3,7 +3,7 @@
 -log L = sum over channels of [expected - sum_i w_i log(density_i)] + sum over nuisance parameters of (theta - c)^2/2;
 of binned data the density is the expected number in the bin, and w_i log(w_i) - w_i is subtracted, so that twice the
 value is the likelihood ratio to the saturated model (Baker and Cousins, Nucl. Instrum. Meth. 221 (1984) 437). Where a
-density is not above 0 the logarithm goes on along its tangent, so that fits find back.
+density is not above 0 the logarithm goes on along its tangent, so that fits recover.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ def _content(shape: Any, points: Points, values: Array) -> Array:
 
 
 def _total(content: Array, points: Points, normalised: float = 1.0) -> float:
-    """What of a component is where data are used."""
+    """Return the part of a component in the bins that are used."""
     return normalised if points.edges is None else float(content[points.used].sum())
 
 

@@ -8,7 +8,7 @@ a free parameter and one factor for each nuisance parameter; log f is interpolat
 at -1, 0 and +1 as `portico.stats.shapes.interpolation` says. Nuisance parameters have a standard normal constraint.
 They may also shift parameters of the shape, linearly. Components whose shapes compete give the choice to the fit.
 
-A model knows nothing of what is searched for: its parameter of interest is any free parameter. It is kept as JSON.
+A model does not depend on a search: its parameter of interest is any free parameter. It is saved as JSON.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Channel(Strict):
         Observed events, one number for each, in the window. Either `counts` or `values`, or neither before there are
         data.
     blind : tuple of (float, float)
-        Intervals that are not looked at: bins that touch one are left out of fits.
+        Blinded intervals: bins that overlap one are left out of fits.
     components : tuple of Component
     """
 
@@ -125,7 +125,7 @@ class Channel(Strict):
         if self.values is not None and not all(self.edges[0] <= x <= self.edges[-1] for x in self.values):
             raise ValueError(f"{where}: a value lies outside of the window, {self.edges[0]} to {self.edges[-1]}")
         if len({component.name for component in self.components}) < len(self.components):
-            raise ValueError(f"{where}: two components have one name")
+            raise ValueError(f"{where}: two components have the same name")
         for component in self.components:
             for shape in component.shapes:
                 if (shape.low, shape.high) != (self.edges[0], self.edges[-1]):
@@ -264,7 +264,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Data of all channels, and where auxiliary measurements found the nuisance parameters.
+    """Data of all channels, and the auxiliary measurements of the nuisance parameters.
 
     Attributes
     ----------
@@ -278,7 +278,7 @@ class Observation:
 
 
 def observation(model: Model) -> Observation:
-    """Return the data of a model: what is observed, and only that.
+    """Return the observed data of a model.
 
     Raises
     ------
@@ -307,7 +307,7 @@ def _points(channel: Channel) -> Points:
 
 
 def _check_possible(channel: Channel, counts: Array) -> None:
-    """Refuse events where no component expects any: every strength would be as impossible as the others."""
+    """Refuse events where no component expects any: the likelihood would be 0 for every strength."""
     expected = np.zeros(len(counts))
     for component in channel.components:
         for shape in component.shapes:

@@ -1,4 +1,4 @@
-"""The door for models of others: pyhf workspaces with their patches, and the models of this package, from JSON."""
+"""Reading of models from JSON: pyhf workspaces with their patches, and the models of this package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VALID: Final = (
     "valid: a pyhf workspace (keys channels, observations, measurements, version) or a model of portico "
     "(keys channels, parameters, poi)"
 )
-_NAMES_SHOWN: Final = 12  # of the patches of a set, which may have thousands
+_NAMES_SHOWN: Final = 12  # names of patches in a message; a set may have thousands
 
 
 def read_model(path: Path, patches: Sequence[Path] = (), measurement: str = "") -> Model | Workspace:
@@ -43,7 +43,7 @@ def read_model(path: Path, patches: Sequence[Path] = (), measurement: str = "") 
     ConfigError
         If a file, a patch or a measurement does not exist, or a key of a portico model is wrong.
     InputError
-        If the content is foreign or not sound, or a patch does not fit.
+        If the content is of another kind or inconsistent, or a patch does not fit.
     """
     path = Path(path)
     content = _mapping(_json(path), path)
@@ -169,7 +169,7 @@ def _operations(content: dict[str, Any], path: Path, patch: Path) -> Any:
     if isinstance(found, dict) and "patches" in found:
         return _of_set(found, content, path, file, name)
     if name:
-        raise ConfigError(f"{file} is no patch set: there is nothing in it with the name '{name}'; leave it out")
+        raise ConfigError(f"{file} is not a patch set: it has no patch '{name}'; leave the name out")
     if not isinstance(found, list):
         raise InputError(f"{file}: neither a JSON Patch (a list of operations) nor a patch set of pyhf")
     validated(found, "jsonpatch", str(file))
@@ -194,7 +194,7 @@ def _of_set(found: dict[str, Any], content: dict[str, Any], path: Path, file: Pa
     validated(found, "patchset", str(file))
     patches = {patch["metadata"]["name"]: patch["patch"] for patch in found["patches"]}
     if len(patches) < len(found["patches"]):
-        raise InputError(f"{file}: two patches have one name, so that it does not say which is meant")
+        raise InputError(f"{file}: two patches have the same name")
     if name not in patches:
         names = list(patches)
         shown = nearest(name, names) if len(names) <= _NAMES_SHOWN else _some(name, names)

@@ -1,7 +1,7 @@
 """Minima by Fisher scoring: Newton's method with the information in place of the second derivatives.
 
 It needs a handful of likelihoods where a minimiser that has to learn the curvature needs dozens. It ends where the
-estimated distance to the minimum is as small as iminuit asks for; what does not end so is left to iminuit.
+estimated distance to the minimum is as small as iminuit requires; other fits are left to iminuit.
 """
 
 from __future__ import annotations

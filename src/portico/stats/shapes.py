@@ -73,7 +73,7 @@ class Parameter(Model):
     @field_validator("low", "high", mode="before")
     @classmethod
     def _unbounded(cls, value: Any, info: ValidationInfo) -> Any:
-        """Read null as no bound: JSON has no infinity, and that is what is written for it."""
+        """Read null as no bound: infinity is written as null, since JSON has none."""
         return value if value is not None else -math.inf if info.field_name == "low" else math.inf
 
     @model_validator(mode="after")
@@ -84,7 +84,7 @@ class Parameter(Model):
 
 
 class _Windowed(Model):
-    """What all shapes have: a window."""
+    """Base of all shapes, which have a window."""
 
     low: float
     high: float
@@ -92,7 +92,7 @@ class _Windowed(Model):
     @model_validator(mode="after")
     def _has_width(self) -> Any:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"a window from {self.low} to {self.high} holds nothing")
+            raise ValueError(f"a window from {self.low} to {self.high} is empty")
         return self
 
     def _unit(self, x: Array) -> Array:
@@ -100,7 +100,7 @@ class _Windowed(Model):
 
 
 class _Family(_Windowed):
-    """What families of backgrounds have: start values, in the order of the parameters, where they are known."""
+    """Base of the families of backgrounds, with optional start values in the order of the parameters."""
 
     starts: tuple[float, ...] = ()
 
@@ -121,7 +121,7 @@ class _Family(_Windowed):
 
     @abstractmethod
     def _defaults(self) -> list[Parameter]:
-        """Parameters with the start values of who knows nothing."""
+        """Parameters with default start values."""
 
 
 class DoubleCrystalBall(_Windowed):

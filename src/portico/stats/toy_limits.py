@@ -18,7 +18,7 @@ __all__ = ["OutOfRange", "ToyStatistics", "cls_of", "limit_of", "statistics_of"]
 
 _EQUAL: Final = 1e-3  # of the statistic: equal counts give equal values up to the precision of fits
 _MOST_FAILED: Final = 0.01  # of the toys
-_NEAR: Final = 8.0  # a factor of CLs above its level, from where on points tell the limit
+_NEAR: Final = 8.0  # points with CLs below this multiple of the level are fitted
 _BEYOND: Final = 3  # points beyond the crossing that are used
 _ITERATIONS: Final = 100
 
@@ -35,7 +35,7 @@ class ToyStatistics:
     background, signal : array
         q~_mu of the toys without signal and with a strength of mu; those whose fits did not converge are left out.
     failed : int
-        How many these were.
+        Number of toys left out.
     """
 
     mu: float
@@ -46,7 +46,7 @@ class ToyStatistics:
 
 
 class OutOfRange(FitError):  # noqa: N818 (it says what to do next, not what is wrong)
-    """CLs does not cross its level among the strengths that were looked at; `higher` says where to look."""
+    """CLs does not cross its level between the tested strengths; `higher` tells in which direction to go on."""
 
     def __init__(self, message: str, *, higher: bool) -> None:
         super().__init__(message)
@@ -54,7 +54,7 @@ class OutOfRange(FitError):  # noqa: N818 (it says what to do next, not what is 
 
 
 def statistics_of(mu: float, observed: float | None, background: Array, signal: Array) -> ToyStatistics:
-    """Return statistics without those that are no numbers, which are counted.
+    """Return the finite statistics, and count the others as failed.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def statistics_of(mu: float, observed: float | None, background: Array, signal: 
 def cls_of(statistics: ToyStatistics) -> CLs:
     """Return CLs with its uncertainty from the number of toys.
 
-    An expected CLs is that of a toy without signal, at the position of the band among them.
+    An expected CLs takes as data the background-only toy at the quantile of the band.
     """
     bands = [_Tails.of(statistics, q) for q in _quantiles(statistics)]
     expected, uncertainties = tuple(band.cls for band in bands), tuple(band.uncertainty for band in bands)
@@ -96,7 +96,7 @@ def _quantiles(statistics: ToyStatistics) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class _Tails:
-    """How many toys are at a value of the statistic or above it, and how many there are."""
+    """Numbers of toys at or above a value of the statistic, and in total."""
 
     signal: int
     background: int
@@ -134,8 +134,9 @@ def limit_of(scan: Sequence[ToyStatistics], *, cl: float = 0.95) -> Limit:
     """Return the limits from toys at several strengths.
 
     Near the level 1 - cl the logarithm of CLs is taken as a parabola in mu that bends down, or else as a straight line.
-    The likelihood of these is that of the numbers of toys with signal; points with none of them count, too. Where toys
-    are too few for either, the limit is the middle between two strengths, with half their distance as uncertainty.
+    The likelihood of these is that of the numbers of toys with signal; points with none of them count, too. Where
+    there are too few toys for either, the limit is the midpoint of two strengths, with half their distance as
+    uncertainty.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Toys on any executor: an analysis of one step over points, each of which is a block of toys of one strength.
 
-The model is shipped beside the step. Such a run is resumed as every other one: what is done is not thrown again, and
-more toys or strengths are added to it.
+The model is shipped beside the step. Such a run resumes like any other: existing toys are kept, and more toys or
+strengths are added to them.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def run_toys(
     Parameters
     ----------
     model : Model or Workspace, or Path
-        What toys are thrown with, or the file that holds it; see `portico.stats.model_file.read_model`.
+        The model, or the file that holds it; see `portico.stats.model_file.read_model`.
     mus : sequence of float
         Strengths, above 0. The toys of a strength depend on its place in the sequence, so append to it.
     toys : int
@@ -138,8 +138,7 @@ def toy_limit(
         Of each hypothesis, for each strength. The expected limit at -2 standard deviations is where one toy in 900
         remains, it needs ten thousands for a precision of a few percent.
     mus : sequence of float
-        Strengths to look at; by default some around the asymptotic limits, and further ones where CLs does not cross
-        its level between them.
+        Strengths to test; by default some around the asymptotic limits, extended until CLs crosses its level.
     cl : float
         Confidence level, between 0 and 1.
 
@@ -191,7 +190,7 @@ def strengths(model: Model | Workspace, *, cl: float = 0.95, blind: bool = False
 
 
 def source_of(model: Model | Workspace, *, blind: bool = False) -> ToySource:
-    """Return what toys of a model are thrown with."""
+    """Return the source of toys of a model."""
     if isinstance(model, Workspace):
         return PyhfToys(model, blind=blind)
     return ModelToys(model, blind=blind)
@@ -249,7 +248,7 @@ def _check_options(mus: Sequence[float], toys: int, seed: int, chunk: int) -> No
 def _write(
     folder: Path, model: Model | Workspace, mus: Sequence[float], toys: int, *, seed: int, blind: bool, chunk: int
 ) -> None:
-    """Write the analysis of the one step, unless the folder is that of something else."""
+    """Write the analysis with its one step, unless the folder holds another analysis."""
     import json
 
     import yaml

@@ -3,7 +3,7 @@
 The test statistic is q~_mu. Toys of a strength mu are thrown with the nuisance parameters at their best fit to the
 data for this mu, and so are the auxiliary measurements that constrain them (the profile construction of ATLAS and CMS,
 CMS-NOTE-2011-005, section 2). Each toy has a random generator of its own, made of the seed, the hypothesis, the number
-of the strength and the number of the toy: what comes out does not depend on who throws which of them.
+of the strength and the number of the toy: results do not depend on how toys are distributed over workers.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _LEAST_TOYS: Final = 100
 
 
 class ToySource(Protocol):
-    """What toys are thrown with."""
+    """A model that toys are thrown from and fitted with."""
 
     @property
     def observed(self) -> bool:
-        """Whether there are data that may be looked at."""
+        """Whether there are data, none of them blinded."""
 
     def sample(self, mu: float, rng: np.random.Generator) -> Any:
         """Return data thrown under a strength, with the nuisance parameters at their best fit to the data for it."""
@@ -45,8 +45,8 @@ class ToySource(Protocol):
 class ModelToys:
     """Toys of a `Model`.
 
-    Data of unbinned channels, also the observed ones, are taken in at least 200 bins. While data are blinded, toys are
-    thrown from the fit without signal to what may be seen; without data, from the start values.
+    Data of unbinned channels, observed ones too, are binned in at least 200 bins. While data are blinded, toys are
+    thrown from the background-only fit to the data outside the blinded intervals; without data, from the start values.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class ModelToys:
     penalty : float
         See `Fitter`.
     blind : bool
-        Use data for the fit without signal only.
+        Use the data in the background-only fit only.
     """
 
     def __init__(self, model: Model, *, penalty: float = 1.0, blind: bool = False) -> None:
@@ -94,7 +94,7 @@ class ModelToys:
         return self._statistic(mu, self._data, self._conditional(mu))
 
     def _conditional(self, mu: float) -> Fit:
-        """Fit the data with a fixed strength, from where the fit without signal ends: in no other order."""
+        """Fit the data with a fixed strength, always from the background-only fit, so that no order matters."""
         if self._background is None:
             self._background = Fitter(self.model, self._data, penalty=self._penalty).fit({self.model.poi: 0.0})
         if not self.observed:
@@ -202,7 +202,7 @@ def throw_toys(source: ToySource, mu: float, toys: int, *, seed: int = 1, index:
 
 
 def check(mu: float, toys: int) -> None:
-    """Refuse what no CLs can come from.
+    """Check the strength and the number of toys.
 
     Raises
     ------

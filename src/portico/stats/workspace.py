@@ -1,7 +1,7 @@
 """Profile likelihoods and toys of pyhf (HistFactory) workspaces, for the formulae of `portico.stats.asymptotic`.
 
 Yields are interpolated as ROOT's HistFactory and the command line of pyhf do it: ``normsys`` with code 4, ``histosys``
-with code 4p. The backend of pyhf is global; here it is set for each fit and put back.
+with code 4p. The backend of pyhf is global; here it is set for each fit and restored.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Workspace:
         Raises
         ------
         InputError
-            If pyhf makes none of the workspace.
+            If pyhf cannot build it.
         """
         import pyhf
 
@@ -75,13 +75,13 @@ class Workspace:
                 expected = model.expected_data(model.config.suggested_init())
         except Exception as error:  # pyhf has many of its own, and raises KeyError and IndexError as well
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            raise InputError(f"{self.where}: pyhf makes no model of this workspace: {reason}") from error
+            raise InputError(f"{self.where}: pyhf cannot build a model from this workspace: {reason}") from error
         bounds = model.config.suggested_bounds()
         for name, start, (low, high) in zip(model.config.par_names, model.config.suggested_init(), bounds, strict=True):
             if not low <= start <= high:
                 raise InputError(f"{self.where}: parameter '{name}' starts at {start:g}, out of [{low:g}, {high:g}]")
         if not np.all(np.isfinite(expected)):
-            raise InputError(f"{self.where}: the expected events are no numbers at the start values of the parameters")
+            raise InputError(f"{self.where}: the expected events are not finite at the start values of the parameters")
         return model
 
     @cached_property
@@ -93,7 +93,7 @@ class Workspace:
 
 @contextmanager
 def using(backend: str) -> Iterator[None]:
-    """Set the backend of pyhf, and put back what was there.
+    """Set the backend of pyhf, and restore the previous one.
 
     All models of pyhf follow a change, which takes jax milliseconds: put it around many fits, too.
 
@@ -136,7 +136,7 @@ class WorkspaceFitter:
     Attributes
     ----------
     notes : list of str
-        What the user should know of the fits so far.
+        Warnings about the fits so far.
     """
 
     def __init__(self, workspace: Workspace, backend: str = "numpy") -> None:
@@ -254,7 +254,7 @@ class PyhfProfiles:
     workspace : Workspace
     backend : {"numpy", "jax", "minuit"}
     blind : bool
-        Do not look at the data: expected limits are those of the start values of all nuisance parameters.
+        Do not use the data: expected limits are those of the start values of all nuisance parameters.
 
     Attributes
     ----------
@@ -291,7 +291,7 @@ class PyhfProfiles:
 
     @property
     def observed(self) -> bool:
-        """Whether data are looked at."""
+        """Whether the data are used."""
         return self.best is not None
 
     @property

@@ -41,7 +41,7 @@ class PyhfToys:
     workspace : Workspace
     backend : {"numpy", "jax", "minuit"}
     blind : bool
-        Do not look at the data: toys are thrown from the start values of the nuisance parameters.
+        Do not use the data: toys are thrown from the start values of the nuisance parameters.
     """
 
     def __init__(self, workspace: Workspace, *, backend: str = "numpy", blind: bool = False) -> None:
@@ -99,7 +99,7 @@ class PyhfToys:
         return self._statistic(mu, self._data, self._conditional(mu))
 
     def _conditional(self, mu: float) -> Fit:
-        """Fit the data with a fixed strength, from where the fit without signal ends: in no other order."""
+        """Fit the data with a fixed strength, always from the background-only fit, so that no order matters."""
         if not self.observed:
             return Fit({**self.fitter.start(), self.workspace.poi: mu}, 0.0, 0.0, ())
         if self._background is None:

@@ -1,4 +1,4 @@
-"""A model as histograms around one fit: what formats that only know bins can hold.
+"""A model as histograms around one fit, for formats that hold bins only.
 
 The fit is that without signal to the data (to what is not blinded of them); without data the start values stand for it.
 Around it, of each component: the contents of bins, factors for nuisance parameters, contents at -1 and +1 where a
@@ -67,7 +67,7 @@ class BinnedChannel:
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """A floating parameter of a shape: its value in the fit, the unit of its linear change, and how many it may go."""
+    """A floating parameter of a shape: its fitted value, the unit of its linear change, and its range."""
 
     value: float
     unit: float
@@ -110,7 +110,7 @@ class BinnedModel:
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """Where the model is looked at."""
+    """The point of the expansion."""
 
     likelihood: Likelihood
     values: Mapping[str, float]

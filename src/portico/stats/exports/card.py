@@ -1,7 +1,7 @@
 """Datacards of CMS Combine, read by their documented grammar (arXiv:2404.06614, section 3).
 
 The upper part of a card names channels, processes and expected events, up to the line ``rate``; every line below it is
-a source of uncertainty or a directive. What cannot be read is an error with its line, never left out.
+a source of uncertainty or a directive. A line that cannot be read is an error, never skipped.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class AutoStats:
 
 @dataclass(slots=True)
 class Card:
-    """What a datacard says.
+    """The content of a datacard.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What of a model fits into formats without a choice between shapes: one shape for each component, values, data."""
+"""A model with one shape for each component, parameter values and data, for formats without competing shapes."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Chosen:
 
 
 def choose(model: Model, *, choice: Choice | None = None, values: Mapping[str, float] | None = None) -> Chosen:
-    """Choose what to export of a model: the fit without signal, unless more is said.
+    """Choose shapes, values and data to export: those of the background-only fit by default.
 
     Parameters
     ----------

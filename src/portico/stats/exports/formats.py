@@ -19,7 +19,7 @@ from portico.stats.workspace import Workspace
 
 __all__ = ["FORMATS", "LIMITS", "export", "export_limits"]
 
-#: What is written, by name.
+#: Formats by name, with what is written.
 FORMATS: Final = {
     "pyhf": "a workspace of pyhf, FILE.json",
     "hs3": "HS3, FILE.json",

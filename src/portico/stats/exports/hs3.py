@@ -28,7 +28,7 @@ __all__ = ["export_hs3"]
 def export_hs3(
     model: Model, path: str | Path, *, choice: Choice | None = None, values: Mapping[str, float] | None = None
 ) -> Path:
-    """Write a model as HS3 JSON, whole or not at all. ROOT works in a process of its own.
+    """Write a model as HS3 JSON atomically. ROOT runs in its own process.
 
     Parameters
     ----------

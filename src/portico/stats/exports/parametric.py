@@ -33,7 +33,7 @@ _RULE: Final = "-" * 60
 def write_parametric(
     model: Model, path: str | Path, *, choice: Choice | None = None, values: Mapping[str, float] | None = None
 ) -> tuple[Path, Path]:
-    """Write the card, and beside it the ROOT file with its workspace. ROOT works in a process of its own.
+    """Write the card, and beside it the ROOT file with its workspace. ROOT runs in its own process.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """Models and counts as pyhf (HistFactory) workspaces: JSON of the schema 1.0.0.
 
-What the format cannot say is written to first order around the fit without signal, see `portico.stats.exports.binned`:
-a floating parameter of a shape becomes a sample whose data are the derivative of the contents, times a free factor.
+What the format cannot express is written to first order around the background-only fit, see
+`portico.stats.exports.binned`: a floating parameter of a shape becomes a sample whose data are the derivative of the
+contents, times a free factor.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def pyhf_counting(counts: Sequence[Count], *, poi: str = "mu") -> dict[str, Any]
 
 
 def check_counts(counts: Sequence[Count]) -> None:
-    """Refuse counts that no card and no workspace can hold.
+    """Check that there are counts, with different names.
 
     Raises
     ------
@@ -149,7 +150,7 @@ def check_counts(counts: Sequence[Count]) -> None:
     if not counts:
         raise ValueError("there are no counts to export")
     if len({count.name for count in counts}) < len(counts):
-        raise ValueError(f"two counts have one name: {', '.join(count.name for count in counts)}")
+        raise ValueError(f"two counts have the same name: {', '.join(count.name for count in counts)}")
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:

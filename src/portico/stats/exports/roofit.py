@@ -1,4 +1,4 @@
-"""A model as a RooFit workspace with a ModelConfig, for RooStats and whatever reads workspaces.
+"""A model as a RooFit workspace with a ModelConfig, for RooStats and other programs that read workspaces.
 
 The workspace ``w`` holds for each channel CH, and each component K of it,
 
@@ -70,7 +70,7 @@ def roofit_workspace(model: Model, *, choice: Choice | None = None, values: Mapp
 def write_workspace(
     model: Model, path: str | Path, *, choice: Choice | None = None, values: Mapping[str, float] | None = None
 ) -> Path:
-    """Write the workspace to a ROOT file, whole or not at all. ROOT works in a process of its own.
+    """Write the workspace to a ROOT file atomically. ROOT runs in its own process.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def write_workspace(
 
 
 def write_aside(module: str, chosen: Chosen, path: Path) -> None:
-    """Have a process that runs ``module``, whose main function is `serve`, write a file, whole or not at all.
+    """Have a process that runs ``module``, whose main function is `serve`, write a file atomically.
 
     Raises
     ------

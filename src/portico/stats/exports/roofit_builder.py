@@ -1,4 +1,4 @@
-"""Builds RooFit objects from a model. What the workspace holds is told in `portico.stats.exports.roofit`."""
+"""Builds RooFit objects from a model. `portico.stats.exports.roofit` describes the workspace."""
 
 from __future__ import annotations
 
