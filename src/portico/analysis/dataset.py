@@ -213,7 +213,7 @@ def _expand(
     if path.suffix in {".txt", ".json"}:
         lines = _read_list(path, where)
         return [found for line in lines for found in _expand(line, path.parent, redirectors, where)]
-    return [(found,) for found in _local(path, where)]
+    return [(found,) for found in _local(folder, pattern, where)]
 
 
 def _replicas(text: str, folder: Path, redirectors: tuple[str, ...], where: str) -> tuple[str, ...]:
@@ -238,17 +238,20 @@ def _at(redirector: str, path: str, where: str) -> str:
     return f"{redirector.rstrip('/')}{'' if above else '/'}{path}"
 
 
-def _local(path: Path, where: str) -> list[str]:
-    if glob.has_magic(str(path)):
-        matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute patterns)
-        if not matches:
-            raise InputError(f"{where}: no file matches {path}; check the path, or mount the storage")
-        return [os.path.abspath(match) for match in matches]  # noqa: PTH100 (keeps links as they are)
-    if not path.exists():
-        raise InputError(f"{where}: no such file: {path}")
+def _local(folder: Path, pattern: str, where: str) -> list[str]:
+    """Return the paths that a path or glob stands for; the name of a file that is there is never a glob."""
+    path = folder / Path(pattern).expanduser()
     if path.is_dir():
         raise InputError(f"{where}: {path} is a folder; name its files, for example {path / '*.root'}")
-    return [os.path.abspath(path)]  # noqa: PTH100
+    if path.exists():
+        return [os.path.abspath(path)]  # noqa: PTH100 (keeps links as they are)
+    if not glob.has_magic(pattern):
+        raise InputError(f"{where}: no such file: {path}")
+    absolute = os.path.join(glob.escape(str(folder)), Path(pattern).expanduser())  # noqa: PTH118 (folder is no glob)
+    matches = sorted(glob.glob(absolute, recursive=True))  # noqa: PTH207 (absolute patterns)
+    if not matches:
+        raise InputError(f"{where}: no file matches {path}; check the path, or mount the storage")
+    return [os.path.abspath(match) for match in matches]  # noqa: PTH100
 
 
 def with_variables(text: str, where: str) -> str:

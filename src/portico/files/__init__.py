@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from portico.files.remote import is_remote, may_pass, no_connection, retried, tune_xrootd
-from portico.files.summary import Column, TreeSummary, column_changes, summarise, summarise_all, summarise_each, trees
+from portico.files.summary import (
+    Column,
+    TreeSummary,
+    column_changes,
+    summarise,
+    summarise_all,
+    summarise_each,
+    trees,
+    version_of,
+)
 
 __all__ = [
     "Column",
@@ -18,4 +27,5 @@ __all__ = [
     "summarise_each",
     "trees",
     "tune_xrootd",
+    "version_of",
 ]

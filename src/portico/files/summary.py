@@ -16,10 +16,11 @@ from portico.files.remote import PATIENCE, is_remote, may_pass, no_connection, s
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Column", "TreeSummary", "column_changes", "summarise", "summarise_all", "summarise_each", "trees"]
+__all__ = ["Column", "TreeSummary", "column_changes", "summarise", "summarise_all", "summarise_each", "trees",
+           "version_of"]  # fmt: skip
 
 _SECONDS = 120  # for each request; XRootD's own limits are shorter
-_TREES = {"TTree": "TTree", "ROOT::RNTuple": "RNTuple", "TNtuple": "TTree", "TNtupleD": "TTree", "TChain": "TTree"}
+_TREES = {"TTree": "TTree", "ROOT::RNTuple": "RNTuple", "TNtuple": "TTree", "TNtupleD": "TTree"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class TreeSummary:
         Compressed bytes of the columns.
     columns : tuple of Column
         Its columns.
+    version : str
+        Size and time of the last modification of the file, as its file system tells them; empty for a remote file.
     """
 
     file: str
@@ -73,6 +76,7 @@ class TreeSummary:
     ends: tuple[int, ...]
     size: int
     columns: tuple[Column, ...]
+    version: str = ""
 
 
 def trees(file: str) -> list[TreeSummary]:
@@ -102,11 +106,18 @@ def summarise(file: str, tree: str) -> TreeSummary:
     with _open(file) as directory:
         classes = directory.classnames(recursive=True, cycle=False)
         if not classes:
-            return TreeSummary(file, str(directory.file.uuid), "", "none", 0, (), 0, ())
+            if directory.file.fSeekInfo == 0:
+                raise InputError(
+                    f"{file}: was never closed by the process that wrote it, so it lists no contents; write it again, "
+                    'or recover it: open it in ROOT with TFile::Open(path, "UPDATE") and close it'
+                )
+            return TreeSummary(file, str(directory.file.uuid), "", "none", 0, (), 0, (), version_of(file))
         kind = _TREES.get(classes.get(tree, ""))
         if kind is None:
             found = [name for name, class_name in classes.items() if class_name in _TREES]
             what = f"'{tree}' is a {classes[tree]}, not a tree" if tree in classes else f"no tree '{tree}'"
+            if classes.get(tree) == "TChain":
+                raise InputError(f"{file}: {what}, and holds no events itself; give the files of the chain")
             raise InputError(f"{file}: {what}; {nearest(tree, found)}")
         return _summary(file, directory, tree, kind)
 
@@ -200,6 +211,17 @@ class _Reader:
             raise
 
 
+def version_of(file: str) -> str:
+    """Return size and time of the last modification of a local file; empty for a remote one, or if it is gone."""
+    if is_remote(file):
+        return ""
+    try:
+        status = Path(file).stat()
+    except OSError:
+        return ""
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
 def column_changes(reference: TreeSummary, other: TreeSummary) -> list[str]:
     """Return a line for each column that is missing in ``other`` or has another type than in ``reference``."""
     types = {column.name: column.type for column in other.columns}
@@ -234,7 +256,7 @@ def _open(file: str) -> Any:
             if stream.read(4) != b"root":
                 raise InputError(f"{file}: not a ROOT file")
     try:
-        directory = uproot.open(file, **options)
+        directory = uproot.open({file: None}, **options)  # a mapping: the name is a name, also with a colon in it
         stored, actual = directory.file.fEND, directory.file.source.num_bytes
     except Exception as error:  # uproot lets many kinds through for damaged files
         words = _one_line(error)
@@ -258,7 +280,7 @@ def _summary(file: str, directory: Any, name: str, kind: str) -> TreeSummary:
         entries, ends, columns, size = describe(tree)
     except Exception as error:
         raise InputError(f"{file}: '{name}' cannot be read, the file may be damaged: {_one_line(error)}") from error
-    return TreeSummary(file, str(directory.file.uuid), name, kind, entries, ends, size, columns)
+    return TreeSummary(file, str(directory.file.uuid), name, kind, entries, ends, size, columns, version_of(file))
 
 
 def _describe_ttree(tree: Any) -> tuple[int, tuple[int, ...], tuple[Column, ...], int]:
@@ -291,7 +313,7 @@ def _describe_rntuple(ntuple: Any) -> tuple[int, tuple[int, ...], tuple[Column, 
     for cluster in ntuple.page_link_list:
         for index, column in enumerate(cluster):
             sizes[index] = sizes.get(index, 0) + sum(int(page.locator.num_bytes) for page in column.pages)
-    fields = ntuple.header.field_records
+    fields = ntuple.field_records  # of the header, and of later extensions of the schema
     top = _top_fields(fields)
     of_field = dict.fromkeys(range(len(fields)), 0)
     for index, record in enumerate(ntuple.column_records):

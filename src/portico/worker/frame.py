@@ -20,6 +20,7 @@ from portico.errors import InputError, MissingExtra, ProductError, StepError
 from portico.results import root_objects
 from portico.results.kinds import ProductKind
 from portico.results.product import Product, gather
+from portico.worker.open_chunk import open_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,6 +211,7 @@ def run_chunk(
     options: Mapping[str, Any],
     folder: Path,
     compiled: Callable[[], float] = lambda: 0.0,
+    scratch: Path | None = None,
 ) -> tuple[dict[str, Product], Timing]:
     """Run a step over one chunk, with one event loop for all its products.
 
@@ -227,6 +229,8 @@ def run_chunk(
         Where trees are written aside, on the file system on which they will stay.
     compiled : callable
         Returns the seconds that just-in-time compilation took since the chunk began.
+    scratch : Path, optional
+        Folder of the process, for links to files; ``folder`` by default.
 
     Returns
     -------
@@ -245,7 +249,7 @@ def run_chunk(
     _check_methods()
     timing, clock = Timing(), _Clock()
     read_before = _bytes_read()
-    frame = _open(chunk)
+    frame = open_chunk(chunk, folder if scratch is None else scratch)
     seen = frame.Count()
     timing.open = clock.lap()
     with _building(folder) as graph:
@@ -281,32 +285,6 @@ class _Clock:
         now = time.perf_counter()
         elapsed, self._last = now - self._last, now
         return elapsed
-
-
-def _open(chunk: Chunk) -> Any:
-    import ROOT
-
-    if not chunk.file:
-        frame = ROOT.RDataFrame(chunk.entries)
-        return frame.Define("entry", ROOT.portico.GlobalEntry(chunk.first), ["rdfentry_"])
-    # A URL of this machine is else taken for a path: a server's files lie elsewhere, and a cache keeps parts of them.
-    ROOT.gEnv.SetValue("TFile.ForceRemote", 1)
-    try:
-        file = ROOT.TFile.Open(chunk.file)
-    except OSError as error:
-        raise InputError(f"cannot be opened: {error}") from error
-    if not file or file.IsZombie() or file.TestBit(ROOT.TFile.kRecovered):
-        raise InputError("cannot be opened, it may be truncated or damaged")
-    found = str(ROOT.portico.FileIdentity(file))
-    file.Close()
-    if chunk.uuid and found != chunk.uuid:
-        raise InputError(
-            f"was replaced after the run was planned (identity {found} instead of {chunk.uuid}); run again"
-        )
-    specification = ROOT.RDF.Experimental.RDatasetSpec()
-    specification.AddSample(("chunk", chunk.tree, chunk.file))
-    specification.WithGlobalRange((chunk.first, chunk.last))
-    return ROOT.RDataFrame(specification)
 
 
 def check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int) -> None:

@@ -183,7 +183,9 @@ class Runner:
         if remote:
             folder.mkdir(exist_ok=True)
         try:
-            products, timing = run_chunk(function, task.chunk, Sample(**task.sample), task.options, folder, compiled)
+            products, timing = run_chunk(
+                function, task.chunk, Sample(**task.sample), task.options, folder, compiled, self._folder
+            )
             check_log(self._read_log(log_start), str(folder))
             products, files = take_files(products)
             if remote:

@@ -19,6 +19,7 @@ from portico.files.digest import digest_of
 from portico.files.storage import sizes
 from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 from portico.runfolder.ledger import Ledger, Lost, Planned
+from portico.workflow.input_identity import identities, refuse_copies
 
 __all__ = ["Arguments", "Plan", "arguments_of", "bundle_of", "missing", "plan_step", "reduced", "root_version",
            "sample_fields", "summary_file", "unblinded"]  # fmt: skip
@@ -221,18 +222,19 @@ def plan_step(
         sample = _input(analysis, step, analysis.dataset[name], ledger)
         if sample is None:
             continue
+        found: Sequence[TreeSummary | InputError]
         if allow_partial:
             found = summarise_each(sample.files, sample.tree, replicas=sample.replicas)
-            summaries = [summary for summary in found if isinstance(summary, TreeSummary)]
             lost += _unopened(sample, found)
         else:
-            summaries = summarise_all(sample.files, sample.tree, replicas=sample.replicas)
+            found = summarise_all(sample.files, sample.tree, replicas=sample.replicas)
+        summaries = [summary for summary in found if isinstance(summary, TreeSummary)]
+        refuse_copies(name, summaries)
         chunks = _cut(analysis, step, sample, summaries)
-        # The identity of a file, not its path, names a chunk: a file that was moved is not read again.
         code = key_of(__version__, root_version(), bundle.code, arguments.keyed, sample_fields(sample))
-        keys = [key_of(code, c.uuid, c.tree, c.first, c.last) for c in chunks]
-        if len(set(keys)) < len(keys):
-            raise ConfigError(f"sample '{name}': two of its files are copies of one another and would count twice")
+        written = [] if step.input == DATASET else ledger.outputs(step.input, name)
+        identity = identities(sample.files, found, written)
+        keys = [key_of(code, identity.get(c.file, c.uuid), c.tree, c.first, c.last) for c in chunks]
         planned[name] = [Planned(name, i, key, c) for i, (key, c) in enumerate(zip(keys, chunks, strict=True))]
         files[name] = {summary.file: summary for summary in summaries}
         samples[name] = sample
@@ -289,13 +291,22 @@ def _cut(analysis: Analysis, step: StepEntry, sample: Sample, summaries: Sequenc
     chunks = list(plan(summaries, analysis.chunk_size(step)))
     if not chunks:
         # An empty sample still gives its products, empty: one chunk without entries makes them.
-        whole = next((summary for summary in summaries if summary.tree), None)
-        if whole is None:
-            raise InputError(
-                f"step '{step.name}', sample '{sample.name}': none of its files holds a tree '{sample.tree}'"
-            )
+        whole = next((summary for summary in summaries if summary.columns), None) or _schema(analysis, step, sample)
         chunks = [Chunk(whole.file, whole.uuid, whole.tree, 0, 0)]
     return chunks
+
+
+def _schema(analysis: Analysis, step: StepEntry, sample: Sample) -> TreeSummary:
+    """Return a tree of another sample, for the columns of a sample that has none; samples of the same kind first."""
+    samples = analysis.dataset.samples.values() if step.input == DATASET else ()
+    others = [other for other in samples if other.name != sample.name and other.entries is None]
+    for other in sorted(others, key=lambda other: other.kind != sample.kind):
+        for summary in summarise_each(other.files, other.tree, replicas=other.replicas):
+            if isinstance(summary, TreeSummary) and summary.columns:
+                return summary
+    raise InputError(
+        f"step '{step.name}', sample '{sample.name}': none of its files holds a tree '{sample.tree}' with columns"
+    )
 
 
 def _input(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) -> Sample | None:

@@ -20,6 +20,7 @@ from portico.worker.task import Failed, Task
 from portico.workflow.chunk_loop import run_chunks
 from portico.workflow.chunk_scheduler import StepJob
 from portico.workflow.explain import explain
+from portico.workflow.input_identity import changed
 from portico.workflow.partial_runs import completeness_of, losses, partial_label
 from portico.workflow.plan import (
     Arguments,
@@ -63,6 +64,7 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
         tasks = _tasks(state, step, arguments.only(bundle.options), plan, chunks)
         job = StepJob(step.name, tasks, plan.files, plan.samples)
         failed = run_chunks(job, state.executor, state.ledger, state.reporter, state.credentials.refresh)
+        _refuse_changed_files(state, step, plan, chunks)
         ended = _finish(state, step, plan, failed)
     except (Detached, KeyboardInterrupt):
         ended = "interrupted"
@@ -89,6 +91,17 @@ def _warn_of_files(state: State, step: StepEntry, plan: Plan) -> None:
         if moved:
             what = f"{len(moved)} of its files are read from another replica, such as {moved[0]}"
             state.reporter.warn(f"step '{step.name}', sample '{name}': {what}")
+
+
+def _refuse_changed_files(state: State, step: StepEntry, plan: Plan, chunks: Sequence[Planned]) -> None:
+    """Forget what was read of files that changed meanwhile: the keys of its chunks are those of the older file."""
+    for name, summaries in plan.files.items():
+        if files := set(changed(summaries.values())):
+            state.ledger.forget(planned.key for planned in chunks if planned.chunk.file in files)
+            raise InputError(
+                f"step '{step.name}', sample '{name}': {min(files)} was written to while the step read it; run again "
+                "when it is complete: what was read of it does not count, everything else is kept"
+            )
 
 
 def _begin(state: State, step: StepEntry, plan: Plan, chunks: Sequence[Planned]) -> None:
