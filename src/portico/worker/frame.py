@@ -219,12 +219,8 @@ def run_chunk(
     ----------
     function : callable
         The step.
-    chunk : Chunk
-        What to read.
-    sample : Sample
-        Passed on to the step.
-    options : mapping
-        Keyword arguments of the step.
+    chunk, sample, options
+        What to read; the sample and the keyword arguments that the step gets.
     folder : Path
         Where trees are written aside, on the file system on which they will stay.
     compiled : callable
