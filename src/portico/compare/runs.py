@@ -22,6 +22,7 @@ from portico.compare.values import compare_arrays, compare_cutflows, compare_gra
 from portico.errors import ConfigError, nearest
 from portico.results.kinds import ProductKind
 from portico.results.product import Product
+from portico.runfolder.folder import SUMMARY_FILE
 from portico.runfolder.load import Run
 
 __all__ = ["COMPARERS", "compare"]
@@ -192,7 +193,7 @@ def _shared(
 
 def _compare_summary(findings: Findings, unit: Unit, mapping: Mapping, first: RunSide, second: RunSide) -> None:
     findings.tally.products += 1
-    compare_values(findings, "summary.json", first.summary(unit.step), second.summary(unit.step))
+    compare_values(findings, SUMMARY_FILE, first.summary(unit.step), second.summary(unit.step))
     tables = first.tables(unit.step), second.tables(unit.step)
     for name in dict.fromkeys([*tables[0], *tables[1]]):
         if name not in tables[0] or name not in tables[1]:

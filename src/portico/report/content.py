@@ -17,7 +17,7 @@ from portico.analysis.blinding import Blinding
 from portico.monitor.metrics import StepMetrics, step_metrics
 from portico.plot.style import COLORS
 from portico.report.svg import curve, draw
-from portico.runfolder.folder import RunFolder
+from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 from portico.runfolder.load import Run
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _read_step(run: Run, ledger: Ledger, name: str, manifest: Mapping[str, Any])
     page.ended = _moment(max((m["ended"] for m in times if "ended" in m), default=None))
     folder = run.path / name
     if page.metrics.kind == "summary":
-        if (folder / "summary.json").exists():
+        if (folder / SUMMARY_FILE).exists():
             page.summary = run.summary(name)
         page.pictures = [(path.stem, _data_uri(path.read_bytes())) for path in sorted(folder.glob("*.png"))]
         return page
