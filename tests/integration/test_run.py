@@ -403,6 +403,11 @@ def reduced(frame, sample):
     return {"r": frame.Reduce("return x + y;" if False else "x", "x")} if False else {"d": frame.Display("x")}
 
 
+def not_shipped(frame, sample):
+    import json, pathlib
+    return {"n": frame.Filter(json.loads((pathlib.Path(__file__).parent / "cut.json").read_text())).Count()}
+
+
 def python_error(frame, sample):
     return {"n": frame.Count(), "m": undefined_name}
 """
@@ -420,6 +425,7 @@ def python_error(frame, sample):
         ("twins", ["'a'", "'b'", "one name 'h'"]),
         ("reduced", ["'d'", "cannot be", "Histo1D"]),
         ("python_error", ["undefined_name", "mysteps.py:"]),
+        ("not_shipped", ["/analysis/cut.json", "mysteps.py:"]),
     ],
 )
 def test_a_failing_step_is_told_once_and_stops(

@@ -21,6 +21,7 @@ from portico.files import may_pass, remote, retried, summarise, summarise_all, s
 from portico.files.storage import normal, sizes, storage_of
 from portico.runfolder.folder import RunFolder
 from portico.worker.classify import check_log, classify
+from portico.worker.runner import Runner
 from tests.conftest import write_events
 
 
@@ -134,6 +135,13 @@ def test_who_is_not_let_in_does_not_lose_all_files() -> None:
 )
 def test_kinds_of_failures(error: BaseException, log: str, where: str, kind: str) -> None:
     assert classified(error, log, where)[0] == kind
+
+
+def test_messages_name_no_hidden_file(tmp_path: Path) -> None:
+    (tmp_path / "stderr.log").touch()
+    error = InputError(f"root://host//store/skim/a/.{'0' * 32}.part: cannot be written: no answer")
+    words = Runner(tmp_path)._explain(error, 0)["message"]
+    assert words == "a tree in root://host//store/skim/a: cannot be written: no answer"
 
 
 def test_a_log_can_refuse_what_seemed_to_go_well() -> None:

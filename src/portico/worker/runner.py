@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _LOG = "stderr.log"
 _LOG_BYTES = 8192
 _TREES = "trees"  # what a chunk writes, on its way to a server
+_ASIDE = re.compile(r"([^\s'\"]*)/\.[0-9a-f]{32}\.part")  # the name of a tree until its chunk is done
 _JIT = re.compile(r"Just-in-time compilation phase completed in ([0-9.]+) seconds")
 _RDF = re.compile(r"^Info in <\[ROOT\.RDF\].*\n?", re.MULTILINE)
 
@@ -186,7 +187,7 @@ class Runner:
             products, timing = run_chunk(
                 function, task.chunk, Sample(**task.sample), task.options, folder, compiled, self._folder
             )
-            check_log(self._read_log(log_start), str(folder))
+            check_log(self._read_log(log_start), f"{folder}, on the way to {task.folder}" if remote else str(folder))
             products, files = take_files(products)
             if remote:
                 files, seconds = upload(files, task.folder)
@@ -225,7 +226,7 @@ class Runner:
         return {"probe": answer(content, self._folder)}, []
 
     def _explain(self, error: BaseException, log_start: int) -> dict[str, Any]:
-        """Say whose fault an exception is, and what it is, in the words that help."""
+        """Return the kind of a failure and a message that names the user's files."""
         frames = traceback.extract_tb(error.__traceback__)
         where = self._user_line(frames)
         kind, text = classify(error, self._read_log(log_start), frames, where)
@@ -245,11 +246,15 @@ class Runner:
         return ""
 
     def _at_home(self, text: str) -> str:
-        """Name the files of the bundle as the user knows them, not where they lie on the worker."""
-        if self._active is not None:
-            for relative, origin in self._origins.items():
-                text = text.replace(str(self._active[1] / relative), origin)
-        return text
+        """Replace paths on the worker by the user's: of files in the bundle, of others beside them, and of trees."""
+        names: dict[str, str] = {}
+        bundle = self._active[1] if self._active is not None else self._folder
+        for relative, origin in self._origins.items():
+            path = bundle / relative
+            names |= {str(path): origin, str(path.parent): str(Path(origin).parent)}
+        for path in sorted(names, key=len, reverse=True):  # a file before its folder
+            text = text.replace(path, names[path])
+        return _ASIDE.sub("a tree in \\1", text)
 
 
 def main() -> None:
