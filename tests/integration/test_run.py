@@ -422,7 +422,7 @@ def python_error(frame, sample):
         ("eager", ["event loop", "GetValue"]),
         ("local_entry", ["rdfentry_", "mysteps.py:"]),
         ("no_model", ["model", "mysteps.py:"]),
-        ("twins", ["'a'", "'b'", "one name 'h'"]),
+        ("twins", ["'a'", "'b'", "same name 'h'"]),
         ("reduced", ["'d'", "cannot be", "Histo1D"]),
         ("python_error", ["undefined_name", "mysteps.py:"]),
         ("not_shipped", ["/analysis/cut.json", "mysteps.py:"]),

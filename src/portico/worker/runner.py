@@ -250,10 +250,10 @@ class Runner:
         names: dict[str, str] = {}
         bundle = self._active[1] if self._active is not None else self._folder
         for relative, origin in self._origins.items():
-            path = bundle / relative
-            names |= {str(path): origin, str(path.parent): str(Path(origin).parent)}
-        for path in sorted(names, key=len, reverse=True):  # a file before its folder
-            text = text.replace(path, names[path])
+            file = bundle / relative
+            names |= {str(file): origin, str(file.parent): str(Path(origin).parent)}
+        for name in sorted(names, key=len, reverse=True):  # a file before its folder
+            text = text.replace(name, names[name])
         return _ASIDE.sub("a tree in \\1", text)
 
 
