@@ -1,7 +1,7 @@
-"""The frame that a step gets on ROOT's distributed RDataFrame: what works there passes, what does not is refused.
+"""The frame of a step on ROOT's distributed RDataFrame, which refuses the operations that do not work there.
 
 ROOT has more operations in its list than work. Some crash workers, some the client, some give wrong numbers; see
-``docs/scaling.md``. Here each is refused by name, at the user's own line, before anything is read.
+``docs/scaling.md``. Each of them is refused by name, at the user's own line, before any data are read.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _TRAVELS = re.compile(r"ROOT\.RDF\.|(?:std\.)?vector<|RDF::|T\w+Model|RSnapshotO
 
 @dataclass(slots=True)
 class Booking:
-    """What one graph has booked so far.
+    """The operations that one graph has booked so far.
 
     Parameters
     ----------
     folder : str
-        Where Snapshots are written aside.
+        Folder of the Snapshots' temporary files.
     """
 
     folder: str
@@ -84,8 +84,8 @@ class DistributedFrame:
     booking : Booking
         Of its graph.
     cuts : tuple, optional
-        The Filters with a name on the way to it, which Report tells of. Without: all of the graph, as for a plain
-        RDataFrame before anything is defined or filtered.
+        The named Filters before this node, which Report lists. By default all of the graph, as for a plain RDataFrame
+        before any Define or Filter.
     """
 
     def __init__(self, node: Any, booking: Booking, cuts: tuple[_Cut, ...] | None = None) -> None:
@@ -107,7 +107,7 @@ class DistributedFrame:
         raise AttributeError(f"RDataFrame has no operation '{name}'; {nearest(name, _POSSIBLE)}")
 
     def _local(self) -> Any:
-        """Return the plain RDataFrame node that ROOT keeps beside the distributed one; it never runs."""
+        """Return the plain RDataFrame node that belongs to the distributed one; it never runs."""
         return self._node.proxied_node.rdf_node
 
     def _apply(self, name: str, arguments: list[Any], options: dict[str, Any]) -> Any:
@@ -121,7 +121,7 @@ class DistributedFrame:
             return self._as_numpy(arguments, options)
         require_model(name, arguments)
         operation = "Stats" if name in {"Mean", "StdDev"} else name  # merge exactly from the sums that Stats keeps
-        getattr(self._local(), operation)(*arguments, **options)  # finds unknown columns here and now
+        getattr(self._local(), operation)(*arguments, **options)  # finds unknown columns immediately
         handle = getattr(self._node, operation)(*arguments, **options)
         if operation in _TAGGED:
             setattr(handle, root_objects.TAG, name)
@@ -210,7 +210,7 @@ class _Operation:
 
 
 def _require_portable(name: str, argument: Any) -> None:
-    """Refuse what does not reach the workers."""
+    """Refuse arguments that cannot be shipped to the workers."""
     if argument is None or isinstance(argument, (str, bytes, bool, int, float, np.ndarray, np.number, array.array)):
         return
     if isinstance(argument, (list, tuple, set)):
@@ -252,19 +252,19 @@ class _Report:
 
 
 def book_reports(handles: Mapping[str, Any]) -> None:
-    """Book what the Reports among the handles need, once the whole graph is known."""
+    """Book the Counts of the Reports among the handles, once the graph is complete."""
     for handle in handles.values():
         if isinstance(handle, _Report):
             handle._book()
 
 
 def check_kinds(handles: Mapping[str, Any]) -> None:
-    """Refuse handles that cannot be collected, before anything is run.
+    """Refuse handles that cannot be collected, before the graph runs.
 
     Raises
     ------
     ProductError, StepError
-        If there is one.
+        If there is such a handle.
     """
     from ROOT._distrdf.Proxy import ResultMapProxy, ResultPtrProxy
 
@@ -284,7 +284,7 @@ def check_kinds(handles: Mapping[str, Any]) -> None:
 
 
 def collect(name: str, handle: Any, files: Mapping[str, Mapping[str, Any]]) -> dict[str, Product]:
-    """Turn a handle whose graph has run into products, the same as `portico.results.root_objects.collect` makes.
+    """Convert a handle whose graph has run to products, as `portico.results.root_objects.collect` does.
 
     Parameters
     ----------
@@ -293,7 +293,7 @@ def collect(name: str, handle: Any, files: Mapping[str, Mapping[str, Any]]) -> d
     handle : object
         An object of ROOT's distributed RDataFrame, or a Report.
     files : mapping
-        What describes each file that was written, by path, in the order of entries.
+        Properties of each written file, by path, in the order of entries.
     """
     if isinstance(handle, _Report):
         return {name: handle._product()}
@@ -303,7 +303,7 @@ def collect(name: str, handle: Any, files: Mapping[str, Mapping[str, Any]]) -> d
         items = tuple(dict(about) for path, about in files.items() if path.startswith(str(base)))
         return {name: Product(ProductKind.TREE, {"tree": tree, "format": kind}, {}, items)}
     if type(handle).__name__ == "ResultMapProxy":
-        handle["nominal"]  # its keys are not there before
+        handle["nominal"]  # makes its keys available
         found = {}
         for key in handle.GetKeys():
             product = root_objects.collect_value(name, handle[key], tag or "")

@@ -1,4 +1,4 @@
-"""What a Dask worker does for ROOT's distributed RDataFrame: here ROOT runs in the Dask worker itself."""
+"""Functions that run in a Dask worker for ROOT's distributed RDataFrame; ROOT is loaded in the Dask worker itself."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class HoldPlugin(WorkerPlugin):
     Parameters
     ----------
     bundle : Bundle
-        What travels.
+        The step's code and files.
     """
 
     idempotent = True
@@ -51,7 +51,7 @@ class HoldPlugin(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Unpack the bundle into the worker's own folder."""
-        os.environ.setdefault("EXTRA_CLING_ARGS", "-O2")  # counts only before ROOT is imported
+        os.environ.setdefault("EXTRA_CLING_ARGS", "-O2")  # takes effect only before ROOT is imported
         tune_xrootd()
         target = Path(worker.local_directory) / "portico" / self._bundle.digest
         if not target.exists():
@@ -69,7 +69,7 @@ class TrustPlugin(WorkerPlugin):
     Parameters
     ----------
     credentials : Credentials
-        What ROOT uses in this worker from now on.
+        Credentials of ROOT in this worker from now on.
     """
 
     def __init__(self, credentials: Credentials) -> None:
@@ -82,16 +82,16 @@ class TrustPlugin(WorkerPlugin):
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a task needs to know of the process that built the graph.
+    """Properties of the process that built the graph, for a task.
 
     Parameters
     ----------
     digest : str
-        Of the bundle.
+        Digest of the bundle.
     origin : str
-        Where the bundle lies in that process: expressions may name files in it.
+        Folder of the bundle in that process; expressions may name files in it.
     folder : str
-        Where trees are written aside.
+        Folder of the trees' temporary files.
     """
 
     digest: str
@@ -101,18 +101,18 @@ class Ticket:
 
 @dataclass(slots=True)
 class Tally:
-    """What the parts of a sample cost, and what else is known of them.
+    """Costs and files of the parts of a sample.
 
     Parameters
     ----------
     wall, cpu : float
         Seconds of all workers together.
     bytes_read : int
-        As the kernel counts them.
+        Bytes read, as counted by the kernel.
     memory : int
         Largest resident size of a worker, in bytes.
     files : dict
-        What describes each file that was written, by its path, in the order of the parts.
+        Properties of each written file, by its path, in the order of the parts.
     """
 
     wall: float = 0.0
@@ -133,12 +133,12 @@ Piece = tuple[Any, Tally]
 
 
 def check_files(files: Sequence[tuple[str, str]], ticket: Ticket) -> None:
-    """Open files and compare their identities with those that were planned.
+    """Open files and compare their identities with the planned ones.
 
     Raises
     ------
     InputError
-        If one cannot be opened or is another one now; it is named.
+        If a file cannot be opened or was replaced; the message names it.
     """
     _ready(ticket)
     import ROOT
@@ -164,16 +164,16 @@ def run_piece(payload: bytes, ticket: Ticket) -> Piece:
     Parameters
     ----------
     payload : bytes
-        ROOT's function of a range and that range, pickled: ROOT must be set up before they are unpacked.
+        ROOT's function of a range and that range, pickled: ROOT must be loaded before they are unpacked.
     ticket : Ticket
-        Which bundle they need.
+        The bundle that they need.
 
     Raises
     ------
     InputError, SpaceError
-        If ROOT reported that not all could be read or written.
+        If ROOT reported an error of reading or writing.
     RuntimeError
-        If the event loop failed, in its words.
+        If the event loop failed, with its message.
     """
     _ready(ticket)
     import ROOT
@@ -198,38 +198,38 @@ def run_piece(payload: bytes, ticket: Ticket) -> Piece:
 
 
 def where_of(piece: Any) -> str:
-    """Say which part of a sample a range of ROOT's is."""
+    """Describe which part of a sample a range of ROOT is."""
     files = getattr(piece, "filenames", None) or ["generated events"]
     where = str(files[0]) if len(files) == 1 else f"one of {len(files)} files from {files[0]} to {files[-1]}"
     return f"part {piece.id}: {where}"
 
 
 def join(first: Piece, second: Piece) -> Piece:
-    """Merge the results of neighbours as ROOT does; ``first`` holds the earlier entries."""
+    """Merge the results of neighbours as ROOT does; ``first`` has the earlier entries."""
     from ROOT._distrdf.Backends.Base import distrdf_reducer
 
     return distrdf_reducer(first[0], second[0]), first[1] + second[1]
 
 
 def forget(execution: Any) -> None:
-    """Drop a graph that this process holds, if it has ROOT at all."""
+    """Drop a graph from this process, if ROOT is loaded."""
     if register := sys.modules.get("ROOT._distrdf._graph_cache"):
         register._ACTIONS_REGISTER.pop(execution, None)
         register._RDF_REGISTER.pop(execution, None)
 
 
 def _ready(ticket: Ticket) -> None:
-    """Load ROOT as a process of portico's has it, with the bundle's headers.
+    """Load ROOT with the settings of portico's processes, and the bundle's headers.
 
     Raises
     ------
     StaleProcess
-        If the worker holds another version of a header.
+        If the worker has another version of a header.
     WorkerError
-        If the bundle has not come to this worker.
+        If the bundle has not arrived on this worker.
     """
     if ticket.digest not in _held:
-        raise WorkerError("the analysis has not come to this Dask worker; does it run the same portico?")
+        raise WorkerError("the analysis did not arrive on this Dask worker; check that its portico is the same")
     target, headers = _held[ticket.digest]
     loaded = root.load()
     root.declare(_RECORDER, "portico/recorder.h", hashlib.sha256(_RECORDER.read_bytes()).hexdigest())
@@ -239,7 +239,7 @@ def _ready(ticket: Ticket) -> None:
 
 
 def _settle(mapper: Any, ticket: Ticket) -> None:
-    """Point the graph's expressions to this worker's files, and its Snapshots to files of this process alone."""
+    """Point the graph's expressions to this worker's files, and its Snapshots to files of this process only."""
     target = str(_held[ticket.digest][0])
     own = uuid.uuid4().hex[:8]
 
@@ -255,7 +255,7 @@ def _settle(mapper: Any, ticket: Ticket) -> None:
         operation.args = [here(argument) for argument in operation.args]
         operation.kwargs = {key: here(value) for key, value in operation.kwargs.items()}
         if operation.name == "Snapshot":
-            operation.args[1] += own  # a worker that is taken for lost may still write
+            operation.args[1] += own  # a worker that is considered lost may still write
 
 
 def _graph(mapper: partial[Any]) -> dict[int, Any]:

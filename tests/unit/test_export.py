@@ -145,10 +145,10 @@ def test_a_changed_tree_is_found(run: Path, tmp_path: Path) -> None:
     whole = path.read_bytes()
     try:
         path.write_bytes(whole[:-1])
-        with pytest.raises(InputError, match="is not what the step wrote; remove it, and run the step again"):
+        with pytest.raises(InputError, match="was changed since the step wrote it; remove it, and run the step again"):
             list(export_parquet(run, "write", tmp_path, tree="new"))
         path.unlink()
-        with pytest.raises(InputError, match="is gone; run the step again"):
+        with pytest.raises(InputError, match="no such file any more; run the step again"):
             list(export_parquet(run, "write", tmp_path, tree="new"))
     finally:
         path.write_bytes(whole)

@@ -11,7 +11,7 @@ import numpy as np
 from portico.compare.columns import Batch, Column, concatenate, split
 from portico.errors import ConfigError, InputError, PorticoError, ProductError, nearest
 from portico.files import summarise
-from portico.files.storage import storage_of
+from portico.files.storage import checked_path
 from portico.results.product import Product
 
 __all__ = ["Table", "array_table", "tree_table"]
@@ -100,7 +100,7 @@ class Table:
     def _read(self, item: Mapping[str, Any], chosen: Sequence[str]) -> Iterator[Batch]:
         import uproot
 
-        path = _check(item)
+        path = checked_path(item)
         theirs = [self.names[name] for name in chosen]
         seen = 0
         try:
@@ -154,7 +154,7 @@ def tree_table(label: str, tree: str, files: Sequence[Mapping[str, Any]]) -> Tab
     InputError
         If the first file is missing or damaged, or has no such tree.
     """
-    columns = summarise(_check(files[0]), tree).columns if files else ()
+    columns = summarise(checked_path(files[0]), tree).columns if files else ()
     return Table(label, tree, tuple(files), {column.name: column.name for column in columns})
 
 
@@ -173,17 +173,6 @@ def _top(name: str) -> str:
     return name.partition("#")[0].partition(".")[0]
 
 
-def _check(item: Mapping[str, Any]) -> str:
-    """Return the path of a file that a step wrote, after checking that its size has not changed."""
-    path = str(item["path"])
-    size = storage_of(path).size(path)
-    if size is None:
-        raise InputError(f"{path}: no such file any more; run the step again to make it")
-    if size != item.get("size", size):
-        raise InputError(f"{path}: was changed since the step wrote it; remove it, and run the step again")
-    return path
-
-
 def _check_columns(path: str, tree: Any, names: Iterable[str]) -> None:
     for name in names:
         if name not in tree:
@@ -193,7 +182,7 @@ def _check_columns(path: str, tree: Any, names: Iterable[str]) -> None:
 def _opened(item: Mapping[str, Any], tree: str, ask: Any) -> Any:
     import uproot
 
-    path = _check(item)
+    path = checked_path(item)
     try:
         with uproot.open(path, object_cache=None, array_cache=None) as file:
             return ask(file[tree])

@@ -11,20 +11,17 @@ import re
 import shutil
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, RunFolderError, SpaceError
 from portico.files import is_remote, no_connection, retried, tune_xrootd
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["Storage", "checksum_of", "normal", "sizes", "storage_of"]
+__all__ = ["Storage", "checked_path", "checksum_of", "normal", "sizes", "storage_of"]
 
 _CALL_SECONDS = 120
 _SLOWEST = 50_000  # bytes a second; a copy may take as long as that, and a call's time more
@@ -96,6 +93,23 @@ def storage_of(location: str | Path) -> Storage:
     if url.scheme not in _PROTOCOLS or not url.netloc:
         raise ConfigError(f"{text}: trees are written to folders and to XRootD, such as root://host//store/user/me")
     return _server(f"{url.scheme}://{url.netloc}")
+
+
+def checked_path(item: Mapping[str, Any]) -> str:
+    """Return the path of a file that a step wrote, after checking that its size has not changed.
+
+    Raises
+    ------
+    InputError
+        If the file does not exist any more, or has another size.
+    """
+    path = str(item["path"])
+    size = storage_of(path).size(path)
+    if size is None:
+        raise InputError(f"{path}: no such file any more; run the step again to make it")
+    if size != item.get("size", size):
+        raise InputError(f"{path}: was changed since the step wrote it; remove it, and run the step again")
+    return path
 
 
 def normal(location: str | Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from portico.errors import ConfigError, InputError, MissingExtra, ProductError, RunFolderError, nearest
 from portico.files.atomic import write_atomic
-from portico.files.storage import storage_of
+from portico.files.storage import checked_path
 from portico.results.product import Product
 from portico.runfolder.load import load
 
@@ -122,7 +122,7 @@ def _write(path: Path, tree: str, items: Iterable[Mapping[str, Any]]) -> int:
     with write_atomic(path) as aside:
         try:
             for item in items:
-                _check(item)
+                checked_path(item)
                 for table, entries in _tables(item["path"], tree):
                     expected += entries
                     writer = writer or parquet.ParquetWriter(aside, table.schema, compression="zstd")
@@ -134,15 +134,6 @@ def _write(path: Path, tree: str, items: Iterable[Mapping[str, Any]]) -> int:
         if written != expected:
             raise InputError(f"{path}: {written} rows were written of {expected} entries")
     return written
-
-
-def _check(item: Mapping[str, Any]) -> None:
-    path = item["path"]
-    size = storage_of(path).size(path)
-    if size is None:
-        raise InputError(f"{path}: is gone; run the step again, and what is missing is made")
-    if size != item["size"]:
-        raise InputError(f"{path}: is not what the step wrote; remove it, and run the step again")
 
 
 def _tables(path: str, name: str) -> Iterator[tuple[Any, int]]:
