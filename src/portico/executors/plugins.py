@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import metadata
+from typing import TYPE_CHECKING
 
-from portico.clusters.site import RESERVED, sites
 from portico.errors import ConfigError
-from portico.executors.base import Executor
+
+if TYPE_CHECKING:
+    from portico.executors.base import Executor
 
 __all__ = ["installed", "open_plugin", "plugin_of"]
 
@@ -15,8 +17,7 @@ _GROUP = "portico.executors"
 
 def installed() -> dict[str, metadata.EntryPoint]:
     """Return the entry point of each installed executor by the name that selects it."""
-    points = sorted(metadata.entry_points(group=_GROUP))
-    return {point.name: point for point in points if point.name not in RESERVED}
+    return {point.name: point for point in sorted(metadata.entry_points(group=_GROUP))}
 
 
 def plugin_of(on: str) -> metadata.EntryPoint | None:
@@ -41,6 +42,9 @@ def open_plugin(point: metadata.EntryPoint, on: str, workers: int | None) -> Exe
     ConfigError
         If it cannot be loaded, makes something else than an executor, or has the name of a site.
     """
+    from portico.clusters.site import sites
+    from portico.executors.base import Executor
+
     owner = f"executor '{point.name}' of {point.dist.name if point.dist is not None else point.module}"
     if point.name in sites():
         raise ConfigError(f"there is a site '{point.name}' and an {owner}; rename the site's file")

@@ -52,7 +52,7 @@ def connect(
         from portico.executors.local import LocalExecutor
 
         return LocalExecutor(workers)
-    if plugin := plugin_of(on):
+    if on not in RESERVED and (plugin := plugin_of(on)):
         return open_plugin(plugin, on, workers)
     from portico.executors.dask import DaskExecutor
 
