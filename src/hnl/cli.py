@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hnl.processes import MESONS, MODES, ORIGINS, PARTS, PROCESSES, event_expression
+from hnl.processes import MESONS, MODES, ORIGINS, PARTS, PROCESSES
 from portico.cli.base import Command, Group, json_option, show_json
 from portico.errors import ConfigError, nearest
 
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     from portico.runfolder.load import Run
 
 __all__ = ["cli", "hepdata", "main", "simulate"]
-
-STEP = "simulate"
-FAST_CHUNK, FULL_CHUNK = 5000, 1000  # events a file, without and with pile-up: 12 and 35 MB
 
 cli = Group(
     "hnl",
@@ -103,38 +99,25 @@ Examples:
               help="Where the events go; a folder that holds a part of them is completed.")  # fmt: skip
 @json_option()
 def simulate(output: Path, entries: int, written_as: str, on: str, workers: int | None, as_json: bool,
-             kind: str | None, **options: Any) -> int:  # fmt: skip
+             kind: str | None, fractions: tuple[str, ...], **options: Any) -> int:  # fmt: skip
     """Simulate events as they come from the detector, and write them to ROOT files of a few thousand events.
 
     Interrupted with Ctrl-C or in any other way, the same command goes on where it stopped; with another -n it
     makes all events anew, the first ones the same. docs/events.md describes the columns. Exit status: 0 all done; 1
     failed; 2 wrong usage.
     """
-    from portico.analysis.analysis import load_analysis
+    from hnl.inputs.simulation import simulate_sample
     from portico.monitor.progress import Progress
-    from portico.workflow.run import run
 
-    parameters = _parameters(**options)
-    sample = {"kind": kind or ("signal" if parameters["process"] == "signal" else "background"), "entries": entries,
-              "parameters": parameters}  # fmt: skip
-    path = _write_analysis(output, sample, written_as)
-    with Progress() as reporter:
-        result = run(load_analysis(path), folder=output / "run", on=on, workers=workers, reporter=reporter)
-    _summary(result, as_json)
-    return 0
-
-
-def _parameters(fractions: tuple[str, ...], **given: Any) -> dict[str, Any]:
-    """Return the parameters of the sample, checked."""
-    parameters = {name: value for name, value in given.items() if value is not None}
+    parameters = {name: value for name, value in options.items() if value is not None}
     if fractions:
         parameters["fractions"] = dict(_fraction(text) for text in fractions)
-    description = json.loads((Path(__file__).parent / "pools" / "pools.json").read_text(encoding="utf-8"))
-    try:
-        event_expression(parameters, description)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    return parameters
+    with Progress() as reporter:
+        result = simulate_sample(
+            output, entries, parameters, kind=kind, written_as=written_as, on=on, workers=workers, reporter=reporter
+        )
+    _summary(result, as_json)
+    return 0
 
 
 def _fraction(text: str) -> tuple[str, float]:
@@ -147,39 +130,9 @@ def _fraction(text: str) -> tuple[str, float]:
         raise ConfigError(f"--fraction {text}: give a share, for example --fraction {part}=0.5") from None
 
 
-def _write_analysis(output: Path, sample: dict[str, Any], written_as: str) -> Path:
-    """Write the analysis of the one step, unless the folder is that of other events."""
-    import yaml
-
-    from portico.files.atomic import write_atomic
-
-    parameters = sample["parameters"]
-    name = "_".join(str(parameters[key]) for key in ("process", "meson", "origin") if key in parameters)
-    crowded = parameters.get("pileup", MODES[parameters["mode"]]) > 0.0
-    step = {"name": STEP, "function": "hnl.simulate:simulate", "options": {"format": written_as},
-            "chunk": f"{FULL_CHUNK if crowded else FAST_CHUNK} entries"}  # fmt: skip
-    content = {"name": "hnl-simulate", "dataset": {"samples": {name: sample}}, "steps": [step]}
-    text = yaml.safe_dump(content, sort_keys=False)
-    path = output / "analysis.yaml"
-    if path.exists() and _without_entries(path.read_text(encoding="utf-8")) != _without_entries(text):
-        raise ConfigError(f"{output}: holds an analysis or events made with other options; give another --output")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{output}: cannot be made: {error.strerror}; give another --output") from None
-    with write_atomic(path) as aside:
-        aside.write_text(text, encoding="utf-8")
-    return path
-
-
-def _without_entries(text: str) -> list[str]:
-    """Return the lines of an analysis but for the number of events, which may change."""
-    return [line for line in text.splitlines() if not line.lstrip().startswith("entries:")]
-
-
 def _summary(result: Run, as_json: bool) -> None:
     """Show where the events are, and what share of the generated ones they are."""
-    (products,) = result[STEP].values()
+    (products,) = result["simulate"].values()
     files = [str(path) for path in products["events"]]
     written, generated = int(products["cutflow"].passed[-1]), float(products["generated"])
     efficiency = written / generated if generated > 0.0 else None
