@@ -1,6 +1,6 @@
 """The control channel Ds -> phi pi: its selection, as ``control.yaml`` says, and sPlot weights of data.
 
-The step is made twice: for the fit of `hnl.control_fit`, which gives each event of data in its range a weight, and once
+The step runs twice: for the fit of `hnl.control_fit`, which gives each event of data in its range a weight, and once
 more with the file of these weights, to fill the same histograms for the Ds alone. Weights are joined to events by run,
 luminosity block and event.
 """

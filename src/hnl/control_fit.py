@@ -1,6 +1,6 @@
 """The fit of the control channel's mass, and sPlot weights of data for its Ds component.
 
-sPlot asks that a variable does not depend on the mass within a component. For momenta and angles that holds only
+sPlot requires a variable that does not depend on the mass within a component. For momenta and angles that holds only
 roughly, since the width of a peak depends on them: it costs little where the peaks stand well above the background.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["chosen_candidates", "control_fit"]
 
-#: Columns that tell an event, and their types in the table of weights.
+#: Columns that identify an event, and their types in the table of weights.
 KEY: Final = {"run": np.uint32, "lumi": np.uint32, "event": np.uint64}
 #: Are above 0 where the candidate is the simulated decay.
 FLAGS: Final = ("C_mu1_Phi_isPhiDaughter", "C_mu2_Phi_isPhiDaughter", "C_pi_isDsDaughter")

@@ -69,7 +69,7 @@ _MASS: Final = f"{INCLUSIVE}_Ds_mass"
 def normalisation(
     results: Mapping[str, Any], samples: Mapping[str, Sample], *, fit: str, splot: str, variable: str = "C_Ds_lxy_prop"
 ) -> dict[str, Any]:
-    """Count the Ds that were produced.
+    """Measure the number of produced Ds.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def signal_events(
     Parameters
     ----------
     normalisation : mapping
-        What the step `normalisation` gave under this name.
+        The value of this name in the summary of the step `normalisation`.
     branching_ratio : float
         BR(Ds -> N mu) BR(N -> mu pi).
     efficiency : float

@@ -77,7 +77,7 @@ class _Options:
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What is common to all masses."""
+    """Inputs common to all masses."""
 
     results: Mapping[str, Any]
     samples: Mapping[str, Sample]
@@ -98,7 +98,7 @@ def search(
     window: float = 3.0,
     sideband: float = 4.0,
 ) -> dict[str, Any]:
-    """Collect what the limits of each generated mass need.
+    """Collect the inputs of the limits of each generated mass.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def search(
             "unblinded": unblind,
             "background": "data" if read["data"] else "simulation",
             "normalisation": "control channel" if normalisation else "cross sections of the samples",
-            "masses": [{**_told(h), "goodness": _goodness(fits.get(h.tag))} for h in hypotheses],
+            "masses": [{**_summary_of(h), "goodness": _goodness(fits.get(h.tag))} for h in hypotheses],
         },
         "signal": shapes.to_json(),
         "hypotheses.json": json.dumps([h.model_dump(mode="json") for h in hypotheses], indent=1),
@@ -160,7 +160,7 @@ def _read_normalisation(path: str) -> Mapping[str, Any] | None:
 
 
 def _goodness(fitted: tuple[Fitter, Fit] | None) -> dict[str, Any] | None:
-    """Goodness of the background fit in the bins that are looked at; None of a channel with no degree of freedom."""
+    """Goodness of the background fit in the bins that are not blinded; None of a channel with no degree of freedom."""
     if fitted is None:
         return None
     fitter, fit = fitted
@@ -368,8 +368,8 @@ def _outside(counts: Array, edges: Array, blind: Sequence[tuple[float, float]]) 
     return float(counts[used].sum()) / float(used.mean())
 
 
-def _told(hypothesis: Hypothesis) -> dict[str, Any]:
-    """What a report says of a mass."""
+def _summary_of(hypothesis: Hypothesis) -> dict[str, Any]:
+    """Return the summary of a mass."""
     return {
         "mass": hypothesis.mass,
         "window": list(hypothesis.window),

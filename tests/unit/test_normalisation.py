@@ -348,7 +348,7 @@ def test_what_cannot_be_fitted_is_told() -> None:
         fit_prompt(data, prompt, first(beauty, 40))
     with pytest.raises(FitError, match=r"data: worth 0.0 events"):
         fit_prompt(first(data, 0), prompt, beauty)
-    with pytest.raises(FitError, match="data and simulation are enough for 1 bins, 4 are needed"):
+    with pytest.raises(FitError, match="data and simulation suffice for 1 bins, 4 are needed"):
         fit_prompt(data, (0.001 + 0 * prompt[0], prompt[1]), (0.001 + 0 * beauty[0], beauty[1]))
     negative = np.where(prompt[0] < 0.01, -0.05, prompt[1])
     near = (np.append(beauty[0], np.full(60, 0.001)), np.append(beauty[1], np.ones(60)))

@@ -120,7 +120,7 @@ def test_tails_that_are_not_there_are_told() -> None:
         ([1.5, 1.51], [1.0, 1.0], "2.0 effective events"),
         ([2.0] * 50, [1.0] * 50, "0.0 effective events"),
         ([1.49, 1.5, 1.51, 1.5], [1.0, 1.0, -1.0, 1.0], "negative weights"),
-        ([1.49, 1.5, 1.51, 1.5], [1.0, 1.0, np.nan, 1.0], "no numbers"),
+        ([1.49, 1.5, 1.51, 1.5], [1.0, 1.0, np.nan, 1.0], "not finite"),
     ],
 )
 def test_nothing_to_fit(mass: list[float], weights: list[float], message: str) -> None:

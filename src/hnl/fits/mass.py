@@ -64,7 +64,7 @@ _PEAK_LIMITS: Final = {"width": (0.002, 0.06), "core": (0.02, 0.98), "tail": (1.
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the fit takes from simulation; by default one Gaussian, as wide for D+ as for Ds.
+    """Shape of the peaks from simulation; by default one Gaussian, as wide for D+ as for Ds.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class MassFit:
     p_value: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a summary tells."""
+        """Return the result for a summary."""
         yields = {
             name: {
                 "value": self.values[name], "error": self.errors[name], "minos": list(self.minos.get(name, ())) or None,
@@ -238,7 +238,7 @@ def _minimise(
     what: str,
     fixed: Sequence[str] = (),
 ) -> Minuit:
-    """Find the minimum of -log(likelihood) and its second derivatives, and make sure of both."""
+    """Find the minimum of -log(likelihood) and its second derivatives, and check both."""
     from iminuit import Minuit
 
     offset = function(*start.values())  # small numbers have precise differences
@@ -306,7 +306,7 @@ def fit_peak(
     mass : array of shape (n,)
         In GeV.
     center : float
-        Where the peak is to be looked for, in GeV; candidates further than 0.1 GeV from it are left out.
+        Expected position of the peak, in GeV; candidates further than 0.1 GeV from it are left out.
     core, tail : float, optional
         Fraction of the narrow Gaussian and ratio of widths, where they are known already.
 

@@ -105,7 +105,7 @@ class PromptFit:
         return np.asarray((self.data - self.components.sum(axis=0)) / np.sqrt(variance))
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a summary tells."""
+        """Return the result for a summary."""
         return {
             "selected": {"value": self.fraction, "error": self.error},
             "events": {"value": self.total, "error": self.total_error},
@@ -196,7 +196,7 @@ def _edges(length: Array, weight: Array, events: float) -> Array:
         edges[-1] = _GRID[-1]
     if len(edges) - 1 < _FEWEST_BINS:
         raise FitError(
-            f"the decay length of the Ds: data and simulation are enough for {len(edges) - 1} bins, {_FEWEST_BINS} are "
+            f"the decay length of the Ds: data and simulation suffice for {len(edges) - 1} bins, {_FEWEST_BINS} are "
             "needed"
         )
     return np.array(edges)

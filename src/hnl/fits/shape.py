@@ -90,7 +90,7 @@ class ShapeFit:
         return DoubleCrystalBall(low=self.low, high=self.high, **self.values)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a summary tells."""
+        """Return the result for a summary."""
         return {
             "parameters": {n: {"value": self.values[n], "error": self.errors[n]} for n in PARAMETERS},
             "effective_events": self.effective_events,
@@ -133,7 +133,7 @@ def fit_shape(
     if not (low < m_generated < high):
         raise FitError(f"the window of the signal shape, {low:g} to {high:g} GeV, does not hold m_N = {m_generated:g}")
     if not np.isfinite(weights).all() or (weights < 0).any():
-        raise FitError(f"signal of m_N = {m_generated:g} GeV has negative weights or such that are no numbers")
+        raise FitError(f"signal of m_N = {m_generated:g} GeV has weights that are negative or not finite")
     _require_events(_effective(weights.sum(), (weights**2).sum()), m_generated)
     order = np.argsort(mass)
     below = np.cumsum(weights[order]) / weights.sum()

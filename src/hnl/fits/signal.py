@@ -80,7 +80,7 @@ class Resolution:
         return self.offset + self.slope * mass, math.sqrt(row @ self.covariance @ row)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a summary tells, with the line of arXiv:2403.04584 beside it."""
+        """Return the line for a summary, with that of arXiv:2403.04584."""
         errors = np.sqrt(np.diag(self.covariance)).tolist()
         return {
             "offset": {"value": self.offset, "error": errors[0], "cms": CMS_RESOLUTION[0]},
@@ -114,7 +114,7 @@ class SignalShapes:
 
     @property
     def notes(self) -> list[str]:
-        """What was held or taken from elsewhere, a sentence each."""
+        """Notes on parameters held in a fit and shapes taken from elsewhere, a sentence each."""
         found = []
         for mass in self.masses:
             for name in self.selections:
@@ -212,7 +212,7 @@ class SignalShapes:
         return Resolution(float(offset), float(slope), covariance, chi2, len(own) - 2)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a summary tells: the fits by mass and selection, the resolution, notes."""
+        """Return the fits by mass and selection, the resolution and notes for a summary."""
         shapes = {
             f"{mass:g} GeV": {name: self.fits[mass][name].to_json() for name in self.fits[mass]} for mass in self.masses
         }
