@@ -22,6 +22,7 @@ from hnl.fits.signal import cms_resolution
 from hnl.hypotheses import Hypothesis, Point, WindowCounts, Yield
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at
 from portico.stats.families import choose_families
+from portico.stats.limit import Limit
 from portico.stats.model import Channel, Component, Model
 from portico.stats.shapes import DoubleCrystalBall, Exponentials, Parameter
 
@@ -29,12 +30,21 @@ BACKGROUNDS = {
     "SSlxy0to1": 400, "SSlxy1to5": 200, "SSlxy5toInf": 60, "OSlxy0to1": 500, "OSlxy1to5": 150, "OSlxy5toInf": 40,
 }  # fmt: skip
 NUISANCES = 12
-STEP = """
+STEPS = """
+import json
+from pathlib import Path
+
+from portico import points
 from hnl.scan import scan as of_hnl
 
 
-def scan(frame, sample, *, hypotheses):
-    return of_hnl(frame, sample, hypotheses=hypotheses)
+def listed(*, path):
+    return json.loads(Path(path).read_text())
+
+
+@points()
+def scan(point):
+    return of_hnl(point)
 """
 
 
@@ -95,20 +105,19 @@ def main() -> None:
     print(f"models of {masses} masses, families by F-test: {time.perf_counter() - began:.1f} s")
     one_point(tested[0])
     with scratch() as folder:
-        path = folder / "hypotheses.json"
-        path.write_text(json.dumps([h.model_dump(mode="json") for h in tested]))
-        (folder / "steps.py").write_text(STEP)
-        number = masses * couplings
+        path = folder / "points.json"
+        path.write_text(json.dumps([one.model_dump(mode="json") for h in tested for one in h.each()]))
+        (folder / "steps.py").write_text(STEPS)
         (folder / "analysis.yaml").write_text(
-            f"name: plane\ndataset: {{samples: {{plane: {{kind: background, entries: {number}}}}}}}\n"
-            f"steps: [{{name: scan, function: 'steps:scan', chunk: 4 entries, options: {{hypotheses: '{path}'}}}}]\n"
+            "name: plane\nsteps: [{name: scan, function: 'steps:scan', points: 'steps:listed', chunk: 4 points, "
+            f"options: {{path: '{path}'}}}}]\n"
         )
         began = time.perf_counter()
         run = portico.run(portico.load_analysis(folder), folder=folder / "run", workers=2)
         wall = time.perf_counter() - began
-        points = run["scan"]["plane"]["points"]
-        failed = int(np.sum(points["failed"]))
-        excluded = int(np.sum(np.asarray(points["limit_median"]) < 1))
+        found = run["scan"]["points"]["values"]
+        failed = sum(value["failed"] for value in found)
+        excluded = sum(Limit.from_json(v["limit"]).median < 1 for v in found if v["limit"])
         print(f"plane of {masses} x {couplings} on 2 processes: {wall:.0f} s (aim 300 s for 4 x 20), {failed} failed, "
               f"{excluded} expected to be excluded")  # fmt: skip
 

@@ -23,7 +23,6 @@ MASSES = (1.0, 1.25, 1.5, 1.8)  # GeV
 CTAUS = (10.0, 100.0, 1000.0)  # mm
 SIGNAL_EVENTS, CONTROL_EVENTS, CONTROL_DATA_EVENTS = 2500, 3000, 6000
 BACKGROUND_EVENTS, DATA_EVENTS = 16_000, 24_000
-COUPLINGS = 20
 PILEUP, PILEUP_OF_DATA = 3.0, 3.3  # what corrections/pileup.json turns into one another
 BR_DS, BR_DPLUS, BR_PHI = 0.045, 0.00570, 2.86e-4  # Ds -> phi pi, D+ -> phi pi, phi -> mu mu: PDG 2024
 
@@ -38,7 +37,6 @@ HEAD = """\
 # merge_ctau, merge_decays: the samples of one mass and how many decays each stands for, see hnl.lifetime.
 # Luminosity: that of the stand-in for data. control_data is a stand-in for data of the control channel, richer in Ds
 # and D+ than nature: its processes are mixed by hand. Its luminosity is the one in which so many Ds are produced.
-# plane: nothing to simulate; one entry for each mass and coupling that is scanned, see hnl.scan.
 """
 
 
@@ -73,8 +71,6 @@ def samples() -> Iterator[tuple[str, dict[str, Any]]]:
     fractions = {"control": 0.35, "control_dplus": 0.2, "background": 0.45}
     fields = {"process": "mixture", "fractions": fractions, "min_muons": 2, "seed": 208, "pileup": PILEUP_OF_DATA}
     yield "control_data", {"kind": "data", "entries": CONTROL_DATA_EVENTS, "parameters": fields}
-    plane = {"kind": "background", "entries": len(MASSES) * COUPLINGS, "parameters": {"process": "scan"}}
-    yield "plane", plane
 
 
 def simulated(kind: str, entries: int, cross_section: float, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -104,10 +100,9 @@ def main() -> None:
     # The Ds of control_data: with two identified muons, which the simulated control sample need not have.
     parameters = {"process": "control", "meson": "Ds", "min_muons": 2, "seed": 308, "pileup": PILEUP_OF_DATA}
     part = {"kind": "background", "entries": 2 * CONTROL_DATA_EVENTS, "parameters": parameters}
-    generated = {name: fields for name, fields in wanted.items() if name != "plane"}
-    efficiencies = measured(options.folder, {**generated, "ds_of_control_data": part})
+    efficiencies = measured(options.folder, {**wanted, "ds_of_control_data": part})
     for name, fields in wanted.items():
-        if fields["kind"] != "data" and name != "plane":
+        if fields["kind"] != "data":
             fields["filter_efficiency"] = float(f"{efficiencies[name]:.4g}")
     for mass in MASSES:
         merged = [fields for fields in wanted.values() if fields["parameters"].get("mass") == mass]

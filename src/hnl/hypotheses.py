@@ -10,16 +10,20 @@ lifetime. A coupling is excluded where the limit on mu is below 1.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from portico.config import Model as Strict
+from portico.config import parse
+from portico.errors import ConfigError
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at
 from portico.stats.counting import Count, counting_cls, counting_limit
 from portico.stats.limit import CLs, Limit
 from portico.stats.model import Component, Model
 
-__all__ = ["Hypothesis", "Point", "WindowCounts", "Yield", "evaluate"]
+__all__ = ["Hypothesis", "Point", "WindowCounts", "Yield", "evaluate", "read_hypotheses"]
 
 SIGNAL: Final = "signal"
 _SMALLEST: Final = 1e-9  # expected events, below which no limit is computed
@@ -124,6 +128,11 @@ class Hypothesis(Strict):
         """Part of the names of files: 1.25 GeV is ``m1p25``."""
         return f"m{self.mass:g}".replace(".", "p")
 
+    def each(self) -> Iterator[Hypothesis]:
+        """Yield the hypothesis with each of its points alone."""
+        for point in self.points:
+            yield self.model_copy(update={"points": (point,), "notes": ()})
+
     def model_at(self, point: Point) -> Model:
         """Return the model with the signal of a point.
 
@@ -179,6 +188,20 @@ def evaluate(hypothesis: Hypothesis, point: Point, cl: float) -> tuple[Limit, CL
         return counting_limit(counts, cl=cl), counting_cls(counts, 1.0)
     profiles = ModelProfiles(hypothesis.model_at(point))
     return asymptotic_limit(profiles, cl=cl), cls_at(profiles, 1.0)
+
+
+def read_hypotheses(path: str) -> list[Hypothesis]:
+    """Read ``hypotheses.json`` of `hnl.search.search`.
+
+    Raises
+    ------
+    ConfigError
+        If it is something else.
+    """
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(content, list):
+        raise ConfigError(f"{path}: no list of hypotheses; it is written by hnl.search")
+    return [parse(Hypothesis, item, f"{path}: hypothesis {number}") for number, item in enumerate(content)]
 
 
 def named(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:

@@ -12,13 +12,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
-
 from hnl import theory
 from hnl.exports.files import files_of
 from hnl.figures.limits import figure_of_edges, figure_of_limits, figure_of_region, figures_of_nuisances
-from hnl.hypotheses import Hypothesis, Point, named
-from hnl.scan import read_hypotheses
+from hnl.hypotheses import Hypothesis, Point, named, read_hypotheses
 from portico import summary
 from portico.errors import ConfigError, PorticoError
 from portico.stats.asymptotic import discovery
@@ -39,6 +36,12 @@ class Scanned(NamedTuple):
     cls: CLs | None
     failed: bool
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Scanned:
+        """Return what `hnl.scan.scan` found at a point."""
+        limit, at_one = content["limit"], content["cls"]
+        return cls(limit and Limit.from_json(limit), at_one and CLs.from_json(at_one), content["failed"])
+
 
 @summary
 def limits(
@@ -53,7 +56,7 @@ def limits(
     Parameters
     ----------
     results : mapping of str to Results
-        Of `hnl.scan.scan`, by sample: ``points``.
+        Of `hnl.scan.scan`.
     samples : mapping of str to Sample
         Not used.
     hypotheses : str
@@ -70,10 +73,13 @@ def limits(
     Raises
     ------
     ConfigError
-        If the scan has fewer entries than there are points.
+        If points are missing from the scan.
     """
     tested = read_hypotheses(hypotheses)
-    scanned = _read_scan(results, [h.method for h in tested for _ in h.points])
+    scanned = [Scanned.from_json(value) for value in results["points"]["values"]]
+    number = sum(len(h.points) for h in tested)
+    if len(scanned) != number:
+        raise ConfigError(f"the scan has {len(scanned)} of {number} points; run the step 'scan' again")
     first, masses = 0, []
     beside: dict[str, Any] = {}
     for h in tested:
@@ -110,33 +116,6 @@ def _at_edge(h: Hypothesis, edge: Point, summary_of_mass: dict[str, Any]) -> dic
     except PorticoError as error:
         summary_of_mass["notes"].append(f"p-value, impacts or files of the edge are missing: {error}")
     return made
-
-
-def _read_scan(results: Mapping[str, Any], methods: Sequence[str]) -> list[Scanned]:
-    """Return what was found at each point, in order, by the method of each."""
-    columns: dict[str, Any] = {}
-    for found in results.values():
-        for name, values in found["points"].items():
-            columns[name] = np.concatenate([columns.get(name, np.empty(0)), np.asarray(values)])
-    order = np.argsort(columns["entry"])
-    if len(order) != len(methods):
-        raise ConfigError(
-            f"{len(methods)} points are to be scanned, {len(order)} were: the sample of the step 'scan' needs "
-            f"entries: {len(methods)} or more"
-        )
-    rows = [{name: float(values[i]) for name, values in columns.items()} for i in order]
-    return [_scanned(row, method) for row, method in zip(rows, methods, strict=True)]
-
-
-def _scanned(row: Mapping[str, float], method: str) -> Scanned:
-    values = {
-        kind: (None if math.isnan(seen := row[f"{kind}_observed"]) else seen,
-               tuple(row[f"{kind}_{name}"] for name, _ in named(BANDS)))
-        for kind in ("limit", "cls")
-    }  # fmt: skip
-    if math.isnan(row["limit_median"]):
-        return Scanned(None, None, bool(row["failed"]))
-    return Scanned(Limit(method, *values["limit"]), CLs(1.0, *values["cls"]), bool(row["failed"]))
 
 
 def _places(tested: Sequence[Hypothesis]) -> list[str]:

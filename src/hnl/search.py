@@ -117,8 +117,8 @@ def search(
     Returns
     -------
     dict
-        ``search``, ``signal``: JSON; ``hypotheses.json``: what `hnl.scan.scan` tests; figures ``fit_<mass>`` of data,
-        ``efficiency_<mass>``, ``resolution`` and, of one mass, ``shapes_<mass>`` of signal.
+        ``search``, ``signal``: JSON; ``hypotheses.json``: each mass; ``points.json``: each coupling alone; figures
+        ``fit_<mass>`` of data, ``efficiency_<mass>``, ``resolution`` and, of one mass, ``shapes_<mass>`` of signal.
 
     Raises
     ------
@@ -144,10 +144,16 @@ def search(
             "masses": [{**_summary_of(h), "goodness": _goodness(fits.get(h.tag))} for h in hypotheses],
         },
         "signal": shapes.to_json(),
-        "hypotheses.json": json.dumps([h.model_dump(mode="json") for h in hypotheses], indent=1),
+        **_files(hypotheses),
         **{f"fit_{h.tag}": figure_of_spectra(h, *fits[h.tag]) for h in hypotheses if h.tag in fits},
         **_figures(hypotheses, signals, shapes),
     }
+
+
+def _files(hypotheses: Sequence[Hypothesis]) -> dict[str, str]:
+    """Return each mass with all its couplings, and each coupling alone, as `hnl.scan.scan` tests it."""
+    listed = {"hypotheses.json": hypotheses, "points.json": [one for h in hypotheses for one in h.each()]}
+    return {name: json.dumps([h.model_dump(mode="json") for h in of], indent=1) for name, of in listed.items()}
 
 
 def _read_normalisation(path: str) -> Mapping[str, Any] | None:

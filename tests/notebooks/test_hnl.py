@@ -28,11 +28,7 @@ STEPS = """
   - {name: skim, function: "hnl.skim:skim", input: simulate}
   - {name: select, function: "hnl.select:select", input: skim}
   - {name: search, function: "hnl.search:search", input: select, options: {points: 6}}
-  - name: scan
-    function: hnl.scan:scan
-    chunk: 3 entries
-    samples: [plane]
-    files: {hypotheses: search/hypotheses.json}
+  - {name: scan, function: "hnl.scan:scan", points: search/points.json, chunk: 3 points}
   - {name: limits, function: "hnl.limits:limits", input: scan, files: {hypotheses: search/hypotheses.json}}
 """
 

@@ -44,8 +44,6 @@ def write_analysis(folder: Path, files: Callable[[str], list[str]] | None, steps
         if files is not None:
             del samples[name]["entries"]
             samples[name] |= {"tree": "wztree", "files": files(name)}
-    if "plane" in steps:
-        samples["plane"] = dataset["plane"].model_dump(include={"kind", "entries", "parameters"})
     folder.mkdir(exist_ok=True)
     path = folder / "analysis.yaml"
     plain = json.loads(json.dumps({"name": "reference", "dataset": {"samples": samples}}))

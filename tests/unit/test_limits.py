@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,12 +15,13 @@ from scipy import optimize, stats
 
 from hnl.figures.limits import figures_of_nuisances
 from hnl.fits.signal import cms_resolution
-from hnl.hypotheses import Hypothesis, Point, WindowCounts, Yield, evaluate
+from hnl.hypotheses import Hypothesis, Point, WindowCounts, Yield, evaluate, read_hypotheses
 from hnl.limits import crossings, limits
-from hnl.scan import COLUMNS, scan
+from hnl.scan import scan
 from portico.analysis.analysis import load_analysis
 from portico.errors import ConfigError
 from portico.stats.exports.card import read_card
+from portico.stats.limit import CLs, Limit
 from portico.stats.model import Channel, Component, Model
 from portico.stats.model_file import read_model
 from portico.stats.shapes import DoubleCrystalBall, Exponentials, Parameter
@@ -117,17 +116,16 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], P
     other = hypothesis(points[0], mass=1.5, method="asymptotic", observed=None)
     path = tmp_path_factory.mktemp("limits") / "hypotheses.json"
     path.write_text(json.dumps([h.model_dump(mode="json") for h in (hypothesis(*points), other)]))
-    limit = 10.0 ** (np.log10(couplings / 1e-2) ** 2 - 1)
-    columns = {name: np.full(10, math.nan) for name in COLUMNS}
-    columns["entry"], columns["failed"] = np.arange(10.0), np.zeros(10)
-    for k, name in enumerate(("m2", "m1", "median", "p1", "p2")):
-        columns[f"limit_{name}"][:9] = limit * (0.6 + 0.2 * k)
-        columns[f"cls_{name}"][:9] = np.linspace(0.9, 0.01, 9)
-    columns["limit_observed"][:9] = 1.5 * limit
-    columns["failed"][9] = 1
-    order = np.random.default_rng(1).permutation(10)  # chunks may be merged in any order of entries
-    shuffled = {name: values[order] for name, values in columns.items()}
-    return limits({"plane": {"points": shuffled}}, {}, hypotheses=str(path)), path
+    values = [
+        {
+            "limit": Limit("counting", 1.5 * limit, tuple(limit * (0.6 + 0.2 * k) for k in range(5))).to_json(),
+            "cls": CLs(1.0, None, (float(cls),) * 5).to_json(),
+            "failed": False,
+        }
+        for limit, cls in zip(10.0 ** (np.log10(couplings / 1e-2) ** 2 - 1), np.linspace(0.9, 0.01, 9), strict=True)
+    ]
+    values.append({"limit": None, "cls": None, "failed": True})
+    return limits({"points": {"values": values}}, {}, hypotheses=str(path)), path
 
 
 def test_both_edges_are_found(outcome: tuple[dict[str, Any], Path]) -> None:
@@ -176,10 +174,9 @@ def test_nuisance_parameters_are_drawn_where_data_are_fitted() -> None:
     assert figures_of_nuisances(hypothesis(at), at) == {}
 
 
-def test_entries_must_be_enough(outcome: tuple[dict[str, Any], Path]) -> None:
-    few = {"points": {name: np.zeros(3) for name in COLUMNS}}
-    with pytest.raises(ConfigError, match=r"10 points are to be scanned, 3 were.*entries: 10 or more"):
-        limits({"plane": few}, {}, hypotheses=str(outcome[1]))
+def test_no_point_may_be_missing(outcome: tuple[dict[str, Any], Path]) -> None:
+    with pytest.raises(ConfigError, match=r"the scan has 0 of 10 points"):
+        limits({"points": {"values": []}}, {}, hypotheses=str(outcome[1]))
 
 
 def test_the_report_hides_what_the_fits_do_not_see() -> None:
@@ -190,30 +187,20 @@ def test_the_report_hides_what_the_fits_do_not_see() -> None:
         assert interval == pytest.approx((mass - half, mass + half), abs=1e-4)
 
 
-class Frame:
-    """What a scan asks of a frame."""
-
-    def __init__(self, *entries: int) -> None:
-        self.entries = np.array(entries)
-
-    def AsNumpy(self, _: list[str]) -> Any:
-        return SimpleNamespace(GetValue=lambda: {"entry": self.entries})
-
-
-def test_points_do_not_depend_on_chunks(outcome: tuple[dict[str, Any], Path]) -> None:
-    whole, *parts = (
-        dict(scan(Frame(*entries), None, hypotheses=str(outcome[1]))["points"]) for entries in ((3, 4), (3,), (4, 99))
-    )
-    for name in COLUMNS:
-        assert np.array_equal(whole[name], np.concatenate([part[name] for part in parts]), equal_nan=True), name
-    assert whole["limit_median"][0] > 0
+def test_a_point_is_a_hypothesis_with_one_coupling() -> None:
+    whole = hypothesis(point(1e-3, near=4.0, far=1.0), point(1e-2, near=0.0, far=0.0))
+    first, second = (scan(json.loads(json.dumps(one.model_dump(mode="json")))) for one in whole.each())
+    expected = evaluate(whole, whole.points[0], 0.95)
+    assert expected is not None
+    assert (Limit.from_json(first["limit"]), CLs.from_json(first["cls"])) == expected
+    assert second == {"limit": None, "cls": None, "failed": False}
 
 
 def test_what_is_no_hypothesis_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "hypotheses.json"
     path.write_text('{"channels": []}')
     with pytest.raises(ConfigError, match="no list of hypotheses"):
-        dict(scan(Frame(0), None, hypotheses=str(path))["points"])
+        read_hypotheses(str(path))
     path.write_text('[{"mass": 1.0}]')
     with pytest.raises(ConfigError, match="hypothesis 0: key 'window' is missing"):
-        dict(scan(Frame(0), None, hypotheses=str(path))["points"])
+        read_hypotheses(str(path))
