@@ -119,7 +119,7 @@ def test_tails_that_are_not_there_are_told() -> None:
         ([], [], "0.0 effective events: too few for a shape"),
         ([1.5, 1.51], [1.0, 1.0], "2.0 effective events"),
         ([2.0] * 50, [1.0] * 50, "0.0 effective events"),
-        ([1.49, 1.5, 1.51, 1.5], [1.0, 1.0, -1.0, 1.0], "negative weights"),
+        ([1.49, 1.5, 1.51, 1.5], [1.0, 1.0, -1.0, 1.0], "weights that are negative"),
         ([1.49, 1.5, 1.51, 1.5], [1.0, 1.0, np.nan, 1.0], "not finite"),
     ],
 )
