@@ -113,19 +113,11 @@ def convert(
     The correction takes the axes' values and a word: nominal, up or down. What lies outside of the bins is an error,
     unless a selection says 'range: clamp'.
     """
-    from portico.corrections.convert import from_histogram, to_correction, write_corrections
-    from portico.corrections.tagandprobe import from_tag_and_probe
-    from portico.errors import ConfigError
+    from portico.corrections.convert import to_correction, write_corrections
+    from portico.corrections.tagandprobe import read_grid
 
     axes = [axis.strip() for axis in inputs.split(",") if axis.strip()]
-    if file.suffix == ".root":
-        grid = from_histogram(file, source, axes, up=up, down=down, empty=empty)
-    elif file.suffix == ".json":
-        if up or down or empty is not None:
-            raise ConfigError("--up, --down and --empty are for histograms; tag and probe has its errors in the file")
-        grid = from_tag_and_probe(file, source, axes)
-    else:
-        raise ConfigError(f"{file}: must end in .root (histograms) or .json (tag and probe)")
+    grid = read_grid(file, source, axes, up=up, down=down, empty=empty)
     text = description or f"made of {file.name}{f', {source}' if source else ''} by portico corrections convert"
     write_corrections(output, [to_correction(grid, name, text)], add=add)
     click.echo(f"{output}: {name}({', '.join((*grid.inputs, 'variation'))}), {grid.nominal.size} bins")

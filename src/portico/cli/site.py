@@ -123,18 +123,9 @@ def _script(loaded: Site, as_json: bool) -> int:
 
 
 def _copy(name: str, target: Path) -> int:
-    from portico.clusters.site import find_site, load_site, own_folder
-    from portico.errors import ConfigError
+    from portico.clusters.site import copy_site, own_folder
 
-    load_site(name)
-    target = target.expanduser()
-    if target.exists():
-        raise ConfigError(f"{target} is there already; remove it, or choose another name")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(find_site(name).read_text(encoding="utf-8"), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
+    target = copy_site(name, target)
     seen = target.parent.resolve() == own_folder().resolve() and target.suffix == ".yaml"
     word = target.stem if seen else str(target)
     click.echo(f"{target} is written; edit it, then: portico site {word} --script")

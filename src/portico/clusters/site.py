@@ -13,7 +13,7 @@ from pydantic import ByteSize, Field, TypeAdapter, ValidationError, field_valida
 from portico.config import Model, parse, read_yaml
 from portico.errors import ConfigError, nearest
 
-__all__ = ["RESERVED", "Site", "find_site", "load_site", "looks_like_a_file", "own_folder", "sites"]
+__all__ = ["RESERVED", "Site", "copy_site", "find_site", "load_site", "looks_like_a_file", "own_folder", "sites"]
 
 Kind = Literal["htcondor", "slurm", "ssh", "kubernetes", "gateway"]
 Option = str | int | float | bool | list[str] | dict[str, str | int | float | bool]
@@ -192,3 +192,23 @@ def load_site(name: str) -> Site:
     if content["name"] != path.stem:
         raise ConfigError(f"{path}: key 'name' is '{content['name']}', but a site has the name of its file; remove it")
     return parse(Site, content, str(path))
+
+
+def copy_site(name: str, target: Path) -> Path:
+    """Copy the file of a site, to be edited; return the path of the copy.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such site, or the file exists or cannot be written.
+    """
+    load_site(name)
+    target = target.expanduser()
+    if target.exists():
+        raise ConfigError(f"{target} is there already; remove it, or choose another name")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(find_site(name).read_text(encoding="utf-8"), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{target} cannot be written: {error.strerror}") from error
+    return target

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from portico.corrections.convert import Grid
+from portico.corrections.convert import Grid, from_histogram
 from portico.corrections.schema import content_of
 from portico.errors import ConfigError, nearest
 
@@ -18,12 +18,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["from_tag_and_probe"]
+__all__ = ["from_tag_and_probe", "read_grid"]
 
 _NUMBER = r"\s*([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+|inf(?:inity)?))\s*"
 _BIN = re.compile(rf"(\w+)\s*:\s*[\[(]{_NUMBER},{_NUMBER}[\])]", re.IGNORECASE)
 
 _Bins = tuple[tuple[str, float, float], ...]
+
+
+def read_grid(
+    path: Path, source: str | None, inputs: Sequence[str], *, up: str | None = None, down: str | None = None,
+    empty: float | None = None,
+) -> Grid:  # fmt: skip
+    """Read a histogram (``.root``) or results of tag and probe (``.json``); parameters as of the functions for each.
+
+    Raises
+    ------
+    ConfigError
+        If the file is of another type, an option is not for its type, or as the functions for each.
+    """
+    if path.suffix == ".root":
+        return from_histogram(path, source, inputs, up=up, down=down, empty=empty)
+    if path.suffix != ".json":
+        raise ConfigError(f"{path}: must end in .root (histograms) or .json (tag and probe)")
+    if up or down or empty is not None:
+        raise ConfigError("--up, --down and --empty are for histograms; tag and probe has its errors in the file")
+    return from_tag_and_probe(path, source, inputs)
 
 
 def from_tag_and_probe(path: Path, entry: str | None = None, inputs: Sequence[str] = ()) -> Grid:

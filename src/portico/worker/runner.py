@@ -267,7 +267,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the driver or Dask worker
     tune_xrootd()
-    with suppress(PorticoError):  # told when the first message needs it
+    with suppress(PorticoError):  # reported when the first message needs ROOT
         root.load()
     Runner(Path(sys.argv[1])).serve(source, sink)
     sink.close()
