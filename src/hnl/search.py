@@ -161,7 +161,7 @@ def _read_normalisation(path: str) -> Mapping[str, Any] | None:
         return None
     content: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     if "normalisation" not in content:
-        raise ConfigError(f"{path}: is no summary of hnl.normalisation")
+        raise ConfigError(f"{path}: is not a summary of hnl.normalisation")
     return dict(content["normalisation"])
 
 

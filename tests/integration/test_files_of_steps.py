@@ -194,12 +194,12 @@ def test_what_needs_a_step_that_was_left_out_is_left_out(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("fit/weights.root", "weights.root", r"'weights.root' is no file of a step; write STEP/FILE"),
-        ("fit/weights.root", "fit/../weights.root", r"is no file of a step; write STEP/FILE"),
-        ("fit/weights.root", "fti/weights.root", r"'fti' is no earlier step; did you mean 'fit'\? valid: fill, fit"),
-        ("fit/weights.root", "report/summary.json", r"'report' is no earlier step; .*valid: fill, fit$"),
+        ("fit/weights.root", "weights.root", r"'weights.root' is not a file of a step; write STEP/FILE"),
+        ("fit/weights.root", "fit/../weights.root", r"is not a file of a step; write STEP/FILE"),
+        ("fit/weights.root", "fti/weights.root", r"'fti' is not an earlier step; did you mean 'fit'\? valid: fill, fit"),
+        ("fit/weights.root", "report/summary.json", r"'report' is not an earlier step; .*valid: fill, fit$"),
         ("{weights: fit", "{weigths: fit", r"has no option 'weigths'; did you mean 'weights'\? valid: factor, weights"),
-        ("fit/weights.root", "fill/results.root", r"'fill' is no summary step, and only these .*valid: fit, report"),
+        ("fit/weights.root", "fill/results.root", r"'fill' is not a summary step, and only these .*valid: fit, report"),
         ("files: {weights", "options: {weights: x}, files: {weights", r"'weights' is in options too; give it once"),
         ("weights.root", "weight.root", r"wrote no file 'weight.root'; did you mean 'weights.root'\? valid: summary"),
     ],

@@ -1,4 +1,4 @@
-"""What is read is what was meant: identity of files, names with special characters, files that are not complete."""
+"""Input files are read as meant: their identity, names with special characters, incomplete files."""
 
 from __future__ import annotations
 

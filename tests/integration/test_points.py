@@ -167,10 +167,10 @@ def test_an_error_names_the_point(
     ("steps", "words"),
     [
         ('[{name: a, function: "m:scan"}]', "reads samples, but the key 'dataset' is missing"),
-        ('[{name: a, function: "m:scan", points: x/y.json}]', "'x' is no earlier step"),
+        ('[{name: a, function: "m:scan", points: x/y.json}]', "'x' is not an earlier step"),
         ('[{name: a, function: "m:scan", points: list}]', "write STEP/FILE, .* or module:function"),
         ('[{name: a, function: "m:scan", points: "m:grid", samples: [b]}]', "remove 'input', 'tree' and 'samples'"),
-        ('[{name: a, function: "m:collect", points: "m:grid"}]', "m:collect is no step over points; decorate it"),
+        ('[{name: a, function: "m:collect", points: "m:grid"}]', "m:collect is not a step over points; decorate it"),
         ('[{name: a, function: "m:scan", points: "m:scan"}]', "m:scan is a step; what lists points has no decorator"),
         ('[{name: a, function: "m:scan", points: "m:grid", options: {mass: 1}}]',
          "m:scan or m:grid has no option 'mass'; did you mean 'masses'"),

@@ -112,7 +112,7 @@ def test_errors_are_messages_and_json(tmp_path):
     assert result.exit_code == 1
     content = json.loads(result.stdout)
     assert content["kind"] == "RunFolderError"
-    assert "is no run folder of portico" in content["error"]
+    assert "is not a run folder of portico" in content["error"]
     assert result.stderr.startswith("error: ")
     assert "Traceback" not in result.stderr
     assert "Traceback" in call("status", tmp_path, "--debug").stderr
@@ -264,7 +264,7 @@ def test_wrong_names_on_the_command_line(toy):
         (
             "analysis.yaml",
             {"steps": [{"name": "a", "function": "events:events", "input": "b"}]},
-            "input 'b' is no earlier step",
+            "input 'b' is not an earlier step",
         ),
         ("datasets.yaml", {"luminosity": "much"}, "key 'luminosity'"),
         ("datasets.yaml", {"samples": {"s": {"entries": -1}}}, "key 'entries'"),

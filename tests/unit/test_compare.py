@@ -727,13 +727,13 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "text.root").write_text("no ROOT file")
     for path, kind, message in (
         (tmp_path / "none", RunFolderError, "no such run folder or ROOT file"),
-        (tmp_path / "folder", RunFolderError, "is no run folder of portico"),
+        (tmp_path / "folder", RunFolderError, "is not a run folder of portico"),
         (tmp_path / "text.root", InputError, "not a ROOT file"),
     ):
         with pytest.raises(kind, match=message):
             compare(a, path)
     (a / "ledger.sqlite").write_bytes(b"damaged")
-    with pytest.raises(RunFolderError, match="is no ledger"):
+    with pytest.raises(RunFolderError, match="is not a ledger"):
         compare(a, a)
 
 

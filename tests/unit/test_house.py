@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,12 @@ PUBLIC = {
     "Analysis", "Dataset", "PorticoError", "Progress", "Results", "Run", "Sample", "__version__", "connect", "load",
     "load_analysis", "load_dataset", "points", "run", "step", "summary",
 }  # fmt: skip
+
+QUESTIONS = {"What", "How", "Whether", "Where", "Who", "Why"}
+PRIVATE = re.compile(
+    r"\b(to be had|what lacks|lacking|outlives?|entrust\w*|passed over|anew|beneath|another place|told)\b"
+    r"|(?<!there )\bis no [a-z]+ "
+)
 
 
 @cache
@@ -144,6 +151,28 @@ def test_only_the_command_line_prints() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
     ]
     assert calls == []
+
+
+def test_words_are_plain() -> None:
+    """Module docstrings begin with what the module is or does, and messages use the field's words."""
+    root = SRC.parent
+    files = sorted(file for folder in ("src", "bench", "tools", "tests") for file in (root / folder).rglob("*.py"))
+    riddles = {str(file): first for file in files if (first := docstring(file).partition(" ")[0]) in QUESTIONS}
+    assert riddles == {}, "begin with what the module is or does"
+    private = [f"{module_of(file)}: {text}" for file in FILES for text in texts(file) if PRIVATE.search(text)]
+    assert private == [], "use plain words"
+
+
+def docstring(file: Path) -> str:
+    return ast.get_docstring(tree(file)) or ""
+
+
+def texts(file: Path) -> Iterator[str]:
+    """Texts in the code that are not docstrings: messages, mostly."""
+    quoted = {id(node.value) for node in ast.walk(tree(file)) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in quoted:
+            yield node.value
 
 
 def test_public_names_are_frozen() -> None:

@@ -203,8 +203,8 @@ def fit_binned(
         values = {name: float(minuit.values[name]) for name in PARAMETERS}
         where = f"the signal shape at m_N = {m_generated:g} GeV"
         if not minuit.valid or _near_bound(minuit, ("mean", "width")):
-            told = ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
-            raise FitError(f"the fit of {where} does not converge: {told}")
+            found = ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
+            raise FitError(f"the fit of {where} does not converge: {found}")
         start = values
         if more := _near_bound(minuit, [name for name in _TAILS if not minuit.fixed[name]]):
             at_bound += more
@@ -218,7 +218,7 @@ def fit_binned(
     if not minuit.accurate:
         raise FitError(f"the fit of {where} converges, but has no errors")
     covariance = _sandwich(minuit, edges, sums, squares)
-    notes = [*notes, *(f"{name} cannot be told, held at {values[name]:.3g}" for name in at_bound)]
+    notes = [*notes, *(f"{name} cannot be determined, held at {values[name]:.3g}" for name in at_bound)]
     errors = dict(zip(PARAMETERS, np.sqrt(np.diag(covariance)).tolist(), strict=True))
     low, high = float(edges[0]), float(edges[-1])
     effective = _effective(sums.sum(), squares.sum())

@@ -207,7 +207,7 @@ def load_analysis(where: str | Path, *, store: str | None = None) -> Analysis:
             )
         if step.input not in {*names, DATASET}:
             raise ConfigError(
-                f"{path}: step '{step.name}': input '{step.input}' is no earlier step; "
+                f"{path}: step '{step.name}': input '{step.input}' is not an earlier step; "
                 + nearest(step.input, [DATASET, *names])
             )
         if step.input == DATASET and step.points is None and content.dataset is None:
@@ -249,10 +249,10 @@ def _check_references(path: Path, step: StepEntry, earlier: list[str]) -> None:
         if not name or not file or "/" in file or file.startswith("."):
             example = "'fit/weights.root'" if key != "points" else "'search/points.json', or module:function"
             raise ConfigError(
-                f"{where}: {key}: '{reference}' is no file of a step; write STEP/FILE, for example {example}"
+                f"{where}: {key}: '{reference}' is not a file of a step; write STEP/FILE, for example {example}"
             )
         if name not in earlier:
-            raise ConfigError(f"{where}: {key}: '{reference}': '{name}' is no earlier step; {nearest(name, earlier)}")
+            raise ConfigError(f"{where}: {key}: '{reference}': '{name}' is not an earlier step; {nearest(name, earlier)}")
     for option in step.files:
         if option in step.options:
             raise ConfigError(f"{where}: files: '{option}' is in options too; give it once")

@@ -1,1 +1,1 @@
-"""Where chunks run: local processes or Dask; one protocol."""
+"""Executors, which run chunks: local processes, Dask and batch jobs behind one interface."""

@@ -251,7 +251,7 @@ class BatchExecutor(Executor):
         if not running and waited > self._site.patience:
             for reason, some in _by_reason(jobs, "idle").items():
                 which = f"{len(some)} of {_count(len(jobs), 'job')} idle ({some[0]})"
-                words.append(f"no job has started for {waited:.0f} s; {which}: {reason or 'no reason told'}")
+                words.append(f"no job has started for {waited:.0f} s; {which}: {reason or 'reason unknown'}")
         return words
 
     def cancel(self) -> None:

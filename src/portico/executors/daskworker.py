@@ -1,4 +1,4 @@
-"""What runs inside a Dask worker: it keeps one runner process alive over all runs.
+"""Functions that run inside a Dask worker, which keeps one runner process alive over all runs.
 
 Several drivers may use one Dask cluster, so what they send is kept under the name of each driver's client.
 """

@@ -1,4 +1,4 @@
-"""Where a run goes: from what follows ``--on`` to an open executor."""
+"""The choice of an executor: from the value of ``--on`` to an open executor."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class RunFolder:
         try:
             content: dict[str, Any] = json.loads((self.path / _MANIFEST).read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
-            problem = "is no run folder of portico" if self.path.is_dir() else "no such folder"
+            problem = "is not a run folder of portico" if self.path.is_dir() else "no such folder"
             raise RunFolderError(
                 f"{self.path}: {problem}; a run folder is made by: portico run ANALYSIS --run FOLDER"
             ) from error

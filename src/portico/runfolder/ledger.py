@@ -119,7 +119,7 @@ class Ledger:
     Raises
     ------
     RunFolderError
-        If the file is no ledger, or one of another version.
+        If the file is not a ledger, or one of another version.
     """
 
     def __init__(self, path: Path, read_only: bool = False) -> None:
@@ -137,7 +137,7 @@ class Ledger:
                     self._db.execute("PRAGMA journal_mode = TRUNCATE")  # no WAL: ledgers live on network disks
                 self._open(read_only)
         except sqlite3.DatabaseError as error:
-            raise RunFolderError(f"{path}: is no ledger of portico: {error}") from error
+            raise RunFolderError(f"{path}: is not a ledger of portico: {error}") from error
 
     def _open(self, read_only: bool) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]

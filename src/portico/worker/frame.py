@@ -145,7 +145,7 @@ def refuse_local_entry(name: str, arguments: list[Any]) -> None:
         words = argument if isinstance(argument, (list, tuple)) else [argument]
         if any(isinstance(word, str) and _ENTRY.search(word) for word in words):
             raise StepError(
-                f"{name} uses rdfentry_, which counts within one chunk and is no property of an event; use a column "
+                f"{name} uses rdfentry_, which counts within one chunk and is not a property of an event; use a column "
                 "such as run, luminosityBlock and event (a generated sample has the column 'entry')"
             )
 

@@ -1,4 +1,4 @@
-"""What a worker is given and what it gives back: a chunk to run, and how it ended."""
+"""Tasks and outcomes: the chunk that a worker runs, and how it ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step reads, cut into chunks with keys, and which of them are missing."""
+"""The plan of a step: its input cut into chunks with keys, and the chunks that are missing."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
         raise ConfigError(
             f"{where}: {step.function} is a step over points; say which with 'points'"
             if step.points is None
-            else f"{where}: has points, but {step.function} is no step over points; decorate it with @portico.points()"
+            else f"{where}: has points, but {step.function} is not a step over points; decorate it with @portico.points()"
         )
     if step.lists_points:
         listing = collect(step.points or "", analysis.folder, "list")
@@ -140,7 +140,7 @@ def _check_inputs(analysis: Analysis, step: StepEntry, kind: str) -> None:
         name = reference.partition("/")[0]
         if name not in summaries:
             raise ConfigError(
-                f"{where}: {key}: '{name}' is no summary step, and only these leave files for other steps; "
+                f"{where}: {key}: '{name}' is not a summary step, and only these write files for other steps; "
                 f"{nearest(name, summaries)}"
             )
 

@@ -233,7 +233,7 @@ class _Reader:
             self._rate(rest)
             return True
         else:
-            raise self._wrong(f"'{key}' is no keyword above 'rate'; {nearest(key, _UPPER)}")
+            raise self._wrong(f"'{key}' is not a keyword above 'rate'; {nearest(key, _UPPER)}")
         return False
 
     def _shapes(self, rest: list[str]) -> None:
@@ -317,7 +317,7 @@ class _Reader:
         elif kind == "autoMCStats":
             self._statistics(name, rest)
         else:
-            raise self._wrong(f"'{kind}' is no kind of uncertainty; {nearest(kind, _LOWER)}")
+            raise self._wrong(f"'{kind}' is not a kind of uncertainty; {nearest(kind, _LOWER)}")
 
     def _systematic(self, name: str, kind: str, rest: list[str]) -> None:
         events = 0
