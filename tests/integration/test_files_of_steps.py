@@ -196,7 +196,7 @@ def test_what_needs_a_step_that_was_left_out_is_left_out(
     [
         ("fit/weights.root", "weights.root", r"'weights.root' is not a file of a step; write STEP/FILE"),
         ("fit/weights.root", "fit/../weights.root", r"is not a file of a step; write STEP/FILE"),
-        ("fit/weights.root", "fti/weights.root", r"'fti' is not an earlier step; did you mean 'fit'\? valid: fill, fit"),
+        ("fit/weights.root", "fti/weights.root", r"'fti' is not an earlier step; did you mean 'fit'\? valid: fill"),
         ("fit/weights.root", "report/summary.json", r"'report' is not an earlier step; .*valid: fill, fit$"),
         ("{weights: fit", "{weigths: fit", r"has no option 'weigths'; did you mean 'weights'\? valid: factor, weights"),
         ("fit/weights.root", "fill/results.root", r"'fill' is not a summary step, and only these .*valid: fit, report"),

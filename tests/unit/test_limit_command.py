@@ -252,7 +252,7 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda s: s["observations"][0].update(data=[1.0]), r"channel 'A': 1 observed bins, but its samples have 2"),
     (lambda s: s["observations"][0].update(data=[1.0, -1.0]), r"channel 'A': observed, bin 2 is -1: not a number of"),
     (lambda s: s["channels"].append(s["channels"][0]), r"channels: the name 'A' appears twice"),
-    (config(poi="nu"), r"parameter of interest 'nu' of measurement 'first' is not a normfactor of any sample; valid: mu"),
+    (config(poi="nu"), r"parameter of interest 'nu' of measurement 'first' is not a normfactor of any sample; valid"),
     (config(poi="norm"), r"parameter of interest 'norm' of measurement 'first' is not a normfactor"),
     (config(poi=""), r"measurement 'first' has no parameter of interest; set its 'poi' to a normfactor; valid: mu"),
     (put(0, modifiers=[]), r"is not a normfactor of any sample \(a workspace of the background alone needs the patch"),

@@ -252,7 +252,9 @@ def _check_references(path: Path, step: StepEntry, earlier: list[str]) -> None:
                 f"{where}: {key}: '{reference}' is not a file of a step; write STEP/FILE, for example {example}"
             )
         if name not in earlier:
-            raise ConfigError(f"{where}: {key}: '{reference}': '{name}' is not an earlier step; {nearest(name, earlier)}")
+            raise ConfigError(
+                f"{where}: {key}: '{reference}': '{name}' is not an earlier step; {nearest(name, earlier)}"
+            )
     for option in step.files:
         if option in step.options:
             raise ConfigError(f"{where}: files: '{option}' is in options too; give it once")

@@ -246,7 +246,8 @@ def choose_measurement(spec: Mapping[str, Any], name: str, where: str) -> tuple[
     if poi not in strengths:
         hint = " (a workspace of the background alone needs the patch of a signal: --patch)" if not strengths else ""
         raise InputError(
-            f"{where}: the parameter of interest '{poi}' of measurement '{name}' is not a normfactor of any sample{hint}; "
+            f"{where}: the parameter of interest '{poi}' of measurement '{name}' is not a normfactor of any sample"
+            f"{hint}; "
             f"{nearest(poi, strengths)}"
         )
     if strengths[poi] <= 0:

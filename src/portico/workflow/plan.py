@@ -94,7 +94,8 @@ def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
         raise ConfigError(
             f"{where}: {step.function} is a step over points; say which with 'points'"
             if step.points is None
-            else f"{where}: has points, but {step.function} is not a step over points; decorate it with @portico.points()"
+            else f"{where}: has points, but {step.function} is not a step over points; decorate it with "
+            "@portico.points()"
         )
     if step.lists_points:
         listing = collect(step.points or "", analysis.folder, "list")
