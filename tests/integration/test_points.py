@@ -126,6 +126,16 @@ def test_the_same_whoever_computes_and_however_often(
     assert told == {name: {"kind": "list", "length": 6} for name in ("points", "values")}
 
 
+@pytest.mark.dask
+@pytest.mark.parametrize("on", ["dask", "distrdf"])
+def test_the_same_on_other_executors(
+    analysis: Callable[..., portico.Analysis], local: LocalExecutor, tmp_path: Path, on: str
+) -> None:
+    here = portico.run(analysis(), folder=tmp_path / "local", executor=local, steps=["scan"])
+    there = portico.run(analysis(), folder=tmp_path / "there", on=on, workers=1, steps=["scan"])
+    assert texts(there, "scan") == texts(here, "scan")
+
+
 def test_what_is_added_alone_is_computed(
     analysis: Callable[..., portico.Analysis], local: LocalExecutor, tmp_path: Path
 ) -> None:
