@@ -54,7 +54,7 @@ def control_fit(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> di
     Raises
     ------
     ValueError
-        If there are no data, or an event is there twice.
+        If there are no data, or an event occurs twice.
     FitError
         If the fit does not converge or finds no Ds.
     """

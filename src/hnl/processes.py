@@ -156,7 +156,7 @@ def _one_of(parameters: Mapping[str, Any], name: str, valid: Mapping[str, Any]) 
 def _whole(parameters: Mapping[str, Any], name: str, default: int | None) -> int:
     value = parameters.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"parameter '{name}' is {value!r}; give a whole number from 0 on, for example: {name}: 1")
+        raise ValueError(f"parameter '{name}' is {value!r}; give an integer from 0 on, for example: {name}: 1")
     return value
 
 

@@ -17,7 +17,7 @@ the entry's number alone: results are the same bit for bit however the entries a
 ``mode``, ``pileup``
     ``fast`` (default) has no pile-up, ``data-like`` 30 additional collisions on average; ``pileup`` is another mean.
 ``seed``
-    A whole number from 0 on.
+    An integer from 0 on.
 ``min_muons``
     Identified muons (fakes and those of pile-up included) that an event must have, 1 by default. 2 leaves out what the
     skim cannot use.

@@ -160,7 +160,7 @@ def test_counts_are_read_again_and_have_our_limit(tmp_path: Path) -> None:
 
 def test_counts_elsewhere_that_are_not_whole_are_said(tmp_path: Path) -> None:
     card = counting_card([Count("a", 7.0, 1.5, 2.0, 0.0, 6)])
-    assert "# background_a: lnN, for 21.7778 events counted elsewhere are no whole number" in card
+    assert "# background_a: lnN, for 21.7778 events counted elsewhere are not an integer" in card
     (systematic,) = parse(card, tmp_path).systematics
     assert (systematic.kind, systematic.entries[1]) == ("lnN", pytest.approx((1 / (1 + 1.5 / 7), 1 + 1.5 / 7)))
 
@@ -403,7 +403,7 @@ def changed(old: str, new: str) -> str:
         (changed("observation -1 -1", "observation 1 x"), "line 7: an observation is a number, not 'x'"),
         (changed("bin low low high high\n", ""), "line 8: the line 'bin' with the channel of each column"),
         (changed("process sig bkg sig bkg", "process sig bkg sig"), "line 10: 3 processes for 4 columns"),
-        (changed("process sig bkg sig bkg", "process sig bkg sig sig"), "line 11: process 'sig' is there twice"),
+        (changed("process sig bkg sig bkg", "process sig bkg sig sig"), "line 11: process 'sig' occurs twice"),
         (changed("process sig bkg sig bkg", "process sig bkg bkg sig"), "line 11: process 'bkg' is signal"),
         (changed("process 0 1 0 1", "process 2 1 2 1"), "line 11: there is no signal"),
         (changed("rate -1 -1 -1 0", "rate -1 -1 -1"), "line 11: 3 rates for 4 columns"),
@@ -416,7 +416,7 @@ def changed(old: str, new: str) -> str:
         (changed("0.9/1.2", "-0.9"), "line 14: '-0.9': an entry of lnN is above 0"),
         (changed("0.9/1.2", "nan"), "line 14: an entry of lnN is a number, not 'nan'"),
         (changed("size shape 0.5", "size shape 1/2"), "line 13: '1/2': an entry of shape is one number"),
-        (changed("wide lnU", "norm lnU"), "line 15: 'norm' is there twice"),
+        (changed("wide lnU", "norm lnU"), "line 15: 'norm' occurs twice"),
         (changed("wide lnU", "wide gmN 2.5"), "line 15: N of gmN is a whole number, not '2.5'"),
         (changed("* b* 2 [0,5]", "* c* 2 [0,5]"), "line 16: process 'c\\*' in channel '\\*' is no column"),
         (changed("[0,5]", "[3,5]"), "line 16: 'free' = 2 is not between 3 and 5"),

@@ -252,7 +252,7 @@ class _Reader:
         self._observed = values
         if names:
             if len(set(names)) < len(names):
-                raise self._wrong(f"a channel is there twice: {', '.join(names)}")
+                raise self._wrong(f"a channel occurs twice: {', '.join(names)}")
             self.card.bins = names
 
     def _process(self, rest: list[str]) -> None:
@@ -282,7 +282,7 @@ class _Reader:
             if column.rate < 0 and column.rate != -1:
                 raise self._wrong(f"rate {rate} of '{process}' in '{name}': it is not negative, or -1 for the integral")
             if any((known.bin, known.process) == (name, process) for known in card.columns):
-                raise self._wrong(f"process '{process}' is there twice in channel '{name}'")
+                raise self._wrong(f"process '{process}' occurs twice in channel '{name}'")
             if any(known.process == process and (known.index <= 0) != (column.index <= 0) for known in card.columns):
                 raise self._wrong(f"process '{process}' is signal (0 and below) in one channel and not in another")
             card.columns.append(column)
@@ -330,7 +330,7 @@ class _Reader:
         if len(rest) < len(self.card.columns):
             raise self._wrong(f"'{name}' has {len(rest)} entries for {len(self.card.columns)} columns")
         if any(known.name == name for known in self.card.systematics):
-            raise self._wrong(f"'{name}' is there twice")
+            raise self._wrong(f"'{name}' occurs twice")
         entries = tuple(self._entry(word, kind) for word in rest[: len(self.card.columns)])  # the rest is a comment
         self.card.systematics.append(Systematic(name, kind, entries, events, self._line))
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["counting_card", "shape_card", "write_shape_card"]
 
 _LINE: Final = "-" * 80
-_WHOLE: Final = 0.01  # how far the events counted elsewhere may be from a whole number for gmN
+_WHOLE: Final = 0.01  # how far the events counted elsewhere may be from an integer for gmN
 _SYMMETRIC: Final = 1e-9
 _KEYWORDS: Final = ("bin", "imax", "jmax", "kmax", "nuisance", "observation", "process", "r", "rate", "shapes")
 
@@ -37,7 +37,7 @@ def counting_card(counts: Sequence[Count]) -> str:
     """Return counts as a datacard, a channel each with the processes ``signal`` and ``background``.
 
     The background's uncertainty is written as ``gmN`` with the events N = (b/u)^2 counted elsewhere and b/N, if N is
-    within 0.01 of a whole number, else as ``lnN`` with 1 + u/b, which a comment says; those of the signal as ``lnN``.
+    within 0.01 of an integer, else as ``lnN`` with 1 + u/b, which a comment says; those of the signal as ``lnN``.
     Blinded counts have the expected background as observation.
 
     Parameters
@@ -73,7 +73,7 @@ def counting_card(counts: Sequence[Count]) -> str:
                 alpha = _number(count.background / events)
                 lines.append([name, "gmN", str(events), *_only(columns, 2 * at + 1, alpha)])
             else:
-                notes.append(f"{name}: lnN, for {elsewhere:.6g} events counted elsewhere are no whole number")
+                notes.append(f"{name}: lnN, for {elsewhere:.6g} events counted elsewhere are not an integer")
                 kappa = _number(1 + count.background_uncertainty / count.background)
                 lines.append([name, "lnN", "", *_only(columns, 2 * at + 1, kappa)])
     observed = [
