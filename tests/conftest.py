@@ -1,9 +1,9 @@
-"""Fixtures of all tests: real data, a folder of small analyses, a reporter that remembers."""
+"""Fixtures of all tests: real data, small analyses, an executor, a reporter that remembers."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 import uproot
 
+import portico
 from portico.analysis.analysis import Analysis, load_analysis
+from portico.executors.local import LocalExecutor
+from portico.runfolder.load import Run
+from tests.reference import small_analysis
 
 # Tests compile far more than they compute. Read by ROOT when a runner imports it.
 os.environ.setdefault("EXTRA_CLING_ARGS", "-O0")
@@ -51,6 +55,26 @@ def write_events(path: Path, random: np.random.Generator, entries: int, clusters
                     "n": random.integers(0, 5, size).astype(np.int32),
                     "event": part.astype(np.uint64),
                 })  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def local() -> Iterator[LocalExecutor]:
+    """Two processes for all tests that need results only: ROOT is loaded once in each."""
+    executor = LocalExecutor(2)
+    yield executor
+    executor.close()
+
+
+@pytest.fixture(scope="session")
+def small() -> Analysis:
+    """The reference analysis with few samples and few events."""
+    return small_analysis()
+
+
+@pytest.fixture(scope="session")
+def chain(small: Analysis, local: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The whole chain of the reference analysis, from simulation to limits, made once."""
+    return portico.run(small, folder=tmp_path_factory.mktemp("hnl") / "run", executor=local)
 
 
 class Remember:

@@ -61,26 +61,22 @@ def write_events(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def runs(local: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Runs of one analysis: as it is, in other chunks, with another cut, of one sample alone."""
     folder = tmp_path_factory.mktemp("compare")
     for name in ("a", "b"):
         write_events(folder / f"{name}.root")
     (folder / "mysteps.py").write_text(CODE)
-    executor = LocalExecutor(1)
     made = {}
-    try:
-        for name, chunk, least in (("first", 100, 1.0), ("chunks", 250, 1.0), ("cut", 250, 1.1)):
-            (folder / "analysis.yaml").write_text(
-                f"name: test\nchunk: {chunk} entries\n"
-                "dataset: {samples: {a: {files: a.root}, b: {files: b.root}}}\n"
-                f"steps:\n  - {{name: select, function: 'mysteps:select', options: {{least: {least}}}}}\n"
-                "  - {name: limits, function: 'mysteps:limits', input: select}\n"
-            )
-            made[name] = folder / name
-            portico.run(portico.load_analysis(folder), folder=made[name], executor=executor)
-    finally:
-        executor.close()
+    for name, chunk, least in (("first", 100, 1.0), ("chunks", 250, 1.0), ("cut", 250, 1.1)):
+        (folder / "analysis.yaml").write_text(
+            f"name: test\nchunk: {chunk} entries\n"
+            "dataset: {samples: {a: {files: a.root}, b: {files: b.root}}}\n"
+            f"steps:\n  - {{name: select, function: 'mysteps:select', options: {{least: {least}}}}}\n"
+            "  - {name: limits, function: 'mysteps:limits', input: select}\n"
+        )
+        made[name] = folder / name
+        portico.run(portico.load_analysis(folder), folder=made[name], executor=local)
     return made
 
 
@@ -143,9 +139,9 @@ def test_what_the_run_itself_wrote_for_others(runs: dict[str, Path]) -> None:
     assert not compare(file, runs["cut"]).equal
 
 
-def test_real_data(real_data: Path, tmp_path: Path) -> None:
+def test_real_data(real_data: Path, local: LocalExecutor, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    portico.run(portico.load_analysis(REPOSITORY / "examples" / "dimuon"), folder=folder, workers=1)
+    portico.run(portico.load_analysis(REPOSITORY / "examples" / "dimuon"), folder=folder, executor=local)
     assert compare(folder, folder).identical
     comparison = compare(folder, folder / "dimuon" / "results.root")
     assert comparison.identical

@@ -18,6 +18,7 @@ import portico
 from portico.analysis.analysis import Analysis
 from portico.errors import StepError, WorkerError
 from portico.executors.dask import DaskExecutor
+from portico.executors.local import LocalExecutor
 from portico.runfolder.ledger import Ledger
 from portico.worker.metrics import METRICS
 from tests.conftest import Remember, numbers_of
@@ -85,8 +86,8 @@ def analysis(make_analysis: Callable[..., Analysis], events: Path) -> Analysis:
 
 
 @pytest.mark.full
-def test_workers_come_late_and_die(analysis: Analysis, address: str, tmp_path: Path) -> None:
-    quiet = portico.run(analysis, folder=tmp_path / "quiet", workers=2)
+def test_workers_come_late_and_die(analysis: Analysis, address: str, local: LocalExecutor, tmp_path: Path) -> None:
+    quiet = portico.run(analysis, folder=tmp_path / "quiet", executor=local)
     with process(*worker(address, "first", tmp_path)) as first, process(*worker(address, "third", tmp_path)):
         late: list[subprocess.Popen[bytes]] = []
 

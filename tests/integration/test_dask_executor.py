@@ -16,6 +16,7 @@ from portico.environment.bundle import collect
 from portico.environment.credentials import Credentials
 from portico.errors import WorkerError
 from portico.executors.dask import DaskExecutor
+from portico.executors.local import LocalExecutor
 from portico.worker.task import Done, Task
 from tests.conftest import Remember, numbers_of
 from tests.integration.test_dask import CODE, address, analysis, process, worker
@@ -27,7 +28,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.dask]
 
 @pytest.mark.full
 def test_a_lost_scheduler_ends_the_run_which_resumes(
-    analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    analysis: Analysis, local: LocalExecutor, tmp_path: Path
 ) -> None:
     file, remember = tmp_path / "scheduler.json", Remember()
     with process(
@@ -51,9 +52,9 @@ def test_a_lost_scheduler_ends_the_run_which_resumes(
             finally:
                 executor.close()
     again = Remember()
-    run = portico.run(analysis, folder=tmp_path / "run", workers=2, reporter=again)
+    run = portico.run(analysis, folder=tmp_path / "run", executor=local, reporter=again)
     assert 0 < again.ran["total"] <= 17  # of 20: what was done is not done again
-    quiet = portico.run(analysis, folder=tmp_path / "quiet", workers=2)
+    quiet = portico.run(analysis, folder=tmp_path / "quiet", executor=local)
     assert numbers_of(run, "total") == numbers_of(quiet, "total")
 
 

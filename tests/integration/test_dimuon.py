@@ -15,6 +15,7 @@ import uproot
 import vector
 
 import portico
+from portico.executors.local import LocalExecutor
 from portico.report import write_report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -34,10 +35,11 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[portico.Run]:
+def run(local: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[portico.Run]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PORTICO_REAL_DATA", str(DATA))
-        yield portico.run(portico.load_analysis(EXAMPLE), folder=tmp_path_factory.mktemp("dimuon") / "run", workers=1)
+        folder = tmp_path_factory.mktemp("dimuon") / "run"
+        yield portico.run(portico.load_analysis(EXAMPLE), folder=folder, executor=local)
 
 
 def load_plot() -> ModuleType:

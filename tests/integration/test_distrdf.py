@@ -19,6 +19,7 @@ import uproot
 import portico
 from portico.analysis.analysis import Analysis
 from portico.errors import InputError, StepError
+from portico.executors.local import LocalExecutor
 from portico.executors.where import connect
 from portico.runfolder.ledger import Ledger
 from portico.worker.metrics import METRICS
@@ -171,23 +172,23 @@ def test_equal_between_numbers_of_workers(
 
 
 def test_equal_to_local(
-    make_analysis: Callable[..., Analysis], files: Path, executor: DistrdfExecutor, tmp_path: Path
+    make_analysis: Callable[..., Analysis], files: Path, executor: DistrdfExecutor, local: LocalExecutor, tmp_path: Path
 ) -> None:
     analysis = analyse(
         make_analysis, PHYSICS,
         f'    a: {{files: ["{files}/e*.root"]}}\n    none: {{files: ["{files}/e4.root"]}}',
     )  # fmt: skip
-    local = portico.run(analysis, folder=tmp_path / "local", workers=1)
+    here = portico.run(analysis, folder=tmp_path / "local", executor=local)
     two = portico.run(analysis, folder=tmp_path / "two", executor=executor)
     for step in ("physics", "second"):
-        assert_close(local, two, step)
+        assert_close(here, two, step)
     with uproot.open(tmp_path / "two" / "physics" / "results.root") as file:
         assert file["a/x"].values().sum() == two["physics"]["a"]["n"]
     parts = two["physics"]["a"].products["tree"].items
     assert len(parts) == 16  # ROOT cuts at clusters, into a power of two not above the number of chunks, 20
     events = np.concatenate([uproot.open(part["path"])["kept"]["event"].array(library="np") for part in parts])
-    assert np.array_equal(events, local["physics"]["a"]["columns"]["event"])  # in the order of entries
-    resumed(analysis, two, executor)
+    assert np.array_equal(events, here["physics"]["a"]["columns"]["event"])  # in the order of entries
+    resumed(analysis, two, executor, local)
 
 
 def assert_close(first: Any, second: Any, step: str) -> None:
@@ -202,7 +203,7 @@ def assert_close(first: Any, second: Any, step: str) -> None:
                 np.testing.assert_allclose(other.arrays[key], array, rtol=1e-12, err_msg=f"{name} {key}")
 
 
-def resumed(analysis: Analysis, run: Any, executor: DistrdfExecutor) -> None:
+def resumed(analysis: Analysis, run: Any, executor: DistrdfExecutor, local: LocalExecutor) -> None:
     """What is done on distrdf is not done again there; local computes its own."""
     again = Remember()
     portico.run(analysis, folder=run.path, executor=executor, reporter=again)
@@ -215,7 +216,7 @@ def resumed(analysis: Analysis, run: Any, executor: DistrdfExecutor) -> None:
     assert 0 < metrics["a"]["loop"] <= metrics["a"]["wall"]
     assert metrics["a"]["bytes_read"] > 8000
     own = Remember()
-    portico.run(analysis, folder=run.path, steps=["second"], workers=1, reporter=own)
+    portico.run(analysis, folder=run.path, steps=["second"], executor=local, reporter=own)
     assert own.ran["second"] == 17  # a chunk for each file
 
 

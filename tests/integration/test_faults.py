@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,13 +57,6 @@ def worth(results, samples):
         "picture": plt.figure(),
     }
 """
-
-
-@pytest.fixture(scope="module")
-def local() -> Iterator[LocalExecutor]:
-    executor = LocalExecutor(2)
-    yield executor
-    executor.close()
 
 
 @pytest.mark.full

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,6 @@ STEPS = """
   - {name: use, function: "mysteps:use", chunk: 50 entries, files: {weights: fit/weights.root}}
   - {name: report, function: "mysteps:report", input: use, files: {fitted: fit/summary.json}}
 """
-
-
-@pytest.fixture(scope="module")
-def local() -> Iterator[LocalExecutor]:
-    executor = LocalExecutor(1)
-    yield executor
-    executor.close()
 
 
 @pytest.fixture

@@ -22,37 +22,11 @@ from portico.executors.local import LocalExecutor
 from portico.stats.exports.formats import export
 from portico.stats.model_file import read_model
 from tests.conftest import Remember
+from tests.reference import CTAUS, ENTRIES, SEARCH
 
 pytestmark = pytest.mark.integration
 
-ENTRIES = 600
 GOLDEN = Path(__file__).with_name("golden_hnl.json")
-SEARCH = ("signal_m1p0_ctau10", "signal_m1p0_ctau100", "background", "data")
-CTAUS, POINTS = (10.0, 100.0), 8
-SAMPLES = (*SEARCH, "control", "control_dplus", "control_data")
-
-
-@pytest.fixture(scope="module")
-def small() -> Analysis:
-    """The demonstration with few samples and few events."""
-    analysis = load_analysis("hnl")
-    efficiencies = [analysis.dataset[name].filter_efficiency for name in SEARCH[:2]]
-    samples = {}
-    for name in SAMPLES:
-        sample = analysis.dataset[name]
-        entries = 1500 if name.startswith("control") else ENTRIES  # the fit needs some
-        fields = {"entries": entries, "processed_events": sample.processed_events and entries}
-        if sample.kind == "signal":
-            merged = {"merge_ctau": CTAUS, "merge_decays": tuple(ENTRIES / e for e in efficiencies)}
-            fields["parameters"] = {**sample.parameters, **merged}
-        samples[name] = sample.model_copy(update=fields)
-    steps = tuple(
-        step.model_copy(update={"samples": tuple(name for name in step.samples if name in samples)})
-        for step in analysis.steps
-    )
-    dataset = analysis.dataset.model_copy(update={"samples": samples})
-    analysis = analysis.model_copy(update={"dataset": dataset, "steps": steps})
-    return analysis.with_options("select", lifetimes=[20, 50]).with_options("search", points=POINTS)
 
 
 def test_cross_sections_are_those_of_physics_and_pools() -> None:
@@ -74,19 +48,12 @@ def test_cross_sections_are_those_of_physics_and_pools() -> None:
             assert sample.cross_section == pytest.approx(heavy, rel=2e-3)
 
 
-@pytest.fixture(scope="module")
-def chain(small: Analysis, tmp_path_factory: pytest.TempPathFactory) -> portico.Run:
-    """The whole chain, which a second call leaves alone."""
-    folder, again, executor = tmp_path_factory.mktemp("hnl") / "run", Remember(), LocalExecutor(2)
-    try:
-        run = portico.run(small, folder=folder, executor=executor)
-        portico.run(small, folder=folder, executor=executor, reporter=again)
-    finally:
-        executor.close()
+def test_a_second_run_does_nothing(small: Analysis, chain: portico.Run, local: LocalExecutor) -> None:
     names = [step.name for step in small.steps]
-    assert run.states == dict.fromkeys(names, "done")
+    again = Remember()
+    portico.run(small, folder=chain.path, executor=local, reporter=again)
+    assert chain.states == dict.fromkeys(names, "done")
     assert again.ran == dict.fromkeys(names, 0)
-    return run
 
 
 def test_the_whole_chain(small: Analysis, chain: portico.Run) -> None:
@@ -124,7 +91,7 @@ def check_limits(run: portico.Run, *, unblinded: bool) -> None:
 
 
 def test_unblinding_looks_at_the_windows_and_runs_no_more_than_it_must(
-    small: Analysis, chain: portico.Run, tmp_path: Path
+    small: Analysis, chain: portico.Run, local: LocalExecutor, tmp_path: Path
 ) -> None:
     folder, again = tmp_path / "run", Remember()
     shutil.copytree(chain.path, folder)
@@ -133,7 +100,7 @@ def test_unblinding_looks_at_the_windows_and_runs_no_more_than_it_must(
     assert small.blind["*_Hnl_mass*"][0] == pytest.approx(first["window"], abs=1e-4)
     hidden = [side["observed"] for side in chain.summary("search")["search"]["masses"][0]["counts"].values()]
     assert hidden == [None] * 6
-    run = portico.run(small, folder=folder, workers=2, unblind=True, reporter=again)
+    run = portico.run(small, folder=folder, executor=local, unblind=True, reporter=again)
     assert {step for step, ran in again.ran.items() if ran} == {"search", "scan", "limits"}
     check_limits(run, unblinded=True)
     sides = run.summary("search")["search"]["masses"][0]["counts"]

@@ -60,13 +60,6 @@ STEPS = """
 """
 
 
-@pytest.fixture(scope="module")
-def local() -> Iterator[LocalExecutor]:
-    executor = LocalExecutor(2)
-    yield executor
-    executor.close()
-
-
 @pytest.fixture
 def two_steps(make_analysis: Callable[..., Analysis], events: Path) -> Analysis:
     samples = f'    a: {{files: ["{events}/events*.root"]}}\n    b: {{files: "{events}/empty.root", kind: background}}'

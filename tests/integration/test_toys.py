@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +22,6 @@ from tests.conftest import Remember
 pytestmark = pytest.mark.integration
 
 MUS = (2.0, 6.0)
-
-
-@pytest.fixture(scope="module")
-def local() -> Iterator[LocalExecutor]:
-    executor = LocalExecutor(2)
-    yield executor
-    executor.close()
 
 
 def model(observed: int) -> Model:

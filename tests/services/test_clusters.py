@@ -22,6 +22,7 @@ import pytest
 
 import portico
 from portico.analysis.analysis import load_analysis
+from portico.executors.local import LocalExecutor
 from portico.runfolder.ledger import Ledger
 from tests.conftest import numbers_of, write_events
 from tests.services.farm.need import free_port, missing, wait_for
@@ -80,6 +81,7 @@ class Place:
     user: User
     folder: Path
     pool: Any
+    executor: LocalExecutor
 
     @property
     def run(self) -> Path:
@@ -95,7 +97,7 @@ class Place:
         """Return every number of a local run."""
         (self.folder / "seen" / "local").touch()
         (self.folder / "seen" / "local2").touch()
-        result = portico.run(load_analysis(self.folder), folder=self.folder / "quiet", workers=1)
+        result = portico.run(load_analysis(self.folder), folder=self.folder / "quiet", executor=self.executor)
         return numbers_of(result, "select")
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
@@ -118,7 +120,7 @@ class Place:
 
 
 @pytest.fixture
-def make_place(user: User, request: pytest.FixtureRequest) -> Callable[..., Place]:
+def make_place(user: User, local: LocalExecutor, request: pytest.FixtureRequest) -> Callable[..., Place]:
     def make(kind: str, workers: int = 2) -> Place:
         pool = request.getfixturevalue(f"{kind}_pool") if kind in {"htcondor", "slurm"} else None
         owner = user if pool is None else pool.user
@@ -130,7 +132,7 @@ def make_place(user: User, request: pytest.FixtureRequest) -> Callable[..., Plac
         (folder / "mysteps.py").write_text(CODE.format(place=folder, workers=workers))
         (folder / "analysis.yaml").write_text(ANALYSIS.format(place=folder))
         owner.own(folder)
-        return Place(owner, folder, pool)
+        return Place(owner, folder, pool, local)
 
     return make
 

@@ -6,7 +6,6 @@ import gc
 import json
 import sys
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
 import awkward as ak
@@ -59,7 +58,7 @@ STEPS = """
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def run(local: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     random = np.random.default_rng(1)
     for number, size in enumerate((200, 70, 0)):
@@ -68,11 +67,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     files = [f"{folder}/events{number}.root" for number in range(3)]
     samples = f"    a: {{files: {json.dumps(files[:2])}}}\n    b: {{files: {files[2]}}}"
     (folder / "analysis.yaml").write_text(f"name: test\ndataset:\n  samples:\n{samples}\nsteps:{STEPS}")
-    executor = LocalExecutor(1)
-    try:
-        portico.run(portico.load_analysis(folder), folder=folder / "run", executor=executor)
-    finally:
-        executor.close()
+    portico.run(portico.load_analysis(folder), folder=folder / "run", executor=local)
     return folder / "run"
 
 
