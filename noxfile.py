@@ -39,17 +39,25 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """All tests but those of services."""
+    """Tests of the default tier but those of services."""
     _install(session, "test")
     session.run("pytest", "tests/unit", "tests/integration", *session.posargs)
 
 
 @nox.session
 def services(session: nox.Session) -> None:
-    """Tests that need XRootD, HTCondor or Slurm on this machine."""
+    """Tests of the default tier that need XRootD, HTCondor or Slurm on this machine."""
     _install(session, "test", "services", project=f"-e.[{SERVICES}]")
     session.run("bash", "tools/services.sh", external=True)
     session.run("pytest", "tests/services", "tests/notebooks", *session.posargs)
+
+
+@nox.session
+def full(session: nox.Session) -> None:
+    """Every test, as make test-all."""
+    _install(session, "test", "services", project=f"-e.[{SERVICES}]")
+    session.run("bash", "tools/services.sh", external=True)
+    session.run("python", "tools/run_tests.py", "-m", "", *session.posargs)
 
 
 @nox.session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from tests.reference import small_analysis
 
 # Tests compile far more than they compute. Read by ROOT when a runner imports it.
 os.environ.setdefault("EXTRA_CLING_ARGS", "-O0")
+# A shell without job control lets what it starts in the background ignore Ctrl-C, and that would be inherited by every
+# driver that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 REPOSITORY = Path(__file__).parents[1]
 
 

@@ -148,14 +148,18 @@ def test_dry_run_and_status_after_a_run(toy, monkeypatch):
     assert "100,000" in text
 
 
+@pytest.mark.timeout(500)
 def test_interrupted_run_says_how_to_go_on(tmp_path):
     create("toysearch", tmp_path)
     folder = tmp_path / "toysearch"
     datasets = (folder / "datasets.yaml").read_text()
     (folder / "datasets.yaml").write_text(datasets.replace("entries: 20000\n", "entries: 50000000\n"))
+    events = (folder / "events.py").read_text()  # so slow that it cannot end before it is interrupted
+    slow = events.replace("    if sample.kind", "    import time\n\n    time.sleep(0.5)\n    if sample.kind")
+    (folder / "events.py").write_text(slow)
     process = portico("run", ".", "--step", "events", "--sample", "signal", folder=folder, wait=False)
     path = folder / "runs" / "toysearch"
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         if (path / "ledger.sqlite").exists() and any(step.total.chunks_done for step in read_status(path).steps):
             assert read_status(path).state == "running"
