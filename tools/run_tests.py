@@ -73,7 +73,10 @@ def run(groups: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> int:
     """Run all groups at once; return the exit status, which is 0 only if every group's is."""
     began, total, bad = time.monotonic(), Counter[str](), False
     started = [Group(name, [*paths, *arguments]) for name, paths in groups.items()]
-    statuses = [group.wait() for group in started]
+    try:
+        statuses = [group.wait() for group in started]
+    except KeyboardInterrupt:  # which the processes have as well: they tidy up and say what was done
+        statuses = [group.wait() for group in started]
     for group, status in zip(started, statuses, strict=True):
         found = counts(group.report)
         for line in group.report:
@@ -96,7 +99,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main(sys.argv[1:]))

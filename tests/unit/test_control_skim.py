@@ -17,7 +17,6 @@ from hnl import ntuple
 from hnl.constants import CONSTANTS
 from tests import helices
 
-os.environ.setdefault("EXTRA_CLING_ARGS", "-O2")
 HEADERS = Path(module.__file__).parent / "include"
 BEAM = np.array([CONSTANTS[f"BEAM_SPOT_{axis}"].value for axis in "XYZ"])
 MASS = {name: CONSTANTS[f"{name}_MASS"].value for name in ("DS", "DPLUS", "PHI")}

@@ -19,7 +19,6 @@ from hnl import ntuple
 from hnl.constants import CONSTANTS, MASSES, TRIGGER_PATHS
 from tests import helices
 
-os.environ.setdefault("EXTRA_CLING_ARGS", "-O2")
 HEADERS = Path(module.__file__).parent / "include"
 BEAM = np.array([CONSTANTS[f"BEAM_SPOT_{axis}"].value for axis in "XYZ"])
 BEAM_COVARIANCE = np.diag([CONSTANTS[f"BEAM_SPOT_{name}"].value ** 2 for name in ("WIDTH", "WIDTH", "LENGTH")])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import hnl.skim as module
 from hnl.constants import CONSTANTS
 from tests import helices
 
-os.environ.setdefault("EXTRA_CLING_ARGS", "-O2")
 HEADERS = Path(module.__file__).parent / "include"
 BEAM = np.array([CONSTANTS[f"BEAM_SPOT_{axis}"].value for axis in "XYZ"])
 DS_MASS, MUON, PION = (CONSTANTS[f"{name}_MASS"].value for name in ("DS", "MUON", "PION"))
