@@ -17,9 +17,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+# Runs of whole analyses go where the two end at about the same time; that of hnl is shared with the notebook.
+WITH_SERVICES = [f"tests/integration/test_{name}.py" for name in ("hnl", "run", "cli_run")]
 GROUPS = {
-    "units": ["tests/unit", "tests/integration", "--ignore=tests/integration/test_hnl.py"],
-    "services": ["tests/integration/test_hnl.py", "tests/notebooks", "tests/services"],
+    "units": ["tests/unit", "tests/integration", *(f"--ignore={path}" for path in WITH_SERVICES)],
+    "services": [*WITH_SERVICES, "tests/notebooks", "tests/services"],
 }
 ORDER = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warnings", "errors")
 SECTION = re.compile(r"^=+ (ERRORS|FAILURES|XPASSES|warnings summary|short test summary info|slowest .*) =+$")

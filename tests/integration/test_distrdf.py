@@ -220,6 +220,7 @@ def resumed(analysis: Analysis, run: Any, executor: DistrdfExecutor, local: Loca
     assert own.ran["second"] == 17  # a chunk for each file
 
 
+@pytest.mark.full
 def test_generated_samples_and_edited_headers(
     make_analysis: Callable[..., Analysis], files: Path, executor: DistrdfExecutor, tmp_path: Path
 ) -> None:

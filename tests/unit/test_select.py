@@ -286,7 +286,10 @@ def test_every_column_is_of_the_chosen_candidate(chosen: tuple[str, ak.Array, Re
     assert set(ak.to_numpy(ak.flatten(tree.weight))) == {event_weight(sample_of(chosen[0]))}
 
 
-@pytest.mark.parametrize("rule", ["mass", "distance_ratio", "cosine", "probability"])
+@pytest.mark.parametrize(
+    "rule",
+    ["mass", *(pytest.param(rule, marks=pytest.mark.full) for rule in ("distance_ratio", "cosine", "probability"))],
+)
 def test_same_histograms_by_every_rule(ntuple: Path, events: ak.Array, tmp_path: Path, rule: str) -> None:
     """All of the analysis for one rule, a few for the others; contents and squared weights."""
     kept = [h.model_dump(exclude_unset=True) for h in declared().histograms]

@@ -144,6 +144,7 @@ def test_minuit_finds_the_same(profiles: dict[str, PyhfProfiles]) -> None:
     assert limit.expected == pytest.approx(LIMITS["uncorrelated"][1], rel=5e-4)
 
 
+@pytest.mark.full
 def test_jax_finds_the_same_and_is_put_back() -> None:
     pytest.importorskip("jax")
     before = pyhf.get_backend()
