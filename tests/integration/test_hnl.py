@@ -24,7 +24,7 @@ from portico.stats.model_file import read_model
 from tests.conftest import Remember
 from tests.reference import CTAUS, ENTRIES, SEARCH
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 GOLDEN = Path(__file__).with_name("golden_hnl.json")
 
