@@ -16,8 +16,8 @@ import uproot
 from _common import scratch
 
 from portico.analysis.chunks import Chunk
-from portico.results.kinds import ProductKind
-from portico.results.product import Product, encode
+from portico.results.partial import encode
+from portico.results.product import Product, ProductKind
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Planned
 

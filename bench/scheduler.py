@@ -30,8 +30,8 @@ import portico
 from portico.executors.base import Executor
 from portico.executors.dask import DaskExecutor
 from portico.executors.local import LocalExecutor
-from portico.results.kinds import ProductKind
-from portico.results.product import Product, encode
+from portico.results.partial import encode
+from portico.results.product import Product, ProductKind
 from portico.runfolder.ledger import Ledger
 from portico.worker.process import RunnerProcess
 from portico.worker.task import Done, Outcome, Task

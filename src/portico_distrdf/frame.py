@@ -19,8 +19,7 @@ import numpy as np
 
 from portico.errors import ProductError, StepError, nearest
 from portico.results import root_objects
-from portico.results.kinds import ProductKind
-from portico.results.product import Product
+from portico.results.product import Product, ProductKind
 from portico.worker.frame import refuse_local_entry, require_model
 
 __all__ = ["ELSEWHERE", "Booking", "DistributedFrame", "book_reports", "check_kinds", "collect"]

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from portico.analysis.chunks import Chunk
 from portico.errors import InputError, PorticoError, StepError
-from portico.results.product import Product, encode, gather, take_files
+from portico.results.partial import encode, gather, take_files
+from portico.results.product import Product
 from portico.root import StaleProcess
 from portico.worker.frame import check_handles
 from portico.worker.task import Done, Failed, FailureKind, Task

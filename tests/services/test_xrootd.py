@@ -29,7 +29,7 @@ from portico.errors import InputError, RunFolderError, SpaceError, StepError
 from portico.executors.local import LocalExecutor
 from portico.files import summarise, summarise_each
 from portico.files.storage import checksum_of, sizes, storage_of
-from portico.results.product import decode
+from portico.results.partial import decode
 from portico.worker.task import Done, Failed, Outcome, Task
 from tests.conftest import Remember, numbers_of, write_events
 from tests.proxies import authority, host, make_proxy, private

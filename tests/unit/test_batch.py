@@ -30,7 +30,7 @@ from portico.executors import batch
 from portico.executors.batch import BatchExecutor, batch_script, group_size
 from portico.executors.job import _aside, read_outcome, write_outcome
 from portico.monitor.status import read_status
-from portico.results.product import encode
+from portico.results.partial import encode
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Planned
 from portico.step import Needs

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
 from portico.errors import PorticoError, SpaceError, StepError
-from portico.results.kinds import ProductKind
-from portico.results.product import Product, encode
+from portico.results.partial import encode
+from portico.results.product import Product, ProductKind
 from portico.runfolder.ledger import Planned
 from portico.worker.task import Done, Failed, FailureKind, Task
 from portico.workflow import chunk_states

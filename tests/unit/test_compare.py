@@ -29,8 +29,8 @@ from portico.compare.bins import migrated
 from portico.compare.numbers import agree
 from portico.errors import ConfigError, InputError, RunFolderError
 from portico.report.comparison import write_comparison
-from portico.results.kinds import ProductKind
-from portico.results.product import Product, encode
+from portico.results.partial import encode
+from portico.results.product import Product, ProductKind
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Ledger, Lost, Planned
 

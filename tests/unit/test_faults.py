@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
-from portico.results.kinds import ProductKind
-from portico.results.product import Product, decode, encode
+from portico.results.partial import decode, encode
+from portico.results.product import Product, ProductKind
 from portico.runfolder.ledger import Lost, Planned
 from portico.worker.task import Done, Failed, FailureKind, Task
 from portico.workflow.partial_runs import completeness_of, losses

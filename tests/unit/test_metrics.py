@@ -129,7 +129,7 @@ def test_status_tells_running_from_interrupted(tmp_path):
     status = read_status(folder.path)
     assert (status.state, status.driver) == ("interrupted", "")
     assert status.to_json()["steps"][0]["state"] == "interrupted"
-    with pytest.raises(RunFolderError, match="no run folder"):
+    with pytest.raises(RunFolderError, match="is not a run folder"):
         read_status(tmp_path)
 
 

@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 from portico import plot
 from portico.results.cutflow import Cutflow
 from portico.results.hists import histogram_to_hist
-from portico.results.kinds import ProductKind
-from portico.results.product import Product
+from portico.results.product import Product, ProductKind
 
 
 def gauss(n: int, mean: float = 1.0, weight: float = 1.0, label: str = "m(#mu#pi) (GeV)") -> hist.Hist:

@@ -17,8 +17,8 @@ from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
 from portico.errors import ProductError
 from portico.files import summarise
-from portico.results.kinds import ProductKind
-from portico.results.product import Product, decode, encode, merge_all
+from portico.results.partial import decode, encode, merge_all
+from portico.results.product import Product, ProductKind
 from portico.results.root_makers import make_histogram
 from portico.results.view import Results
 from portico.worker.frame import run_chunk

@@ -16,8 +16,8 @@ from portico.analysis.chunks import Chunk
 from portico.errors import RunFolderError
 from portico.report import write_report
 from portico.report.svg import curve, draw, to_text
-from portico.results.kinds import ProductKind
-from portico.results.product import Product, encode
+from portico.results.partial import encode
+from portico.results.product import Product, ProductKind
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Planned
 

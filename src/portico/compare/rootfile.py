@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from portico.errors import InputError, nearest
 from portico.files import trees
-from portico.results.kinds import ProductKind
-from portico.results.product import Product
+from portico.results.product import Product, ProductKind
 
 __all__ = ["RootFile"]
 

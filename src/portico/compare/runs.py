@@ -20,8 +20,8 @@ from portico.compare.tables import Table, array_table, tree_table
 from portico.compare.units import Pair, Side, Unit, units
 from portico.compare.values import compare_arrays, compare_cutflows, compare_graphs, compare_lists, compare_values
 from portico.errors import ConfigError, nearest
-from portico.results.kinds import ProductKind
-from portico.results.product import Product
+from portico.results.kinds import KINDS
+from portico.results.product import Product, ProductKind
 from portico.runfolder.folder import SUMMARY_FILE
 from portico.runfolder.load import Run
 
@@ -131,7 +131,7 @@ def _compare_unit(findings: Findings, unit: Unit, mapping: Mapping, sides: tuple
     for name, pair in unit.load().items():
         _compare_pair(findings, unit, mapping, name, pair)
         a, b = pair
-        drawn = a is not None and b is not None and a.kind.traits.bins and b.kind.traits.bins
+        drawn = a is not None and b is not None and KINDS[a.kind].bins and KINDS[b.kind].bins
         if drawn and findings.touched(name) and a is not None and b is not None:
             overlays.append(Overlay(unit.step, unit.sample, name, a, b, tuple(findings.blind(name, a))))
     return overlays
@@ -143,7 +143,7 @@ def _compare_pair(findings: Findings, unit: Unit, mapping: Mapping, name: str, p
         there = a or b
         kind = there.kind if there is not None else "product"
         findings.add("missing", name, f"{kind}s", side="first" if a is None else "second")
-    elif a.kind == b.kind or (a.kind.traits.is_table and b.kind.traits.is_table):  # arrays are trees in files
+    elif a.kind == b.kind or (KINDS[a.kind].is_table and KINDS[b.kind].is_table):  # arrays are trees in files
         COMPARERS[a.kind](findings, unit, mapping, name, a, b)
     else:
         findings.tally.products += 1
@@ -164,7 +164,7 @@ def _compare_rows(findings: Findings, unit: Unit, mapping: Mapping, name: str, a
 
 def _table(label: str, product: Product, mapping: Mapping, entry: TreeEntry | None) -> Table:
     """Return a product as a table under our names; ``entry`` maps them to the other program's columns."""
-    if not product.kind.traits.has_files:
+    if not KINDS[product.kind].has_files:
         return array_table(label, product)
     table = tree_table(label, product.meta["tree"], product.items)
     if entry is None:

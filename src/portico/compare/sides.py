@@ -12,8 +12,8 @@ from typing import Any
 from portico.analysis.blinding import Blinding
 from portico.compare.rootfile import RootFile
 from portico.errors import RunFolderError
-from portico.results.kinds import ProductKind
-from portico.results.product import Product, decode
+from portico.results.partial import decode
+from portico.results.product import Product, ProductKind
 from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 
 __all__ = ["FileSide", "RunSide", "StepRecord", "open_side"]

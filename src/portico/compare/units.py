@@ -9,8 +9,8 @@ from pathlib import Path
 from portico.compare.mapping import Mapping, TreeEntry, expand
 from portico.compare.sides import FileSide, RunSide, StepRecord
 from portico.errors import ConfigError, nearest
-from portico.results.kinds import ProductKind
-from portico.results.product import Product
+from portico.results.kinds import KINDS
+from portico.results.product import Product, ProductKind
 
 __all__ = ["Pair", "Side", "Unit", "units"]
 
@@ -182,7 +182,7 @@ def _run_and_file(
 
 def _is_in_file(product: Product) -> bool:
     """Return whether ``results.root`` holds a product."""
-    return product.kind.traits.to_root is not None or product.kind.traits.to_tree is not None
+    return KINDS[product.kind].to_root is not None or KINDS[product.kind].to_tree is not None
 
 
 def _files(first: FileSide, second: FileSide, samples: Collection[str]) -> Iterator[Unit]:

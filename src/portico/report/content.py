@@ -17,6 +17,7 @@ from portico.analysis.blinding import Blinding
 from portico.monitor.metrics import StepMetrics, step_metrics
 from portico.plot.style import COLORS
 from portico.report.svg import curve, draw
+from portico.results.kinds import KINDS
 from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 from portico.runfolder.load import Run
 
@@ -158,7 +159,7 @@ def _table(
 ) -> dict[str, dict[str, Any]]:
     rows = {}
     for name in _names(samples):
-        having = {s: p for s, p in _having(samples, name).items() if fits(p.kind.traits)}
+        having = {s: p for s, p in _having(samples, name).items() if fits(KINDS[p.kind])}
         if having:
             rows[name] = {sample: value(samples[sample], name) for sample in having}
     return rows
@@ -166,13 +167,14 @@ def _table(
 
 def _extent(results: Results, name: str) -> str:
     product = results.products[name]
-    return product.kind.traits.extent(product) if product.kind.traits.extent is not None else ""
+    extent = KINDS[product.kind].extent
+    return extent(product) if extent is not None else ""
 
 
 def _add_plots(page: StepPage, samples: Mapping[str, Results], mark: str, blind: Blinding) -> None:
     chosen = []
     for name in _names(samples):
-        having = {s: p for s, p in _having(samples, name).items() if p.kind.traits.bins}
+        having = {s: p for s, p in _having(samples, name).items() if KINDS[p.kind].bins}
         if having and all(len(product.meta["axes"]) == 1 for product in having.values()):
             chosen.append((name, having))
     page.plots, page.left_out = len(chosen), max(0, len(chosen) - MOST_PLOTS)
@@ -183,7 +185,7 @@ def _add_plots(page: StepPage, samples: Mapping[str, Results], mark: str, blind:
     )
     drawn = {}
     for name, having in chosen[:MOST_PLOTS]:
-        shapes = len(having) > 1 and all(product.kind.traits.bins == "contents" for product in having.values())
+        shapes = len(having) > 1 and all(KINDS[product.kind].bins == "contents" for product in having.values())
         hidden = {sample: blind.of(name, [sample]) for sample in having}
         curves = {sample: curve(product, hidden[sample]) for sample, product in having.items()}
         shaded = blind.of(name, having)
@@ -211,7 +213,7 @@ def _add_maps(page: StepPage, samples: Mapping[str, Results], mark: str, blind: 
         (name, sample)
         for name in _names(samples)
         for sample, product in _having(samples, name).items()
-        if product.kind.traits.bins == "contents" and len(product.meta["axes"]) == 2 and not blind.of(name, [sample])
+        if KINDS[product.kind].bins == "contents" and len(product.meta["axes"]) == 2 and not blind.of(name, [sample])
     ]
     page.maps_left_out = max(0, len(chosen) - MOST_MAPS)
     maps = []

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portico.analysis.blinding import open_bins
+from portico.results.kinds import KINDS
 from portico.results.product import Product
 
 __all__ = ["Curve", "curve", "draw", "to_text"]
@@ -71,7 +72,7 @@ def curve(product: Product, blind: Sequence[tuple[float, float]] = ()) -> Curve:
     edges = np.array(axis["edges"], np.float64) if axis["edges"] else np.linspace(axis["low"], axis["high"], bins + 1)
     values = np.array(product.arrays["values"], np.float64)
     squares = np.asarray(product.arrays["sumw2"], np.float64)
-    if product.kind.traits.bins == "means":
+    if KINDS[product.kind].bins == "means":
         values, errors = _means(values, squares, np.asarray(product.arrays["bin_entries"], np.float64))
     else:
         errors = np.sqrt(squares if squares.size else np.abs(values))
@@ -80,7 +81,7 @@ def curve(product: Product, blind: Sequence[tuple[float, float]] = ()) -> Curve:
     inside = slice(1, bins + 1)
     ticks = tuple(axis["labels"].get(str(i), "") for i in range(1, bins + 1)) if len(axis["labels"]) == bins else ()
     total, everything = float(values[inside].sum()), float(values.sum())
-    outside = 0.0 if product.kind.traits.bins == "means" else everything - total
+    outside = 0.0 if KINDS[product.kind].bins == "means" else everything - total
     return Curve(
         edges, values[inside], errors[inside], total, outside, float(product.arrays["entries"][0]), axis["title"], ticks
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from portico.results.product import Product
+from portico.results.product import Product
 
 __all__ = ["histogram_to_hist", "profile_to_hist"]
 

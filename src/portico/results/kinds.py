@@ -5,45 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from portico.results.cutflow import Cutflow
 from portico.results.hists import histogram_to_hist, profile_to_hist
+from portico.results.product import Array, Product, ProductKind
 from portico.results.root_makers import make_graph, make_histogram, make_profile
 
-if TYPE_CHECKING:
-    from portico.results.product import Product
+__all__ = ["KINDS", "Traits", "add", "concatenate"]
 
-__all__ = ["KINDS", "ProductKind", "Traits", "add", "concatenate"]
-
-Array = npt.NDArray[Any]
 Rule = Callable[[Array, Array], Array]
-
-
-class ProductKind(StrEnum):
-    """The kind of a product; its value is the word in encoded results and JSON."""
-
-    HISTOGRAM = "histogram"
-    PROFILE = "profile"
-    COUNT = "count"
-    SUM = "sum"
-    MINIMUM = "minimum"
-    MAXIMUM = "maximum"
-    MOMENTS = "moments"
-    CUTFLOW = "cutflow"
-    GRAPH = "graph"
-    ARRAY = "array"
-    TREE = "tree"
-    LIST = "list"
-
-    @property
-    def traits(self) -> Traits:
-        """The traits of the kind."""
-        return KINDS[self]
 
 
 def add(a: Array, b: Array) -> Array:
@@ -132,7 +105,7 @@ def _tree(product: Product) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _describe_value(product: Product) -> dict[str, Any]:
-    return {"value": _finite(product.kind.traits.view(product))}
+    return {"value": _finite(KINDS[product.kind].view(product))}
 
 
 def _finite(value: Any) -> Any:

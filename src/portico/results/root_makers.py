@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from portico.errors import ProductError
-
-if TYPE_CHECKING:
-    from portico.results.product import Product
+from portico.results.product import Product
 
 __all__ = ["STORAGE", "axes_of", "content_axis", "make_graph", "make_histogram", "make_profile"]
 

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portico.errors import ProductError
-from portico.results.kinds import ProductKind
-from portico.results.product import Product
+from portico.results.product import Product, ProductKind
 from portico.results.root_makers import STORAGE, axes_of, content_axis
 
 __all__ = ["TAG", "collect", "collect_value", "tag_of", "variation_name"]

@@ -9,8 +9,8 @@ from typing import Any
 from portico.errors import nearest
 from portico.files.atomic import write_atomic
 from portico.results.cutflow import Cutflow
-from portico.results.kinds import ProductKind
-from portico.results.product import Product
+from portico.results.kinds import KINDS
+from portico.results.product import Product, ProductKind
 
 __all__ = ["Results", "describe", "write_root"]
 
@@ -39,7 +39,7 @@ class Results(Mapping[str, Any]):
         if name not in self.products:
             raise KeyError(f"no product '{name}' in sample '{self.sample}'; {nearest(name, self.products)}")
         product = self.products[name]
-        return product.kind.traits.view(product)
+        return KINDS[product.kind].view(product)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.products)
@@ -60,7 +60,7 @@ class Results(Mapping[str, Any]):
     def variations(self, name: str) -> dict[str, Any]:
         """Return a product under each of its systematic variations, ``nominal`` first."""
         found = {
-            product.meta["variation"][1]: product.kind.traits.view(product)
+            product.meta["variation"][1]: KINDS[product.kind].view(product)
             for product in self.products.values()
             if product.meta.get("variation", [""])[0] == name
         }
@@ -72,7 +72,7 @@ class _RootView(Mapping[str, Any]):
         self._products = {
             name: (make, product)
             for name, product in products.items()
-            if (make := product.kind.traits.to_root) is not None
+            if (make := KINDS[product.kind].to_root) is not None
         }
 
     def __getitem__(self, name: str) -> Any:
@@ -92,7 +92,7 @@ class _RootView(Mapping[str, Any]):
 def describe(products: Mapping[str, Product]) -> dict[str, Any]:
     """Return a description of products for JSON, without bin contents and arrays."""
     return {
-        name: {"kind": product.kind, **product.meta, **product.kind.traits.describe(product)}
+        name: {"kind": product.kind, **product.meta, **KINDS[product.kind].describe(product)}
         for name, product in products.items()
     }
 
@@ -112,7 +112,7 @@ def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]], labels:
             if sample in labels:
                 folder.WriteTObject(ROOT.TNamed("partial", labels[sample]), "partial")
             for name, product in products.items():
-                if (make := product.kind.traits.to_root) is not None:
+                if (make := KINDS[product.kind].to_root) is not None:
                     made = make(name, product)
                     write = folder.WriteTObject if isinstance(made, ROOT.TObject) else folder.WriteObject
                     write(made, name)
@@ -121,7 +121,7 @@ def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]], labels:
             f"{sample}/{name}": convert(product)
             for sample, products in samples.items()
             for name, product in products.items()
-            if (convert := product.kind.traits.to_tree) is not None
+            if (convert := KINDS[product.kind].to_tree) is not None
         }
         if trees:
             with uproot.update(aside) as update:

@@ -9,7 +9,7 @@ from typing import Any
 
 from portico.analysis.blinding import Blinding
 from portico.errors import nearest
-from portico.results.product import decode
+from portico.results.partial import decode
 from portico.results.view import Results
 from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 

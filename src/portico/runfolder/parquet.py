@@ -10,6 +10,7 @@ from typing import Any
 from portico.errors import ConfigError, InputError, MissingExtra, ProductError, RunFolderError, nearest
 from portico.files.atomic import write_atomic
 from portico.files.storage import checked_path
+from portico.results.kinds import KINDS
 from portico.results.product import Product
 from portico.runfolder.load import load
 
@@ -104,7 +105,7 @@ def export_parquet(
 
 
 def _choose(products: Mapping[str, Product], step: str, tree: str | None) -> Product:
-    found = {product.meta["tree"]: product for product in products.values() if product.kind.traits.has_files}
+    found = {product.meta["tree"]: product for product in products.values() if KINDS[product.kind].has_files}
     if not found:
         raise ProductError(f"step '{step}' wrote no trees; only Snapshots can be exported")
     name = tree if tree is not None else next(iter(found))

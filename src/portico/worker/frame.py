@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from portico.errors import InputError, MissingExtra, ProductError, StepError
 from portico.results import root_objects
-from portico.results.kinds import ProductKind
-from portico.results.product import Product, gather
+from portico.results.partial import gather
+from portico.results.product import Product, ProductKind
 from portico.worker.open_chunk import open_chunk
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from portico.errors import InputError, StepError
-from portico.results.kinds import ProductKind
-from portico.results.product import Product
+from portico.results.product import Product, ProductKind
 from portico.worker.frame import Timing
 from portico.worker.task import Task
 

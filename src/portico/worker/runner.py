@@ -27,7 +27,7 @@ from portico import root
 from portico.environment.credentials import install
 from portico.errors import PorticoError
 from portico.files import is_remote, tune_xrootd
-from portico.results.product import decode, encode, take_files
+from portico.results.partial import decode, encode, take_files
 from portico.worker.classify import check_log, classify
 from portico.worker.task import Done, Task
 from portico.worker.wire import Message, receive, send

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from portico.analysis.dataset import Sample
 from portico.errors import StepError
-from portico.results.product import decode
+from portico.results.partial import decode
 from portico.results.view import Results
 from portico.runfolder.folder import SUMMARY_FILE
 

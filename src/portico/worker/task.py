@@ -121,11 +121,11 @@ class Done:
     task : Task
         Which.
     partial : bytes
-        What `portico.results.product.encode` wrote.
+        What `portico.results.partial.encode` wrote.
     metrics : mapping
         What it cost.
     files : sequence of mapping
-        The files of the trees that it wrote, as `portico.results.product.take_files` returns them.
+        The files of the trees that it wrote, as `portico.results.partial.take_files` returns them.
     """
 
     task: Task

@@ -21,7 +21,7 @@ def upload(files: Sequence[Mapping[str, Any]], folder: str) -> tuple[list[dict[s
     Parameters
     ----------
     files : sequence of mapping
-        Files of one chunk on this machine, from `portico.results.product.take_files`.
+        Files of one chunk on this machine, from `portico.results.partial.take_files`.
     folder : str
         A URL.
 

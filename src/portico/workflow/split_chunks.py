@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from portico.results.product import decode, encode, merge_all
+from portico.results.partial import decode, encode, merge_all
 from portico.worker.metrics import join
 from portico.worker.task import Done, Task
 

@@ -13,7 +13,7 @@ from portico.environment.bundle import Bundle, key_of
 from portico.errors import Detached, InputError
 from portico.files.atomic import write_atomic
 from portico.files.storage import storage_of
-from portico.results.product import decode, encode, merge_all, put_files
+from portico.results.partial import decode, encode, merge_all, put_files
 from portico.results.view import describe
 from portico.runfolder.ledger import Planned
 from portico.worker.task import Failed, Task

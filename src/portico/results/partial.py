@@ -1,0 +1,186 @@
+"""Partial results: gathering, merging and encoding the products of chunks, without ROOT.
+
+Each array merges by a rule of the product's kind (`portico.results.kinds`). Partial results merge along a tree that
+only depends on the order of chunks, so that floating-point sums are the same bit for bit for any executor and any order
+of arrival.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from portico.errors import ProductError
+from portico.results.kinds import KINDS, add, concatenate
+from portico.results.product import Partial, Product, ProductKind
+
+__all__ = ["decode", "encode", "gather", "merge", "merge_all", "put_files", "take_files"]
+
+
+def gather(parts: Iterable[tuple[str, Partial]]) -> dict[str, Product]:
+    """Combine the products of all handles.
+
+    Parameters
+    ----------
+    parts : iterable of (str, mapping of str to Product)
+        The name under which the step returned a handle, and the products of that handle.
+
+    Raises
+    ------
+    ProductError
+        If two products, or the histograms of two products, have the same name.
+    """
+    collected: dict[str, Product] = {}
+    titles: dict[str, str] = {}
+    for name, new in parts:
+        double = new.keys() & collected.keys()
+        if double:
+            raise ProductError(f"two products are named '{sorted(double)[0]}'; rename one")
+        for product in new.values():
+            if KINDS[product.kind].bins:
+                other = titles.setdefault(product.meta["name"], name)
+                if other != name:
+                    raise ProductError(
+                        f"products '{other}' and '{name}' are histograms with the same name "
+                        f"'{product.meta['name']}'; rename one"
+                    )
+        collected.update(new)
+    return collected
+
+
+def merge(first: Partial, second: Partial) -> dict[str, Product]:
+    """Merge two partial results; ``first`` has the earlier entries.
+
+    Raises
+    ------
+    ProductError
+        If the two do not have the same products with the same axes.
+    """
+    if first.keys() != second.keys():
+        odd = sorted(first.keys() ^ second.keys())
+        raise ProductError(
+            f"the step returned product '{odd[0]}' for some chunks but not for others; always return the same names"
+        )
+    return {name: _merge_product(name, product, second[name]) for name, product in first.items()}
+
+
+def merge_all(parts: Iterable[Partial]) -> dict[str, Product] | None:
+    """Merge partial results given in chunk order; None if there are none.
+
+    The tree joins neighbours of equal weight first, like the carries of a binary counter, and then the rest from right
+    to left. It depends only on the number of parts, and keeps log2 of them in memory.
+    """
+    stack: list[tuple[int, Partial]] = []
+    for part in parts:
+        node: tuple[int, Partial] = (1, part)
+        while stack and stack[-1][0] == node[0]:
+            weight, left = stack.pop()
+            node = (2 * weight, merge(left, node[1]))
+        stack.append(node)
+    if not stack:
+        return None
+    merged = stack.pop()[1]
+    while stack:
+        merged = merge(stack.pop()[1], merged)
+    return dict(merged)
+
+
+def _merge_product(name: str, a: Product, b: Product) -> Product:
+    if a.kind != b.kind or a.meta != b.meta or a.arrays.keys() != b.arrays.keys():
+        raise ProductError(f"product '{name}' differs between chunks: {_difference(a, b)}")
+    rules = KINDS[a.kind].rules
+    a, b = _with_squares(a, b), _with_squares(b, a)
+    arrays = {}
+    for key, array in a.arrays.items():
+        rule = rules.get(key, concatenate)
+        if rule is add and array.shape != b.arrays[key].shape:
+            raise ProductError(
+                f"product '{name}' has {array.size} bins in one chunk and {b.arrays[key].size} in another"
+            )
+        arrays[key] = rule(array, b.arrays[key])
+    return Product(a.kind, a.meta, arrays, a.items + b.items)
+
+
+def _with_squares(product: Product, other: Product) -> Product:
+    """Add the sums of squared weights to a histogram if the other has them.
+
+    ROOT stores none until a weight other than 1 is filled; until then they equal the contents.
+    """
+    missing = {
+        squares: product.arrays[sums]
+        for squares, sums in (("sumw2", "values"), ("bin_sumw2", "bin_entries"))
+        if squares in product.arrays and not product.arrays[squares].size and other.arrays[squares].size
+    }
+    return replace(product, arrays={**product.arrays, **missing}) if missing else product
+
+
+def _difference(a: Product, b: Product) -> str:
+    if a.kind != b.kind:
+        return f"a {a.kind} in one and a {b.kind} in another"
+    for key in a.meta.keys() | b.meta.keys():
+        if a.meta.get(key) != b.meta.get(key):
+            hint = "; give the histogram fixed axes" if key == "axes" else ""
+            return f"{key} is {a.meta.get(key)!r} in one and {b.meta.get(key)!r} in another{hint}"
+    return f"{sorted(a.arrays)} in one and {sorted(b.arrays)} in another"
+
+
+def encode(partial: Partial) -> bytes:
+    """Encode a partial result as bytes: a line of JSON, then the little-endian arrays, compressed."""
+    head = []
+    blobs: list[bytes] = []
+    for name, product in partial.items():
+        arrays = {key: np.ascontiguousarray(array) for key, array in product.arrays.items()}
+        head.append({
+            "name": name, "kind": product.kind, "meta": product.meta, "items": product.items,
+            "arrays": [[key, array.dtype.newbyteorder("<").str, array.shape] for key, array in arrays.items()],
+        })  # fmt: skip
+        blobs.extend(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in arrays.values())
+    return zlib.compress(b"\n".join([json.dumps(head).encode(), b"".join(blobs)]), level=1)
+
+
+def decode(data: bytes) -> dict[str, Product]:
+    """Decode the bytes of `encode`."""
+    head, _, body = zlib.decompress(data).partition(b"\n")
+    offset = 0
+    partial = {}
+    for record in json.loads(head):
+        arrays = {}
+        for key, dtype, shape in record["arrays"]:
+            count = int(np.prod(shape, dtype=np.int64))
+            arrays[key] = np.frombuffer(body, dtype=dtype, count=count, offset=offset).reshape(shape)
+            offset += arrays[key].nbytes
+        partial[record["name"]] = Product(ProductKind(record["kind"]), record["meta"], arrays, tuple(record["items"]))
+    return partial
+
+
+def take_files(partial: Partial) -> tuple[dict[str, Product], list[dict[str, Any]]]:
+    """Separate the files of written trees from the products, so that files can be moved without decoding products.
+
+    Returns
+    -------
+    products : dict of str to Product
+        The products without files.
+    files : list of dict
+        ``product``, ``tree``, ``path`` and further properties of each file.
+    """
+    files = [
+        {"product": name, "tree": product.meta["tree"], **item}
+        for name, product in partial.items() if KINDS[product.kind].has_files for item in product.items
+    ]  # fmt: skip
+    return {name: replace(product, items=()) if KINDS[product.kind].has_files else product
+            for name, product in partial.items()}, files  # fmt: skip
+
+
+def put_files(partial: Partial, files: Iterable[Mapping[str, Any]]) -> dict[str, Product]:
+    """Return products with the files that `take_files` separated from them, in the given order."""
+    items: dict[str, list[dict[str, Any]]] = {}
+    for file in files:
+        item = {key: value for key, value in file.items() if key not in {"product", "tree"}}
+        items.setdefault(file["product"], []).append(item)
+    return {name: replace(product, items=tuple(items[name])) if name in items else product
+            for name, product in partial.items()}  # fmt: skip
