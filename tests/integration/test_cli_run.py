@@ -211,7 +211,7 @@ def test_run_folder_of_another_analysis_or_in_use(data, tmp_path):
         (run / "ledger.sqlite").touch()
         result = call("run", analysis, "--run", run, *arguments)
         assert result.exit_code == 1
-        assert "belongs to the analysis 'another', not 'bad'; give another folder with --run" in result.stderr
+        assert "belongs to the analysis 'another', not 'bad'; choose another folder with --run" in result.stderr
     with (run / "lock").open("w") as lock:
         lock.write(f"process 1 on {socket.gethostname()}")
         lock.flush()

@@ -130,7 +130,7 @@ class RunFolder:
                 lock.seek(0)
                 raise RunFolderError(
                     f"{self.path}: in use by another portico run ({lock.read().strip() or 'unknown'}); "
-                    "wait for it, or give another folder with --run"
+                    "wait for it, or choose another folder with --run"
                 ) from error
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -155,7 +155,7 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"{self.path}: cannot be made: {error.strerror}") from error
         if not os.access(self.path, os.W_OK):
-            raise RunFolderError(f"{self.path}: cannot be written to; give another folder with --run")
+            raise RunFolderError(f"{self.path}: cannot be written to; choose another folder with --run")
 
     def _check(self, manifest: dict[str, Any]) -> RunFolder:
         path = self.path / _MANIFEST
@@ -165,7 +165,7 @@ class RunFolder:
             if owner != manifest["analysis"]:
                 raise RunFolderError(
                     f"{self.path}: belongs to the analysis '{owner}', not '{manifest['analysis']}'; "
-                    "give another folder with --run"
+                    "choose another folder with --run"
                 )
         store = normal(self.store) if self.store is not None else known.get("store")
         if store is not None:
