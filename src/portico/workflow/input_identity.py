@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from portico.analysis.dataset import Sample
 from portico.errors import ConfigError, InputError
 from portico.files import TreeSummary, version_of
 from portico.files.storage import storage_of
@@ -13,29 +14,32 @@ __all__ = ["changed", "identities", "refuse_copies"]
 
 
 def identities(
-    files: Sequence[str], found: Sequence[TreeSummary | InputError], written: Iterable[Iterable[Mapping[str, Any]]]
+    sample: Sample, found: Sequence[TreeSummary | InputError], written: Iterable[Iterable[Mapping[str, Any]]]
 ) -> dict[str, str]:
     """Return the identity of each file that was summarised, by the path that is read.
 
-    The identity of a file of the dataset is its path (of a file with replicas the first one's), UUID, size, time of the
-    last modification and number of entries: ROOT keeps the UUID when it updates a file in place, and a copy shares it.
-    That of a tree which an earlier step wrote is what the ledger holds of it: UUID, size and checksum.
+    The identity of a file of the dataset is its path, UUID, number of entries, size and time of the last modification:
+    ROOT keeps the UUID when it updates a file in place, and a copy shares it. Replicas of a file have one identity: the
+    path of the first, UUID and entries. A tree that an earlier step wrote has the identity
+    that the ledger holds of it: UUID, size and checksum.
 
     Parameters
     ----------
-    files : sequence of str
-        As the sample names them.
+    sample : Sample
+        Names the files.
     found : sequence of TreeSummary or InputError
         What was found of each.
     written : iterable of iterable of mapping
         The files that the earlier step's chunks wrote, as the ledger has them; empty for files of the dataset.
     """
     ours = {item["path"]: f"{item['uuid']}:{item['size']}:{item['adler32']}" for chunk in written for item in chunk}
-    return {
-        summary.file: ours.get(summary.file, f"{file}:{summary.uuid}:{summary.version}:{summary.entries}")
-        for file, summary in zip(files, found, strict=True)
-        if isinstance(summary, TreeSummary)
-    }
+    identity: dict[str, str] = {}
+    for file, summary in zip(sample.files, found, strict=True):
+        if isinstance(summary, TreeSummary):
+            version = "" if file in sample.replicas else summary.version
+            outside = f"{file}:{summary.uuid}:{summary.entries}:{version}"
+            identity[summary.file] = ours.get(summary.file, outside)
+    return identity
 
 
 def refuse_copies(sample: str, summaries: Iterable[TreeSummary]) -> None:

@@ -234,7 +234,7 @@ def plan_step(
         chunks = _cut(analysis, step, sample, summaries)
         code = key_of(__version__, root_version(), bundle.code, arguments.keyed, sample_fields(sample))
         written = [] if step.input == DATASET else ledger.outputs(step.input, name)
-        identity = identities(sample.files, found, written)
+        identity = identities(sample, found, written)
         keys = [key_of(code, identity.get(c.file, c.uuid), c.tree, c.first, c.last) for c in chunks]
         planned[name] = [Planned(name, i, key, c) for i, (key, c) in enumerate(zip(keys, chunks, strict=True))]
         files[name] = {summary.file: summary for summary in summaries}
