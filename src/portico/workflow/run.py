@@ -115,7 +115,7 @@ def _opened(executor: Executor | None, on: str, workers: int | None, options: di
 def _complain(state: State, run_folder: RunFolder) -> None:
     if not state.failures or state.allow_partial:
         return
-    kind = InputError if any(kind in {"input", "transient"} for kind, _ in state.failures) else WorkerError
+    kind = InputError if any(kind.is_of_the_file for kind, _ in state.failures) else WorkerError
     shown = [text for _, text in state.failures[:_SHOWN]]
     more = [f"... and {len(state.failures) - _SHOWN} more; see: portico status {run_folder.path}"]
     raise kind("\n".join(shown + more * (len(state.failures) > _SHOWN)))

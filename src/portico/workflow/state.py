@@ -10,6 +10,7 @@ from portico.errors import PorticoError
 from portico.executors.base import Executor
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger
+from portico.worker.task import FailureKind
 from portico.workflow.chunk_loop import Reporter
 from portico.workflow.credential_refresh import CredentialRefresh
 
@@ -30,7 +31,7 @@ class State:
     credentials: CredentialRefresh
     broken: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
-    failures: list[tuple[str, str]] = field(default_factory=list)
+    failures: list[tuple[FailureKind, str]] = field(default_factory=list)
 
     def call(self, content: dict[str, Any], blobs: list[bytes], what: str) -> tuple[dict[str, Any], list[bytes]]:
         """Let one worker answer a message.
