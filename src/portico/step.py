@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["Needs", "needs_of", "points", "step", "summary"]
+__all__ = ["Needs", "points", "step", "summary"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-_ATTRIBUTE = "__portico__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Needs:
     files: tuple[str, ...] = ()
 
 
-def step(*, headers: list[str] | None = None, files: list[str] | None = None) -> Callable[[Function], Function]:
+def step(*, headers: list[str] | None = None, files: list[str] | None = None) -> Callable[[Function], Function]:  # noqa: ARG001
     """Declare what a step needs on the worker.
 
     A step is ``def name(frame, sample, *, option=default)`` and returns a mapping of names to lazy
@@ -49,10 +48,10 @@ def step(*, headers: list[str] | None = None, files: list[str] | None = None) ->
     ... def skim(frame, sample, *, min_pt=0.5):
     ...     return {"events": frame.Count()}
     """
-    return _mark(Needs("frame", tuple(headers or ()), tuple(files or ())))
+    return _unchanged
 
 
-def points(*, files: list[str] | None = None) -> Callable[[Function], Function]:
+def points(*, files: list[str] | None = None) -> Callable[[Function], Function]:  # noqa: ARG001
     """Declare a step over points: ``def name(point, *, option=default)`` in plain Python, called for each point.
 
     A point and the value that the function returns for it are what JSON can hold: numbers (also ones that are not
@@ -69,7 +68,7 @@ def points(*, files: list[str] | None = None) -> Callable[[Function], Function]:
     ... def scan(point, *, cl=0.95):
     ...     return {"limit": point["mass"] * cl}
     """
-    return _mark(Needs("points", (), tuple(files or ())))
+    return _unchanged
 
 
 def summary(function: Function) -> Function:
@@ -80,18 +79,9 @@ def summary(function: Function) -> Function:
     (saved as JSON), to matplotlib figures (saved as PNG and PDF), or to tables: mappings of columns, all of
     them one-dimensional numpy arrays of numbers of one length (saved as a ROOT file with one TTree).
     """
-    return _mark(Needs("summary"))(function)
+    return function
 
 
-def needs_of(function: Callable[..., Any]) -> Needs:
-    """Return what a function declared, or the default for a plain function."""
-    needs = getattr(function, _ATTRIBUTE, None)
-    return needs if isinstance(needs, Needs) else Needs()
-
-
-def _mark(needs: Needs) -> Callable[[Function], Function]:
-    def decorate(function: Function) -> Function:
-        setattr(function, _ATTRIBUTE, needs)
-        return function
-
-    return decorate
+def _unchanged(function: Function) -> Function:
+    """Return the function: what it declares is read from the source, see `portico.environment.bundle`."""
+    return function
