@@ -100,13 +100,18 @@ def test_a_file_updated_in_place_is_read_again(root: Any, local: LocalExecutor, 
 
 def test_a_file_written_to_while_it_is_read_does_not_count(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
     path = write(root, tmp_path / "a.root", [float(i) for i in range(40)])
+    write(root, tmp_path / "b.root", [1.0] * 10)
     (tmp_path / "mysteps.py").write_text(f"import os\n{STEP.replace('return', f'os.utime({str(path)!r}); return')}")
     (tmp_path / "analysis.yaml").write_text(
-        "name: test\nchunk: 10 entries\ndataset: {tree: Events, samples: {s: {files: [a.root]}}}\n"
+        "name: test\nchunk: 10 entries\n"
+        "dataset: {tree: Events, samples: {s: {files: [a.root]}, t: {files: [b.root]}}}\n"
         'steps: [{name: h, function: "mysteps:h"}]\n'
     )
-    with pytest.raises(InputError, match=r"a\.root was written to while the step read it"):
+    with pytest.raises(InputError, match=r"a\.root entries 0-9: the file was written to while the step read it"):
         portico.run(load_analysis(tmp_path), folder=tmp_path / "run", executor=local)
+    left = portico.load(tmp_path / "run")["h"]
+    assert left.keys() == {"t"}
+    assert left["t"]["n"] == 10
     assert sums(run(tmp_path, "    s: {files: [a.root]}", local)) == (40, 780.0)
 
 

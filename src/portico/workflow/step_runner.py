@@ -16,7 +16,7 @@ from portico.files.storage import storage_of
 from portico.results.partial import decode, encode, merge_all, put_files
 from portico.results.view import describe
 from portico.runfolder.ledger import Planned
-from portico.worker.task import Failed, Task
+from portico.worker.task import Failed, FailureKind, Task
 from portico.workflow.chunk_loop import run_chunks
 from portico.workflow.chunk_scheduler import StepJob
 from portico.workflow.explain import explain
@@ -64,7 +64,8 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
         tasks = _tasks(state, step, arguments.only(bundle.options), plan, chunks)
         job = StepJob(step.name, tasks, plan.files, plan.samples)
         failed = run_chunks(job, state.executor, state.ledger, state.reporter, state.credentials.refresh)
-        _refuse_changed_files(state, step, plan, chunks)
+        bad = {failure.task.chunk.file for failure in failed}
+        failed += [f for f in _changed_files(state, step, plan, chunks) if f.task.chunk.file not in bad]
         ended = _finish(state, step, plan, failed)
     except (Detached, KeyboardInterrupt):
         ended = "interrupted"
@@ -93,15 +94,26 @@ def _warn_of_files(state: State, step: StepEntry, plan: Plan) -> None:
             state.reporter.warn(f"step '{step.name}', sample '{name}': {what}")
 
 
-def _refuse_changed_files(state: State, step: StepEntry, plan: Plan, chunks: Sequence[Planned]) -> None:
-    """Forget what was read of files that changed meanwhile: the keys of its chunks are those of the older file."""
+def _changed_files(state: State, step: StepEntry, plan: Plan, chunks: Sequence[Planned]) -> list[Failed]:
+    """Forget what was read of files that changed meanwhile, since its keys are those of the older file.
+
+    Returns
+    -------
+    list of Failed
+        One chunk of each such file: the file counts as bad.
+    """
+    failed: dict[str, Failed] = {}
     for name, summaries in plan.files.items():
-        if files := set(changed(summaries.values())):
-            state.ledger.forget(planned.key for planned in chunks if planned.chunk.file in files)
-            raise InputError(
-                f"step '{step.name}', sample '{name}': {min(files)} was written to while the step read it; run again "
-                "when it is complete: what was read of it does not count, everything else is kept"
-            )
+        files = set(changed(summaries.values()))
+        ran = [planned for planned in chunks if planned.sample == name] if files else []
+        # A chunk of an executor that takes whole samples names no single file.
+        affected = [planned for planned in ran if planned.chunk.file in files or planned.chunk.file not in summaries]
+        state.ledger.forget(planned.key for planned in affected)
+        for planned in affected:
+            task = Task(planned.key, 1, planned.chunk, step.function, {}, {}, "")
+            message = "the file was written to while the step read it"
+            failed.setdefault(planned.chunk.file, Failed(task, FailureKind.INPUT, message))
+    return list(failed.values())
 
 
 def _begin(state: State, step: StepEntry, plan: Plan, chunks: Sequence[Planned]) -> None:
