@@ -16,7 +16,7 @@ import portico
 from portico.analysis.analysis import Analysis
 from portico.errors import ConfigError
 from portico.executors.plugins import installed
-from portico.executors.where import connect, job_script, places
+from portico.executors.where import connect, destinations, job_script
 from portico.runfolder.ledger import Ledger
 from tests.conftest import REPOSITORY, numbers_of
 
@@ -115,7 +115,7 @@ def test_records_name_the_executor_that_was_given(
 def test_names_of_installed_executors(site_packages: Path) -> None:
     assert "distrdf" in installed()
     serial(site_packages)
-    assert "serial" in places()
+    assert "serial" in destinations()
     assert job_script("serial+somewhere") is None
     with pytest.raises(ConfigError, match=r"on 'serail'; did you mean 'serial'\?"):
         connect("serail")

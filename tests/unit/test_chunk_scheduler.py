@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +14,15 @@ from hypothesis import strategies as st
 
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
-from portico.errors import PorticoError, SpaceError, StepError
+from portico.errors import PorticoError, SpaceError, StepError, WorkerError
+from portico.executors.base import Executor
 from portico.results.partial import encode
 from portico.results.product import Product, ProductKind
-from portico.runfolder.ledger import Planned
-from portico.worker.task import Done, Failed, FailureKind, Task
+from portico.runfolder.ledger import Ledger, Planned
+from portico.worker.task import Done, Failed, FailureKind, Outcome, Task
+from portico.worker.wire import Message
 from portico.workflow import chunk_states
+from portico.workflow.chunk_loop import run_chunks
 from portico.workflow.chunk_scheduler import ChunkScheduler, StepJob
 from portico.workflow.chunk_states import (
     TRANSITIONS,
@@ -37,6 +41,7 @@ from portico.workflow.chunk_states import (
     WorkersChanged,
 )
 from portico.workflow.retry_policy import DEATHS, TRANSIENTS
+from tests.conftest import Remember
 
 ENDS = {ChunkState.DONE, ChunkState.GIVEN_UP, ChunkState.DROPPED}
 SURVIVED = [kind for kind in FailureKind if not kind.stops_the_run]
@@ -260,3 +265,39 @@ def test_the_table_of_transitions_is_complete() -> None:
     starts = {start for start, _ in TRANSITIONS}
     assert starts == set(ChunkState) - ENDS, "an end has no way out, and every other state has one"
     assert set(TRANSITIONS.values()) == set(ChunkState)
+
+
+class Leaving(Executor):
+    """Does the first task, then loses its scheduler, which cannot cancel the others either."""
+
+    name, workers, free = "leaving", 1, 2
+
+    def __init__(self) -> None:
+        self._tasks: list[Task] = []
+
+    def prepare(self, bundle: object) -> None: ...
+
+    def submit(self, task: Task) -> None:
+        self._tasks.append(task)
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        if len(self._tasks) < 3:
+            return [Done(self._tasks[0], EMPTY, {})]
+        raise WorkerError("the scheduler is gone")
+
+    def call(self, content: object, blobs: object) -> Message:
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        raise WorkerError("nothing can be cancelled")
+
+    def close(self) -> None: ...
+
+
+def test_what_is_done_is_kept_also_if_nothing_can_be_cancelled(tmp_path: Path) -> None:
+    work, ledger = job(1, 4), Ledger(tmp_path / "ledger.sqlite")
+    ledger.plan("step", 0, "frame", {"s": [planned for planned, _ in work.tasks]}, others=False)
+    with pytest.raises(WorkerError):
+        run_chunks(work, Leaving(), ledger, Remember())
+    assert ledger.done("step").keys() == {"k000-"}
+    ledger.close()

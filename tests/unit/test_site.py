@@ -16,7 +16,7 @@ from portico.clusters import base
 from portico.clusters.kubernetes import manifest, reasons
 from portico.clusters.site import RESERVED, Site, load_site, own_folder, sites
 from portico.errors import ConfigError, MissingExtra, WorkerError
-from portico.executors.where import connect, job_script, places
+from portico.executors.where import connect, destinations, job_script
 
 SHIPPED = ["cms-htcondor", "cms-slurm", "gateway", "htcondor", "kubernetes", "slurm", "ssh"]
 
@@ -45,7 +45,7 @@ def test_shipped_sites_are_valid(name: str) -> None:
     site = load_site(name)
     assert site.name == name
     assert site.kind == name.removeprefix("cms-")
-    assert name in places()
+    assert name in destinations()
 
 
 def test_own_sites_come_first_and_are_listed() -> None:

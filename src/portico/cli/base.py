@@ -114,9 +114,9 @@ class _OnOption(click.Option):
         """Offer where a run can go."""
         from click.shell_completion import CompletionItem as Item
 
-        from portico.executors.where import places
+        from portico.executors.where import destinations
 
-        return [Item(place) for place in places() if place.startswith(incomplete)]
+        return [Item(name) for name in destinations() if name.startswith(incomplete)]
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Return the text of the help."""

@@ -9,7 +9,7 @@ from portico.errors import ConfigError, nearest
 from portico.executors.base import Executor
 from portico.executors.plugins import installed, open_plugin, plugin_of
 
-__all__ = ["check_options", "connect", "job_script", "places"]
+__all__ = ["check_options", "connect", "destinations", "job_script"]
 
 _ADDRESS = "tcp://HOST:PORT"
 
@@ -105,7 +105,7 @@ def job_script(on: str) -> str | None:
     return print_script(load_site(on))
 
 
-def places() -> list[str]:
+def destinations() -> list[str]:
     """Return the words that may follow ``--on``, besides addresses and files."""
     return [*sorted(RESERVED), *installed(), *sites()]
 
@@ -113,5 +113,6 @@ def places() -> list[str]:
 def _check(on: str) -> None:
     scheme, is_address, _ = on.partition("://")
     known = "+" not in scheme if is_address else looks_like_a_file(on)
-    if on not in places() and not known and not plugin_of(on):
-        raise ConfigError(f"cannot run on '{on}'; {nearest(on, [*places(), _ADDRESS, 'a site file of yours (.yaml)'])}")
+    if on not in destinations() and not known and not plugin_of(on):
+        valid = [*destinations(), _ADDRESS, "a site file of yours (.yaml)"]
+        raise ConfigError(f"cannot run on '{on}'; {nearest(on, valid)}")

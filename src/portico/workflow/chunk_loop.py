@@ -104,18 +104,20 @@ class _ChunkLoop:
         scheduler, leave = self._scheduler, False
         try:
             while not scheduler.is_finished:
-                self._tell(WorkersChanged(self._executor.workers, self._executor.free))
+                self._handle(WorkersChanged(self._executor.workers, self._executor.free))
                 outcomes = self._executor.wait(_TICK) if scheduler.running else self._sleep()
-                self._tell(TimePassed(time.monotonic()))
+                self._handle(TimePassed(time.monotonic()))
                 for outcome in sorted(outcomes, key=lambda outcome: isinstance(outcome, Failed)):
-                    self._tell(self._with_wait(outcome))  # what is done first: a failure may end the loop
+                    self._handle(self._with_wait(outcome))  # what is done first: a failure may end the loop
                 on_tick(scheduler.seconds_left)
         except (KeyboardInterrupt, Detached):
             leave = self._executor.keeps_running
             raise
         finally:
-            self._tell(Interrupted(leave))
-            self._commit()
+            try:
+                self._commit()  # first: what is done is kept, whatever happens to the rest
+            finally:
+                self._handle(Interrupted(leave))
         return scheduler.given_up
 
     def _sleep(self) -> list[Outcome]:
@@ -131,8 +133,8 @@ class _ChunkLoop:
         wait = max(0.0, outcome.metrics["started"] - submitted)
         return replace(outcome, metrics={**outcome.metrics, "wait": wait})
 
-    def _tell(self, event: Event) -> None:
-        """Tell the scheduler an event, and perform what it decides."""
+    def _handle(self, event: Event) -> None:
+        """Give the scheduler an event, and perform what it decides."""
         for decision in self._scheduler.handle(event):
             match decision:
                 case Submit():

@@ -96,6 +96,8 @@ def respond(failed: Failed, history: History) -> Response:
         Of the chunk, this failure included.
     """
     kind = failed.kind
+    if kind.stops_the_run:
+        return Response(Action.STOP)
     if kind.is_of_the_worker:
         if history.deaths < DEATHS:
             message = f"trying again on another worker ({history.deaths + 1} of {DEATHS})"
@@ -117,7 +119,5 @@ def respond(failed: Failed, history: History) -> Response:
             return Response(Action.QUARANTINE)
         case FailureKind.MEMORY if failed.task.chunk.entries > 1:
             return Response(Action.SPLIT, message="trying again in two halves")
-        case FailureKind.MEMORY:
-            return Response(Action.GIVE_UP)
         case _:
-            return Response(Action.STOP)
+            return Response(Action.GIVE_UP)

@@ -41,12 +41,8 @@ class Halves:
 
     def split_parts(self, planned: Task) -> list[str]:
         """Return the keys of a planned task and of its halves that were cut themselves."""
-        return [key for key in self._done if self._planned_key(key) == planned.key]
-
-    def _planned_key(self, key: str) -> str:
-        while key in self._parents:
-            key = self._parents[key].key
-        return key
+        parents = {parent.key: parent for parent in self._parents.values()}
+        return [key for key, parent in parents.items() if self.planned(parent).key == planned.key]
 
     def join(self, done: Done) -> Done | None:
         """Return the outcome of the undivided task; None while the other half is missing."""
