@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, minimize_scalar
 
-from hnl.constants import CONSTANTS
+from tests.constants import CONSTANTS
 
-KAPPA = CONSTANTS["CURVATURE_PER_TESLA"].value * CONSTANTS["MAGNETIC_FIELD"].value
+KAPPA = CONSTANTS["CURVATURE_PER_TESLA"] * CONSTANTS["MAGNETIC_FIELD"]
 Array = NDArray[np.float64]
 
 

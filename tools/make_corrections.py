@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 import hnl
-from hnl.constants import CONSTANTS
 from hnl.simulate import simulate
 from portico import Sample, root
 from portico.analysis.chunks import Chunk
@@ -62,7 +62,8 @@ Edges = tuple[float, ...]
 
 def profile(mean: float) -> Values:
     """Return the probability of 0, 1, ... true interactions, rounded as the simulation does."""
-    shape = 1.0 / float(CONSTANTS["PILEUP_SPREAD"].value) ** 2  # type: ignore[arg-type]
+    constants = HEADER.with_name("constants.h").read_text(encoding="utf-8")
+    shape = 1.0 / float(re.search(r"PILEUP_SPREAD = ([\d.]+)", constants)[1]) ** 2  # type: ignore[index]
     edges = np.arange(PILEUP_MAX + 2) - 0.5
     return np.diff(stats.gamma.cdf(edges, shape, scale=mean / shape))
 

@@ -14,12 +14,12 @@ import uproot
 import hnl.control_skim as module
 import hnl.simulate as simulation
 from hnl import ntuple
-from hnl.constants import CONSTANTS
 from tests import helices
+from tests.constants import CONSTANTS
 
 HEADERS = Path(module.__file__).parent / "include"
-BEAM = np.array([CONSTANTS[f"BEAM_SPOT_{axis}"].value for axis in "XYZ"])
-MASS = {name: CONSTANTS[f"{name}_MASS"].value for name in ("DS", "DPLUS", "PHI")}
+BEAM = np.array([CONSTANTS[f"BEAM_SPOT_{axis}"] for axis in "XYZ"])
+MASS = {name: CONSTANTS[f"{name}_MASS"] for name in ("DS", "DPLUS", "PHI")}
 PARAMETERS = {
     "Ds": {"process": "control", "seed": 3, "min_muons": 2},
     "Dplus": {"process": "control", "meson": "Dplus", "seed": 3, "min_muons": 2},

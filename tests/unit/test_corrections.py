@@ -19,7 +19,6 @@ import yaml
 from scipy import stats
 
 import hnl
-from hnl.constants import CONSTANTS
 from portico import root
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
@@ -29,6 +28,7 @@ from portico.corrections.schema import functions_in, read_set
 from portico.errors import ConfigError
 from portico.worker.classify import _readable
 from portico.worker.frame import run_chunk
+from tests.constants import CONSTANTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -163,7 +163,7 @@ def test_shipped_corrections_are_those_of_correctionlib(file: str) -> None:
 
 def test_pileup_weights_turn_one_profile_into_the_other() -> None:
     reference = correctionlib.CorrectionSet.from_file(str(SHIPPED / "pileup.json"))
-    shape = 1 / CONSTANTS["PILEUP_SPREAD"].value ** 2  # type: ignore[operator]
+    shape = 1 / CONSTANTS["PILEUP_SPREAD"] ** 2
     random = np.random.default_rng(2)
     for name, simulated, data in (("pileup_weight", 3.0, 3.3), ("pileup_weight_data_like", 30.0, 33.0)):
         true = np.rint(stats.gamma.rvs(shape, scale=simulated / shape, size=400_000, random_state=random))
@@ -183,7 +183,7 @@ def test_trigger_efficiencies_can_be_divided_and_turn_on() -> None:
         assert values.min() > 0
         assert values.max() <= 1
     assert np.all(data.evaluate(pt, ips, "down") < data.evaluate(pt, ips, "nominal"))
-    plateau = float(CONSTANTS["TRIGGER_EFFICIENCY"].value)  # type: ignore[arg-type]
+    plateau = CONSTANTS["TRIGGER_EFFICIENCY"]
     assert simulation.evaluate(17.0, 15.0) == pytest.approx(plateau, abs=0.05)  # prompt muons, far above all thresholds
     assert simulation.evaluate(7.5, 2.5) < 0.2
     assert simulation.evaluate(3.0, 15.0) < 0.01

@@ -7,10 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from hnl.constants import CONSTANTS
+from tests.constants import CONSTANTS as VALUE
 from tests.simulated import load
 
-VALUE = {name: constant.value for name, constant in CONSTANTS.items()}
 BEAM = [VALUE[f"BEAM_SPOT_{axis}"] for axis in "XYZ"]
 
 TEST_FUNCTIONS = """

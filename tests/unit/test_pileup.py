@@ -10,7 +10,7 @@ import pytest
 import uproot
 
 import hnl.simulate as module
-from hnl.constants import CONSTANTS
+from tests.constants import CONSTANTS
 from tests.simulated import DESCRIPTION, assert_same, load, make
 
 SIGNAL = {"process": "signal", "mass": 1.0, "ctau": 10.0, "seed": 1}
@@ -18,7 +18,7 @@ CROWDED = {**SIGNAL, "mode": "data-like"}
 MEAN = 30.0
 EVENTS = 150
 SPREAD, MERGE, MIN_TRACKS, LENGTH = (
-    CONSTANTS[name].value for name in ("PILEUP_SPREAD", "PV_MERGE_DZ", "PV_MIN_TRACKS", "BEAM_SPOT_LENGTH")
+    CONSTANTS[name] for name in ("PILEUP_SPREAD", "PV_MERGE_DZ", "PV_MIN_TRACKS", "BEAM_SPOT_LENGTH")
 )
 
 TEST_FUNCTIONS = """
@@ -72,9 +72,9 @@ def pool():
 def efficiency(pool):
     """Probability that each track of the pool is measured, from the table of constants."""
     pt, code = np.hypot(pool["px"], pool["py"]), np.abs(pool["code"])
-    plateau = np.where(code == 2, CONSTANTS["MUON_TRACK_EFFICIENCY"].value, CONSTANTS["HADRON_TRACK_EFFICIENCY"].value)
+    plateau = np.where(code == 2, CONSTANTS["MUON_TRACK_EFFICIENCY"], CONSTANTS["HADRON_TRACK_EFFICIENCY"])
     inside = (pt > 0.5) & (np.abs(pool["pz"]) < 5.747 * pt) & (pool["radius"] < 75.0)
-    return inside * plateau * np.exp(-((pool["radius"] / CONSTANTS["TRACK_EFFICIENCY_RADIUS"].value) ** 2))
+    return inside * plateau * np.exp(-((pool["radius"] / CONSTANTS["TRACK_EFFICIENCY_RADIUS"]) ** 2))
 
 
 def take(frame, call, count):

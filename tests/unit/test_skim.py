@@ -16,12 +16,13 @@ from scipy.stats import chi2
 import hnl.simulate as simulation
 import hnl.skim as module
 from hnl import ntuple
-from hnl.constants import CONSTANTS, MASSES, TRIGGER_PATHS
+from hnl.constants import MASSES, TRIGGER_PATHS
 from tests import helices
+from tests.constants import CONSTANTS
 
 HEADERS = Path(module.__file__).parent / "include"
-BEAM = np.array([CONSTANTS[f"BEAM_SPOT_{axis}"].value for axis in "XYZ"])
-BEAM_COVARIANCE = np.diag([CONSTANTS[f"BEAM_SPOT_{name}"].value ** 2 for name in ("WIDTH", "WIDTH", "LENGTH")])
+BEAM = np.array([CONSTANTS[f"BEAM_SPOT_{axis}"] for axis in "XYZ"])
+BEAM_COVARIANCE = np.diag([CONSTANTS[f"BEAM_SPOT_{name}"] ** 2 for name in ("WIDTH", "WIDTH", "LENGTH")])
 EVENTS = 800
 GOLDEN = {
     "events": 236,
@@ -346,7 +347,7 @@ def test_impact_parameters_are_those_of_an_independent_calculation(signal):
 def test_impact_parameters_to_the_beam_spot_are_the_tracks_own(signal):
     for candidate in chosen(signal, 40):
         parameters, covariance = candidate.track("pi")
-        error = np.hypot(np.sqrt(covariance[3, 3]), CONSTANTS["BEAM_SPOT_WIDTH"].value)
+        error = np.hypot(np.sqrt(covariance[3, 3]), CONSTANTS["BEAM_SPOT_WIDTH"])
         assert candidate.column("pi_BS_ip_xy") == pytest.approx(parameters[3], rel=1e-4, abs=1e-6)
         assert candidate.column("pi_BS_ips_xy") == pytest.approx(parameters[3] / error, rel=1e-4, abs=1e-4)
 

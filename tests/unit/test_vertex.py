@@ -10,12 +10,12 @@ import pytest
 from scipy.stats import chi2, kstest
 
 import hnl.skim as module
-from hnl.constants import CONSTANTS
 from tests import helices
+from tests.constants import CONSTANTS
 
 HEADERS = Path(module.__file__).parent / "include"
-BEAM = np.array([CONSTANTS[f"BEAM_SPOT_{axis}"].value for axis in "XYZ"])
-DS_MASS, MUON, PION = (CONSTANTS[f"{name}_MASS"].value for name in ("DS", "MUON", "PION"))
+BEAM = np.array([CONSTANTS[f"BEAM_SPOT_{axis}"] for axis in "XYZ"])
+DS_MASS, MUON, PION = (CONSTANTS[f"{name}_MASS"] for name in ("DS", "MUON", "PION"))
 DECADES = ((0.06, 0.6), (0.6, 6.0), (6.0, 60.0))  # cm; three decades of flight length of N
 
 # Ds -> mu N, N -> mu pi with a flight length of N that is even in its logarithm, measured by the detector's model.

@@ -1,5 +1,5 @@
 // What the detector makes of a charged particle: track, muon identification, trigger. The constants' sources are in
-// hnl/constants.py.
+// constants.h.
 #ifndef HNL_DETECTOR_H
 #define HNL_DETECTOR_H
 
