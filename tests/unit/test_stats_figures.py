@@ -22,7 +22,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from scipy import stats
 
-from portico.plot.fits import figure_of_fit, figure_of_fits
+from portico.plot import fits
+from portico.plot.fits import figure_of_fits
 from portico.plot.impacts import figure_of_impacts
 from portico.plot.limits import figure_of_bands
 from portico.plot.panels import Panel, panels_of, poisson_interval
@@ -157,6 +158,12 @@ def test_intervals_cover_what_they_should(n: int) -> None:
     assert stats.poisson.cdf(n, high[0]) == pytest.approx(stats.norm.sf(1), rel=1e-6)
     if n:
         assert stats.poisson.sf(n - 1, low[0]) == pytest.approx(stats.norm.sf(1), rel=1e-6)
+
+
+def figure_of_fit(
+    edges: Any, counts: Any, components: Any, *, xlabel: str, ylabel: str | None = None, **more: Any
+) -> Figure:
+    return fits.figure_of_fit(Panel(edges, counts, components, **more), xlabel=xlabel, ylabel=ylabel)
 
 
 def test_data_curve_signal_and_pulls_are_drawn_as_given() -> None:

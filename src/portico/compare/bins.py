@@ -62,10 +62,12 @@ def _note_bins(
     agreements: Mapping[str, Agreement],
 ) -> None:
     beyond = ~np.logical_and.reduce([agreement.close for agreement in agreements.values()])
-    moved = _moved(cubes, beyond, findings.tolerance) if beyond.any() else beyond
+    # A layer that cannot be negative measures the content.
+    content = next(cubes[key] for key in ("bin_sumw2", "bin_entries", "sumw2", "values") if key in cubes)
+    moved = migrated(list(cubes.values()), content, beyond, findings.tolerance) if beyond.any() else beyond
     example = partial(_example, product.meta["axes"], findings.blind(name, product))
     if moved.any():
-        examples = (example(cubes["values"], index) for index in _indices(moved))
+        examples = (example(cubes["values"], index) for index in np.argwhere(moved).tolist())
         findings.add("migrated bin", name, "bins", int(moved.sum()), examples)
     seen = moved
     for key, agreement in agreements.items():
@@ -73,26 +75,20 @@ def _note_bins(
         seen = seen | here
         for kind, chosen in (("other", here), ("rounding", agreement.close & ~agreement.identical)):
             if chosen.any():
-                found = (example(cubes[key], index) for index in _indices(chosen))
+                found = (example(cubes[key], index) for index in np.argwhere(chosen).tolist())
                 largest = largest_of(agreement, chosen)
                 findings.add(kind, name, _LAYERS[key], int(chosen.sum()), found, largest=largest)
 
 
 def _example(
-    axes: Sequence[Mapping[str, Any]], blind: Sequence[tuple[float, float]], pair: Pair, index: tuple[int, ...]
+    axes: Sequence[Mapping[str, Any]], blind: Sequence[tuple[float, float]], pair: Pair, index: list[int]
 ) -> Example:
     """Name a bin and its contents; of a blinded histogram, only bins in one dimension outside the intervals."""
     where, first = bin_name(axes, index), index[0]
     inside = 0 < first <= axes[0]["bins"]
     if blind and (len(axes) > 1 or (inside and not open_bins(_edges(axes[0]), blind)[first - 1])):
         return Example(f"{where}: blinded", None, None)
-    return Example(where, value_of(pair[0][index]), value_of(pair[1][index]))
-
-
-def _moved(cubes: Mapping[str, Pair], beyond: Mask, tolerance: Tolerance) -> Mask:
-    """Return the bins that only exchanged entries, judged by a layer that cannot be negative."""
-    content = next(cubes[key] for key in ("bin_sumw2", "bin_entries", "sumw2", "values") if key in cubes)
-    return migrated(list(cubes.values()), content, beyond, tolerance)
+    return Example(where, *(value_of(array[*index]) for array in pair))
 
 
 def _layers(first: Product, second: Product) -> dict[str, Pair]:
@@ -210,11 +206,6 @@ def _exchanged(layers: Sequence[Pair], content: Pair, chosen: Mask, part: slice,
 def _slack(scale: Any, count: int, tolerance: Tolerance) -> Any:
     """Return the allowed error of a sum of ``count`` numbers, from rounding or from the tolerance."""
     return max(tolerance.rtol, 4 * count * np.finfo(np.float64).eps) * scale + tolerance.atol
-
-
-def _indices(mask: Mask) -> Iterator[tuple[int, ...]]:
-    for index in np.argwhere(mask):
-        yield tuple(int(i) for i in index)
 
 
 def _axes_differ(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> Example | None:

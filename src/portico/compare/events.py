@@ -164,16 +164,12 @@ def _in_parts(
         for part in range(spill.parts):
             batches = [spill.read(side, part) for side in (0, 1)]
             left = _match(matcher, batches, (False, False))
-            settle(findings, product, key, left, [_given(batch) for batch in batches])
+            settle(findings, product, key, left, [lambda _, b=b: [] if b is None else [b] for b in batches])  # type: ignore[misc]
     _note_cut(findings, key)
 
 
 def _source(table: Table, names: Sequence[str]) -> Source:
     return lambda chosen: gathered(table.batches(chosen or names), _BATCH)
-
-
-def _given(batch: Batch | None) -> Source:
-    return lambda _: [] if batch is None else [batch]
 
 
 def _note_cut(findings: Findings, key: Key) -> None:

@@ -124,24 +124,11 @@ class Findings:
         a, b = np.asarray(first).ravel(), np.asarray(second).ravel()
         agreement = agree(a, b, self.tolerance)
         self.count(agreement)
-        self.note("other", product, what, ~agreement.close, agreement, (a, b), where)
-        self.note("rounding", product, what, agreement.close & ~agreement.identical, agreement, (a, b), where)
-
-    def note(
-        self,
-        kind: str,
-        product: str,
-        what: str,
-        chosen: npt.NDArray[np.bool_],
-        agreement: Agreement,
-        numbers: tuple[npt.NDArray[Any], npt.NDArray[Any]],
-        where: Callable[[int], str],
-    ) -> None:
-        """Add the chosen pairs of numbers, if there are any."""
-        found = np.flatnonzero(chosen)
-        if found.size:
-            examples = (Example(where(int(i)), value_of(numbers[0][i]), value_of(numbers[1][i])) for i in found)
-            self.add(kind, product, what, found.size, examples, largest=largest_of(agreement, chosen))
+        for kind, chosen in (("other", ~agreement.close), ("rounding", agreement.close & ~agreement.identical)):
+            found = np.flatnonzero(chosen)
+            examples = (Example(where(int(i)), value_of(a[i]), value_of(b[i])) for i in found)
+            if found.size:
+                self.add(kind, product, what, found.size, examples, largest=largest_of(agreement, chosen))
 
 
 def largest_of(agreement: Agreement, chosen: npt.NDArray[np.bool_]) -> float:

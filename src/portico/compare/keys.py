@@ -73,12 +73,12 @@ class Key:
 
     def arrays(self, batch: Mapping[str, Column]) -> list[npt.NDArray[np.uint64]]:
         """Return the key of each row as one array per key column."""
-        return [self._array(name, batch[name].values) for name in self.names]
-
-    def _array(self, name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-        integers = values.astype(np.int64) if values.dtype.kind != "u" else values
-        unsigned = integers.astype(np.uint64)
-        return unsigned & _LOW if 4 in self._bytes[name] else unsigned
+        found = []
+        for name in self.names:
+            values = batch[name].values
+            unsigned = (values if values.dtype.kind == "u" else values.astype(np.int64)).astype(np.uint64)
+            found.append(unsigned & _LOW if 4 in self._bytes[name] else unsigned)
+        return found
 
     def text(self, batch: Mapping[str, Column], row: int) -> str:
         """Name the event of a row."""

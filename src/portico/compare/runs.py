@@ -98,8 +98,7 @@ def _compare_sides(
     overlays: list[Overlay] = []
     notes = [*sides[0].notes(), *sides[1].notes()]
     for unit in units(*sides, mapping, steps, samples, notes):
-        blind = partial(_blind, sides, unit.sample)
-        findings = Findings(unit.step, unit.sample, tolerance, blind)
+        findings = Findings(unit.step, unit.sample, tolerance, partial(_blind, sides, unit.sample))
         found = _compare_unit(findings, unit, mapping, sides)
         overlays += found[: _MOST_OVERLAYS - len(overlays)]
         tallies[unit.step, unit.sample] = findings.tally

@@ -57,7 +57,10 @@ class Spill:
                 key.note_types(batch)
                 part_of = self._part(key, batch)
                 for part in np.unique(part_of):
-                    _save(files[part], {n: c.take(np.flatnonzero(part_of == part)) for n, c in batch.items()})
+                    for column in batch.values():
+                        rows = column.take(np.flatnonzero(part_of == part))
+                        np.save(files[part], rows.values, allow_pickle=False)
+                        np.save(files[part], _NONE if rows.offsets is None else rows.offsets, allow_pickle=False)
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
@@ -85,12 +88,6 @@ class Spill:
         for array in key.arrays(batch):
             number = (number ^ (array & _LOW)) * np.uint64(0x9E3779B97F4A7C15)
         return ((number >> np.uint64(32)) % np.uint64(self.parts)).astype(np.int64)
-
-
-def _save(file: IO[bytes], batch: Batch) -> None:
-    for column in batch.values():
-        np.save(file, column.values, allow_pickle=False)
-        np.save(file, _NONE if column.offsets is None else column.offsets, allow_pickle=False)
 
 
 def _load(file: IO[bytes], names: list[str]) -> Batch:

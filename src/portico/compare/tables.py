@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,7 +81,7 @@ class Table:
         """Count the rows; only the headers of files are read."""
         if self.memory:
             return len(next(iter(self.memory.values())))
-        return sum(_opened(item, self.tree, lambda tree: int(tree.num_entries)) for item in self.files)
+        return sum(self._rows(item) for item in self.files)
 
     def batches(self, names: Iterable[str]) -> Iterator[Batch]:
         """Return some columns, by our names, a batch of rows at a time.
@@ -97,28 +98,39 @@ class Table:
         for item in self.files:
             yield from self._read(item, chosen)
 
-    def _read(self, item: Mapping[str, Any], chosen: Sequence[str]) -> Iterator[Batch]:
+    @contextmanager
+    def _open(self, path: str) -> Iterator[Any]:
         import uproot
 
-        path = checked_path(item)
-        theirs = [self.names[name] for name in chosen]
-        seen = 0
         try:
             with uproot.open(path, object_cache=None, array_cache=None) as file:
-                tree = file[self.tree]
-                _check_columns(path, tree, theirs)
-                entries = int(tree.num_entries)
-                for part in tree.iterate(theirs, step_size=_READ, how=dict, library="ak") if entries else ():
-                    columns = [split(own, part[name]) for own, name in zip(chosen, theirs, strict=True)]
-                    batch = {name: column for pairs in columns for name, column in pairs}
-                    seen += len(next(iter(batch.values())))
-                    yield batch
+                yield file[self.tree]
         except ProductError as error:
             raise ProductError(f"{path}: '{self.tree}': {error}") from error
         except PorticoError:
             raise
         except Exception as error:  # uproot raises many types of exceptions for damaged files
-            raise InputError(f"{path}: '{self.tree}' cannot be read, it may be damaged: {_reason(error)}") from error
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise InputError(f"{path}: '{self.tree}' cannot be read, it may be damaged: {reason}") from error
+
+    def _rows(self, item: Mapping[str, Any]) -> int:
+        with self._open(checked_path(item)) as tree:
+            return int(tree.num_entries)
+
+    def _read(self, item: Mapping[str, Any], chosen: Sequence[str]) -> Iterator[Batch]:
+        path = checked_path(item)
+        theirs = [self.names[name] for name in chosen]
+        seen = 0
+        with self._open(path) as tree:
+            for name in theirs:
+                if name not in tree:
+                    raise InputError(f"{path}: '{tree.name}' has no column '{name}', which the first file has")
+            entries = int(tree.num_entries)
+            for part in tree.iterate(theirs, step_size=_READ, how=dict, library="ak") if entries else ():
+                columns = [split(own, part[name]) for own, name in zip(chosen, theirs, strict=True)]
+                batch = {name: column for pairs in columns for name, column in pairs}
+                seen += len(next(iter(batch.values())))
+                yield batch
         if seen != entries:
             raise InputError(f"{path}: only {seen:,} of {entries:,} rows of '{self.tree}' could be read")
 
@@ -171,24 +183,3 @@ def array_table(label: str, product: Product) -> Table:
 
 def _top(name: str) -> str:
     return name.partition("#")[0].partition(".")[0]
-
-
-def _check_columns(path: str, tree: Any, names: Iterable[str]) -> None:
-    for name in names:
-        if name not in tree:
-            raise InputError(f"{path}: '{tree.name}' has no column '{name}', which the first file has")
-
-
-def _opened(item: Mapping[str, Any], tree: str, ask: Any) -> Any:
-    import uproot
-
-    path = checked_path(item)
-    try:
-        with uproot.open(path, object_cache=None, array_cache=None) as file:
-            return ask(file[tree])
-    except Exception as error:
-        raise InputError(f"{path}: '{tree}' cannot be read, it may be damaged: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -170,7 +170,8 @@ def _run_and_file(
         if samples and sample not in samples:
             continue
         everything = run.products(fitting[0], sample)
-        ours = {name: product for name, product in everything.items() if _is_in_file(product)}
+        kinds = {name: KINDS[product.kind] for name, product in everything.items()}
+        ours = {name: p for name, p in everything.items() if kinds[name].to_root or kinds[name].to_tree}
         left_out += len(everything) - len(ours)
         theirs = {name: file.product(path) for name, path in there.get(sample, {}).items()}
         if ours or theirs:
@@ -178,11 +179,6 @@ def _run_and_file(
             yield Unit(fitting[0], sample, lambda pairs=pairs: pairs, shared=True, swap=swap)  # type: ignore[misc]
     if left_out:
         notes.append(f"{left_out:,} products were not compared: {file.label} has no counts, cutflows and trees")
-
-
-def _is_in_file(product: Product) -> bool:
-    """Return whether ``results.root`` holds a product."""
-    return KINDS[product.kind].to_root is not None or KINDS[product.kind].to_tree is not None
 
 
 def _files(first: FileSide, second: FileSide, samples: Collection[str]) -> Iterator[Unit]:

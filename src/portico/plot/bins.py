@@ -20,7 +20,8 @@ __all__ = ["Array", "Bins", "Intervals", "bins_of", "leave_headroom", "name_axes
 
 Array = npt.NDArray[np.float64]
 Intervals = Sequence[tuple[float, float]]
-_UNIT = re.compile(r"[(\[]([^()\[\]]+)[)\]]\s*$")
+UNIT = re.compile(r"[(\[]([^()\[\]]+)[)\]]\s*$")
+"""The unit in brackets at the end of a label."""
 
 
 class Bins(NamedTuple):
@@ -79,7 +80,7 @@ def name_axes(axes: Axes, h: Hist[Any], *, density: bool = False, y: str | None 
     """Name both axes, and the bins if they have names."""
     axis = h.axes[0]
     label = str(axis.label or axis.name or "")
-    unit = match[1] if (match := _UNIT.search(label)) else ""
+    unit = match[1] if (match := UNIT.search(label)) else ""
     widths = np.diff(np.asarray(axis.edges, np.float64))
     axes.set_xlabel(to_label(label))
     if y is not None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from portico.plot.bins import Array, shade
+from portico.plot.bins import UNIT, Array, shade
 from portico.plot.panels import Panel, equal_widths, poisson_interval
 from portico.plot.plane import runs_of
 from portico.plot.style import COLORS, settle, styled, to_label
@@ -23,25 +22,10 @@ _LEAST: Final = 4.0  # expected events of a pull: below, neighbouring bins are j
 _PULLS: Final = (3.5, 6.5)  # the least and the most that the axis of pulls shows
 _SIGNAL: Final = "#bd1f01"
 _FILLS: Final = ("#92dadd", "#ffa90e", "#b9ac70", "#94a4a2", "#832db6", "#a96b59")
-_UNIT: Final = re.compile(r"[(\[]([^()\[\]]+)[)\]]\s*$")
 _UNNAMED: Final = "_nolegend_"
 
 
-def figure_of_fit(
-    edges: Array,
-    counts: Array | None,
-    components: Mapping[str, Array],
-    *,
-    xlabel: str,
-    ylabel: str | None = None,
-    title: str = "",
-    blind: Sequence[tuple[float, float]] = (),
-    signal: tuple[str, Array] | None = None,
-    notes: Sequence[str] = (),
-    curve: tuple[Array, Mapping[str, Array]] | None = None,
-    band: Array | None = None,
-    stacked: bool = True,
-) -> Figure:
+def figure_of_fit(panel: Panel, *, xlabel: str, ylabel: str | None = None) -> Figure:
     """Draw data with their expectation, and pulls below.
 
     Data have the central 68% interval of a Poisson mean (`poisson_interval`). A pull is (n - nu)/sqrt(nu); bins are
@@ -49,8 +33,7 @@ def figure_of_fit(
 
     Parameters
     ----------
-    edges, counts, components, title, blind, signal, notes, curve, band, stacked
-        See `Panel`.
+    panel : Panel
     xlabel : str
         With the unit in brackets at its end, for example ``m (GeV)``.
     ylabel : str, optional
@@ -61,7 +44,6 @@ def figure_of_fit(
     ValueError
         If shapes do not agree, or a curve is given for bins of different widths.
     """
-    panel = Panel(edges, counts, components, title, blind, signal, notes, curve, band, stacked)
     panel.check()
     with styled():
         from matplotlib.figure import Figure
@@ -71,7 +53,7 @@ def figure_of_fit(
         entries = _entries(top)
         columns = 2 if len(entries) > 3 else 1
         top.legend(entries.values(), entries.keys(), loc="upper left", ncols=columns, fontsize=10.5)
-        _headroom(top, panel, max(-(-len(entries) // columns), len(notes)))
+        _headroom(top, panel, max(-(-len(entries) // columns), len(panel.notes)))
         return settle(figure)
 
 
@@ -262,7 +244,7 @@ def _draw_pulls(axes: Axes, panel: Panel) -> None:
 def _per_bin(edges: Array, xlabel: str) -> str:
     if not equal_widths(edges):
         return "events / bin"
-    unit = match[1] if (match := _UNIT.search(xlabel)) else ""
+    unit = match[1] if (match := UNIT.search(xlabel)) else ""
     width = (edges[-1] - edges[0]) / (len(edges) - 1)
     if unit == "GeV" and width < 0.1:
         unit, width = "MeV", 1000 * width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,33 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Impact", "figure_of_impacts"]
+    from portico.stats.impacts import Impact
+
+__all__ = ["figure_of_impacts"]
 
 _LONGEST: Final = 34  # characters of a name that are shown
-
-
-class Impact(Protocol):
-    """A row of the figure; `portico.stats.impacts.Impact` is one."""
-
-    @property
-    def name(self) -> str:
-        """Of the parameter."""
-
-    @property
-    def pull(self) -> float:
-        """Its fitted value, in standard deviations of its constraint."""
-
-    @property
-    def sigma(self) -> float:
-        """Its error after the fit, in the same units."""
-
-    @property
-    def up(self) -> float:
-        """How much the parameter of interest changes when this one is fixed one error higher."""
-
-    @property
-    def down(self) -> float:
-        """The same one error lower."""
 
 
 def figure_of_impacts(

@@ -72,21 +72,12 @@ class ModelProfiles:
         self.best: Fit | None = self._fitter.fit() if model.observed else None
         if self.best is not None and self.best.objective > self.background.objective:
             self.best = self.background  # a bound: the minimum is at 0
-        self._statistics = cache(self._find)
+        self.poi, self.statistics = model.poi, cache(self._find)
 
     @property
     def observed(self) -> bool:
         """Whether there are data, none of them blinded."""
         return self.best is not None
-
-    @property
-    def poi(self) -> str:
-        """Name of the parameter of interest."""
-        return self.model.poi
-
-    def statistics(self, mu: float) -> tuple[float, float]:
-        """Return q~_mu of data and of Asimov data."""
-        return self._statistics(mu)
 
     def _find(self, mu: float) -> tuple[float, float]:
         fixed = {self.model.poi: mu}

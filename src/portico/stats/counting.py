@@ -123,8 +123,8 @@ def asymptotic_counts(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
     }
     model = pyhf.Model(specification, poi_name="mu", validate=False)
     blinded = counts[0].observed is None
-    main = [count.background if count.observed is None else count.observed for count in counts]
-    data = [float(main[_index(counts, name)]) for name in model.config.channels] + model.config.auxdata
+    main = {count.name: count.background if count.observed is None else count.observed for count in counts}
+    data = [float(main[name]) for name in model.config.channels] + model.config.auxdata
     calculator = AsymptoticCalculator(data, model, test_stat="qtilde")
 
     @cache
@@ -311,10 +311,6 @@ def _contributing(counts: Sequence[Count]) -> list[Count]:
     if not contributing:
         raise ValueError("no channel expects signal: there is no limit on its strength")
     return contributing
-
-
-def _index(counts: Sequence[Count], name: str) -> int:
-    return [count.name for count in counts].index(name)
 
 
 def _natural_strength(counts: Sequence[Count]) -> float:

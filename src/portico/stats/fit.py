@@ -25,7 +25,7 @@ from portico.stats.shapes import Array, Parameter
 if TYPE_CHECKING:
     from iminuit import Minuit
 
-__all__ = ["Fit", "Fitter"]
+__all__ = ["Fit", "Fitter", "fit_at_start"]
 
 _PENALTY: Final = 1.0  # of -2 log L for each parameter of a shape
 _GAIN: Final = 1e-3  # of -2 log L, a gain for which the choice is changed
@@ -192,6 +192,18 @@ class Fitter:
         values = dict(zip(likelihood.names, at.tolist(), strict=True))
         self._known |= {name: values[name] for name in shape_parameters(channel, component, component.shapes[index])}
         return 2 * likelihood(at) + self._penalty * len(component.shapes[index].parameters)
+
+
+def fit_at_start(model: Model, choice: Choice = ()) -> tuple[Fitter, Fit]:
+    """Return the start values as a fit without signal, and a fitter to no events: of a model that has no data."""
+    empty = tuple(
+        Points(np.array(c.edges), None, np.zeros(len(c.edges) - 1), np.ones(len(c.edges) - 1, bool))
+        for c in model.channels
+    )
+    fitter = Fitter(model, Observation(empty))
+    likelihood = fitter.likelihood(choice or (0,) * len(competing(model)))
+    values = dict(zip(likelihood.names, likelihood.start({}).tolist(), strict=True))
+    return fitter, Fit({**values, model.poi: 0.0}, 0.0, 0.0, likelihood.choice)
 
 
 def _shared(model: Model) -> set[str]:

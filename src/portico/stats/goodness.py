@@ -21,7 +21,7 @@ from scipy import special, stats
 from portico.errors import FitError
 from portico.stats.fit import Fit, Fitter
 from portico.stats.likelihood import Likelihood
-from portico.stats.model import Channel, Model, Observation, Points, observation
+from portico.stats.model import Channel, Model, Observation, Points, counted, observation
 from portico.stats.shapes import Array
 
 __all__ = ["Agreement", "Goodness", "goodness_of_fit", "throw"]
@@ -115,7 +115,7 @@ def goodness_of_fit(
     fitter = Fitter(model, data, penalty=penalty, choice=fit.choice)
     expected = _expected(fitter.likelihood(fit.choice), fit, used)
     joined = [_joined(e) for e in expected]
-    observed = [_counts(p, c)[u] for p, c, u in zip(data.channels, model.channels, used, strict=True)]
+    observed = [counted(p, c)[u] for p, c, u in zip(data.channels, model.channels, used, strict=True)]
     found = _statistics(observed, expected, joined)
     numbers = _numbers(model, fitter.likelihood(fit.choice), held)
     names = [*(channel.name for channel in model.channels), "all"]
@@ -156,12 +156,6 @@ def throw(model: Model, likelihood: Likelihood, fit: Fit, data: Observation, rng
 
 def _used(points: Points, channel: Channel) -> npt.NDArray[np.bool_]:
     return points.used if points.edges is not None else np.ones(len(channel.edges) - 1, dtype=np.bool_)
-
-
-def _counts(points: Points, channel: Channel) -> Array:
-    if points.x is None:
-        return points.weights
-    return np.histogram(points.x, np.array(channel.edges))[0].astype(np.float64)
 
 
 def _expected(likelihood: Likelihood, fit: Fit, used: Sequence[npt.NDArray[np.bool_]]) -> list[Array]:

@@ -233,11 +233,10 @@ def choose_measurement(spec: Mapping[str, Any], name: str, where: str) -> tuple[
     measurement = known[name] if name else spec["measurements"][0]
     name, poi = measurement["name"], measurement["config"]["poi"]
     strengths: dict[str, float] = {}
-    for channel in spec["channels"]:
-        for sample in channel["samples"]:
-            for modifier in sample["modifiers"]:
-                if modifier["type"] == "normfactor":
-                    strengths[modifier["name"]] = strengths.get(modifier["name"], 0.0) + sum(sample["data"])
+    for sample in (sample for channel in spec["channels"] for sample in channel["samples"]):
+        for modifier in sample["modifiers"]:
+            if modifier["type"] == "normfactor":
+                strengths[modifier["name"]] = strengths.get(modifier["name"], 0.0) + sum(sample["data"])
     if not poi:
         raise InputError(
             f"{where}: measurement '{name}' has no parameter of interest; set its 'poi' to a normfactor; "
@@ -268,13 +267,8 @@ def _check_parameters(spec: Mapping[str, Any], config: Mapping[str, Any], place:
                 raise InputError(f"{place}: the bounds of '{name}' are {pair}, not two numbers that rise")
         if name == config["poi"] and of.get("fixed"):
             raise InputError(f"{place} fixes '{name}', its parameter of interest: leave out 'fixed'")
-    luminosity = any(
-        modifier["type"] == "lumi"
-        for channel in spec["channels"]
-        for sample in channel["samples"]
-        for modifier in sample["modifiers"]
-    )
-    if luminosity and not {"auxdata", "sigmas"} <= settings.get("lumi", {}).keys():
+    modifiers = (m for channel in spec["channels"] for sample in channel["samples"] for m in sample["modifiers"])
+    if any(m["type"] == "lumi" for m in modifiers) and not {"auxdata", "sigmas"} <= settings.get("lumi", {}).keys():
         raise InputError(
             f"{place} has no uncertainty of the luminosity, which modifiers of type 'lumi' need; add a parameter "
             '{"name": "lumi", "auxdata": [1.0], "sigmas": [0.02], "inits": [1.0], "bounds": [[0.5, 1.5]]}'

@@ -263,7 +263,7 @@ def _inference(
     lines = [*notes, *_limits_reached({"without signal": background, "of the best fit": best}, model.poi)]
     if isinstance(model, Workspace):
         lines += _notes_on_measurement(model)
-    if isinstance(model, Model) and any(c.counts is None and c.values is None for c in model.channels):
+    if isinstance(model, Model) and not model.has_data:
         lines.append("there are no data: expected numbers are those of the start values of all parameters")
     if isinstance(profiles, PyhfProfiles):
         lines += profiles.fitter.notes

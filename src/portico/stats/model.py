@@ -28,7 +28,7 @@ from portico.config import Model as Strict
 from portico.errors import nearest
 from portico.stats.shapes import Array, DoubleCrystalBall, Parameter, Shape, Template
 
-__all__ = ["Channel", "Component", "Model", "Observation", "Points", "observation"]
+__all__ = ["Channel", "Component", "Model", "Observation", "Points", "counted", "observation"]
 
 _FINEST: Final = 200  # bins of the expectation of an unbinned channel, at least
 _FARTHEST: Final = 8.0  # standard deviations of a nuisance parameter
@@ -217,9 +217,14 @@ class Model(Strict):
         return found
 
     @property
+    def has_data(self) -> bool:
+        """Whether all channels have data, blinded or not."""
+        return all(c.counts is not None or c.values is not None for c in self.channels)
+
+    @property
     def observed(self) -> bool:
         """Whether all channels have data, none of them blinded."""
-        return all((c.counts is not None or c.values is not None) and not c.blind for c in self.channels)
+        return self.has_data and not any(c.blind for c in self.channels)
 
     def with_poi_bounds(self, low: float, high: float) -> Model:
         """Return the model with other bounds of the parameter of interest."""
@@ -286,6 +291,13 @@ def observation(model: Model) -> Observation:
         If a channel has no data, or events in a bin where all templates are empty.
     """
     return Observation(tuple(_points(channel) for channel in model.channels))
+
+
+def counted(points: Points, channel: Channel) -> Array:
+    """Return the events in the bins of a channel."""
+    if points.x is None:
+        return points.weights
+    return np.histogram(points.x, np.array(channel.edges))[0].astype(np.float64)
 
 
 def _points(channel: Channel) -> Points:

@@ -16,7 +16,7 @@ import numpy as np
 
 from portico.errors import FitError
 from portico.stats.asymptotic import asimov
-from portico.stats.fit import Fit, Fitter
+from portico.stats.fit import Fit, Fitter, fit_at_start
 from portico.stats.model import Channel, Model, Observation, Points, observation
 from portico.stats.toy_limits import ToyStatistics, statistics_of
 
@@ -127,16 +127,9 @@ def _in_bins(channel: Channel) -> Channel:
 
 def with_expectation(model: Model) -> Model:
     """Return a model whose data are the expectation without signal at the start values, unless it has data."""
-    if all(channel.counts is not None or channel.values is not None for channel in model.channels):
+    if model.has_data:
         return model
-    empty = tuple(
-        Points(np.array(c.edges), None, np.zeros(len(c.edges) - 1), np.ones(len(c.edges) - 1, bool))
-        for c in model.channels
-    )
-    fitter = Fitter(model, Observation(empty))
-    likelihood = fitter.likelihood(())
-    values = {name: model.all_parameters[name].start for name in likelihood.names} | {model.poi: 0.0}
-    mean = asimov(model, fitter, Fit(values, 0.0, 0.0, likelihood.choice))
+    mean = asimov(model, *fit_at_start(model))
     filled = tuple(
         channel.model_copy(update={"counts": tuple(points.weights.tolist()), "values": None})
         for channel, points in zip(model.channels, mean.channels, strict=True)

@@ -287,17 +287,12 @@ class PyhfProfiles:
         # The likelihood of Asimov data is largest at the parameters that they are made of: no fit is needed.
         self._free_asimov = self.fitter.objective(self.asimov, self.background.values)
         self._starts: dict[str, Mapping[str, float]] = {}
-        self.statistics = cache(self._find)
+        self.poi, self.statistics = workspace.poi, cache(self._find)
 
     @property
     def observed(self) -> bool:
         """Whether the data are used."""
         return self.best is not None
-
-    @property
-    def poi(self) -> str:
-        """Name of the parameter of interest."""
-        return self.workspace.poi
 
     def _find(self, mu: float) -> tuple[float, float]:
         of_asimov = max(self._at("asimov", self.asimov, mu).objective - self._free_asimov, 0.0)

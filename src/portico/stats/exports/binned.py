@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 
 from portico.errors import FitError, InputError
-from portico.stats.fit import Fitter
+from portico.stats.fit import Fitter, fit_at_start
 from portico.stats.likelihood import Choice, Likelihood, competing
-from portico.stats.model import Channel, Component, Model, Observation, Points, observation
+from portico.stats.model import Component, Model, counted, observation
 from portico.stats.shapes import Array, Parameter, Template
 
 __all__ = ["BinnedChannel", "BinnedModel", "Process", "Slope", "binned"]
@@ -146,7 +146,9 @@ def binned(model: Model, *, penalty: float = 1.0) -> BinnedModel:
     nominal = point.contents(base)
     moved = {name: [point.contents({**base, name: side}) for side in (-1.0, 1.0)] for name in model.nuisances}
     slopes, held = _slopes(model, point, base, nominal)
-    data = _data(model, point)
+    data = [np.asarray(np.sum(list(parts.values()), axis=0)) for parts in point.contents({model.poi: 0.0})]
+    if model.observed:
+        data = [counted(of, channel) for of, channel in zip(observation(model).channels, model.channels, strict=True)]
     channels = tuple(
         BinnedChannel(
             channel.name,
@@ -176,14 +178,9 @@ def binned(model: Model, *, penalty: float = 1.0) -> BinnedModel:
 
 
 def _point(model: Model, penalty: float) -> _Point:
-    if any(channel.counts is None and channel.values is None for channel in model.channels):
-        empty = tuple(
-            Points(np.array(c.edges), None, np.zeros(len(c.edges) - 1), np.ones(len(c.edges) - 1, bool))
-            for c in model.channels
-        )
-        likelihood = Likelihood(model, Observation(empty))
-        values = dict(zip(likelihood.names, likelihood.start({}), strict=True))
-        return _Point(likelihood, {**values, model.poi: 0.0}, {}, (), "start values")
+    if not model.has_data:
+        fitter, fit = fit_at_start(model)
+        return _Point(fitter.likelihood(fit.choice), fit.values, {}, (), "start values")
     fitter = Fitter(model, observation(model), penalty=penalty)
     fit = fitter.fit({model.poi: 0.0})
     try:
@@ -280,18 +277,6 @@ def _reach(nominal: list[dict[str, Array]], changes: list[dict[str, Array]]) -> 
                 to_zero = float(np.min(contents[name][moving] / np.abs(slope[moving])))
                 reach = min(reach, _SIGMAS, _POSITIVE * to_zero)
     return reach
-
-
-def _data(model: Model, point: _Point) -> list[Array]:
-    if not model.observed:
-        return [np.asarray(np.sum(list(parts.values()), axis=0)) for parts in point.contents({model.poi: 0.0})]
-    return [_counts(channel) for channel in model.channels]
-
-
-def _counts(channel: Channel) -> Array:
-    if channel.counts is not None:
-        return np.array(channel.counts)
-    return np.histogram(np.array(channel.values), np.array(channel.edges))[0].astype(np.float64)
 
 
 def _check(model: Model, channels: tuple[BinnedChannel, ...]) -> None:

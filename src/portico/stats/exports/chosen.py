@@ -13,7 +13,7 @@ import numpy as np
 
 from portico.errors import InputError
 from portico.stats.asymptotic import asimov
-from portico.stats.fit import Fit, Fitter
+from portico.stats.fit import Fit, Fitter, fit_at_start
 from portico.stats.likelihood import Choice, Likelihood, competing
 from portico.stats.model import Channel, Component, Model, Observation, Points, observation, shape_parameters
 from portico.stats.shapes import Parameter, Shape
@@ -149,20 +149,12 @@ def choose(model: Model, *, choice: Choice | None = None, values: Mapping[str, f
 
 def _background(model: Model, choice: Choice | None) -> tuple[Fit, Observation]:
     """Return the fit without signal, and the data or what it expects in place of them."""
-    if any(channel.counts is None and channel.values is None for channel in model.channels):
-        data = Observation(tuple(
-            Points(np.array(c.edges), None, np.zeros(len(c.edges) - 1), np.ones(len(c.edges) - 1, bool))
-            for c in model.channels
-        ))  # fmt: skip
-        fitter = Fitter(model, data)
-        likelihood = fitter.likelihood(choice or (0,) * len(competing(model)))
-        values = dict(zip(likelihood.names, likelihood.start({}), strict=True))
-        fit = Fit({**values, model.poi: 0.0}, 0.0, 0.0, likelihood.choice)
+    if not model.has_data:
+        fitter, fit = fit_at_start(model, choice or ())
     else:
-        data = observation(model)
-        fitter = Fitter(model, data, choose=choice is None, choice=choice or ())
+        fitter = Fitter(model, observation(model), choose=choice is None, choice=choice or ())
         fit = fitter.fit({model.poi: 0.0})
-    return fit, data if model.observed else asimov(model, fitter, fit)
+    return fit, fitter.data if model.observed else asimov(model, fitter, fit)
 
 
 def _names(model: Model) -> dict[str, str]:

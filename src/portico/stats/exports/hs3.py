@@ -17,7 +17,7 @@ from typing import Any
 
 from portico.errors import InputError
 from portico.stats.exports.chosen import Chosen, choose
-from portico.stats.exports.roofit import serve, write_aside
+from portico.stats.exports.roofit import write_aside
 from portico.stats.exports.roofit_builder import coarse
 from portico.stats.likelihood import Choice
 from portico.stats.model import Model
@@ -56,15 +56,11 @@ def export_hs3(
             f"channel '{channel}': bins are too wide for the shape of '{component}' in HS3, which takes the density at "
             "their centres; use finer bins, unbinned values, or the export for pyhf"
         )
-    write_aside("portico.stats.exports.hs3", chosen, path)
-    return path
+    return write_aside(write, chosen, path)
 
 
-def _write(workspace: Any, _: Chosen, path: str) -> bool:
+def write(workspace: Any, _: Chosen, path: str) -> bool:
+    """Write a workspace as HS3; return whether that went well."""
     import ROOT
 
     return bool(ROOT.RooJSONFactoryWSTool(workspace).exportJSON(path))
-
-
-if __name__ == "__main__":
-    serve(_write)

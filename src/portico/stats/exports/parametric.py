@@ -20,8 +20,9 @@ from typing import Any, Final
 
 from portico.errors import InputError
 from portico.files.atomic import write_atomic
+from portico.stats.exports import roofit
 from portico.stats.exports.chosen import Chosen, choose
-from portico.stats.exports.roofit import serve, write_aside, write_file
+from portico.stats.exports.roofit import write_aside
 from portico.stats.likelihood import Choice
 from portico.stats.model import Model
 
@@ -65,7 +66,7 @@ def write_parametric(
     if path.suffix == ".root":
         raise ValueError(f"{path}: the card is a text, for example {path.with_suffix('.txt')}")
     chosen, file = choose(model, choice=choice, values=values), path.with_suffix(".root")
-    write_aside("portico.stats.exports.parametric", chosen, file)
+    write_aside(write, chosen, file)
     with write_atomic(path) as aside:
         aside.write_text(parametric_card(chosen, file.name), encoding="utf-8")
     return path, file
@@ -125,8 +126,8 @@ def _numbers(chosen: Chosen) -> dict[str, int]:
     return numbers | {name: i for i, name in enumerate(others, 1)}
 
 
-def _write(workspace: Any, chosen: Chosen, path: str) -> bool:
-    """Add the data of each channel under a name of its own, and write the workspace."""
+def write(workspace: Any, chosen: Chosen, path: str) -> bool:
+    """Add the data of each channel under a name of its own, and write the workspace; return whether that went well."""
     import ROOT
 
     together = workspace.data("asimovData" if chosen.blinded else "obsData")
@@ -138,8 +139,4 @@ def _write(workspace: Any, chosen: Chosen, path: str) -> bool:
             alone = ROOT.RooDataHist(name, name, x, alone)
         alone.SetName(name)
         workspace.Import(alone, ROOT.RooFit.Silence(True))
-    return write_file(workspace, path)
-
-
-if __name__ == "__main__":
-    serve(_write)
+    return roofit.write(workspace, chosen, path)

@@ -30,6 +30,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +40,7 @@ from portico.stats.exports.chosen import Chosen, choose
 from portico.stats.likelihood import Choice
 from portico.stats.model import Model
 
-__all__ = ["roofit_workspace", "serve", "write_aside", "write_file", "write_workspace"]
+__all__ = ["roofit_workspace", "write", "write_aside", "write_workspace"]
 
 _LINES: Final = 5  # of a process that failed, which are told
 
@@ -89,13 +90,19 @@ def write_workspace(
     SpaceError
         If the disk is full.
     """
-    path = Path(path)
-    write_aside("portico.stats.exports.roofit", choose(model, choice=choice, values=values), path)
-    return path
+    return write_aside(write, choose(model, choice=choice, values=values), Path(path))
 
 
-def write_aside(module: str, chosen: Chosen, path: Path) -> None:
-    """Have a process that runs ``module``, whose main function is `serve`, write a file atomically.
+def write_aside(write: Callable[[Any, Chosen, str], bool], chosen: Chosen, path: Path) -> Path:
+    """Have a process of its own build the workspace and write a file of it atomically; return the path.
+
+    Parameters
+    ----------
+    write : callable
+        The function ``write`` of a module: takes the workspace, what it is made of, and the path; returns whether all
+        went well.
+    chosen : Chosen
+    path : Path
 
     Raises
     ------
@@ -104,26 +111,21 @@ def write_aside(module: str, chosen: Chosen, path: Path) -> None:
     """
     with write_atomic(path) as aside:
         done = subprocess.run(
-            [sys.executable, "-m", module, str(aside)],
+            [sys.executable, "-m", "portico.stats.exports.roofit", write.__module__, str(aside)],
             input=chosen.to_json(), capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode != 0 or not aside.exists():
             said = "\n".join(done.stderr.strip().splitlines()[-_LINES:]) or f"it ended with {done.returncode}"
             raise PorticoError(f"{path}: ROOT did not write it: {said}")
+    return path
 
 
-def serve(write: Callable[[Any, Chosen, str], bool]) -> None:
-    """Build the workspace of what standard input tells, have it written to the path of the command line, and end.
-
-    Parameters
-    ----------
-    write : callable
-        Takes the workspace, what it is made of, and the path; returns whether all went well.
-    """
+def _serve() -> None:
+    """Build the workspace of what standard input tells, have it written as the command line says, and end."""
     status = 1
     try:
         chosen = Chosen.from_json(sys.stdin.read())
-        status = 0 if write(_build(chosen), chosen, sys.argv[1]) else 1
+        status = 0 if import_module(sys.argv[1]).write(_build(chosen), chosen, sys.argv[2]) else 1
     except Exception as error:  # any: the other process tells it
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
     sys.stderr.flush()
@@ -136,7 +138,7 @@ def _build(chosen: Chosen) -> Any:
     return Builder(chosen).workspace
 
 
-def write_file(workspace: Any, path: str) -> bool:
+def write(workspace: Any, _: Chosen | None, path: str) -> bool:
     """Write a workspace to a ROOT file; return whether that went well."""
     import ROOT
 
@@ -148,9 +150,5 @@ def write_file(workspace: Any, path: str) -> bool:
     return written > 0 and not file.TestBit(ROOT.TFile.kWriteError)
 
 
-def _write(workspace: Any, _: Chosen, path: str) -> bool:
-    return write_file(workspace, path)
-
-
 if __name__ == "__main__":
-    serve(_write)
+    _serve()

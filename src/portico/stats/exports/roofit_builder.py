@@ -175,10 +175,8 @@ class Builder:
         match shape:
             case DoubleCrystalBall():
                 return self._crystal_ball(name, x, shape, at)
-            case Exponentials():
-                return self._exponentials(name, x, shape, at)
-            case PowerLaws():
-                return self._power_laws(name, x, shape, at)
+            case Exponentials() | PowerLaws():
+                return self._terms(name, x, shape, at)
             case _:
                 return self._bernstein(name, x, at)
 
@@ -188,25 +186,20 @@ class Builder:
             name, name, x, at[0], at[1], at[1], *(self._constant(f"{name}_{k}", v) for k, v in tails.items())
         )
 
-    def _exponentials(self, name: str, x: Any, shape: Exponentials, at: list[Any]) -> Any:
-        width = shape.high - shape.low
-        if _STEEPEST * max(abs(shape.low), abs(shape.high)) > _EXPONENT * width:
-            x = self._formula(f"{name}_x", f"{x.GetName()} - ({shape.low!r})", [x.GetName()])
+    def _terms(self, name: str, x: Any, shape: Exponentials | PowerLaws, at: list[Any]) -> Any:
+        powers = isinstance(shape, PowerLaws)
+        low, high = (math.log(shape.low), math.log(shape.high)) if powers else (shape.low, shape.high)
+        scale = math.log(shape.high / shape.low) if powers else high - low
+        if _STEEPEST * max(abs(low), abs(high)) > _EXPONENT * scale:
+            from_low = f"{x.GetName()}/{shape.low!r}" if powers else f"{x.GetName()} - ({shape.low!r})"
+            x = self._formula(f"{name}_x", from_low, [x.GetName()])
         pdfs = []
         for i, slope in enumerate(at[: shape.order], 1):
-            rate = self._formula(f"{name}_rate{i}", f"{slope.GetName()}/{width!r}", [slope.GetName()])
-            pdfs.append((f"{name}_term{i}", self._root.RooExponential, (rate,)))
-        return self._sum(name, x, pdfs, at[shape.order :])
-
-    def _power_laws(self, name: str, x: Any, shape: PowerLaws, at: list[Any]) -> Any:
-        scale = math.log(shape.high / shape.low)
-        if _STEEPEST * max(abs(math.log(shape.low)), abs(math.log(shape.high))) > _EXPONENT * scale:
-            x = self._formula(f"{name}_x", f"{x.GetName()}/{shape.low!r}", [x.GetName()])
-        pdfs = []
-        for i, power in enumerate(at[: shape.order], 1):
-            exponent = self._formula(f"{name}_power{i}", f"{power.GetName()}/{scale!r}", [power.GetName()])
-            lists = (self._list(["one"]), self._list([exponent.GetName()]))
-            pdfs.append((f"{name}_term{i}", self._root.RooPowerSum, lists))
+            label = f"{name}_{'power' if powers else 'rate'}{i}"
+            rate = self._formula(label, f"{slope.GetName()}/{scale!r}", [slope.GetName()])
+            lists = (self._list(["one"]), self._list([rate.GetName()])) if powers else (rate,)
+            kind = self._root.RooPowerSum if powers else self._root.RooExponential
+            pdfs.append((f"{name}_term{i}", kind, lists))
         return self._sum(name, x, pdfs, at[shape.order :])
 
     def _sum(self, name: str, x: Any, pdfs: list[tuple[str, Any, tuple[Any, ...]]], fractions: list[Any]) -> Any:
