@@ -30,14 +30,14 @@ $(VENV)/.made: tools/prerequisites.sh
 	@$(INSTALL) --upgrade pip
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.made pyproject.toml $(LOCK)
+$(VENV)/.installed: $(VENV)/.made pyproject.toml plugins/distrdf/pyproject.toml $(LOCK)
 	@echo 'portico: installing (ROOT is large: one or two minutes)'
-	@$(INSTALL) --editable '.[dask,published]'
+	@$(INSTALL) --editable '.[dask,published]' --editable plugins/distrdf
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.installed
 	@echo 'portico: installing the test tools'
-	@$(INSTALL) --editable '.[gateway,hepdata,htcondor,jax,kubernetes,published,slurm,ssh,xrootd]' --group dev
+	@$(INSTALL) --editable '.[gateway,hepdata,htcondor,jax,kubernetes,published,slurm,ssh,xrootd]' --editable plugins/distrdf --group dev
 	@touch $@
 
 demo: $(VENV)/.installed

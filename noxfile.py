@@ -20,7 +20,7 @@ nox.options.reuse_existing_virtualenvs = True
 def _install(session: nox.Session, *groups: str, project: str = "-e.[dask]") -> None:
     arguments = [part for group in groups for part in ("--group", group)]
     session.install("--constraint", LOCK, "--upgrade", "pip")
-    session.install("--constraint", LOCK, *([project] if project else []), *arguments)
+    session.install("--constraint", LOCK, *([project, "-eplugins/distrdf"] if project else []), *arguments)
 
 
 @nox.session

@@ -95,7 +95,7 @@ SRC = REPOSITORY / "src"
 
 def _place(path: str) -> Path:
     """Return the file or folder that the page on the architecture names."""
-    inside = SRC if path.startswith(("hnl/", "portico_distrdf/")) else SRC / "portico"
+    inside = SRC if path.startswith("hnl/") else SRC / "portico"
     return inside / path if (inside / path).exists() else REPOSITORY / path
 
 
