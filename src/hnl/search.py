@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -33,7 +33,7 @@ from hnl.figures.search import background_fit, figure_of_spectra
 from hnl.figures.signal import figure_of_efficiency, figure_of_resolution, figure_of_shapes
 from hnl.fits.signal import SignalShapes, cms_resolution, fit_signals, shape_shifts
 from hnl.hypotheses import SIGNAL, Hypothesis, Point, WindowCounts, Yield
-from hnl.inputs.spectra import Array, Spectrum, read_spectra
+from hnl.inputs.spectra import Spectrum, read_spectra
 from hnl.inputs.variations import variations
 from hnl.inputs.yields import Efficiency, Signal, read_signal
 from hnl.normalisation import signal_events
@@ -144,16 +144,16 @@ def search(
             "masses": [{**_summary_of(h), "goodness": _goodness(fits.get(h.tag))} for h in hypotheses],
         },
         "signal": shapes.to_json(),
-        **_files(hypotheses),
+        # Each mass with all its couplings, and each coupling alone, as `hnl.scan.scan` tests it.
+        "hypotheses.json": _json(hypotheses),
+        "points.json": _json(one for h in hypotheses for one in h.each()),
         **{f"fit_{h.tag}": figure_of_spectra(h, *fits[h.tag]) for h in hypotheses if h.tag in fits},
         **_figures(hypotheses, signals, shapes),
     }
 
 
-def _files(hypotheses: Sequence[Hypothesis]) -> dict[str, str]:
-    """Return each mass with all its couplings, and each coupling alone, as `hnl.scan.scan` tests it."""
-    listed = {"hypotheses.json": hypotheses, "points.json": [one for h in hypotheses for one in h.each()]}
-    return {name: json.dumps([h.model_dump(mode="json") for h in of], indent=1) for name, of in listed.items()}
+def _json(hypotheses: Iterable[Hypothesis]) -> str:
+    return json.dumps([h.model_dump(mode="json") for h in hypotheses], indent=1)
 
 
 def _read_normalisation(path: str) -> Mapping[str, Any] | None:
@@ -351,7 +351,8 @@ def _model(
         families = choose_families(edges, counts, blind=blind)
         notes += [f"{category}: {row.note}" for row in families.tried if row.note]
         strength = f"events_{category}"  # background_{category} is the name of the component in RooFit
-        start = max(_outside(counts, edges, blind), 0.5)
+        used = open_bins(edges, blind)  # all events, from those outside of what is blinded
+        start = max(float(counts[used].sum()) / float(used.mean()), 0.5)
         parameters.append(Parameter(name=strength, start=start, low=0.0, step=math.sqrt(start)))
         shape = inputs.shapes.shape(signal.mass, category, low, high)
         shifts = shape_shifts(inputs.results, inputs.samples, signal.mass, category)
@@ -366,12 +367,6 @@ def _model(
             Channel(name=category, edges=tuple(edges), counts=tuple(counts), blind=blind, components=components)
         )
     return Model(channels=tuple(channels), parameters=tuple(parameters))
-
-
-def _outside(counts: Array, edges: Array, blind: Sequence[tuple[float, float]]) -> float:
-    """Return the events of the whole window, from those outside of what is blinded."""
-    used = open_bins(edges, blind)
-    return float(counts[used].sum()) / float(used.mean())
 
 
 def _summary_of(hypothesis: Hypothesis) -> dict[str, Any]:

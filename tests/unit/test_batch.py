@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import portico
 from portico.analysis.analysis import Analysis
@@ -589,5 +590,5 @@ def test_sizes(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "much", "-1 GB", "0 GB"])
 def test_sizes_that_are_none(text: str) -> None:
-    with pytest.raises(ConfigError, match="write for example '2 GB'"):
-        mebibytes(text)
+    with pytest.raises(ValidationError, match="for example '2 GB'"):
+        Site(name="here", kind="slurm", memory=text)

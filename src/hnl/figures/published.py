@@ -24,7 +24,7 @@ from portico.errors import InputError, MissingExtra
 from portico.plot.bins import Array
 from portico.plot.plane import Curve
 
-__all__ = ["Published", "published_limits"]
+__all__ = ["published_limits"]
 
 MASS_RANGE: Final = (0.2, 5.0)
 #: Of the package whose files were checked.
@@ -33,38 +33,26 @@ _ALL: Final = slice(None)
 _REVERSED: Final = slice(None, None, -1)
 _GEV, _MEV = 1.0, 1e-3
 
-_Rows = slice | tuple[int, ...]
+_Rows = slice | list[int]
 
 
-@dataclass(frozen=True)
-class Published(Curve):
-    """A published limit: x is the mass of N in GeV, y is |V_muN|^2.
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A published limit, and where it is.
 
     Attributes
     ----------
     experiment : str
     reference : str
         arXiv number, or journal.
-    x, y : array of shape (n,)
-        NaN where the curve is interrupted.
     cl : int
         Confidence level in percent.
+    parts : tuple of (str, slice or list of int)
+        Files of the package below its folder ``include/data``, and their rows, one after the other, in the order in
+        which they go round an excluded region.
     nature : str
         Of N: ``Majorana``, ``Dirac``, or nothing where neither file nor title says it.
-    files : tuple of str
-        Of the package, below its folder ``include/data``.
     """
-
-    experiment: str = ""
-    reference: str = ""
-    cl: int = 90
-    nature: str = ""
-    files: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where a curve is: rows of files one after the other, in the order in which they go round an excluded region."""
 
     experiment: str
     reference: str
@@ -120,7 +108,7 @@ _SOURCES: Final = (
     _Source(
         "CMS muon system", "arXiv:2402.18658", 95,
         # The file has both edges of the region sorted by mass.
-        (("CMS_24_1/Umu4_majorana.dat", (1, 2, 3, 4, 5, 7, 9, 10, 12, 15, 17, 18, 19, 16, 14, 13, 11, 8, 6, 0)),),
+        (("CMS_24_1/Umu4_majorana.dat", [1, 2, 3, 4, 5, 7, 9, 10, 12, 15, 17, 18, 19, 16, 14, 13, 11, 8, 6, 0]),),
         "Majorana", True,
     ),
     # The range 1.74 to 1.80 GeV is vetoed.
@@ -128,8 +116,10 @@ _SOURCES: Final = (
 )  # fmt: skip
 
 
-def published_limits(mass_range: tuple[float, float] = MASS_RANGE) -> list[Published]:
-    """Return the published limits with points in a range of masses.
+def published_limits(mass_range: tuple[float, float] = MASS_RANGE) -> list[Curve]:
+    """Return the published limits with points in a range of masses: |V_muN|^2 against the mass of N in GeV.
+
+    The label has experiment, reference, confidence level and nature of N; NaN is where a curve is interrupted.
 
     Parameters
     ----------
@@ -156,26 +146,13 @@ def _folder() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "include" / "data"
 
 
-def _curve(folder: Path, source: _Source) -> Published:
-    points = np.concatenate([_points(folder / name)[rows, :] for name, rows in _rows(source)])
+def _curve(folder: Path, source: _Source) -> Curve:
+    points = np.concatenate([_points(folder / name)[rows] for name, rows in source.parts])
     if source.gap is not None:
         points = np.insert(points, np.searchsorted(points[:, 0], source.gap, side="right"), np.nan, axis=0)
     kind = f"{source.cl}%" + (f", {source.nature}" if source.nature else "")
-    return Published(
-        label=f"{source.experiment}, {source.reference} ({kind})",
-        x=points[:, 0] * source.unit,
-        y=points[:, 1],
-        closed=source.closed,
-        experiment=source.experiment,
-        reference=source.reference,
-        cl=source.cl,
-        nature=source.nature,
-        files=tuple(dict.fromkeys(name for name, _ in source.parts)),
-    )
-
-
-def _rows(source: _Source) -> list[tuple[str, slice | list[int]]]:
-    return [(name, rows if isinstance(rows, slice) else list(rows)) for name, rows in source.parts]
+    label = f"{source.experiment}, {source.reference} ({kind})"
+    return Curve(label, points[:, 0] * source.unit, points[:, 1], source.closed)
 
 
 def _points(file: Path) -> Array:

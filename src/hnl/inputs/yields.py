@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from hnl.inputs.spectra import categories_of
 from hnl.inputs.variations import signal_samples
 from portico.errors import ConfigError, InputError
 from portico.selection.booking import event_weight
@@ -42,7 +43,6 @@ Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _COLUMNS: Final = ("C_Hnl_mass", "C_Hnl_gen_l_prop", "weight", "selection")
-_CUTFLOW: Final = "cutflow_"
 _ROUNDING: Final = 0.01  # of merge_decays, which are written with a few digits
 
 
@@ -204,7 +204,7 @@ class Signal:
             sums = np.bincount(selection, weights, number)
             squares = np.bincount(selection, weights**2, number)
             pairs = zip(self.selections, sums.tolist(), squares.tolist(), strict=True)
-            found.append({name: _efficiency(total, square) for name, total, square in pairs})
+            found.append({n: Efficiency(s, math.sqrt(q), s * s / q if q > 0 else 0.0) for n, s, q in pairs})
         return found
 
     def _check(self, ctau: float, *, extrapolate: bool) -> None:
@@ -216,10 +216,6 @@ class Signal:
                 "generated; few events would carry all the weight. Generate a longer one, or set the option "
                 "extrapolate: true"
             )
-
-
-def _efficiency(total: float, squares: float) -> Efficiency:
-    return Efficiency(total, math.sqrt(squares), total * total / squares if squares > 0 else 0.0)
 
 
 def read_signal(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> dict[float, Signal]:
@@ -269,7 +265,7 @@ def _generated(sample: Sample) -> Generated:
 
 
 def _merge(mass: float, generated: Sequence[Generated], results: Sequence[Any]) -> Signal:
-    selections = [_selections(found) for found in results]
+    selections = [tuple(categories_of(found)) for found in results]
     if any(names != selections[0] for names in selections):
         raise InputError(f"the samples of m_N = {mass:g} GeV were not selected in the same categories; run them again")
     trees = [_read(sample.name, found) for sample, found in zip(generated, results, strict=True)]
@@ -280,10 +276,6 @@ def _merge(mass: float, generated: Sequence[Generated], results: Sequence[Any]) 
         mass, tuple(generated), selections[0], masses.astype(np.float64), lengths.astype(np.float64),
         weights.astype(np.float64), selection.astype(np.int64), numbers.astype(np.int64),
     )  # fmt: skip
-
-
-def _selections(results: Any) -> tuple[str, ...]:
-    return tuple(name.removeprefix(_CUTFLOW) for name in results if name.startswith(_CUTFLOW))
 
 
 def _read(sample: str, results: Any) -> dict[str, npt.NDArray[Any]]:
@@ -306,9 +298,9 @@ def _read(sample: str, results: Any) -> dict[str, npt.NDArray[Any]]:
                     ) from None
                 parts[name].append(ak.to_numpy(ak.flatten(values)))
     columns = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    names = _selections(results)
+    names = categories_of(results)
     counts = np.bincount(columns["selection"].astype(np.int64), minlength=len(names)).tolist()
-    expected = [results[_CUTFLOW + name].passed[-1] for name in names]
+    expected = [results[f"cutflow_{name}"].passed[-1] for name in names]
     if counts != expected:
         raise InputError(f"sample '{sample}': the tree has {counts} choices, the cutflows of {names} say {expected}")
     if not (columns["C_Hnl_gen_l_prop"] >= 0).all() or not np.isfinite(columns["weight"]).all():

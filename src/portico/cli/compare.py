@@ -10,7 +10,6 @@ import click
 from portico.cli.base import FAILED, WRONG_USAGE, Command, json_option, show_json
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
     from rich.console import Console
 
     from portico.compare import Comparison, Difference
@@ -36,10 +35,8 @@ class _Compare(Command):
             raise
 
 
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Offer the names of steps or samples of the run that is named already."""
-    from click.shell_completion import CompletionItem as Item
-
     from portico.errors import PorticoError
     from portico.runfolder.load import load
 
@@ -50,7 +47,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
         names = list(run) if param.name == "steps" else list(dict.fromkeys(s for step in run for s in run[step]))
     except (PorticoError, OSError):
         return []
-    return [Item(name) for name in names if name.startswith(incomplete)]
+    return [name for name in names if name.startswith(incomplete)]
 
 
 @click.command(

@@ -45,7 +45,8 @@ def inspect(files: tuple[str, ...], tree: str | None, as_json: bool) -> int:
             problems.append(f"{file}: holds no tree (TTree or RNTuple)")
             del found[file]
     if as_json and not problems:
-        show_json({"files": [{"file": file, "trees": [_plain(s) for s in of]} for file, of in found.items()]})
+        plain = {file: [{**asdict(s), "clusters": len(s.ends)} for s in of] for file, of in found.items()}
+        show_json({"files": [{"file": file, "trees": shown} for file, shown in plain.items()]})
     elif not as_json:
         from portico.cli.tables import show_trees
 
@@ -54,7 +55,3 @@ def inspect(files: tuple[str, ...], tree: str | None, as_json: bool) -> int:
     if problems:
         raise InputError("\n".join(problems))
     return 0
-
-
-def _plain(summary: TreeSummary) -> dict[str, object]:
-    return {**asdict(summary), "clusters": len(summary.ends)}

@@ -10,18 +10,14 @@ import click
 from portico.cli.base import PARTIAL, Command, json_option, on_option, show_json
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from portico.analysis.analysis import Analysis
     from portico.runfolder.load import Run
 
 __all__ = ["run"]
 
 
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Offer the names of steps or samples of the analysis that is named already."""
-    from click.shell_completion import CompletionItem as Item
-
     from portico.analysis.analysis import load_analysis
     from portico.errors import PorticoError
 
@@ -32,7 +28,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     except PorticoError:
         return []
     names = [step.name for step in analysis.steps] if param.name == "steps" else list(analysis.dataset.samples)
-    return [Item(name) for name in names if name.startswith(incomplete)]
+    return [name for name in names if name.startswith(incomplete)]
 
 
 @click.command(

@@ -10,20 +10,16 @@ import click
 from portico.cli.base import Command, json_option, show_json
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from portico.clusters.site import Site
 
 __all__ = ["site"]
 
 
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """Offer the names of sites."""
-    from click.shell_completion import CompletionItem as Item
-
     from portico.clusters.site import sites
 
-    return [Item(name) for name in sites() if name.startswith(incomplete)]
+    return [name for name in sites() if name.startswith(incomplete)]
 
 
 @click.command(

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from portico.files import TreeSummary
 from portico.monitor.batch import BatchStatus
-from portico.monitor.metrics import Cost, Fault, StepMetrics
+from portico.monitor.metrics import Cost, StepMetrics
 from portico.monitor.status import RunStatus
 from portico.monitor.units import duration, rate, share, size
 from portico.workflow.dry_run import Preview
@@ -138,7 +138,9 @@ def _failures(console: Console, status: RunStatus) -> None:
     for step in status.steps:
         failed, word = step.failed, "failed earlier" if status.state_of(step) == "running" else "failed"
         for fault in failed[:_FAULTS]:
-            console.print(Text.assemble((word, "red"), f": {_fault(step, fault)}"), soft_wrap=True)
+            times = f" ({fault.attempts} attempts)" if fault.attempts > 1 else ""
+            where = f": step '{step.step}', sample '{fault.sample}', {fault.chunk}{times}: {fault.message}"
+            console.print(Text.assemble((word, "red"), where), soft_wrap=True)
         if len(failed) > _FAULTS:
             _say(console, f"... and {len(failed) - _FAULTS} more; all with --json")
         for loss in step.lost_files[:_FAULTS]:
@@ -151,11 +153,6 @@ def _failures(console: Console, status: RunStatus) -> None:
         if again:
             words = f"{len(again)} chunk{'' if len(again) == 1 else 's'} had to be tried again"
             _say(console, f"step '{step.step}': {words}; this cost {duration(step.lost_seconds)} of a worker")
-
-
-def _fault(step: StepMetrics, fault: Fault) -> str:
-    times = f" ({fault.attempts} attempts)" if fault.attempts > 1 else ""
-    return f"step '{step.step}', sample '{fault.sample}', {fault.chunk}{times}: {fault.message}"
 
 
 def show_preview(preview: Preview) -> None:

@@ -7,9 +7,11 @@ import importlib.util
 import os
 import shlex
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from portico.clusters.site import Kind, Site
 from portico.errors import MissingExtra, WorkerError
@@ -34,21 +36,24 @@ _MARGIN, _SHARE, _LEAST = 300, 10, 10
 _DASK_BYTES = 200_000_000  # of a Dask worker and its nanny: 130 MB resident right after the start
 
 
-class Cluster(Protocol):
-    """A Dask cluster that was started for one run."""
+class Cluster(ABC):
+    """A Dask cluster that was started for one run.
 
-    @property
-    def site(self) -> Site:
-        """Its settings."""
+    Attributes
+    ----------
+    site : Site
+        Its settings.
+    dask : object
+        The cluster object, as a Dask client takes it.
+    maximum : int
+        The maximum number of workers.
+    """
 
-    @property
-    def dask(self) -> Any:
-        """The cluster object, as a Dask client takes it."""
+    site: Site
+    dask: Any
+    maximum: int
 
-    @property
-    def maximum(self) -> int:
-        """The maximum number of workers."""
-
+    @abstractmethod
     def adapt(self, demand: Callable[[], int]) -> None:
         """Start and stop workers according to the demand, between minimum and maximum, from now on.
 
@@ -58,14 +63,18 @@ class Cluster(Protocol):
             Returns the number of workers that would have work; called often, from another thread.
         """
 
+    @abstractmethod
     def problems(self) -> list[str]:
         """Return why workers are missing, as reported by the batch system or service."""
 
     def hopeless(self) -> str:
         """Return why no worker can ever start; empty as long as one may."""
+        return ""
 
     def close(self) -> None:
         """Stop scheduler and workers."""
+        with suppress(TimeoutError):
+            self.dask.close(timeout=60)
 
 
 def start_cluster(site: Site, workers: int | None = None) -> Cluster:

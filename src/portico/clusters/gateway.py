@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from portico.clusters.base import limit, need, one_line
+from portico.clusters.base import Cluster, limit, need, one_line
 from portico.clusters.site import Site
 from portico.errors import ConfigError, WorkerError, nearest
 
@@ -50,7 +50,7 @@ def _choose(site: Site, options: Any) -> None:
         options[key] = value
 
 
-class _Gateway:
+class _Gateway(Cluster):
     def __init__(self, site: Site, workers: int | None) -> None:
         from dask_gateway import Gateway
 
@@ -61,7 +61,7 @@ class _Gateway:
             self._gateway = Gateway(**client)
             options = self._gateway.cluster_options()
             _choose(site, options)
-            self.dask: Any = self._gateway.new_cluster(options, shutdown_on_close=True)
+            self.dask = self._gateway.new_cluster(options, shutdown_on_close=True)
         except ConfigError:
             raise
         except Exception as error:  # of aiohttp, and the gateway's own
@@ -88,10 +88,6 @@ class _Gateway:
             return [f"Dask Gateway: cluster {self.dask.name} no longer exists; run the same command again"]
         text = f"Dask Gateway: cluster {self.dask.name} is {states[self.dask.name]} and has no worker yet; the gateway "
         return [text + "does not report why: ask its administrator, or check its batch system or pods"]
-
-    def hopeless(self) -> str:
-        """Return nothing: the gateway may still start workers."""
-        return ""
 
     def close(self) -> None:
         """Stop the cluster."""

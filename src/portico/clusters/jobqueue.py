@@ -6,14 +6,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
 
-from portico.clusters.base import DEATH_SECONDS, limit, python_of, worker_options
+from portico.clusters.base import DEATH_SECONDS, Cluster, limit, python_of, worker_options
 from portico.clusters.queues.base import JobState, Queue
 from portico.clusters.queues.select import queue_of
 from portico.clusters.site import Site
@@ -31,7 +30,7 @@ _PAUSE_SECONDS = 5.0  # after a refused job
 _LOG_BYTES, _LOG_LINES = 4096, 3
 
 
-class JobCluster:
+class JobCluster(Cluster):
     """A Dask cluster whose scheduler runs in this process and whose workers are batch jobs.
 
     Parameters
@@ -122,8 +121,7 @@ class JobCluster:
 
     def close(self) -> None:
         """Remove the jobs, stop the scheduler."""
-        with suppress(TimeoutError):
-            self.dask.close(timeout=60)
+        super().close()
         self._keys.remove()
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import yaml
 
-from portico.clusters.base import DEATH_SECONDS, limit, need, one_line
+from portico.clusters.base import DEATH_SECONDS, Cluster, limit, need, one_line
 from portico.clusters.queues.base import mebibytes
 from portico.clusters.site import Site
 from portico.errors import ConfigError, WorkerError
@@ -93,7 +92,7 @@ def reasons(pods: Iterable[Mapping[str, Any]]) -> list[str]:
     return [f"Kubernetes: {n} pod{'s are' if n > 1 else ' is'} not running: {why}" for why, n in counts.items()]
 
 
-class _Kubernetes:
+class _Kubernetes(Cluster):
     def __init__(self, site: Site, workers: int | None) -> None:
         from dask_kubernetes.operator import KubeCluster
 
@@ -102,7 +101,7 @@ class _Kubernetes:
         options = {key: value for key, value in site.options.items() if key not in _OURS}
         self._namespace = site.options.get("namespace")
         try:
-            self.dask: Any = KubeCluster(
+            self.dask = KubeCluster(
                 custom_cluster_spec=manifest(site, self._name), namespace=self._namespace, quiet=True,
                 resource_timeout=int(site.patience), **options,
             )  # fmt: skip
@@ -134,12 +133,3 @@ class _Kubernetes:
             return reasons([pod.raw for pod in found])
         except Exception as error:
             return [f"Kubernetes does not answer: {one_line(error)}"]
-
-    def hopeless(self) -> str:
-        """Return nothing: Kubernetes retries pods."""
-        return ""
-
-    def close(self) -> None:
-        """Delete the cluster."""
-        with suppress(TimeoutError):
-            self.dask.close(timeout=60)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 import shlex
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from portico.clusters.base import DEATH_SECONDS, limit, log_folder, need, one_line, prefix, python_of
+from portico.clusters.base import DEATH_SECONDS, Cluster, limit, log_folder, need, one_line, prefix, python_of
 from portico.clusters.site import Site
 from portico.errors import ConfigError, WorkerError
 
@@ -53,7 +52,7 @@ def _python(site: Site, folder: Path) -> str:
     return f"env {shlex.join(f'{name}={value}' for name, value in variables.items())} {python}" if variables else python
 
 
-class _SSH:
+class _SSH(Cluster):
     """A cluster of fixed workers; a nanny on each host restarts workers that die."""
 
     def __init__(self, site: Site, workers: int | None) -> None:
@@ -83,7 +82,7 @@ class _SSH:
             for host in hosts
         }  # fmt: skip
         try:
-            self.dask: Any = distributed.SpecCluster(
+            self.dask = distributed.SpecCluster(
                 workers=spec, scheduler={"cls": distributed.Scheduler, "options": scheduler}, security=security,
                 name=site.name, silence_logs="error",
             )  # fmt: skip
@@ -105,14 +104,9 @@ class _SSH:
         hosts = ", ".join(_hosts(self.site, self.maximum))
         return [f"SSH: {present} of {self.maximum} workers are connected; check that these machines are up: {hosts}"]
 
-    def hopeless(self) -> str:
-        """Return nothing: lost workers may come back."""
-        return ""
-
     def close(self) -> None:
         """Stop workers and scheduler."""
-        with suppress(TimeoutError):
-            self.dask.close(timeout=60)
+        super().close()
         self._keys.remove()
 
 

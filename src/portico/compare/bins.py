@@ -15,13 +15,13 @@ from portico.compare.model import Example
 from portico.compare.numbers import Agreement, Tolerance, agree
 from portico.results.product import Product
 
-__all__ = ["compare_bins", "migrated"]
+__all__ = ["LAYERS", "compare_bins", "migrated"]
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Pair = tuple[Array, Array]
 
-_LAYERS = {
+LAYERS = {
     "values": "bins",
     "sumw2": "sums of squared weights",
     "bin_entries": "bins' sums of weights",
@@ -77,7 +77,7 @@ def _note_bins(
             if chosen.any():
                 found = (example(cubes[key], index) for index in np.argwhere(chosen).tolist())
                 largest = largest_of(agreement, chosen)
-                findings.add(kind, name, _LAYERS[key], int(chosen.sum()), found, largest=largest)
+                findings.add(kind, name, LAYERS[key], int(chosen.sum()), found, largest=largest)
 
 
 def _example(

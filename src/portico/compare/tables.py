@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -93,7 +94,7 @@ class Table:
         """
         chosen = list(names)
         if self.memory:
-            yield {own: column for own, column in self.memory.items() if own in chosen or _top(own) in chosen}
+            yield {n: column for n, column in self.memory.items() if n in chosen or re.split("[#.]", n)[0] in chosen}
             return
         for item in self.files:
             yield from self._read(item, chosen)
@@ -179,7 +180,3 @@ def array_table(label: str, product: Product) -> Table:
             offsets = None if counts is None else np.concatenate([[0], np.cumsum(counts)])
             columns[name] = Column(values, offsets)
     return Table(label, "", (), {name: name for name in columns}, columns)
-
-
-def _top(name: str) -> str:
-    return name.partition("#")[0].partition(".")[0]

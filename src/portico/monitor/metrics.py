@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from portico.worker.metrics import join
 
 if TYPE_CHECKING:
-    from portico.runfolder.ledger import Ledger, Lost, Planned
+    from portico.runfolder.ledger import Ledger, Lost
 
 __all__ = ["ChunkTime", "Cost", "Fault", "LostFile", "Phases", "StepMetrics", "run_metrics", "step_metrics"]
 
@@ -342,14 +342,10 @@ def _slowest(ledger: Ledger, step: str, slow: list[tuple[float, str, int, dict[s
     for planned in ledger.planned(step):
         if (planned.sample, planned.position) in wanted:
             seconds, metrics = wanted[planned.sample, planned.position]
-            host, attempt = str(metrics.get("host", "unknown")), metrics["attempt"]
-            found.append(_chunk_time(planned, seconds, host, attempt))
+            of, host = planned.chunk, str(metrics.get("host", "unknown"))
+            place = planned.sample, planned.position
+            found.append(ChunkTime(*place, str(of), of.entries, seconds, host, metrics["attempt"]))
     return tuple(sorted(found, key=lambda chunk: (-chunk.seconds, chunk.sample, chunk.position)))
-
-
-def _chunk_time(planned: Planned, seconds: float, host: str, attempt: int) -> ChunkTime:
-    chunk = planned.chunk
-    return ChunkTime(planned.sample, planned.position, str(chunk), chunk.entries, seconds, host, attempt)
 
 
 def _faults(ledger: Ledger, step: str) -> tuple[Fault, ...]:

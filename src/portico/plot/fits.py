@@ -10,7 +10,7 @@ import numpy as np
 from portico.plot.bins import UNIT, Array, shade
 from portico.plot.panels import Panel, equal_widths, poisson_interval
 from portico.plot.plane import runs_of
-from portico.plot.style import COLORS, settle, styled, to_label
+from portico.plot.style import COLORS, HATCHED, settle, styled, to_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -160,9 +160,7 @@ def _draw_expected(axes: Axes, panel: Panel, colors: Mapping[str, str]) -> None:
             _line(axes, x, values, edges, linestyle=("--", "-.", ":")[number % 3], **style)
         total = above
     if panel.band is not None:
-        hatched: dict[str, Any] = {
-            "facecolor": "none", "edgecolor": "#555555", "hatch": "////", "linewidth": 0, "label": "uncertainty"
-        }  # fmt: skip
+        hatched: dict[str, Any] = {**HATCHED, "label": "uncertainty"}
         low, high = np.maximum(total - panel.band, 0.0), total + panel.band
         if edges is not None:
             axes.stairs(high, edges, baseline=low, fill=True, **hatched)

@@ -9,7 +9,7 @@ import numpy as np
 
 from portico.analysis.blinding import open_bins
 from portico.plot.bins import Array, Bins, Intervals, bins_of, leave_headroom, name_axes, shade
-from portico.plot.style import COLORS, new_axes, settle, styled, to_label
+from portico.plot.style import COLORS, HATCHED, new_axes, settle, styled, to_label
 
 if TYPE_CHECKING:
     from hist import Hist
@@ -117,17 +117,7 @@ def _panels(two: bool) -> tuple[Figure, Axes, Axes | None]:
 
 
 def _band(axes: Axes, edges: Array, middle: Array, errors: Array, label: str | None = None) -> None:
-    axes.stairs(
-        middle + errors,
-        edges,
-        baseline=middle - errors,
-        fill=True,
-        facecolor="none",
-        edgecolor="#555555",
-        hatch="////",
-        linewidth=0,
-        label=label,
-    )
+    axes.stairs(middle + errors, edges, baseline=middle - errors, fill=True, label=label, **HATCHED)
 
 
 def _ratio(below: Axes, above: Axes, data: Bins, total: Array, errors: Array) -> None:

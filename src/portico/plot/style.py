@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "SIZE", "new_axes", "settle", "stamp", "styled", "to_label"]
+__all__ = ["COLORS", "HATCHED", "SIZE", "new_axes", "settle", "stamp", "styled", "to_label"]
 
 SIZE = (7.0, 5.0)
 COLORS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
 """Ten colours that stay apart for most eyes: Petroff, arXiv:2107.02270."""
+HATCHED: dict[str, Any] = {"facecolor": "none", "edgecolor": "#555555", "hatch": "////", "linewidth": 0}
+"""The look of a band of uncertainty."""
 
 # mplhep's style is made for figures of 10 by 10 inches.
 _SMALLER = {
@@ -94,14 +96,13 @@ def to_label(text: str) -> str:
     """
     from matplotlib.mathtext import MathTextParser
 
-    label = text if "$" in text else _MATH.sub(lambda match: f"${_COMMAND.sub(_command, match[0])}$", text)
+    def command(match: re.Match[str]) -> str:
+        return rf"\{_WORDS.get(match[1], match[1])} "
+
+    label = text if "$" in text else _MATH.sub(lambda match: f"${_COMMAND.sub(command, match[0])}$", text)
     try:
         parser: MathTextParser[Any] = MathTextParser("path")
         parser.parse(label)
     except ValueError:
         return text.replace("$", r"\$")
     return label
-
-
-def _command(match: re.Match[str]) -> str:
-    return rf"\{_WORDS.get(match[1], match[1])} "

@@ -12,7 +12,8 @@ import numpy as np
 from markupsafe import Markup
 
 from portico.analysis.blinding import open_bins
-from portico.compare.model import KINDS, Comparison, Difference, Overlay
+from portico.compare.bins import LAYERS
+from portico.compare.model import KINDS, Comparison, Overlay
 from portico.report.page import write_html
 from portico.report.svg import Curve, curve, draw, horizontal
 
@@ -75,22 +76,12 @@ def _rows(comparison: Comparison) -> Iterator[tuple[str, str, object, dict[str, 
 def _undrawn(comparison: Comparison) -> int:
     """Count the histograms that differ but are not drawn: those with several axes, and those beyond the limit."""
     drawn = {(o.step, o.sample, o.name) for o in comparison.overlays if _is_line(o)}
-    differing = {_product(d) for d in comparison.differences if d.kind != "rounding" and d.what in _OF_BINS}
+    beyond = (d for d in comparison.differences if d.kind != "rounding" and d.what in _OF_BINS)
+    differing = {(d.step, d.sample, d.product) for d in beyond}
     return len(differing - drawn)
 
 
-_OF_BINS = {
-    "bins",
-    "sums of squared weights",
-    "bins' sums of weights",
-    "bins' sums of squared weights",
-    "axes",
-    "moments",
-}
-
-
-def _product(difference: Difference) -> tuple[str, str, str]:
-    return difference.step, difference.sample, difference.product
+_OF_BINS = {*LAYERS.values(), "axes", "moments"}
 
 
 def _is_line(overlay: Overlay) -> bool:

@@ -70,7 +70,8 @@ def write_html(template: str, path: Path, **values: Any) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=_number, memory=_memory, seconds=_seconds, percent=_percent, table=_table)
+    environment.filters.update(number=_number, seconds=_seconds, table=_table)
+    environment.filters.update(memory=lambda x: f"{x / 1e6:,.0f} MB", percent=lambda x: f"{100 * x:.3g}%")
     environment.tests.update(simple=_is_simple)
     text = environment.get_template(template).render(**values)
     with write_atomic(path) as aside:
@@ -101,10 +102,6 @@ def _number(value: object) -> str:
     return str(value)
 
 
-def _memory(value: float) -> str:
-    return f"{value / 1e6:,.0f} MB"
-
-
 def _seconds(value: float) -> str:
     if value < 0.01:
         return "< 0.01 s" if value > 0 else "0 s"
@@ -112,10 +109,6 @@ def _seconds(value: float) -> str:
         return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.3g}%"
 
 
 def _is_simple(value: object) -> bool:

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from pydantic import ByteSize, TypeAdapter, ValidationError
-
-from portico.errors import ConfigError
+from pydantic import ByteSize, TypeAdapter
 
 __all__ = ["BatchJob", "JobState", "Queue", "mebibytes"]
 
@@ -87,24 +85,24 @@ class Queue(Protocol):
         """
 
     def states(self, ids: Iterable[str]) -> dict[str, JobState]:
-        """Return the state of each job, with the reason if it is not running."""
+        """Return the state of each job, with the reason if it is not running.
+
+        Raises
+        ------
+        WorkerError
+            If the batch system does not answer.
+        """
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Remove jobs; those that have already ended are ignored."""
+        """Remove jobs; those that have already ended are ignored.
+
+        Raises
+        ------
+        WorkerError
+            If the batch system does not answer or refuses.
+        """
 
 
 def mebibytes(text: str) -> int:
-    """Return a size such as ``2 GB`` in units of 1024 x 1024 bytes, rounded up.
-
-    Raises
-    ------
-    ConfigError
-        If it is not a size, or not positive.
-    """
-    try:
-        size = int(_SIZE.validate_python(text))
-    except ValidationError:
-        size = 0
-    if size <= 0:
-        raise ConfigError(f"size '{text}': write for example '2 GB' or '500 MB'")
-    return -(-size // 2**20)
+    """Return a size of a `Site`, such as ``2 GB``, in units of 1024 x 1024 bytes, rounded up."""
+    return -(-int(_SIZE.validate_python(text)) // 2**20)

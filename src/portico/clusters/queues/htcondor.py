@@ -113,13 +113,7 @@ class HTCondor:
         return [f"{result.cluster()}.{number}" for number in range(job.count)]
 
     def states(self, ids: Iterable[str]) -> dict[str, JobState]:
-        """Return the state of each job, with the reason if it is not running.
-
-        Raises
-        ------
-        WorkerError
-            If the schedd does not answer.
-        """
+        """Return the state of each job; see `Queue`."""
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return {}
@@ -131,13 +125,7 @@ class HTCondor:
             return {name: self._state(name, found.get(name)) for name in wanted}
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Remove jobs; those that have already ended are ignored.
-
-        Raises
-        ------
-        WorkerError
-            If the schedd does not answer or refuses.
-        """
+        """Remove jobs; see `Queue`."""
         wanted = list(ids)
         if wanted:
             with self._asking("remove jobs"):
@@ -185,7 +173,9 @@ class HTCondor:
         fits = sum(job.symmetricMatch(slot) for slot in slots)
         if fits:
             return f"waits for a free slot ({fits} of {len(slots)} in the pool match)"
-        return f"none of the {len(slots)} slots of the pool matches: " + (_too_large(job, slots) or _unmet(job))
+        return f"none of the {len(slots)} slots of the pool matches: " + (
+            _too_large(job, slots) or f"its requirements are {job.lookup('Requirements')}"
+        )
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
@@ -207,10 +197,6 @@ def _too_large(job: Any, slots: Sequence[Any]) -> str:
         if isinstance(requested, (int, float)) and requested > largest:
             words.append(f"the job requests {requested:,} {unit}, the largest slot has {largest:,}")
     return "; ".join(words)
-
-
-def _unmet(job: Any) -> str:
-    return f"its requirements are {job.lookup('Requirements')}"
 
 
 def _ending(ad: Mapping[str, Any]) -> str:

@@ -77,25 +77,13 @@ class Slurm:
         return "\n".join(["#!/bin/sh", *lines, f'exec {shlex.join(command)} "$SLURM_ARRAY_TASK_ID"', ""])
 
     def submit(self, job: BatchJob) -> list[str]:
-        """Submit all jobs as one array.
-
-        Raises
-        ------
-        WorkerError
-            If Slurm does not answer or refuses.
-        """
+        """Submit all jobs as one array; see `Queue`."""
         answer = _run(["sbatch", "--parsable", "--chdir", str(job.folder)], self.script(job))
         number = answer.strip().partition(";")[0]
         return [f"{number}_{index}" for index in range(job.count)]
 
     def states(self, ids: Iterable[str]) -> dict[str, JobState]:
-        """Return the state of each job, with the reason if it is not running.
-
-        Raises
-        ------
-        WorkerError
-            If Slurm does not answer.
-        """
+        """Return the state of each job; see `Queue`."""
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return {}
@@ -107,13 +95,7 @@ class Slurm:
         return {name: _state(name, *found[name]) if name in found else JobState(name, "ended") for name in wanted}
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Remove jobs; those that have already ended are ignored.
-
-        Raises
-        ------
-        WorkerError
-            If Slurm does not answer or refuses.
-        """
+        """Remove jobs; see `Queue`."""
         for some in _in_parts(list(ids)):
             _run(["scancel", *some], ignored=_GONE)
 
