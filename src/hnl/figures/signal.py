@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from hnl.fits.signal import SignalShapes, cms_resolution
+from portico.plot.bins import Array
 from portico.plot.style import COLORS, settle, styled
 from portico.selection.model import INCLUSIVE
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from hnl.inputs.yields import Signal
 
 __all__ = ["figure_of_efficiency", "figure_of_resolution", "figure_of_shapes"]
-
-Array = npt.NDArray[np.float64]
 
 _BINS: Final = 25
 _SIGMAS: Final = 5.0  # shown to each side of the mass

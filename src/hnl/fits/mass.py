@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import special, stats
 
 from hnl.constants import CONTROL_RANGE, MASSES
 from portico.errors import FitError
+from portico.stats.shapes import Array
 
 if TYPE_CHECKING:
     from iminuit import Minuit
@@ -42,8 +42,6 @@ __all__ = [
     "fit_peak",
     "splot_weights",
 ]
-
-Array = npt.NDArray[np.float64]
 
 MASS_DIFFERENCE: Final = 0.09869
 """m(Ds) - m(D+) in GeV (PDG 2024)."""

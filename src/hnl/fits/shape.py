@@ -21,17 +21,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from portico.errors import FitError
-from portico.stats.shapes import DoubleCrystalBall
+from portico.stats.shapes import Array, DoubleCrystalBall
 
 if TYPE_CHECKING:
     from iminuit import Minuit
 
 __all__ = ["FREE_TAILS", "KNOWN_TAILS", "PARAMETERS", "ShapeFit", "fit_binned", "fit_histogram", "fit_shape"]
-
-Array = npt.NDArray[np.float64]
 
 PARAMETERS: Final = ("mean", "width", "alpha_left", "n_left", "alpha_right", "n_right")
 FREE_TAILS: Final = 500.0

@@ -19,13 +19,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from hnl.fits.shape import FREE_TAILS, KNOWN_TAILS, PARAMETERS, ShapeFit, fit_binned, fit_histogram, fit_shape
 from hnl.inputs.variations import MASS_HISTOGRAM, members_of, summed
 from portico.errors import FitError, nearest
 from portico.selection.model import INCLUSIVE
-from portico.stats.shapes import DoubleCrystalBall
+from portico.stats.shapes import Array, DoubleCrystalBall
 
 if TYPE_CHECKING:
     from hnl.inputs.yields import Signal
@@ -39,8 +38,6 @@ __all__ = [
     "fit_signals",
     "shape_shifts",
 ]
-
-Array = npt.NDArray[np.float64]
 
 #: Offset (GeV) and slope of the mu pi mass resolution in arXiv:2403.04584.
 CMS_RESOLUTION: Final = (6.98e-4, 7.78e-3)

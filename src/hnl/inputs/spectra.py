@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from portico.errors import InputError
 from portico.selection.model import INCLUSIVE
+from portico.stats.shapes import Array
 
 if TYPE_CHECKING:
     from portico import Sample
 
 __all__ = ["Spectrum", "categories_of", "read_spectra"]
 
-Array = npt.NDArray[np.float64]
 Spectrum = tuple[Array, Array]
 """Masses in GeV and weights."""
 

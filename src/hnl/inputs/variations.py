@@ -6,18 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from hnl.lifetime import FACTOR
 from portico.errors import InputError
 from portico.selection.booking import event_weight
+from portico.stats.shapes import Array
 
 if TYPE_CHECKING:
     from portico import Sample
 
 __all__ = ["MASS_HISTOGRAM", "members_of", "signal_samples", "summed", "variations"]
-
-Array = npt.NDArray[np.float64]
 
 #: Histograms of the N mass in fine bins, for every selection: ``SSlxy0to1_Hnl_mass_fine``.
 MASS_HISTOGRAM: Final = "Hnl_mass_fine"

@@ -131,13 +131,13 @@ class DaskExecutor(Executor):
 
     def prepare(self, bundle: Bundle) -> None:
         """Send the bundle to all workers; those that join later get it when they join."""
-        from portico.executors.daskworker import BundlePlugin, RunnerPlugin
+        from portico.executors.daskworker import RunnerPlugin, SentPlugin
 
         memory = runner_memory(self._site.site) if self._site is not None else None
         with self._asking():
             try:
                 self._client.register_plugin(RunnerPlugin(memory), name="portico-runner")
-                self._send(BundlePlugin(self._owner, bundle), "bundle")
+                self._send(SentPlugin(self._owner, bundle), "bundle")
             except Exception as error:
                 self._raise_if_gone(error)
                 raise WorkerError(
@@ -293,10 +293,10 @@ class DaskExecutor(Executor):
 
     def send_credentials(self, credentials: Credentials) -> None:
         """Send credentials to all workers; those that join later get them when they join."""
-        from portico.executors.daskworker import CredentialsPlugin
+        from portico.executors.daskworker import SentPlugin
 
         with self._asking():
-            self._send(CredentialsPlugin(self._owner, credentials), "credentials")
+            self._send(SentPlugin(self._owner, credentials), "credentials")
 
     def _send(self, plugin: Any, kind: str) -> None:
         """Send to all workers, also later ones; what was sent before under this name is replaced."""

@@ -18,7 +18,7 @@ from portico.worker.process import RunnerProcess
 from portico.worker.task import Failed, FailureKind, Task
 from portico.worker.wire import Message
 
-__all__ = ["BundlePlugin", "CredentialsPlugin", "RunnerPlugin", "answer", "execute"]
+__all__ = ["RunnerPlugin", "SentPlugin", "answer", "execute"]
 
 _REPLACED_SECONDS = 1.0
 _BUNDLES = "_portico_bundles"
@@ -27,50 +27,34 @@ _MEMORY = "_portico_memory"
 _RUNNER = "_portico_runner"
 
 
-class BundlePlugin(WorkerPlugin):
-    """Gives a driver's bundle to the worker when it joins; the one sent next takes its place.
+class SentPlugin(WorkerPlugin):
+    """Gives a driver's bundle or credentials to the worker when it joins; what is sent next takes their place.
 
     Parameters
     ----------
     owner : str
         The driver's client.
-    bundle : Bundle
-        What travels.
-    """
-
-    def __init__(self, owner: str, bundle: Bundle) -> None:
-        self._owner, self._bundle = owner, bundle
-
-    def setup(self, worker: Worker) -> None:
-        """Keep the bundle; start nothing."""
-        _state(worker, _BUNDLES)[self._owner] = self._bundle
-
-    def teardown(self, worker: Worker) -> None:
-        """Forget the bundle."""
-        _forget(worker, _BUNDLES, self._owner, self._bundle)
-
-
-class CredentialsPlugin(WorkerPlugin):
-    """Gives credentials to the worker when it joins, and again when they are renewed.
-
-    Parameters
-    ----------
-    owner : str
-        The driver's client.
-    credentials : Credentials
+    sent : Bundle or Credentials
         What the runners use from their next task on.
     """
 
-    def __init__(self, owner: str, credentials: Credentials) -> None:
-        self._owner, self._credentials = owner, credentials
+    def __init__(self, owner: str, sent: Bundle | Credentials) -> None:
+        self._owner, self._sent = owner, sent
+        self._kept = _BUNDLES if isinstance(sent, Bundle) else _CREDENTIALS
 
     def setup(self, worker: Worker) -> None:
-        """Keep the credentials."""
-        _state(worker, _CREDENTIALS)[self._owner] = self._credentials
+        """Keep what was sent; start nothing."""
+        _state(worker, self._kept)[self._owner] = self._sent
 
     def teardown(self, worker: Worker) -> None:
-        """Forget the credentials."""
-        _forget(worker, _CREDENTIALS, self._owner, self._credentials)
+        """Forget it, a little later: Dask takes a plugin away before it puts the next in its place."""
+
+        def forget() -> None:
+            state = _state(worker, self._kept)
+            if state.get(self._owner) is self._sent:
+                del state[self._owner]
+
+        worker.loop.call_later(_REPLACED_SECONDS, forget)
 
 
 class RunnerPlugin(WorkerPlugin):
@@ -140,17 +124,6 @@ def _runner(owner: str) -> RunnerProcess:
         runner.use(bundle)
     runner.use_credentials(_state(worker, _CREDENTIALS).get(owner, Credentials()))  # never those of another driver
     return runner
-
-
-def _forget(worker: Worker, name: str, owner: str, what: object) -> None:
-    """Forget what an owner sent, a little later: Dask takes a plugin away before it puts the next in its place."""
-
-    def forget() -> None:
-        state = _state(worker, name)
-        if state.get(owner) is what:
-            del state[owner]
-
-    worker.loop.call_later(_REPLACED_SECONDS, forget)
 
 
 def _state(worker: Worker, name: str) -> dict[Any, Any]:

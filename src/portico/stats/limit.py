@@ -8,7 +8,7 @@ what comes with them, are left out where no toys were thrown.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -51,15 +51,7 @@ class CLs:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, see the module."""
-        made: dict[str, Any] = {
-            "mu": _written(self.mu), "observed": _written(self.observed), "expected": _all_written(self.expected),
-            "clsb": _written(self.clsb), "clb": _written(self.clb),
-        }  # fmt: skip
-        if self.expected_uncertainties:
-            made["uncertainty"] = _written(self.uncertainty)
-            made["expected_uncertainties"] = _all_written(self.expected_uncertainties)
-            made["failed"] = self.failed
-        return made
+        return {**_json(self, "mu", "observed", "expected", "clsb", "clb"), **_toys_json(self, failed=self.failed)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> CLs:
@@ -111,14 +103,8 @@ class Limit:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, see the module."""
-        made: dict[str, Any] = {
-            "method": self.method, "observed": _written(self.observed), "expected": _all_written(self.expected),
-        }  # fmt: skip
-        if self.expected_uncertainties:
-            made["uncertainty"] = _written(self.uncertainty)
-            made["expected_uncertainties"] = _all_written(self.expected_uncertainties)
-            made["scan"] = [cls.to_json() for cls in self.scan]
-        return made
+        scan = [cls.to_json() for cls in self.scan]
+        return {"method": self.method, **_json(self, "observed", "expected"), **_toys_json(self, scan=scan)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Limit:
@@ -136,14 +122,21 @@ class Limit:
         )  # fmt: skip
 
 
-def _written(value: float | None) -> float | str | None:
+def _json(of: CLs | Limit, *names: str) -> dict[str, Any]:
+    return {name: _written(getattr(of, name)) for name in names}
+
+
+def _toys_json(of: CLs | Limit, **more: Any) -> dict[str, Any]:
+    """Return what there is with toys only."""
+    return {**_json(of, "uncertainty", "expected_uncertainties"), **more} if of.expected_uncertainties else {}
+
+
+def _written(value: float | Sequence[float] | None) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_written(one) for one in value]
     if value is None or math.isfinite(value):
         return None if value is None else float(value)  # those of numpy as well
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _all_written(values: Iterable[float]) -> list[float | str | None]:
-    return [_written(value) for value in values]
 
 
 def _read(value: float | str | None) -> float | None:

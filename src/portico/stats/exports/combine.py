@@ -25,7 +25,7 @@ from portico.stats.shapes import Array, Template
 if TYPE_CHECKING:
     from hist import Hist
 
-__all__ = ["counting_card", "shape_card", "write_shape_card"]
+__all__ = ["counting_card", "process_indices", "shape_card", "write_shape_card"]
 
 _LINE: Final = "-" * 80
 _WHOLE: Final = 0.01  # how far the events counted elsewhere may be from an integer for gmN
@@ -135,7 +135,9 @@ def shape_card(
         raise InputError("autoMCStats needs statistical uncertainties of the bins, by channel and component")
     picture = binned(model, penalty=penalty)
     columns = [(c, p) for c in picture.channels for p in c.processes if p.nominal.sum() > 0]
-    processes = _indices(picture, [p for _, p in columns])
+    processes = process_indices((p.name, p.strength == model.poi) for _, p in columns)
+    if min(processes.values(), default=1) > 0:
+        raise InputError(f"nothing is expected that '{model.poi}' multiplies: Combine takes no card without signal")
     _check_names("channel", (channel.name for channel in picture.channels))
     _check_names("process", processes)
     _check_names("parameter", [*model.nuisances, *(name for name in picture.strengths if name != model.poi)])
@@ -235,20 +237,24 @@ def _check_names(what: str, names: Iterable[str]) -> None:
             )
 
 
-def _indices(picture: BinnedModel, processes: Sequence[Process]) -> dict[str, int]:
-    """Index of each process: 0 and below for signal, from 1 for background."""
-    found: dict[str, int] = {}
-    signals = backgrounds = 0
-    for process in processes:
-        signal = process.strength == picture.poi
-        if process.name not in found:
-            signals, backgrounds = signals + signal, backgrounds + (not signal)
-            found[process.name] = 1 - signals if signal else backgrounds
-        elif (found[process.name] <= 0) != signal:
-            raise InputError(f"process '{process.name}' is signal in one channel and not in another; rename one")
-    if signals == 0:
-        raise InputError(f"nothing is expected that '{picture.poi}' multiplies: Combine takes no card without signal")
-    return found
+def process_indices(processes: Iterable[tuple[str, bool]]) -> dict[str, int]:
+    """Return Combine's index of each process by its name: 0 and below for signal, from 1 for background.
+
+    Parameters
+    ----------
+    processes : iterable of (str, bool)
+        Name, and whether it is signal, in each channel.
+
+    Raises
+    ------
+    InputError
+        If a process is signal in one channel and background in another: Combine numbers it once.
+    """
+    pairs = list(processes)
+    signals, others = (dict.fromkeys(name for name, signal in pairs if signal is kind) for kind in (True, False))
+    if both := signals.keys() & others.keys():
+        raise InputError(f"process '{min(both)}' is signal in one channel and not in another; rename one")
+    return {name: -i for i, name in enumerate(signals)} | {name: i for i, name in enumerate(others, 1)}
 
 
 def _nominal(

@@ -41,13 +41,9 @@ def export_hs3(
     Raises
     ------
     InputError
-        If there is no such choice or parameter, two names become one in RooFit, or bins are too wide: see above.
-    FitError
-        If the fit without signal does not converge.
-    PorticoError
-        If ROOT cannot be loaded, or does not write the file.
-    SpaceError
-        If the disk is full.
+        If bins are too wide: see above.
+    InputError, FitError, PorticoError, SpaceError
+        See `portico.stats.exports.roofit.write_workspace`.
     """
     path, chosen = Path(path), choose(model, choice=choice, values=values)
     if wide := sorted(coarse(chosen)):

@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from portico.errors import InputError
 from portico.files.atomic import write_atomic
 from portico.stats.exports import roofit
 from portico.stats.exports.chosen import Chosen, choose
+from portico.stats.exports.combine import process_indices
 from portico.stats.exports.roofit import write_aside
 from portico.stats.likelihood import Choice
 from portico.stats.model import Model
@@ -53,14 +53,8 @@ def write_parametric(
     ------
     ValueError
         If the card itself would end in ``.root``.
-    InputError
-        If there is no such choice or parameter, or two names become one in RooFit.
-    FitError
-        If the fit without signal does not converge.
-    PorticoError
-        If ROOT cannot be loaded, or does not write the file.
-    SpaceError
-        If the disk is full.
+    InputError, FitError, PorticoError, SpaceError
+        See `portico.stats.exports.roofit.write_workspace`; also if a component is signal in one channel only.
     """
     path = Path(path)
     if path.suffix == ".root":
@@ -82,7 +76,7 @@ def parametric_card(chosen: Chosen, file: str) -> str:
         The ROOT file, as seen from the folder of the card.
     """
     model, safe = chosen.model, chosen.names
-    numbers = _numbers(chosen)
+    numbers = process_indices((k.name, k.strength == model.poi) for _, k in model.components)
     cells = [(safe[c.name], safe[k.name], numbers[k.name]) for c, k in model.components]
     lines = [
         f"# r takes the place of {model.poi}",
@@ -107,23 +101,6 @@ def parametric_card(chosen: Chosen, file: str) -> str:
         *(f"{safe[name]} flatParam" for name in chosen.parameters if name not in {*model.nuisances, model.poi}),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _numbers(chosen: Chosen) -> dict[str, int]:
-    """Return the numbers of processes: 0 and below for signals, above for backgrounds.
-
-    Raises
-    ------
-    InputError
-        If a component is signal in one channel and background in another: Combine numbers it once.
-    """
-    poi = chosen.model.poi
-    signals = dict.fromkeys(k.name for _, k in chosen.model.components if k.strength == poi)
-    others = dict.fromkeys(k.name for _, k in chosen.model.components if k.strength != poi)
-    if both := signals.keys() & others.keys():
-        raise InputError(f"component '{min(both)}' depends on {poi} in one channel and not in another; rename one")
-    numbers = {name: -i for i, name in enumerate(signals)}
-    return numbers | {name: i for i, name in enumerate(others, 1)}
 
 
 def write(workspace: Any, chosen: Chosen, path: str) -> bool:
