@@ -15,7 +15,7 @@ how many decays each stands for (processed events / filter efficiency); both the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -61,7 +61,9 @@ def with_lifetimes(
     if sample.kind != "signal" or not lifetimes:
         return selection, sample
     generated = _generated(sample)
-    _check(lifetimes, generated, sample, extrapolate=extrapolate)
+    if len({tag(ctau) for ctau in lifetimes}) < len(lifetimes):
+        raise ValueError(f"two of the lifetimes {', '.join(map(str, lifetimes))} have the same name; leave one out")
+    check_lifetimes(lifetimes, max(generated), f"sample '{sample.name}'", extrapolate=extrapolate)
     numbers = {"decays": generated[sample.number("ctau")]}
     for k, (ctau, decays) in enumerate(generated.items()):
         numbers |= {f"ctau_{k}": ctau, f"decays_{k}": decays}
@@ -102,19 +104,22 @@ def _generated(sample: Sample) -> dict[float, float]:
     return merged
 
 
-def _check(lifetimes: Sequence[float], generated: Mapping[float, float], sample: Sample, *, extrapolate: bool) -> None:
-    wrong = [ctau for ctau in lifetimes if not (ctau > 0 and math.isfinite(ctau))]
-    if wrong:
-        raise ValueError(f"lifetimes are in mm and above 0, not {wrong[0]!r}")
-    if len({tag(ctau) for ctau in lifetimes}) < len(lifetimes):
-        raise ValueError(f"two of the lifetimes {', '.join(map(str, lifetimes))} have the same name; leave one out")
-    longest = max(generated)
-    beyond = [ctau for ctau in lifetimes if ctau > longest]
-    if beyond and not extrapolate:
-        raise ValueError(
-            f"sample '{sample.name}': ctau {beyond[0]:g} mm is above {longest:g} mm, the longest that was generated; "
-            "few events would carry all the weight. Generate a longer one, or set the option extrapolate: true"
-        )
+def check_lifetimes(ctaus: Iterable[float], longest: float, where: str, *, extrapolate: bool) -> None:
+    """Refuse lifetimes in mm that are not positive, or above the longest that was generated.
+
+    Raises
+    ------
+    ValueError
+        If there is one.
+    """
+    for ctau in ctaus:
+        if not (ctau > 0 and math.isfinite(ctau)):
+            raise ValueError(f"lifetimes are in mm and above 0, not {ctau!r}")
+        if ctau > longest * (1 + 1e-9) and not extrapolate:
+            raise ValueError(
+                f"{where}: ctau {ctau:g} mm is above {longest:g} mm, the longest that was generated; few events would "
+                "carry all the weight. Generate a longer one, or set the option extrapolate: true"
+            )
 
 
 @summary

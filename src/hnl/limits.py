@@ -96,11 +96,7 @@ def limits(
             "bands": list(BANDS),
             "convention": CONVENTION,
             "observed": any(found.limit is not None and found.limit.observed is not None for found in scanned),
-            "failed": [
-                f"m_N = {h.mass:g} GeV, |V|^2 = {point.coupling_squared:.3g}"
-                for (h, point), found in zip(((h, point) for h in tested for point in h.points), scanned, strict=True)
-                if found.failed
-            ],
+            "failed": [where for where, found in zip(_places(tested), scanned, strict=True) if found.failed],
             "masses": masses,
         },
         "exclusion": figure_of_region(masses, cl),
@@ -120,6 +116,10 @@ def _at_edge(h: Hypothesis, edge: Point, summary_of_mass: dict[str, Any]) -> dic
     except PorticoError as error:
         summary_of_mass["notes"].append(f"p-value, impacts or files of the edge are missing: {error}")
     return made
+
+
+def _places(tested: Sequence[Hypothesis]) -> list[str]:
+    return [f"m_N = {h.mass:g} GeV, |V|^2 = {point.coupling_squared:.3g}" for h in tested for point in h.points]
 
 
 def _of_mass(h: Hypothesis, scanned: Sequence[Scanned]) -> dict[str, Any]:

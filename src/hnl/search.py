@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -144,16 +144,16 @@ def search(
             "masses": [{**_summary_of(h), "goodness": _goodness(fits.get(h.tag))} for h in hypotheses],
         },
         "signal": shapes.to_json(),
-        # Each mass with all its couplings, and each coupling alone, as `hnl.scan.scan` tests it.
-        "hypotheses.json": _json(hypotheses),
-        "points.json": _json(one for h in hypotheses for one in h.each()),
+        **_files(hypotheses),
         **{f"fit_{h.tag}": figure_of_spectra(h, *fits[h.tag]) for h in hypotheses if h.tag in fits},
         **_figures(hypotheses, signals, shapes),
     }
 
 
-def _json(hypotheses: Iterable[Hypothesis]) -> str:
-    return json.dumps([h.model_dump(mode="json") for h in hypotheses], indent=1)
+def _files(hypotheses: Sequence[Hypothesis]) -> dict[str, str]:
+    """Return each mass with all its couplings, and each coupling alone, as `hnl.scan.scan` tests it."""
+    listed = {"hypotheses.json": hypotheses, "points.json": [one for h in hypotheses for one in h.each()]}
+    return {name: json.dumps([h.model_dump(mode="json") for h in of], indent=1) for name, of in listed.items()}
 
 
 def _read_normalisation(path: str) -> Mapping[str, Any] | None:

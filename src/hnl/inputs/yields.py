@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from hnl.inputs.spectra import categories_of
 from hnl.inputs.variations import signal_samples
+from hnl.lifetime import check_lifetimes
 from portico.errors import ConfigError, InputError
 from portico.selection.booking import event_weight
 from portico.selection.model import INCLUSIVE
@@ -192,8 +193,7 @@ class Signal:
         ValueError
             For a lifetime that is not positive, or too long.
         """
-        for ctau in ctaus:
-            self._check(float(ctau), extrapolate=extrapolate)
+        check_lifetimes(map(float, ctaus), self.longest, f"m_N = {self.mass:g} GeV", extrapolate=extrapolate)
         used: Any = slice(None)
         if window is not None:
             used = (self.candidate_mass >= window[0]) & (self.candidate_mass < window[1])
@@ -206,16 +206,6 @@ class Signal:
             pairs = zip(self.selections, sums.tolist(), squares.tolist(), strict=True)
             found.append({n: Efficiency(s, math.sqrt(q), s * s / q if q > 0 else 0.0) for n, s, q in pairs})
         return found
-
-    def _check(self, ctau: float, *, extrapolate: bool) -> None:
-        if not (ctau > 0 and math.isfinite(ctau)):
-            raise ValueError(f"lifetimes are in mm and above 0, not {ctau!r}")
-        if ctau > self.longest * (1 + 1e-9) and not extrapolate:
-            raise ValueError(
-                f"m_N = {self.mass:g} GeV: ctau {ctau:g} mm is above {self.longest:g} mm, the longest that was "
-                "generated; few events would carry all the weight. Generate a longer one, or set the option "
-                "extrapolate: true"
-            )
 
 
 def read_signal(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> dict[float, Signal]:

@@ -135,9 +135,7 @@ def shape_card(
         raise InputError("autoMCStats needs statistical uncertainties of the bins, by channel and component")
     picture = binned(model, penalty=penalty)
     columns = [(c, p) for c in picture.channels for p in c.processes if p.nominal.sum() > 0]
-    processes = process_indices((p.name, p.strength == model.poi) for _, p in columns)
-    if min(processes.values(), default=1) > 0:
-        raise InputError(f"nothing is expected that '{model.poi}' multiplies: Combine takes no card without signal")
+    processes = process_indices(((p.name, p.strength == model.poi) for _, p in columns), model.poi)
     _check_names("channel", (channel.name for channel in picture.channels))
     _check_names("process", processes)
     _check_names("parameter", [*model.nuisances, *(name for name in picture.strengths if name != model.poi)])
@@ -237,23 +235,27 @@ def _check_names(what: str, names: Iterable[str]) -> None:
             )
 
 
-def process_indices(processes: Iterable[tuple[str, bool]]) -> dict[str, int]:
+def process_indices(processes: Iterable[tuple[str, bool]], poi: str) -> dict[str, int]:
     """Return Combine's index of each process by its name: 0 and below for signal, from 1 for background.
 
     Parameters
     ----------
     processes : iterable of (str, bool)
         Name, and whether it is signal, in each channel.
+    poi : str
+        The parameter of interest, for messages.
 
     Raises
     ------
     InputError
-        If a process is signal in one channel and background in another: Combine numbers it once.
+        If a process is signal in one channel and background in another: Combine numbers it once. Or without signal.
     """
     pairs = list(processes)
     signals, others = (dict.fromkeys(name for name, signal in pairs if signal is kind) for kind in (True, False))
     if both := signals.keys() & others.keys():
         raise InputError(f"process '{min(both)}' is signal in one channel and not in another; rename one")
+    if not signals:
+        raise InputError(f"nothing is expected that '{poi}' multiplies: Combine takes no card without signal")
     return {name: -i for i, name in enumerate(signals)} | {name: i for i, name in enumerate(others, 1)}
 
 

@@ -76,7 +76,7 @@ def parametric_card(chosen: Chosen, file: str) -> str:
         The ROOT file, as seen from the folder of the card.
     """
     model, safe = chosen.model, chosen.names
-    numbers = process_indices((k.name, k.strength == model.poi) for _, k in model.components)
+    numbers = process_indices(((k.name, k.strength == model.poi) for _, k in model.components), model.poi)
     cells = [(safe[c.name], safe[k.name], numbers[k.name]) for c, k in model.components]
     lines = [
         f"# r takes the place of {model.poi}",
