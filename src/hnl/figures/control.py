@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from hnl.constants import CONTROL_RANGE
 from hnl.fits.mass import MassFit, bin_contents
-from portico.plot.style import COLORS, settle, styled
+from portico.plot.style import COLORS, new_figure, settle, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,13 +29,11 @@ def figure_of_fit(mass: npt.NDArray[np.float64], fit: MassFit) -> Figure:
     fit : MassFit
         Their fit.
     """
-    from matplotlib.figure import Figure
-
     edges = np.linspace(*CONTROL_RANGE, _BINS + 1)
     counts, _ = np.histogram(mass, edges)
     expected = np.sum(list(bin_contents(edges, fit).values()), axis=0)
     with styled():
-        figure = Figure(figsize=(7, 6), layout="constrained")
+        figure = new_figure(7, 6)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.5, 1])
         _draw_components(top, fit)
         centers = (edges[1:] + edges[:-1]) / 2

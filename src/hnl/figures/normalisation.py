@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from portico.plot.style import COLORS, settle, styled
+from portico.plot.style import COLORS, new_figure, settle, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +30,6 @@ def figure_of_prompt(fit: PromptFit, variable: str) -> Figure:
     variable : str
         The column, for the axis.
     """
-    from matplotlib.figure import Figure
-
     edges, widths = fit.edges, np.diff(fit.edges) / _WIDTH
     centers = (edges[1:] + edges[:-1]) / 2
     prompt, beauty = fit.components / widths
@@ -40,7 +38,7 @@ def figure_of_prompt(fit: PromptFit, variable: str) -> Figure:
     spread = np.sqrt(yields**2 @ fit.template_variance) / widths
     data, errors = fit.data / widths, np.sqrt(fit.variance) / widths
     with styled():
-        figure = Figure(figsize=(7, 6), layout="constrained")
+        figure = new_figure(7, 6)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.5, 1])
         top.stairs(beauty, edges, fill=True, color=COLORS[1], alpha=0.5, label=r"$D_s$ from b")
         total = beauty + prompt

@@ -9,7 +9,7 @@ import numpy as np
 
 from hnl.fits.signal import SignalShapes, cms_resolution
 from portico.plot.bins import Array
-from portico.plot.style import COLORS, settle, styled
+from portico.plot.style import COLORS, new_axes, new_figure, settle, styled
 from portico.selection.model import INCLUSIVE
 
 if TYPE_CHECKING:
@@ -37,13 +37,11 @@ def figure_of_shapes(signal: Signal, shapes: SignalShapes) -> Figure:
     shapes : SignalShapes
         Known at this mass.
     """
-    from matplotlib.figure import Figure
-
     names = signal.categories or (INCLUSIVE,)
     rows = -(-len(names) // _COLUMNS)
     columns = min(_COLUMNS, len(names))
     with styled():
-        figure = Figure(figsize=(4.6 * columns, 4.3 * rows), layout="constrained")
+        figure = new_figure(4.6 * columns, 4.3 * rows)
         figure.suptitle(f"$m_N$ = {signal.mass:g} GeV")
         grid = figure.add_gridspec(2 * rows, columns, height_ratios=[3, 1] * rows)
         for number, name in enumerate(names):
@@ -96,14 +94,11 @@ def figure_of_resolution(shapes: SignalShapes) -> Figure:
     ----------
     shapes : SignalShapes
     """
-    from matplotlib.figure import Figure
-
     masses = shapes.masses
     reach = max(0.05, 0.1 * (masses[-1] - masses[0]))
     x = np.linspace(masses[0] - reach, masses[-1] + reach, 50)
     with styled():
-        figure = Figure(figsize=(7, 5), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = new_axes()
         for number, name in enumerate(shapes.selections):
             own = [mass for mass in masses if name in shapes.fits[mass]]
             if not own:
@@ -144,13 +139,10 @@ def figure_of_efficiency(signal: Signal, ctaus: Sequence[float] | None = None) -
     ctaus : sequence of float, optional
         Proper decay lengths in mm, rising, up to the longest generated one. By default 40 from a tenth of the shortest.
     """
-    from matplotlib.figure import Figure
-
     at = np.geomspace(0.1 * signal.shortest, signal.longest, 40) if ctaus is None else np.asarray(ctaus, np.float64)
     found = signal.efficiencies(at)
     with styled():
-        figure = Figure(figsize=(7, 5), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = new_axes()
         for number, name in enumerate(signal.categories or (INCLUSIVE,)):
             values = np.array([point[name].value for point in found])
             errors = np.array([point[name].error for point in found])

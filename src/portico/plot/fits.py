@@ -10,7 +10,7 @@ import numpy as np
 from portico.plot.bins import UNIT, Array, shade
 from portico.plot.panels import Panel, equal_widths, poisson_interval
 from portico.plot.plane import runs_of
-from portico.plot.style import COLORS, HATCHED, settle, styled, to_label
+from portico.plot.style import COLORS, HATCHED, new_figure, settle, styled, to_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,9 +46,7 @@ def figure_of_fit(panel: Panel, *, xlabel: str, ylabel: str | None = None) -> Fi
     """
     panel.check()
     with styled():
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(7.0, 6.2), layout="constrained")
+        figure = new_figure(7.0, 6.2)
         top, _ = _draw(figure, panel, xlabel, ylabel, _colors([panel]))
         entries = _entries(top)
         columns = 2 if len(entries) > 3 else 1
@@ -81,9 +79,7 @@ def figure_of_fits(panels: Sequence[Panel], *, xlabel: str, ylabel: str | None =
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     with styled():
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(4.6 * columns, 4.3 * rows + 0.5), layout="constrained")
+        figure = new_figure(4.6 * columns, 4.3 * rows + 0.5)
         parts = figure.subfigures(rows, columns, squeeze=False).ravel()
         named: dict[str, Any] = {}
         for part, panel in zip(parts, panels, strict=False):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from portico.plot.style import COLORS, settle, styled, to_label
+from portico.plot.style import COLORS, new_figure, settle, styled, to_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,9 +47,7 @@ def figure_of_impacts(
     known = [row for row in rows if all(map(math.isfinite, (row.pull, row.sigma, row.up, row.down)))]
     ranked = sorted(known, key=lambda row: -max(abs(row.up), abs(row.down)))[:most]
     with styled():
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(9.0, 1.9 + 0.27 * max(len(ranked), 3)), layout="constrained")
+        figure = new_figure(9.0, 1.9 + 0.27 * max(len(ranked), 3))
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1.1])
         _draw_pulls(left, ranked)
         _draw_impacts(right, ranked, poi_label)

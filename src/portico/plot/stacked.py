@@ -9,7 +9,7 @@ import numpy as np
 
 from portico.analysis.blinding import open_bins
 from portico.plot.bins import Array, Bins, Intervals, bins_of, leave_headroom, name_axes, shade
-from portico.plot.style import COLORS, HATCHED, new_axes, settle, styled, to_label
+from portico.plot.style import COLORS, HATCHED, new_axes, new_figure, settle, styled, to_label
 
 if TYPE_CHECKING:
     from hist import Hist
@@ -108,9 +108,7 @@ def _panels(two: bool) -> tuple[Figure, Axes, Axes | None]:
     if not two:
         figure, axes = new_axes()
         return figure, axes, None
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 6.2), layout="constrained")
+    figure = new_figure(7, 6.2)
     figure.get_layout_engine().set(hspace=0.0, h_pad=0.03)  # type: ignore[union-attr,call-arg]
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     return figure, upper, lower

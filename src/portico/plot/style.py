@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "HATCHED", "SIZE", "new_axes", "settle", "stamp", "styled", "to_label"]
+__all__ = ["COLORS", "HATCHED", "SIZE", "new_axes", "new_figure", "settle", "stamp", "styled", "to_label"]
 
 SIZE = (7.0, 5.0)
 COLORS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
@@ -45,11 +45,16 @@ def styled() -> Iterator[None]:
         yield
 
 
-def new_axes(width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure, Axes]:
-    """Return an empty figure, which belongs to no window, and its axes."""
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, which belongs to no window."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def new_axes(width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure, Axes]:
+    """Return an empty figure and its axes."""
+    figure = new_figure(width, height)
     return figure, figure.add_subplot()
 
 
