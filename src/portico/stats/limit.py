@@ -8,7 +8,7 @@ what comes with them, are left out where no toys were thrown.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -131,7 +131,7 @@ def _toys_json(of: CLs | Limit, **more: Any) -> dict[str, Any]:
     return {**_json(of, "uncertainty", "expected_uncertainties"), **more} if of.expected_uncertainties else {}
 
 
-def _written(value: float | Sequence[float] | None) -> Any:
+def _written(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_written(one) for one in value]
     if value is None or math.isfinite(value):
