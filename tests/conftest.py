@@ -20,6 +20,8 @@ from tests.reference import small_analysis
 
 # Tests compile far more than they compute. Read by ROOT when a runner imports it.
 os.environ.setdefault("EXTRA_CLING_ARGS", "-O0")
+# What tests remember of files lasts as long as the process, but for those that say otherwise.
+os.environ["PORTICO_CACHE"] = ""
 # A shell without job control lets what it starts in the background ignore Ctrl-C, and that would be inherited by every
 # driver that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

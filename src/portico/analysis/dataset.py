@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -21,13 +21,16 @@ from portico.files import is_remote
 __all__ = ["Dataset", "Sample", "load_dataset", "with_variables"]
 
 Scalar = bool | int | float | str
+_Entry = str | tuple[str, ...] | dict[str, Any]
 Parameter = Scalar | tuple[Scalar, ...] | dict[str, Scalar]
 
 _NOT_WRITTEN = {
     "name": "the sample's name is its key",
     "completeness": "the completeness is what a partial run finds out",
     "replicas": "the replicas of a file are a list within 'files'",
+    "checksums": "the checksum of a file stands beside its path, as 'adler32' in an entry {path, adler32} of 'files'",
 }
+_COMMENT = re.compile(r"(?:^|\s)#.*")  # a name may have a # within
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -46,6 +49,8 @@ class Sample(Model):
         Absolute paths or URLs, in order. Empty for a generated sample.
     replicas : mapping of str to tuple of str
         Further replicas of a file, in order of preference, by its path or URL in ``files``.
+    checksums : mapping of str to str
+        The Adler-32 that a file must have, in hexadecimal, by its path or URL in ``files``.
     entries : int, optional
         Number of entries of a generated sample, one without files.
     cross_section : float, optional
@@ -68,6 +73,7 @@ class Sample(Model):
     tree: str = Field(default="Events", min_length=1)
     files: tuple[str, ...] = ()
     replicas: dict[str, tuple[str, ...]] = Field(default_factory=dict, exclude=True)  # the data are the same
+    checksums: dict[str, str] = Field(default_factory=dict, exclude=True)
     entries: int | None = Field(default=None, ge=0)
     cross_section: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     filter_efficiency: float = Field(default=1.0, gt=0, le=1)
@@ -141,8 +147,29 @@ class _DatasetFile(Model):
 
 
 class _Files(Model):
-    files: str | tuple[str | tuple[str, ...], ...] = ()
+    files: str | tuple[str | tuple[str, ...] | dict[str, Any], ...] = ()
     redirectors: tuple[str, ...] = ()
+
+
+class _FileEntry(Model):
+    """An entry of ``files`` that declares the checksum of its file."""
+
+    path: str | tuple[str, ...]
+    adler32: str
+
+    @field_validator("adler32", mode="before")
+    @classmethod
+    def _hexadecimal(cls, value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9A-Fa-f]{8}", value):
+            raise ValueError("give eight hexadecimal digits in quotes, such as '0a1b2c3d'")
+        return value.lower()
+
+
+class _File(NamedTuple):
+    """A file that an entry of ``files`` stands for: its replicas, and the checksum that it must have, if declared."""
+
+    replicas: tuple[str, ...]
+    checksum: str = ""
 
 
 def load_dataset(path: Path, content: dict[str, Any] | None = None) -> Dataset:
@@ -152,8 +179,9 @@ def load_dataset(path: Path, content: dict[str, Any] | None = None) -> Dataset:
     ``redirectors`` as defaults for all samples. Paths are relative to the file's folder; they may hold
     globs and ``${NAME}`` or ``${NAME:-default}``; ``.txt`` and ``.json`` are read as lists of files.
 
-    An entry of ``files`` that is itself a list names replicas of one file, in order of preference. With ``redirectors``
-    an absolute path is a name that each of these servers knows: ``/store/x.root`` is ``root://host//store/x.root``.
+    An entry of ``files`` that is itself a list names replicas of one file, in order of preference. An entry
+    ``{path, adler32}`` also declares the checksum of its file. With ``redirectors`` an absolute path is a name that
+    each of these servers knows: ``/store/x.root`` is ``root://host//store/x.root``.
 
     Parameters
     ----------
@@ -186,9 +214,12 @@ def load_dataset(path: Path, content: dict[str, Any] | None = None) -> Dataset:
             raise ConfigError(f"{where}: give either 'files' or, for generated events, 'entries'")
         patterns = (given.files,) if isinstance(given.files, str) else given.files
         found = [f for pattern in patterns for f in _expand(pattern, path.parent, given.redirectors, where)]
-        _refuse_double([replica for file in found for replica in file], where)
-        replicas = {file[0]: file[1:] for file in found if len(file) > 1}
-        samples[str(name)] = entry.model_copy(update={"files": tuple(file[0] for file in found), "replicas": replicas})
+        _refuse_double([replica for file in found for replica in file.replicas], where)
+        samples[str(name)] = entry.model_copy(update={
+            "files": tuple(file.replicas[0] for file in found),
+            "replicas": {file.replicas[0]: file.replicas[1:] for file in found if len(file.replicas) > 1},
+            "checksums": {file.replicas[0]: file.checksum for file in found if file.checksum},
+        })  # fmt: skip
     return Dataset(samples=samples)
 
 
@@ -198,22 +229,26 @@ def _refuse_double(files: list[str], where: str) -> None:
         raise ConfigError(f"{where}: a file is listed twice and would count twice: {double}")
 
 
-def _expand(
-    pattern: str | tuple[str, ...], folder: Path, redirectors: tuple[str, ...], where: str
-) -> list[tuple[str, ...]]:
+def _expand(pattern: _Entry, folder: Path, redirectors: tuple[str, ...], where: str) -> list[_File]:
     """Return the files that one entry of ``files`` stands for, each with all its replicas."""
+    if isinstance(pattern, dict):
+        declared = parse(_FileEntry, pattern, f"{where}: files")
+        found = _expand(declared.path, folder, redirectors, where)
+        if len(found) != 1:
+            raise ConfigError(f"{where}: {declared.path}: 'adler32' is that of one file, and {len(found)} match")
+        return [_File(found[0].replicas, declared.adler32)]
     if isinstance(pattern, tuple):
         if not pattern:
             raise ConfigError(f"{where}: a file with no replica; write its paths or URLs, the best first")
-        return [tuple(replica for part in pattern for replica in _replicas(part, folder, redirectors, where))]
+        return [_File(tuple(replica for part in pattern for replica in _replicas(part, folder, redirectors, where)))]
     pattern = with_variables(pattern, where)
     if is_remote(pattern) or (redirectors and pattern.startswith("/")):
-        return [_replicas(pattern, folder, redirectors, where)]
+        return [_File(_replicas(pattern, folder, redirectors, where))]
     path = folder / Path(pattern).expanduser()
     if path.suffix in {".txt", ".json"}:
         lines = _read_list(path, where)
         return [found for line in lines for found in _expand(line, path.parent, redirectors, where)]
-    return [(found,) for found in _local(folder, pattern, where)]
+    return [_File((found,)) for found in _local(folder, pattern, where)]
 
 
 def _replicas(text: str, folder: Path, redirectors: tuple[str, ...], where: str) -> tuple[str, ...]:
@@ -272,14 +307,14 @@ def with_variables(text: str, where: str) -> str:
     return _VARIABLE.sub(value, text)
 
 
-def _read_list(path: Path, where: str) -> list[str | tuple[str, ...]]:
+def _read_list(path: Path, where: str) -> list[_Entry]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{where}: the list of files {path} cannot be read: {error.strerror}") from error
     if path.suffix == ".txt":
         lines = [
-            line.split("#", 1)[0].strip() if not is_remote(line) else line.strip() for line in text.splitlines()
+            _COMMENT.sub("", line).strip() if not is_remote(line) else line.strip() for line in text.splitlines()
         ]
         return [line for line in lines if line]
     try:
@@ -287,7 +322,12 @@ def _read_list(path: Path, where: str) -> list[str | tuple[str, ...]]:
     except json.JSONDecodeError as error:
         raise ConfigError(f"{where}: {path} is not JSON: {error}") from error
     items: list[Any] = content if isinstance(content, list) else [None]
-    words = [word for item in items for word in (item if isinstance(item, list) else [item])]
-    if not all(isinstance(word, str) for word in words):
-        raise ConfigError(f"{where}: {path} must hold a list of strings, or of lists of them: the replicas of a file")
+    lists = [item if isinstance(item, list) else [""] for item in items]
+    if not all(isinstance(item, str | list | dict) for item in items) or not all(
+        isinstance(word, str) for words in lists for word in words
+    ):
+        raise ConfigError(
+            f"{where}: {path} must hold a list of strings, of lists of them (the replicas of a file), or of "
+            "{path, adler32}"
+        )
     return [tuple(item) if isinstance(item, list) else item for item in items]

@@ -61,6 +61,8 @@ Examples:
 @click.option("--store", metavar="FOLDER|URL",
               help="Where trees are written: a folder, or a URL such as root://host//store/user/me/run.")  # fmt: skip
 @click.option("--allow-partial", is_flag=True, help="Go on without what cannot be read; exit status 3 if so.")
+@click.option("--accept-changed-input", is_flag=True,
+              help="Run also over samples with fewer files or entries than when their results were made.")  # fmt: skip
 @click.option("--unblind", is_flag=True, help="Show and fit data also in the signal windows, hidden by default.")
 @click.option("--batch", is_flag=True, help="Plain batch jobs on the site of --on; they go on without this process.")
 @click.option("--chunks-per-job", type=click.IntRange(min=1), metavar="N",
@@ -70,8 +72,8 @@ Examples:
 @json_option()
 def run(
     analysis: str, on: str, workers: int | None, steps: tuple[str, ...], samples: tuple[str, ...],
-    folder: Path | None, store: str | None, allow_partial: bool, unblind: bool, batch: bool, chunks_per_job: int | None,
-    detach: bool, dry_run: bool, as_json: bool,
+    folder: Path | None, store: str | None, allow_partial: bool, accept_changed_input: bool, unblind: bool, batch: bool,
+    chunks_per_job: int | None, detach: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run the steps of ANALYSIS in order, over all samples.
 
@@ -95,7 +97,8 @@ def run(
 
     try:
         with Progress() as reporter:
-            result = run_analysis(loaded, **options, allow_partial=allow_partial, reporter=reporter)
+            options |= {"allow_partial": allow_partial, "accept_changed_input": accept_changed_input}
+            result = run_analysis(loaded, **options, reporter=reporter)
     except Detached as detached:
         _submitted(str(detached), folder, as_json)
         return 0

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from portico.files.remote import is_remote, may_pass, no_connection, retried, tune_xrootd
-from portico.files.summary import (
-    Column,
-    TreeSummary,
-    column_changes,
-    summarise,
-    summarise_all,
-    summarise_each,
-    trees,
-    version_of,
-)
+from portico.files.summaries import raise_errors, summarise_all, summarise_each
+from portico.files.summary import Column, Friend, TreeSummary, column_changes, summarise, trees
+from portico.files.version import version_of
 
 __all__ = [
     "Column",
+    "Friend",
     "TreeSummary",
     "column_changes",
     "is_remote",
     "may_pass",
     "no_connection",
+    "raise_errors",
     "retried",
     "summarise",
     "summarise_all",

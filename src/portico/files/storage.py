@@ -19,9 +19,10 @@ from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, RunFolderError, SpaceError
-from portico.files import is_remote, no_connection, retried, tune_xrootd
+from portico.files.remote import is_remote, no_connection, retried, tune_xrootd
 
-__all__ = ["Storage", "checked_path", "checksum_of", "normal", "sizes", "storage_of"]
+__all__ = ["Storage", "checked_path", "checksum_of", "normal", "sizes", "speaks_xrootd",
+           "storage_of"]  # fmt: skip
 
 _CALL_SECONDS = 120
 _SLOWEST = 50_000  # bytes a second; a copy may take as long as that, and a call's time more
@@ -63,6 +64,9 @@ class Storage(Protocol):
     def size(self, path: str) -> int | None:
         """Return the bytes of a file; None if it is not there."""
 
+    def stat(self, path: str) -> tuple[int, int] | None:
+        """Return the bytes of a file and the time of its last modification in ns; None if it is not there."""
+
     def holds(self, folder: str) -> bool:
         """Return whether a folder is there and has anything in it."""
 
@@ -74,6 +78,9 @@ class Storage(Protocol):
 
     def checksum(self, path: str) -> str:
         """Return the Adler-32 of a file in hexadecimal: the server's, or computed by reading it."""
+
+    def kept_checksum(self, path: str) -> str:
+        """Return the Adler-32 that a server tells of a file, in hexadecimal; empty if it tells none."""
 
 
 def storage_of(location: str | Path) -> Storage:
@@ -89,10 +96,16 @@ def storage_of(location: str | Path) -> Storage:
     text = str(location)
     if not is_remote(text):
         return _Folders()
-    url = urlsplit(text)
-    if url.scheme not in _PROTOCOLS or not url.netloc:
+    if not speaks_xrootd(text):
         raise ConfigError(f"{text}: trees are written to folders and to XRootD, such as root://host//store/user/me")
+    url = urlsplit(text)
     return _server(f"{url.scheme}://{url.netloc}")
+
+
+def speaks_xrootd(url: str) -> bool:
+    """Return whether a URL is that of an XRootD server."""
+    parts = urlsplit(url)
+    return parts.scheme in _PROTOCOLS and bool(parts.netloc)
 
 
 def checked_path(item: Mapping[str, Any]) -> str:
@@ -172,10 +185,15 @@ class _Folders:
         self._write(path, lambda: Path(path).unlink(missing_ok=True))
 
     def size(self, path: str) -> int | None:
+        found = self.stat(path)
+        return None if found is None else found[0]
+
+    def stat(self, path: str) -> tuple[int, int] | None:
         try:
-            return Path(path).stat().st_size
+            status = Path(path).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        return status.st_size, status.st_mtime_ns
 
     def listed(self, folder: str) -> dict[str, int]:
         return {str(path): path.stat().st_size for path in sorted(Path(folder).rglob("*")) if path.is_file()}
@@ -191,6 +209,9 @@ class _Folders:
             return checksum_of(Path(path))
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+    def kept_checksum(self, path: str) -> str:  # noqa: ARG002 (a file system keeps none)
+        return ""
 
     @staticmethod
     def _write(path: str, action: Callable[[], object]) -> None:
@@ -267,8 +288,12 @@ class _Server:
         self._call(path, "removed", lambda: self._calls.rm(_path(path), timeout=_CALL_SECONDS), {_NOT_FOUND})
 
     def size(self, path: str) -> int | None:
-        found = self._call(path, "found", lambda: self._calls.stat(_path(path), timeout=_CALL_SECONDS), {_NOT_FOUND})
-        return None if found is None else int(found.size)
+        found = self.stat(path)
+        return None if found is None else found[0]
+
+    def stat(self, path: str) -> tuple[int, int] | None:
+        found = self._call(path, "opened", lambda: self._calls.stat(_path(path), timeout=_CALL_SECONDS), {_NOT_FOUND})
+        return None if found is None else (int(found.size), int(found.modtime) * 1_000_000_000)
 
     def listed(self, folder: str) -> dict[str, int]:
         found = self._entries(folder, self._flags.DirListFlags.STAT | self._flags.DirListFlags.RECURSIVE)
@@ -293,12 +318,15 @@ class _Server:
         return [path for path in self.listed(folder) if path.endswith(suffix)]
 
     def checksum(self, path: str) -> str:
+        return self.kept_checksum(path) or self._read_back(path)
+
+    def kept_checksum(self, path: str) -> str:
         code, query = self._flags.QueryCode.CHECKSUM, f"{_path(path)}?cks.type=adler32"
         answer = self._call(
             path, "checked", lambda: self._calls.query(code, query, timeout=_CALL_SECONDS), _NO_CHECKSUMS
         )
         kind, _, value = bytes(answer or b"").rstrip(b"\0").decode().partition(" ")
-        return value.strip().rjust(8, "0") if kind == "adler32" else self._read_back(path)
+        return value.strip().lower().rjust(8, "0") if kind == "adler32" else ""
 
     def _read_back(self, path: str) -> str:
         """Return the Adler-32 of a file on a server that keeps no checksums of this kind."""

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from portico.errors import InputError, MissingExtra, nearest
-from portico.files.remote import PATIENCE, is_remote, may_pass, no_connection, server_of, tune_xrootd
+from portico.files.remote import is_remote, tune_xrootd
+from portico.files.version import Version, look_at
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-__all__ = ["Column", "TreeSummary", "column_changes", "summarise", "summarise_all", "summarise_each", "trees",
-           "version_of"]  # fmt: skip
+__all__ = ["Column", "Friend", "TreeSummary", "column_changes", "summarise", "trees"]
 
 _SECONDS = 120  # for each request; XRootD's own limits are shorter
 _TREES = {"TTree": "TTree", "ROOT::RNTuple": "RNTuple", "TNtuple": "TTree", "TNtupleD": "TTree"}
@@ -34,12 +29,34 @@ class Column:
     type : str
         Its C++ type as written in the file.
     size : int
-        Compressed bytes, 0 if unknown.
+        Compressed bytes, 0 if unknown: planning needs names and types, which the files of a sample share.
     """
 
     name: str
     type: str
-    size: int
+    size: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Friend:
+    """A friend that is named in a tree.
+
+    Parameters
+    ----------
+    name : str
+        The name by which the tree calls it.
+    tree : str
+        Name of the friend's tree.
+    file : str
+        Its file as the tree names it, empty for the file of the tree itself; once it was looked for, its path or URL.
+    found : TreeSummary, optional
+        What its file holds, once that was looked for; still none for a tree whose friend this one is.
+    """
+
+    name: str
+    tree: str
+    file: str
+    found: TreeSummary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +82,11 @@ class TreeSummary:
     columns : tuple of Column
         Its columns.
     version : str
-        Size and time of the last modification of the file, as its file system tells them; empty for a remote file.
+        Size and time of the last modification of the file, as its file system or server tells them; empty if unknown.
+    indexed : bool
+        Whether the tree has an index, by which it is joined to trees with other entries.
+    friends : tuple of Friend
+        The friends that are stored with it.
     """
 
     file: str
@@ -77,6 +98,8 @@ class TreeSummary:
     size: int
     columns: tuple[Column, ...]
     version: str = ""
+    indexed: bool = False
+    friends: tuple[Friend, ...] = ()
 
 
 def trees(file: str) -> list[TreeSummary]:
@@ -87,22 +110,31 @@ def trees(file: str) -> list[TreeSummary]:
     InputError
         If the file is missing, not a ROOT file, truncated or damaged.
     """
+    version = look_at(file)
     with _open(file) as directory:
         classes = directory.classnames(recursive=True, cycle=False)
         names = [name for name, class_name in classes.items() if class_name in _TREES]
-        return [_summary(file, directory, name, _TREES[classes[name]]) for name in names]
+        return [_summary(file, directory, name, _TREES[classes[name]], version) for name in names]
 
 
-def summarise(file: str, tree: str) -> TreeSummary:
+def summarise(file: str, tree: str, version: Version | None = None) -> TreeSummary:
     """Summarise one tree of a file.
 
     A file that is whole but holds no key at all counts as zero entries: jobs without events write such.
+
+    Parameters
+    ----------
+    file, tree : str
+        Path or URL, and the name of the tree.
+    version : Version, optional
+        That of the file, if it was looked at already.
 
     Raises
     ------
     InputError
         If the file is missing, not a ROOT file, truncated or damaged, or holds other things but not the tree.
     """
+    version = version or look_at(file)  # before it is opened: what changes later has another version
     with _open(file) as directory:
         classes = directory.classnames(recursive=True, cycle=False)
         if not classes:
@@ -111,7 +143,7 @@ def summarise(file: str, tree: str) -> TreeSummary:
                     f"{file}: was never closed by the process that wrote it, so it lists no contents; write it again, "
                     'or recover it: open it in ROOT with TFile::Open(path, "UPDATE") and close it'
                 )
-            return TreeSummary(file, str(directory.file.uuid), "", "none", 0, (), 0, (), version_of(file))
+            return TreeSummary(file, str(directory.file.uuid), "", "none", 0, (), 0, (), _text(version))
         kind = _TREES.get(classes.get(tree, ""))
         if kind is None:
             found = [name for name, class_name in classes.items() if class_name in _TREES]
@@ -119,107 +151,7 @@ def summarise(file: str, tree: str) -> TreeSummary:
             if classes.get(tree) == "TChain":
                 raise InputError(f"{file}: {what}, and holds no events itself; give the files of the chain")
             raise InputError(f"{file}: {what}; {nearest(tree, found)}")
-        return _summary(file, directory, tree, kind)
-
-
-def summarise_all(
-    files: Iterable[str], tree: str, threads: int = 8, *, replicas: Mapping[str, Sequence[str]] | None = None
-) -> list[TreeSummary]:
-    """Summarise one tree in many files, in the order given, several at a time.
-
-    Parameters
-    ----------
-    files, tree, threads, replicas
-        As in `summarise_each`.
-
-    Raises
-    ------
-    InputError
-        As `summarise`, for the first bad file; further bad files are listed.
-    """
-    results = summarise_each(files, tree, threads, replicas=replicas)
-    errors = [result for result in results if isinstance(result, InputError)]
-    if errors:
-        more = "".join(f"\n{error}" for error in errors[1:10]) + ("\n..." if len(errors) > 10 else "")
-        raise InputError(f"{errors[0]}{more}")
-    return [result for result in results if isinstance(result, TreeSummary)]
-
-
-def summarise_each(
-    files: Iterable[str], tree: str, threads: int = 8, *, replicas: Mapping[str, Sequence[str]] | None = None
-) -> list[TreeSummary | InputError]:
-    """Summarise one tree in many files, in the order given, several at a time; errors are returned.
-
-    Of a file with several replicas the first that answers is read, and named in the summary. Transient errors are
-    retried after growing waits, for half a minute. A server that did not answer by then is not asked again for
-    other files.
-
-    Parameters
-    ----------
-    files : iterable of str
-        Paths or URLs.
-    tree : str
-        Name of the tree.
-    threads : int
-        How many files are read at a time.
-    replicas : mapping, optional
-        Further replicas of a file, by its first.
-    """
-    others, reader = replicas or {}, _Reader()
-
-    def attempt(file: str) -> TreeSummary | InputError:
-        return reader.summarise((file, *others.get(file, ())), tree)
-
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(attempt, files))
-
-
-class _Reader:
-    """Reads files from the first replica that answers, and remembers servers that do not."""
-
-    def __init__(self) -> None:
-        self._silent: dict[str, str] = {}  # the error of the attempt to connect, by server
-
-    def summarise(self, replicas: Sequence[str], tree: str) -> TreeSummary | InputError:
-        began, wait = time.monotonic(), 1.0
-        while True:
-            errors: list[InputError] = []
-            for replica in replicas:
-                try:
-                    return self._summarise(replica, tree)
-                except InputError as error:
-                    errors.append(error)
-            again = any(may_pass(str(error)) and server_of(replica) not in self._silent
-                        for replica, error in zip(replicas, errors, strict=True))  # fmt: skip
-            if not again or time.monotonic() - began + wait > PATIENCE:
-                tried = "".join(f"\n  {error}" for error in errors)
-                return errors[0] if len(errors) == 1 else InputError(
-                    f"{replicas[0]}: none of its {len(replicas)} replicas can be read:{tried}"
-                )  # fmt: skip
-            time.sleep(wait)
-            wait *= 2
-
-    def _summarise(self, file: str, tree: str) -> TreeSummary:
-        server = server_of(file)
-        if server in self._silent:
-            raise InputError(f"{file}: its server did not answer before: {self._silent[server]}")
-        try:
-            return summarise(file, tree)
-        except InputError as error:
-            if is_remote(file) and no_connection(str(error)):
-                self._silent[server] = str(error).removeprefix(f"{file}: ")
-            raise
-
-
-def version_of(file: str) -> str:
-    """Return size and time of the last modification of a local file; empty for a remote one, or if it is gone."""
-    if is_remote(file):
-        return ""
-    try:
-        status = Path(file).stat()
-    except OSError:
-        return ""
-    return f"{status.st_size}:{status.st_mtime_ns}"
+        return _summary(file, directory, tree, kind, version)
 
 
 def column_changes(reference: TreeSummary, other: TreeSummary) -> list[str]:
@@ -234,16 +166,15 @@ def column_changes(reference: TreeSummary, other: TreeSummary) -> list[str]:
     return lines
 
 
-def _open(file: str) -> Any:
+def _open(file: str, **options: Any) -> Any:
     import uproot
 
-    options: dict[str, Any] = {}
     if re.match("x?roots?://", file):
         tune_xrootd()
         if importlib.util.find_spec("XRootD") is None:
             raise MissingExtra("xrootd", "reading root:// URLs")
         # Not through fsspec, which keeps files open for half a minute after the end, and with them what they were.
-        options = {"handler": uproot.XRootDSource, "timeout": _SECONDS}
+        options |= {"handler": uproot.XRootDSource, "timeout": _SECONDS}
     elif not is_remote(file):
         path = Path(file)
         if not path.exists():
@@ -273,14 +204,34 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:200]}"
 
 
-def _summary(file: str, directory: Any, name: str, kind: str) -> TreeSummary:
+def _summary(file: str, directory: Any, name: str, kind: str, version: Version | None) -> TreeSummary:
+    indexed = False
+    friends: tuple[Friend, ...] = ()
     try:
         tree = directory[name]
         describe = _describe_ttree if kind == "TTree" else _describe_rntuple
         entries, ends, columns, size = describe(tree)
+        if kind == "TTree":
+            stored = tree.chunk.raw_data.tobytes()
+            indexed = b"TTreeIndex" in stored  # the names of the classes of what is stored with the tree
+            friends = _friends(file, name) if b"TFriendElement" in stored else ()
     except Exception as error:
         raise InputError(f"{file}: '{name}' cannot be read, the file may be damaged: {_one_line(error)}") from error
-    return TreeSummary(file, str(directory.file.uuid), name, kind, entries, ends, size, columns, version_of(file))
+    return TreeSummary(
+        file, str(directory.file.uuid), name, kind, entries, ends, size, columns, _text(version), indexed, friends
+    )
+
+
+def _text(version: Version | None) -> str:
+    return "" if version is None else version.text
+
+
+def _friends(file: str, name: str) -> tuple[Friend, ...]:
+    """Return the friends of a tree, which uproot reads only if it is asked to before it opens the file."""
+    with _open(file, minimal_ttree_metadata=False) as directory:
+        stored = directory[name].member("fFriends") or ()
+        names = ("fName", "fTreeName", "fTitle")
+        return tuple(Friend(*(str(friend.member(name)) for name in names)) for friend in stored)
 
 
 def _describe_ttree(tree: Any) -> tuple[int, tuple[int, ...], tuple[Column, ...], int]:

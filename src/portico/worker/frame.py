@@ -8,7 +8,7 @@ import time
 import types
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -34,7 +34,19 @@ _ENTRY = re.compile(r"\brdfentry_\b")
 _TRANSFORMATIONS = ("Alias", "Define", "DefinePerSample", "DefineSlot", "DefineSlotEntry", "Filter", "Redefine", "Vary")
 _TAGGED = ("Count", "Sum", "Min", "Max", "Take", "Report", "Graph", "Stats")
 _FILLED = ("Histo1D", "Histo2D", "Histo3D", "HistoND", "Profile1D", "Profile2D", "Aggregate", "Reduce", "Fill", "Book")
-_CHECKED = (*_TRANSFORMATIONS, *_TAGGED, *_FILLED, "Mean", "StdDev", "AsNumpy", "Snapshot", "Foreach", "ForeachSlot")
+_MISSING = ("DefaultValueFor", "FilterAvailable", "FilterMissing")
+_CHECKED = (
+    *_TRANSFORMATIONS,
+    *_MISSING,
+    *_TAGGED,
+    *_FILLED,
+    "Mean",
+    "StdDev",
+    "AsNumpy",
+    "Snapshot",
+    "Foreach",
+    "ForeachSlot",
+)
 _CLUSTER_BYTES = 8 * 2**20  # a default of 128 MiB would make files that cannot be cut
 
 
@@ -56,9 +68,13 @@ class Timing:
 
 @dataclass(slots=True)
 class _Graph:
-    """The graph that a step builds over one chunk: the Snapshots that it booked, and the folder they go to."""
+    """The graph that a step builds over one chunk.
+
+    It holds the Snapshots that it booked, the folder they go to, and whether another file has columns that this lacks.
+    """
 
     folder: Path
+    lacks_columns: bool = False
     snapshots: list[tuple[str, str, Path]] = field(default_factory=list)
 
     def snapshot(self, arguments: list[Any]) -> list[Any]:
@@ -87,6 +103,10 @@ _built: ContextVar[_Graph | None] = ContextVar("_built", default=None)
 ROOT's classes, patched once for the process, are the only place where a step's calls can be seen, and no argument of
 ours gets there: hence a variable. ROOT's own methods call each other, so it is none while one of them runs.
 """
+
+
+class _ColumnElsewhere(BaseException):
+    """A step says what to do without a column that the chunk's file lacks, so the frame must know the column."""
 
 
 class _CheckedMethod:
@@ -118,6 +138,9 @@ class _CheckedCall:
             _built.reset(token)
 
     def _call(self, graph: _Graph | None, arguments: list[Any], options: dict[str, Any]) -> Any:
+        if graph is not None and graph.lacks_columns and self._name in _MISSING:
+            if arguments and isinstance(arguments[0], str) and not self._node.HasColumn(arguments[0]):
+                raise _ColumnElsewhere
         if graph is not None and self._name == "Snapshot":
             for key, position in (("columnList", 2), ("options", 3)):
                 if key in options:
@@ -195,8 +218,8 @@ def _unbound(klass: Any, name: str) -> Any:
 
 
 @contextmanager
-def _building(folder: Path) -> Iterator[_Graph]:
-    graph = _Graph(folder)
+def _building(folder: Path, lacks_columns: bool) -> Iterator[_Graph]:
+    graph = _Graph(folder, lacks_columns)
     token = _built.set(graph)
     try:
         yield graph
@@ -212,6 +235,8 @@ def run_chunk(
     folder: Path,
     compiled: Callable[[], float] = lambda: 0.0,
     scratch: Path | None = None,
+    friends: Sequence[str] = (),
+    reference: str = "",
 ) -> tuple[dict[str, Product], Timing]:
     """Run a step over one chunk, with one event loop for all its products.
 
@@ -227,6 +252,8 @@ def run_chunk(
         Returns the seconds that just-in-time compilation took since the chunk began.
     scratch : Path, optional
         Folder of the process, for links to files; ``folder`` by default.
+    friends, reference
+        Other files that the chunk needs, as in `portico.worker.task.Task`.
 
     Returns
     -------
@@ -245,11 +272,17 @@ def run_chunk(
     _check_methods()
     timing, clock = Timing(), _Clock()
     read_before = _bytes_read()
-    frame = open_chunk(chunk, folder if scratch is None else scratch)
-    seen = frame.Count()
+    scratch = folder if scratch is None else scratch
+    frame = open_chunk(chunk, scratch, friends)
     timing.open = clock.lap()
-    with _building(folder) as graph:
-        handles = function(frame, sample, **options)
+    try:
+        with _building(folder, bool(reference) and not friends) as graph:
+            handles = function(frame, sample, **options)
+    except _ColumnElsewhere:
+        frame = open_chunk(chunk, scratch, reference=reference)
+        with _building(folder, lacks_columns=False) as graph:
+            handles = function(frame, sample, **options)
+    seen = frame.Count()
     check_handles(handles, graph.snapshots, int(frame.GetNRuns()))
     timing.build, jitted = clock.lap(), compiled()
     if seen.GetValue() != chunk.entries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ __all__ = ["open_chunk"]
 _SPECIAL = re.compile(r"[*?\[\]\\#:;,|%&=\s]")  # of patterns, and of the parts of a URL
 
 
-def open_chunk(chunk: Chunk, scratch: Path) -> Any:
+def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), reference: str = "") -> Any:
     """Return an RDataFrame over the entries of a chunk.
 
     Parameters
@@ -27,6 +28,10 @@ def open_chunk(chunk: Chunk, scratch: Path) -> Any:
         The entries; of a generated sample the frame has a column ``entry``.
     scratch : Path
         Folder of this process, for links to files whose names ROOT would take for patterns.
+    friends : sequence of str
+        The files of the friends that are stored with the tree, in their order.
+    reference : str
+        A file from which columns are known that the chunk's own lacks; not for trees with friends.
 
     Raises
     ------
@@ -54,13 +59,29 @@ def open_chunk(chunk: Chunk, scratch: Path) -> Any:
             f"was replaced after the run was planned (identity {found} instead of {chunk.uuid}); run again"
         )
     tree = file.Get(chunk.tree)
-    if isinstance(tree, ROOT.TTree) and tree.GetName() != chunk.tree.rpartition("/")[2]:
-        return _renamed_tree(file, tree, chunk)
+    if isinstance(tree, ROOT.TTree) and (friends or tree.GetName() != chunk.tree.rpartition("/")[2]):
+        return _of_tree(file, tree, chunk, [_plain_name(friend, scratch) for friend in friends])
     file.Close()
     specification = ROOT.RDF.Experimental.RDatasetSpec()
+    before = 0
+    if reference:
+        before = _entries(_plain_name(reference, scratch), chunk.tree)
+        specification.AddSample(("reference", chunk.tree, _plain_name(reference, scratch)))
     specification.AddSample(("chunk", chunk.tree, path))
-    specification.WithGlobalRange((chunk.first, chunk.last))
+    specification.WithGlobalRange((before + chunk.first, before + chunk.last))
     return ROOT.RDataFrame(specification)
+
+
+def _entries(path: str, name: str) -> int:
+    import ROOT
+
+    file = ROOT.TFile.Open(path)
+    tree = file.Get(name) if file else None
+    if not isinstance(tree, ROOT.TTree):
+        raise InputError(f"needs the columns of {path}, whose tree '{name}' cannot be opened")
+    entries = int(tree.GetEntries())
+    file.Close()
+    return entries
 
 
 def _plain_name(file: str, scratch: Path) -> str:
@@ -73,10 +94,16 @@ def _plain_name(file: str, scratch: Path) -> str:
     return str(link)
 
 
-def _renamed_tree(file: Any, tree: Any, chunk: Chunk) -> Any:
-    """Return a frame over a tree whose key has another name: RDatasetSpec looks for the name that the tree has."""
+def _of_tree(file: Any, tree: Any, chunk: Chunk, friends: Sequence[str]) -> Any:
+    """Return a frame over a tree whose key has another name, or whose friends lie elsewhere than it says.
+
+    RDatasetSpec looks for the name that the tree has, and opens friends by the names that are stored.
+    """
     import ROOT
 
+    for friend, place in zip(tree.GetListOfFriends() or (), friends, strict=True):
+        if friend.GetTitle():
+            friend.SetTitle(place)
     entries = ROOT.TEntryList(tree)
     entries.EnterRange(chunk.first, chunk.last)
     tree.SetEntryList(entries)

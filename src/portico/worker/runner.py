@@ -185,8 +185,9 @@ class Runner:
             folder.mkdir(exist_ok=True)
         try:
             products, timing = run_chunk(
-                function, task.chunk, Sample(**task.sample), task.options, folder, compiled, self._folder
-            )
+                function, task.chunk, Sample(**task.sample), task.options, folder, compiled, self._folder,
+                task.friends, task.reference,
+            )  # fmt: skip
             check_log(self._read_log(log_start), f"{folder}, on the way to {task.folder}" if remote else str(folder))
             products, files = take_files(products)
             if remote:

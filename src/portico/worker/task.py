@@ -73,6 +73,10 @@ class Task:
         Workers, by name, that failed on it and should not get it again if there are others.
     points : tuple of JSON values, optional
         Of a step over points: those of the chunk.
+    friends : tuple of str
+        The files of the friends that are stored with the tree, in their order.
+    reference : str
+        A file of the same sample that has the columns that the chunk's lacks; empty if it lacks none.
     """
 
     key: str
@@ -84,6 +88,8 @@ class Task:
     folder: str
     avoid: tuple[str, ...] = ()
     points: tuple[Any, ...] | None = None
+    friends: tuple[str, ...] = ()
+    reference: str = ""
 
     def split(self) -> tuple[Task, Task]:
         """Return both halves of a task of at least two entries or points; the key of each has a letter after it."""
@@ -109,7 +115,8 @@ class Task:
         """Read what `to_json` returned."""
         points = content.get("points")
         points = None if points is None else tuple(points)
-        return cls(**{**content, "chunk": Chunk(**content["chunk"]), "points": points})
+        friends = tuple(content.get("friends", ()))
+        return cls(**{**content, "chunk": Chunk(**content["chunk"]), "points": points, "friends": friends})
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from portico.analysis.chunks import Chunk, ChunkSize, plan, plan_generated
 from portico.analysis.dataset import Sample
 from portico.environment.bundle import Bundle, collect, key_of
 from portico.errors import ConfigError, InputError, ProductError, RunFolderError, nearest
-from portico.files import TreeSummary, summarise_all, summarise_each
+from portico.files import TreeSummary, raise_errors, summarise_each
 from portico.files.digest import digest_of
 from portico.files.storage import sizes
 from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 from portico.runfolder.ledger import Ledger, Lost, Planned
-from portico.workflow.input_identity import identities, refuse_copies
+from portico.workflow.input_identity import copies_between, identities, refuse_copies, with_checksums
 
 __all__ = ["Arguments", "Plan", "arguments_of", "bundle_of", "missing", "plan_step", "reduced", "root_version",
            "sample_fields", "summary_file", "unblinded"]  # fmt: skip
@@ -42,6 +42,8 @@ class Plan:
         Each sample as the step sees it.
     lost : tuple of Lost
         Files that could not be planned, of a run that may be partial.
+    warnings : tuple of str
+        What is suspicious about the input.
     points : mapping of str to tuple of JSON values
         Of a step over points: those of each chunk, by key.
     """
@@ -50,6 +52,7 @@ class Plan:
     files: Mapping[str, Mapping[str, TreeSummary]]
     samples: Mapping[str, Sample]
     lost: tuple[Lost, ...] = ()
+    warnings: tuple[str, ...] = ()
     points: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @property
@@ -223,13 +226,9 @@ def plan_step(
         sample = _input(analysis, step, analysis.dataset[name], ledger)
         if sample is None:
             continue
-        found: Sequence[TreeSummary | InputError]
-        if allow_partial:
-            found = summarise_each(sample.files, sample.tree, replicas=sample.replicas)
-            lost += _unopened(sample, found)
-        else:
-            found = summarise_all(sample.files, sample.tree, replicas=sample.replicas)
-        summaries = [summary for summary in found if isinstance(summary, TreeSummary)]
+        found = with_checksums(sample, summarise_each(sample.files, sample.tree, replicas=sample.replicas))
+        lost += _unopened(sample, found) if allow_partial else ()
+        summaries = [s for s in found if isinstance(s, TreeSummary)] if allow_partial else raise_errors(found)
         refuse_copies(name, summaries)
         chunks = _cut(analysis, step, sample, summaries)
         code = key_of(__version__, root_version(), bundle.code, arguments.keyed, sample_fields(sample))
@@ -239,7 +238,8 @@ def plan_step(
         planned[name] = [Planned(name, i, key, c) for i, (key, c) in enumerate(zip(keys, chunks, strict=True))]
         files[name] = {summary.file: summary for summary in summaries}
         samples[name] = sample
-    return Plan(planned, files, samples, tuple(lost))
+    shared = copies_between({name: of.values() for name, of in files.items()}) if step.input == DATASET else []
+    return Plan(planned, files, samples, tuple(lost), tuple(shared))
 
 
 def _unopened(sample: Sample, found: Sequence[TreeSummary | InputError]) -> Iterator[Lost]:
@@ -332,7 +332,7 @@ def _input(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) 
             f"step '{step.name}': say which tree of step '{step.input}' it reads with 'tree'; {nearest(tree, trees)}"
         )
     files = tuple(output["path"] for output in outputs if output["tree"] == tree)
-    return sample.model_copy(update={"files": files, "replicas": {}, "tree": tree, "entries": None})
+    return sample.model_copy(update={"files": files, "replicas": {}, "checksums": {}, "tree": tree, "entries": None})
 
 
 def root_version() -> str:

@@ -40,7 +40,8 @@ class _Silent:
 def run(
     analysis: Analysis, *, folder: str | Path | None = None, on: str = "local", workers: int | None = None,
     batch: bool = False, detach: bool = False, chunks_per_job: int | None = None, steps: Iterable[str] = (),
-    samples: Iterable[str] = (), allow_partial: bool = False, unblind: bool = False, store: str | None = None,
+    samples: Iterable[str] = (), allow_partial: bool = False, unblind: bool = False,
+    accept_changed_input: bool = False, store: str | None = None,
     reporter: Reporter | None = None, executor: Executor | None = None,
 ) -> Run:  # fmt: skip
     """Run an analysis; what is done already is not done again.
@@ -59,6 +60,8 @@ def run(
         Run only these; ``*`` in the name of a sample stands for any letters.
     allow_partial, unblind : bool
         Go on without chunks that cannot be read, the run is then partial; show and fit data also where they are hidden.
+    accept_changed_input : bool
+        Run also over samples that have fewer files or entries than when their results were made.
     store : str, optional
         Folder or URL where trees are written, such as ``root://host//store/user/me/run``; the run folder by default.
     reporter : Reporter, optional
@@ -88,7 +91,9 @@ def run(
         run_folder.clean()
         _check(analysis, runner, run_folder, teller)
         credentials = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, run_folder.store))
-        state = State(analysis, run_folder, ledger, runner, teller, selected, allow_partial, credentials)
+        state = State(
+            analysis, run_folder, ledger, runner, teller, selected, allow_partial, credentials, accept_changed_input
+        )
         try:
             for step in chosen:
                 run_step(state, analysis.steps.index(step), step)

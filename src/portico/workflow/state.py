@@ -29,6 +29,8 @@ class State:
     samples: tuple[str, ...]
     allow_partial: bool
     credentials: CredentialRefresh
+    accept_changed_input: bool = False
+    said: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
     failures: list[tuple[FailureKind, str]] = field(default_factory=list)

@@ -32,6 +32,8 @@ from portico.workflow.plan import (
     sample_fields,
 )
 from portico.workflow.points import plan_points
+from portico.workflow.references import references
+from portico.workflow.shrunk_input import refuse_shrunk, shrunk
 from portico.workflow.state import State
 from portico.workflow.summary_step import run_summary
 
@@ -52,6 +54,7 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
         run_summary(state, position, step, bundle, arguments, started)
         return
     plan = _plan(state, step, bundle, arguments) if step.points is None else plan_points(state, step, bundle, arguments)
+    _check_shrunk(state, step, plan)
     state.ledger.plan(step.name, position, bundle.needs.kind, plan.chunks, others=bool(state.samples))
     chunks, lost = missing(step, plan, state.ledger)
     state.ledger.forget(lost)
@@ -83,8 +86,20 @@ def _plan(state: State, step: StepEntry, bundle: Bundle, arguments: Arguments) -
     return replace(plan, chunks=state.executor.replan(plan.chunks))
 
 
+def _check_shrunk(state: State, step: StepEntry, plan: Plan) -> None:
+    """Refuse input that has shrunk since results were made of it, unless the user accepts that."""
+    if not state.accept_changed_input:
+        refuse_shrunk(step, plan, state.ledger)
+    for line in shrunk(step, plan, state.ledger):
+        state.reporter.warn(line)
+
+
 def _warn_of_files(state: State, step: StepEntry, plan: Plan) -> None:
-    """Name the files that the plan leaves out, and those of which it reads another replica."""
+    """Name files in several samples (once a run), those left out, and those of which another replica is read."""
+    for warning in plan.warnings:
+        if warning not in state.said:
+            state.said.add(warning)
+            state.reporter.warn(warning)
     for loss in plan.lost:
         state.reporter.warn(f"step '{step.name}', sample '{loss.sample}', {loss.file}: {loss.message}; left out")
     for name, sample in plan.samples.items():
@@ -132,10 +147,13 @@ def _tasks(
     folders = {} if plan.points else {name: state.folder.trees(step.name, name) for name in plan.samples}
     for folder in folders.values():
         storage_of(folder).make(folder)
+    known = {name: references(of.values()) for name, of in plan.files.items()}
     for planned in chunks:
-        name, key = planned.sample, planned.key
+        name, key, file = planned.sample, planned.key, planned.chunk.file
         task = Task(key, 1, planned.chunk, step.function, fields[name], arguments.given, folders.get(name, ""))
-        yield planned, replace(task, points=plan.points.get(key))
+        summary = plan.files[name].get(file)
+        friends = tuple(friend.file for friend in summary.friends) if summary else ()
+        yield planned, replace(task, points=plan.points.get(key), friends=friends, reference=known[name].get(file, ""))
 
 
 def _finish(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> str:
