@@ -17,7 +17,7 @@ import pytest
 from portico.analysis.analysis import load_analysis
 from portico.analysis.dataset import Sample, load_dataset
 from portico.errors import ConfigError, InputError, MissingExtra, RunFolderError, SpaceError, StepError
-from portico.files import may_pass, remote, retried, summarise, summarise_all, summarise_each, tune_xrootd
+from portico.files import may_pass, raise_errors, remote, retried, summarise, summarise_each, tune_xrootd
 from portico.files.storage import normal, sizes, storage_of
 from portico.runfolder.folder import RunFolder
 from portico.worker.classify import check_log, classify
@@ -319,7 +319,8 @@ def test_a_file_is_read_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "bad.root").write_bytes(b"root and nothing more")
     here, bad, gone = (str(tmp_path / name) for name in ("here.root", "bad.root", "gone.root"))
     others = {gone: (bad, here)}
-    assert summarise_all([gone, here], "Events", replicas=others) == [summarise(here, "Events")] * 2
+    found = raise_errors(summarise_each([gone, here], "Events", replicas=others))
+    assert found == [summarise(here, "Events")] * 2
     good, wrong = summarise_each([here, gone], "Events", replicas={gone: (bad,)})
     assert good == summarise(here, "Events")
     assert isinstance(wrong, InputError)

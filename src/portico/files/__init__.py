@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portico.files.remote import is_remote, may_pass, no_connection, retried, tune_xrootd
-from portico.files.summaries import raise_errors, summarise_all, summarise_each
+from portico.files.summaries import raise_errors, summarise_each
 from portico.files.summary import Column, Friend, TreeSummary, column_changes, summarise, trees
 from portico.files.version import version_of
 
@@ -18,7 +18,6 @@ __all__ = [
     "raise_errors",
     "retried",
     "summarise",
-    "summarise_all",
     "summarise_each",
     "trees",
     "tune_xrootd",

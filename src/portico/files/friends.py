@@ -46,12 +46,7 @@ def _complete(found: Sequence[_Found], look: _Look, above: frozenset[tuple[str, 
             continue
         try:
             for friend in summary.friends:
-                if above and friend.file and not is_remote(friend.file) and not friend.file.startswith("/"):
-                    raise InputError(
-                        f"{summary.file}: its friend '{friend.name}' is named by the relative path {friend.file}, which "
-                        "ROOT does not find for the friend of a friend; store it with its whole path"
-                    )
-                place = places[summary.file, friend] = _place(summary, friend)
+                place = places[summary.file, friend] = _place(summary, friend, nested=bool(above))
                 if (place, friend.tree) not in above:
                     wanted.setdefault(friend.tree, {})[place] = None
         except InputError as error:
@@ -87,7 +82,7 @@ def _joined(
     return replace(summary, friends=tuple(friends))
 
 
-def _place(summary: TreeSummary, friend: Friend) -> str:
+def _place(summary: TreeSummary, friend: Friend, nested: bool) -> str:
     """Return the file of a friend.
 
     ROOT takes a relative path from the folder of the process, which differs from worker to worker. Here it is taken
@@ -99,8 +94,10 @@ def _place(summary: TreeSummary, friend: Friend) -> str:
         return friend.file
     if is_remote(summary.file):
         return f"{summary.file.rpartition('/')[0]}/{friend.file}"
-    found = list(_existing((*Path(summary.file).parents, Path.cwd()), friend.file))
     where = f"{summary.file}: its friend '{friend.name}', the tree '{friend.tree}' in {friend.file},"
+    if nested:
+        raise InputError(f"{where} is that of a friend, which ROOT finds only by its whole path; store it with that")
+    found = list(_existing((*Path(summary.file).parents, Path.cwd()), friend.file))
     if not found:
         raise InputError(f"{where} is missing: there is no {Path(summary.file).parent / friend.file}; put it there")
     if len(found) > 1:

@@ -1,4 +1,4 @@
-"""What is remembered of files between runs: summaries of trees and checksums, in one SQLite file of the user.
+"""Summaries of trees and checksums of files, remembered between runs in one SQLite file of the user.
 
 It holds nothing that the files do not tell again. An entry is valid for the stamp that its file had, and for the
 versions of Portico and uproot that read it. Several processes may use it at once. If it is damaged it is made again;

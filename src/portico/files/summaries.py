@@ -14,28 +14,10 @@ from portico.files.remote import PATIENCE, is_remote, may_pass, no_connection, s
 from portico.files.summary import TreeSummary, summarise
 from portico.files.version import Version, look_at
 
-__all__ = ["raise_errors", "summarise_all", "summarise_each"]
+__all__ = ["raise_errors", "summarise_each"]
 
 _THREADS = 8
 _AT_A_TIME = 200  # new summaries that are kept together
-
-
-def summarise_all(
-    files: Iterable[str], tree: str, threads: int = _THREADS, *, replicas: Mapping[str, Sequence[str]] | None = None
-) -> list[TreeSummary]:
-    """Summarise one tree in many files, in the order given, several at a time.
-
-    Parameters
-    ----------
-    files, tree, threads, replicas
-        As in `summarise_each`.
-
-    Raises
-    ------
-    InputError
-        As `summarise`, for the first bad file; further bad files are listed.
-    """
-    return raise_errors(summarise_each(files, tree, threads, replicas=replicas))
 
 
 def raise_errors(results: Iterable[TreeSummary | InputError]) -> list[TreeSummary]:

@@ -35,18 +35,8 @@ _TRANSFORMATIONS = ("Alias", "Define", "DefinePerSample", "DefineSlot", "DefineS
 _TAGGED = ("Count", "Sum", "Min", "Max", "Take", "Report", "Graph", "Stats")
 _FILLED = ("Histo1D", "Histo2D", "Histo3D", "HistoND", "Profile1D", "Profile2D", "Aggregate", "Reduce", "Fill", "Book")
 _MISSING = ("DefaultValueFor", "FilterAvailable", "FilterMissing")
-_CHECKED = (
-    *_TRANSFORMATIONS,
-    *_MISSING,
-    *_TAGGED,
-    *_FILLED,
-    "Mean",
-    "StdDev",
-    "AsNumpy",
-    "Snapshot",
-    "Foreach",
-    "ForeachSlot",
-)
+_OTHERS = ("Mean", "StdDev", "AsNumpy", "Snapshot", "Foreach", "ForeachSlot")
+_CHECKED = (*_TRANSFORMATIONS, *_MISSING, *_TAGGED, *_FILLED, *_OTHERS)
 _CLUSTER_BYTES = 8 * 2**20  # a default of 128 MiB would make files that cannot be cut
 
 
@@ -138,9 +128,9 @@ class _CheckedCall:
             _built.reset(token)
 
     def _call(self, graph: _Graph | None, arguments: list[Any], options: dict[str, Any]) -> Any:
-        if graph is not None and graph.lacks_columns and self._name in _MISSING:
-            if arguments and isinstance(arguments[0], str) and not self._node.HasColumn(arguments[0]):
-                raise _ColumnElsewhere
+        of_column = self._name in _MISSING and bool(arguments) and isinstance(arguments[0], str)
+        if graph is not None and graph.lacks_columns and of_column and not self._node.HasColumn(arguments[0]):
+            raise _ColumnElsewhere
         if graph is not None and self._name == "Snapshot":
             for key, position in (("columnList", 2), ("options", 3)):
                 if key in options:
@@ -242,10 +232,8 @@ def run_chunk(
 
     Parameters
     ----------
-    function : callable
-        The step.
-    chunk, sample, options
-        What to read; the sample and the keyword arguments that the step gets.
+    function, chunk, sample, options
+        The step, what it reads, and its arguments.
     folder : Path
         Where trees are written aside, on the file system on which they will stay.
     compiled : callable
@@ -257,10 +245,8 @@ def run_chunk(
 
     Returns
     -------
-    products : dict of str to Product
-        What the step returned.
-    timing : Timing
-        How long each phase took.
+    dict of str to Product, and Timing
+        What the step returned, and how long each phase took.
 
     Raises
     ------
@@ -271,19 +257,15 @@ def run_chunk(
     """
     _check_methods()
     timing, clock = Timing(), _Clock()
-    read_before = _bytes_read()
-    scratch = folder if scratch is None else scratch
+    read_before, scratch = _bytes_read(), folder if scratch is None else scratch
     frame = open_chunk(chunk, scratch, friends)
     timing.open = clock.lap()
     try:
-        with _building(folder, bool(reference) and not friends) as graph:
-            handles = function(frame, sample, **options)
+        handles = _build(function, frame, sample, options, folder, bool(reference) and not friends)
     except _ColumnElsewhere:
         frame = open_chunk(chunk, scratch, reference=reference)
-        with _building(folder, lacks_columns=False) as graph:
-            handles = function(frame, sample, **options)
+        handles = _build(function, frame, sample, options, folder)
     seen = frame.Count()
-    check_handles(handles, graph.snapshots, int(frame.GetNRuns()))
     timing.build, jitted = clock.lap(), compiled()
     if seen.GetValue() != chunk.entries:
         raise InputError(f"read {seen.GetValue()} entries instead of {chunk.entries}; the file is damaged")
@@ -293,9 +275,19 @@ def run_chunk(
     handles = dict(handles)
     collected = gather(_collect(handles))
     timing.serialise = clock.lap()
-    timing.bytes_read = read_after - read_before
-    timing.loops = int(frame.GetNRuns())
+    timing.bytes_read, timing.loops = read_after - read_before, int(frame.GetNRuns())
     return collected, timing
+
+
+def _build(
+    function: Callable[..., Any], frame: Any, sample: Sample, options: Mapping[str, Any], folder: Path,
+    lacks_columns: bool = False,
+) -> Mapping[str, Any]:  # fmt: skip
+    """Return what a step returns, after checking it."""
+    with _building(folder, lacks_columns) as graph:
+        handles: Mapping[str, Any] = function(frame, sample, **options)
+    check_handles(handles, graph.snapshots, int(frame.GetNRuns()))
+    return handles
 
 
 def _bytes_read() -> int:

@@ -42,12 +42,13 @@ def explain(
         return f"{text}; give workers more memory, or go on without it with --allow-partial"
     if failed.kind is not FailureKind.USER or summary is None:
         return text
-    reference = next((file for file in siblings.values() if file.entries > 0), summary)
+    word = next((word for match in _UNDECLARED.findall(failed.message) for word in match if word), "")
+    with_word = (file for file in siblings.values() if any(column.name == word for column in file.columns))
+    reference = next(with_word, next((file for file in siblings.values() if file.entries > 0), summary))
     changes = column_changes(reference, summary)
     if changes:
         text += f"\nthis file differs from {reference.file}: " + "; ".join(changes[:5])
-    elif match := _UNDECLARED.search(failed.message):
-        word = match[1] or match[2]
+    elif word:
         close = nearest(word, (column.name for column in summary.columns)).partition("valid: ")
         text += f"\n'{word}' is neither a column of the input nor a C++ name" + (
             f"; {close[0]}" if close[0] else "; see: portico inspect FILE"

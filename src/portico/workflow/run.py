@@ -40,9 +40,8 @@ class _Silent:
 def run(
     analysis: Analysis, *, folder: str | Path | None = None, on: str = "local", workers: int | None = None,
     batch: bool = False, detach: bool = False, chunks_per_job: int | None = None, steps: Iterable[str] = (),
-    samples: Iterable[str] = (), allow_partial: bool = False, unblind: bool = False,
-    accept_changed_input: bool = False, store: str | None = None,
-    reporter: Reporter | None = None, executor: Executor | None = None,
+    samples: Iterable[str] = (), allow_partial: bool = False, accept_changed_input: bool = False, unblind: bool = False,
+    store: str | None = None, reporter: Reporter | None = None, executor: Executor | None = None,
 ) -> Run:  # fmt: skip
     """Run an analysis; what is done already is not done again.
 
@@ -58,10 +57,9 @@ def run(
         Run as plain batch jobs of the site ``on``, which go on without this process.
     steps, samples : iterable of str
         Run only these; ``*`` in the name of a sample stands for any letters.
-    allow_partial, unblind : bool
-        Go on without chunks that cannot be read, the run is then partial; show and fit data also where they are hidden.
-    accept_changed_input : bool
-        Run also over samples that have fewer files or entries than when their results were made.
+    allow_partial, accept_changed_input, unblind : bool
+        Go on without chunks that cannot be read, the run is then partial; run also over samples that have fewer files
+        or entries than when their results were made; show and fit data also where they are hidden.
     store : str, optional
         Folder or URL where trees are written, such as ``root://host//store/user/me/run``; the run folder by default.
     reporter : Reporter, optional
@@ -82,7 +80,7 @@ def run(
         check_options(on, workers, batch=batch, detach=detach, chunks_per_job=chunks_per_job)
     elif batch or detach or chunks_per_job is not None:
         raise ConfigError("batch, detach and chunks_per_job are options of the executor; give them to portico.connect")
-    analysis = unblinded(analysis) if unblind else analysis
+    analysis, allowed = unblinded(analysis) if unblind else analysis, (allow_partial, accept_changed_input)
     chosen, selected = analysis.steps_named(steps), analysis.dataset.matching(samples)
     path = Path(folder) if folder is not None else analysis.run_folder
     claim, teller = RunFolder(path, store or analysis.store).claim(_manifest(analysis)), reporter or _Silent()
@@ -90,10 +88,8 @@ def run(
     with claim as (run_folder, ledger), _opened(executor, on, workers, options) as runner:
         run_folder.clean()
         _check(analysis, runner, run_folder, teller)
-        credentials = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, run_folder.store))
-        state = State(
-            analysis, run_folder, ledger, runner, teller, selected, allow_partial, credentials, accept_changed_input
-        )
+        refresh = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, run_folder.store))
+        state = State(analysis, run_folder, ledger, runner, teller, refresh, selected, *allowed)
         try:
             for step in chosen:
                 run_step(state, analysis.steps.index(step), step)

@@ -26,10 +26,10 @@ class State:
     ledger: Ledger
     executor: Executor
     reporter: Reporter
+    credentials: CredentialRefresh
     samples: tuple[str, ...]
     allow_partial: bool
-    credentials: CredentialRefresh
-    accept_changed_input: bool = False
+    accept_changed_input: bool
     said: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
