@@ -17,7 +17,7 @@ from portico.files.version import Version, look_at
 __all__ = ["raise_errors", "summarise_each"]
 
 _THREADS = 8
-_AT_A_TIME = 200  # new summaries that are kept together
+_AT_A_TIME = 100
 
 
 def raise_errors(results: Iterable[TreeSummary | InputError]) -> list[TreeSummary]:
@@ -73,10 +73,14 @@ def _each(
     reader = _Reader(tree, memory, memory.summaries([replica for file in every for replica in file], tree))
     try:
         with ThreadPoolExecutor(threads) as pool:
-            for found in pool.map(reader.summarise, every):
+            parts = (every[first : first + _AT_A_TIME] for first in range(0, len(every), _AT_A_TIME))
+            known = [found for part in pool.map(reader.remembered, parts) for found in part]
+            unknown = (replicas for replicas, found in zip(every, known, strict=True) if found is None)
+            read = pool.map(reader.summarise, unknown)
+            for found in known:
+                yield next(read) if found is None else found
                 if len(reader.fresh) >= _AT_A_TIME:
                     reader.keep()
-                yield found
     finally:
         reader.keep()
 
@@ -93,6 +97,20 @@ class _Reader:
         """Remember what was read since the last time."""
         fresh, self.fresh = self.fresh, []
         self._memory.keep(fresh)
+
+    def remembered(self, files: Sequence[Sequence[str]]) -> list[TreeSummary | None]:
+        """Return the summaries of files that are known by their first replicas, None for others."""
+        return [self._remembered(replicas[0]) for replicas in files]
+
+    def _remembered(self, file: str) -> TreeSummary | None:
+        stamp, known = self._known.get(file, ("", None))
+        if known is None or server_of(file) in self._silent:
+            return None
+        try:
+            version = look_at(file)
+        except InputError:  # reading it tells, and tries again
+            return None
+        return known if version is not None and version.stamp == stamp else None
 
     def summarise(self, replicas: Sequence[str]) -> TreeSummary | InputError:
         began, wait = time.monotonic(), 1.0

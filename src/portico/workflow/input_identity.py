@@ -138,6 +138,8 @@ def _copies(
             size = summary.version.partition(":")[0]
             seen.setdefault((summary.uuid, summary.entries, size), []).append((name, summary))
     for alike in seen.values():
+        if len(alike) == 1:
+            continue
         places = {summary.file: _place(summary.file) for _, summary in alike}
         contents: dict[str, tuple[str, TreeSummary]] = {}
         for each in alike:

@@ -1,0 +1,237 @@
+"""Input beyond the file of a chunk: friends, columns that a file lacks, declared checksums, and input that shrank."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import portico
+from portico.analysis.analysis import load_analysis
+from portico.errors import ConfigError, InputError, StepError
+from portico.executors.local import LocalExecutor
+from portico.files import summarise_each
+from portico.files.storage import checksum_of
+from tests.conftest import Remember
+
+STEPS = """
+import math
+
+def plain(frame, sample):
+    return {"n": frame.Count(), "sum": frame.Sum("x")}
+
+def friend(frame, sample):
+    return {"n": frame.Count(), "sum": frame.Sum("F.y")}
+
+def available(frame, sample):
+    there = frame.FilterAvailable("trigger")
+    missing = frame.FilterMissing("trigger")
+    return {"n": there.Filter("trigger == 1").Count(), "sum": missing.Sum("x"), "other": frame.Count(),
+            "default": frame.DefaultValueFor("trigger", 7).Sum("trigger")}
+
+def absent(frame, sample):
+    if not frame.HasColumn("trigger"):
+        frame = frame.Define("trigger", "1")
+    return {"n": frame.Filter("trigger == 1").Count(), "sum": frame.Sum("x")}
+
+def needed(frame, sample):
+    return {"n": frame.Filter("trigger == 1").Count()}
+"""
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[LocalExecutor]:
+    executor = LocalExecutor(1)
+    yield executor
+    executor.close()
+
+
+@pytest.fixture(scope="module")
+def root() -> Any:
+    from portico import root
+
+    return root.load()
+
+
+def write(
+    root: Any, path: Path, columns: dict[str, list[int]], tree: str = "Events", mode: str = "RECREATE",
+    friends: tuple[tuple[str, ...], ...] = (), index: str = "",
+) -> Path:  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = root.TFile.Open(str(path), mode)
+    made = root.TTree(tree, "")
+    values = {name: array("i", [0]) for name in columns}
+    for name, value in values.items():
+        made.Branch(name, value, f"{name}/I")
+    for row in zip(*columns.values(), strict=True):
+        for value, number in zip(values.values(), row, strict=True):
+            value[0] = number
+        made.Fill()
+    if index:
+        made.BuildIndex(index)
+    for friend in friends:
+        made.AddFriend(*friend)
+    made.Write("", root.TObject.kOverwrite)
+    file.Close()
+    return path
+
+
+def run(
+    folder: Path, samples: str, steps: str, executor: LocalExecutor, reporter: Remember | None = None, **options: Any
+) -> portico.Run:
+    (folder / "mysteps.py").write_text(STEPS)
+    each = "".join(f"  - {{name: {step}, function: 'mysteps:{step}'}}\n" for step in steps.split())
+    (folder / "analysis.yaml").write_text(
+        f"name: test\nchunk: 10 entries\ndataset:\n  tree: Events\n  samples:\n{samples}\nsteps:\n{each}"
+    )
+    return portico.run(
+        load_analysis(folder), folder=folder / "run", executor=executor, reporter=reporter or Remember(), **options
+    )
+
+
+TEN, TENS = list(range(10)), [10] * 10
+
+
+def test_friends_are_read_and_are_input(
+    root: Any, local: LocalExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, far = tmp_path / "data", write(root, tmp_path / "g.root", {"y": TENS}, "F")
+    write(root, data / "f.root", {"y": TENS}, "F")
+    monkeypatch.chdir(data)
+    write(root, data / "relative.root", {"x": TEN}, friends=(("F", "f.root"),))
+    write(root, data / "whole.root", {"x": TEN}, friends=(("F", str(far)),))
+    write(root, data / "same.root", {"y": [1] * 10}, "F")
+    write(root, data / "same.root", {"x": TEN}, mode="UPDATE", friends=(("F",),))
+    write(root, data / "other.root", {"y": TENS}, "G")
+    write(root, data / "named.root", {"x": TEN}, friends=(("F = G", "other.root"),))
+    write(root, tmp_path / "i.root", {"x": [9, 8, 7, 6, 5, 4, 3, 2, 1, 0], "y": TEN}, "F", index="x")
+    write(root, data / "index.root", {"x": [0, 9, 5]}, index="x", friends=(("F", str(tmp_path / "i.root")),))
+    monkeypatch.chdir(tmp_path)
+    data = data.rename(tmp_path / "data [1]?")
+    names = ("relative", "whole", "same", "named", "index")
+    samples = "\n".join(f'    {name}: {{files: ["{data.name}/{name}.root"]}}' for name in names)
+    found = run(tmp_path, samples, "friend", local)["friend"]
+    assert {name: found[name]["sum"] for name in names} == {
+        "relative": 100, "whole": 100, "same": 10, "named": 100, "index": 9 + 0 + 4,
+    }  # fmt: skip
+    write(root, far, {"y": [20] * 10}, "F", mode="UPDATE")
+    reporter = Remember()
+    found = run(tmp_path, samples, "friend", local, reporter)["friend"]
+    assert {name: found[name]["sum"] for name in names[:3]} == {"relative": 100, "whole": 200, "same": 10}
+    assert reporter.ran == {"friend": 1}
+    far.unlink()
+    with pytest.raises(InputError, match=r"whole\.root: its friend 'F' cannot be used: .*g\.root: no such file"):
+        run(tmp_path, samples, "friend", local)
+
+
+def test_friends_that_cannot_be_used_are_errors(root: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(root, tmp_path / "short.root", {"y": TENS}, "F")
+    write(root, tmp_path / "sub" / "f.root", {"y": TENS}, "F")
+    monkeypatch.chdir(tmp_path / "sub")
+    write(root, tmp_path / "sub" / "a.root", {"x": TEN}, friends=(("F", "f.root"),))
+    write(root, tmp_path / "sub" / "b.root", {"x": TEN}, friends=(("F", str(tmp_path / "short.root")),))
+    write(root, tmp_path / "sub" / "c.root", {"x": TEN}, friends=(("F", str(tmp_path / "sub" / "f.root")),))
+    write(root, tmp_path / "short.root", {"y": [1] * 5}, "F")
+    monkeypatch.chdir(tmp_path)
+
+    def error(name: str) -> str:
+        (found,) = summarise_each([str(tmp_path / "sub" / name)], "Events")
+        return str(found) if isinstance(found, InputError) else ""
+
+    assert error("a.root") == ""
+    assert "'F' in " in error("b.root")
+    assert "has 5 entries, fewer than the 10 of 'Events'" in error("b.root")
+    write(root, tmp_path / "f.root", {"y": TENS}, "F")
+    assert f"may be {tmp_path}/sub/f.root or {tmp_path}/f.root" in error("a.root")
+    (tmp_path / "f.root").unlink()
+    (tmp_path / "sub" / "f.root").unlink()
+    assert f"is missing: there is no {tmp_path}/sub/f.root" in error("a.root")
+    assert "f.root: no such file" in error("c.root")
+    write(root, tmp_path / "sub" / "f.root", {"y": TENS}, "G")
+    assert "no tree 'F'" in error("c.root")
+
+
+def test_columns_that_some_files_lack(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+    odd = [i % 2 for i in TEN]
+    for name in ("b", "a"):
+        write(root, tmp_path / f"{name}.root", {"x": TEN} if name == "b" else {"x": TEN, "trigger": odd})
+    write(root, tmp_path / "c.root", {"trigger": odd, "other": TEN, "x": TEN})
+    samples = "    s: {files: [b.root, a.root, c.root]}\n    t: {files: [a.root, c.root, b.root]}"
+    done = run(tmp_path, samples, "available absent", local)
+    for sample in ("s", "t"):
+        found = done["available"][sample]
+        assert [found[name] for name in ("n", "sum", "other", "default")] == [10, 45, 30, 80]
+        assert (done["absent"][sample]["n"], done["absent"][sample]["sum"]) == (20, 135)
+    with pytest.raises(
+        StepError, match=r"(?s)b\.root entries 0-9: .*trigger.*differs from .*column 'trigger' is missing"
+    ):
+        run(tmp_path, samples, "needed", local)
+
+
+def test_declared_checksums_are_enforced(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+    path = write(root, tmp_path / "a.root", {"x": TEN})
+    right, wrong = checksum_of(path), "0badc0de"
+    entry = "    s: {{files: [{{path: a.root, adler32: '{}'}}]}}"
+    assert run(tmp_path, entry.format(right.upper()), "plain", local)["plain"]["s"]["n"] == 10
+    with pytest.raises(
+        InputError, match=rf"a\.root: has the Adler-32 {right}, by reading it on .* but 'adler32: {wrong}' is declared"
+    ):
+        run(tmp_path, entry.format(wrong), "plain", local)
+    write(root, tmp_path / "b.root", {"x": TENS})
+    (tmp_path / "list.json").write_text(f'[{{"path": "a.root", "adler32": "{wrong}"}}, "b.root"]')
+    found = run(tmp_path, "    s: {files: list.json}", "plain", local, allow_partial=True, accept_changed_input=True)
+    assert (found["plain"]["s"]["n"], found.partial) == (10, True)
+    for text, words in (
+        ("{path: a.root, adler: '00000000'}", r"unknown key 'adler'.*adler32"),
+        ("{path: a.root, adler32: 12345678}", "eight hexadecimal digits in quotes"),
+        ("{path: '*.root', adler32: '00000000'}", "is that of one file, and 2 match"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            run(tmp_path, f"    s: {{files: [{text}]}}", "plain", local)
+
+
+def test_a_file_in_two_samples_is_a_warning(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+    write(root, tmp_path / "a.root", {"x": TEN})
+    (tmp_path / "link.root").symlink_to("a.root")
+    reporter = Remember()
+    samples = "    s: {files: [a.root]}\n    t: {files: [a.root]}\n    u: {files: [link.root]}"
+    run(tmp_path, samples, "plain absent", local, reporter)
+    assert [w.replace(f"{tmp_path}/", "") for w in reporter.warnings] == [
+        "samples 's' and 't' both read the same file: a.root",
+        "samples 's' and 'u' both read the same file: link.root is the same file as a.root",
+    ]
+    with pytest.raises(ConfigError, match=r"link\.root is the same file as .*a\.root and would count twice"):
+        run(tmp_path, "    s: {files: [a.root, link.root]}", "plain", local)
+
+
+def test_input_that_shrank_must_be_accepted(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+    for name in "abc":
+        write(root, tmp_path / f"{name}.root", {"x": TEN})
+    samples, kept = '    s: {files: ["*.root"]}', tmp_path / "c.kept"
+
+    def n(**options: Any) -> tuple[int, float]:
+        found = run(tmp_path, samples, "plain", local, **options)["plain"]["s"]
+        return found["n"], found["sum"]
+
+    assert n() == (30, 135)
+    (tmp_path / "c.root").rename(kept)
+    words = r"'s': 2 files with 20 entries, but 3 files with 30 entries when .*: .*c\.root is gone\n.*--accept-changed"
+    with pytest.raises(InputError, match=words):
+        n()
+    assert portico.load(tmp_path / "run")["plain"]["s"]["n"] == 30
+    kept.rename(tmp_path / "c.root")
+    reporter = Remember()
+    assert n(reporter=reporter) == (30, 135)
+    assert reporter.ran == {"plain": 0}
+    (tmp_path / "c.root").rename(kept)
+    reporter = Remember()
+    assert n(accept_changed_input=True, reporter=reporter) == (20, 90)
+    assert "c.root is gone" in reporter.warnings[0]
+    kept.rename(tmp_path / "d.root")
+    assert n() == (30, 135)
+    write(root, tmp_path / "a.root", {"x": [1]})
+    with pytest.raises(InputError, match=r"3 files with 21 entries, but 3 .*a\.root has 1 entries, not 10"):
+        n()
