@@ -230,8 +230,8 @@ def _friends(file: str, name: str) -> tuple[Friend, ...]:
     """Return the friends of a tree, which uproot reads only if it is asked to before it opens the file."""
     with _open(file, minimal_ttree_metadata=False) as directory:
         stored = directory[name].member("fFriends") or ()
-        names = ("fName", "fTreeName", "fTitle")
-        return tuple(Friend(*(str(friend.member(name)) for name in names)) for friend in stored)
+        members = ([str(friend.member(name)) for name in ("fName", "fTreeName", "fTitle")] for friend in stored)
+        return tuple(Friend(name, tree, path) for name, tree, path in members)
 
 
 def _describe_ttree(tree: Any) -> tuple[int, tuple[int, ...], tuple[Column, ...], int]:
