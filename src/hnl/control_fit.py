@@ -118,7 +118,7 @@ def chosen_candidates(paths: Iterable[str], columns: tuple[str, ...]) -> dict[st
 
     parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in columns}
     for path in paths:
-        with uproot.open(path) as file:
+        with uproot.open({path: None}) as file:
             if lacking := [name for name in columns if name not in file["candidates"].keys()]:  # noqa: SIM118
                 raise ValueError(f"{path}: no column '{lacking[0]}' among the candidates; control.yaml must write it")
             tree = file["candidates"].arrays([*columns, "selection"])

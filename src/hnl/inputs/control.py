@@ -309,7 +309,7 @@ def _table(path: str) -> dict[str, npt.NDArray[Any]]:
     import uproot
 
     try:
-        with uproot.open(path) as file:
+        with uproot.open({path: None}) as file:
             found: dict[str, npt.NDArray[Any]] = file["splot"].arrays([*KEY, "weight"], library="np")
     except Exception as error:  # uproot lets many kinds through for damaged files
         raise InputError(f"{path}: no table of sPlot weights: {' '.join(str(error).split())}") from None

@@ -54,7 +54,7 @@ def read_spectra(results: Mapping[str, Any], samples: Sequence[Sample]) -> dict[
     parts: dict[str, list[Spectrum]] = {name: [] for name in names if name != INCLUSIVE}
     for sample in samples:
         for path in results[sample.name]["candidates"]:
-            with uproot.open(path) as file:
+            with uproot.open({path: None}) as file:
                 tree = file["candidates"]
                 try:
                     columns = [tree[name].array() for name in ("C_Hnl_mass", "selection", "weight")]

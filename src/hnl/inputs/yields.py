@@ -277,7 +277,7 @@ def _read(sample: str, results: Any) -> dict[str, npt.NDArray[Any]]:
         raise InputError(f"sample '{sample}': the selection wrote no tree 'candidates'; selection.yaml: output")
     parts: dict[str, list[npt.NDArray[Any]]] = {name: [np.empty(0)] for name in _COLUMNS}
     for path in results["candidates"]:
-        with uproot.open(path) as file:
+        with uproot.open({path: None}) as file:
             tree = file["candidates"]
             for name in _COLUMNS:
                 try:  # column by column: all together takes uproot a second per RNTuple of 180 columns

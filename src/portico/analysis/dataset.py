@@ -244,7 +244,7 @@ def _expand(pattern: _Entry, folder: Path, redirectors: tuple[str, ...], where: 
     pattern = with_variables(pattern, where)
     if is_remote(pattern) or (redirectors and pattern.startswith("/")):
         return [_File(_replicas(pattern, folder, redirectors, where))]
-    path = folder / Path(pattern).expanduser()
+    path = folder / _at_home(pattern)
     if path.suffix in {".txt", ".json"}:
         lines = _read_list(path, where)
         return [found for line in lines for found in _expand(line, path.parent, redirectors, where)]
@@ -263,7 +263,7 @@ def _replicas(text: str, folder: Path, redirectors: tuple[str, ...], where: str)
         return (text,)
     if redirectors and text.startswith("/"):
         return tuple(_at(redirector, text, where) for redirector in redirectors)
-    return (os.path.abspath(folder / Path(text).expanduser()),)  # noqa: PTH100
+    return (os.path.abspath(folder / _at_home(text)),)  # noqa: PTH100
 
 
 def _at(redirector: str, path: str, where: str) -> str:
@@ -275,18 +275,28 @@ def _at(redirector: str, path: str, where: str) -> str:
 
 def _local(folder: Path, pattern: str, where: str) -> list[str]:
     """Return the paths that a path or glob stands for; the name of a file that is there is never a glob."""
-    path = folder / Path(pattern).expanduser()
+    path = folder / _at_home(pattern)
     if path.is_dir():
         raise InputError(f"{where}: {path} is a folder; name its files, for example {path / '*.root'}")
     if path.exists():
         return [os.path.abspath(path)]  # noqa: PTH100 (keeps links as they are)
     if not glob.has_magic(pattern):
         raise InputError(f"{where}: no such file: {path}")
-    absolute = os.path.join(glob.escape(str(folder)), Path(pattern).expanduser())  # noqa: PTH118 (folder is no glob)
+    absolute = os.path.join(glob.escape(str(folder)), _at_home(pattern))  # noqa: PTH118 (folder is no glob)
     matches = sorted(glob.glob(absolute, recursive=True))  # noqa: PTH207 (absolute patterns)
     if not matches:
         raise InputError(f"{where}: no file matches {path}; check the path, or mount the storage")
+    if any(match.encode(errors="ignore").decode() != match for match in matches):
+        raise InputError(f"{where}: {path}: the name of a file is not text in UTF-8; rename it")
     return [os.path.abspath(match) for match in matches]  # noqa: PTH100
+
+
+def _at_home(text: str) -> Path:
+    """Return a path with ``~`` expanded; it may also be part of a file's name."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # nobody of that name has a home
+        return Path(text)
 
 
 def with_variables(text: str, where: str) -> str:
@@ -313,9 +323,7 @@ def _read_list(path: Path, where: str) -> list[_Entry]:
     except OSError as error:
         raise InputError(f"{where}: the list of files {path} cannot be read: {error.strerror}") from error
     if path.suffix == ".txt":
-        lines = [
-            _COMMENT.sub("", line).strip() if not is_remote(line) else line.strip() for line in text.splitlines()
-        ]
+        lines = [_COMMENT.sub("", line).strip() if not is_remote(line) else line.strip() for line in text.splitlines()]
         return [line for line in lines if line]
     try:
         content = json.loads(text)

@@ -37,7 +37,7 @@ class RootFile:
 
         self.path = str(path)
         trees(self.path)  # raises an error that explains the problem with a file
-        self._file = uproot.open(self.path, object_cache=None, array_cache=None)
+        self._file = uproot.open({self.path: None}, object_cache=None, array_cache=None)
         self.classes: dict[str, str] = dict(self._file.classnames(recursive=True, cycle=False))
 
     def close(self) -> None:

@@ -104,7 +104,7 @@ class Table:
         import uproot
 
         try:
-            with uproot.open(path, object_cache=None, array_cache=None) as file:
+            with uproot.open({path: None}, object_cache=None, array_cache=None) as file:
                 yield file[self.tree]
         except ProductError as error:
             raise ProductError(f"{path}: '{self.tree}': {error}") from error

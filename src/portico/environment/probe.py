@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from portico._version import __version__
 from portico.errors import PorticoError
+from portico.files.plain_name import plain_name
 from portico.files.storage import storage_of
 
 __all__ = ["PACKAGES", "answer", "describe", "free"]
@@ -64,7 +65,7 @@ def answer(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if "readable" in content:
         found["readable"] = unreadable(content["readable"])
     if "read" in content:
-        found["read"] = read_first_entry(*content["read"])
+        found["read"] = read_first_entry(plain_name(content["read"][0], folder), content["read"][1])
     if "store" in content:
         found["store"] = write_test_file(content["store"], folder)
     return {**found, "time": time.time()}

@@ -142,7 +142,7 @@ def _tables(path: str, name: str) -> Iterator[tuple[Any, int]]:
     import awkward as ak
     import uproot
 
-    with uproot.open(path, object_cache=None, array_cache=None) as file:  # nothing is read twice
+    with uproot.open({path: None}, object_cache=None, array_cache=None) as file:  # nothing is read twice
         tree = file[name]
         total = int(tree.num_entries)
         yield ak.to_arrow_table(tree.arrays(entry_stop=0), extensionarray=False), 0

@@ -368,7 +368,7 @@ def _collect(handles: dict[str, Any]) -> Iterator[tuple[str, dict[str, Product]]
 
 
 def describe_file(path: Path) -> dict[str, Any]:
-    """Return path, size, checksum (Adler-32) and identity of a file that was written."""
+    """Return path, size, checksum (Adler-32) and identity of a file that was written, perhaps through a plain name."""
     import ROOT
 
     checksum = 1
@@ -378,4 +378,5 @@ def describe_file(path: Path) -> dict[str, Any]:
     file = ROOT.TFile.Open(str(path))
     identity = str(ROOT.portico.FileIdentity(file))
     file.Close()
-    return {"path": str(path), "size": path.stat().st_size, "adler32": f"{checksum:08x}", "uuid": identity}
+    written = path.parent.readlink() / path.name if path.parent.is_symlink() else path
+    return {"path": str(written), "size": path.stat().st_size, "adler32": f"{checksum:08x}", "uuid": identity}

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portico.errors import InputError
-from portico.files import is_remote
+from portico.files.plain_name import plain_name
 
 if TYPE_CHECKING:
     from portico.analysis.chunks import Chunk
 
 __all__ = ["open_chunk"]
-
-_SPECIAL = re.compile(r"[*?\[\]\\#:;,|%&=\s]")  # of patterns, and of the parts of a URL
 
 
 def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), reference: str = "") -> Any:
@@ -45,7 +41,7 @@ def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), referen
         return frame.Define("entry", ROOT.portico.GlobalEntry(chunk.first), ["rdfentry_"])
     # A URL of this machine is else taken for a path: a server's files lie elsewhere, and a cache keeps parts of them.
     ROOT.gEnv.SetValue("TFile.ForceRemote", 1)
-    path = _plain_name(chunk.file, scratch)
+    path = plain_name(chunk.file, scratch)
     try:
         file = ROOT.TFile.Open(path)
     except OSError as error:
@@ -60,13 +56,13 @@ def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), referen
         )
     tree = file.Get(chunk.tree)
     if isinstance(tree, ROOT.TTree) and (friends or tree.GetName() != chunk.tree.rpartition("/")[2]):
-        return _of_tree(file, tree, chunk, [_plain_name(friend, scratch) for friend in friends])
+        return _of_tree(file, tree, chunk, [plain_name(friend, scratch) for friend in friends])
     file.Close()
     specification = ROOT.RDF.Experimental.RDatasetSpec()
     before = 0
     if reference:
-        before = _entries(_plain_name(reference, scratch), chunk.tree)
-        specification.AddSample(("reference", chunk.tree, _plain_name(reference, scratch)))
+        before = _entries(plain_name(reference, scratch), chunk.tree)
+        specification.AddSample(("reference", chunk.tree, plain_name(reference, scratch)))
     specification.AddSample(("chunk", chunk.tree, path))
     specification.WithGlobalRange((before + chunk.first, before + chunk.last))
     return ROOT.RDataFrame(specification)
@@ -82,16 +78,6 @@ def _entries(path: str, name: str) -> int:
     entries = int(tree.GetEntries())
     file.Close()
     return entries
-
-
-def _plain_name(file: str, scratch: Path) -> str:
-    """Return a name of the file that ROOT takes literally: a link to it if its own could be a pattern or a URL."""
-    if is_remote(file) or not _SPECIAL.search(file):
-        return file
-    link = scratch / f"input-{hashlib.sha256(file.encode()).hexdigest()[:16]}.root"
-    if not link.is_symlink():
-        link.symlink_to(file)
-    return str(link)
 
 
 def _of_tree(file: Any, tree: Any, chunk: Chunk, friends: Sequence[str]) -> Any:

@@ -27,6 +27,7 @@ from portico import root
 from portico.environment.credentials import install
 from portico.errors import PorticoError
 from portico.files import is_remote, tune_xrootd
+from portico.files.plain_name import plain_name
 from portico.results.partial import decode, encode, take_files
 from portico.worker.classify import check_log, classify
 from portico.worker.task import Done, Task
@@ -176,7 +177,7 @@ class Runner:
         from portico.worker.upload import upload
 
         remote = is_remote(task.folder)
-        folder = self._folder / _TREES if remote else Path(task.folder)
+        folder = self._folder / _TREES if remote else Path(plain_name(task.folder, self._folder))
 
         def compiled() -> float:
             return sum(float(seconds) for seconds in _JIT.findall(self._read_log(log_start)))
@@ -188,7 +189,7 @@ class Runner:
                 function, task.chunk, Sample(**task.sample), task.options, folder, compiled, self._folder,
                 task.friends, task.reference,
             )  # fmt: skip
-            check_log(self._read_log(log_start), f"{folder}, on the way to {task.folder}" if remote else str(folder))
+            check_log(self._read_log(log_start), f"{folder}, on the way to {task.folder}" if remote else task.folder)
             products, files = take_files(products)
             if remote:
                 files, seconds = upload(files, task.folder)
