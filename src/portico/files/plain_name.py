@@ -10,7 +10,7 @@ from portico.files.remote import is_remote
 
 __all__ = ["plain_name"]
 
-_SPECIAL = re.compile(r"[*?\[\]\\#:;,|%&=\s]")  # of patterns, and of the parts of a URL
+_PLAIN = re.compile(r"[\w./+@-]+")  # nothing of patterns, of the parts of a URL, or of a shell's variables
 
 
 def plain_name(path: str, scratch: Path) -> str:
@@ -23,7 +23,7 @@ def plain_name(path: str, scratch: Path) -> str:
     scratch : Path
         Folder for the link.
     """
-    if is_remote(path) or not _SPECIAL.search(path):
+    if is_remote(path) or _PLAIN.fullmatch(path):
         return path
     link = scratch / f"input-{hashlib.sha256(path.encode()).hexdigest()[:16]}.root"
     if not link.is_symlink():
