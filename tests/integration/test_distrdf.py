@@ -286,7 +286,8 @@ def test_a_bad_file_fails_its_sample_alone(
     with pytest.raises(InputError, match=r"sample 'cut'.*e0\.root: cannot be opened") as error:
         portico.run(analysis, folder=tmp_path / "run", executor=executor, reporter=Late())
     assert re.search(r"sample 'other'.*e2\.root: was replaced after the run was planned", str(error.value))
-    run = portico.load(tmp_path / "run")
+    with pytest.warns(UserWarning, match=r"run: step 'slow' is failed"):
+        run = portico.load(tmp_path / "run")
     assert set(run["slow"]) == {"good"}
     assert run["slow"]["good"]["n"] == 250
 

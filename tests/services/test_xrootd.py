@@ -28,7 +28,8 @@ from portico.environment.credentials import Credentials
 from portico.errors import InputError, RunFolderError, SpaceError, StepError
 from portico.executors.local import LocalExecutor
 from portico.files import summarise, summarise_each
-from portico.files.storage import checksum_of, sizes, storage_of
+from portico.files.kept import stamps
+from portico.files.storage import checksum_of, storage_of
 from portico.worker.task import Done, Failed, Outcome, Task
 from tests.conftest import Remember, numbers_of, write_events
 from tests.proxies import authority, host, make_proxy, private
@@ -153,11 +154,13 @@ def keeps_files(url: str, folder: Path, one: Path) -> None:
     assert (folder / "x.root").read_bytes() == one.read_bytes()
     assert not (folder / ".1.part").exists()
     assert storage.checksum(f"{url}/x.root") == storage._read_back(f"{url}/x.root") == checksum_of(one)
-    found = sizes([f"{url}/x.root", f"{url}/y.root", f"{url}-not/x.root", str(one)])
-    assert found == {
+    found = stamps([f"{url}/x.root", f"{url}/y.root", f"{url}-not/x.root", str(one)])
+    there = {path: stamp and int(stamp.partition(":")[0]) for path, stamp in found.items()}
+    assert there == {
         f"{url}/x.root": one.stat().st_size, f"{url}/y.root": None, f"{url}-not/x.root": None,
         str(one): one.stat().st_size,
     }  # fmt: skip
+    assert found[f"{url}/x.root"] == storage.stamp(f"{url}/x.root")
     for _ in range(2):
         storage.remove(f"{url}/x.root")
     assert storage.size(f"{url}/x.root") is None
@@ -219,8 +222,8 @@ def test_a_run_over_a_server_is_equal_to_a_local_one(
 
     analysis = make_analysis(CODE.replace("x > 2", "x > 3"), f"{STEPS}\nstore: {store}", listed(*urls))
     run = portico.run(analysis, folder=tmp_path / "far", executor=executor)
-    there = set(storage_of(store).list(store, ".root"))
-    assert there == set(run["keep"]["a"]["tree"])  # those of the older code are gone
+    there = set(storage_of(store).list(f"{store}/keep", ".root"))
+    assert there == set(run["keep"]["a"]["tree"])  # those of the older code lie elsewhere
     with pytest.raises(RunFolderError, match="holds other things than the trees of this run"):
         portico.run(analysis, folder=tmp_path / "other", executor=executor)
 

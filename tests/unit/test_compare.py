@@ -28,11 +28,13 @@ from portico.compare import events as events_module
 from portico.compare.bins import migrated
 from portico.compare.numbers import agree
 from portico.errors import ConfigError, InputError, RunFolderError
+from portico.files.storage import checksum_of
 from portico.report.comparison import write_comparison
 from portico.results.partial import encode
 from portico.results.product import Product, ProductKind
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Ledger, Lost, Planned
+from portico.runfolder.step_files import StepFiles
 
 RNG = np.random.default_rng(20261101)
 
@@ -79,7 +81,8 @@ def tree(folder: Path, *files: Mapping[str, Any], name: str = "candidates", kind
                 file.mkrntuple(name, arrays)
             else:
                 file.mktree(name, {key: array.type.content for key, array in arrays.items()}).extend(arrays)
-        items.append({"path": str(path), "size": path.stat().st_size, "adler32": str(path), "uuid": str(path)})
+        size, checksum = path.stat().st_size, checksum_of(path)
+        items.append({"path": str(path), "size": size, "adler32": checksum, "uuid": str(path)})
     return Product(ProductKind.TREE, {"tree": name, "format": kind}, {}, tuple(items))
 
 
@@ -115,13 +118,13 @@ def run_folder(
         for step, values in (summaries or {}).items():
             ledger.plan(step, 99, "summary", {}, others=False)
             ledger.set_state(step, "done", 1.0, 1, "local")
-            (path / step).mkdir()
-            (path / step / "summary.json").write_text(json.dumps(values))
-            files = ["picture.png", *(f"{name}.root" for name in tables or {})]
+            text = json.dumps(values)
+            contents = {"summary.json": text.encode(), "picture.png": b"picture"}
             for name, columns in (tables or {}).items():
-                with uproot.recreate(path / step / f"{name}.root") as file:
+                with uproot.recreate(path / f"{name}.root") as file:
                     file.mktree(name, {key: np.asarray(v).dtype for key, v in columns.items()}).extend(columns)
-            ledger.set_result(step, "*", "key", json.dumps(files).encode())
+                contents[f"{name}.root"] = (path / f"{name}.root").read_bytes()
+            StepFiles(path, step, ledger).write("key", contents, text)
     return path
 
 
@@ -648,7 +651,7 @@ def test_files_that_are_not_what_the_step_wrote(tmp_path: Path, against: Pairing
         against({"t": first}, {"t": second})
     middle = len(whole) // 2
     path.write_bytes(whole[:100] + bytes(len(whole) - 200) + whole[-100:] if middle else whole)
-    with pytest.raises(InputError, match="cannot be read, it may be damaged"):
+    with pytest.raises(InputError, match="its checksum differs"):
         against({"t": first}, {"t": second})
     path.unlink()
     with pytest.raises(InputError, match="no such file any more; run the step again"):
@@ -719,6 +722,56 @@ def test_a_partial_run_is_told(tmp_path: Path) -> None:
     ])  # fmt: skip
     ledger.close()
     assert compare(a, b).notes == (f"{b}: step 'select' is partial: 0 of 1,070 entries",)
+
+
+@pytest.mark.parametrize("state", ["failed", "interrupted", "running", "planned"])
+def test_runs_that_are_not_finished_are_not_equal(tmp_path: Path, state: str) -> None:
+    a, b = (
+        run_folder(tmp_path / name, {"select": {"x": {"m": histogram([0, 1, 0])}}}, states={"select": state}, failed=1)
+        for name in "ab"
+    )
+    comparison = compare(a, b)
+    assert (comparison.agrees, comparison.equal, comparison.identical) == (True, False, False)
+    words = f"step 'select' is {state}: 500 of 1,000 entries"
+    assert comparison.gaps == (f"{a}: {words}", f"{b}: {words}")
+    assert comparison.verdict.startswith(f"incomplete: {a}: {words} and 1 more; no difference in what was compared: ")
+    shown = CliRunner().invoke(command, [str(a), str(b), "--json"])
+    assert shown.exit_code == 1
+    assert json.loads(shown.stdout)["equal"] is False
+
+
+def test_what_was_not_computed_is_not_equal(tmp_path: Path) -> None:
+    """A sample without a result on both sides, a step that has not run, results of other options, no product."""
+    results = {"select": {"x": {"m": histogram([0, 1, 0])}, "y": {"m": histogram([0, 1, 0])}}}
+    a, b = (run_folder(tmp_path / name, results) for name in "ab")
+    wanted = {("select", "x"): "", ("select", "y"): ""}
+
+    def gaps(change: Callable[[Ledger], None], **chosen: list[str]) -> set[str]:
+        for folder in (a, b):
+            ledger = Ledger(folder / "ledger.sqlite")
+            change(ledger)
+            ledger.close()
+        comparison = compare(a, b, **chosen)
+        assert comparison.agrees
+        assert comparison.equal is not bool(comparison.gaps)
+        return {
+            gap.removeprefix(f"{side}: ") for side in (a, b) for gap in comparison.gaps if gap.startswith(str(side))
+        }
+
+    assert gaps(lambda ledger: ledger.set_wanted(wanted)) == set()
+    more = wanted | {("limits", "*"): "", ("select", "z"): ""}
+    assert gaps(lambda ledger: ledger.set_wanted(more)) == {
+        "step 'limits' has not run",
+        "step 'select', sample 'z': no result",
+    }
+    assert gaps(lambda _: None, steps=["select"], samples=["x"]) == set()
+    other = wanted | {("select", "y"): "other"}
+    assert gaps(lambda ledger: ledger.set_wanted(other)) == {"step 'select', sample 'y': made with other options"}
+    assert gaps(lambda _: None, samples=["x"]) == set()
+    assert gaps(lambda ledger: ledger.drop_result("select", "y")) == {"step 'select', sample 'y': no result"}
+    nothing = compare(*(run_folder(tmp_path / name, {"select": {"x": {}}}) for name in "cd"))
+    assert nothing.gaps == ("no product was compared",)
+    assert not nothing.equal
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from portico.results.partial import encode
 from portico.results.product import Product, ProductKind
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Planned
+from portico.runfolder.step_files import StepFiles
 
 HOSTILE = """<script>alert('x')</script>"&{{ 7*7 }}"""
 RNG = np.random.default_rng(20260724)
@@ -102,8 +103,8 @@ def make_run(
         if values is not None:
             ledger.plan("limits", 1, "summary", {}, others=False)
             ledger.set_state("limits", "done", 1.0, 1, "local")
-            (path / "limits").mkdir()
-            (path / "limits" / "summary.json").write_text(json.dumps(values))
+            text = json.dumps(values)
+            StepFiles(path, "limits", ledger).write("key", {"summary.json": text.encode()}, text)
     return path
 
 

@@ -18,7 +18,8 @@ from portico.analysis.analysis import load_analysis
 from portico.analysis.dataset import Sample, load_dataset
 from portico.errors import ConfigError, InputError, MissingExtra, RunFolderError, SpaceError, StepError
 from portico.files import may_pass, raise_errors, remote, retried, summarise, summarise_each, tune_xrootd
-from portico.files.storage import normal, sizes, storage_of
+from portico.files.kept import stamps
+from portico.files.storage import normal, storage_of
 from portico.runfolder.folder import RunFolder
 from portico.worker.classify import check_log, classify
 from portico.worker.runner import Runner
@@ -188,7 +189,9 @@ def test_a_folder_keeps_files(tmp_path: Path) -> None:
     assert storage.holds(folder)
     assert storage.list(str(tmp_path / "a"), ".root") == [f"{folder}/x.root"]
     assert storage.list(folder, ".part") == []
-    assert sizes([f"{folder}/x.root", f"{folder}/y.root"]) == {f"{folder}/x.root": 10000, f"{folder}/y.root": None}
+    found = stamps([f"{folder}/x.root", f"{folder}/y.root"])
+    assert found == {f"{folder}/x.root": storage.stamp(f"{folder}/x.root"), f"{folder}/y.root": None}
+    assert str(found[f"{folder}/x.root"]).startswith("10000:")
     storage.remove(f"{folder}/x.root")
     storage.remove(f"{folder}/x.root")
     assert storage.size(f"{folder}/x.root") is None
@@ -257,9 +260,19 @@ def test_what_a_step_does_not_want_goes(tmp_path: Path) -> None:
         path = tmp_path / "store" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    run.remove_others("skim", [f"{tmp_path}/store/skim/a/x.root"])
-    left = {str(path.relative_to(tmp_path / "store")) for path in (tmp_path / "store").rglob("*.*")}
-    assert left == {"skim/a/x.root", "skim/results.root", "fill/a/x.root"}
+    store = tmp_path / "store"
+
+    def left() -> set[str]:
+        return {str(path.relative_to(store)) for path in store.rglob("*.*") if path.is_file()}
+
+    x, old = (f"{store}/skim/a/{name}.root" for name in ("x", "old"))
+    run.settle("skim", {"b"}, [x], {x, old})  # another sample
+    assert left() == set(names)
+    run.settle("skim", None, [x], {x, old})
+    others = {"skim/results.root", "fill/a/x.root"}
+    assert left() == {"skim/a/x.root", "older.results/skim/a/old.root", *others}
+    run.settle("skim", {"a"}, [old], {old})  # back to the older one, and the other is unknown
+    assert left() == {"skim/a/old.root", *others}
 
 
 def dataset_of(folder: Path, text: str) -> dict[str, Sample]:

@@ -12,6 +12,7 @@ _COMMANDS = {
     "cancel": "portico.cli.cancel:cancel",
     "report": "portico.cli.report:report",
     "compare": "portico.cli.compare:compare",
+    "prune": "portico.cli.prune:prune",
     "limit": "portico.cli.limit:limit",
     "export": "portico.cli.export:export",
     "doctor": "portico.cli.doctor:doctor",

@@ -38,12 +38,12 @@ class _Compare(Command):
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Offer the names of steps or samples of the run that is named already."""
     from portico.errors import PorticoError
-    from portico.runfolder.load import load
+    from portico.runfolder.load import Run
 
     # While the value of an option is missing, click leaves the words before it unparsed.
     where = ctx.params.get("first") or next(iter(ctx.args), "")
     try:
-        run = load(where)
+        run = Run(Path(where))
         names = list(run) if param.name == "steps" else list(dict.fromkeys(s for step in run for s in run[step]))
     except (PorticoError, OSError):
         return []
@@ -58,10 +58,12 @@ Examples:
   portico compare runs/original runs/port
   portico compare runs/local runs/htcondor --rtol 0 --step select
   portico compare runs/hnl batch/histograms.root --mapping original.yaml --html comparison.html
+  portico compare runs/hnl runs/hnl@previous
   portico compare runs/a runs/b --json | jq .verdict
 
 \b
-Exit status: 0 equal within the tolerance; 1 different; 2 wrong usage, or one of the two cannot be read.""",
+Exit status: 0 equal within the tolerance; 1 different, or not all could be compared; 2 wrong usage, or one of the
+two cannot be read.""",
 )
 @click.argument("first", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("second", metavar="RUN", type=click.Path(path_type=Path))
@@ -92,6 +94,8 @@ def compare(
     as_json: bool,
 ) -> int:
     """Compare two run folders, the original and the port, or a run folder and a ROOT file of another program.
+
+    RUN@previous is what RUN was before its last change, RUN@NUMBER an earlier version that "portico status" names.
 
     Entries, cutflows, every bin with its sum of squared weights, the chosen candidate of every event by run,
     luminosity block and event, yields and limits. Each difference is named: missing, double, other candidate, migrated

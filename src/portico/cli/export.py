@@ -39,6 +39,8 @@ def export(run: Path, step: str, output: Path, tree: str | None, samples: tuple[
             click.echo(f"{exported.path}: {exported.entries:,} entries, {exported.size / 1e6:.1f} MB")
         if exported.partial:
             click.echo(f"warning: {exported.path} is of a partial run", err=True)
+        if exported.note:
+            click.echo(f"warning: {exported.path}: {exported.note}", err=True)
     if as_json:
         show_json({"files": [exported.to_json() for exported in made]})
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -16,6 +17,7 @@ from portico.monitor.batch import BatchStatus
 from portico.monitor.metrics import Cost, StepMetrics
 from portico.monitor.status import RunStatus
 from portico.monitor.units import duration, rate, share, size
+from portico.runfolder.version import STALE, SUMMARY
 from portico.workflow.dry_run import Preview
 
 __all__ = ["show_preview", "show_run", "show_status", "show_trees"]
@@ -23,6 +25,7 @@ __all__ = ["show_preview", "show_run", "show_status", "show_trees"]
 _COLOURS = {"done": "green", "failed": "red", "partial": "yellow", "interrupted": "yellow", "running": "cyan",
             "submitted": "cyan"}  # fmt: skip
 _FAULTS = 10
+_VERSIONS = 5
 
 
 def new_console() -> Console:
@@ -52,6 +55,7 @@ def show_run(status: RunStatus, report: Path | None) -> None:
     console.print(_steps(status))
     console.print()
     _failures(console, status)
+    _stale(console, status)
     _say(console, f"results: {status.path}")
     _say(console, f"report:  {report}" if report is not None else f"report:  portico report {status.path}")
 
@@ -77,6 +81,10 @@ def show_status(status: RunStatus) -> None:
             console.print(_samples(step))
     console.print()
     _failures(console, status)
+    _stale(console, status)
+    if len(status.versions) > 1:
+        earlier = [f"@{number} ({_moment(time)})" for number, time in status.versions[-_VERSIONS - 1 : -1]]
+        _say(console, f"earlier versions: {', '.join(earlier)}; portico compare {status.path} {status.path}@previous")
     if status.state == "interrupted":
         _say(console, f"interrupted: portico run {status.file} --run {status.path}  goes on where it stopped")
     if status.state == "submitted" and status.batch is not None:
@@ -153,6 +161,19 @@ def _failures(console: Console, status: RunStatus) -> None:
         if again:
             words = f"{len(again)} chunk{'' if len(again) == 1 else 's'} had to be tried again"
             _say(console, f"step '{step.step}': {words}; this cost {duration(step.lost_seconds)} of a worker")
+
+
+def _stale(console: Console, status: RunStatus) -> None:
+    """Name the results that are not those of the analysis as it is now."""
+    for step in status.steps:
+        if step.stale:
+            which = "".join(f", '{sample}'" for sample in step.stale if sample != SUMMARY)
+            text = f": step '{step.step}'{which}: {STALE} or input than those of now"
+            console.print(Text.assemble(("stale", "yellow"), text), soft_wrap=True)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def show_preview(preview: Preview) -> None:

@@ -178,6 +178,8 @@ class Comparison:
         Remarks about partial runs and about what was not compared.
     overlays : tuple of Overlay
         Histograms that differ, the first few hundred.
+    gaps : tuple of str
+        Results that could not be compared, because they are missing or were made with other options; also in ``notes``.
     """
 
     first: str
@@ -187,16 +189,22 @@ class Comparison:
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
     overlays: tuple[Overlay, ...] = field(default=(), repr=False, compare=False)
+    gaps: tuple[str, ...] = ()
 
     @property
-    def equal(self) -> bool:
-        """Whether nothing differs by more than the tolerance."""
+    def agrees(self) -> bool:
+        """Whether nothing that was compared differs by more than the tolerance."""
         return all(difference.kind == "rounding" for difference in self.differences)
 
     @property
+    def equal(self) -> bool:
+        """Whether everything was compared, and nothing differs by more than the tolerance."""
+        return self.agrees and not self.gaps
+
+    @property
     def identical(self) -> bool:
-        """Whether every number is the same bit for bit."""
-        return not self.differences
+        """Whether everything was compared, and every number is the same bit for bit."""
+        return not self.differences and not self.gaps
 
     @property
     def total(self) -> Tally:
@@ -209,6 +217,9 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """The result in one line."""
+        if self.agrees and self.gaps:
+            more = f" and {len(self.gaps) - 1:,} more" if len(self.gaps) > 1 else ""
+            return f"incomplete: {self.gaps[0]}{more}; no difference in what was compared: {self.extent}"
         if not self.equal:
             return f"different: {', '.join(self.counts())}; compared {self.extent}"
         if self.identical:

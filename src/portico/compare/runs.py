@@ -49,7 +49,7 @@ def compare(
     Parameters
     ----------
     first, second : str, Path or Run
-        Run folders, or ROOT files.
+        Run folders, earlier versions of them (``RUN@previous``, ``RUN@NUMBER``), or ROOT files.
     rtol, atol : float
         Tolerances for floating-point numbers, see `Tolerance`. Zero for both requires identical bits.
     steps, samples : collection of str
@@ -75,8 +75,8 @@ def compare(
     """
     tolerance = Tolerance(rtol, atol)
     chosen = mapping if isinstance(mapping, Mapping) else load_mapping(mapping) if mapping is not None else Mapping()
-    paths = [side.path if isinstance(side, Run) else side for side in (first, second)]
-    with closing(open_side(paths[0])) as a, closing(open_side(paths[1])) as b:
+    with closing(open_side(first)) as a, closing(open_side(second)) as b:
+        paths = [a.label, b.label]
         comparison = _compare_sides((a, b), tolerance, chosen, steps, samples)
     if not comparison.tallies:
         raise ConfigError(
@@ -97,6 +97,7 @@ def _compare_sides(
     differences: list[Difference] = []
     overlays: list[Overlay] = []
     notes = [*sides[0].notes(), *sides[1].notes()]
+    runs = all(isinstance(side, RunSide) for side in sides) and not mapping.names_products
     for unit in units(*sides, mapping, steps, samples, notes):
         findings = Findings(unit.step, unit.sample, tolerance, partial(_blind, sides, unit.sample))
         found = _compare_unit(findings, unit, mapping, sides)
@@ -105,8 +106,13 @@ def _compare_sides(
         differences += findings.differences()
         notes += [note for note in findings.notes if note not in notes]
     labels = sides[0].label, sides[1].label
+    compared = steps if runs else {step for step, _ in tallies} - {""}
+    gaps = [gap for side in sides for gap in (side.gaps(compared, samples) if runs or compared else ())]
+    if tallies and not differences and not any(tally.products or tally.unread for tally in tallies.values()):
+        gaps.append("no product was compared")
     notes = list(dict.fromkeys(notes))  # a run compared with itself has every note twice
-    return Comparison(*labels, tolerance, tallies, ordered(differences), tuple(notes), tuple(overlays))
+    gaps = list(dict.fromkeys(gaps))
+    return Comparison(*labels, tolerance, tallies, ordered(differences), (*gaps, *notes), tuple(overlays), tuple(gaps))
 
 
 def _blind(sides: tuple[Side, Side], sample: str, product: str) -> list[tuple[float, float]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,10 @@ from portico.compare.rootfile import RootFile
 from portico.errors import RunFolderError
 from portico.results.partial import decode
 from portico.results.product import Product, ProductKind
-from portico.runfolder.folder import SUMMARY_FILE, RunFolder
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.load import Run, parse_run
+from portico.runfolder.step_files import StepFiles
+from portico.runfolder.version import STALE, SUMMARY
 
 __all__ = ["FileSide", "RunSide", "StepRecord", "open_side"]
 
@@ -46,8 +48,10 @@ class RunSide:
 
     Parameters
     ----------
-    path : Path
-        The folder.
+    run : Run
+        Its results.
+    label : str
+        Names it in messages.
 
     Raises
     ------
@@ -55,15 +59,10 @@ class RunSide:
         If it is not a run folder.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.label = path, str(path)
-        self._folder = RunFolder(path)
-        self._ledger = self._folder.open_ledger()
-
-    @cached_property
-    def blinding(self) -> Blinding:
-        """The intervals in which the run hides data."""
-        return Blinding.from_manifest(self._folder.manifest())
+    def __init__(self, run: Run, label: str) -> None:
+        self.path, self.label, self.blinding = run.path, label, run.blinding
+        self._run, self._version = run, run.version
+        self._ledger = RunFolder(run.path).open_ledger()
 
     def close(self) -> None:
         """Close the ledger."""
@@ -72,26 +71,15 @@ class RunSide:
     @cached_property
     def steps(self) -> dict[str, StepRecord]:
         """The steps that have started, in order."""
-        return {name: self._step(name, kind, state) for name, kind, state, *_ in self._ledger.steps()}
-
-    def _step(self, name: str, kind: str, state: str) -> StepRecord:
-        samples = tuple(self._ledger.result_keys(name))
-        read, planned = dict.fromkeys(samples, 0), dict.fromkeys(samples, 0)
-        lost = self._ledger.lost(name)
-        done = self._ledger.done(name).keys() - {chunk.key for chunk in lost}
-        for file in lost:
-            if not file.key:  # a file that could not be cut into chunks
-                planned[file.sample] = planned.get(file.sample, 0) + file.entries
-        for chunk in self._ledger.planned(name):
-            entries = chunk.chunk.last - chunk.chunk.first
-            planned[chunk.sample] = planned.get(chunk.sample, 0) + entries
-            if chunk.key in done:
-                read[chunk.sample] = read.get(chunk.sample, 0) + entries
-        return StepRecord(name, kind, state, samples, read, planned)
+        return {
+            name: StepRecord(name, of.kind, of.state, tuple(of.results), dict(of.read), dict(of.planned))
+            for name, of in self._version.steps.items()
+        }
 
     def products(self, step: str, sample: str) -> dict[str, Product]:
         """Return the merged products of a step's sample."""
-        blob = self._ledger.result(step, sample)
+        key = self._version.steps[step].results.get(sample)
+        blob = None if key is None else self._ledger.result(step, sample, key)
         return {} if blob is None else decode(blob)
 
     def addresses(self) -> Iterator[tuple[str, Product]]:
@@ -107,34 +95,61 @@ class RunSide:
         Raises
         ------
         RunFolderError
-            If its file is damaged.
+            If they are damaged.
         """
-        path = self._folder.step(step) / SUMMARY_FILE
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path}: cannot read the results of step '{step}'; run it again") from error
-        return content
+        return self._run.summary(step)
 
     def tables(self, step: str) -> dict[str, Path]:
-        """Return the tables that a summary step wrote, by the name of the file."""
-        _, names = self._ledger.summary(step) or ("", [])
-        return {Path(n).stem: self._folder.step(step) / n for n in names if n.endswith(".root")}
+        """Return the tables that a summary step wrote, by the name of the file.
+
+        Raises
+        ------
+        InputError
+            If one is gone, or was changed.
+        """
+        files, key = StepFiles(self.path, step, self._ledger), self._version.steps[step].files
+        names = [item["name"] for item in files.items(key)]
+        return {Path(name).stem: files.path(name, key) for name in names if name.endswith(".root")}
 
     def has_summary(self, step: str) -> bool:
         """Return whether a summary step has a result."""
-        return self._ledger.summary(step) is not None
+        return self._version.steps[step].files is not None
 
     def notes(self) -> list[str]:
-        """Describe the steps that are not complete."""
+        """Describe the steps that were finished without some of their chunks."""
+        return [self._state(step) for step in self.steps.values() if step.state == "partial"]
+
+    def gaps(self, steps: Collection[str], samples: Collection[str]) -> list[str]:
+        """Describe the results that are not there, or not those of the analysis as it is now.
+
+        Parameters
+        ----------
+        steps, samples : collection of str
+            Only those of these; of all if empty.
+        """
         lines = []
+        expected = dict.fromkeys(self._ledger.wanted() if not self._version.number else ())
         for step in self.steps.values():
-            if step.state == "done":
+            if not samples and step.state not in {"done", "partial"} and (not steps or step.name in steps):
+                lines.append(self._state(step))
+            of = (*step.planned, *self._version.steps[step.name].stale)
+            expected |= dict.fromkeys((step.name, sample) for sample in of)
+        for name, sample in expected:
+            if (steps and name not in steps) or (samples and sample not in samples and sample != SUMMARY):
                 continue
-            read, planned = sum(step.read.values()), sum(step.planned.values())
-            words = f": {read:,} of {planned:,} entries" if planned else ""
-            lines.append(f"{self.label}: step '{step.name}' is {step.state}{words}")
+            where = f"{self.label}: step '{name}'" + (f", sample '{sample}'" if sample != SUMMARY else "")
+            if name not in self.steps:
+                lines.append(f"{self.label}: step '{name}' has not run")
+            elif not (self.has_summary(name) if sample == SUMMARY else sample in self.steps[name].samples):
+                lines.append(f"{where}: no result")
+            elif sample in self._version.steps[name].stale:
+                lines.append(f"{where}: {STALE}")
         return lines
+
+    def _state(self, step: StepRecord) -> str:
+        read, planned = sum(step.read.values()), sum(step.planned.values())
+        words = f": {read:,} of {planned:,} entries" if planned else ""
+        return f"{self.label}: step '{step.name}' is {step.state}{words}"
 
 
 class FileSide:
@@ -174,19 +189,28 @@ class FileSide:
         """Return nothing: an incomplete file cannot be opened."""
         return []
 
+    def gaps(self, steps: Collection[str], samples: Collection[str]) -> list[str]:  # noqa: ARG002 (as RunSide's)
+        """Return nothing: an incomplete file cannot be opened."""
+        return []
 
-def open_side(path: str | Path) -> RunSide | FileSide:
-    """Open a run folder or a ROOT file.
+
+def open_side(side: str | Path | Run) -> RunSide | FileSide:
+    """Open a run folder, an earlier version of one, or a ROOT file.
 
     Raises
     ------
     RunFolderError
         If a folder is not a run folder, or the path does not exist.
+    ConfigError
+        If a run has no such version.
     InputError
         If a file is damaged or not a ROOT file.
     """
-    if str(path).startswith("root://") or Path(path).is_file():
-        return FileSide(path)
-    if not Path(path).exists():
-        raise RunFolderError(f"{path}: no such run folder or ROOT file")
-    return RunSide(Path(path))
+    if isinstance(side, Run):
+        number = f"@{side.version.number}" if side.version.number else ""
+        return RunSide(side, f"{side.path}{number}")
+    if str(side).startswith("root://") or Path(side).is_file():
+        return FileSide(side)
+    if not parse_run(side)[0].exists():
+        raise RunFolderError(f"{side}: no such run folder or ROOT file")
+    return RunSide(Run(Path(side)), str(side))

@@ -13,7 +13,7 @@ import numpy as np
 from portico.compare.columns import Batch, Column, concatenate, split
 from portico.errors import ConfigError, InputError, PorticoError, ProductError, nearest
 from portico.files import summarise
-from portico.files.storage import checked_path
+from portico.files.kept import checked_path
 from portico.results.product import Product
 
 __all__ = ["Table", "array_table", "tree_table"]

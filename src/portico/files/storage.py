@@ -10,8 +10,7 @@ import errno
 import re
 import shutil
 import zlib
-from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,8 +20,7 @@ from urllib.parse import urlsplit
 from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, RunFolderError, SpaceError
 from portico.files.remote import is_remote, no_connection, retried, tune_xrootd
 
-__all__ = ["Storage", "checked_path", "checksum_of", "normal", "sizes", "speaks_xrootd",
-           "storage_of"]  # fmt: skip
+__all__ = ["Storage", "checksum_of", "normal", "speaks_xrootd", "storage_of"]
 
 _CALL_SECONDS = 120
 _SLOWEST = 50_000  # bytes a second; a copy may take as long as that, and a call's time more
@@ -70,8 +68,11 @@ class Storage(Protocol):
     def holds(self, folder: str) -> bool:
         """Return whether a folder is there and has anything in it."""
 
-    def listed(self, folder: str) -> dict[str, int]:
-        """Return all files in a folder and those below with their bytes; none if it is not there."""
+    def stamp(self, path: str) -> str | None:
+        """Return the stamp of a file, ``SIZE:MODIFIED:INODE``, without inode on a server; None if it is not there."""
+
+    def listed(self, folder: str) -> dict[str, str]:
+        """Return all files in a folder and those below with their stamps; none if it is not there."""
 
     def list(self, folder: str, suffix: str) -> list[str]:
         """Return the files in a folder and those below whose names end so, in order; none if it is not there."""
@@ -108,23 +109,6 @@ def speaks_xrootd(url: str) -> bool:
     return parts.scheme in _PROTOCOLS and bool(parts.netloc)
 
 
-def checked_path(item: Mapping[str, Any]) -> str:
-    """Return the path of a file that a step wrote, after checking that its size has not changed.
-
-    Raises
-    ------
-    InputError
-        If the file does not exist any more, or has another size.
-    """
-    path = str(item["path"])
-    size = storage_of(path).size(path)
-    if size is None:
-        raise InputError(f"{path}: no such file any more; run the step again to make it")
-    if size != item.get("size", size):
-        raise InputError(f"{path}: was changed since the step wrote it; remove it, and run the step again")
-    return path
-
-
 def normal(location: str | Path) -> str:
     """Return a folder or URL in the form that the ledger uses: absolute, without a slash at the end."""
     text = str(location)
@@ -132,27 +116,6 @@ def normal(location: str | Path) -> str:
         return str(Path(text).resolve())
     url = urlsplit(text)
     return f"{url.scheme}://{url.netloc}/{_path(text)}".rstrip("/")
-
-
-def sizes(paths: Iterable[str]) -> dict[str, int | None]:
-    """Return the bytes of each file, None for those that are not there; one call for each folder of a server.
-
-    Raises
-    ------
-    InputError
-        If a server does not answer.
-    """
-    folders: dict[str, list[str]] = defaultdict(list)
-    found: dict[str, int | None] = {}
-    for path in paths:
-        if is_remote(path):
-            folders[path.rpartition("/")[0]].append(path)
-        else:
-            found[path] = storage_of(path).size(path)
-    for folder, wanted in folders.items():
-        there = storage_of(folder).listed(folder)
-        found |= {path: there.get(path) for path in wanted}
-    return found
 
 
 def checksum_of(path: Path) -> str:
@@ -195,8 +158,16 @@ class _Folders:
             return None
         return status.st_size, status.st_mtime_ns
 
-    def listed(self, folder: str) -> dict[str, int]:
-        return {str(path): path.stat().st_size for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+    def stamp(self, path: str) -> str | None:
+        try:
+            found = Path(path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
+
+    def listed(self, folder: str) -> dict[str, str]:
+        found = {str(path): self.stamp(str(path)) for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+        return {path: stamp for path, stamp in found.items() if stamp is not None}
 
     def holds(self, folder: str) -> bool:
         return Path(folder).exists() and any(Path(folder).iterdir())
@@ -295,11 +266,15 @@ class _Server:
         found = self._call(path, "opened", lambda: self._calls.stat(_path(path), timeout=_CALL_SECONDS), {_NOT_FOUND})
         return None if found is None else (int(found.size), int(found.modtime) * 1_000_000_000)
 
-    def listed(self, folder: str) -> dict[str, int]:
+    def stamp(self, path: str) -> str | None:
+        found = self._call(path, "found", lambda: self._calls.stat(_path(path), timeout=_CALL_SECONDS), {_NOT_FOUND})
+        return None if found is None else _stamp(found)
+
+    def listed(self, folder: str) -> dict[str, str]:
         found = self._entries(folder, self._flags.DirListFlags.STAT | self._flags.DirListFlags.RECURSIVE)
         base, above = folder.rstrip("/"), _path(folder).rstrip("/") + "/"
         files = {
-            f"{base}/{(found.parent + entry.name).removeprefix(above)}": int(entry.statinfo.size)
+            f"{base}/{(found.parent + entry.name).removeprefix(above)}": _stamp(entry.statinfo)
             for entry in found or ()
             if not entry.statinfo.flags & self._flags.StatInfoFlags.IS_DIR
         }
@@ -366,6 +341,10 @@ def _refuse(path: str, done: str, status: Any) -> NoReturn:
     if status.errno in _FORBIDDEN or _CLOSED.search(text):
         raise RunFolderError(f"{text}; ask for write access, renew proxy or token, or choose another folder")
     raise InputError(text)
+
+
+def _stamp(found: Any) -> str:
+    return f"{int(found.size)}:{int(found.modtime)}"
 
 
 def _path(url: str) -> str:

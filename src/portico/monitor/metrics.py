@@ -187,6 +187,8 @@ class StepMetrics:
         Chunks with failed attempts, those that are not done first.
     lost : tuple of Lost
         What the results go without: of a partial run, or of one that failed.
+    stale : tuple of str
+        The samples whose results were made with other options than those of now; ``*`` is the result of a summary step.
     """
 
     step: str
@@ -201,6 +203,7 @@ class StepMetrics:
     hosts: Mapping[str, int] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
     lost: tuple[Lost, ...] = ()
+    stale: tuple[str, ...] = ()
 
     @property
     def lost_files(self) -> tuple[LostFile, ...]:
@@ -233,6 +236,7 @@ class StepMetrics:
             "faults": [asdict(fault) for fault in self.faults],
             "lost_seconds": self.lost_seconds,
             "lost": [asdict(file) for file in self.lost_files],
+            "stale": list(self.stale),
         }
 
 
@@ -281,7 +285,7 @@ def step_metrics(ledger: Ledger, step: str) -> StepMetrics:
         step, kind, state, executor, workers, seconds,
         together.cost(), {name: tally.cost() for name, tally in tallies.items()},
         _slowest(ledger, step, slow), dict(sorted(hosts.items())), _faults(ledger, step),
-        tuple(ledger.lost(step)),
+        tuple(ledger.lost(step)), tuple(sample for other, sample in sorted(ledger.stale()) if other == step),
     )  # fmt: skip
 
 

@@ -35,6 +35,8 @@ class RunStatus:
         The steps that were begun, in order.
     batch : BatchStatus, optional
         Batch jobs that were submitted and not collected.
+    versions : tuple of (int, float)
+        Number and time of each version of the results that is kept, the latest last.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class RunStatus:
     driver: str
     steps: tuple[StepMetrics, ...]
     batch: BatchStatus | None = None
+    versions: tuple[tuple[int, float], ...] = ()
 
     def state_of(self, step: StepMetrics) -> str:
         """Return the state of a step; one that runs without a driver was interrupted, or left to batch jobs."""
@@ -65,6 +68,7 @@ class RunStatus:
             "run": str(self.path), "analysis": self.analysis, "file": self.file, "portico": self.version,
             "state": self.state, "driver": self.driver, "batch": None if self.batch is None else self.batch.to_json(),
             "steps": [{**step.to_json(), "state": self.state_of(step)} for step in self.steps],
+            "versions": [{"version": number, "time": time} for number, time in self.versions],
         }  # fmt: skip
 
 
@@ -80,12 +84,12 @@ def read_status(path: Path) -> RunStatus:
     manifest = folder.manifest()
     ledger = folder.open_ledger()
     try:
-        steps, batch = run_metrics(ledger), read_batch(path, ledger)
+        steps, batch, versions = run_metrics(ledger), read_batch(path, ledger), tuple(ledger.versions())
     finally:
         ledger.close()
     driver = _driver(path / "lock") if any(step.state in _UNFINISHED for step in steps) or not steps else ""
     name, file, version = (str(manifest.get(key, "")) for key in ("analysis", "file", "portico"))
-    return RunStatus(path, name, file, version, driver, steps, batch)
+    return RunStatus(path, name, file, version, driver, steps, batch, versions)
 
 
 def _driver(lock: Path) -> str:

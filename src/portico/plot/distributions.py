@@ -87,7 +87,7 @@ def histogram(
         elif flow == "text":
             tell_flow(axes, bins)
         axes.set_title(to_label(title if title is not None else str(h.label or "")))
-        return settle(figure)
+        return settle(figure, [h])
 
 
 def overlay(
@@ -143,7 +143,7 @@ def overlay(
         leave_headroom(axes, highest, lowest, log=log, factor=1.15 + 0.07 * -(-len(histograms) // 2))
         axes.legend(loc="upper right", ncols=1 if len(histograms) < 4 else 2)
         axes.set_title(to_label(title))
-        return settle(figure)
+        return settle(figure, histograms.values())
 
 
 def spectrum(
@@ -197,7 +197,7 @@ def spectrum(
         _mark(axes, regions)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_title(to_label(title))
-        return settle(figure)
+        return settle(figure, [h])
 
 
 def _mark(axes: Axes, regions: Sequence[Region]) -> None:

@@ -78,7 +78,7 @@ def stack(
         if below is not None and data is not None:
             _ratio(below, axes, bins_of(data, blind=blind), total, errors)
             shade(below, blind)
-        return settle(figure)
+        return settle(figure, drawn)
 
 
 def _pile(axes: Axes, backgrounds: Mapping[str, Hist[Any]], first: Bins) -> tuple[Array, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -58,13 +58,17 @@ def new_axes(width: float = SIZE[0], height: float = SIZE[1]) -> tuple[Figure, A
     return figure, figure.add_subplot()
 
 
-def settle(figure: Figure) -> Figure:
-    """Fix what matplotlib would read from the settings only when it draws: the ticks."""
+def settle(figure: Figure, drawn: Iterable[object] = ()) -> Figure:
+    """Fix what matplotlib would read from the settings only when it draws: the ticks. Stamp the notes of what is drawn.
+
+    Histograms and cutflows of `portico.load` have a note if they were made with other options than those of now.
+    """
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             axis.get_major_ticks()
             axis.get_minor_ticks()
-    return figure
+    notes = dict.fromkeys(str(note) for h in drawn if (note := getattr(h, "note", "")))
+    return stamp(figure, ", ".join(notes)) if notes else figure
 
 
 def stamp(figure: Figure, text: str) -> Figure:
@@ -87,7 +91,7 @@ def stamp(figure: Figure, text: str) -> Figure:
     axes = figure.axes[0]
     axes.text(
         0.5, 0.5, to_label(text), transform=axes.transAxes, color="#bd1f01", alpha=0.55, rotation=25, ha="center",
-        va="center", weight="bold", size=44, zorder=10,
+        va="center", weight="bold", size=min(44.0, 620.0 / len(text)), zorder=10,
         path_effects=[withStroke(linewidth=3, foreground="white", alpha=0.55)],
     )  # fmt: skip
     return figure

@@ -56,7 +56,7 @@ def heatmap(h: Hist[Any], *, title: str | None = None, log: bool = False) -> Fig
         if outside:
             text = f"out of range: {outside:g}"
             axes.set_title(text, loc="right", size=10.5, color="#555555")
-        return settle(figure)
+        return settle(figure, [h])
 
 
 def profile(profiles: Hist[Any] | Mapping[str, Hist[Any]], *, title: str = "", y: str = "mean") -> Figure:
@@ -106,7 +106,7 @@ def profile(profiles: Hist[Any] | Mapping[str, Hist[Any]], *, title: str = "", y
         if any(several):
             axes.legend()
         axes.set_title(to_label(title))
-        return settle(figure)
+        return settle(figure, several.values())
 
 
 def cutflow(cutflows: Mapping[str, Cutflow], *, title: str = "") -> Figure:
@@ -141,4 +141,4 @@ def cutflow(cutflows: Mapping[str, Cutflow], *, title: str = "") -> Figure:
         axes.set_xlabel("fraction left")
         axes.legend(loc="lower right")
         axes.set_title(to_label(title))
-        return settle(figure)
+        return settle(figure, cutflows.values())

@@ -18,8 +18,10 @@ from portico.monitor.metrics import StepMetrics, step_metrics
 from portico.plot.style import COLORS
 from portico.report.svg import curve, draw
 from portico.results.kinds import KINDS
-from portico.runfolder.folder import SUMMARY_FILE, RunFolder
+from portico.runfolder.folder import RunFolder
 from portico.runfolder.load import Run
+from portico.runfolder.step_files import StepFiles
+from portico.runfolder.version import STALE
 
 if TYPE_CHECKING:
     from portico.results.cutflow import Cutflow
@@ -57,6 +59,7 @@ class StepPage:
     """The content of one step."""
 
     metrics: StepMetrics
+    stale: tuple[str, ...] = ()
     began: str = ""
     ended: str = ""
     legend: Mapping[str, str] = field(default_factory=dict)
@@ -108,22 +111,24 @@ def read(path: Path) -> Page:
 
 
 def _read_step(run: Run, ledger: Ledger, name: str, manifest: Mapping[str, Any]) -> StepPage:
-    page = StepPage(step_metrics(ledger, name))
+    page = StepPage(step_metrics(ledger, name), run.stale.get(name, ()))
     times = [m for _, _, m in ledger.metrics(name)]
     page.began = _moment(min((m["started"] for m in times if "started" in m), default=None))
     page.ended = _moment(max((m["ended"] for m in times if "ended" in m), default=None))
-    folder = run.path / name
     if page.metrics.kind == "summary":
-        if (folder / SUMMARY_FILE).exists():
+        if run.version.steps[name].files is not None:
             page.summary = run.summary(name)
-        page.pictures = [(path.stem, _data_uri(path.read_bytes())) for path in sorted(folder.glob("*.png"))]
+        files = StepFiles(run.path, name, ledger)
+        pictures = sorted(item["name"] for item in files.items() if item["name"].endswith(".png"))
+        page.pictures = [(Path(picture).stem, _data_uri(files.path(picture).read_bytes())) for picture in pictures]
         return page
     samples = dict(run[name])
     page.legend = dict(zip(samples, itertools.cycle(COLORS), strict=False))
     page.cutflows = list(_cutflows(samples))
     page.numbers = _table(samples, lambda traits: traits.is_number, lambda r, n: r[n])
     page.written = _table(samples, lambda traits: traits.extent is not None, _extent)
-    mark = "PARTIAL" if page.metrics.state == "partial" else ""
+    marks = ["PARTIAL"] * (page.metrics.state == "partial") + [STALE] * bool(page.stale)
+    mark = ", ".join(marks)
     blind = Blinding.from_manifest(manifest)
     _add_plots(page, samples, mark, blind)
     _add_maps(page, samples, mark, blind)
@@ -219,7 +224,7 @@ def _add_maps(page: StepPage, samples: Mapping[str, Results], mark: str, blind: 
     maps = []
     for name, sample in chosen[:MOST_MAPS]:
         figure = plot.heatmap(samples[sample][name], title=f"{name}, {sample}")
-        if mark:
+        if mark and not samples[sample].note:
             plot.stamp(figure, mark)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Cutflow"]
 
@@ -20,6 +20,8 @@ class Cutflow:
     yields, uncertainties : tuple of float
         Sums of weights before all cuts and after each, and square roots of the sums of squared weights; empty if
         entries have no weights.
+    note : str
+        What is to be known of it, such as that it was made with other options; empty if nothing.
     """
 
     cuts: tuple[str, ...]
@@ -27,6 +29,7 @@ class Cutflow:
     passed: tuple[int, ...]
     yields: tuple[float, ...] = ()
     uncertainties: tuple[float, ...] = ()
+    note: str = field(default="", compare=False)
 
     def rows(self) -> list[tuple[str, int, int, float, float]]:
         """Return name, reached, passed, efficiency and cumulative efficiency of each cut."""
@@ -44,4 +47,4 @@ class Cutflow:
             pairs = zip(self.yields[1:], self.uncertainties[1:], strict=True)
             weighted = [f"{'yield':>12} {'+-':>10}", *(f"{value:>12.5g} {error:>10.2g}" for value, error in pairs)]
             lines = [f"{line} {more}" for line, more in zip(lines, weighted, strict=True)]
-        return "\n".join(lines)
+        return "\n".join([*lines, *([self.note] if self.note else [])])

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from portico.files.kept import checked_paths
 from portico.results.cutflow import Cutflow
 from portico.results.hists import histogram_to_hist, profile_to_hist
 from portico.results.product import Array, Product, ProductKind
@@ -63,11 +64,12 @@ def _moments(product: Product) -> Any:
 def _cutflow(product: Product) -> Cutflow:
     arrays, none = product.arrays, np.zeros(0)
     columns = (arrays["all"], arrays["passed"], arrays.get("weights", none), arrays.get("squares", none) ** 0.5)
-    return Cutflow(tuple(product.meta["cuts"]), *(tuple(column.tolist()) for column in columns))
+    reached, passed, yields, uncertainties = (tuple(column.tolist()) for column in columns)
+    return Cutflow(tuple(product.meta["cuts"]), reached, passed, yields, uncertainties)
 
 
 def _paths(product: Product) -> list[str]:
-    return [item["path"] for item in product.items]
+    return checked_paths(product.items)
 
 
 def _items(product: Product) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,30 @@ class Results(Mapping[str, Any]):
         Name of the sample.
     products : mapping of str to Product
         The merged products.
+    note : str
+        What is to be known of them, such as that they were made with other options; empty if nothing.
     """
 
-    def __init__(self, sample: str, products: Mapping[str, Product]) -> None:
+    def __init__(self, sample: str, products: Mapping[str, Product], note: str = "") -> None:
         self.sample = sample
         self.products = products
+        self.note = note
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.products:
             raise KeyError(f"no product '{name}' in sample '{self.sample}'; {nearest(name, self.products)}")
-        product = self.products[name]
-        return KINDS[product.kind].view(product)
+        return self._view(self.products[name])
+
+    def _view(self, product: Product) -> Any:
+        value = KINDS[product.kind].view(product)
+        if self.note and isinstance(value, Cutflow):
+            return replace(value, note=self.note)
+        if self.note and KINDS[product.kind].bins:
+            value.note = self.note  # goes on to what is computed from the histogram, and `portico.plot` shows it
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.products
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.products)
@@ -60,7 +74,7 @@ class Results(Mapping[str, Any]):
     def variations(self, name: str) -> dict[str, Any]:
         """Return a product under each of its systematic variations, ``nominal`` first."""
         found = {
-            product.meta["variation"][1]: KINDS[product.kind].view(product)
+            product.meta["variation"][1]: self._view(product)
             for product in self.products.values()
             if product.meta.get("variation", [""])[0] == name
         }

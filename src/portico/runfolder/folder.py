@@ -8,7 +8,7 @@ import os
 import socket
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from portico.errors import RunFolderError
 from portico.files.atomic import write_atomic
+from portico.files.kept import aside_of
 from portico.files.storage import normal, storage_of
 from portico.runfolder.ledger import Ledger
 
@@ -60,21 +61,49 @@ class RunFolder:
         """Return the folder or URL where a step's trees of a sample are written."""
         return f"{self.store or self.path.resolve()}/{step}/{sample}"
 
-    def remove_others(self, step: str, wanted: Iterable[str]) -> None:
-        """Remove unwanted trees and temporary files of a step; only while none of its chunks runs.
+    def settle(self, step: str, samples: Container[str] | None, wanted: Iterable[str], known: Container[str]) -> None:
+        """Leave only the wanted trees in the folders of a step's samples; only while none of its chunks runs.
+
+        Those of results that are not current are moved to a folder of their own, since a pattern such as
+        ``STEP/SAMPLE/*.root`` must not count them. Temporary files and what the ledger does not know are removed.
+
+        Parameters
+        ----------
+        step : str
+            The step.
+        samples : container of str, optional
+            The samples whose folders to look at; all by default.
+        wanted : iterable of str
+            The trees of the current results.
+        known : container of str
+            The trees of all results that are kept.
 
         Raises
         ------
         RunFolderError, InputError
-            If a file cannot be removed.
+            If a file cannot be moved or removed.
         """
-        keep = set(wanted)
         folder = f"{self.store or self.path.resolve()}/{step}"
-        storage = storage_of(folder)
-        depth = folder.count("/") + 2
-        for path in (*storage.list(folder, ".root"), *storage.list(folder, ".part")):
-            if path not in keep and path.count("/") == depth:
-                storage.remove(path)
+        storage, made = storage_of(folder), set()
+
+        def is_ours(path: str) -> bool:
+            sample, _, name = path.removeprefix(f"{folder}/").partition("/")
+            return bool(name) and "/" not in name and (samples is None or sample in samples)
+
+        keep, there = set(filter(is_ours, wanted)), set(filter(is_ours, storage.listed(folder)))
+        for path in sorted(keep - there):
+            storage.rename(aside_of(path), path)
+        for path in sorted(there - keep):
+            aside = aside_of(path)
+            place = aside.rpartition("/")[0]
+            if path not in known:
+                if path.endswith((".root", ".part")):
+                    storage.remove(path)
+                continue
+            if place not in made:
+                storage.make(place)
+                made.add(place)
+            storage.rename(path, aside)
 
     def manifest(self) -> dict[str, Any]:
         """Return what `claim` wrote.

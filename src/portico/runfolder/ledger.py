@@ -7,45 +7,19 @@ transaction: they are there whole or not at all, and never twice.
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from portico.analysis.chunks import Chunk
-from portico.errors import RunFolderError, SpaceError
+from portico.errors import RunFolderError
+from portico.runfolder.result_store import ResultStore
 
 __all__ = ["Attempt", "Ledger", "Lost", "Planned"]
 
-_SCHEMA_VERSION = 2
-_SUMMARY = "*"  # the sample under which the result of a summary step is kept
 _NOTED = ("key", "number", "outcome", "message", "log")
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS step (
-    step TEXT PRIMARY KEY, position INTEGER, kind TEXT, state TEXT, seconds REAL, workers INTEGER, executor TEXT);
-CREATE TABLE IF NOT EXISTS plan (
-    step TEXT, sample TEXT, position INTEGER, key TEXT, file TEXT, uuid TEXT, tree TEXT, first INTEGER, last INTEGER,
-    PRIMARY KEY (step, sample, position));
-CREATE INDEX IF NOT EXISTS plan_key ON plan (key);
-CREATE TABLE IF NOT EXISTS done (
-    key TEXT PRIMARY KEY, attempt INTEGER, partial BLOB, checksum INTEGER, outputs TEXT);
-CREATE TABLE IF NOT EXISTS attempt (
-    key TEXT, number INTEGER, outcome TEXT, message TEXT, log TEXT, time REAL, metrics TEXT);
-CREATE INDEX IF NOT EXISTS attempt_key ON attempt (key);
-CREATE TABLE IF NOT EXISTS result (
-    step TEXT, sample TEXT, key TEXT, merged BLOB, completeness REAL, PRIMARY KEY (step, sample));
-CREATE TABLE IF NOT EXISTS lost (
-    step TEXT, sample TEXT, key TEXT, file TEXT, entries INTEGER, kind TEXT, message TEXT);
-CREATE VIEW IF NOT EXISTS kept AS
-    SELECT step, sample, position, plan.key AS key, partial, checksum, outputs
-    FROM plan JOIN done ON plan.key = done.key
-    WHERE plan.key NOT IN (SELECT key FROM lost WHERE lost.step = plan.step AND lost.sample = plan.sample);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,82 +80,11 @@ class Lost:
     message: str
 
 
-class Ledger:
-    """The ledger of one run folder.
+class Ledger(ResultStore):
+    """The ledger of one run folder: the plan, every chunk and every attempt, beside the results.
 
-    Parameters
-    ----------
-    path : Path
-        The SQLite file.
-    read_only : bool
-        For those who only look, while a driver may be writing.
-
-    Raises
-    ------
-    RunFolderError
-        If the file is not a ledger, or one of another version.
+    Parameters and errors are those of `ResultStore`.
     """
-
-    def __init__(self, path: Path, read_only: bool = False) -> None:
-        self._path = path
-        # A driver that was killed may have left a journal, which only a reader who may write can roll back.
-        mode = ("?mode=rw" if os.access(path, os.W_OK) else "?mode=ro") if read_only else ""
-        uri = f"{path.resolve().as_uri()}{mode}"
-        try:
-            self._db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
-            with self._guard():
-                if read_only:
-                    self._db.execute("PRAGMA query_only = ON")
-                else:
-                    self._db.execute("PRAGMA synchronous = NORMAL")
-                    self._db.execute("PRAGMA journal_mode = TRUNCATE")  # no WAL: ledgers live on network disks
-                self._open(read_only)
-        except sqlite3.DatabaseError as error:
-            raise RunFolderError(f"{path}: is not a ledger of portico: {error}") from error
-
-    def _open(self, read_only: bool) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and read_only:
-            raise RunFolderError(f"{self._path}: the run has not begun yet")
-        if version not in {0, _SCHEMA_VERSION}:
-            raise RunFolderError(f"{self._path}: written by another version of portico; use a new run folder")
-        if not read_only:
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if "full" in str(error) or "disk I/O" in str(error):
-                raise SpaceError(
-                    f"{self._path}: cannot be written, the disk is full ({error}); free space and run again"
-                ) from error
-            raise
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Do all that follows, or nothing.
-
-        Raises
-        ------
-        SpaceError
-            If the disk is full.
-        """
-        with self._guard():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
 
     def plan(self, step: str, position: int, kind: str, samples: Mapping[str, Sequence[Planned]], others: bool) -> None:
         """Replace the plan of a step for the samples given.
@@ -213,15 +116,10 @@ class Ledger:
                 )
                 self._db.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def prune(self, step: str, samples: Iterable[str]) -> None:
-        """Drop results that no plan needs: partial ones of older code or inputs, and those of other samples."""
-        names = set(samples)
-        with self.transaction():
-            self._db.execute("DELETE FROM done WHERE key NOT IN (SELECT key FROM plan)")
-            self._db.execute("DELETE FROM attempt WHERE key NOT IN (SELECT key FROM plan)")
-            for (sample,) in self._db.execute("SELECT sample FROM result WHERE step = ?", (step,)).fetchall():
-                if sample not in names:
-                    self._db.execute("DELETE FROM result WHERE step = ? AND sample = ?", (step, sample))
+    def keep_only(self, step: str, samples: Iterable[str]) -> None:
+        """Leave samples that a step does not run on any more without a current result."""
+        for sample in self.result_keys(step).keys() - set(samples):
+            self.drop_result(step, sample)
 
     def set_state(self, step: str, state: str, seconds: float = 0.0, workers: int = 0, executor: str = "") -> None:
         """Record the state of a step (``running``, ``done``, ``failed``, ``partial``), and how long it took."""
@@ -256,6 +154,11 @@ class Ledger:
             "SELECT key, outputs FROM done WHERE key IN (SELECT key FROM plan WHERE step = ?)", (step,)
         )
         return {key: json.loads(outputs) for key, outputs in rows}
+
+    def trees(self) -> set[str]:
+        """Return the paths of all trees that done chunks wrote, also those of results that are not current."""
+        rows = self._db.execute("SELECT outputs FROM done WHERE outputs != '[]'")
+        return {output["path"] for (outputs,) in rows for output in json.loads(outputs)}
 
     def commit(
         self, finished: Iterable[tuple[Attempt, bytes, list[dict[str, Any]]]], failed: Iterable[Attempt] = ()
@@ -322,49 +225,6 @@ class Ledger:
         )
         return [Lost(*row) for row in rows]
 
-    def set_result(self, step: str, sample: str, key: str, merged: bytes, completeness: float = 1.0) -> None:
-        """Keep the merged result of a step's sample under its key, and the fraction of the events that it holds."""
-        with self.transaction():
-            self._db.execute(
-                "INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?)", (step, sample, key, merged, completeness)
-            )
-
-    def drop_result(self, step: str, sample: str) -> None:
-        """Forget a merged result that other code or input made than the plan's."""
-        with self.transaction():
-            self._db.execute("DELETE FROM result WHERE step = ? AND sample = ?", (step, sample))
-
-    def completeness(self, step: str, sample: str) -> float:
-        """Return the fraction of a sample's events that a result holds: less than 1 only in a partial run."""
-        row = self._db.execute(
-            "SELECT completeness FROM result WHERE step = ? AND sample = ?", (step, sample)
-        ).fetchone()
-        return 1.0 if row is None else float(row[0])
-
-    def result_keys(self, step: str) -> dict[str, str]:
-        """Return the key of each sample's result, in the order of the samples."""
-        rows = self._db.execute(
-            "SELECT sample, key FROM result WHERE step = ? AND sample != ? ORDER BY "
-            "(SELECT MIN(rowid) FROM plan WHERE plan.step = result.step AND plan.sample = result.sample)",
-            (step, _SUMMARY),
-        )
-        return dict(rows.fetchall())
-
-    def result(self, step: str, sample: str) -> bytes | None:
-        """Return a merged result, or None."""
-        row = self._db.execute("SELECT merged FROM result WHERE step = ? AND sample = ?", (step, sample)).fetchone()
-        return None if row is None else row[0]
-
-    def set_summary(self, step: str, key: str, files: Sequence[str]) -> None:
-        """Record the files that a summary step wrote, under its key."""
-        self.set_result(step, _SUMMARY, key, json.dumps(files).encode())
-
-    def summary(self, step: str) -> tuple[str, list[str]] | None:
-        """Return the key of a summary step and the names of the files that it wrote, or None if it has not run."""
-        query = "SELECT key, merged FROM result WHERE step = ? AND sample = ?"
-        row = self._db.execute(query, (step, _SUMMARY)).fetchone()
-        return None if row is None else (row[0], json.loads(row[1]))
-
     def metrics(self, step: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Return sample, position and metrics of each chunk of the plan that is done, in chunk order."""
         rows = self._db.execute(
@@ -393,3 +253,37 @@ class Ledger:
             )
             for r in rows
         ]
+
+    def planned_keys(self) -> set[str]:
+        """Return the keys of all chunks in the plan of any step."""
+        return {key for (key,) in self._db.execute("SELECT key FROM plan")}
+
+    def chunk_sizes(self) -> dict[str, int]:
+        """Return the bytes of each done chunk with its trees, by key."""
+        rows = self._db.execute("SELECT key, LENGTH(partial), outputs FROM done")
+        return {
+            key: size + sum(int(item.get("size", 0)) for item in json.loads(outputs)) for key, size, outputs in rows
+        }
+
+    def remove(self, results: Container[tuple[str, str, str]], chunks: Container[str], versions: Iterable[int]) -> None:
+        """Remove results and chunks except those given, and versions."""
+        with self.transaction():
+            rows = self._db.execute("SELECT step, sample, key FROM result").fetchall()
+            unwanted = [row for row in rows if row not in results]
+            self._db.executemany("DELETE FROM result WHERE step = ? AND sample = ? AND key = ?", unwanted)
+            for table in ("done", "attempt"):
+                keys = self._db.execute(f"SELECT DISTINCT key FROM {table}").fetchall()  # noqa: S608
+                unneeded = [row for row in keys if row[0] not in chunks]
+                self._db.executemany(f"DELETE FROM {table} WHERE key = ?", unneeded)  # noqa: S608
+            self._db.executemany("DELETE FROM version WHERE number = ?", ((number,) for number in versions))
+
+    def shrink(self) -> None:
+        """Give the space of what was removed back to the disk.
+
+        Raises
+        ------
+        SpaceError
+            If the disk is full.
+        """
+        with self._guard():
+            self._db.execute("VACUUM")

@@ -3,47 +3,64 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from portico.analysis.blinding import Blinding
-from portico.errors import nearest
+from portico.errors import ConfigError, RunFolderError, nearest
 from portico.results.partial import decode
 from portico.results.view import Results
-from portico.runfolder.folder import SUMMARY_FILE, RunFolder
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.ledger import Ledger
+from portico.runfolder.version import STALE, SUMMARY, Version
 
-__all__ = ["Run", "load"]
+__all__ = ["Run", "find_version", "load", "parse_run"]
+
+_PREVIOUS = "previous"
+_FINISHED = {"done", "partial"}
 
 
 class Run(Mapping[str, Mapping[str, Results]]):
     """The results of a run: ``run["histograms"]["signal"]["mass"]``.
 
+    It is a fixed set of results: a later run in the same folder changes nothing in it. Results that are not current any
+    more are kept for a while; see `portico prune`.
+
     Parameters
     ----------
     path : Path
-        The run folder.
+        The run folder, or ``RUN@previous`` or ``RUN@NUMBER`` for an earlier version.
 
     Raises
     ------
     RunFolderError
         If it is none.
+    ConfigError
+        If there is no such version.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._folder = RunFolder(path)
+        self.path, wanted = parse_run(path)
+        self._folder = RunFolder(self.path)
+        self.blinding = Blinding.from_manifest(self._folder.manifest())
+        """Intervals in which data are not shown: ``run.blinding.of("mass", ["data"])`` is for ``portico.plot``."""
         ledger = self._folder.open_ledger()
         try:
-            self._steps = {name: (kind, state) for name, kind, state, *_ in ledger.steps()}
-            self._samples = {name: list(ledger.result_keys(name)) for name in self._steps}
+            self.version: Version = find_version(ledger, self.path, wanted)
         finally:
             ledger.close()
 
     @property
     def states(self) -> dict[str, str]:
         """The state of each step: planned, running, done, failed or partial."""
-        return {name: state for name, (_, state) in self._steps.items()}
+        return {name: step.state for name, step in self.version.steps.items()}
+
+    @property
+    def stale(self) -> dict[str, tuple[str, ...]]:
+        """By step, the samples whose results were made with other options than those of now; ``*`` for a summary."""
+        return {name: step.stale for name, step in self.version.steps.items() if step.stale}
 
     @property
     def partial(self) -> bool:
@@ -51,25 +68,38 @@ class Run(Mapping[str, Mapping[str, Results]]):
         return "partial" in self.states.values()
 
     @property
-    def blinding(self) -> Blinding:
-        """Intervals in which data are not shown: ``run.blinding.of("mass", ["data"])`` is for ``portico.plot``."""
-        return Blinding.from_manifest(self._folder.manifest())
+    def notes(self) -> list[str]:
+        """What is to be known: steps that have failed or are not done, and results made with other options."""
+        lines = [f"step '{name}' is {state}" for name, state in self.states.items() if state not in _FINISHED]
+        for name, samples in self.stale.items():
+            which = "".join(f", '{sample}'" for sample in samples if sample != SUMMARY)
+            lines.append(f"step '{name}'{which}: {STALE}")
+        return lines
 
     def __getitem__(self, step: str) -> Mapping[str, Results]:
-        if step not in self._steps:
-            raise KeyError(f"{self.path}: no step '{step}'; {nearest(step, self._steps)}")
+        if step not in self.version.steps:
+            raise KeyError(f"{self.path}: no step '{step}'; {nearest(step, self.version.steps)}")
+        of = self.version.steps[step]
         ledger = self._folder.open_ledger()
         try:
-            blobs = {sample: ledger.result(step, sample) for sample in self._samples[step]}
+            blobs = {sample: ledger.result(step, sample, key) for sample, key in of.results.items()}
         finally:
             ledger.close()
-        return {sample: Results(sample, decode(blob)) for sample, blob in blobs.items() if blob is not None}
+        found = {}
+        for sample, blob in blobs.items():
+            if blob is None:
+                raise RunFolderError(self._pruned(step))
+            found[sample] = Results(sample, decode(blob), STALE if sample in of.stale else "")
+        return found
+
+    def _pruned(self, step: str) -> str:
+        return f"{self.path}: these results of step '{step}' are not current, and were pruned; run again to make them"
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._steps)
+        return iter(self.version.steps)
 
     def __len__(self) -> int:
-        return len(self._steps)
+        return len(self.version.steps)
 
     def summary(self, step: str) -> dict[str, Any]:
         """Return the values of a summary step.
@@ -78,20 +108,74 @@ class Run(Mapping[str, Mapping[str, Results]]):
         ------
         KeyError
             If there are none.
+        RunFolderError
+            If they were pruned, or are damaged.
         """
-        path = self._folder.step(step) / SUMMARY_FILE
-        if not path.exists():
+        of = self.version.steps.get(step)
+        if of is None or of.kind != "summary" or of.files is None:
             raise KeyError(f"{self.path}: step '{step}' has no summary")
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        ledger = self._folder.open_ledger()
+        try:
+            found = ledger.files(step, of.files)
+        finally:
+            ledger.close()
+        if found is None:
+            raise RunFolderError(self._pruned(step))
+        content: dict[str, Any] = json.loads(found[1])
         return content
 
 
+def parse_run(path: str | Path) -> tuple[Path, str]:
+    """Return folder and version of ``RUN`` or ``RUN@VERSION``; a folder of the entire name comes first."""
+    whole = Path(path)
+    name, at, version = whole.name.rpartition("@")
+    return (whole, "") if not at or not name or whole.exists() else (whole.with_name(name), version)
+
+
+def find_version(ledger: Ledger, path: Path, wanted: str) -> Version:
+    """Return the current results, or those of an earlier version.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Of the run.
+    path : Path
+        Of the run folder, for messages.
+    wanted : str
+        Empty, ``previous`` or a number.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such version.
+    """
+    now = ledger.version()
+    if not wanted:
+        return now
+    kept = [ledger.version(number) for number, _ in ledger.versions()]
+    if wanted == _PREVIOUS:
+        kept = [version for version in kept if version.keys != now.keys]
+    else:
+        kept = [version for version in kept if str(version.number) == wanted]
+    if not kept:
+        known = ", ".join(f"@{number}" for number, _ in ledger.versions()) or "none"
+        raise ConfigError(f"{path}: no version '@{wanted}' is kept; valid: @{_PREVIOUS}, {known}")
+    return kept[-1]
+
+
 def load(path: str | Path) -> Run:
-    """Open the results of a run folder.
+    """Open the results of a run folder; of an earlier version with ``RUN@previous`` or ``RUN@NUMBER``.
+
+    Warns if a step has failed or is not done, or if results were made with other options than those of now.
 
     Raises
     ------
     RunFolderError
         If it is none.
+    ConfigError
+        If there is no such version.
     """
-    return Run(Path(path))
+    run = Run(Path(path))
+    for note in run.notes:
+        warnings.warn(f"{run.path}: {note}", stacklevel=2)
+    return run

@@ -9,10 +9,10 @@ from typing import Any
 
 from portico.errors import ConfigError, InputError, MissingExtra, ProductError, RunFolderError, nearest
 from portico.files.atomic import write_atomic
-from portico.files.storage import checked_path
+from portico.files.kept import checked_path
 from portico.results.kinds import KINDS
 from portico.results.product import Product
-from portico.runfolder.load import load
+from portico.runfolder.load import Run
 
 __all__ = ["Exported", "export_parquet"]
 
@@ -33,6 +33,8 @@ class Exported:
         Rows, and bytes.
     partial : bool
         Whether the step was finished without some of its chunks.
+    note : str
+        What else is to be known, such as that they were made with other options; empty if nothing.
     """
 
     sample: str
@@ -40,6 +42,7 @@ class Exported:
     entries: int
     size: int
     partial: bool
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them."""
@@ -83,7 +86,7 @@ def export_parquet(
         from pyarrow import parquet  # noqa: F401
     except ImportError as error:
         raise MissingExtra("parquet", "exporting to Parquet") from error
-    opened = load(run)
+    opened = Run(Path(run))
     if step not in opened:
         raise ConfigError(f"{opened.path}: no step '{step}'; {nearest(step, opened)}")
     state = opened.states[step]
@@ -101,7 +104,7 @@ def export_parquet(
     for name, product in chosen.items():
         path = Path(folder) / f"{name}.parquet"
         entries = _write(path, product.meta["tree"], product.items)
-        yield Exported(name, str(path), entries, path.stat().st_size, state == "partial")
+        yield Exported(name, str(path), entries, path.stat().st_size, state == "partial", results[name].note)
 
 
 def _choose(products: Mapping[str, Product], step: str, tree: str | None) -> Product:
@@ -123,8 +126,7 @@ def _write(path: Path, tree: str, items: Iterable[Mapping[str, Any]]) -> int:
     with write_atomic(path) as aside:
         try:
             for item in items:
-                checked_path(item)
-                for table, entries in _tables(item["path"], tree):
+                for table, entries in _tables(checked_path(item), tree):
                     expected += entries
                     writer = writer or parquet.ParquetWriter(aside, table.schema, compression="zstd")
                     writer.write_table(_fitting(table, writer.schema, item["path"]))

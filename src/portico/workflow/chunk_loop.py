@@ -174,6 +174,7 @@ def _keep(planned: Planned, files: Iterable[Mapping[str, Any]]) -> list[dict[str
         part = f"-{number}" if number else ""  # of a chunk that ran in halves
         name = f"{file['tree']}-{planned.position:06d}-{planned.key[:8]}{part}.root"
         final = f"{file['path'].rpartition('/')[0]}/{name}"
-        storage_of(final).rename(file["path"], final)
-        kept.append({**file, "path": final})
+        storage = storage_of(final)
+        storage.rename(file["path"], final)
+        kept.append({**file, "path": final, "stamp": storage.stamp(final)})
     return kept

@@ -16,13 +16,14 @@ from portico.environment.bundle import Bundle, collect, key_of
 from portico.errors import ConfigError, InputError, ProductError, RunFolderError, nearest
 from portico.files import TreeSummary, raise_errors, summarise_each
 from portico.files.digest import digest_of
-from portico.files.storage import sizes
-from portico.runfolder.folder import SUMMARY_FILE, RunFolder
+from portico.files.kept import find
+from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger, Lost, Planned
+from portico.runfolder.step_files import StepFiles
 from portico.workflow.input_identity import copies_between, identities, refuse_copies, with_checksums
 
-__all__ = ["Arguments", "Plan", "arguments_of", "bundle_of", "missing", "plan_step", "reduced", "root_version",
-           "sample_fields", "summary_file", "unblinded"]  # fmt: skip
+__all__ = ["Arguments", "Plan", "arguments_of", "bad_trees", "bundle_of", "missing", "plan_step", "reduced",
+           "root_version", "sample_fields", "summary_file", "unblinded"]  # fmt: skip
 
 _UNBLIND = "unblind"  # the option of steps that look at data only then
 _GENERATED_CHUNK = ChunkSize(entries=10_000)
@@ -179,16 +180,18 @@ def summary_file(where: str, reference: str, folder: RunFolder, ledger: Ledger) 
         If the step has not run, or its file is gone.
     """
     name, _, file = reference.partition("/")
-    summary = ledger.summary(name)
-    if summary is None:
+    files = StepFiles(folder.path.resolve(), name, ledger)
+    if not files.items():
         raise RunFolderError(f"{where}: step '{name}' has not run; run that first")
-    valid = [SUMMARY_FILE, *summary[1]]
-    if file not in valid:
+    kept = files.find(file)
+    if kept is None:
+        valid = [item["name"] for item in files.items()]
         raise ConfigError(f"{where}: step '{name}' wrote no file '{file}'; {nearest(file, valid)}")
-    path = folder.step(name).resolve() / file
-    if not path.is_file():
-        raise RunFolderError(f"{where}: {path} is gone; run step '{name}' first")
-    return path
+    if kept.stamp is None:
+        raise RunFolderError(f"{where}: {kept.path} is gone; run step '{name}' first")
+    if kept.fault:
+        raise InputError(f"{where}: {kept.path}: {kept.fault}")
+    return Path(kept.path)
 
 
 def plan_step(
@@ -254,10 +257,31 @@ def _unopened(sample: Sample, found: Sequence[TreeSummary | InputError]) -> Iter
 def missing(step: StepEntry, planned: Plan, ledger: Ledger) -> tuple[list[Planned], list[str]]:
     """Return the chunks that are not done, and the keys of those done chunks whose files are gone."""
     done = ledger.done(step.name)
-    there = sizes(output["path"] for outputs in done.values() for output in outputs)
-    lost = [key for key, outputs in done.items() if any(there[output["path"]] != output["size"] for output in outputs)]
-    finished = done.keys() - set(lost)
-    return [chunk for chunks in planned.chunks.values() for chunk in chunks if chunk.key not in finished], lost
+    lost = bad_trees(ledger, done)
+    finished = done.keys() - lost.keys()
+    return [chunk for chunks in planned.chunks.values() for chunk in chunks if chunk.key not in finished], list(lost)
+
+
+def bad_trees(ledger: Ledger, done: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+    """Verify the trees that chunks wrote.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Remembers which were verified when, if it can be written to.
+    done : mapping of str to sequence of mapping
+        The files that each chunk wrote, by its key.
+
+    Returns
+    -------
+    dict of str to str
+        What is wrong with a file of a chunk, by the chunk's key.
+    """
+    items = [(key, output) for key, outputs in done.items() for output in outputs]
+    found = find([item for _, item in items], ledger.verified())
+    computed = zip(items, found, strict=True)
+    ledger.set_verified((x["path"], kept.stamp or "", kept.computed) for (_, x), kept in computed if kept.computed)
+    return {key: f"{kept.path}: {kept.fault}" for (key, _), kept in zip(items, found, strict=True) if kept.fault}
 
 
 def sample_fields(sample: Sample) -> dict[str, Any]:
@@ -315,7 +339,8 @@ def _input(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) 
     if step.input == DATASET:
         return sample
     sample = reduced(sample, ledger.completeness(step.input, sample.name))
-    outputs = [output for chunk in ledger.outputs(step.input, sample.name) for output in chunk]
+    written = ledger.outputs(step.input, sample.name)
+    outputs = [output for chunk in written for output in chunk]
     if sample.name not in ledger.result_keys(step.input):
         earlier = next(entry for entry in analysis.steps if entry.name == step.input)
         if earlier.samples and sample.name not in earlier.samples:
@@ -331,6 +356,8 @@ def _input(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) 
         raise ConfigError(
             f"step '{step.name}': say which tree of step '{step.input}' it reads with 'tree'; {nearest(tree, trees)}"
         )
+    if bad := bad_trees(ledger, {str(number): of_chunk for number, of_chunk in enumerate(written)}):
+        raise InputError(f"step '{step.name}', sample '{sample.name}': {next(iter(bad.values()))}")
     files = tuple(output["path"] for output in outputs if output["tree"] == tree)
     return sample.model_copy(update={"files": files, "replicas": {}, "checksums": {}, "tree": tree, "entries": None})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portico._version import __version__
-from portico.analysis.analysis import Analysis
+from portico.analysis.analysis import Analysis, StepEntry
 from portico.doctor import quick_check
 from portico.environment.credentials import needs_credentials
 from portico.errors import ConfigError, InputError, PorticoError, WorkerError
@@ -17,11 +17,14 @@ from portico.executors.base import Executor
 from portico.executors.where import check_options, connect
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.load import Run
+from portico.runfolder.prune import prune
+from portico.runfolder.version import STALE, SUMMARY
 from portico.workflow.chunk_loop import Reporter
 from portico.workflow.credential_refresh import CredentialRefresh
 from portico.workflow.plan import root_version, unblinded
+from portico.workflow.recipes import recipes_of
 from portico.workflow.state import State
-from portico.workflow.step_runner import run_step
+from portico.workflow.step_runner import export, run_step
 
 __all__ = ["run"]
 
@@ -89,14 +92,26 @@ def run(
         run_folder.clean()
         _check(analysis, runner, run_folder, teller)
         refresh = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, run_folder.store))
-        state = State(analysis, run_folder, ledger, runner, teller, refresh, selected, *allowed)
-        try:
-            for step in chosen:
-                run_step(state, analysis.steps.index(step), step)
-        finally:
-            run_folder.clean()
+        recipes = recipes_of(analysis)
+        state = State(analysis, run_folder, ledger, runner, teller, refresh, recipes, selected, *allowed)
+        _run_steps(state, chosen)
     _complain(state, run_folder)
     return Run(run_folder.path)
+
+
+def _run_steps(state: State, steps: Iterable[StepEntry]) -> None:
+    """Run steps, and keep what the results were before and are after."""
+    ledger = state.ledger
+    ledger.keep_version()  # what a driver that was killed has left
+    ledger.set_wanted(state.recipes)
+    try:
+        for step in steps:
+            run_step(state, state.analysis.steps.index(step), step)
+        _tell_stale(state)
+    finally:
+        state.folder.clean()
+        ledger.keep_version()
+    prune(state.folder, ledger)
 
 
 @contextmanager
@@ -111,6 +126,19 @@ def _opened(executor: Executor | None, on: str, workers: int | None, options: di
             if words := executor.farewell():
                 interrupt.add_note(words)
             raise
+
+
+def _tell_stale(state: State) -> None:
+    """Warn of results that the chosen steps and samples have left behind, and label their files."""
+    stale = state.ledger.stale()
+    for step, kind, *_ in state.ledger.steps():
+        if kind != "summary":
+            export(state, step)
+        names = [sample for other, sample in sorted(stale) if other == step]
+        if names:
+            which = "".join(f", '{name}'" for name in names if name != SUMMARY)
+            again = "run without --step and --sample to make it again"
+            state.reporter.warn(f"step '{step}'{which}: {STALE} or input than those of now; {again}")
 
 
 def _complain(state: State, run_folder: RunFolder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ class State:
     executor: Executor
     reporter: Reporter
     credentials: CredentialRefresh
+    recipes: Mapping[tuple[str, str], str]
     samples: tuple[str, ...]
     allow_partial: bool
     accept_changed_input: bool

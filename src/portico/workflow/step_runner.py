@@ -6,16 +6,17 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from portico._version import __version__
 from portico.analysis.analysis import StepEntry
 from portico.environment.bundle import Bundle, key_of
 from portico.errors import Detached, InputError
-from portico.files.atomic import write_atomic
 from portico.files.storage import storage_of
 from portico.results.partial import decode, encode, merge_all, put_files
 from portico.results.view import describe
-from portico.runfolder.ledger import Planned
+from portico.runfolder.ledger import Lost, Planned
+from portico.runfolder.step_files import StepFiles
+from portico.runfolder.version import STALE
 from portico.worker.task import Failed, FailureKind, Task
 from portico.workflow.chunk_loop import run_chunks
 from portico.workflow.chunk_scheduler import StepJob
@@ -32,12 +33,13 @@ from portico.workflow.plan import (
     sample_fields,
 )
 from portico.workflow.points import plan_points
+from portico.workflow.recipes import inputs_of
 from portico.workflow.references import references
 from portico.workflow.shrunk_input import refuse_shrunk, shrunk
 from portico.workflow.state import State
 from portico.workflow.summary_step import run_summary
 
-__all__ = ["run_step"]
+__all__ = ["export", "run_step"]
 
 
 def run_step(state: State, position: int, step: StepEntry) -> None:
@@ -165,61 +167,61 @@ def _finish(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> 
     if not state.allow_partial:
         state.broken |= {failure.sample for failure in lost}
     state.ledger.set_lost(step.name, lost)
-    known = state.ledger.result_keys(step.name)
     for name, chunks in plan.chunks.items():
-        gone = {failure.key for failure in lost if failure.sample == name}
-        key = key_of([planned.key for planned in chunks if planned.key not in gone])
         if name in state.broken:
             state.ledger.drop_result(step.name, name)
-            continue
-        if known.get(name) == key:
-            continue
-        merged = merge_all(decode(blob) for blob in state.ledger.partials(step.name, name))
-        if merged is None:
-            raise InputError(f"step '{step.name}', sample '{name}': no chunk could be read")
-        merged = put_files(merged, (file for files in state.ledger.outputs(step.name, name) for file in files))
-        completeness = plan.samples[name].completeness * completeness_of(name, chunks, lost)
-        state.ledger.set_result(step.name, name, key, encode(merged), completeness)
+        else:
+            _merge(state, step, plan, name, chunks, lost)
     if not state.samples:
-        state.ledger.prune(step.name, plan.chunks)
-        # Trees of older code or inputs: a glob over the folder must not count them.
-        done = state.ledger.done(step.name).values()
-        state.folder.remove_others(step.name, (output["path"] for outputs in done for output in outputs))
-    _export(state, step.name)
+        state.ledger.keep_only(step.name, plan.chunks)
+    outputs = (output["path"] for files in state.ledger.done(step.name).values() for output in files)
+    state.folder.settle(step.name, plan.chunks if state.samples else None, outputs, state.ledger.trees())
+    export(state, step.name)
     if lost and not state.allow_partial:
         return "failed"
     return "partial" if lost or any(sample.completeness < 1 for sample in plan.samples.values()) else "done"
 
 
-def _export(state: State, step: str) -> None:
+def _merge(
+    state: State, step: StepEntry, plan: Plan, name: str, chunks: Sequence[Planned], lost: Sequence[Lost]
+) -> None:
+    """Make the result of a sample current: the one that is kept under its key, or a new one."""
+    ledger, gone = state.ledger, {loss.key for loss in lost if loss.sample == name}
+    left = [planned.key for planned in chunks if planned.key not in gone]
+    files = [file for of_chunk in ledger.outputs(step.name, name) for file in of_chunk]
+    completeness = plan.samples[name].completeness * completeness_of(name, chunks, lost)
+    key = key_of(left, completeness, [file["adler32"] for file in files])
+    made, inputs = state.recipes.get((step.name, name), ""), inputs_of(step, ledger, [name])
+    if ledger.has_result(step.name, name, key):
+        ledger.use_result(step.name, name, key, made, inputs)
+        return
+    merged = merge_all(decode(blob) for blob in ledger.partials(step.name, name))
+    if merged is None:
+        raise InputError(f"step '{step.name}', sample '{name}': no chunk could be read")
+    blob = encode(put_files(merged, files))
+    ledger.set_result(step.name, name, key, blob, completeness, chunks=left, made=made, inputs=inputs)
+
+
+def export(state: State, step: str) -> None:
     """Write results.root, manifests of the trees and results.json, unless they are there and of these results."""
-    folder = state.folder.step(step)
-    paths = folder / "results.root", folder / "results.json"
     keys = state.ledger.result_keys(step)
-    if not keys or (paths[0].exists() and _exported(paths[1]) == keys):
+    if not keys:
+        return
+    partial = {name: label for name in keys if (label := partial_label(state.ledger.completeness(step, name)))}
+    stale = {sample: STALE for other, sample in sorted(state.ledger.stale()) if other == step}
+    files, key = StepFiles(state.folder.path, step, state.ledger), key_of(__version__, keys, partial, stale)
+    if files.bring(key):
         return
     blobs = {name: state.ledger.result(step, name) or b"" for name in keys}
     described = {name: describe(decode(blob)) for name, blob in blobs.items()}
-    labels = {name: label for name in keys if (label := partial_label(state.ledger.completeness(step, name)))}
+    labels = {name: "; ".join(of[name] for of in (partial, stale) if name in of) for name in {**partial, **stale}}
     content = {"op": "export", "samples": list(blobs), "labels": labels}
     _, made = state.call(content, list(blobs.values()), f"step '{step}': results.root cannot be written")
-    with write_atomic(paths[0]) as aside:
-        aside.write_bytes(made[0])
+    contents = {"results.root": made[0]}
     for sample, products in described.items():
         written = {name: {k: p[k] for k in ("tree", "format", "files")} for name, p in products.items() if "files" in p}
         if written:
-            (folder / sample).mkdir(exist_ok=True)
-            with write_atomic(folder / sample / "manifest.json") as aside:
-                aside.write_text(json.dumps(written, indent=1), encoding="utf-8")
-    with write_atomic(paths[1]) as aside:  # last: it says that all is there
-        told = {"step": step, "keys": keys, "partial": labels, "samples": described}
-        aside.write_text(json.dumps(told, indent=1), encoding="utf-8")
-
-
-def _exported(path: Path) -> dict[str, str] | None:
-    """Return the keys of the results that ``results.json`` tells of."""
-    try:
-        keys: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["keys"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return keys
+            contents[f"{sample}/manifest.json"] = json.dumps(written, indent=1).encode()
+    told = {"step": step, "keys": keys, "partial": partial, "stale": stale, "samples": described}
+    contents["results.json"] = json.dumps(told, indent=1).encode()
+    files.write(key, contents)

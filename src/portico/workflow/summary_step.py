@@ -12,10 +12,12 @@ from portico._version import __version__
 from portico.analysis.analysis import Analysis, StepEntry
 from portico.analysis.dataset import Sample
 from portico.environment.bundle import Bundle, key_of
-from portico.files.atomic import write_atomic
 from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 from portico.runfolder.ledger import Ledger
+from portico.runfolder.step_files import StepFiles
+from portico.runfolder.version import STALE, SUMMARY
 from portico.workflow.plan import Arguments, reduced, sample_fields
+from portico.workflow.recipes import inputs_of, mixed
 from portico.workflow.state import State
 
 __all__ = ["SummaryInput", "run_summary"]
@@ -59,12 +61,7 @@ class SummaryInput:
 
     def is_done(self, folder: RunFolder, ledger: Ledger) -> bool:
         """Return whether the summary of this input has run, and all its files are there."""
-        key, files = ledger.summary(self.step) or ("", [])
-        return (
-            not self.absent
-            and key == self.key
-            and all((folder.step(self.step) / file).is_file() for file in (SUMMARY_FILE, *files))
-        )
+        return not self.absent and StepFiles(folder.path, self.step, ledger).are_whole(self.key)
 
 
 def run_summary(
@@ -95,21 +92,23 @@ def run_summary(
         state.left_out.add(step.name)
         state.reporter.warn(f"step '{step.name}' is left out: it needs all samples, and '{absent[0]}' is not there")
         return
-    done = given.is_done(state.folder, state.ledger)
+    if old := mixed(step.input, list(given.samples), state.ledger):
+        state.left_out.add(step.name)
+        what = f"'{old[0]}' of step '{step.input}' was {STALE} than other samples"
+        state.reporter.warn(f"step '{step.name}' is left out: {what}; run step '{step.input}' for all samples")
+        return
+    files = StepFiles(state.folder.path, step.name, state.ledger)
+    made, inputs = state.recipes.get((step.name, SUMMARY), ""), inputs_of(step, state.ledger, list(given.samples))
+    done = files.bring(given.key, made, inputs)
     if not done:
         state.reporter.begin(step.name, {}, {}, 1)
-        folder = state.folder.step(step.name)
-        folder.mkdir(parents=True, exist_ok=True)
         state.executor.prepare(bundle)
         blobs = [state.ledger.result(step.input, name) or b"" for name in given.samples]
         content = {"op": "summary", "function": step.function, "samples": given.samples, "options": arguments.given}
-        answer, files = state.call(content, blobs, f"step '{step.name}'")
-        for name, blob in zip(answer["files"], files, strict=True):
-            with write_atomic(folder / name) as aside:
-                aside.write_bytes(blob)
-        with write_atomic(folder / SUMMARY_FILE) as aside:
-            aside.write_text(json.dumps(answer["value"], indent=1, allow_nan=False), encoding="utf-8")
-        state.ledger.set_summary(step.name, given.key, answer["files"])
+        answer, written = state.call(content, blobs, f"step '{step.name}'")
+        text = json.dumps(answer["value"], indent=1, allow_nan=False)
+        contents = {**dict(zip(answer["files"], written, strict=True)), SUMMARY_FILE: text.encode()}
+        files.write(given.key, contents, text, made=made, inputs=inputs)
     seconds = time.monotonic() - started
     ended = "partial" if any(sample["completeness"] < 1 for sample in given.samples.values()) else "done"
     state.ledger.set_state(step.name, ended, 0.0 if done else seconds, 1, state.executor.name)

@@ -1,0 +1,174 @@
+"""Removes results that are not current any more, the oldest first, by age and size."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from portico.errors import ConfigError
+from portico.files.kept import OLDER, aside_of
+from portico.files.storage import storage_of
+from portico.runfolder.folder import RunFolder
+from portico.runfolder.ledger import Ledger
+from portico.runfolder.step_files import StepFiles
+from portico.runfolder.version import SUMMARY
+
+__all__ = ["KEEP_BYTES", "KEEP_DAYS", "Pruned", "parse_size", "prune", "prune_run"]
+
+KEEP_DAYS = 30.0
+"""Results that have not been current for so many days are removed at the end of each run."""
+
+KEEP_BYTES = 10**9
+"""So many bytes of older results are kept, or as many as the current ones have, if these are more."""
+
+_DAY = 86400.0
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?B)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was removed, or would be.
+
+    Parameters
+    ----------
+    versions : tuple of int
+        Numbers of the versions of the run that are gone.
+    kept : tuple of int
+        Those that are left, without the current one.
+    freed, older, current : int
+        Bytes that were removed, that older results still take, and that the current ones take.
+    """
+
+    versions: tuple[int, ...]
+    kept: tuple[int, ...]
+    freed: int
+    older: int
+    current: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON can hold them."""
+        return asdict(self)
+
+
+def prune(
+    folder: RunFolder, ledger: Ledger, *, days: float = KEEP_DAYS, size: int | None = None, dry_run: bool = False
+) -> Pruned:
+    """Remove older results of a run.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Claimed by the caller, unless ``dry_run``.
+    ledger : Ledger
+        Of the folder.
+    days : float
+        Versions that have not been current for longer are removed.
+    size : int, optional
+        Bytes that older results may take; by default `KEEP_BYTES`, or as many as the current ones take.
+    dry_run : bool
+        Only say what would be removed.
+
+    Raises
+    ------
+    RunFolderError, InputError
+        If a file cannot be removed.
+    """
+    sizes = ledger.result_sizes()
+    trees = ledger.chunk_sizes()
+    held = ledger.current_results()
+    chunks = _chunks(ledger, held) | ledger.planned_keys()
+    current = _size(held, chunks, sizes, trees)
+    bound = max(KEEP_BYTES, current) if size is None else size
+    versions = [ledger.version(number) for number, _ in ledger.versions()]
+    gone: list[int] = []
+    until, older = time.time(), 0
+    last = versions[-1].number if versions else 0
+    for version in reversed(versions):
+        results = {(step, sample, key) for (step, sample), key in version.all_keys.items()} - held
+        more = _chunks(ledger, results) - chunks
+        needed = _size(results, more, sizes, trees)
+        if version.number != last and (gone or until < time.time() - days * _DAY or older + needed > bound):
+            gone.append(version.number)
+        else:
+            held, chunks, older = held | results, chunks | more, older + needed
+        until = version.time
+    freed = sum(sizes.values()) + sum(trees.values()) - _size(held, chunks, sizes, trees)
+    if not dry_run and freed:
+        _remove(folder, ledger, held, chunks, gone)
+    kept = tuple(version.number for version in versions if version.number not in gone and version.number != last)
+    return Pruned(tuple(sorted(gone)), kept, freed, older, current)
+
+
+def prune_run(folder: RunFolder, *, days: float = KEEP_DAYS, size: int | None = None, dry_run: bool = False) -> Pruned:
+    """Remove older results of a run that no driver works in; parameters are those of `prune`.
+
+    Raises
+    ------
+    RunFolderError
+        If this is no run folder, or it is in use.
+    """
+    manifest = folder.manifest()
+    if dry_run:
+        with closing(folder.open_ledger()) as ledger:
+            return prune(folder, ledger, days=days, size=size, dry_run=True)
+    with folder.claim(manifest) as (claimed, ledger):
+        pruned = prune(claimed, ledger, days=days, size=size)
+        ledger.shrink()
+        return pruned
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as ``20 GB`` or ``0``.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"'{text}' is not a size; valid: a number with kB, MB, GB or TB, such as '20 GB'")
+    return int(float(match[1]) * _UNITS[(match[2] or "B").upper()])
+
+
+Result = tuple[str, str, str]  # step, sample, key
+
+
+def _chunks(ledger: Ledger, results: Iterable[Result]) -> set[str]:
+    return {key for result in results for key in ledger.chunks_of(*result)}
+
+
+def _size(results: Iterable[Result], chunks: Iterable[str], sizes: dict[Result, int], trees: dict[str, int]) -> int:
+    return sum(sizes.get(result, 0) for result in results) + sum(trees.get(key, 0) for key in chunks)
+
+
+def _remove(folder: RunFolder, ledger: Ledger, held: set[Result], chunks: set[str], gone: Iterable[int]) -> None:
+    """Remove first from the ledger, then the files, so that it never names files that are gone."""
+    ledger.remove(held, chunks, gone)
+    base = f"{folder.store or folder.path.resolve()}/{OLDER}"
+    wanted = {aside_of(path) for path in ledger.trees()}
+    here = str(folder.path.resolve() / OLDER)
+    wanted |= {
+        str(StepFiles(folder.path.resolve(), step, ledger).aside(key) / item["name"])
+        for step, sample, key in held
+        if sample == SUMMARY
+        for item in StepFiles(folder.path.resolve(), step, ledger).items(key)
+    }
+    for place in dict.fromkeys([base, here]):
+        storage = storage_of(place)
+        for path in storage.listed(place):
+            if path not in wanted:
+                storage.remove(path)
+    _remove_empty(folder.path / OLDER)
+
+
+def _remove_empty(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()

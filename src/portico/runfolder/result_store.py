@@ -1,0 +1,380 @@
+"""The results in the ledger: kept under their keys, with the keys that are current and those of earlier versions."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from portico.errors import RunFolderError, SpaceError
+from portico.runfolder.version import SUMMARY, StepVersion, Version
+
+__all__ = ["ResultStore"]
+
+_SCHEMA_VERSION = 3
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS step (
+    step TEXT PRIMARY KEY, position INTEGER, kind TEXT, state TEXT, seconds REAL, workers INTEGER, executor TEXT);
+CREATE TABLE IF NOT EXISTS plan (
+    step TEXT, sample TEXT, position INTEGER, key TEXT, file TEXT, uuid TEXT, tree TEXT, first INTEGER, last INTEGER,
+    PRIMARY KEY (step, sample, position));
+CREATE INDEX IF NOT EXISTS plan_key ON plan (key);
+CREATE TABLE IF NOT EXISTS done (
+    key TEXT PRIMARY KEY, attempt INTEGER, partial BLOB, checksum INTEGER, outputs TEXT);
+CREATE TABLE IF NOT EXISTS attempt (
+    key TEXT, number INTEGER, outcome TEXT, message TEXT, log TEXT, time REAL, metrics TEXT);
+CREATE INDEX IF NOT EXISTS attempt_key ON attempt (key);
+CREATE TABLE IF NOT EXISTS result (
+    step TEXT, sample TEXT, key TEXT, merged BLOB, checksum INTEGER, completeness REAL, chunks BLOB,
+    PRIMARY KEY (step, sample, key));
+CREATE TABLE IF NOT EXISTS current (
+    step TEXT, sample TEXT, key TEXT, made TEXT, inputs TEXT, PRIMARY KEY (step, sample));
+CREATE TABLE IF NOT EXISTS wanted (step TEXT, sample TEXT, made TEXT, PRIMARY KEY (step, sample));
+CREATE TABLE IF NOT EXISTS version (number INTEGER PRIMARY KEY, time REAL, steps TEXT);
+CREATE TABLE IF NOT EXISTS verified (path TEXT PRIMARY KEY, stamp TEXT, adler32 TEXT);
+CREATE TABLE IF NOT EXISTS lost (
+    step TEXT, sample TEXT, key TEXT, file TEXT, entries INTEGER, kind TEXT, message TEXT);
+CREATE VIEW IF NOT EXISTS kept AS
+    SELECT step, sample, position, plan.key AS key, partial, checksum, outputs
+    FROM plan JOIN done ON plan.key = done.key
+    WHERE plan.key NOT IN (SELECT key FROM lost WHERE lost.step = plan.step AND lost.sample = plan.sample);
+"""
+
+
+class ResultStore:
+    """The database of one run folder, and the results in it.
+
+    Parameters
+    ----------
+    path : Path
+        The SQLite file.
+    read_only : bool
+        For those who only look, while a driver may be writing.
+
+    Raises
+    ------
+    RunFolderError
+        If the file is not a ledger, or one of another version.
+    """
+
+    def __init__(self, path: Path, read_only: bool = False) -> None:
+        self._path, self._read_only = path, read_only
+        # A driver that was killed may have left a journal, which only a reader who may write can roll back.
+        mode = ("?mode=rw" if os.access(path, os.W_OK) else "?mode=ro") if read_only else ""
+        uri = f"{path.resolve().as_uri()}{mode}"
+        try:
+            self._db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+            with self._guard():
+                if read_only:
+                    self._db.execute("PRAGMA query_only = ON")
+                else:
+                    self._db.execute("PRAGMA synchronous = NORMAL")
+                    self._db.execute("PRAGMA journal_mode = TRUNCATE")  # no WAL: ledgers live on network disks
+                self._open(read_only)
+        except sqlite3.DatabaseError as error:
+            raise RunFolderError(f"{path}: is not a ledger of portico: {error}") from error
+
+    def _open(self, read_only: bool) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and read_only:
+            raise RunFolderError(f"{self._path}: the run has not begun yet")
+        if version not in {0, _SCHEMA_VERSION}:
+            raise RunFolderError(f"{self._path}: written by another version of portico; use a new run folder")
+        if not read_only:
+            self._db.executescript(_SCHEMA)
+            self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "full" in str(error) or "disk I/O" in str(error):
+                raise SpaceError(
+                    f"{self._path}: cannot be written, the disk is full ({error}); free space and run again"
+                ) from error
+            raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Do all that follows, or nothing.
+
+        Raises
+        ------
+        SpaceError
+            If the disk is full.
+        """
+        with self._guard():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def set_result(
+        self, step: str, sample: str, key: str, merged: bytes, completeness: float = 1.0, *,
+        chunks: Sequence[str] = (), made: str = "", inputs: Iterable[Sequence[str]] = (),
+    ) -> None:  # fmt: skip
+        """Keep the merged result of a step's sample under its key, and make it the current one.
+
+        Parameters
+        ----------
+        step, sample, key : str
+            Which result.
+        merged : bytes
+            The result.
+        completeness : float
+            The fraction of the events that it holds.
+        chunks : sequence of str
+            Keys of the chunks that it was merged from.
+        made, inputs
+            As in `use_result`.
+        """
+        names = zlib.compress("\n".join(chunks).encode())
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (step, sample, key, merged, zlib.crc32(merged), completeness, names),
+            )
+            self._use(step, sample, key, made, inputs)
+
+    def use_result(self, step: str, sample: str, key: str, made: str, inputs: Iterable[Sequence[str]]) -> None:
+        """Make a result that is kept the current one.
+
+        Parameters
+        ----------
+        step, sample, key : str
+            Which result.
+        made : str
+            Digest of the code and options that make it, as in `set_wanted`.
+        inputs : iterable of (str, str, str)
+            Step, sample and key of the results that it was made of.
+        """
+        with self.transaction():
+            self._use(step, sample, key, made, inputs)
+
+    def _use(self, step: str, sample: str, key: str, made: str, inputs: Iterable[Sequence[str]]) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO current VALUES (?, ?, ?, ?, ?)", (step, sample, key, made, json.dumps(list(inputs)))
+        )
+
+    def has_result(self, step: str, sample: str, key: str) -> bool:
+        """Return whether a result is kept under a key."""
+        query = "SELECT 1 FROM result WHERE step = ? AND sample = ? AND key = ?"
+        return self._db.execute(query, (step, sample, key)).fetchone() is not None
+
+    def drop_result(self, step: str, sample: str) -> None:
+        """Leave a step's sample without a current result, because other code or input made the one that was."""
+        with self.transaction():
+            self._db.execute("DELETE FROM current WHERE step = ? AND sample = ?", (step, sample))
+
+    def completeness(self, step: str, sample: str) -> float:
+        """Return the fraction of a sample's events that a result holds: less than 1 only in a partial run."""
+        row = self._db.execute(
+            "SELECT completeness FROM result JOIN current USING (step, sample, key) WHERE step = ? AND sample = ?",
+            (step, sample),
+        ).fetchone()
+        return 1.0 if row is None else float(row[0])
+
+    def result_keys(self, step: str) -> dict[str, str]:
+        """Return the key of each sample's current result, in the order of the samples."""
+        rows = self._db.execute(
+            "SELECT sample, key FROM current WHERE step = ? AND sample != ? ORDER BY "
+            "(SELECT MIN(rowid) FROM plan WHERE plan.step = current.step AND plan.sample = current.sample)",
+            (step, SUMMARY),
+        )
+        return dict(rows.fetchall())
+
+    def result(self, step: str, sample: str, key: str | None = None) -> bytes | None:
+        """Return the merged result under a key, the current one by default; None if there is none.
+
+        Raises
+        ------
+        RunFolderError
+            If it is damaged.
+        """
+        row = self._db.execute(
+            "SELECT key, merged, checksum FROM result WHERE step = ? AND sample = ? AND key = "
+            "COALESCE(?, (SELECT key FROM current WHERE step = ? AND sample = ?))",
+            (step, sample, key, step, sample),
+        ).fetchone()
+        if row is None:
+            return None
+        if zlib.crc32(row[1]) != row[2]:
+            where = f"the result of step '{step}'" + (f", sample '{sample}'," if sample != SUMMARY else "")
+            raise RunFolderError(f"{self._path}: {where} is damaged; remove the run folder and run again")
+        merged: bytes = row[1]
+        return merged
+
+    def set_files(
+        self, step: str, key: str, files: Sequence[Mapping[str, Any]], text: str = "", *,
+        made: str = "", inputs: Iterable[Sequence[str]] = (),
+    ) -> None:  # fmt: skip
+        """Record the files of a step's folder under a key, and make them the current ones.
+
+        Parameters
+        ----------
+        step, key : str
+            Which.
+        files : sequence of mapping
+            ``name``, ``size``, ``adler32`` and ``stamp`` of each.
+        text : str
+            JSON of the values that a summary step returned.
+        made, inputs
+            As in `use_result`.
+        """
+        content = json.dumps({"files": list(files), "text": text}).encode()
+        self.set_result(step, SUMMARY, key, content, made=made, inputs=inputs)
+
+    def files(self, step: str, key: str | None = None) -> tuple[list[dict[str, Any]], str] | None:
+        """Return what `set_files` recorded under a key, by default the current one; None if there is nothing."""
+        blob = self.result(step, SUMMARY, key)
+        if blob is None:
+            return None
+        content = json.loads(blob)
+        return content["files"], content["text"]
+
+    def files_key(self, step: str) -> str | None:
+        """Return the key of the files in a step's folder, or None."""
+        query = "SELECT key FROM current WHERE step = ? AND sample = ?"
+        row = self._db.execute(query, (step, SUMMARY)).fetchone()
+        return None if row is None else row[0]
+
+    def set_wanted(self, made: Mapping[tuple[str, str], str]) -> None:
+        """Note the code and options that results would be made with now.
+
+        Parameters
+        ----------
+        made : mapping of (str, str) to str
+            By step and sample: a digest, the part before a colon common to all samples of the step.
+        """
+        with self.transaction():
+            self._db.execute("DELETE FROM wanted")
+            self._db.executemany(
+                "INSERT INTO wanted VALUES (?, ?, ?)", ((*names, text) for names, text in made.items())
+            )
+
+    def wanted(self) -> list[tuple[str, str]]:
+        """Return step and sample of all results that the analysis would have."""
+        return self._db.execute("SELECT step, sample FROM wanted ORDER BY rowid").fetchall()
+
+    def made(self, step: str) -> dict[str, str]:
+        """Return by sample the code and options that the current results of a step were made with."""
+        return dict(self._db.execute("SELECT sample, made FROM current WHERE step = ?", (step,)).fetchall())
+
+    def stale(self) -> set[tuple[str, str]]:
+        """Return step and sample of the current results that were made with other options or input."""
+        wanted = {(step, sample): made for step, sample, made in self._db.execute("SELECT * FROM wanted")}
+        rows = self._db.execute(
+            "SELECT current.step, sample, key, made, inputs FROM current JOIN step USING (step) "
+            "WHERE sample != ? OR kind = 'summary'",
+            (SUMMARY,),
+        )
+        keys, made_of = {}, {}
+        found: set[tuple[str, str]] = set()
+        for step, sample, key, made, inputs in rows:
+            keys[step, sample] = key
+            made_of[step, sample] = [((earlier, other), then) for earlier, other, then in json.loads(inputs)]
+            if made != wanted.get((step, sample), ""):
+                found.add((step, sample))
+        known = -1
+        while len(found) > known:  # what was made of such a result is one, too
+            known = len(found)
+            found |= {n for n, of in made_of.items() if any(keys.get(o) != then or o in found for o, then in of)}
+        return found
+
+    def current_results(self) -> set[tuple[str, str, str]]:
+        """Return step, sample and key of the current results, and of the current files of steps' folders."""
+        return set(self._db.execute("SELECT step, sample, key FROM current").fetchall())
+
+    def result_sizes(self) -> dict[tuple[str, str, str], int]:
+        """Return the bytes of each result that is kept, with the files of steps' folders."""
+        found = {}
+        for step, sample, key, size in self._db.execute("SELECT step, sample, key, LENGTH(merged) FROM result"):
+            files, _ = (self.files(step, key) or ([], "")) if sample == SUMMARY else ([], "")
+            found[step, sample, key] = size + sum(item["size"] for item in files)
+        return found
+
+    def chunks_of(self, step: str, sample: str, key: str) -> list[str]:
+        """Return the keys of the chunks that a result was merged from."""
+        query = "SELECT chunks FROM result WHERE step = ? AND sample = ? AND key = ?"
+        row = self._db.execute(query, (step, sample, key)).fetchone()
+        return [] if row is None else [name for name in zlib.decompress(row[0]).decode().split("\n") if name]
+
+    def version(self, number: int | None = None) -> Version:
+        """Return the keys and states of the results: the current ones, or those of an earlier version.
+
+        Raises
+        ------
+        RunFolderError
+            If there is no such version.
+        """
+        if number is None:
+            return Version(0, time.time(), self._steps())
+        row = self._db.execute("SELECT * FROM version WHERE number = ?", (number,)).fetchone()
+        if row is None:
+            raise RunFolderError(f"{self._path}: there is no version {number}")
+        return Version.from_json(*row)
+
+    def versions(self) -> list[tuple[int, float]]:
+        """Return number and time of each version that is kept, the latest last."""
+        return self._db.execute("SELECT number, time FROM version ORDER BY number").fetchall()
+
+    def keep_version(self) -> None:
+        """Keep the current keys as a version, unless they are those of the last one."""
+        now = Version(0, time.time(), self._steps())
+        last = self._db.execute("SELECT * FROM version ORDER BY number DESC LIMIT 1").fetchone()
+        if now.keys == (Version.from_json(*last).keys if last else {}):
+            return
+        with self.transaction():
+            self._db.execute("INSERT INTO version (time, steps) VALUES (?, ?)", (now.time, now.to_json()))
+
+    def _steps(self) -> dict[str, StepVersion]:
+        """Return the steps as they are now, in order."""
+        stale, steps = self.stale(), {}
+        for step, kind, state in self._db.execute("SELECT step, kind, state FROM step ORDER BY position").fetchall():
+            planned = self._entries(step, "1")
+            read = self._entries(step, "key IN (SELECT key FROM done) AND key NOT IN (SELECT key FROM gone)")
+            for sample, entries in self._db.execute(  # of files that could not be cut into chunks
+                "SELECT sample, SUM(entries) FROM lost WHERE step = ? AND key = '' GROUP BY sample", (step,)
+            ):
+                planned[sample] = planned.get(sample, 0) + entries
+            keys = self.result_keys(step)
+            files = self.files_key(step)
+            of_step = tuple(sample for other, sample in sorted(stale) if other == step)
+            steps[step] = StepVersion(kind, state, keys, files, read, planned, of_step)
+        return steps
+
+    def _entries(self, step: str, counts: str) -> dict[str, int]:
+        rows = self._db.execute(
+            "WITH gone AS (SELECT key FROM lost WHERE step = ?) "  # noqa: S608
+            f"SELECT sample, SUM(CASE WHEN {counts} THEN last - first ELSE 0 END) FROM plan "
+            "WHERE step = ? GROUP BY sample ORDER BY MIN(rowid)",
+            (step, step),
+        )
+        return dict(rows.fetchall())
+
+    def verified(self) -> dict[str, tuple[str, str]]:
+        """Return stamp and Adler-32, by path, of the files whose checksum was computed after they were written."""
+        rows = self._db.execute("SELECT path, stamp, adler32 FROM verified")
+        return {path: (stamp, adler32) for path, stamp, adler32 in rows}
+
+    def set_verified(self, found: Iterable[tuple[str, str, str]]) -> None:
+        """Note path, stamp and Adler-32 of files whose checksum was computed, unless the ledger is only read."""
+        rows = list(found)
+        if rows and not self._read_only:
+            with self.transaction():
+                self._db.executemany("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)", rows)
