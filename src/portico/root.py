@@ -17,7 +17,7 @@ _declared: dict[str, str] = {}
 
 
 class StaleProcess(Exception):  # noqa: N818 (a state, not an error)
-    """The process has an older version of a header; only a new process can load the new one."""
+    """The process holds C++ that the step did not declare; only a new process is without it."""
 
 
 def load() -> Any:
@@ -38,6 +38,7 @@ def load() -> Any:
             raise PorticoError(
                 f"ROOT cannot be imported: {error}; install it with: pip install 'root==0.1a12'"
             ) from error
+    ROOT.PyConfig.DisableRootLogon = True  # what it declares would be part of no key
     ROOT.gROOT.SetBatch(True)
     ROOT.PyConfig.IgnoreCommandLineOptions = True
     ROOT.gSystem.ResetSignals()  # a crash ends the process at once, not after minutes of gdb

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
-__all__ = ["Needs", "points", "step", "summary"]
+__all__ = ["Needs", "forget_needs", "needs_of", "points", "step", "summary"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -30,8 +31,26 @@ class Needs:
     headers: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Needs:
+        """Read what ``dataclasses.asdict`` and JSON made of it."""
+        return cls(content["kind"], tuple(content["headers"]), tuple(content["files"]))
 
-def step(*, headers: list[str] | None = None, files: list[str] | None = None) -> Callable[[Function], Function]:  # noqa: ARG001
+
+_declared: dict[tuple[str, str], Needs] = {}
+
+
+def needs_of(module: str, name: str) -> Needs | None:
+    """Return what the decorator of a function declared when the module ran; None for a function without one."""
+    return _declared.get((module, name))
+
+
+def forget_needs() -> None:
+    """Forget what decorators declared, before modules are imported again."""
+    _declared.clear()
+
+
+def step(*, headers: list[str] | None = None, files: list[str] | None = None) -> Callable[[Function], Function]:
     """Declare what a step needs on the worker.
 
     A step is ``def name(frame, sample, *, option=default)`` and returns a mapping of names to lazy
@@ -48,10 +67,10 @@ def step(*, headers: list[str] | None = None, files: list[str] | None = None) ->
     ... def skim(frame, sample, *, min_pt=0.5):
     ...     return {"events": frame.Count()}
     """
-    return _unchanged
+    return partial(_declare, Needs("frame", tuple(headers or ()), tuple(files or ())))
 
 
-def points(*, files: list[str] | None = None) -> Callable[[Function], Function]:  # noqa: ARG001
+def points(*, files: list[str] | None = None) -> Callable[[Function], Function]:
     """Declare a step over points: ``def name(point, *, option=default)`` in plain Python, called for each point.
 
     A point and the value that the function returns for it are what JSON can hold: numbers (also ones that are not
@@ -68,7 +87,7 @@ def points(*, files: list[str] | None = None) -> Callable[[Function], Function]:
     ... def scan(point, *, cl=0.95):
     ...     return {"limit": point["mass"] * cl}
     """
-    return _unchanged
+    return partial(_declare, Needs("points", (), tuple(files or ())))
 
 
 def summary(function: Function) -> Function:
@@ -79,9 +98,13 @@ def summary(function: Function) -> Function:
     (saved as JSON), to matplotlib figures (saved as PNG and PDF), or to tables: mappings of columns, all of
     them one-dimensional numpy arrays of numbers of one length (saved as a ROOT file with one TTree).
     """
-    return function
+    return _declare(Needs("summary"), function)
 
 
-def _unchanged(function: Function) -> Function:
-    """Return the function: what it declares is read from the source, see `portico.environment.bundle`."""
+def _declare(needs: Needs, function: Function) -> Function:
+    """Return the function, and note its needs.
+
+    The driver reads them from the source (`portico.environment.decorators`); a worker, which runs the module, compares.
+    """
+    _declared[getattr(function, "__module__", ""), getattr(function, "__qualname__", "")] = needs
     return function

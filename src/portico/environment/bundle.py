@@ -11,23 +11,20 @@ import hashlib
 import importlib.util
 import io
 import json
-import re
 import sys
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from portico.environment.decorators import find_function, imported_names
+from portico.environment.included import included
+from portico.environment.variables import variables_of
 from portico.errors import ConfigError, nearest
 from portico.step import Needs
 
 __all__ = ["Bundle", "collect"]
-
-_ROLES = {
-    "frame": ("frame", "sample"), "points": ("point",), "summary": ("results", "samples"), "list": (),
-}  # fmt: skip
-_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
-
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -51,6 +48,12 @@ class Bundle:
         Digest of the code that can change a result.
     archive : bytes
         The members as a zip file.
+    included : mapping of str to str
+        From the relative path of each file of C++ to a digest of it and of all that it includes.
+    spelled : mapping of str to str
+        From a file of C++ as the modules name it to its relative path.
+    variables : mapping of str to str or None
+        The environment variables that the code reads, as they are here.
     """
 
     function: str
@@ -61,12 +64,20 @@ class Bundle:
     digest: str
     code: str
     archive: bytes
+    included: dict[str, str] = field(default_factory=dict)
+    spelled: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str | None] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
         """Return what a worker needs besides the archive, ready for JSON."""
         return {
             "digest": self.digest,
+            "function": self.function,
+            "needs": asdict(self.needs),
             "headers": self.headers,
+            "included": self.included,
+            "spelled": self.spelled,
+            "variables": self.variables,
             "origins": {name: str(path) for name, path in self.members.items()},
         }
 
@@ -92,29 +103,31 @@ def collect(function: str, folder: Path, kind: str = "frame") -> Bundle:
         raise ConfigError(f"function '{function}': write 'module:function', for example 'skim:skim'")
     root, package = _find_root(module, folder)
     sources = _modules(module, root, package)
-    path, _ = sources[module]
-    definition, needs = _find_function(ast.parse(sources[module][1]), name, function, path, Needs(kind))
-    base = path.parent
-    members = {_relative(path, root): path for path, _ in sources.values()}
+    trees = {name: (path, tree) for name, (path, _, tree) in sources.items()}
+    definition, needs = find_function(module, name, trees, Needs(kind))
+    base = trees[module][0].parent
+    reached = included(trees, [base / header for header in needs.headers], root, function)
+    files = [path for path, _ in trees.values()] + [p for file in needs.files for p in _files(base / file, function)]
+    members = reached.members | {_relative(path, root): path for path in files}
+    contents = {relative: path.read_bytes() for relative, path in sorted(members.items())} | reached.contents
+    modules = {_relative(path, root): text for path, text, _ in sources.values()}
+    texts = [content.decode(errors="replace") for content in reached.contents.values()]
+    variables = variables_of([*modules.values(), *texts])
     code = hashlib.sha256(function.encode())
-    for relative, (_, text) in sorted((_relative(p, root), (p, t)) for p, t in sources.values()):
+    for relative, text in sorted(modules.items()):
         code.update(f"\0{relative}\0{_normalised(text)}".encode())
-    headers = {}
-    for header in needs.headers:
-        found = _header(base / header, function)
-        members |= {_relative(p, root): p for p in found}
-        headers[_relative(base / header, root)] = hashlib.sha256(b"\0".join(found.values())).hexdigest()
-    for file in needs.files:
-        members |= {_relative(p, root): p for p in _files(base / file, function)}
-    contents = {relative: member.read_bytes() for relative, member in sorted(members.items())}
-    digest = hashlib.sha256()
-    for relative, content in contents.items():
+    digest = hashlib.sha256(json.dumps([function, asdict(needs), reached.spelled, variables]).encode())
+    for relative, content in sorted(contents.items()):
         digest.update(f"\0{relative}\0".encode() + hashlib.sha256(content).digest())
         if not relative.endswith(".py"):
             code.update(f"\0{relative}\0".encode() + hashlib.sha256(content).digest())
-    keywords = tuple(argument.arg for argument in definition.args.kwonlyargs)
-    archive = _archive(contents)
-    return Bundle(function, needs, keywords, members, headers, digest.hexdigest(), code.hexdigest(), archive)
+    if variables:
+        code.update(json.dumps(variables, sort_keys=True).encode())
+    return Bundle(
+        function, needs, tuple(argument.arg for argument in definition.args.kwonlyargs), members,
+        {_relative(base / h, root): reached.digests[_relative(base / h, root)] for h in needs.headers},
+        digest.hexdigest(), code.hexdigest(), _archive(contents), reached.digests, reached.spelled, variables,
+    )  # fmt: skip
 
 
 def _find_root(module: str, folder: Path) -> tuple[Path, str]:
@@ -143,9 +156,9 @@ def _module_file(module: str, root: Path) -> Path | None:
     return None
 
 
-def _modules(module: str, root: Path, package: str) -> dict[str, tuple[Path, str]]:
-    """Return the file and text of a module and of all that it imports below the root."""
-    found: dict[str, tuple[Path, str]] = {}
+def _modules(module: str, root: Path, package: str) -> dict[str, tuple[Path, str, ast.Module]]:
+    """Return file, text and syntax tree of a module and of all that it imports below the root."""
+    found: dict[str, tuple[Path, str, ast.Module]] = {}
     queue = [module]
     while queue:
         name = queue.pop()
@@ -161,84 +174,20 @@ def _modules(module: str, root: Path, package: str) -> dict[str, tuple[Path, str
             except (SyntaxError, UnicodeDecodeError) as error:
                 line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
                 raise ConfigError(f"{path}{line}: not valid Python: {error}") from error
-            found[candidate] = (path, text)
+            found[candidate] = (path, text, tree)
             queue.extend(_imports(tree, candidate, path.name == "__init__.py"))
     return found
 
 
-def _imports(tree: ast.Module, module: str, is_package: bool) -> list[str]:
-    names = []
+def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = module.split(".")
-                parts = parts[: len(parts) - node.level + (1 if is_package else 0)]
-                base = ".".join([*parts, *([node.module] if node.module else [])])
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name]
-
-
-def _find_function(
-    tree: ast.Module, name: str, function: str, path: Path, needs: Needs
-) -> tuple[ast.FunctionDef, Needs]:
-    definitions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    if name not in definitions:
-        raise ConfigError(f"{path}: no function '{name}'; {nearest(name, definitions)}")
-    definition = definitions[name]
-    for decorator in definition.decorator_list:
-        target = decorator.func if isinstance(decorator, ast.Call) else decorator
-        called = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
-        if called == "summary":
-            needs = Needs("summary")
-        elif called in {"step", "points"}:
-            lists = _lists(decorator, called, function, path) if isinstance(decorator, ast.Call) else ()
-            needs = Needs("frame" if called == "step" else "points", *lists)
-    roles = _ROLES[needs.kind]
-    if len(definition.args.posonlyargs + definition.args.args) != len(roles):
-        words = ", ".join([*roles, "*", "..."])
-        raise ConfigError(f"{path}:{definition.lineno}: '{name}' must be defined as {name}({words})")
-    return definition, needs
-
-
-def _lists(decorator: ast.Call, name: str, function: str, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    lists: dict[str, tuple[str, ...]] = {"headers": (), "files": ()}
-    valid = ("headers", "files") if name == "step" else ("files",)
-    for keyword in decorator.keywords:
-        try:
-            value = ast.literal_eval(keyword.value)
-        except ValueError:
-            value = None
-        if (
-            keyword.arg is None
-            or keyword.arg not in valid
-            or not isinstance(value, (list, tuple))
-            or not all(isinstance(v, str) for v in value)
-        ):
-            raise ConfigError(
-                f"{path}:{decorator.lineno}: @{name} of '{function}' takes "
-                f"{' and '.join(f'{key}=[...]' for key in valid)}, written out as lists of strings"
-            )
-        lists[keyword.arg] = tuple(value)
-    return lists["headers"], lists["files"]
-
-
-def _header(path: Path, function: str) -> dict[Path, bytes]:
-    """Return the header and what it includes in quotes, each with its content."""
-    found: dict[Path, bytes] = {}
-    queue = [path.resolve()]
-    while queue:
-        current = queue.pop(0)
-        if current in found:
-            continue
-        if not current.is_file():
-            raise ConfigError(f"{function}: no C++ header {current}")
-        found[current] = current.read_bytes()
-        included = (current.parent / name.decode() for name in _INCLUDE.findall(found[current]))
-        queue += [candidate.resolve() for candidate in included if candidate.is_file()]
-    return found
+            for name, path in imported_names(node, module, is_package):
+                yield path
+                if name != "*":
+                    yield path.rpartition(".")[0]
 
 
 def _files(path: Path, function: str) -> list[Path]:

@@ -73,7 +73,7 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
     """Write a bundle for the jobs."""
     described, archive = (folder / name for name in _BUNDLE)
     archive.write_bytes(bundle.archive)
-    described.write_text(json.dumps({**bundle.describe(), "function": bundle.function}), encoding="utf-8")
+    described.write_text(json.dumps(bundle.describe()), encoding="utf-8")
 
 
 def _read_bundle(folder: Path) -> Bundle:
@@ -82,7 +82,8 @@ def _read_bundle(folder: Path) -> Bundle:
     members = {name: Path(path) for name, path in content["origins"].items()}
     digest = content["digest"]
     return Bundle(
-        content["function"], Needs(), (), members, content["headers"], digest, digest, archive.read_bytes()
+        content["function"], Needs.from_json(content["needs"]), (), members, content["headers"], digest, digest,
+        archive.read_bytes(), content["included"], content["spelled"], content["variables"],
     )  # fmt: skip
 
 

@@ -59,7 +59,8 @@ class LocalExecutor(Executor):
                 if runner.busy:
                     runner.watch()
                     selector.register(runner, selectors.EVENT_READ, runner)
-            return [key.data.outcome() for key, _ in selector.select(timeout)] if selector.get_map() else []
+            ready = selector.select(timeout) if selector.get_map() else []
+            return [outcome for key, _ in ready if (outcome := key.data.next_outcome()) is not None]
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         """Have one of the idle processes answer a message, by preference one that holds ROOT already."""

@@ -3,8 +3,10 @@
 #define PORTICO_COLLECT_H
 
 #include <RtypesCore.h>
+#include <TBufferFile.h>
 #include <TFile.h>
 #include <THn.h>
+#include <TRandom.h>
 #include <TStatistic.h>
 
 #include <cstdio>
@@ -34,6 +36,23 @@ inline std::string FileIdentity(TFile &file) {
     text += digits;
   }
   return text;
+}
+
+// The state of ROOT's global generator of random numbers, as hexadecimal digits.
+inline std::string RandomState() {
+  TBufferFile buffer(TBuffer::kWrite);
+  if (gRandom) gRandom->Streamer(buffer);
+  std::string text;
+  for (Int_t i = 0; i < buffer.Length(); ++i)
+    for (int shift : {4, 0}) text += "0123456789abcdef"[(buffer.Buffer()[i] >> shift) & 15];
+  return text;
+}
+
+inline void SetRandomState(const std::string &text) {
+  std::string state;
+  for (std::size_t i = 0; i + 1 < text.size(); i += 2) state += static_cast<char>(std::stoi(text.substr(i, 2), nullptr, 16));
+  TBufferFile buffer(TBuffer::kRead, state.size(), state.data(), kFALSE);
+  if (gRandom) gRandom->Streamer(buffer);
 }
 
 // TStatistic gives access only to its mean, but merging needs the sum. An explicit instantiation may name a private

@@ -48,6 +48,7 @@ class RunnerProcess:
         self._credentials = Credentials()
         self._trusted = Credentials()
         self._knows = ""
+        self._is_new = False  # started because the one before was stale
         self._task: Task | None = None
 
     @property
@@ -94,10 +95,18 @@ class RunnerProcess:
 
     def outcome(self) -> Outcome:
         """Wait for the outcome of the task that was started."""
+        while (found := self.next_outcome()) is None:
+            pass
+        return found
+
+    def next_outcome(self) -> Outcome | None:
+        """Wait for the answer of the process: the outcome, or None if a new process has been given the task."""
         task = self._task
         if task is None:
             raise RuntimeError("no task was started")
-        message = self._finish({"op": "chunk", **task.to_json()}, [])
+        message = self._next_answer({"op": "chunk", **task.to_json()}, [])
+        if message is None:
+            return None
         self._task = None
         return outcome_of(task, message)
 
@@ -127,18 +136,26 @@ class RunnerProcess:
             send(self._stdin, content, blobs)
 
     def _finish(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
-        for _ in range(2):
-            try:
-                self._wait()
-                answer, payload = receive(self._stdout)
-            except EOFError:
-                return self._crashed(), []
-            if not answer.get("stale"):
-                self._knows = answer.get("holds", "")
-                return answer, payload
-            self._kill()  # it holds older C++ than the bundle: a new process holds the new one
-            self._begin(content, blobs)
-        return {"failed": "internal", "message": "a new process was stale", "metrics": {}}, []
+        while (message := self._next_answer(content, blobs)) is None:
+            pass
+        return message
+
+    def _next_answer(self, content: dict[str, Any], blobs: list[bytes]) -> Message | None:
+        """Return the answer; None if the process holds other C++ than the message needs, and a new one was started."""
+        try:
+            self._wait()
+            answer, payload = receive(self._stdout)
+        except EOFError:
+            return self._crashed(), []
+        if not answer.get("stale"):
+            self._knows, self._is_new = answer.get("holds", ""), False
+            return answer, payload
+        if self._is_new:
+            return {"failed": "internal", "message": "a new process was stale", "metrics": {}}, []
+        self._kill()
+        self._is_new = True
+        self._begin(content, blobs)
+        return None
 
     def _wait(self) -> None:
         """Wait until there is something to read, watching the memory."""

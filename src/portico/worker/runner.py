@@ -10,6 +10,7 @@ import ctypes
 import importlib
 import io
 import os
+import random
 import re
 import resource
 import shutil
@@ -19,17 +20,25 @@ import sys
 import time
 import traceback
 import zipfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
 from portico import root
+from portico.environment.bundle import key_of
 from portico.environment.credentials import install
-from portico.errors import PorticoError
+from portico.environment.variables import set_variables
+from portico.errors import PorticoError, StepError
 from portico.files import is_remote, tune_xrootd
 from portico.files.plain_name import plain_name
 from portico.results.partial import decode, encode, take_files
+from portico.step import Needs, forget_needs, needs_of
 from portico.worker.classify import check_log, classify
+from portico.worker.declared import Declarations
+from portico.worker.globals import Generators, Globals
 from portico.worker.task import Done, Task
 from portico.worker.wire import Message, receive, send
 
@@ -45,6 +54,14 @@ _TREES = "trees"  # what a chunk writes, on its way to a server
 _ASIDE = re.compile(r"([^\s'\"]*)/\.[0-9a-f]{32}\.part")  # the name of a tree until its chunk is done
 _JIT = re.compile(r"Just-in-time compilation phase completed in ([0-9.]+) seconds")
 _RDF = re.compile(r"^Info in <\[ROOT\.RDF\].*\n?", re.MULTILINE)
+_CHANGED = (
+    "variable '{}' of module '{}' changed while a chunk ran: every chunk begins with the modules as they were "
+    "imported, so that results do not depend on the number of workers, and what a chunk leaves in variables is lost"
+)
+_DRAWN = (
+    "the step draws random numbers from {}: every chunk draws the same ones, so that results do not depend on the "
+    "number of workers; seed a generator with properties of each event, such as run and event, instead"
+)
 
 
 class Runner:
@@ -60,8 +77,12 @@ class Runner:
         self._folder = folder
         self._log = folder / _LOG
         self._active: tuple[str, Path] | None = None
-        self._origins: dict[str, str] = {}
+        self._content: dict[str, Any] = {}
         self._holds = ""
+        self._declarations = Declarations(self._log_size, self._read_log)
+        self._globals: Globals | None = None
+        self._generators: list[Generators] = []  # as in a new process; after the imports
+        self._warnings: list[str] = []
 
     def serve(self, source: IO[bytes], sink: IO[bytes]) -> None:
         """Answer messages until the other side is gone."""
@@ -86,11 +107,11 @@ class Runner:
                     answer, payload = self.function(operation)(self, content, blobs)
                 else:
                     answer, payload = operations[operation](content, blobs)
-            except root.StaleProcess:
-                answer, payload = {"stale": True}, []
             except BaseException as error:
-                answer, payload = self._explain(error, before), []
+                stale = self._declarations.stale or isinstance(error, root.StaleProcess)
+                answer, payload = {"stale": True} if stale else self._explain(error, before), []
             answer["holds"] = self._holds
+            answer["warnings"] = self._told()
             answer["log"] = _RDF.sub("", self._read_log(before))[-_LOG_BYTES:]
             ended, metrics = time.time(), answer.setdefault("metrics", {})
             metrics.update(
@@ -120,25 +141,44 @@ class Runner:
                 archive.extractall(aside)
             aside.rename(target)
         self._activate(content["digest"], target)
-        self._origins = content["origins"]
-        root.load().gInterpreter.ProcessLine("ROOT::Detail::RDF::RDFLogChannel().SetVerbosity(ROOT::ELogLevel::kInfo);")
+        self._content = content
+        set_variables(content["variables"])
+        self._prepare()
+        self._declarations.use(target, content)
         for header, digest in content["headers"].items():
-            root.declare(target / header, header, digest)
+            self._declarations.header(header, digest)
         self._holds = content["digest"]
+
+    def _prepare(self) -> None:
+        """Load ROOT, tell it to speak of compilation, and watch what is declared to it; once."""
+        loaded = root.load()
+        if self._generators:
+            return
+        loaded.gInterpreter.ProcessLine("ROOT::Detail::RDF::RDFLogChannel().SetVerbosity(ROOT::ELogLevel::kInfo);")
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002 (the global one, which user code may use)
+        self._generators = [Generators()]
+        self._declarations.watch()
 
     def _activate(self, digest: str, target: Path) -> None:
         if self._active is not None and self._active[0] == digest:
             return
         # Modules of the bundle before, and installed ones that the bundle has its own version of, must go.
+        if self._globals is not None:
+            self._globals.close()
         tops = {path.name.removesuffix(".py") for path in target.iterdir()}
+        for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
+            del sys.modules[name]
         old = str(self._active[1]) if self._active is not None else None
-        for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None) or ""
-            if name.partition(".")[0] in tops or (old is not None and file.startswith(old + os.sep)):
-                del sys.modules[name]
         sys.path[:] = [str(target), *(entry for entry in sys.path if entry != old)]
+        self._globals = Globals(target)
         importlib.invalidate_caches()
         self._active = (digest, target)
+
+    @property
+    def _origins(self) -> dict[str, str]:
+        origins: dict[str, str] = self._content.get("origins", {})
+        return origins
 
     @property
     def bundle(self) -> tuple[str, str]:
@@ -146,21 +186,61 @@ class Runner:
         return self._holds, str(self._active[1]) if self._active else ""
 
     def function(self, reference: str) -> Any:
-        """Import what ``module:function`` names, from the bundle or an installed package."""
+        """Import what ``module:function`` names, from the bundle or an installed package.
+
+        Raises
+        ------
+        StepError
+            If its decorator declares something else than the source shows.
+        """
         module, _, name = reference.partition(":")
-        return getattr(importlib.import_module(module), name)
+        if module not in sys.modules and self._globals is not None:
+            forget_needs()
+            self._generators[1:] = []
+            self._generators[0].restore()
+            found = getattr(importlib.import_module(module), name)
+            self._globals.take()
+            self._generators.append(Generators())
+        else:
+            found = getattr(importlib.import_module(module), name)
+        if reference == self._content.get("function"):
+            _compare(reference, Needs.from_json(self._content["needs"]), needs_of(module, name))
+        return found
+
+    @contextmanager
+    def _fresh_state(self) -> Iterator[None]:
+        """Run a chunk on the state of a new process; what it changes is not seen by the next one, and told."""
+        self._generators[-1].restore()
+        try:
+            yield
+        finally:
+            changed = self._globals.changed() if self._globals is not None else []
+            moved = self._generators[-1].restore()
+            if self._globals is not None and (changed or moved):
+                self._globals.drop()
+                self._declarations.forget_imports()
+            self._warnings += [_CHANGED.format(*reversed(variable.rpartition(".")[::2])) for variable in changed]
+            self._warnings += [_DRAWN.format(generator) for generator in moved]
+
+    def _told(self) -> list[str]:
+        """Return the warnings since the last message."""
+        told = [self._at_home(text) for text in dict.fromkeys([*self._declarations.warnings, *self._warnings])]
+        self._declarations.warnings.clear()
+        self._warnings.clear()
+        return told
 
     def _chunk(self, content: dict[str, Any], _: list[bytes]) -> Message:
         from portico.worker.points import run_points
 
         task = Task.from_json(content)
         wall, cpu, before = time.perf_counter(), time.process_time(), self._log_size()
-        function = self.function(task.function)
+        function = self._checked(task.function, task.sample, task.options)
         files: Sequence[Mapping[str, Any]] = ()
-        if task.points is None:
-            products, timing, files = self._run(function, task, before)
-        else:
-            products, timing = run_points(function, task)
+        with self._fresh_state():
+            if task.points is None:
+                products, timing, files = self._run(function, task, before)
+            else:
+                products, timing = run_points(function, task)
         partial = encode(products)
         metrics = {
             **{name: getattr(timing, name) for name in timing.__slots__},
@@ -199,15 +279,27 @@ class Runner:
                 shutil.rmtree(folder, ignore_errors=True)
         return products, timing, files
 
+    def _checked(self, reference: str, *arguments: Any) -> Any:
+        """Return a step that refuses a process in which C++ was declared for other steps or arguments."""
+        function, key = self.function(reference), key_of(reference, arguments)
+
+        def call(*given: Any, **options: Any) -> Any:
+            with self._declarations.calling(key):
+                return function(*given, **options)
+
+        return call
+
     def _points(self, content: dict[str, Any], _: list[bytes]) -> Message:
         from portico.worker.points import list_points
 
-        return {"points": list_points(self.function(content["function"]), content["options"])}, []
+        return {"points": list_points(self._checked(content["function"]), content["options"])}, []
 
     def _summary(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         from portico.worker.summary_step import answer
 
-        return answer(self.function(content["function"]), content, blobs)
+        function = self._checked(content["function"])
+        with self._fresh_state():
+            return answer(function, content, blobs)
 
     def _export(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         from portico.results.view import write_root
@@ -257,6 +349,18 @@ class Runner:
         for name in sorted(names, key=len, reverse=True):  # a file before its folder
             text = text.replace(name, names[name])
         return _ASIDE.sub("a tree in \\1", text)
+
+
+def _compare(reference: str, read: Needs, declared: Needs | None) -> None:
+    """Refuse a step whose decorator declared something else than was read from the source."""
+    if declared is None or declared == read:
+        return
+    lists = [f"{name}={list(getattr(declared, name))}" for name in ("headers", "files") if getattr(declared, name)]
+    words = ", ".join(lists) or f"a step of kind {declared.kind}"
+    raise StepError(
+        f"the decorator of '{reference}' declares {words}, which cannot be read from the source: write the decorator "
+        "itself, with lists written out, directly above the function"
+    )
 
 
 def main() -> None:

@@ -133,16 +133,20 @@ class Done:
         What it cost.
     files : sequence of mapping
         The files of the trees that it wrote, as `portico.results.partial.take_files` returns them.
+    warnings : sequence of str
+        What the user should know.
     """
 
     task: Task
     partial: bytes
     metrics: Mapping[str, Any] = field(default_factory=dict)
     files: Sequence[Mapping[str, Any]] = ()
+    warnings: Sequence[str] = ()
 
     def to_answer(self) -> Message:
         """Return the message that `outcome_of` reads."""
-        return {"metrics": dict(self.metrics), "files": list(self.files)}, [self.partial]
+        content = {"metrics": dict(self.metrics), "files": list(self.files), "warnings": list(self.warnings)}
+        return content, [self.partial]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,4 +183,4 @@ def outcome_of(task: Task, message: Message) -> Outcome:
     if "failed" in answer:
         kind = FailureKind(answer["failed"])
         return Failed(task, kind, answer["message"], answer.get("log", ""), answer["metrics"])
-    return Done(task, blobs[0], answer["metrics"], tuple(answer["files"]))
+    return Done(task, blobs[0], answer["metrics"], tuple(answer["files"]), tuple(answer.get("warnings", ())))

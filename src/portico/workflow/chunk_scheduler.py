@@ -94,6 +94,7 @@ class ChunkScheduler:
         self._bad_files: set[tuple[str, str]] = set()
         self._given_up: dict[str, Failed] = {}
         self._slow: set[str] = set()
+        self._warned: set[str] = set()
         self._longest, self._successes, self._held, self._workers = 0.0, 0, 0, 0
         self._now = self._began = self._committed = self._quiet_since = now
 
@@ -211,20 +212,23 @@ class ChunkScheduler:
         self._quiet_since = self._now
         sent, _ = self._running.pop(done.task.key)
         self._move(done.task.key, Cause.SUCCEEDED)
+        new = [text for text in dict.fromkeys(done.warnings) if text not in self._warned]
+        self._warned |= set(new)
+        warnings: list[Decision] = [Warn(f"step '{self._job.step}': {text}") for text in new]
         if self._halves.is_half(done.task) and self._is_needless(done.task):
             self._end_split(done.task, Cause.NOT_NEEDED)
-            return []
+            return warnings
         while self._halves.is_half(done.task):
             joined = self._halves.join(done)
             if joined is None:
-                return []
+                return warnings
             done = joined
             self._move(done.task.key, Cause.HALVES_DONE)
         self._successes += 1
         self._longest = max(self._longest, self._now - sent)
         self._held += 1
         keep = Keep(self._planned[done.task.key], done)
-        return [keep, self._commit()] if self._held >= _COMMIT_CHUNKS else [keep]
+        return [*warnings, keep, self._commit()] if self._held >= _COMMIT_CHUNKS else [*warnings, keep]
 
     def _fail(self, failed: Failed) -> list[Decision]:
         task = failed.task

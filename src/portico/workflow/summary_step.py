@@ -106,6 +106,8 @@ def run_summary(
         blobs = [state.ledger.result(step.input, name) or b"" for name in given.samples]
         content = {"op": "summary", "function": step.function, "samples": given.samples, "options": arguments.given}
         answer, written = state.call(content, blobs, f"step '{step.name}'")
+        for warning in answer.get("warnings", ()):
+            state.reporter.warn(f"step '{step.name}': {warning}")
         text = json.dumps(answer["value"], indent=1, allow_nan=False)
         contents = {**dict(zip(answer["files"], written, strict=True)), SUMMARY_FILE: text.encode()}
         files.write(given.key, contents, text, made=made, inputs=inputs)
