@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from portico.cpp import unmapped
 from portico.errors import PorticoError
 
 __all__ = ["StaleProcess", "declare", "load"]
@@ -95,4 +96,4 @@ def first_compiler_error(log: str) -> str:
     if match is None:
         return ""
     where, code = f"{match['where']}: " if match["where"] else "", (match["code"] or "").strip()
-    return where + match["message"].strip() + (f" in: {code}" if code else "")
+    return unmapped(where + match["message"].strip() + (f" in: {code}" if code else ""))

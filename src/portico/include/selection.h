@@ -24,6 +24,48 @@ namespace portico {
 
 using ROOT::RVec;
 
+// What the standard library lacks: the smaller and the larger of two numbers of different types, and `abs` of unsigned
+// integers. The result is the exact one of the two numbers where a type can hold it.
+template <typename A, typename B, bool Larger>
+constexpr auto common() {
+  using Common = std::common_type_t<A, B>;
+  if constexpr (std::is_floating_point_v<Common>) // a float cannot hold every int
+    return std::conditional_t<std::is_floating_point_v<A> && std::is_floating_point_v<B>, Common,
+                              std::common_type_t<Common, double>>();
+  else if constexpr (std::is_signed_v<A> == std::is_signed_v<B> || std::is_signed_v<Common> || Larger)
+    return Common();
+  else // the smaller one is never above the signed one
+    return std::make_signed_t<Common>();
+}
+template <typename A, typename B>
+constexpr bool is_less(A a, B b) {
+  if constexpr (std::is_integral_v<A> && std::is_integral_v<B> && std::is_signed_v<A> != std::is_signed_v<B>) {
+    if constexpr (std::is_signed_v<A>)
+      return a < 0 || std::make_unsigned_t<A>(a) < b;
+    else
+      return b >= 0 && a < std::make_unsigned_t<B>(b);
+  } else {
+    using Common = decltype(common<A, B, true>());
+    return Common(a) < Common(b);
+  }
+}
+template <typename A, typename B>
+constexpr bool is_mixed = !std::is_same_v<A, B> && std::is_arithmetic_v<A> && std::is_arithmetic_v<B>;
+template <typename A, typename B, typename = std::enable_if_t<is_mixed<A, B>>>
+constexpr auto min(A a, B b) {
+  using Common = decltype(common<A, B, false>());
+  return is_less(b, a) ? Common(b) : Common(a);
+}
+template <typename A, typename B, typename = std::enable_if_t<is_mixed<A, B>>>
+constexpr auto max(A a, B b) {
+  using Common = decltype(common<A, B, true>());
+  return is_less(a, b) ? Common(b) : Common(a);
+}
+template <typename T, typename = std::enable_if_t<std::is_unsigned_v<T>>>
+constexpr T abs(T value) {
+  return value;
+}
+
 // The best candidate so far by one rule in one selection.
 struct Best {
   int index = -1;
@@ -122,11 +164,6 @@ struct Pick {
   }
 };
 
-template <typename T>
-ROOT::RDF::RNode pick(ROOT::RDF::RNode node, const std::string &name, const std::string &column) {
-  return node.Redefine(name, Pick<T>{}, {column, "chosen"});
-}
-
 // A run, luminosity block or event number: a negative int32 is the bit pattern of a number above 2^31.
 template <typename To, typename From>
 struct Unsigned {
@@ -218,10 +255,10 @@ public:
   }
 };
 
-inline ROOT::RDF::RResultPtr<Histograms> fill(ROOT::RDF::RNode node, const char *values, const Histograms &prototypes) {
+inline ROOT::RDF::RResultPtr<Histograms> fill(ROOT::RDF::RNode node, const char *values, const char *weight,
+                                               const char *selection, const Histograms &prototypes) {
   auto result = std::make_shared<Histograms>(prototypes);
-  return node.Book<RVec<double>, RVec<double>, RVec<int>>(Fill(result, node.GetNSlots()),
-                                                          {values, "weight", "selection"});
+  return node.Book<RVec<double>, RVec<double>, RVec<int>>(Fill(result, node.GetNSlots()), {values, weight, selection});
 }
 
 // Number of events, sum of weights and sum of squared weights before all cuts and after each.
@@ -300,7 +337,8 @@ inline TH1D labelled(const std::string &name, const std::string &title, const st
 
 inline ROOT::RDF::RResultPtr<Counts> count(ROOT::RDF::RNode node, const std::vector<std::string> &selections,
                                            const std::vector<std::string> &rules,
-                                           std::initializer_list<const char *> cuts) {
+                                           std::initializer_list<const char *> cuts, const char *choices,
+                                           const char *weight) {
   auto result = std::make_shared<Counts>();
   for (std::size_t s = 0; s < selections.size(); ++s) {
     result->flows.emplace_back("cutflow_" + selections[s], lines(*(cuts.begin() + s)));
@@ -314,7 +352,7 @@ inline ROOT::RDF::RResultPtr<Counts> count(ROOT::RDF::RNode node, const std::vec
     const std::string title = ";;weighted events with a choice that is the generated one";
     result->histograms.push_back(labelled("correct_" + rule, title, selections));
   }
-  return node.Book<Choices, double>(Count(result, node.GetNSlots()), {"portico_choices", "portico_event_weight"});
+  return node.Book<Choices, double>(Count(result, node.GetNSlots()), {choices, weight});
 }
 
 // The result of booking a selection: the node from which the tree is written, and handles of all results.

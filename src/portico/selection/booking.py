@@ -92,10 +92,9 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
     called = {name for e in resolved.expressions() for name in e.names.functions}
     functions: dict[str, Correction | Lookup] = {**selection.corrections, **selection.lookups}
     wanted = {name: function for name, function in functions.items() if name in called}
-    imported = dict.fromkeys(wanted, declare(wanted, folder)) if wanted else {}
-    namespace = _compile(compose(resolved, imported), graph(resolved), where)
+    namespace = _compile(compose(resolved, declare(wanted, folder) if wanted else None), graph(resolved), where)
     numbers = list(resolved.parameters.values())
-    booked = getattr(ROOT, namespace).book(ROOT.RDF.AsRNode(frame), event_weight(sample), numbers)
+    booked = getattr(ROOT, namespace).portico_book(ROOT.RDF.AsRNode(frame), event_weight(sample), numbers)
     products: dict[str, Any] = {"cutflow": booked.report, "counts": booked.counts}
     products |= {f"histograms_{n}": handle for n, handle in enumerate([*booked.histograms, *booked.varied])}
     if selection.output is not None:

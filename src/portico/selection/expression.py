@@ -1,27 +1,45 @@
-"""The names in a C++ expression, found with just enough of the grammar to know which columns it reads."""
+"""C++ expressions of users: finding their names, and giving columns, constants and definitions names that are unique.
+
+Just enough of the grammar is known for that: strings, numbers, qualified names, members. A name between backquotes is
+always that of a column, constant or definition.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Names", "names_of"]
+from portico.cpp import mapped
+
+__all__ = ["FUNCTIONS", "SAMPLE", "Names", "names_of", "value"]
+
+FUNCTIONS = "portico_functions"
+"""The C++ namespace of corrections and look-ups."""
+
+SAMPLE = "portico_sample"
+"""The C++ object with the parameters of the sample."""
 
 _TOKEN = re.compile(
-    r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\''
-    r"|(?:\d[\d']*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[fFlLuU]*"
-    r"|(?:::)?[A-Za-z_]\w*(?:\s*::\s*[A-Za-z_]\w*)*|->|\s+|."
+    r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`'
+    r"|\.?\d(?:[eEpP][+-]|'\w|[\w.])*"
+    r"|(?:::)?[^\W\d]\w*(?:\s*::\s*[^\W\d]\w*)*|->|\s+|.",
+    re.DOTALL,
 )
-_IDENTIFIER = re.compile(r"[A-Za-z_]\w*\Z")
-_WORDS = frozenset([
-    "true", "false", "nullptr", "sizeof", "static_cast", "const", "auto", "and", "or", "not", "xor", "bool", "char",
-    "short", "int", "long", "float", "double", "signed", "unsigned", "size_t", "Long64_t", "ULong64_t",
+_IDENTIFIER = re.compile(r"[^\W\d]\w*\Z")
+_LITERALS = frozenset(["true", "false", "nullptr"])
+_INFIX = frozenset(["and", "or", "xor", "bitand", "bitor", "not_eq"])
+_PREFIX = frozenset(["not", "compl", "sizeof"])
+_TYPES = frozenset([
+    "auto", "bool", "char", "const", "double", "float", "int", "long", "short", "signed", "size_t", "static_cast",
+    "unsigned", "Long64_t", "ULong64_t",
 ])  # fmt: skip
+_WORDS = _LITERALS | _INFIX | _PREFIX | _TYPES
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names in an expression.
+    """The names in an expression, and its C++.
 
     Parameters
     ----------
@@ -31,28 +49,86 @@ class Names:
         Unqualified functions that are called.
     parameters : frozenset of str
         ``NAME`` of each ``sample.NAME``.
+    code : str
+        The expression with the names of the generated C++.
     """
 
     values: frozenset[str]
     functions: frozenset[str]
     parameters: frozenset[str]
+    code: str
 
 
-def names_of(expression: str) -> Names:
-    """Return the names in an expression, without qualified names, members and keywords of C++."""
-    values, functions, parameters = set(), set(), set()
-    tokens = [token for token in _TOKEN.findall(expression) if not token.isspace()]
-    for position, word in enumerate(tokens):
-        before = tokens[position - 1] if position else ""
-        after = tokens[position + 1] if position + 1 < len(tokens) else ""
-        if not _IDENTIFIER.match(word) or word in _WORDS:
+def value(name: str) -> str:
+    """Return the C++ name of a column, definition or constant, or of a candidate's element of it."""
+    return mapped("value", name)
+
+
+def names_of(expression: str, known: Container[str], functions: Container[str] = ()) -> Names:
+    """Find the names in an expression, and replace them by those of the generated C++.
+
+    Qualified names, members and words of C++ stay as they are. The longest known name wins, as in RDataFrame: ``pos.x``
+    is that column if there is one, and a member of ``pos`` otherwise. A word of C++ is a column only where C++ could
+    not have it: ``int`` in ``int > 3``, but not in ``int(pt)``.
+
+    Parameters
+    ----------
+    expression : str
+        C++.
+    known : container of str
+        Columns, definitions and constants.
+    functions : container of str
+        Corrections and look-ups.
+    """
+    values, called, parameters, code = set[str](), set[str](), set[str](), list[str]()
+    tokens = _TOKEN.findall(expression)
+    solid = [n for n, token in enumerate(tokens) if not token.isspace()]
+    words = ["", "", *(tokens[n] for n in solid), "", ""]
+    done = 0  # tokens that are in the code
+    for position, start in enumerate(solid, 2):
+        word, before, after = words[position], words[position - 1], words[position + 1]
+        if start < done:
             continue
-        if before == "." and position >= 2 and tokens[position - 2] == "sample":
-            parameters.add(word)
-        elif before in {".", "->"} or (word == "sample" and after == "."):
-            continue
+        code += tokens[done:start]
+        done, made = start + 1, word
+        if word.startswith("`"):
+            values.add(word[1:-1])
+            made = value(word[1:-1])
+        elif not _IDENTIFIER.match(word) or before in {".", "->"} or _is_cpp(words, position, known):
+            pass
+        elif word == "sample" and after == "." and words[position + 3] != "(":
+            parameters.add(words[position + 2])
+            made, done = f"{SAMPLE}.{value(words[position + 2])}", solid[position] + 1
         elif after == "(":
-            functions.add(word)
+            called.add(word)
+            made = f"{FUNCTIONS}::{word}" if word in functions else word
         else:
-            values.add(word)
-    return Names(frozenset(values), frozenset(functions), frozenset(parameters))
+            length = _length(words, position, known)
+            name = "".join(words[position : position + length])
+            values.add(name)
+            made, done = value(name), solid[position - 3 + length] + 1
+        code.append(made)
+    return Names(frozenset(values), frozenset(called), frozenset(parameters), "".join([*code, *tokens[done:]]))
+
+
+def _length(words: Sequence[str], position: int, known: Container[str]) -> int:
+    """Return the number of tokens of the longest known name at a position."""
+    length = best = 1
+    while words[position + length] == "." and _IDENTIFIER.match(words[position + length + 1]):
+        length += 2
+        if "".join(words[position : position + length]) in known and words[position + length] != "(":
+            best = length
+    return best
+
+
+def _is_cpp(words: Sequence[str], position: int, known: Container[str]) -> bool:
+    """Return whether a word is one of C++: it is a known name only where nothing but an operand can stand."""
+    if words[position] not in _WORDS or words[position] not in known:
+        return words[position] in _WORDS
+    earlier, before, word, after, later = words[position - 2 : position + 3]
+    begins = before == "" or before in "([{,;?:=<>!&|^+-*/%~" or before in _INFIX | _PREFIX
+    ends = after == "" or after in _INFIX or after in ")]},;?:=<>|^/%" or (after == "!" and later == "=")
+    ends |= after in "+-*&" and word not in _PREFIX
+    argument = (before, after) in {("<", ">"), ("<", ","), (",", ">")}  # of a template
+    cast = (before, after) == ("(", ")") and (earlier in _WORDS or not _IDENTIFIER.match(earlier))
+    return word in _LITERALS or not (begins and ends) or argument or cast

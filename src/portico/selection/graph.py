@@ -1,19 +1,19 @@
 """The C++ function that books a resolved selection as a typed RDataFrame graph, without just-in-time compilation.
 
-After the first chunk of a process, booking is one fast C++ call.
+After the first chunk of a process, booking is one fast C++ call. Its columns begin with ``portico_``, or with more
+underscores where the input has such columns; only those of the tree have the names that users know.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
+from portico.cpp import mapped, quoted
+from portico.selection.expression import SAMPLE
 from portico.selection.functions import argument_type, groups, literal
-from portico.selection.resolve import Expression, Resolved, ResolvedWeight, element_type, name_expression
+from portico.selection.resolved import Expression, Resolved, ResolvedWeight, element_type, name_expression, tree_name
 
 __all__ = ["graph"]
-
-_CHOICES = '{"portico_choices"}'
 
 
 def graph(resolved: Resolved) -> str:
@@ -27,7 +27,7 @@ def graph(resolved: Resolved) -> str:
     Returns
     -------
     str
-        ``portico::Booked book(RNode, double normalisation, const std::vector<double> &parameters)``.
+        ``portico::Booked portico_book(RNode, double normalisation, const std::vector<double> &parameters)``.
     """
     return _Graph(resolved).text()
 
@@ -35,23 +35,36 @@ def graph(resolved: Resolved) -> str:
 class _Graph:
     def __init__(self, resolved: Resolved) -> None:
         self._r = resolved
-        self._corrected = {column: f"portico_varied_{column}" for shape in resolved.shapes for column in shape.columns}
+        self._prefix = "portico_"
+        while any(column.startswith(self._prefix) for column in resolved.columns):
+            self._prefix += "_"
+        self._corrected = {name: self._own("key", name) for name in resolved.key_types if tree_name(name) != name}
+        self._corrected |= {name: self._own("column", name) for shape in resolved.shapes for name in shape.columns}
 
-    def _inputs(self, columns: Iterable[str]) -> str:
-        return _strings(self._corrected.get(column, column) for column in columns)
+    def _own(self, kind: str, name: str = "") -> str:
+        return mapped(kind, name, self._prefix) if name else self._prefix + kind
+
+    def _input(self, column: str) -> str:
+        return self._corrected.get(column, column)
+
+    def _inputs(self, expressions: Iterable[Expression], *, of_candidate: bool = False) -> str:
+        chosen = [self._own("chosen")] if of_candidate else []
+        return _strings([*chosen, *map(self._input, self._r.needed(expressions)[0])])
 
     def text(self) -> str:
-        parameters = ", ".join(f"parameters.at({n})" for n in range(len(self._r.parameters)))
-        body = [f"const Parameters sample{{{parameters}}};"]
-        for name, kind in zip(self._r.key_types, ("std::uint32_t", "std::uint32_t", "std::uint64_t"), strict=True):
-            convert = f"portico::Unsigned<{kind}, {self._r.key_types[name]}>{{}}"
-            body.append(f'node = node.Redefine("{name}", {convert}, {{"{name}"}});')
+        r = self._r
+        parameters = ", ".join(f"parameters.at({n})" for n in range(len(r.parameters)))
+        body = [f"const portico_parameters {SAMPLE}{{{parameters}}};"]
+        for name, kind in zip(r.key_types, ("std::uint32_t", "std::uint32_t", "std::uint64_t"), strict=True):
+            convert = f"portico::Unsigned<{kind}, {r.key_types[name]}>{{}}"
+            how = "Define" if name in self._corrected else "Redefine"
+            body.append(f"node = node.{how}({quoted(self._input(name))}, {convert}, {_strings([name])});")
         body += [*self._book_shapes(), *self._book_choice(), *self._book_weights()]
-        body += [*self._book_histograms(), *self._book_values()]
+        body += [*self._book_histograms(), *(self._book_tree() if r.output else [])]
         body.append("return {node, report, counts, histograms, varied};")
         inside = "\n".join(body)
         arguments = "ROOT::RDF::RNode node, double normalisation, const std::vector<double> &parameters"
-        return f"portico::Booked book({arguments}) {{\n{inside}\n}}"
+        return f"portico::Booked portico_book({arguments}) {{\n{inside}\n}}"
 
     def _book_shapes(self) -> list[str]:
         lines = []
@@ -61,86 +74,100 @@ class _Graph:
                 made, inputs = f"portico::Identity<{argument_type(self._r, column)}>{{}}", [column]
                 if column in shape.nominal:
                     inputs = sorted({*self._r.needed([shape.nominal[column]])[0], column})
-                    made = f"Nominal_{column}{{sample}}"
-                lines.append(f'node = node.Define("{self._corrected[column]}", {made}, {_strings(inputs)});')
+                    made = f"{mapped('nominal', column)}{{{SAMPLE}}}"
+                lines.append(f"node = node.Define({quoted(self._input(column))}, {made}, {_strings(inputs)});")
             if shape.tags:
-                names = [self._corrected[column] for column in shape.columns]
-                target = _strings(names) if len(names) > 1 else json.dumps(names[0])
-                varied = f"{target}, Shape_{shape.name}{{sample}}, {_strings(columns)}, {_strings(shape.tags)}"
-                lines.append(f'node = node.Vary({varied}, "{shape.name}");')
+                names = [self._input(column) for column in shape.columns]
+                target = _strings(names) if len(names) > 1 else quoted(names[0])
+                varied = f"{target}, {mapped('shape', shape.name)}{{{SAMPLE}}}, {_strings(columns)}"
+                lines.append(f"node = node.Vary({varied}, {_strings(shape.tags)}, {quoted(shape.name)});")
         return lines
 
     def _book_choice(self) -> list[str]:
-        r = self._r
-        columns = r.needed(r.choice_expressions())[0]
-        lines = [f'node = node.Define("portico_choices", Choose{{sample}}, {self._inputs(columns)});']
+        r, choices = self._r, quoted(self._own("choices"))
+        inputs = self._inputs(r.choice_expressions())
+        lines = [f"node = node.Define({choices}, portico_choose{{{SAMPLE}}}, {inputs});"]
         event = [weight for weight in r.weights if not weight.of_candidate]
         lines += [line for weight in event for line in self._book_weight(weight)]
-        names = _strings(f"portico_weight_{weight.name}" for weight in event)
-        lines.append(f'node = node.Define("portico_event_weight", OfEvent{{normalisation}}, {names});')
+        names, weight = _strings(self._own("weight", one.name) for one in event), quoted(self._own("ofevent"))
+        lines.append(f"node = node.Define({weight}, portico_ofevent{{normalisation}}, {names});")
         before = [*r.event, *(["generator matched"] if r.match else []), *r.preselection]
         stages = [[*before, *r.categories.get(selection, {}), "best candidate"] for selection in r.selections]
-        cuts = "{" + ", ".join(json.dumps("\n".join(stage)) for stage in stages) + "}"
+        cuts = "{" + ", ".join(quoted("\n".join(stage)) for stage in stages) + "}"
         lines.append(
             "std::vector<ROOT::RDF::RResultPtr<portico::Histograms>> histograms;\n"
             "std::vector<ROOT::RDF::Experimental::RResultMap<portico::Histograms>> varied;\n"
             f"const auto selections = {_strings(r.selections)};\n"
-            f"auto counts = portico::count(node, selections, {_strings(r.rules)}, {cuts});"
+            f"auto counts = portico::count(node, selections, {_strings(r.rules)}, {cuts}, {choices}, {weight});"
         )
         for number, label in enumerate(before, 1):
-            lines.append(f"node = node.Filter(portico::Reached{{{number}}}, {_CHOICES}, {json.dumps(label)});")
+            lines.append(f"node = node.Filter(portico::Reached{{{number}}}, {{{choices}}}, {quoted(label)});")
         lines += [
-            f'node = node.Filter(portico::Reached{{-1}}, {_CHOICES}, "best candidate");',
+            f'node = node.Filter(portico::Reached{{-1}}, {{{choices}}}, "best candidate");',
             "auto report = node.Report();",
-            *_chosen_by(0, {"selection": "selections", "chosen": "candidates"}),
+            self._chosen_by(self._own("selection"), 0, "selections"),
+            self._chosen_by(self._own("chosen"), 0, "candidates"),
         ]
         return lines
 
+    def _chosen_by(self, name: str, rule: int, what: str, how: str = "Define") -> str:
+        made = f"portico::ChosenBy{{{rule}, portico::Quantity::{what}}}"
+        return f"node = node.{how}({quoted(name)}, {made}, {{{quoted(self._own('choices'))}}});"
+
     def _book_weight(self, weight: ResolvedWeight) -> list[str]:
-        chosen = ["chosen"] if weight.of_candidate else []
-        column = f"portico_weight_{weight.name}"
-
-        def inputs(expressions: Iterable[Expression]) -> str:
-            columns = self._r.needed(expressions)[0]
-            return _strings([*chosen, *(self._corrected.get(c, c) for c in columns)])
-
-        lines = [f'node = node.Define("{column}", Weight_{weight.name}{{sample}}, {inputs([weight.nominal])});']
+        column = quoted(self._own("weight", weight.name))
+        inputs = self._inputs([weight.nominal], of_candidate=weight.of_candidate)
+        lines = [f"node = node.Define({column}, {mapped('weight', weight.name)}{{{SAMPLE}}}, {inputs});"]
         if weight.varied:
-            varied = f"Weight_{weight.name}_varied{{sample}}, {inputs(weight.varied.values())}"
-            lines.append(f'node = node.Vary("{column}", {varied}, {_strings(weight.varied)}, "{weight.name}");')
+            inputs = self._inputs(weight.varied.values(), of_candidate=weight.of_candidate)
+            varied = f"{mapped('varied', weight.name)}{{{SAMPLE}}}, {inputs}"
+            lines.append(f"node = node.Vary({column}, {varied}, {_strings(weight.varied)}, {quoted(weight.name)});")
         return lines
 
     def _book_weights(self) -> list[str]:
         event, candidate = ([f for f in self._r.weights if f.of_candidate is kind] for kind in (False, True))
         lines = [line for weight in candidate for line in self._book_weight(weight)]
-        names = _strings(["chosen", *(f"portico_weight_{weight.name}" for weight in (*event, *candidate))])
-        return [*lines, f'node = node.Define("weight", Total{{normalisation}}, {names});']
+        names = _strings([self._own("chosen"), *(self._own("weight", one.name) for one in (*event, *candidate))])
+        return [*lines, f"node = node.Define({quoted(self._own('weight'))}, portico_total{{normalisation}}, {names});"]
 
-    def _book_values(self) -> list[str]:
+    def _book_tree(self) -> list[str]:
+        """Define the columns of the tree last, since their names may be those of columns that were used before."""
         r, lines = self._r, list[str]()
         for name in r.output_definitions:
-            columns = [self._corrected.get(c, c) for c in r.needed([name_expression(name)])[0]]
-            chosen = ["chosen"] if name in r.of_candidate else []
-            lines.append(f'node = node.Define("{name}", Define_{name}{{sample}}, {_strings([*chosen, *columns])});')
-        for column in sorted(r.columns.keys() & r.of_candidate & set(r.output)):
-            element = element_type(r.columns[column])
-            lines.append(f'node = portico::pick<{element}>(node, "{column}", "{self._corrected.get(column, column)}");')
-        for number, rule in enumerate(list(r.rules)[1:], 1):
-            lines += _chosen_by(number, {f"selection_{rule}": "selections", f"chosen_{rule}": "candidates"})
-        return [*lines, *_chosen_by(0, {"multiplicity": "multiplicities"})]
+            inputs = self._inputs([name_expression(name)], of_candidate=name in r.of_candidate)
+            lines.append(f"node = node.Define({quoted(name)}, {mapped('define', name)}{{{SAMPLE}}}, {inputs});")
+        for column in sorted(r.columns.keys() & set(r.output)):
+            name, source = tree_name(column), quoted(self._input(column))
+            if column in r.of_candidate:
+                element = element_type(r.columns[column])
+                made = f"portico::Pick<{element}>{{}}, {{{source}, {quoted(self._own('chosen'))}}}"
+                lines.append(f"node = node.{self._how(name)}({quoted(name)}, {made});")
+            elif name != column:
+                lines.append(self._renamed(name, source, argument_type(r, column)))
+        lines += [self._chosen_by(name, *what, self._how(name)) for name, what in r.choice_columns.items()]
+        return [*lines, self._renamed("weight", quoted(self._own("weight")), "RVec<double>")]
+
+    def _how(self, name: str) -> str:
+        return "Redefine" if name in self._r.columns else "Define"
+
+    def _renamed(self, name: str, source: str, kind: str) -> str:
+        if name in self._r.columns:
+            return f"node = node.Redefine({quoted(name)}, portico::Identity<{kind}>{{}}, {{{source}}});"
+        return f"node = node.Alias({quoted(name)}, {source});"
 
     def _book_histograms(self) -> list[str]:
         lines = []
+        weighted = ", ".join(quoted(self._own(name)) for name in ("weight", "selection"))
         for group, filled in groups(self._r).items():
-            columns = self._r.needed([name_expression(one.column) for one in filled])[0]
-            inputs = _strings(["chosen", *(self._corrected.get(c, c) for c in columns)])
-            lines.append(f'node = node.Define("portico_{group}", Values_{group}{{sample}}, {inputs});')
-            lines.append(f"portico::Histograms in_{group};")
+            values, prototypes = quoted(self._own("values", group)), f"in_{group}"
+            inputs = self._inputs([name_expression(one.column) for one in filled], of_candidate=True)
+            lines.append(f"node = node.Define({values}, {mapped('values', group)}{{{SAMPLE}}}, {inputs});")
+            lines.append(f"portico::Histograms {prototypes};")
             for one in filled:
                 edges = "{" + ", ".join(literal(float(edge)) for edge in one.edges) + "}"
-                what = f"{json.dumps(one.name)}, {json.dumps(f';{one.title};events')}, {one.bins or 0}, {edges}"
-                lines.append(f"portico::prototypes(in_{group}, selections, {what});")
-            made = f'portico::fill(node, "portico_{group}", in_{group})'
+                what = f"{quoted(one.name)}, {quoted(f';{one.title};events')}, {one.bins or 0}, {edges}"
+                lines.append(f"portico::prototypes({prototypes}, selections, {what});")
+            made = f"portico::fill(node, {values}, {weighted}, {prototypes})"
             if group == "varied":
                 lines.append(f"varied.push_back(ROOT::RDF::Experimental::VariationsFor({made}));")
             else:
@@ -148,12 +175,5 @@ class _Graph:
         return lines
 
 
-def _chosen_by(rule: int, columns: Mapping[str, str]) -> list[str]:
-    return [
-        f'node = node.Define("{name}", portico::ChosenBy{{{rule}, portico::Quantity::{which}}}, {_CHOICES});'
-        for name, which in columns.items()
-    ]
-
-
 def _strings(values: Iterable[str]) -> str:
-    return "portico::lines(" + json.dumps("\n".join(values)) + ")"
+    return "portico::lines(" + quoted("\n".join(values)) + ")"

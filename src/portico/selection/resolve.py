@@ -2,178 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from portico.analysis.dataset import Sample
 from portico.errors import ConfigError, nearest
-from portico.selection.expression import Names, names_of
-from portico.selection.model import INCLUSIVE, Histogram, Selection
+from portico.selection.expression import names_of
+from portico.selection.model import Histogram, Selection
+from portico.selection.resolved import (
+    Expression,
+    Resolved,
+    ResolvedHistogram,
+    ResolvedShape,
+    ResolvedWeight,
+    element_type,
+    tree_name,
+)
 
-__all__ = [
-    "Expression", "Resolved", "ResolvedHistogram", "ResolvedShape", "ResolvedWeight", "element_type",
-    "name_expression", "resolve",
-]  # fmt: skip
-
-_VECTOR = re.compile(r"^(?:(?:ROOT::)?(?:VecOps::|Internal::VecOps::)?RVec|(?:std::)?vector)<(.+?)(?:,.*)?\s*>$")
-_RESERVED = {"selection", "chosen", "multiplicity", "weight"}
-_SHORT = {"RVecF": "float", "RVecD": "double", "RVecI": "int", "RVecU": "unsigned int", "RVecB": "bool",
-          "RVecS": "short", "RVecL": "long", "RVecUL": "unsigned long"}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """An expression, its key in the file, and the names in it."""
-
-    where: str
-    text: str
-    names: Names
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedWeight:
-    """A factor of the weight, of the event or of a candidate, with its variations by name."""
-
-    name: str
-    of_candidate: bool
-    nominal: Expression
-    varied: Mapping[str, Expression]
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedShape:
-    """Corrected and varied values of columns: for each column the variations by name, and the nominal correction."""
-
-    name: str
-    columns: Mapping[str, Mapping[str, Expression]]
-    tags: tuple[str, ...]
-    nominal: Mapping[str, Expression]
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedHistogram:
-    """A histogram of one column or definition."""
-
-    name: str
-    column: str
-    title: str
-    edges: tuple[float, ...]
-    bins: int | None
-    varied: bool
-
-
-def name_expression(name: str) -> Expression:
-    """Return the expression that consists of one name."""
-    return Expression("", name, Names(frozenset({name}), frozenset(), frozenset()))
-
-
-@dataclass(slots=True)
-class Resolved:
-    """A selection resolved for one sample.
-
-    Parameters
-    ----------
-    columns : mapping of str to str
-        The input's columns and their C++ types; those of the key are unsigned.
-    key_types : mapping of str to str
-        The columns of the key, in order, and their types in the input.
-    constants : mapping
-        As in the selection.
-    definitions : mapping of str to Expression
-        Definitions, each after those that it uses.
-    of_candidate : set of str
-        Columns and definitions with one element per candidate.
-    parameters : mapping of str to float
-        Numeric parameters of the sample that expressions use.
-    event, preselection : mapping of str to Expression
-        Cuts by label.
-    categories : mapping of str to mapping
-        Cuts of each category.
-    match : Expression, optional
-        Condition for candidates that match the generated decay.
-    rules : mapping of str to (score, prefer)
-        Expressions.
-    weights, shapes, histograms, output
-        Weights, variations of columns, histograms, and columns of the tree.
-    """
-
-    columns: Mapping[str, str]
-    key_types: Mapping[str, str]
-    constants: Mapping[str, int | float]
-    definitions: dict[str, Expression] = field(default_factory=dict)
-    of_candidate: set[str] = field(default_factory=set)
-    parameters: dict[str, float] = field(default_factory=dict)
-    event: dict[str, Expression] = field(default_factory=dict)
-    preselection: dict[str, Expression] = field(default_factory=dict)
-    categories: dict[str, dict[str, Expression]] = field(default_factory=dict)
-    match: Expression | None = None
-    rules: dict[str, tuple[Expression, Expression | None]] = field(default_factory=dict)
-    weights: list[ResolvedWeight] = field(default_factory=list)
-    shapes: list[ResolvedShape] = field(default_factory=list)
-    histograms: list[ResolvedHistogram] = field(default_factory=list)
-    output: list[str] = field(default_factory=list)
-
-    def needed(self, expressions: Iterable[Expression]) -> tuple[list[str], list[str]]:
-        """Return the columns and the definitions, in order, that expressions use directly or indirectly."""
-        queue = [name for expression in expressions for name in expression.names.values]
-        found: set[str] = set()
-        while queue:
-            name = queue.pop()
-            if name not in found and (name in self.columns or name in self.definitions):
-                found.add(name)
-                if name in self.definitions:
-                    queue += self.definitions[name].names.values
-        return sorted(found & self.columns.keys()), [name for name in self.definitions if name in found]
-
-    def uses_candidates(self, expression: Expression) -> bool:
-        """Return whether an expression uses columns of candidates."""
-        return not self.of_candidate.isdisjoint(expression.names.values)
-
-    def choice_expressions(self) -> list[Expression]:
-        """Return the expressions on which the choice of candidates depends."""
-        found = [*self.event.values(), *([self.match] if self.match else []), *self.preselection.values()]
-        found += [cut for cuts in self.categories.values() for cut in cuts.values()]
-        return found + [part for rule in self.rules.values() for part in rule if part is not None]
-
-    def expressions(self) -> list[Expression]:
-        """Return every expression that is evaluated, including definitions."""
-        found = self.choice_expressions()
-        found += [e for weight in self.weights for e in (weight.nominal, *weight.varied.values())]
-        found += [e for shape in self.shapes for tags in shape.columns.values() for e in tags.values()]
-        found += [e for shape in self.shapes for e in shape.nominal.values()]
-        found += [
-            name_expression(name) for name in (*self.output, *(histogram.column for histogram in self.histograms))
-        ]
-        return found + [self.definitions[name] for name in self.needed(found)[1]]
-
-    @property
-    def output_definitions(self) -> list[str]:
-        """Definitions in the tree."""
-        return [name for name in self.definitions if name in self.output]
-
-    @property
-    def has_variations(self) -> bool:
-        """Whether anything has variations."""
-        return any(shape.tags for shape in self.shapes) or any(weight.varied for weight in self.weights)
-
-    @property
-    def output_columns(self) -> list[str]:
-        """Columns of the tree: those of the declaration, and the choices of each rule."""
-        others = [f"{name}_{rule}" for rule in list(self.rules)[1:] for name in ("selection", "chosen")]
-        return [*self.output, "selection", "chosen", "multiplicity", *others, "weight"]
-
-    @property
-    def selections(self) -> tuple[str, ...]:
-        """Names of the selections."""
-        return (INCLUSIVE, *self.categories)
-
-
-def element_type(column_type: str) -> str | None:
-    """Return the type of a vector's elements; None for other types."""
-    found = _VECTOR.match(column_type.strip())
-    return found[1].strip() if found else _SHORT.get(column_type.removeprefix("ROOT::"))
+__all__ = ["resolve"]
 
 
 def resolve(selection: Selection, columns: Mapping[str, str], sample: Sample, where: str = "selection") -> Resolved:
@@ -210,6 +57,8 @@ class _Resolver:
         unsigned = dict(zip(selection.key, ("std::uint32_t", "std::uint32_t", "std::uint64_t"), strict=True))
         key_types = {name: columns[name] for name in selection.key}
         self._out = Resolved({**columns, **unsigned}, key_types, selection.constants)
+        self._known = {*columns, *selection.define, *selection.constants}
+        self._functions = {*selection.corrections, *selection.lookups}
         self._lists = {name: listed.values for name, listed in selection.lists.items()}
 
     def resolve(self) -> Resolved:
@@ -218,12 +67,6 @@ class _Resolver:
             name for name, kind in out.columns.items()
             if name.startswith(selection.candidates) and element_type(kind) is not None
         }  # fmt: skip
-        taken = sorted(_RESERVED & out.columns.keys())
-        if taken:
-            raise ConfigError(
-                f"{self._where}: the input has a column '{taken[0]}', but the selection itself writes this name; "
-                "rename the column in the input"
-            )
         self._resolve_definitions()
         kind = self._sample.kind
         out.event = self._cuts("event", selection.event)
@@ -240,6 +83,7 @@ class _Resolver:
             if kind in histogram.kinds:
                 self._resolve_histogram(histogram)
         self._resolve_output()
+        self._check_products()
         for label, expression in out.event.items():
             if out.uses_candidates(expression):
                 raise ConfigError(
@@ -249,15 +93,17 @@ class _Resolver:
         return out
 
     def _expression(self, key: str, text: str) -> Expression:
-        names = names_of(text)
+        names = names_of(text, self._known, self._functions)
         for name in sorted(names.values):
-            self._check_name(name, f"{key}: '{text}'", self._known())
+            self._check_name(name, f"{key}: '{text}'", self._known)
         for name in sorted(names.parameters):
+            if f"sample.{name}" in self._known:
+                raise ConfigError(
+                    f"{self._where}: {key}: '{text}': 'sample.{name}' is a column and a parameter of the sample; write "
+                    f"`sample.{name}`, with backquotes, for the column"
+                )
             self._out.parameters[name] = self._parameter(key, name)
         return Expression(f"{self._where}, {key}", text, names)
-
-    def _known(self) -> set[str]:
-        return {*self._out.columns, *self._selection.define, *self._selection.constants}
 
     def _check_name(self, name: str, key: str, valid: set[str]) -> None:
         if name in valid:
@@ -283,11 +129,12 @@ class _Resolver:
 
     def _resolve_definitions(self) -> None:
         pending: dict[str, Expression] = {}
-        for name, definition in self._selection.define.items():
-            if name in self._out.columns:
+        for group in ("constants", "define"):
+            if taken := [name for name in getattr(self._selection, group) if name in self._out.columns]:
                 raise ConfigError(
-                    f"{self._where}: define.{name}: the input has a column of this name; use another name"
+                    f"{self._where}: {group}.{taken[0]}: the input has a column of this name; use another name"
                 )
+        for name, definition in self._selection.define.items():
             text = definition.expression
             if definition.each is not None:
                 self._check_list(definition.each, f"define.{name}")
@@ -311,7 +158,9 @@ class _Resolver:
         """Expand a list; words without columns in the input are skipped if the list allows it."""
         found = [(word, text.replace(f"{{{each}}}", word)) for word in self._lists[each]]
         if self._selection.lists[each].missing == "skip":
-            found = [(word, expanded) for word, expanded in found if names_of(expanded).values <= self._known()]
+            found = [
+                (word, expanded) for word, expanded in found if names_of(expanded, self._known).values <= self._known
+            ]
         if not found:
             raise ConfigError(
                 f"{self._where}: {key}: sample '{self._sample.name}' does not have the columns for any word of '{each}'"
@@ -384,4 +233,26 @@ class _Resolver:
             if not matching:
                 self._check_name(pattern, "output.columns", valid)
             wanted |= dict.fromkeys(matching)
+        written: dict[str, str] = dict.fromkeys([*self._out.choice_columns, "weight"], "what the selection adds")
+        for name in wanted:
+            if tree_name(name) in written:
+                raise ConfigError(
+                    f"{self._where}: output.columns: '{name}' and {written[tree_name(name)]} would both be "
+                    f"'{tree_name(name)}' in the tree; leave it out, or write it under another name: "
+                    f'define: {{input_{tree_name(name)}: "`{name}`"}}'
+                )
+            written[tree_name(name)] = f"'{name}'"
         self._out.output = list(wanted)
+
+    def _check_products(self) -> None:
+        """Check that no two products have the same name, such as histogram b_c of a and c of a_b."""
+        out = self._out
+        names = ["cutflow", "counts", *(["candidates", "candidates_ttree"] if self._selection.output else [])]
+        names += [f"{product}_{name}" for product in ("cutflow", "candidates") for name in out.selections]
+        names += [f"{product}_{rule}" for product in ("choices", "correct") for rule in out.rules]
+        histograms = [f"{name}_{one.name}" for one in out.histograms for name in out.selections]
+        if twice := [name for name, times in Counter([*names, *histograms]).items() if times > 1]:
+            raise ConfigError(
+                f"{self._where}: two products would be named '{twice[0]}'; give a histogram another 'name', or rename "
+                "a category or rule"
+            )
