@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from portico.corrections.binning import bounded, dumped
 from portico.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ __all__ = ["Function", "Input", "content_of", "functions_in", "pick", "read_set"
 _GZIP = b"\x1f\x8b"
 _PROBLEMS = 3
 _SHOWN = 12
-_HUGE = 1e308
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ class Function:
     def text(self, policy: Literal["refuse", "clamp"]) -> str:
         """Return a file with only this correction, in which ``policy`` applies outside all bins."""
         flow = {"refuse": "error", "clamp": "clamp"}[policy]
-        corrections = [{**c, "data": _bounded(c["data"], flow)} for c in self.parts["corrections"]]
-        return json.dumps({**self.parts, "corrections": corrections})
+        corrections = [{**c, "data": bounded(c["data"], flow)} for c in self.parts["corrections"]]
+        return dumped({**self.parts, "corrections": corrections})
 
 
 def read_set(content: bytes, where: str) -> dict[str, Any]:
@@ -176,60 +176,6 @@ def _children(node: Mapping[str, Any]) -> list[Any]:
     if kind == "category":
         return [item["value"] for item in node["content"]]
     return [node["rule"], node["content"]] if kind == "transform" else []
-
-
-def _bounded(node: Any, flow: str) -> Any:
-    """Return a node without values outside bins and without defaults; an axis that wraps has no outside."""
-    if not isinstance(node, dict):
-        return node
-    kind, changed = node["nodetype"], dict(node)
-    if kind in {"binning", "multibinning"}:
-        content, flow = [_bounded(child, flow) for child in node["content"]], "wrap" if node["flow"] == "wrap" else flow
-        one = kind == "binning"
-        names, edges = ([node["input"]], [node["edges"]]) if one else (node["inputs"], node["edges"])
-        if one or flow == "wrap" or any(isinstance(axis, dict) for axis in edges):
-            return _binning(list(zip(names, edges, strict=True)), content, flow)
-        changed |= {"content": content, "flow": flow}
-    elif kind == "category":
-        changed["content"] = [{**item, "value": _bounded(item["value"], flow)} for item in node["content"]]
-        changed.pop("default", None)
-    elif kind == "transform":
-        changed |= {key: _bounded(node[key], flow) for key in ("rule", "content")}
-    return changed
-
-
-def _binning(axes: Sequence[tuple[str, Any]], content: list[Any], flow: str) -> Any:
-    """Return bins within bins, one axis at a time, which correctionlib evaluates rightly up to their ends."""
-    if not axes:
-        return content[0]
-    (name, edges), rest = axes[0], axes[1:]
-    size = edges["n"] if isinstance(edges, dict) else len(edges) - 1
-    each = len(content) // size
-    inner = [_binning(rest, content[n * each : (n + 1) * each], flow) for n in range(size)]
-    made = {"nodetype": "binning", "input": name, "edges": edges, "content": inner, "flow": flow}
-    return _guarded(made) if isinstance(edges, dict) or flow == "wrap" else made
-
-
-def _guarded(node: dict[str, Any]) -> dict[str, Any]:
-    """Return a binning with equal bins, or one that wraps, within another that evaluates the ends.
-
-    correctionlib 2.9 computes the number of an equal bin, n ((x - low) / (high - low)). Just below ``high`` it can be n,
-    past the last bin: the place of the value for overflow, which is 0 unless given, so it is given as that of the last
-    bin. On an axis that wraps, numbers just below the first edge have the same fault. Elsewhere nothing changes, bit
-    for bit, but infinities do not wrap any more.
-    """
-    edges, flow, first, last = node["edges"], node["flow"], node["content"][0], node["content"][-1]
-    low, high = (edges["low"], edges["high"]) if isinstance(edges, dict) else (edges[0], edges[-1])
-    inside = {**node, "flow": last if isinstance(edges, dict) else "clamp"}
-    ends, content = [low, high], [inside]
-    if flow == "clamp":
-        ends, content = ["-inf", low, "inf"], [first, inside]
-    elif flow == "wrap":
-        ends, content = [-_HUGE, low, high, _HUGE], [node, inside, node]
-        if (below := low - 2**-52 * (high - low)) < low:
-            ends, content = [-_HUGE, below, *ends[1:]], [node, last, *content[1:]]
-    flow = "error" if flow == "wrap" else flow
-    return {"nodetype": "binning", "input": node["input"], "edges": ends, "content": content, "flow": flow}
 
 
 class _Coverage:
