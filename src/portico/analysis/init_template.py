@@ -9,6 +9,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from portico.cpp import KEYWORDS
 from portico.errors import ConfigError, PorticoError
 
 __all__ = ["create"]
@@ -41,7 +42,11 @@ def create(name: str, parent: Path) -> list[Path]:
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"'{name}' cannot name an analysis; use small letters, digits and _, such as 'mysearch'")
-    if name in sys.stdlib_module_names or keyword.iskeyword(name) or name in {"portico", "hnl", "std", "toy"}:
+    if (
+        name in sys.stdlib_module_names
+        or keyword.iskeyword(name)
+        or name in KEYWORDS | {"portico", "hnl", "std", "toy"}
+    ):
         raise ConfigError(f"'{name}' is taken by something else; choose another name, such as 'my_{name}'")
     target = parent / name
     if target.exists():

@@ -27,14 +27,14 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _IDENTIFIER = re.compile(r"[^\W\d]\w*\Z")
-_LITERALS = frozenset(["true", "false", "nullptr"])
+_CPP_ONLY = frozenset(["true", "false", "nullptr", "static_cast"])
 _INFIX = frozenset(["and", "or", "xor", "bitand", "bitor", "not_eq"])
 _PREFIX = frozenset(["not", "compl", "sizeof"])
 _TYPES = frozenset([
-    "auto", "bool", "char", "const", "double", "float", "int", "long", "short", "signed", "size_t", "static_cast",
-    "unsigned", "Long64_t", "ULong64_t",
+    "auto", "bool", "char", "const", "double", "float", "int", "long", "short", "signed", "size_t", "unsigned",
+    "Long64_t", "ULong64_t",
 ])  # fmt: skip
-_WORDS = _LITERALS | _INFIX | _PREFIX | _TYPES
+_WORDS = _CPP_ONLY | _INFIX | _PREFIX | _TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,14 @@ def _is_cpp(words: Sequence[str], position: int, known: Container[str]) -> bool:
         return words[position] in _WORDS
     earlier, before, word, after, later = words[position - 2 : position + 3]
     begins = before == "" or before in "([{,;?:=<>!&|^+-*/%~" or before in _INFIX | _PREFIX
-    ends = after == "" or after in _INFIX or after in ")]},;?:=<>|^/%" or (after == "!" and later == "=")
-    ends |= after in "+-*&" and word not in _PREFIX
+    ends = _follows(after) or after in {".", "->"} or (after == "!" and later == "=")
+    ends |= word in _INFIX or (word in _TYPES and after in "+-*&[")
     argument = (before, after) in {("<", ">"), ("<", ","), (",", ">")}  # of a template
-    cast = (before, after) == ("(", ")") and (earlier in _WORDS or not _IDENTIFIER.match(earlier))
-    return word in _LITERALS or not (begins and ends) or argument or cast
+    called = earlier in _TYPES or (_IDENTIFIER.match(earlier) and earlier not in _WORDS)
+    cast = word in _TYPES and (before, after) == ("(", ")") and not called and not _follows(later)
+    return word in _CPP_ONLY or not (begins and ends) or argument or cast
+
+
+def _follows(word: str) -> bool:
+    """Return whether a token follows an operand, and cannot begin one."""
+    return word in _INFIX or word in ")]},;?:=<>|^/%"

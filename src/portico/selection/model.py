@@ -3,7 +3,8 @@
 Expressions are C++ with columns, definitions and constants. A column that begins with the prefix of candidates has one
 element per candidate, and an expression with such columns is evaluated for one candidate at a time, with scalars of the
 columns' own types: a float column is compared with a double literal, as in a compiled loop. Columns of the event keep
-their types, scalars or vectors. ``sample.NAME`` is a numeric parameter of the sample.
+their types, scalars or vectors. Backquotes enclose the name of a column that C++ would read otherwise. ``sample.NAME``
+is a numeric parameter of the sample.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from portico.config import Model, parse, read_yaml
 from portico.corrections import Correction, Lookup
+from portico.cpp import KEYWORDS
 from portico.errors import ConfigError, nearest
 
 __all__ = [
@@ -279,6 +281,13 @@ class Selection(Model):
         for name in value:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"'{name}' is not a valid name; use letters, digits and _")
+        return value
+
+    @field_validator("corrections", "lookups")
+    @classmethod
+    def _functions(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(KEYWORDS & value.keys()):
+            raise ValueError(f"'{taken[0]}' is a word of C++; use another name")
         return value
 
     @model_validator(mode="after")
