@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,12 @@ def absent(frame, sample):
     if not frame.HasColumn("trigger"):
         frame = frame.Define("trigger", "1")
     return {"n": frame.Filter("trigger == 1").Count(), "sum": frame.Sum("x")}
+
+def kept(frame, sample):
+    return {"tree": frame.Snapshot("Events", "o.root", ["x"])}
+
+def everything(frame, sample):
+    return {"tree": frame.Snapshot("Events", "o.root")}
 
 def needed(frame, sample):
     return {"n": frame.Filter("trigger == 1").Count()}
@@ -236,3 +243,51 @@ def test_input_that_shrank_must_be_accepted(root: Any, local: LocalExecutor, tmp
     write(root, tmp_path / "a.root", {"x": [1]})
     with pytest.raises(InputError, match=r"3 files with 21 entries, but 3 .*a\.root has 1 entries, not 10"):
         n()
+
+
+def test_names_of_any_kind_and_trees_in_folders(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+    names = ["a b", "ü日", "a#b", "a%20b", "a&b", "a=b", "a;b", "a|b", "a,b", "a\\b", "a'b", "a:b", "a?b", "a*b",
+             "a[1]", "a{b}", "~a", "-a", "a$HOME", "${a", "a\tb", "a\nb"]  # fmt: skip
+    folder = tmp_path / "data [1]?#"
+    for number, name in enumerate(names):
+        write(root, tmp_path / "t.root", {"x": [*TEN, number]}).rename(tmp_path / f"{name}.root")
+    (tmp_path / "list.json").write_text(json.dumps([f"{name}.root" for name in names]))
+    file = root.TFile.Open(str(tmp_path / "nested.root"), "RECREATE")
+    file.mkdir("d 1").mkdir("d2").cd()
+    for values in (TENS, TEN):  # two cycles: the last counts
+        tree, x = root.TTree("Events", ""), array("i", [0])
+        tree.Branch("x", x, "x/I")
+        for x[0] in values:
+            tree.Fill()
+        tree.Write()
+    file.Close()
+    (tmp_path / "cut.root").write_bytes((tmp_path / "nested.root").read_bytes()[:-300])
+    samples = "    s: {files: list.json}\n    n: {files: nested.root, tree: d 1/d2/Events}"
+    (tmp_path / "mysteps.py").write_text(STEPS)
+    (tmp_path / "analysis.yaml").write_text(
+        f"name: test\ndataset:\n  tree: Events\n  samples:\n{samples}\nsteps:\n"
+        "  - {name: kept, function: 'mysteps:kept'}\n  - {name: plain, function: 'mysteps:plain', input: kept}\n"
+    )
+    done = portico.run(load_analysis(tmp_path), folder=folder, executor=local)["plain"]
+    assert (done["s"]["n"], done["s"]["sum"]) == (11 * len(names), 45 * len(names) + sum(range(len(names))))
+    assert (done["n"]["n"], done["n"]["sum"]) == (10, 45)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("data") and path != folder]
+    (found,) = summarise_each([str(tmp_path / "cut.root")], "d 1/d2/Events")
+    assert "truncated" in str(found)
+
+
+def test_columns_that_end_before_the_tree(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+    file = root.TFile.Open(str(tmp_path / "a.root"), "RECREATE")
+    tree, x, y = root.TTree("Events", ""), array("i", [0]), array("i", [0])
+    tree.Branch("x", x, "x/I")
+    tree.Branch("trigger", y, "trigger/I")
+    for x[0] in TEN:
+        tree.GetBranch("x").Fill()
+    tree.GetBranch("trigger").Fill()
+    tree.SetEntries(10)
+    tree.Write()
+    file.Close()
+    assert run(tmp_path, "    s: {files: a.root}", "plain", local)["plain"]["s"]["sum"] == 45
+    for step in ("needed", "everything"):
+        with pytest.raises(InputError, match=r"a\.root entries 0-9: .*'trigger' has fewer entries than the tree"):
+            run(tmp_path, "    s: {files: a.root}", step, local)

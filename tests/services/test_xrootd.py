@@ -27,7 +27,8 @@ from portico.environment.bundle import collect
 from portico.environment.credentials import Credentials
 from portico.errors import InputError, RunFolderError, SpaceError, StepError
 from portico.executors.local import LocalExecutor
-from portico.files import summarise, summarise_each
+from portico.files import TreeSummary, summarise, summarise_each
+from portico.files.checksums import checksum_of_file, server_checksums
 from portico.files.kept import stamps
 from portico.files.storage import checksum_of, storage_of
 from portico.worker.task import Done, Failed, Outcome, Task
@@ -286,6 +287,30 @@ def test_a_dead_server_is_known_soon(one: Path, hasty: LocalExecutor, tmp_path: 
     assert str(error).startswith(f"{url}: cannot be opened: ")
     assert "[FATAL] Connection error" in str(error)
     assert time.monotonic() - began < 60
+
+
+def test_summaries_and_checksums_of_servers_are_remembered(
+    xrootd_server: Start, one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTICO_CACHE", str(tmp_path / "cache"))
+    server = xrootd_server()
+    url = server.put(one)
+    os.utime(server.folder / "one.root", (1e9, 1e9))
+    (first,) = summarise_each([url], "Events")
+    assert isinstance(first, TreeSummary)
+    assert first.version == f"{one.stat().st_size}:{10**18}"
+    assert server_checksums([(url, first.version), (str(one), "")]) == {url: checksum_of(one)}
+    assert checksum_of_file(url).source == "its server"
+    with monkeypatch.context() as patched:
+        patched.setattr("portico.files.summaries.summarise", None)
+        patched.setattr("portico.files.storage._Server.kept_checksum", None)
+        assert summarise_each([url], "Events") == [first]
+        assert server_checksums([(url, first.version)]) == {url: checksum_of(one)}
+    (server.folder / "one.root").write_bytes(one.read_bytes() + b" ")
+    (changed,) = summarise_each([url], "Events")
+    assert isinstance(changed, TreeSummary)
+    assert changed.version.startswith(f"{one.stat().st_size + 1}:")
+    assert server_checksums([(url, changed.version)]) == {url: checksum_of(server.folder / "one.root")}
 
 
 def test_files_that_are_not_what_was_planned(

@@ -3,11 +3,13 @@
 #define PORTICO_COLLECT_H
 
 #include <RtypesCore.h>
+#include <TBranch.h>
 #include <TBufferFile.h>
 #include <TFile.h>
 #include <THn.h>
 #include <TRandom.h>
 #include <TStatistic.h>
+#include <TTree.h>
 
 #include <cstdio>
 #include <string>
@@ -53,6 +55,23 @@ inline void SetRandomState(const std::string &text) {
   for (std::size_t i = 0; i + 1 < text.size(); i += 2) state += static_cast<char>(std::stoi(text.substr(i, 2), nullptr, 16));
   TBufferFile buffer(TBuffer::kRead, state.size(), state.data(), kFALSE);
   if (gRandom) gRandom->Streamer(buffer);
+}
+
+// Names of the branches that have fewer entries than the tree, one a line: reading beyond their end repeats old values
+// without an error. Branches that only hold others are left out.
+inline std::string ShortBranches(TTree &tree) {
+  std::string names;
+  auto add = [&](auto &self, TObjArray *branches) -> void {
+    for (auto *object : *branches) {
+      auto *branch = static_cast<TBranch *>(object);
+      if (branch->GetListOfBranches()->GetEntriesFast() > 0)
+        self(self, branch->GetListOfBranches());
+      else if (branch->GetEntries() < tree.GetEntries())
+        names += std::string(branch->GetName()) + "\n";
+    }
+  };
+  add(add, tree.GetListOfBranches());
+  return names;
 }
 
 // TStatistic gives access only to its mean, but merging needs the sum. An explicit instantiation may name a private

@@ -20,7 +20,7 @@ from portico.errors import InputError, MissingExtra, ProductError, StepError
 from portico.results import root_objects
 from portico.results.partial import gather
 from portico.results.product import Product, ProductKind
-from portico.worker.open_chunk import open_chunk
+from portico.worker.open_chunk import open_chunk, refuse_short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,11 +60,13 @@ class Timing:
 class _Graph:
     """The graph that a step builds over one chunk.
 
-    It holds the Snapshots that it booked, the folder they go to, and whether another file has columns that this lacks.
+    It holds the Snapshots that it booked, the folder they go to, whether another file has columns that this lacks, and
+    the columns that end before the tree.
     """
 
     folder: Path
     lacks_columns: bool = False
+    short: Sequence[str] = ()
     snapshots: list[tuple[str, str, Path]] = field(default_factory=list)
 
     def snapshot(self, arguments: list[Any]) -> list[Any]:
@@ -121,6 +123,8 @@ class _CheckedCall:
         refuse_local_entry(self._name, [*arguments, *options.values()])
         _require_numba(self._name, [*arguments, *options.values()])
         graph = _built.get()
+        if graph is not None and graph.short:
+            refuse_short(self._name, arguments, options, graph.short)
         token = _built.set(None)
         try:
             return self._call(graph, list(arguments), options)
@@ -208,8 +212,8 @@ def _unbound(klass: Any, name: str) -> Any:
 
 
 @contextmanager
-def _building(folder: Path, lacks_columns: bool) -> Iterator[_Graph]:
-    graph = _Graph(folder, lacks_columns)
+def _building(folder: Path, lacks_columns: bool, short: Sequence[str]) -> Iterator[_Graph]:
+    graph = _Graph(folder, lacks_columns, short)
     token = _built.set(graph)
     try:
         yield graph
@@ -284,7 +288,7 @@ def _build(
     lacks_columns: bool = False,
 ) -> Mapping[str, Any]:  # fmt: skip
     """Return what a step returns, after checking it."""
-    with _building(folder, lacks_columns) as graph:
+    with _building(folder, lacks_columns, getattr(frame, "_portico_short", ())) as graph:
         handles: Mapping[str, Any] = function(frame, sample, **options)
     check_handles(handles, graph.snapshots, int(frame.GetNRuns()))
     return handles

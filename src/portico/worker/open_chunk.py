@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,11 @@ from portico.files.plain_name import plain_name
 if TYPE_CHECKING:
     from portico.analysis.chunks import Chunk
 
-__all__ = ["open_chunk"]
+__all__ = ["open_chunk", "refuse_short"]
 
 
 def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), reference: str = "") -> Any:
-    """Return an RDataFrame over the entries of a chunk.
+    """Return an RDataFrame over the entries of a chunk; ``_portico_short`` are the columns that end before the tree.
 
     Parameters
     ----------
@@ -55,8 +56,11 @@ def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), referen
             f"was replaced after the run was planned (identity {found} instead of {chunk.uuid}); run again"
         )
     tree = file.Get(chunk.tree)
+    short = str(ROOT.portico.ShortBranches(tree)).split("\n")[:-1] if isinstance(tree, ROOT.TTree) else []
     if isinstance(tree, ROOT.TTree) and (friends or tree.GetName() != chunk.tree.rpartition("/")[2]):
-        return _of_tree(file, tree, chunk, [plain_name(friend, scratch) for friend in friends])
+        frame = _of_tree(file, tree, chunk, [plain_name(friend, scratch) for friend in friends])
+        frame._portico_short = short
+        return frame
     file.Close()
     specification = ROOT.RDF.Experimental.RDatasetSpec()
     before = 0
@@ -65,7 +69,9 @@ def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), referen
         specification.AddSample(("reference", chunk.tree, plain_name(reference, scratch)))
     specification.AddSample(("chunk", chunk.tree, path))
     specification.WithGlobalRange((before + chunk.first, before + chunk.last))
-    return ROOT.RDataFrame(specification)
+    frame = ROOT.RDataFrame(specification)
+    frame._portico_short = short
+    return frame
 
 
 def _entries(path: str, name: str) -> int:
@@ -96,3 +102,16 @@ def _of_tree(file: Any, tree: Any, chunk: Chunk, friends: Sequence[str]) -> Any:
     frame = ROOT.RDataFrame(tree)
     frame._portico_input = file, tree, entries  # they live as long as the frame
     return frame
+
+
+def refuse_short(name: str, arguments: Sequence[Any], options: Mapping[str, Any], short: Sequence[str]) -> None:
+    """Refuse to read columns that end before the tree: ROOT would repeat their last values."""
+    given = [*arguments, *options.values()]
+    words = [word for argument in given for word in (argument if isinstance(argument, (list, tuple)) else [argument])]
+    texts = [word for word in words if isinstance(word, str)]
+    columns = options.get("columnList", options.get("columns", arguments[2:3] if name == "Snapshot" else arguments[:1]))
+    every = name in {"AsNumpy", "Snapshot"} and not any(columns or ())
+    for column in short:
+        named = re.compile(rf"(?<![\w.]){re.escape(column)}(?!\w)")
+        if every or any(named.search(text) for text in texts):
+            raise InputError(f"the column '{column}' has fewer entries than the tree; write the file again")
