@@ -93,7 +93,8 @@ def selection(*, varied: bool, tree: bool) -> Any:
     """Return the selection with only the rule by mass, and with or without variations and tree."""
     from hnl.select import FOLDER
 
-    full = load_selection(FOLDER / "selection.yaml")
+    full = load_selection(FOLDER / "selection.yaml", switch={"weights": True, "shapes": True})
+    full = full.replace(choose="per category", inclusive="preselection")  # as the hand-written loop
     fields: dict[str, Any] = {"rules": {"mass": full.rules["mass"]}, **({} if tree else {"output": None})}
     if not varied:
         none: dict[str, Any] = {"variations": {}}

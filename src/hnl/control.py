@@ -15,6 +15,8 @@ from portico import step
 from portico.selection import Selection, book, load_selection
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from portico import Sample
 
 __all__ = ["control", "weighted"]
@@ -23,7 +25,7 @@ FOLDER: Final = Path(__file__).parent
 
 
 @step(headers=["include/trigger.h"], files=["control.yaml", "corrections"])
-def control(frame: Any, sample: Sample, *, splot: str = "") -> dict[str, Any]:
+def control(frame: Any, sample: Sample, *, splot: str = "", switch: Mapping[str, bool] | None = None) -> dict[str, Any]:
     """Choose the best candidate of every event of the control channel, and fill its histograms.
 
     Parameters
@@ -35,13 +37,15 @@ def control(frame: Any, sample: Sample, *, splot: str = "") -> dict[str, Any]:
     splot : str
         The file of weights that `hnl.control_fit` made: data are then weighted with them, so that histograms are those
         of the Ds. A candidate outside of the fit range has the weight 0; one in it without a weight is an error.
+    switch : mapping of str to bool, optional
+        Weights, shapes and rules to switch on or off, as `portico.selection.load_selection` takes them.
 
     Returns
     -------
     dict
         As `portico.selection.book` says.
     """
-    selection = load_selection(FOLDER / "control.yaml")
+    selection = load_selection(FOLDER / "control.yaml", switch=switch)
     if splot:
         selection = weighted(selection, splot)
     return book(selection, frame, sample, folder=FOLDER, where="control.yaml")

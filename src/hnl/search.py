@@ -31,7 +31,7 @@ import numpy as np
 from hnl import theory
 from hnl.figures.search import background_fit, figure_of_spectra
 from hnl.figures.signal import figure_of_efficiency, figure_of_resolution, figure_of_shapes
-from hnl.fits.signal import SignalShapes, cms_resolution, fit_signals, shape_shifts
+from hnl.fits.signal import MOVING, SignalShapes, cms_resolution, fit_signals, shape_shifts
 from hnl.hypotheses import SIGNAL, Hypothesis, Point, WindowCounts, Yield
 from hnl.inputs.spectra import Spectrum, read_spectra
 from hnl.inputs.variations import variations
@@ -355,7 +355,8 @@ def _model(
         start = max(float(counts[used].sum()) / float(used.mean()), 0.5)
         parameters.append(Parameter(name=strength, start=start, low=0.0, step=math.sqrt(start)))
         shape = inputs.shapes.shape(signal.mass, category, low, high)
-        shifts = shape_shifts(inputs.results, inputs.samples, signal.mass, category)
+        moving = [name for name in MOVING if name in effects[category]]  # not where the selection switched it off
+        shifts = shape_shifts(inputs.results, inputs.samples, signal.mass, category, nuisances=moving)
         components = (
             Component(
                 name=SIGNAL, shapes=(shape,), events=1.0, strength="mu", effects=dict(effects[category]),

@@ -1,14 +1,15 @@
 """Step 2 of the analysis: preselection, categories, best candidate, weights, histograms, as ``selection.yaml`` says.
 
-There are seven selections: ``inclusive`` (the preselection alone) and the six categories. Each chooses its own best
-candidate among those that pass it, so an event may give different candidates to several.
+There are seven selections: the six categories, and ``inclusive``, all of them together. One candidate of an event is
+chosen, among those that are in any category; the event is in the category of that candidate and in no other.
 
-Layout of the tree ``candidates``: one entry per event with at least one choice. Every candidate column ``C_*``, and
-``weight``, is a short vector with one element per choice *made*; ``selection`` says which selection made it (0
-inclusive, then the categories in order), ``chosen`` is the candidate's index in the input. So
-``C_Hnl_mass[selection == 3]`` is the N mass of the third category's best candidate, or nothing. The alternatives are
-worse: seven trees are seven files per chunk; seven scalar columns per variable are 400 columns, mostly empty; one entry
-per choice breaks the key (run, lumi, event) by which runs are compared and weights are joined.
+Layout of the tree ``candidates``: one entry per event with a choice by any rule. Every candidate column ``C_*``, and
+``weight``, is a short vector with one element per selection that has the event; ``selection`` says which (0
+inclusive, then the categories in order), ``chosen`` is the candidate's index in the input. So ``C_Hnl_mass[selection
+== 3]`` is the N mass of the third category's candidate, or nothing. The layout is the same when another selection
+file chooses a candidate per category. The alternatives are worse: seven trees are seven files per chunk; seven scalar
+columns per variable are 400 columns, mostly empty; one entry per choice breaks the key (run, lumi, event) by which
+runs are compared and weights are joined.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ def select(
     lifetimes: Sequence[float] = (),
     extrapolate: bool = False,
     cuts: Mapping[str, str] | None = None,
+    switch: Mapping[str, bool] | None = None,
+    selection: str = "",
 ) -> dict[str, Any]:
-    """Choose the best candidate of every event in each selection, and fill the histograms of all.
+    """Choose the best candidate of every event, and fill the histograms of its category and of all.
 
     Parameters
     ----------
@@ -50,13 +53,20 @@ def select(
     extrapolate : bool
         Allow lifetimes above the longest that was generated.
     cuts : mapping of str to str, optional
-        Cuts in place of those in ``selection.yaml``, as `portico.selection.load_selection` takes them.
+        Cuts in place of those in the file, as `portico.selection.load_selection` takes them.
+    switch : mapping of str to bool, optional
+        Weights, shapes and rules to switch on or off, as `portico.selection.load_selection` takes them.
+    selection : str
+        Another selection file than ``selection.yaml``, or a folder with a ``selection.yaml``. Paths in the folder's
+        are relative to it, those in a file alone to this package. Name it under ``files`` in ``analysis.yaml``, so
+        that its content counts.
 
     Returns
     -------
     dict
         As `portico.selection.book` says.
     """
-    selection = load_selection(FOLDER / "selection.yaml", cuts)
-    selection, sample = with_lifetimes(selection, sample, lifetimes, extrapolate=extrapolate)
-    return book(selection, frame, sample, folder=FOLDER, where="selection.yaml")
+    given = Path(selection) if selection else FOLDER
+    folder, path = (given, given / "selection.yaml") if given.is_dir() else (FOLDER, given)
+    declared, sample = with_lifetimes(load_selection(path, cuts, switch), sample, lifetimes, extrapolate=extrapolate)
+    return book(declared, frame, sample, folder=folder, where=path.name)

@@ -13,7 +13,7 @@
     |- WorkerError      workers were lost, or chunks kill the process that reads them
     `- MissingExtra     an optional dependency is not installed
 
-`Detached` is not an error: submitted jobs continue without this process.
+`PorticoWarning` is no error, and neither is `Detached`: submitted jobs continue without this process.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ __all__ = [
     "InputError",
     "MissingExtra",
     "PorticoError",
+    "PorticoWarning",
     "ProductError",
     "RunFolderError",
     "SpaceError",
@@ -42,6 +43,10 @@ __all__ = [
 
 class PorticoError(Exception):
     """Base of all errors that portico raises; their text is for the user."""
+
+
+class PorticoWarning(UserWarning):
+    """What the user should know although nothing failed; on a worker it is shown once, by the driver."""
 
 
 class ConfigError(PorticoError):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import pytest
+import uproot
 import yaml
 from click.testing import CliRunner
 
@@ -21,6 +24,7 @@ from portico.analysis.analysis import Analysis, load_analysis
 from portico.executors.local import LocalExecutor
 from portico.stats.exports.formats import export
 from portico.stats.model_file import read_model
+from tests import choices
 from tests.conftest import Remember
 from tests.reference import CTAUS, ENTRIES, SEARCH
 
@@ -65,6 +69,7 @@ def test_the_whole_chain(small: Analysis, chain: portico.Run) -> None:
                 assert sample.filter_efficiency == pytest.approx(efficiency, rel=0.2), name
     for name in SEARCH:
         check_selected(small.dataset[name], run["skim"][name], run["select"][name])
+        check_choices(run, small.dataset[name])
     lifetimes = run.summary("lifetimes")["lifetimes"]["1 GeV"]
     assert set(lifetimes) == {"ctau_20", "ctau_50"}
     assert all(entry["effective_events"] > 20 for entry in lifetimes.values())
@@ -114,6 +119,12 @@ def test_unblinding_looks_at_the_windows_and_runs_no_more_than_it_must(
 def check_selected(sample: portico.Sample, skimmed: portico.Results, selected: portico.Results) -> None:
     flow = selected["cutflow_inclusive"]
     assert skimmed["cutflow"].passed[-1] == selected["cutflow"].reached[0] == flow.reached[0]
+    # Every event that is chosen is in one category, in each variation too.
+    for variation, together in selected.variations("inclusive_Hnl_mass_fine").items():
+        parts = [selected.variations(f"{name}_Hnl_mass_fine")[variation] for name in choices.CUTS]
+        added = sum(part.values(flow=True) for part in parts)
+        assert added == pytest.approx(together.values(flow=True), rel=1e-9), (sample.name, variation)
+    assert flow.passed[-1] == sum(selected[f"cutflow_{name}"].passed[-1] for name in choices.CUTS)
     mass = selected["inclusive_Hnl_mass_fine"]
     if sample.kind == "data":
         assert mass.sum(flow=True).value == flow.passed[-1] == flow.yields[-1]
@@ -133,6 +144,35 @@ def check_selected(sample: portico.Sample, skimmed: portico.Results, selected: p
         peak = float((mass.values() * mass.axes[0].centers).sum() / mass.values().sum())
         assert peak == pytest.approx(sample.number("mass"), abs=0.01)
         assert (selected["correct_mass"].values() <= selected["choices_mass"].values()).all()
+
+
+def check_choices(run: portico.Run, sample: portico.Sample) -> None:
+    """The choices are, event by event, those of the selection that was written a second time."""
+    skimmed, selected = (
+        concatenated(run[step][sample.name][product], product, columns)
+        for step, product, columns in (("skim", "wztree", choices.COLUMNS), ("select", "candidates", choices.CHOSEN))
+    )
+    keys = list(zip(*(skimmed[name].to_list() for name in choices.KEY), strict=True))
+    for rule in choices.RULES:
+        suffix = "" if rule == "mass" else f"_{rule}"
+        expected = choices.choice(skimmed, rule, signal=sample.kind == "signal")
+        columns = [selected[name].to_list() for name in (*choices.KEY, f"selection{suffix}", f"chosen{suffix}")]
+        found = {
+            (tuple(key), selection): index
+            for *key, of_selections, indices in zip(*columns, strict=True)
+            for selection, index in zip(of_selections, indices, strict=True)
+        }
+        known = {(keys[entry], selection): index for (entry, selection), index in expected.items()}
+        assert found == known, (sample.name, rule)
+
+
+def concatenated(paths: Sequence[str], tree: str, columns: Sequence[str]) -> ak.Array:
+    parts = []
+    for path in paths:
+        with uproot.open(path) as file:
+            have = set(file[tree].keys())
+            parts.append(file[tree].arrays([name for name in columns if name in have]))
+    return ak.concatenate(parts)
 
 
 def check_control(run: portico.Run) -> None:

@@ -18,26 +18,19 @@ from hnl.skim import CANDIDATE_COLUMNS
 from portico import root
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
-from portico.errors import ConfigError
+from portico.config import parse
+from portico.errors import ConfigError, PorticoWarning
 from portico.results.view import Results
-from portico.selection import Selection, book, event_weight, load_selection
+from portico.selection import Selection, book, event_weight, load_selection, resolve
 from portico.worker.frame import run_chunk
+from tests import choices as reference
+from tests.choices import RULES, SELECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = root.load()
-RULES = ("mass", "distance_ratio", "cosine", "probability")
 GENERATOR = ("C_mu_Ds_isHnlBrother", "C_mu_Hnl_isHnlDaughter", "C_pi_isHnlDaughter")
-CUTS = {  # sign, Lxy range, significance, pion ip, muon ips: typed in again, not imported
-    "SSlxy0to1": (1, 0.0, 1.0, 35.3, 0.03, 2.8),
-    "SSlxy1to5": (1, 1.0, 5.0, 107.0, 0.03, 2.6),
-    "SSlxy5toInf": (1, 5.0, np.inf, 191.8, 0.03, 3.0),
-    "OSlxy0to1": (-1, 0.0, 1.0, 38.2, 0.05, 3.5),
-    "OSlxy1to5": (-1, 1.0, 5.0, 120.5, 0.03, 2.2),
-    "OSlxy5toInf": (-1, 5.0, np.inf, 255.0, 0.03, 3.4),
-}
-SELECTIONS = ("inclusive", *CUTS)
 CPP = {"f": "float", "i": "int", "h": "short", "I": "unsigned int"}
 
 
@@ -146,78 +139,13 @@ def declared(**fields: Any) -> Selection:
 
 
 def full() -> Selection:
-    return load_selection(FOLDER / "selection.yaml")
+    return load_selection(FOLDER / "selection.yaml", switch={"weights": True, "shapes": True})
 
 
 def first(rule: str) -> dict[str, Any]:
     """The rules with another one in front."""
     rules = declared().model_dump()["rules"]
     return {rule: rules.pop(rule), **rules}
-
-
-def reference_fired(events: ak.Array, muon: str) -> ak.Array:
-    """Candidates whose muon fired a path."""
-    fired = ak.zeros_like(events.C_mu_Ds_pt, dtype=bool)
-    index, pt, eta = (events[f"{muon}_{name}"] for name in ("idx", "pt", "eta"))
-    same = index[:, :, np.newaxis] == events.HLT_mu_trig_idx[:, np.newaxis, :]
-    for path in TRIGGER_PATHS:
-        matched, trigger_pt, dr = (events[f"HLT_{path}_{name}"] for name in ("matched", "pt", "dr"))
-        hit = same & (matched > 0)[:, np.newaxis, :]
-        last = ak.max(ak.mask(ak.local_index(hit), hit), axis=-1)
-        close = (dr[last] < 0.05) & (abs(trigger_pt[last] - pt) / pt < 0.1)
-        fired = fired | (ak.fill_none(close, False) & (pt > 7.5) & (abs(eta) < np.float64(1.45)))
-    return fired
-
-
-def reference_masks(events: ak.Array) -> dict[str, ak.Array]:
-    """Candidates that pass each selection."""
-    fired = reference_fired(events, "C_mu_Ds") | reference_fired(events, "C_mu_Hnl")
-    inclusive = fired & (events.C_mu_Ds_isSoft > 0) & (events.C_mu_Hnl_isSoft > 0)
-    masks = {"inclusive": inclusive}
-    lxy, product = events.C_Hnl_vertex_2DDist_BS, events.C_mu_Ds_charge * events.C_mu_Hnl_charge
-    for name, (sign, low, high, significance, pion, muon_ips) in CUTS.items():
-        masks[name] = (
-            inclusive
-            & (product == sign)
-            & (lxy >= low)
-            & (lxy < high)
-            & (ak.values_astype(events.C_Hnl_vertex_2DSig_BS, np.float64) > significance)
-            & (ak.values_astype(abs(events.C_pi_BS_ip_xy), np.float64) > pion)
-            & (ak.values_astype(events.C_mu_Hnl_BS_ips_xy, np.float64) > muon_ips)
-        )
-    return masks
-
-
-def reference_choice(events: ak.Array, rule: str, *, signal: bool) -> dict[tuple[int, int], int]:
-    """(entry, selection) -> index of the chosen candidate."""
-    chosen = {}
-    masks = reference_masks(events)
-    needed = ("C_Ds_mass", *(f"C_{n}_vertex_{v}" for n in ("Ds", "Hnl") for v in ("3DDist_PV", "cos2D", "prob")))
-    starts = np.concatenate([[0], np.cumsum(ak.num(events.C_Ds_mass))])
-    flat = {name: ak.to_numpy(ak.flatten(events[name])) for name in needed}
-    matched = (events.C_mu_Ds_isHnlBrother > 0) & (events.C_mu_Hnl_isHnlDaughter > 0) & (events.C_pi_isHnlDaughter > 0)
-    for number, name in enumerate(SELECTIONS):
-        for entry, mask in enumerate(masks[name]):
-            candidates = np.flatnonzero(mask)
-            if not len(candidates) or (signal and not ak.any(matched[entry])):
-                continue
-            rows = starts[entry] + candidates
-            here = {name: values[rows] for name, values in flat.items()}
-            if rule == "mass":
-                score = -np.abs(here["C_Ds_mass"].astype(np.float64) - 1.96835).astype(np.float32)
-            elif rule == "distance_ratio":
-                with np.errstate(all="ignore"):
-                    score = here["C_Hnl_vertex_3DDist_PV"] / here["C_Ds_vertex_3DDist_PV"]
-                forward = here["C_Hnl_vertex_cos2D"] >= 0
-                if forward.any():
-                    candidates, score = candidates[forward], score[forward]
-            else:
-                what = {"cosine": "cos2D", "probability": "prob"}[rule]
-                score = here[f"C_Hnl_vertex_{what}"] * here[f"C_Ds_vertex_{what}"]
-            best = int(candidates[np.argmax(np.where(np.isnan(score), -np.inf, score))])
-            if not signal or matched[entry][best]:
-                chosen[entry, number] = best
-    return chosen
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +178,7 @@ def entries_of(tree: ak.Array, events: ak.Array) -> list[int]:
     return [entry_of[number] for number in tree.event.to_list()]
 
 
-def choices(tree: ak.Array, entries: list[int], suffix: str = "") -> dict[tuple[int, int], int]:
+def choices_of(tree: ak.Array, entries: list[int], suffix: str = "") -> dict[tuple[int, int], int]:
     return {
         (entry, selection): index
         for entry, selections, indices in zip(
@@ -265,9 +193,9 @@ def test_same_candidate_in_every_event_by_every_rule(chosen: tuple[str, ak.Array
     entries = entries_of(tree, events)
     everything = set()
     for rule in RULES:
-        expected = reference_choice(events, rule, signal=kind == "signal")
+        expected = reference.choice(events, rule, signal=kind == "signal")
         everything |= {entry for entry, _ in expected}
-        assert choices(tree, entries, "" if rule == "mass" else f"_{rule}") == expected, rule
+        assert choices_of(tree, entries, "" if rule == "mass" else f"_{rule}") == expected, rule
         counts = [sum(selection == number for _, selection in expected) for number in range(len(SELECTIONS))]
         assert min(counts) > 0, "the synthetic events must reach every category"
         right = results[f"correct_{rule}"] if kind == "signal" else results[f"choices_{rule}"]
@@ -296,7 +224,7 @@ def test_same_histograms_by_every_rule(ntuple: Path, events: ak.Array, tmp_path:
     kept = kept if rule == "mass" else [h for h in kept if h["column"] in {"C_Ds_mass", "nPV", "C_pi_BS_ips_xy"}]
     kind = "background"
     _, results = run(ntuple, tmp_path / "out", sample_of(kind), declared(rules=first(rule), histograms=kept))
-    expected = reference_choice(events, rule, signal=False)
+    expected = reference.choice(events, rule, signal=False)
     weight = event_weight(sample_of(kind))
     momentum = np.sqrt(sum(ak.values_astype(events[f"C_Hnl_p{axis}"], np.float64) ** 2 for axis in "xyz"))
     length = events.C_Hnl_vertex_3DDist_PV * events.C_Hnl_mass / momentum
@@ -328,9 +256,50 @@ def _names(kept: list[dict[str, Any]]) -> list[str]:
     return [h.get("name", h["column"]).replace("{muon}", m) for h in kept for m in (both if "each" in h else ("",))]
 
 
-def test_selections_of_one_event_choose_different_candidates(events: ak.Array) -> None:
-    chosen = reference_choice(events, "mass", signal=False)
-    assert any(index != chosen[entry, 0] for (entry, _), index in chosen.items())
+def test_an_event_is_in_one_category(chosen: tuple[str, ak.Array, Results], events: ak.Array) -> None:
+    kind, tree, results = chosen
+    for suffix in ("", *(f"_{rule}" for rule in RULES[1:])):
+        assert ak.all(ak.num(tree[f"selection{suffix}"]) % 2 == 0)
+        assert set(ak.to_numpy(ak.sum(tree[f"selection{suffix}"] > 0, axis=1))) <= {0, 1}
+        assert ak.all(tree[f"chosen{suffix}"] == ak.firsts(tree[f"chosen{suffix}"]))
+    counts = [results[f"cutflow_{name}"].passed[-1] for name in SELECTIONS]
+    assert sum(counts[1:]) == counts[0] > 0
+    assert sum(counts[1:]) < len(reference.choice_per_category(events, "mass", signal=kind == "signal")) - counts[0]
+
+
+@pytest.mark.parametrize("inclusive", ["preselection", "categories"])
+def test_every_category_may_choose_for_itself(ntuple: Path, events: ak.Array, tmp_path: Path, inclusive: str) -> None:
+    """Then an event may be in several; what ``inclusive`` chooses among does not depend on it."""
+    kind = {"preselection": "signal", "categories": "data"}[inclusive]
+    output = {"columns": ["C_Ds_mass"]}
+    selection = declared(choose="per category", inclusive=inclusive, histograms=[], output=output)
+    tree, _ = run(ntuple, tmp_path / "out", sample_of(kind), selection)
+    entries = entries_of(tree, events)
+    for rule in RULES:
+        expected = reference.choice_per_category(events, rule, signal=kind == "signal")
+        if inclusive == "categories":
+            together = reference.choice(events, rule, signal=kind == "signal")
+            expected = {key: best for key, best in expected.items() if key[1]}
+            expected |= {key: best for key, best in together.items() if not key[1]}
+        assert choices_of(tree, entries, "" if rule == "mass" else f"_{rule}") == expected, rule
+        several = [entry for entry, number in expected if number]
+        assert len(several) > len(set(several))
+
+
+def test_a_candidate_in_two_categories_counts_in_the_first(ntuple: Path, tmp_path: Path) -> None:
+    categories = {"all": {"any": "true"}, "near": {"Lxy": "C_Hnl_vertex_2DDist_BS < 1"}}
+    fields = {
+        "histograms": [],
+        "output": {"columns": ["C_Ds_mass"]},
+        "rules": {"mass": declared().rules["mass"].model_dump()},
+    }
+    both = declared(categories=categories, inclusive="preselection", **fields)
+    first, _ = run(ntuple, tmp_path / "first", sample_of("data"), both)
+    assert {tuple(row) for row in first.selection.to_list()} == {(0, 1)}
+    swapped = dict(reversed(categories.items()))
+    second, _ = run(ntuple, tmp_path / "second", sample_of("data"), both.replace(categories=swapped))
+    assert {tuple(row) for row in second.selection.to_list()} == {(0, 1), (0, 2)}
+    assert second.chosen.to_list() == first.chosen.to_list()
 
 
 def test_cutflow_and_multiplicity(chosen: tuple[str, ak.Array, Results], events: ak.Array) -> None:
@@ -342,10 +311,13 @@ def test_cutflow_and_multiplicity(chosen: tuple[str, ak.Array, Results], events:
     assert cutflow.cuts == ("generator matched", "trigger", "soft muons", "best candidate")
     matched = (events.C_mu_Ds_isHnlBrother > 0) & (events.C_mu_Hnl_isHnlDaughter > 0) & (events.C_pi_isHnlDaughter > 0)
     any_matched = ak.any(matched, axis=1)
-    masks = reference_masks(events)
+    masks = reference.masks(events)
     assert cutflow.passed[0] == ak.sum(any_matched)
     assert cutflow.passed[2] == ak.sum(any_matched & ak.any(masks["inclusive"], axis=1))
     assert cutflow.passed[3] == len(tree)
+    assert results["cutflow_inclusive"].cuts == (*cutflow.cuts[:-1], "any category", "best candidate")
+    of_categories = np.stack([ak.to_numpy(ak.flatten(masks[name])) for name in SELECTIONS[1:]])
+    masks["inclusive"] = ak.unflatten(of_categories.any(axis=0), ak.num(events.C_Ds_mass))
     rows = [entry for entry, made in zip(entries_of(tree, events), tree.selection.to_list(), strict=True) if 0 in made]
     number = ak.flatten(tree.multiplicity[tree.selection == 0])
     assert number.to_list() == ak.sum(masks["inclusive"][rows], axis=1).to_list()
@@ -428,8 +400,8 @@ def test_events_without_candidates_are_dropped(tmp_path: Path) -> None:
     path = write_events(tmp_path / "wztree.root", events)
     tree, results = run(path, tmp_path / "out", sample_of("data"), declared())
     assert len(tree) == 0
-    assert results["cutflow_inclusive"].reached == (len(events), 0, 0)
-    assert results["cutflow_inclusive"].passed == (0, 0, 0)
+    assert results["cutflow_inclusive"].reached == (len(events), 0, 0, 0)
+    assert results["cutflow_inclusive"].passed == (0, 0, 0, 0)
     assert results["inclusive_Hnl_mass"].sum(flow=True).value == 0
 
 
@@ -490,7 +462,7 @@ def reference_weights(events: ak.Array, variation: str) -> ak.Array:
             )
             for kind, words in (("data", [word["trigger"]]), ("simulation", []))
         )
-        did = reference_fired(events, muon)
+        did = reference.fired(events, muon)
         with np.errstate(all="ignore"):
             weight = weight * ak.where(did, data / simulation, (1 - data) / (1 - simulation))
     return weight
@@ -507,7 +479,7 @@ def test_weights_and_variations_are_those_of_correctionlib(tmp_path: Path) -> No
     assert set(varied) == {"nominal", *(f"{factor}:{word}" for factor in factors for word in ("up", "down"))}
     for variation in varied:
         changed = shaped(events, variation)
-        chosen = reference_choice(changed, "mass", signal=False)
+        chosen = reference.choice(changed, "mass", signal=False)
         weights = reference_weights(changed, variation)
         for number, selection in enumerate(SELECTIONS):
             rows = [(entry, index) for (entry, s), index in chosen.items() if s == number]
@@ -522,6 +494,8 @@ def test_weights_and_variations_are_those_of_correctionlib(tmp_path: Path) -> No
             if variation == "nominal" and number == 0:
                 made = ak.flatten(tree.weight[tree.selection == 0])
                 np.testing.assert_allclose(ak.to_numpy(made), w, rtol=1e-12)
+        together = sum(results.variations(f"{name}_Hnl_mass")[variation].values(flow=True) for name in SELECTIONS[1:])
+        np.testing.assert_allclose(together, varied[variation].values(flow=True), rtol=1e-12, err_msg=variation)
     sums = {variation: h.sum(flow=True).value for variation, h in varied.items()}
     assert len(set(sums.values())) == len(sums), "every variation must change something"
 
@@ -537,3 +511,53 @@ def test_cuts_can_be_changed_without_the_file() -> None:
     assert changed.model_copy(update=kept) == plain
     with pytest.raises(ConfigError, match=r"no cut 'SSlxy0to1/Lxz'; did you mean 'SSlxy0to1/Lxy'\?"):
         load_selection(path, {"SSlxy0to1/Lxz": "true"})
+
+
+def test_what_is_switched_on() -> None:
+    path = FOLDER / "selection.yaml"
+    plain = load_selection(path)
+    columns = dict.fromkeys(("run", "lumi", "event"), "int")
+    assert not [name for group in (plain.weights, plain.shapes) for name, entry in group.items() if entry.enabled]
+    switched = load_selection(path, switch={"weights/pileup": False, "weights": True, "rules/cosine": False})
+    assert [name for name, weight in switched.weights.items() if not weight.enabled] == ["pileup"]
+    assert [name for name, rule in switched.rules.items() if not rule.enabled] == ["cosine"]
+    assert not any(shape.enabled for shape in switched.shapes.values())
+    assert switched.model_copy(update={"weights": plain.weights, "rules": plain.rules}) == plain
+    small = {
+        "rules": {"first": {"score": "1"}, "off": {"score": "nothing", "enabled": False}},
+        "preselection": {"a": "true"},
+    }
+    resolved = resolve(
+        Selection(**small, weights={"w": {"expression": "nothing", "enabled": False}}), columns, sample_of("signal")
+    )
+    assert (list(resolved.rules), resolved.weights, resolved.skipped) == (["first"], [], [])
+    with pytest.raises(ConfigError, match=r"switch: no 'weights/pile'; did you mean 'weights/pileup'\?"):
+        load_selection(path, switch={"weights/pile": True})
+    with pytest.raises(ConfigError, match="switch: weights: on or off, not 'yes'"):
+        load_selection(path, switch={"weights": "yes"})
+    with pytest.raises(ConfigError, match="no rule is enabled, and one must choose; there are mass, distance_ratio"):
+        load_selection(path, switch={"rules": False})
+
+
+def test_how_to_choose_is_a_word_of_two() -> None:
+    small = {"rules": {"first": {"score": "1"}}, "preselection": {"a": "true"}}
+    assert parse(Selection, small, "my.yaml").choose == "per category"
+    with pytest.raises(ConfigError, match=r"my\.yaml: key 'choose': Input should be 'per category' or 'per event'"):
+        parse(Selection, {**small, "choose": "event"}, "my.yaml")
+    with pytest.raises(ConfigError, match=r"my\.yaml: key 'inclusive': Input should be 'preselection' or 'categories'"):
+        parse(Selection, {**small, "inclusive": "all"}, "my.yaml")
+    with pytest.raises(ConfigError, match=r"my\.yaml: inclusive: 'categories' needs categories"):
+        parse(Selection, {**small, "inclusive": "categories"}, "my.yaml")
+
+
+def test_a_side_rule_without_its_columns_is_left_out_with_a_word(tmp_path: Path) -> None:
+    path = write_events(tmp_path / "wztree.root", make_events(40, seed=6), lambda name: name != "C_Ds_vertex_3DDist_PV")
+    fields = {"histograms": [], "output": {"columns": ["C_Ds_mass"]}}
+    with pytest.warns(PorticoWarning, match="'C_Ds_vertex_3DDist_PV' is not a column of sample.*the rule is left out"):
+        tree, results = run(path, tmp_path / "out", sample_of("data"), declared(**fields))
+    assert len(tree) > 0
+    assert [name for name in results if name.startswith("choices_")] == [
+        f"choices_{rule}" for rule in ("mass", "cosine", "probability")
+    ]
+    with pytest.raises(ConfigError, match=r"rules\.distance_ratio\.score"):
+        run(path, tmp_path / "no", sample_of("data"), declared(**fields, rules=first("distance_ratio")))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CMS_RESOLUTION",
+    "MOVING",
     "Resolution",
     "SignalShapes",
     "cms_resolution",
@@ -41,6 +42,9 @@ __all__ = [
 
 #: Offset (GeV) and slope of the mu pi mass resolution in arXiv:2403.04584.
 CMS_RESOLUTION: Final = (6.98e-4, 7.78e-3)
+
+#: Variations of the selection that move the mass of candidates.
+MOVING: Final = ("muon_pt",)
 
 _HALF_WIDTH: Final = 10.0  # of the window that is fitted, in resolutions
 _SAME: Final = 1e-9  # GeV, between two masses that are one
@@ -266,7 +270,7 @@ def shape_shifts(
     mass: float,
     category: str,
     *,
-    nuisances: Sequence[str] = ("muon_pt",),
+    nuisances: Sequence[str] = MOVING,
     notes: list[str] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Return by how much the mean and the width move under variations that change the mass of candidates.

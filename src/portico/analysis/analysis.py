@@ -47,8 +47,8 @@ class StepEntry(Model):
     options : mapping
         Keyword arguments of the function; of a step over points also of the function that returns the list.
     files : mapping of str to str
-        Further keyword arguments: ``STEP/FILE`` is a file that an earlier summary step left, of which the function
-        gets the path.
+        Further keyword arguments, of which the function gets the path: ``STEP/FILE`` is a file that an earlier summary
+        step left; ``./NAME`` a file or folder of the user's, relative to ``analysis.yaml``, or an absolute path.
     samples : tuple of str
         The samples that it runs on, ``*`` in a name standing for any letters; all of its input's by default.
     """
@@ -75,9 +75,14 @@ class StepEntry(Model):
         return self.points is not None and ":" in self.points
 
     @property
+    def own_files(self) -> dict[str, str]:
+        """The files of the user that it reads, by option."""
+        return {option: text for option, text in self.files.items() if text.startswith(("./", "../", "/"))}
+
+    @property
     def references(self) -> dict[str, str]:
         """What it reads of earlier summary steps, ``STEP/FILE`` by the key that names it."""
-        files = {f"files: {option}": reference for option, reference in self.files.items()}
+        files = {f"files: {option}": text for option, text in self.files.items() if option not in self.own_files}
         return files if self.points is None or self.lists_points else {**files, "points": self.points}
 
 
@@ -250,6 +255,7 @@ def _check_references(path: Path, step: StepEntry, earlier: list[str]) -> None:
             example = "'fit/weights.root'" if key != "points" else "'search/points.json', or module:function"
             raise ConfigError(
                 f"{where}: {key}: '{reference}' is not a file of a step; write STEP/FILE, for example {example}"
+                + (", or ./NAME for a file of yours" if key != "points" else "")
             )
         if name not in earlier:
             raise ConfigError(

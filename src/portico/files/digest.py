@@ -18,7 +18,7 @@ _TREES = {"TTree", "ROOT::RNTuple"}
 
 
 def digest_of(path: Path) -> str:
-    """Return a digest of what a file says.
+    """Return a digest of what a file says, or of all files in a folder and their names.
 
     A ROOT file also holds when it was written; of one, the names, types and values of its trees' columns count.
 
@@ -29,10 +29,15 @@ def digest_of(path: Path) -> str:
     """
     digest = hashlib.sha256()
     try:
-        if path.suffix == ".root":
+        if path.is_dir():
+            for file in sorted(file for file in path.rglob("*") if file.is_file()):
+                digest.update(f"{file.relative_to(path)}\0{digest_of(file)}\0".encode())
+        elif path.suffix == ".root":
             _add_trees(path, digest.update)
         else:
             digest.update(path.read_bytes())
+    except InputError:
+        raise
     except Exception as error:  # uproot lets many kinds through for damaged files
         text = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read: {text}; remove it, and run the step that writes it") from error

@@ -82,7 +82,20 @@ struct Best {
   }
 };
 
-// The choices of a selection in one event. Rules and selections are numbered; selection 0 is only the preselection.
+// One choice per rule among the candidates that are in any category, and the category of each candidate: the first that
+// it is in, 0 for none.
+struct Shared {
+  std::vector<Best> best;
+  RVec<int> category;
+
+  Shared(std::size_t rules, std::size_t candidates) : best(rules), category(candidates, 0) {}
+  void put(std::size_t candidate, int s) {
+    if (category[candidate] == 0)
+      category[candidate] = s;
+  }
+};
+
+// The choices of a selection in one event. Rules and selections are numbered; selection 0 is the inclusive one.
 struct Choices {
   std::size_t rules, selections;
   RVec<int> depth;        // per selection: number of cuts passed by the candidate that passes most
@@ -104,6 +117,17 @@ struct Choices {
   const Best &of(std::size_t rule, std::size_t s) const { return best[rule * selections + s]; }
   bool is_matched(int candidate) const { return matched.empty() || matched[candidate]; }
   bool has_choice(std::size_t rule, std::size_t s) const { return of(rule, s).index >= 0 && is_matched(of(rule, s).index); }
+
+  // Make the shared choice that of the inclusive selection, and of the category that the chosen candidate is in.
+  void take(const Shared &shared, bool inclusive, bool category) {
+    for (std::size_t rule = 0; rule < rules; ++rule) {
+      const Best &chosen = shared.best[rule];
+      if (chosen.index >= 0 && inclusive)
+        best[rule * selections] = chosen;
+      if (chosen.index >= 0 && category)
+        best[rule * selections + shared.category[chosen.index]] = chosen;
+    }
+  }
 
   RVec<int> selections_with_choice(std::size_t rule) const {
     RVec<int> result;

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portico.corrections import Correction, Lookup, declare
-from portico.errors import ConfigError, StepError
+from portico.errors import ConfigError, PorticoWarning, StepError
 from portico.selection.functions import functions as compose
 from portico.selection.graph import graph
 from portico.selection.resolve import resolve
@@ -89,6 +90,8 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
 
     columns = {str(name): str(frame.GetColumnType(name)) for name in frame.GetColumnNames()}
     resolved = resolve(selection, columns, sample, where)
+    for sentence in resolved.skipped:
+        warnings.warn(sentence, PorticoWarning, stacklevel=2)
     called = {name for e in resolved.expressions() for name in e.names.functions}
     functions: dict[str, Correction | Lookup] = {**selection.corrections, **selection.lookups}
     wanted = {name: function for name, function in functions.items() if name in called}

@@ -134,7 +134,12 @@ class _Functions:
                 f"{line_directive(r.match.where)}portico_any |= portico_choices.matched[portico_i] = "
                 f"bool({parenthesised(r.match)});\n}}\nif (!portico_any) return portico_choices;\n{reach}"
             )
+        if self._shared_choice:
+            body.append(f"portico::Shared portico_shared({len(r.rules)}, portico_size);")
         body.append(f"{each} {{\n{self._candidate(columns, '[portico_i]')}\n{self._loop()}\n}}")
+        if self._shared_choice:
+            flags = ", ".join("true" if flag else "false" for flag in (r.inclusive_in_categories, r.per_event))
+            body.append(f"portico_choices.take(portico_shared, {flags});")
         body.append("return portico_choices;")
         return _function("portico_choose", "portico::Choices", self._arguments(columns), "\n".join(body))
 
@@ -157,19 +162,33 @@ class _Functions:
                 lines.append(
                     f"{line_directive(prefer.where)}const bool portico_prefer{number} = {parenthesised(prefer)};"
                 )
+
+        def offers(best: str) -> str:
+            preferred = [f"portico_prefer{n}" if prefer else "true" for n, (_, prefer) in enumerate(r.rules.values())]
+            scored = ((f"{best.format(n)}.offer(portico_i, {p}, portico_score{n});") for n, p in enumerate(preferred))
+            return " ".join(scored)
+
         for s, name in enumerate(r.selections):
+            if s == 0 and r.inclusive_in_categories:
+                continue
             cuts = list(r.categories[name].values()) if s else []
             opened = ""
             for number, cut in enumerate(cuts, len(r.preselection) + 1):
                 reached = f"portico_choices.reach({s}, portico_reached + {number});"
                 opened += f"{line_directive(cut.where)}if ({parenthesised(cut)}) {{ {reached}\n"
-            offers = " ".join(
-                f"portico_choices.best[{n * len(r.selections) + s}].offer(portico_i, "
-                f"{f'portico_prefer{n}' if prefer else 'true'}, portico_score{n});"
-                for n, (_, prefer) in enumerate(r.rules.values())
-            )
-            lines.append(f"{opened}++portico_choices.passing[{s}]; {offers}{' }' * len(cuts)}")
+            taken = f"portico_shared.put(portico_i, {s});" if s and self._shared_choice else ""
+            own = "" if s and r.per_event else offers(f"portico_choices.best[{{}} * {len(r.selections)} + {s}]")
+            lines.append(f"{opened}++portico_choices.passing[{s}]; {taken} {own}{' }' * len(cuts)}")
+        if self._shared_choice:
+            reached = f"portico_choices.reach(0, portico_reached + {len(r.preselection) + 1});"
+            counted = f"{reached} ++portico_choices.passing[0];" if r.inclusive_in_categories else ""
+            lines.append(f"if (portico_shared.category[portico_i]) {{ {counted} {offers('portico_shared.best[{}]')} }}")
         return "\n".join(lines)
+
+    @property
+    def _shared_choice(self) -> bool:
+        """Whether the candidates of all categories compete."""
+        return self._r.per_event or self._r.inclusive_in_categories
 
     # ---- values of the chosen candidates
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from portico.cpp import mapped, quoted
 from portico.selection.expression import SAMPLE
 from portico.selection.functions import argument_type, groups, literal
+from portico.selection.model import INCLUSIVE
 from portico.selection.resolved import Expression, Resolved, ResolvedWeight, element_type, name_expression, tree_name
 
 __all__ = ["graph"]
@@ -92,7 +93,9 @@ class _Graph:
         names, weight = _strings(self._own("weight", one.name) for one in event), quoted(self._own("ofevent"))
         lines.append(f"node = node.Define({weight}, portico_ofevent{{normalisation}}, {names});")
         before = [*r.event, *(["generator matched"] if r.match else []), *r.preselection]
-        stages = [[*before, *r.categories.get(selection, {}), "best candidate"] for selection in r.selections]
+        in_categories = {INCLUSIVE: ["any category"]} if r.inclusive_in_categories else {}
+        cuts_of = {**r.categories, **in_categories}
+        stages = [[*before, *cuts_of.get(selection, {}), "best candidate"] for selection in r.selections]
         cuts = "{" + ", ".join(quoted("\n".join(stage)) for stage in stages) + "}"
         lines.append(
             "std::vector<ROOT::RDF::RResultPtr<portico::Histograms>> histograms;\n"

@@ -24,6 +24,7 @@ from portico.errors import ConfigError, nearest
 
 __all__ = [
     "INCLUSIVE",
+    "SWITCHES",
     "Definition",
     "Histogram",
     "Kind",
@@ -38,7 +39,10 @@ __all__ = [
 ]
 
 INCLUSIVE = "inclusive"
-"""Name of the selection with only the preselection."""
+"""Name of the selection without cuts of its own: that of all candidates, or of those that are in any category."""
+
+SWITCHES = ("weights", "shapes", "rules")
+"""The keys whose entries can be switched on and off."""
 
 Kind = Literal["data", "signal", "background"]
 _ALL: tuple[Kind, ...] = ("data", "signal", "background")
@@ -90,10 +94,13 @@ class Rule(Model):
         Expression of a number.
     prefer : str, optional
         Condition; candidates that fulfil it come before all others, whatever their score.
+    enabled : bool
+        Whether it is used, unless an option says otherwise.
     """
 
     score: str
     prefer: str | None = None
+    enabled: bool = True
 
 
 class Weight(Model):
@@ -109,12 +116,15 @@ class Weight(Model):
         From the name of each variation to its word.
     kinds : tuple of str
         Kinds of samples with this factor.
+    enabled : bool
+        Whether it is used, unless an option says otherwise.
     """
 
     expression: str
     nominal: str = "nominal"
     variations: dict[str, str] = Field(default_factory=dict)
     kinds: tuple[Kind, ...] = _SIMULATED
+    enabled: bool = True
 
     @model_validator(mode="after")
     def _uses_variations(self) -> Weight:
@@ -136,12 +146,15 @@ class Shape(Model):
         From the name of each variation to its word.
     kinds : tuple of str
         Kinds of samples with this shape.
+    enabled : bool
+        Whether it is used, unless an option says otherwise.
     """
 
     columns: dict[str, str] = Field(min_length=1)
     nominal: str | None = None
     variations: dict[str, str] = Field(default_factory=dict)
     kinds: tuple[Kind, ...] = _SIMULATED
+    enabled: bool = True
 
     @model_validator(mode="after")
     def _has_effect(self) -> Shape:
@@ -244,9 +257,16 @@ class Selection(Model):
         Cuts on a candidate, by their label.
     categories : mapping of str to mapping
         Further cuts on a candidate for each category.
+    choose : {"per category", "per event"}
+        ``per event``: the candidates that are in any category compete, one is chosen, and the event is in the category
+        of that candidate, the first one if it passes the cuts of several. ``per category``: each category chooses among
+        its own candidates, and an event may be in several categories.
+    inclusive : {"preselection", "categories"}
+        Among which candidates the selection ``inclusive`` chooses: all that pass the preselection, or those that are
+        in any category.
     rules : mapping of str to Rule
-        Rules that choose one candidate in each selection. The first one is used for tree and histograms; the others
-        are for comparison.
+        Rules that choose a candidate. The first one that is enabled is used for tree and histograms; the others are for
+        comparison, and left out for a sample without their columns.
     weights : mapping of str to Weight
         Factors of the weight besides the normalisation.
     shapes : mapping of str to Shape
@@ -268,6 +288,8 @@ class Selection(Model):
     match: Match | None = None
     preselection: dict[str, str] = Field(min_length=1)
     categories: dict[str, dict[str, str]] = Field(default_factory=dict)
+    choose: Literal["per category", "per event"] = "per category"
+    inclusive: Literal["preselection", "categories"] = "preselection"
     rules: dict[str, Rule] = Field(min_length=1)
     weights: dict[str, Weight] = Field(default_factory=dict)
     shapes: dict[str, Shape] = Field(default_factory=dict)
@@ -300,6 +322,10 @@ class Selection(Model):
                 if name in seen:
                     raise ValueError(f"'{name}' is in both {seen[name]} and {group}")
                 seen[name] = group
+        if not any(rule.enabled for rule in self.rules.values()):
+            raise ValueError(f"no rule is enabled, and one must choose; there are {', '.join(self.rules)}")
+        if self.inclusive == "categories" and not self.categories:
+            raise ValueError("inclusive: 'categories' needs categories; without them write 'preselection'")
         return self
 
     def replace(self, **fields: Any) -> Selection:
@@ -307,7 +333,9 @@ class Selection(Model):
         return parse(Selection, {**self.model_dump(exclude_unset=True), **fields}, "selection")
 
 
-def load_selection(path: str | Path, cuts: Mapping[str, str] | None = None) -> Selection:
+def load_selection(
+    path: str | Path, cuts: Mapping[str, str] | None = None, switch: Mapping[str, bool] | None = None
+) -> Selection:
     """Read a selection.
 
     Parameters
@@ -316,17 +344,24 @@ def load_selection(path: str | Path, cuts: Mapping[str, str] | None = None) -> S
         The YAML file.
     cuts : mapping of str to str, optional
         Expressions that replace those in the file, by ``preselection/NAME`` or ``CATEGORY/NAME``.
+    switch : mapping of str to bool, optional
+        Weights, shapes and rules to switch on or off: ``weights`` for all of them, ``weights/NAME`` for one, which
+        counts more.
 
     Raises
     ------
     ConfigError
-        If the file is missing or wrong, or if a cut to replace does not exist. The message names the key and the
-        nearest valid one.
+        If the file is missing or wrong, or if a cut to replace or an entry to switch does not exist. The message names
+        the key and the nearest valid one.
     """
     path = Path(path)
     selection = parse(Selection, read_yaml(path), str(path))
-    if not cuts:
-        return selection
+    changed = {**_with_cuts(selection, cuts or {}, path), **_switched(selection, switch or {}, path)}
+    given = selection.model_dump(exclude_unset=True)
+    return parse(Selection, {**given, **changed}, f"{path} with options") if changed else selection
+
+
+def _with_cuts(selection: Selection, cuts: Mapping[str, str], path: Path) -> dict[str, Any]:
     groups = {"preselection": dict(selection.preselection), **{n: dict(c) for n, c in selection.categories.items()}}
     for name, expression in cuts.items():
         group, _, cut = name.partition("/")
@@ -334,5 +369,19 @@ def load_selection(path: str | Path, cuts: Mapping[str, str] | None = None) -> S
             valid = [f"{group}/{cut}" for group, cuts in groups.items() for cut in cuts]
             raise ConfigError(f"{path}: no cut '{name}'; {nearest(name, valid)}")
         groups[group][cut] = expression
-    changed = {"preselection": groups.pop("preselection"), "categories": groups}
-    return parse(Selection, {**selection.model_dump(), **changed}, f"{path} with changed cuts")
+    return {"preselection": groups.pop("preselection"), "categories": groups} if cuts else {}
+
+
+def _switched(selection: Selection, switch: Mapping[str, bool], path: Path) -> dict[str, Any]:
+    given = selection.model_dump(exclude_unset=True)
+    entries: dict[str, dict[str, Any]] = {group: given.get(group, {}) for group in SWITCHES}
+    valid = [*SWITCHES, *(f"{group}/{name}" for group in SWITCHES for name in entries[group])]
+    for name in sorted(switch, key=lambda name: "/" in name):  # one entry counts more than all of a kind
+        if name not in valid:
+            raise ConfigError(f"{path}: switch: no '{name}'; {nearest(name, valid)}")
+        if not isinstance(switch[name], bool):
+            raise ConfigError(f"{path}: switch: {name}: on or off, not {switch[name]!r}")
+        group, _, one = name.partition("/")
+        for entry in [one] if one else entries[group]:
+            entries[group][entry]["enabled"] = switch[name]
+    return {group: entries[group] for group in {name.partition("/")[0] for name in switch}}

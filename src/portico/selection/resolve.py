@@ -74,9 +74,9 @@ class _Resolver:
         out.categories = {name: self._cuts(f"categories.{name}", cuts) for name, cuts in selection.categories.items()}
         if selection.match is not None and kind in selection.match.kinds:
             out.match = self._expression("match.candidate", selection.match.candidate)
-        for name, rule in selection.rules.items():
-            prefer = None if rule.prefer is None else self._expression(f"rules.{name}.prefer", rule.prefer)
-            out.rules[name] = (self._expression(f"rules.{name}.score", rule.score), prefer)
+        out.per_event = selection.choose == "per event"
+        out.inclusive_in_categories = selection.inclusive == "categories"
+        self._resolve_rules()
         self._resolve_weights()
         self._resolve_shapes()
         for histogram in selection.histograms:
@@ -167,9 +167,22 @@ class _Resolver:
             )
         return found
 
+    def _resolve_rules(self) -> None:
+        """Resolve the rules that are enabled; one beside the first is left out where its columns are missing."""
+        for name, rule in self._selection.rules.items():
+            if not rule.enabled:
+                continue
+            try:
+                prefer = None if rule.prefer is None else self._expression(f"rules.{name}.prefer", rule.prefer)
+                self._out.rules[name] = (self._expression(f"rules.{name}.score", rule.score), prefer)
+            except ConfigError as error:
+                if not self._out.rules:
+                    raise
+                self._out.skipped.append(f"{error}; the rule is left out")
+
     def _resolve_weights(self) -> None:
         for name, weight in self._selection.weights.items():
-            if self._sample.kind not in weight.kinds:
+            if self._sample.kind not in weight.kinds or not weight.enabled:
                 continue
             words = {"": weight.nominal, **weight.variations}
             made = {
@@ -182,7 +195,7 @@ class _Resolver:
 
     def _resolve_shapes(self) -> None:
         for name, shape in self._selection.shapes.items():
-            if self._sample.kind not in shape.kinds:
+            if self._sample.kind not in shape.kinds or not shape.enabled:
                 continue
             key = f"shapes.{name}"
             columns, nominal = {}, {}

@@ -89,8 +89,10 @@ class Resolved:
         Cuts of each category.
     match : Expression, optional
         Condition for candidates that match the generated decay.
+    per_event, inclusive_in_categories : bool
+        Whether the categories divide one choice, and whether the inclusive choice is among their candidates.
     rules : mapping of str to (score, prefer)
-        Expressions.
+        Expressions; without those of `skipped`, a sentence for each rule that lacks columns.
     weights, shapes, histograms, output
         Weights, variations of columns, histograms, and columns of the tree.
     """
@@ -105,7 +107,10 @@ class Resolved:
     preselection: dict[str, Expression] = field(default_factory=dict)
     categories: dict[str, dict[str, Expression]] = field(default_factory=dict)
     match: Expression | None = None
+    per_event: bool = False
+    inclusive_in_categories: bool = False
     rules: dict[str, tuple[Expression, Expression | None]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
     weights: list[ResolvedWeight] = field(default_factory=list)
     shapes: list[ResolvedShape] = field(default_factory=list)
     histograms: list[ResolvedHistogram] = field(default_factory=list)

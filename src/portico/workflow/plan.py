@@ -137,6 +137,9 @@ def _check_inputs(analysis: Analysis, step: StepEntry, kind: str) -> None:
     where = f"{analysis.path}: step '{step.name}'"
     if kind == "frame" and analysis.samples_of(step) == (POINTS,):
         raise ConfigError(f"{where}: step '{step.input}' runs over points and leaves no events for it to read")
+    for option, text in step.own_files.items():
+        if not (analysis.folder / text).exists():
+            raise ConfigError(f"{where}: files: {option}: no file {analysis.folder / text}")
     if not step.references:
         return
     kinds = {entry.name: collect(entry.function, analysis.folder).needs.kind for entry in analysis.steps}
@@ -151,7 +154,7 @@ def _check_inputs(analysis: Analysis, step: StepEntry, kind: str) -> None:
 
 
 def arguments_of(analysis: Analysis, step: StepEntry, folder: RunFolder, ledger: Ledger) -> Arguments:
-    """Return the keyword arguments of a step, with the files of earlier steps that it names.
+    """Return the keyword arguments of a step, with the files of earlier steps and of the user that it names.
 
     Raises
     ------
@@ -164,7 +167,10 @@ def arguments_of(analysis: Analysis, step: StepEntry, folder: RunFolder, ledger:
     """
     paths, contents = {}, {}
     for option, reference in step.files.items():
-        path = summary_file(f"{analysis.path}: step '{step.name}': files: {option}", reference, folder, ledger)
+        if option in step.own_files:
+            path = (analysis.folder / reference).resolve()
+        else:
+            path = summary_file(f"{analysis.path}: step '{step.name}': files: {option}", reference, folder, ledger)
         paths[option], contents[option] = str(path), digest_of(path)
     return Arguments({**step.options, **paths}, {**step.options, **contents})
 
