@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,14 @@ def test_only_other_weights_run_the_step_again(
     edit(four_steps, "scale: 1.2", "scale: 2.0")
     assert ran() == {"fill": 0, "fit": 1, "use": 2, "report": 1}
     assert portico.load(folder)["use"]["a"]["total"] == pytest.approx(2 * total, rel=1e-12)
+    mine = four_steps.folder / "mine.root"
+    shutil.copy(weights, mine)
+    edit(four_steps, "fit/weights.root", "./mine.root")
+    assert ran()["use"] == 0, "another file of the same content"
+    with uproot.recreate(mine) as file:
+        file.mktree("weights", {"w": "float64"}).extend({"w": np.array([1.0, 2.0])})
+    assert ran() == {"fill": 0, "fit": 0, "use": 2, "report": 0}
+    assert portico.load(folder)["use"]["a"]["total"] == 3.0
 
 
 def test_a_file_that_is_gone_is_made_again(
@@ -189,6 +198,7 @@ def test_what_needs_a_step_that_was_left_out_is_left_out(
     [
         ("fit/weights.root", "weights.root", r"'weights.root' is not a file of a step; write STEP/FILE"),
         ("fit/weights.root", "fit/../weights.root", r"is not a file of a step; write STEP/FILE"),
+        ("fit/weights.root", "./none.root", r"files: weights: no file .*none\.root"),
         ("fit/weights.root", "fti/weights.root", r"'fti' is not an earlier step; did you mean 'fit'\? valid: fill"),
         ("fit/weights.root", "report/summary.json", r"'report' is not an earlier step; .*valid: fill, fit$"),
         ("{weights: fit", "{weigths: fit", r"has no option 'weigths'; did you mean 'weights'\? valid: factor, weights"),
