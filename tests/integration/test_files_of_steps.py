@@ -137,7 +137,7 @@ def test_only_other_weights_run_the_step_again(
     assert ran()["use"] == 0, "another file of the same content"
     with uproot.recreate(mine) as file:
         file.mktree("weights", {"w": "float64"}).extend({"w": np.array([1.0, 2.0])})
-    assert ran() == {"fill": 0, "fit": 0, "use": 2, "report": 0}
+    assert ran() == {"fill": 0, "fit": 0, "use": 2, "report": 1}
     assert portico.load(folder)["use"]["a"]["total"] == 3.0
 
 
