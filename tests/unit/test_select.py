@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from portico.errors import ConfigError, PorticoWarning
 from portico.results.view import Results
 from portico.selection import Selection, book, event_weight, load_selection, resolve
 from portico.worker.frame import run_chunk
+from portico.worker.runner import _hear
 from tests import choices as reference
 from tests.choices import RULES, SELECTIONS
 
@@ -561,3 +563,14 @@ def test_a_side_rule_without_its_columns_is_left_out_with_a_word(tmp_path: Path)
     ]
     with pytest.raises(ConfigError, match=r"rules\.distance_ratio\.score"):
         run(path, tmp_path / "no", sample_of("data"), declared(**fields, rules=first("distance_ratio")))
+
+
+def test_a_worker_keeps_warnings_of_portico_for_the_driver() -> None:
+    heard: list[str] = []
+    with warnings.catch_warnings(record=True) as others:
+        _hear(heard)
+        for _ in range(2):
+            warnings.warn("a rule is left out", PorticoWarning, stacklevel=1)
+        warnings.warn("another", UserWarning, stacklevel=1)
+    assert heard == ["a rule is left out"] * 2
+    assert [str(one.message) for one in others] == ["another"]

@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 import traceback
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,7 +32,7 @@ from portico import root
 from portico.environment.bundle import key_of
 from portico.environment.credentials import install
 from portico.environment.variables import set_variables
-from portico.errors import PorticoError, StepError
+from portico.errors import PorticoError, PorticoWarning, StepError
 from portico.files import is_remote, tune_xrootd
 from portico.files.plain_name import plain_name
 from portico.results.partial import decode, encode, take_files
@@ -83,6 +84,7 @@ class Runner:
         self._globals: Globals | None = None
         self._generators: list[Generators] = []  # as in a new process; after the imports
         self._warnings: list[str] = []
+        _hear(self._warnings)
 
     def serve(self, source: IO[bytes], sink: IO[bytes]) -> None:
         """Answer messages until the other side is gone."""
@@ -361,6 +363,20 @@ def _compare(reference: str, read: Needs, declared: Needs | None) -> None:
         f"the decorator of '{reference}' declares {words}, which cannot be read from the source: write the decorator "
         "itself, with lists written out, directly above the function"
     )
+
+
+def _hear(heard: list[str]) -> None:
+    """Keep each `PorticoWarning` for the driver, which shows it once; others go to the log."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, PorticoWarning):
+            heard.append(str(message))
+        else:
+            shown(message, category, *where, **more)
+
+    warnings.simplefilter("always", PorticoWarning)
+    warnings.showwarning = show
 
 
 def main() -> None:
