@@ -568,6 +568,7 @@ def test_a_side_rule_without_its_columns_is_left_out_with_a_word(tmp_path: Path)
 def test_a_worker_keeps_warnings_of_portico_for_the_driver() -> None:
     heard: list[str] = []
     with warnings.catch_warnings(record=True) as others:
+        warnings.simplefilter("always")
         _hear(heard)
         for _ in range(2):
             warnings.warn("a rule is left out", PorticoWarning, stacklevel=1)
