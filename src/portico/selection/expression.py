@@ -129,7 +129,8 @@ def _is_cpp(words: Sequence[str], position: int, known: Container[str]) -> bool:
     begins = before == "" or before in "([{,;?:=<>!&|^+-*/%~" or before in _INFIX | _PREFIX
     ends = _follows(after) or after in {".", "->"} or (after == "!" and later == "=")
     ends |= word in _INFIX or (word in _TYPES and after in "+-*&[")
-    argument = (before, after) in {("<", ">"), ("<", ","), (",", ">")}  # of a template
+    template = earlier in _WORDS or (earlier not in known and re.fullmatch(r"[\w:]*[^\W\d]\w*", earlier) is not None)
+    argument = (before, after) == (",", ">") or (template and before == "<" and after in {">", ","})
     called = earlier in _TYPES or (_IDENTIFIER.match(earlier) and earlier not in _WORDS)
     cast = word in _TYPES and (before, after) == ("(", ")") and not called and not _follows(later)
     return word in _CPP_ONLY or not (begins and ends) or argument or cast
