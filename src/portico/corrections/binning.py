@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["bounded", "dumped"]
 
 _HUGE = 1e308
-_LARGEST = 2**64
+_INTEGERS = range(-(2**63), 2**64)
 _EXACT = 15
 _NUMBER = re.compile(r'"\\u0000([^"]*)"')  # marked by `_with_texts`
 
@@ -49,7 +49,7 @@ def _exact(number: float) -> str:
         step = math.ceil(math.ulp(float(whole)))
         for near in (whole + n * step for n in (0, 1, -1)):
             read = float(near) / power if shift >= 0 else float(near) * power
-            if read == number and abs(near) < _LARGEST:
+            if read == number and near in _INTEGERS:
                 return f"{near}e{-shift}"
     return text
 
