@@ -107,7 +107,9 @@ def test_several_axes_have_the_bins_of_each(axes: list[tuple[int, float, float, 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(-1e3, 1e3, width=64), min_size=2, max_size=20, unique=True))
-@example([-9.602227558215902e-15, 1.1538511148125385, 1.8554198448069474, 1 / 3 + 100])  # correctionlib reads them one rounding too low
+@example(
+    [-9.602227558215902e-15, 1.1538511148125385, 1.8554198448069474, 1 / 3 + 100]
+)  # correctionlib reads them one rounding too low
 def test_bins_begin_at_their_edges(edges: list[float]) -> None:
     edges = [edge for edge in sorted(edges) if len(dumped({"edges": edge})) != len(json.dumps({"edges": edge}))]
     edges = [0.0 - 2000, *(b for a, b in itertools.pairwise([-2000.0, *edges]) if b - a > 1e-9)]
