@@ -61,6 +61,14 @@ def full(session: nox.Session) -> None:
 
 
 @nox.session
+def mutation(session: nox.Session) -> None:
+    """Mutants of merging, planning, the chunk loop and selections, against their unit tests; see docs/development.md."""
+    _install(session, "test", "mutation")
+    session.run("mutmut", "run", *session.posargs)
+    session.run("mutmut", "results")
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Links between the pages, and the examples in them."""
     _install(session, "test")
