@@ -56,6 +56,17 @@ def test_commands_and_options_exist(page: Path) -> None:
             assert set(re.findall(r"--[a-z-]+", rest)) <= options, command
 
 
+def test_every_promise_names_a_test() -> None:
+    rows = re.findall(r"^\| (.+?) \| .+ \| (.+) \|$", (REPOSITORY / "docs" / "trust.md").read_text(), re.MULTILINE)
+    assert len(rows) > 20
+    for kind, tests in rows:
+        if kind == "kind":
+            continue
+        assert "::" in tests, kind
+        for path, name in re.findall(r"`([^`]+)::(\w+)`", tests):
+            assert f"\ndef {name}(" in (REPOSITORY / path).read_text(), f"{kind}: {path}::{name}"
+
+
 def test_all_commands_are_in_the_readme() -> None:
     text = (REPOSITORY / "README.md").read_text()
     for name in COMMANDS:
