@@ -62,7 +62,7 @@ def full(session: nox.Session) -> None:
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Mutants of merging, planning, the chunk loop and selections, against their unit tests; see docs/development.md."""
+    """Mutants of merging, planning, the chunk loop and selections, against their unit tests."""
     _install(session, "test", "mutation")
     session.run("mutmut", "run", *session.posargs)
     session.run("mutmut", "results")
