@@ -303,7 +303,7 @@ def select(path: Path, folder: Path, name: str, **options: Any) -> Results:
     folder.mkdir(exist_ok=True)
     with uproot.open(path) as file:
         chunk = Chunk(str(path), "", "wztree", 0, file["wztree"].num_entries)
-    products, _ = run_chunk(control, chunk, sample_of(name), options, folder)
+    products, _ = run_chunk(control, chunk, sample_of(name), {"switch": {"weights": True}, **options}, folder)
     return Results(name, products)
 
 

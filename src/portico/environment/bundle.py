@@ -13,8 +13,8 @@ import io
 import json
 import sys
 import zipfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,7 +24,7 @@ from portico.environment.variables import variables_of
 from portico.errors import ConfigError, nearest
 from portico.step import Needs
 
-__all__ = ["Bundle", "collect"]
+__all__ = ["Bundle", "collect", "kind_of"]
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -130,6 +130,14 @@ def collect(function: str, folder: Path, kind: str = "frame") -> Bundle:
     )  # fmt: skip
 
 
+def kind_of(function: str, folder: Path) -> str:
+    """Return the kind of step that ``module:function`` is; see `collect`, of which this is a part."""
+    module, _, name = function.partition(":")
+    root, package = _find_root(module, folder)
+    trees = {name: (path, tree) for name, (path, _, tree) in _modules(module, root, package).items()}
+    return find_function(module, name, trees, Needs("frame"))[1].kind
+
+
 def _find_root(module: str, folder: Path) -> tuple[Path, str]:
     """Return the folder that module names are relative to, and the package to stay within ('' for all)."""
     if _module_file(module, folder) is not None:
@@ -170,7 +178,7 @@ def _modules(module: str, root: Path, package: str) -> dict[str, tuple[Path, str
                 continue
             try:
                 text = path.read_text(encoding="utf-8")
-                tree = ast.parse(text)
+                tree = _parse(text)
             except (SyntaxError, UnicodeDecodeError) as error:
                 line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
                 raise ConfigError(f"{path}{line}: not valid Python: {error}") from error
@@ -179,15 +187,20 @@ def _modules(module: str, root: Path, package: str) -> dict[str, tuple[Path, str
     return found
 
 
-def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
+# A run collects the bundle of each step several times. What follows from the text of a module alone is kept.
+_parse = lru_cache(maxsize=1024)(ast.parse)
+
+
+@lru_cache(maxsize=1024)
+def _imports(tree: ast.Module, module: str, is_package: bool) -> tuple[str, ...]:
+    found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             for name, path in imported_names(node, module, is_package):
-                yield path
-                if name != "*":
-                    yield path.rpartition(".")[0]
+                found += [path] if name == "*" else [path, path.rpartition(".")[0]]
+    return tuple(found)
 
 
 def _files(path: Path, function: str) -> list[Path]:
@@ -205,6 +218,7 @@ def _relative(path: Path, root: Path) -> str:
         raise ConfigError(f"{path} lies outside {root}; only files below it can be shipped to workers") from error
 
 
+@lru_cache(maxsize=1024)
 def _normalised(text: str) -> str:
     """Return a module without comments, layout and docstrings."""
     tree = ast.parse(text)

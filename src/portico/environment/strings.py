@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from portico.environment.decorators import imported_names
@@ -31,10 +32,10 @@ def strings_of(
         Names of functions and methods: yield their arguments only.
     """
     for module, (path, tree) in sources.items():
-        reader, nodes = _Reader(module, sources), ast.walk(tree)
+        reader, nodes = _Reader(module, sources), _nodes(tree)
         if calls:
             called = [node for node in nodes if isinstance(node, ast.Call) and _name(node) in calls]
-            nodes = iter([argument for node in called for argument in node.args])
+            nodes = tuple(argument for node in called for argument in node.args)
         for node in nodes:
             if isinstance(node, ast.expr) and (text := reader.text(node)):
                 yield path, text
@@ -44,13 +45,18 @@ def _name(node: ast.Call) -> str:
     return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 
 
+@lru_cache(maxsize=1024)
+def _nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree))
+
+
 class _Reader:
     def __init__(self, module: str, sources: Mapping[str, tuple[Path, ast.Module]]) -> None:
         self._sources = sources
         self._path, tree = sources[module]
         self._values: dict[str, list[ast.expr]] = {}
         self._imported: dict[str, str] = {}
-        for node in ast.walk(tree):
+        for node in _nodes(tree):
             if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
                 self._values.setdefault(node.targets[0].id, []).append(node.value)
             elif isinstance(node, (ast.Import, ast.ImportFrom)):

@@ -193,14 +193,19 @@ class Generators:
     """The global generators of random numbers: of Python, numpy and ROOT."""
 
     def __init__(self) -> None:
-        self._taken = self._states()
+        self._taken, self._modules = self._states(), len(sys.modules)
 
     def restore(self) -> list[str]:
-        """Give the generators the state that they had; return the names of those that were in another."""
-        now, moved = self._states(), []
+        """Give the generators the state that they had; return the names of those that were in another.
+
+        Some packages draw from Python's when they are imported. Where a module has been imported since the last time,
+        this one is not named.
+        """
+        now, moved, modules = self._states(), [], len(sys.modules)
+        imported, self._modules = modules > self._modules, modules
         if now["random"] != self._taken["random"]:
             random.setstate(self._taken["random"])
-            moved.append("random")
+            moved += [] if imported else ["random"]
         if repr(now["numpy.random"]) != repr(self._taken["numpy.random"]):
             np.random.set_state(self._taken["numpy.random"])  # noqa: NPY002 (the one that user code may use)
             moved.append("numpy.random")

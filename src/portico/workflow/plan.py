@@ -12,7 +12,7 @@ from portico._version import __version__
 from portico.analysis.analysis import DATASET, POINTS, Analysis, StepEntry
 from portico.analysis.chunks import Chunk, ChunkSize, plan, plan_generated
 from portico.analysis.dataset import Sample
-from portico.environment.bundle import Bundle, collect, key_of
+from portico.environment.bundle import Bundle, collect, key_of, kind_of
 from portico.errors import ConfigError, InputError, ProductError, RunFolderError, nearest
 from portico.files import TreeSummary, raise_errors, summarise_each
 from portico.files.digest import digest_of
@@ -142,7 +142,7 @@ def _check_inputs(analysis: Analysis, step: StepEntry, kind: str) -> None:
             raise ConfigError(f"{where}: files: {option}: no file {analysis.folder / text}")
     if not step.references:
         return
-    kinds = {entry.name: collect(entry.function, analysis.folder).needs.kind for entry in analysis.steps}
+    kinds = {entry.name: kind_of(entry.function, analysis.folder) for entry in analysis.steps}
     summaries = [name for name, of in kinds.items() if of == "summary"]
     for key, reference in step.references.items():
         name = reference.partition("/")[0]
