@@ -12,7 +12,7 @@ from typing import Any
 from portico.cpp import unmapped
 from portico.errors import PorticoError
 
-__all__ = ["StaleProcess", "declare", "load"]
+__all__ = ["StaleProcess", "declare", "load", "use"]
 
 _declared: dict[str, str] = {}
 
@@ -44,10 +44,18 @@ def load() -> Any:
     ROOT.PyConfig.IgnoreCommandLineOptions = True
     ROOT.gSystem.ResetSignals()  # a crash ends the process at once, not after minutes of gdb
     ROOT.TH1.AddDirectory(False)
-    own = Path(__file__).parent / "include" / "collect.h"
-    if "portico/collect.h" not in _declared:
-        _include(own, "portico/collect.h", hashlib.sha256(own.read_bytes()).hexdigest())
+    use("collect.h")
     return ROOT
+
+
+def use(header: str) -> Any:
+    """Include one of portico's own headers, once per process, and return the namespace ``portico`` of C++."""
+    import ROOT
+
+    own, name = Path(__file__).parent / "include" / header, f"portico/{header}"
+    if name not in _declared:
+        _include(own, name, hashlib.sha256(own.read_bytes()).hexdigest())
+    return ROOT.portico
 
 
 def declare(path: Path, name: str, digest: str) -> None:

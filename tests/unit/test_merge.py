@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from fractions import Fraction
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,9 +14,11 @@ from hypothesis import strategies as st
 
 from portico.compare.runs import COMPARERS
 from portico.errors import ProductError
+from portico.results.exact import LIMBS, exact_sum, settled, value_of
 from portico.results.kinds import KINDS
-from portico.results.partial import decode, encode, merge, merge_all
+from portico.results.partial import decode, encode, gather, merge, merge_all
 from portico.results.product import Product, ProductKind
+from portico.results.root_objects import varied
 from portico.results.view import Results
 
 AXIS = {"bins": 2, "low": 0.0, "high": 2.0, "edges": None, "title": "x", "labels": {}}
@@ -30,15 +35,27 @@ def histogram(values: list[float], **meta: object) -> Product:
     )
 
 
-def moments(data: list[float], operation: str = "StdDev") -> Product:
-    n = float(len(data))
-    mean = math.fsum(data) / n
-    array = np.array([n, n, n, math.fsum(data), math.fsum((x - mean) ** 2 for x in data)])
-    return Product(
-        ProductKind.MOMENTS,
-        {"operation": operation},
-        {"moments": array, "minimum": np.array([min(data)]), "maximum": np.array([max(data)])},
-    )
+def terms(*values: float) -> np.ndarray:
+    total = sum((exact_sum(value) for value in values), np.zeros(LIMBS, np.int64))
+    return np.asarray(total)
+
+
+def moments(data: list[float], weights: list[float] | None = None) -> Product:
+    weights = [1.0] * len(data) if weights is None else weights
+    pairs = list(zip(weights, data, strict=True))
+    products = [
+        [w for w, _ in pairs],
+        [_product(w, w) for w, _ in pairs],
+        [_product(w, x) for w, x in pairs],
+        [_product(w, x, x) for w, x in pairs],
+    ]
+    bounds = {"minimum": np.array([min(data)] if data else []), "maximum": np.array([max(data)] if data else [])}
+    arrays = {"n": np.array([len(data)]), "sums": np.stack([terms(*values) for values in products]), **bounds}
+    return Product(ProductKind.MOMENTS, {"operation": "Stats"}, arrays)
+
+
+def _product(*factors: float) -> Fraction | float:
+    return math.prod(map(Fraction, factors)) if all(map(math.isfinite, factors)) else math.prod(factors)
 
 
 @given(st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=1, max_size=40))
@@ -59,18 +76,73 @@ def test_nothing_merges_to_nothing() -> None:
     assert merge_all([]) is None
 
 
+weights = st.sampled_from([0.0, 1.0, -1.0, 0.1, -0.3, 1e-9, 1e9, math.inf, -math.inf, math.nan]) | st.floats(-1e6, 1e6)
+clusters = st.lists(st.lists(st.tuples(st.floats(-1e6, 1e6), weights), max_size=5), min_size=1, max_size=8)
+
+
+def in_chunks(parts: list[Product], cuts: set[int]) -> dict[str, Product]:
+    """Merge the clusters of each chunk, and then the chunks."""
+    edges = [0, *sorted(cut for cut in cuts if 0 < cut < len(parts)), len(parts)]
+    chunks = [merge_all({"p": part} for part in parts[a:b]) for a, b in itertools.pairwise(edges)]
+    merged = merge_all(chunk for chunk in chunks if chunk is not None)
+    assert merged is not None
+    return merged
+
+
+@given(clusters, st.sets(st.integers(1, 7)), st.sets(st.integers(1, 7)))
+def test_moments_do_not_depend_on_the_chunks(
+    data: list[list[tuple[float, float]]], cuts: set[int], others: set[int]
+) -> None:
+    parts = [moments([x for x, _ in part], [w for _, w in part]) for part in data]
+    merged, again = in_chunks(parts, cuts), in_chunks(parts, others)
+    assert encode(merged) == encode(again)
+    pairs = [pair for part in data for pair in part]
+    found, finite = Results("s", merged)["p"], [w for _, w in pairs if math.isfinite(w)]
+    assert found["n"] == len(pairs)
+    if len(finite) == len(pairs):
+        assert found["sum of weights"] == math.fsum(finite)
+        if (total := sum(map(Fraction, finite))) != 0:
+            assert found["mean"] == float(sum(Fraction(x) * Fraction(w) for x, w in pairs) / total)
+    else:
+        assert not math.isfinite(found["sum of weights"])
+        assert math.isnan(found["stddev"]) or len(pairs) == 1
+
+
+dyadic = st.sampled_from([0.0, 1.0, -1.0, 0.5, -2.25, math.inf, -math.inf, math.nan])
+
+
+@given(
+    st.lists(st.lists(dyadic, min_size=4, max_size=4), min_size=1, max_size=8),
+    st.sets(st.integers(1, 7)),
+    st.sets(st.integers(1, 7)),
+)
+def test_bins_do_not_depend_on_the_chunks(parts: list[list[float]], cuts: set[int], others: set[int]) -> None:
+    with np.errstate(invalid="ignore"):
+        histograms = [histogram(values) for values in parts]
+        assert encode(in_chunks(histograms, cuts)) == encode(in_chunks(histograms, others))
+
+
+@given(st.lists(st.floats() | st.integers(-(2**63), 2**64 - 1), max_size=20), st.randoms())
+def test_sums_are_exact_in_any_order(values: list[float], random: Random) -> None:
+    total = value_of(terms(*values))
+    random.shuffle(values)
+    again = value_of(settled(terms(*values)[np.newaxis])[0])
+    assert again == total or (math.isnan(again) and math.isnan(total))
+    if all(map(math.isfinite, values)):
+        assert total == sum(map(Fraction, values))
+
+
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20), min_size=1, max_size=8))
-def test_mean_and_deviation_merge_exactly_from_their_sums(parts: list[list[float]]) -> None:
+def test_mean_and_deviation_are_those_of_numpy(parts: list[list[float]]) -> None:
     merged = merge_all({"s": moments(data)} for data in parts)
     assert merged is not None
     data = [x for part in parts for x in part]
     deviation = float(np.std(data, ddof=1)) if len(data) > 1 else 0.0
     scale = max(map(abs, data))
-    assert Results("s", merged)["s"] == pytest.approx(deviation, rel=1e-9, abs=1e-9 * scale)
-    mean = Results("s", {"s": Product(ProductKind.MOMENTS, {"operation": "Mean"}, merged["s"].arrays)})["s"]
-    assert mean == pytest.approx(float(np.mean(data)), rel=1e-9, abs=1e-9 * scale)
-    assert merged["s"].arrays["minimum"][0] == min(data)
-    assert merged["s"].arrays["maximum"][0] == max(data)
+    found = Results("s", merged)["s"]
+    assert found["stddev"] == pytest.approx(deviation, rel=1e-9, abs=1e-9 * scale)
+    assert found["mean"] == pytest.approx(float(np.mean(data)), rel=1e-9, abs=1e-9 * scale)
+    assert (found["min"], found["max"]) == (min(data), max(data))
 
 
 def test_squares_that_root_left_out_are_the_contents() -> None:
@@ -149,3 +221,15 @@ def test_histograms_become_hist_with_flow_and_variances() -> None:
 def test_every_kind_has_its_traits_and_a_comparer(kind: ProductKind) -> None:
     assert kind in KINDS
     assert kind in COMPARERS
+
+
+def test_variations_with_one_joined_name_are_told_apart() -> None:
+    tags = ["nominal", "a:b_c", "a_b:c"]
+    products = [varied("h", tag, histogram([1, 2, 3, 4])) for tag in tags]
+    plain = ("h_a_b_c", histogram([0, 0, 0, 0], name="other"))
+    gathered = gather([("h", products), ("h_a_b_c", [plain])])
+    assert list(gathered) == ["h", "h_a_b_c.2", "h_a_b_c.3", "h_a_b_c"]
+    assert [gathered[name].meta["variation"][1] for name in list(gathered)[:3]] == tags
+    assert list(Results("s", gathered).variations("h")) == tags
+    with pytest.raises(ProductError, match="two products are named 'h'"):
+        gather([("h", products), ("g", [("h", histogram([0, 0, 0, 0]))])])

@@ -119,6 +119,13 @@ class DistributedFrame:
         if name == "AsNumpy":
             return self._as_numpy(arguments, options)
         require_model(name, arguments)
+        if name == "Stats" and len(arguments) > 1:
+            raise StepError(
+                "Stats with weights is not possible on ROOT's distributed RDataFrame: ROOT drops entries at which the "
+                f"sum of weights passes 0; {ELSEWHERE}"
+            )
+        if name == "Sum" and len(arguments) > 1:
+            raise StepError("Sum takes no more than a column: every part would count the initial value")
         operation = "Stats" if name in {"Mean", "StdDev"} else name  # merge exactly from the sums that Stats keeps
         getattr(self._local(), operation)(*arguments, **options)  # finds unknown columns immediately
         handle = getattr(self._node, operation)(*arguments, **options)
@@ -282,7 +289,7 @@ def check_kinds(handles: Mapping[str, Any]) -> None:
             )
 
 
-def collect(name: str, handle: Any, files: Mapping[str, Mapping[str, Any]]) -> dict[str, Product]:
+def collect(name: str, handle: Any, files: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Product]]:
     """Convert a handle whose graph has run to products, as `portico.results.root_objects.collect` does.
 
     Parameters
@@ -295,21 +302,18 @@ def collect(name: str, handle: Any, files: Mapping[str, Mapping[str, Any]]) -> d
         Properties of each written file, by path, in the order of entries.
     """
     if isinstance(handle, _Report):
-        return {name: handle._product()}
+        return [(name, handle._product())]
     tag = root_objects.tag_of(handle)
     if isinstance(tag, tuple):
         tree, kind, base = tag
         items = tuple(dict(about) for path, about in files.items() if path.startswith(str(base)))
-        return {name: Product(ProductKind.TREE, {"tree": tree, "format": kind}, {}, items)}
+        return [(name, Product(ProductKind.TREE, {"tree": tree, "format": kind}, {}, items))]
     if type(handle).__name__ == "ResultMapProxy":
         handle["nominal"]  # makes its keys available
-        found = {}
-        for key in handle.GetKeys():
-            product = root_objects.collect_value(name, handle[key], tag or "")
-            varied = {**product.meta, "variation": [name, key]}
-            found[root_objects.variation_name(name, key)] = Product(product.kind, varied, product.arrays, product.items)
-        return found
+        values = ((str(key), handle[key]) for key in handle.GetKeys())
+        products = ((key, root_objects.collect_value(name, value, tag or "")) for key, value in values)
+        return [root_objects.varied(name, key, product) for key, product in products]
     value = handle.GetValue()
     if isinstance(value, Mapping):
         return root_objects.collect(name, value)
-    return {name: root_objects.collect_value(name, value, tag or "")}
+    return [(name, root_objects.collect_value(name, value, tag or ""))]

@@ -138,7 +138,9 @@ def json_option() -> Callable[[Function], Function]:
 
 def show_json(content: object) -> None:
     """Write JSON to standard output."""
-    click.echo(json.dumps(content, indent=1))
+    from portico.results.view import plain
+
+    click.echo(json.dumps(plain(content), indent=1, allow_nan=False))
 
 
 def version_option() -> click.Option:

@@ -216,7 +216,9 @@ def _axes_differ(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[st
         if a["bins"] != b["bins"]:
             return Example(f"bins in {where}", a["bins"], b["bins"])
         edges, others = _edges(a), _edges(b)
-        odd = np.flatnonzero(np.abs(edges - others) > _EDGES * np.ptp(edges))
+        with np.errstate(invalid="ignore"):  # equal infinite edges
+            same = np.abs(edges - others) <= _EDGES * np.ptp(edges[np.isfinite(edges)])
+        odd = np.flatnonzero(~same & (edges != others))
         if odd.size:
             return Example(f"edge {odd[0]} in {where}", edges[odd[0]].item(), others[odd[0]].item())
         labels = [(a["labels"].get(str(i), ""), b["labels"].get(str(i), "")) for i in range(1, a["bins"] + 1)]

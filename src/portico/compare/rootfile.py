@@ -15,6 +15,12 @@ from portico.results.product import Product, ProductKind
 __all__ = ["RootFile"]
 
 _TREES: Final = {"TTree", "ROOT::RNTuple", "TNtuple", "TNtupleD"}
+_POINTS: Final = {"x": "fX", "y": "fY"}
+_GRAPHS: Final = {
+    "TGraph": _POINTS,
+    "TGraphErrors": {**_POINTS, "ex": "fEX", "ey": "fEY"},
+    "TGraphAsymmErrors": {**_POINTS, "exlow": "fEXlow", "exhigh": "fEXhigh", "eylow": "fEYlow", "eyhigh": "fEYhigh"},
+}
 _ERROR_OPTIONS: Final = ("", "s", "i", "g")  # of a profile, as TProfile::SetErrorOption numbers them
 
 
@@ -73,15 +79,14 @@ class RootFile:
 
 
 def _is_drawn(name: str) -> bool:
-    return name.startswith(("TH1", "TH2", "TH3", "TProfile", "THnT<")) or name in {"TGraph", "TGraphErrors"}
+    return name.startswith(("TH1", "TH2", "TH3", "TProfile", "THnT<")) or name in _GRAPHS
 
 
 def _product(stored: Any, name: str) -> Product:
     if name.startswith("TGraph"):
-        x, y = (np.asarray(stored.member(key), np.float64) for key in ("fX", "fY"))
-        return Product(
-            ProductKind.GRAPH, {"name": stored.member("fName"), "title": stored.member("fTitle")}, {"x": x, "y": y}
-        )
+        arrays = {key: np.asarray(stored.member(member), np.float64) for key, member in _GRAPHS[name].items()}
+        meta = {"class": name, "name": stored.member("fName"), "title": stored.member("fTitle")}
+        return Product(ProductKind.GRAPH, meta, arrays)
     if name.startswith("THnT<"):
         axes, values = list(stored.member("fAxes")), np.asarray(stored.member("fArray").member("fData"), np.float64)
         squares = np.asarray(stored.member("fSumw2").member("fData"), np.float64)

@@ -18,7 +18,7 @@ from portico.compare.numbers import ATOL, RTOL, Tolerance
 from portico.compare.sides import RunSide, open_side
 from portico.compare.tables import Table, array_table, tree_table
 from portico.compare.units import Pair, Side, Unit, units
-from portico.compare.values import compare_arrays, compare_cutflows, compare_graphs, compare_lists, compare_values
+from portico.compare.values import compare_cutflows, compare_graphs, compare_lists, compare_numbers, compare_values
 from portico.errors import ConfigError, nearest
 from portico.results.kinds import KINDS
 from portico.results.product import Product, ProductKind
@@ -222,11 +222,11 @@ def _by_numbers(compare: Callable[[Findings, str, Product, Product], None]) -> C
 COMPARERS: Final[dict[ProductKind, Comparer]] = {
     ProductKind.HISTOGRAM: _by_numbers(compare_bins),
     ProductKind.PROFILE: _by_numbers(compare_bins),
-    ProductKind.COUNT: _by_numbers(compare_arrays),
-    ProductKind.SUM: _by_numbers(compare_arrays),
-    ProductKind.MINIMUM: _by_numbers(compare_arrays),
-    ProductKind.MAXIMUM: _by_numbers(compare_arrays),
-    ProductKind.MOMENTS: _by_numbers(compare_arrays),
+    ProductKind.COUNT: _by_numbers(compare_numbers),
+    ProductKind.SUM: _by_numbers(compare_numbers),
+    ProductKind.MINIMUM: _by_numbers(compare_numbers),
+    ProductKind.MAXIMUM: _by_numbers(compare_numbers),
+    ProductKind.MOMENTS: _by_numbers(compare_numbers),
     ProductKind.CUTFLOW: _by_numbers(compare_cutflows),
     ProductKind.GRAPH: _by_numbers(compare_graphs),
     ProductKind.ARRAY: _compare_rows,

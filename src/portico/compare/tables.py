@@ -14,6 +14,7 @@ from portico.compare.columns import Batch, Column, concatenate, split
 from portico.errors import ConfigError, InputError, PorticoError, ProductError, nearest
 from portico.files import summarise
 from portico.files.kept import checked_path
+from portico.results.columns import arrays_of, names_of
 from portico.results.product import Product
 
 __all__ = ["Table", "array_table", "tree_table"]
@@ -53,7 +54,7 @@ class Table:
     def only(self, names: Iterable[str]) -> Table:
         """Return the table with some of its columns."""
         kept = {name: self.names[name] for name in names}
-        memory = {own: column for own, column in self.memory.items() if own in kept}
+        memory = {own: column for own, column in self.memory.items() if own in kept or _top(own) in kept}
         return Table(self.label, self.tree, self.files, kept, memory)
 
     def renamed(self, names: Mapping[str, str], also: Iterable[str]) -> Table:
@@ -94,7 +95,7 @@ class Table:
         """
         chosen = list(names)
         if self.memory:
-            yield {n: column for n, column in self.memory.items() if n in chosen or re.split("[#.]", n)[0] in chosen}
+            yield {n: column for n, column in self.memory.items() if n in chosen or _top(n) in chosen}
             return
         for item in self.files:
             yield from self._read(item, chosen)
@@ -173,10 +174,13 @@ def tree_table(label: str, tree: str, files: Sequence[Mapping[str, Any]]) -> Tab
 
 def array_table(label: str, product: Product) -> Table:
     """Return the result of Take or AsNumpy as a table in memory."""
-    columns = {}
-    for name, values in product.arrays.items():
-        if not name.endswith("#counts"):
-            counts = product.arrays.get(f"{name}#counts")
-            offsets = None if counts is None else np.concatenate([[0], np.cumsum(counts)])
-            columns[name] = Column(values, offsets)
-    return Table(label, "", (), {name: name for name in columns}, columns)
+    import awkward
+
+    memory: dict[str, Column] = {}
+    for name, values in arrays_of(product).items():
+        memory |= {name: Column(values)} if isinstance(values, np.ndarray) else dict(split(name, awkward.Array(values)))
+    return Table(label, "", (), {name: name for name in names_of(product)}, memory)
+
+
+def _top(name: str) -> str:
+    return re.split("[#.]", name)[0]

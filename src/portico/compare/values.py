@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from portico.compare.findings import Findings
 from portico.compare.model import Example
-from portico.results.product import Product
+from portico.results.kinds import KINDS
+from portico.results.product import Product, ProductKind
 
-__all__ = ["compare_arrays", "compare_cutflows", "compare_graphs", "compare_lists", "compare_values"]
+__all__ = ["compare_cutflows", "compare_graphs", "compare_lists", "compare_numbers", "compare_values"]
 
 
-def compare_arrays(findings: Findings, name: str, first: Product, second: Product) -> None:
+def compare_numbers(findings: Findings, name: str, first: Product, second: Product) -> None:
     """Compare two numbers, or products of a few numbers."""
     if first.meta.get("operation") != second.meta.get("operation"):
         pair = first.meta.get("operation"), second.meta.get("operation")
         findings.add("other", name, "operation", 1, [Example("", *pair)])
-    findings.add_missing(name, "values", first.arrays, second.arrays)
-    for key in (key for key in first.arrays if key in second.arrays):
-        names = [key] if key != "moments" else list(_MOMENTS)
-        findings.compare(name, first.kind.value, first.arrays[key], second.arrays[key], names.__getitem__)
+    numbers = _numbers(first), _numbers(second)
+    findings.add_missing(name, "values", *numbers)
+    for key in (key for key in numbers[0] if key in numbers[1]):
+        a, b = numbers[0][key], numbers[1][key]
+        arrays = np.array([a]), np.array([b])
+        if object in (arrays[0].dtype, arrays[1].dtype):  # an integer beyond 64 bits
+            findings.compare(name, first.kind.value, np.array([0]), np.array([0]), lambda _: "")
+            if a != b:
+                findings.add("other", name, first.kind.value, 1, [Example(key, a, b)])
+        else:
+            findings.compare(name, first.kind.value, *arrays, [key].__getitem__)
+
+
+def _numbers(product: Product) -> dict[str, Any]:
+    """Return all numbers of a product; a Mean or StdDev has those of Stats."""
+    if product.kind is ProductKind.MOMENTS:
+        product = replace(product, meta={**product.meta, "operation": "Stats"})
+    value = KINDS[product.kind].view(product)
+    return value if isinstance(value, dict) else {"value": value}
 
 
 def compare_cutflows(findings: Findings, name: str, first: Product, second: Product) -> None:
@@ -60,7 +77,6 @@ def _rows(product: Product) -> dict[str, dict[str, Any]]:
     return rows
 
 
-_MOMENTS = ("n", "sum of weights", "sum of squared weights", "weighted sum", "sum of squared differences")
 _WORDS = {"all": "entries before", "passed": "entries passed", "weights": "sum of weights", "squares": "sum of squares"}
 
 
@@ -71,7 +87,8 @@ def compare_graphs(findings: Findings, name: str, first: Product, second: Produc
         side = "second" if points[1] < points[0] else "first"
         findings.add("missing", name, "points", abs(points[0] - points[1]), [Example("points", *points)], side=side)
         return
-    for axis in ("x", "y"):
+    findings.add_missing(name, "values", first.arrays, second.arrays)
+    for axis in (key for key in first.arrays if key in second.arrays):
         findings.compare(name, axis, first.arrays[axis], second.arrays[axis], lambda i: f"point {i}")
 
 

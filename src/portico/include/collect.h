@@ -6,9 +6,11 @@
 #include <TBranch.h>
 #include <TBufferFile.h>
 #include <TFile.h>
+#include <TH3.h>
 #include <THn.h>
+#include <TProfile.h>
+#include <TProfile2D.h>
 #include <TRandom.h>
-#include <TStatistic.h>
 #include <TTree.h>
 
 #include <cstdio>
@@ -74,13 +76,46 @@ inline std::string ShortBranches(TTree &tree) {
   return names;
 }
 
-// TStatistic gives access only to its mean, but merging needs the sum. An explicit instantiation may name a private
-// member ([temp.spec.general]), and the friend function then returns it.
-double SumOf(const TStatistic &s);
-template <double TStatistic::*Member> struct Reveal {
-  friend double SumOf(const TStatistic &s) { return s.*Member; }
+// The sums of w, w^2, wx, ... of all fills in the order of PutStats. A member of a base class may be named in a derived one.
+struct Sums : TH3D {
+  static void of(const TH1 &h, double *to) {
+    for (auto sum : {&Sums::fTsumw, &Sums::fTsumw2, &Sums::fTsumwx, &Sums::fTsumwx2})
+      *to++ = h.*sum;
+  }
+  static void of(const TH3 &h, double *to) {
+    for (auto sum : {&Sums::fTsumwy, &Sums::fTsumwy2, &Sums::fTsumwxy, &Sums::fTsumwz, &Sums::fTsumwz2,
+                     &Sums::fTsumwxz, &Sums::fTsumwyz})
+      *to++ = h.*sum;
+  }
 };
-template struct Reveal<&TStatistic::fM>;
+struct PlaneSums : TProfile2D {
+  static void of(const TH2 &h, double *to) {
+    for (auto sum : {&PlaneSums::fTsumwy, &PlaneSums::fTsumwy2, &PlaneSums::fTsumwxy})
+      *to++ = h.*sum;
+  }
+  static void of(const TProfile2D &h, double *to) {
+    for (auto sum : {&PlaneSums::fTsumwz, &PlaneSums::fTsumwz2})
+      *to++ = h.*sum;
+  }
+};
+struct ProfileSums : TProfile {
+  static void of(const TProfile &h, double *to) {
+    for (auto sum : {&ProfileSums::fTsumwy, &ProfileSums::fTsumwy2})
+      *to++ = h.*sum;
+  }
+};
+inline void ReadSums(const TH1 &h, double *to) {
+  Sums::of(h, to);
+  to += 4;
+  if (auto profile = dynamic_cast<const TProfile *>(&h))
+    ProfileSums::of(*profile, to);
+  if (auto plane = dynamic_cast<const TH2 *>(&h))
+    PlaneSums::of(*plane, to);
+  if (auto profile = dynamic_cast<const TProfile2D *>(&h))
+    PlaneSums::of(*profile, to + 3);
+  if (auto cube = dynamic_cast<const TH3 *>(&h))
+    Sums::of(*cube, to);
+}
 
 // Contents of a THn in linear bin order, including flow bins; `squares` may be null.
 inline void ReadTHn(const THn &h, double *values, double *squares) {

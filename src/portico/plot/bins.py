@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from hist import Hist
     from matplotlib.axes import Axes
 
-__all__ = ["Array", "Bins", "Intervals", "bins_of", "leave_headroom", "name_axes", "shade", "tell_flow"]
+__all__ = [
+    "Array", "Bins", "Intervals", "bins_of", "drawn_edges", "leave_headroom", "name_axes", "shade", "tell_ends",
+    "tell_flow",
+]  # fmt: skip
 
 Array = npt.NDArray[np.float64]
 Intervals = Sequence[tuple[float, float]]
@@ -39,6 +42,24 @@ class Bins(NamedTuple):
         return (self.edges[1:] + self.edges[:-1]) / 2
 
 
+def drawn_edges(edges: npt.ArrayLike) -> Array:
+    """Return the edges between which bins are drawn: a bin that has no end is as wide as its neighbour."""
+    drawn = np.array(edges, np.float64)
+    finite = drawn[np.isfinite(drawn)]
+    widths = np.diff(finite) if finite.size > 1 else np.ones(1)
+    if finite.size:
+        drawn[0] = drawn[0] if np.isfinite(drawn[0]) else finite[0] - widths[0]
+        drawn[-1] = drawn[-1] if np.isfinite(drawn[-1]) else finite[-1] + widths[-1]
+    return drawn if finite.size else np.array([-1.0, 1.0])
+
+
+def tell_ends(edges: npt.ArrayLike) -> str:
+    """Return which bins have no end, to be written behind the label of the axis."""
+    first, last = np.isfinite(np.asarray(edges)[[0, -1]])
+    parts = [*([] if first else ["first bin from \u2212\u221e"]), *([] if last else ["last bin to \u221e"])]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
 def bins_of(h: Hist[Any], density: bool = False, flow: bool = False, blind: Intervals = ()) -> Bins:
     """Return the bins of one axis: to unit area with ``density``, with the flow bins with ``flow``.
 
@@ -49,7 +70,7 @@ def bins_of(h: Hist[Any], density: bool = False, flow: bool = False, blind: Inte
             f"the histogram has {len(h.axes)} axes, and 1 is needed; use heatmap, or project it with h.project(0)"
         )
     axis = h.axes[0]
-    edges = np.asarray(axis.edges, np.float64)
+    edges = drawn_edges(axis.edges)
     inner = slice(int(axis.traits.underflow), int(axis.traits.underflow) + len(edges) - 1)
     everything = np.asarray(h.values(flow=True), np.float64)
     variances = h.variances(flow=True)
@@ -81,8 +102,9 @@ def name_axes(axes: Axes, h: Hist[Any], *, density: bool = False, y: str | None 
     axis = h.axes[0]
     label = str(axis.label or axis.name or "")
     unit = match[1] if (match := UNIT.search(label)) else ""
-    widths = np.diff(np.asarray(axis.edges, np.float64))
-    axes.set_xlabel(to_label(label))
+    edges = drawn_edges(axis.edges)
+    widths = np.diff(edges)
+    axes.set_xlabel(to_label(label) + tell_ends(axis.edges))
     if y is not None:
         axes.set_ylabel(to_label(y))
     elif density:
@@ -95,7 +117,7 @@ def name_axes(axes: Axes, h: Hist[Any], *, density: bool = False, y: str | None 
     if labels:
         axes.set_xticks(np.arange(len(labels)) + 0.5, [to_label(item) for item in labels], rotation=30, ha="right")
         axes.tick_params(axis="x", which="minor", bottom=False, top=False)
-    axes.set_xlim(float(axis.edges[0]), float(axis.edges[-1]))
+    axes.set_xlim(float(edges[0]), float(edges[-1]))
 
 
 def leave_headroom(axes: Axes, highest: float, lowest: float, *, log: bool, factor: float = 1.25) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from portico.plot.bins import drawn_edges
 from portico.plot.style import COLORS, new_axes, settle, styled, to_label
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def heatmap(h: Hist[Any], *, title: str | None = None, log: bool = False) -> Fig
     with styled():
         figure, axes = new_axes(7.0, 5.4)
         values = np.asarray(h.values(), np.float64)
-        shown = np.ma.masked_where((values <= 0) if log else (values == 0), values)
-        x, y = (np.asarray(axis.edges, np.float64) for axis in h.axes)
+        shown = np.ma.masked_where(~np.isfinite(values) | ((values <= 0) if log else (values == 0)), values)
+        x, y = (drawn_edges(axis.edges) for axis in h.axes)
         norm = LogNorm() if log and shown.count() else None
         mesh = axes.pcolormesh(x, y, shown.T, cmap="viridis", norm=norm, rasterized=True)
         figure.colorbar(mesh, ax=axes, label="events / bin", pad=0.02)

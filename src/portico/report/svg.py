@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portico.analysis.blinding import open_bins
+from portico.plot.bins import drawn_edges, tell_ends
 from portico.results.kinds import KINDS
 from portico.results.product import Product
 
@@ -79,12 +80,12 @@ def curve(product: Product, blind: Sequence[tuple[float, float]] = ()) -> Curve:
     hidden = np.flatnonzero(~open_bins(edges, blind)) + 1
     values[hidden], errors[hidden] = 0.0, 0.0
     inside = slice(1, bins + 1)
+    label = axis["title"] + tell_ends(edges)
     ticks = tuple(axis["labels"].get(str(i), "") for i in range(1, bins + 1)) if len(axis["labels"]) == bins else ()
     total, everything = float(values[inside].sum()), float(values.sum())
     outside = 0.0 if KINDS[product.kind].bins == "means" else everything - total
-    return Curve(
-        edges, values[inside], errors[inside], total, outside, float(product.arrays["entries"][0]), axis["title"], ticks
-    )
+    entries = float(product.arrays["entries"][0])
+    return Curve(drawn_edges(edges), values[inside], errors[inside], total, outside, entries, label, ticks)
 
 
 def _means(sums: Array, squares: Array, counts: Array) -> tuple[Array, Array]:
@@ -123,9 +124,9 @@ def draw(
     first = next(iter(curves.values()))
     scaled = {}
     for sample, c in curves.items():
-        norm = 1 / c.total if unit_area and c.total else 1.0
+        norm = 1 / c.total if unit_area and c.total and math.isfinite(c.total) else 1.0
         if np.array_equal(c.edges, first.edges) and c.values.any():
-            scaled[sample] = (c.values * norm, c.errors * norm)
+            scaled[sample] = (_drawn(c.values) * norm, _drawn(c.errors) * norm)
     # Scaled to unit area, curves with a few events would dwarf all others: they may exceed the frame.
     many = [scaled[s][0] for s in scaled if curves[s].entries >= _FEW] if unit_area else []
     shown = many or [values for values, _ in scaled.values()]
@@ -149,6 +150,11 @@ def draw(
     if mark:
         parts.append(f'<text x="{_WIDTH - _RIGHT - 4}" y="{_TOP + 12}" class="mark">{escape(mark)}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def _drawn(numbers: Array) -> Array:
+    """Return numbers with 0 for those that have no place in a picture; the sum in its title tells of them."""
+    return np.where(np.isfinite(numbers), numbers, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

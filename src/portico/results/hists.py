@@ -41,26 +41,31 @@ def _axes_and_bins(product: Product) -> tuple[list[Any], dict[str, npt.NDArray[A
     }
     hist_axes = []
     for number, axis in enumerate(axes):
-        made, keep = _hist_axis(axis, cube["values"], number)
+        made = _hist_axis(axis)
         hist_axes.append(made)
-        cube = {key: np.take(array, keep, axis=number) for key, array in cube.items()}
+        if not made.traits.underflow:
+            cube = {key: _without_underflow(array, number) for key, array in cube.items()}
     return hist_axes, cube
 
 
-def _hist_axis(axis: Mapping[str, Any], values: npt.NDArray[Any], number: int) -> tuple[Any, npt.NDArray[np.intp]]:
-    """Return a hist axis, and the indices of ROOT's bins, including flow bins, that it keeps."""
+def _without_underflow(array: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
+    """Add the underflow to the overflow: an axis of labels has one bin for all that has none of them."""
+    moved = np.moveaxis(array, number, 0)
+    return np.moveaxis(np.concatenate([moved[1:-1], [moved[-1] + moved[0]]]), 0, number)
+
+
+def _hist_axis(axis: Mapping[str, Any]) -> Any:
+    """Return a hist axis, whose type depends on ROOT's axis alone: of labels if each bin has one of its own."""
     import hist
 
     bins = axis["bins"]
-    everything = np.arange(bins + 2)
-    flows = np.take(values, [0, bins + 1], axis=number)
-    if len(axis["labels"]) == bins and not flows.any():
-        labels = [axis["labels"][str(i)] for i in range(1, bins + 1)]
-        if len(set(labels)) == bins:
-            return hist.axis.StrCategory(labels, label=axis["title"], flow=False), everything[1:-1]
+    labels = [axis["labels"].get(str(i), "") for i in range(1, bins + 1)]
+    if all(labels) and len(set(labels)) == bins:
+        return hist.axis.StrCategory(labels, label=axis["title"], flow=True)
+    named = {"__dict__": {"labels": dict(axis["labels"])}} if axis["labels"] else {}
     if axis["edges"] is not None:
-        return hist.axis.Variable(axis["edges"], label=axis["title"]), everything
-    return hist.axis.Regular(bins, axis["low"], axis["high"], label=axis["title"]), everything
+        return hist.axis.Variable(axis["edges"], label=axis["title"], **named)
+    return hist.axis.Regular(bins, axis["low"], axis["high"], label=axis["title"], **named)
 
 
 def profile_to_hist(product: Product) -> Any:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from portico.files.kept import checked_paths
+from portico.results import exact
+from portico.results.columns import columns_of, describe_columns, tree_of
 from portico.results.cutflow import Cutflow
 from portico.results.hists import histogram_to_hist, profile_to_hist
 from portico.results.product import Array, Product, ProductKind
 from portico.results.root_makers import make_graph, make_histogram, make_profile
 
-__all__ = ["KINDS", "Traits", "add", "concatenate"]
+__all__ = ["KINDS", "Traits", "add", "concatenate", "settled"]
 
 Rule = Callable[[Array, Array], Array]
 
@@ -30,35 +33,77 @@ def concatenate(a: Array, b: Array) -> Array:
     return np.concatenate([a, b])
 
 
-def _add_moments(a: Array, b: Array) -> Array:
-    """Merge (n, sum w, sum w^2, sum wx, sum w (x - mean)^2), as TStatistic::Merge does.
+def add_exactly(a: Array, b: Array) -> Array:
+    """Merge exact sums."""
+    return np.add(a, b)
 
-    The last one by Chan, Golub and LeVeque, Algorithms for computing the sample variance (1983), eq. 1.5.
+
+def _smaller(a: Array, b: Array) -> Array:
+    """Merge the smallest numbers of two parts, which are empty if the part had no entries; of equal ones the first."""
+    return np.where(b < a, b, a) if a.size and b.size else concatenate(a, b)
+
+
+def _larger(a: Array, b: Array) -> Array:
+    return np.where(b > a, b, a) if a.size and b.size else concatenate(a, b)
+
+
+def settled(product: Product) -> Product:
+    """Return a merged product with one form for each value: exact sums without open carries, and one NaN.
+
+    The bits of a NaN depend on the order of terms.
     """
-    total = a + b
-    if a[1] != 0 and b[1] != 0 and total[1] != 0:
-        shift = b[3] / b[1] - a[3] / a[1]
-        total[4] += shift * shift * (a[1] * b[1] / total[1])
-    return total
+    rules, arrays = KINDS[product.kind].rules, dict(product.arrays)
+    for key, array in arrays.items():
+        rule = rules.get(key)
+        if rule is add_exactly:
+            arrays[key] = exact.settled(array)
+        elif rule is add and array.dtype.kind == "f" and np.isnan(array).any():
+            arrays[key] = np.where(np.isnan(array), np.nan, array)
+    return replace(product, arrays=arrays)
+
+
+def _only(array: Array) -> Any:
+    """Return the number of an array, or NaN if there is none because there were no entries."""
+    return array[0].item() if array.size else math.nan
 
 
 def _number(product: Product) -> Any:
-    return product.arrays["value"][0].item()
+    return _only(product.arrays["value"])
+
+
+def _sum(product: Product) -> Any:
+    value = exact.value_of(product.arrays["sums"][0])
+    return int(value) if product.meta["type"] == "integer" else exact.nearest(value)
 
 
 def _moments(product: Product) -> Any:
-    n, weight, weight2, total, squares = product.arrays["moments"].tolist()
-    mean = total / weight if weight else math.nan
-    # As RDataFrame's StdDev: the unbiased estimate for unit weights.
-    deviation = math.sqrt(max(squares, 0.0) / (weight - weight2 / weight)) if n > 1 else 0.0
+    n = _only(product.arrays["n"])
+    weight, weight2, total, squares = (exact.value_of(limbs) for limbs in product.arrays["sums"])
     match product.meta["operation"]:
         case "Mean":
-            return mean
+            return exact.ratio(total, weight)
         case "StdDev":
-            return deviation
+            return _deviation(n, weight, weight2, total, squares)
         case _:
-            low, high = product.arrays["minimum"][0].item(), product.arrays["maximum"][0].item()
-            return {"n": int(n), "sum of weights": weight, "mean": mean, "stddev": deviation, "min": low, "max": high}
+            return {
+                "n": n,
+                "sum of weights": exact.nearest(weight),
+                "mean": exact.ratio(total, weight),
+                "stddev": _deviation(n, weight, weight2, total, squares),
+                "min": _only(product.arrays["minimum"]),
+                "max": _only(product.arrays["maximum"]),
+            }
+
+
+def _deviation(n: int, *sums: Fraction | float) -> float:
+    """Return the standard deviation as RDataFrame's StdDev: the unbiased estimate for unit weights."""
+    if n < 2:
+        return 0.0
+    weight, weight2, total, squares = sums
+    if not all(isinstance(value, Fraction) for value in sums) or weight * weight == weight2:
+        return math.nan
+    variance = (weight * squares - total * total) / (weight * weight - weight2)
+    return math.sqrt(exact.nearest(variance)) if variance >= 0 else math.nan
 
 
 def _cutflow(product: Product) -> Cutflow:
@@ -80,40 +125,8 @@ def _points(product: Product) -> dict[str, Array]:
     return dict(product.arrays)
 
 
-def _columns(product: Product) -> dict[str, Any]:
-    """Return columns as numpy arrays, or as awkward arrays if they have a list per event."""
-    columns: dict[str, Any] = {}
-    for name, array in product.arrays.items():
-        if name.endswith("#counts"):
-            continue
-        counts = product.arrays.get(f"{name}#counts")
-        if counts is None:
-            columns[name] = array
-        else:
-            import awkward
-
-            columns[name] = awkward.unflatten(array, counts)
-    return columns
-
-
-def _tree(product: Product) -> tuple[dict[str, Any], dict[str, Any]]:
-    arrays = product.arrays
-    types = {
-        name: f"var * {array.dtype.name}" if f"{name}#counts" in arrays else array.dtype
-        for name, array in arrays.items()
-        if not name.endswith("#counts")
-    }
-    return types, _columns(product)
-
-
 def _describe_value(product: Product) -> dict[str, Any]:
-    return {"value": _finite(KINDS[product.kind].view(product))}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {"value": KINDS[product.kind].view(product)}
 
 
 def _describe_bins(product: Product) -> dict[str, Any]:
@@ -125,7 +138,7 @@ def _describe_cutflow(product: Product) -> dict[str, Any]:
 
 
 def _describe_columns(product: Product) -> dict[str, Any]:
-    return {"columns": {key: len(array) for key, array in product.arrays.items()}}
+    return {"columns": describe_columns(product)}
 
 
 def _describe_files(product: Product) -> dict[str, Any]:
@@ -137,7 +150,7 @@ def _describe_list(product: Product) -> dict[str, Any]:
 
 
 def _length(product: Product) -> str:
-    return f"{max((len(array) for array in product.arrays.values()), default=len(product.items)):,} values"
+    return f"{max(describe_columns(product).values(), default=len(product.items)):,} values"
 
 
 def _size(product: Product) -> str:
@@ -160,7 +173,7 @@ class Traits:
     to_root : callable, optional
         Makes its ROOT object from a name and the product; needs ROOT.
     to_tree : callable, optional
-        Returns the types and the columns of its tree in ``results.root``.
+        Returns the types and the columns of its tree in ``results.root``; no types if it is an RNTuple.
     bins : {"", "contents", "means"}
         Meaning of the bins' values, if it has bins.
     is_number : bool
@@ -177,7 +190,7 @@ class Traits:
     describe: Callable[[Product], dict[str, Any]]
     rules: Mapping[str, Rule] = field(default_factory=dict)
     to_root: Callable[[str, Product], Any] | None = None
-    to_tree: Callable[[Product], tuple[dict[str, Any], dict[str, Any]]] | None = None
+    to_tree: Callable[[Product], tuple[dict[str, Any] | None, dict[str, Any]]] | None = None
     bins: Literal["", "contents", "means"] = ""
     is_number: bool = False
     is_table: bool = False
@@ -187,7 +200,7 @@ class Traits:
 
 _SUMS: Final = dict.fromkeys(("values", "sumw2", "stats", "entries", "bin_entries", "bin_sumw2"), add)
 _PASSED: Final = dict.fromkeys(("passed", "all", "weights", "squares"), add)
-_OF_MOMENTS: Final[dict[str, Rule]] = {"moments": _add_moments, "minimum": np.minimum, "maximum": np.maximum}
+_OF_MOMENTS: Final[dict[str, Rule]] = {"n": add, "sums": add_exactly, "minimum": _smaller, "maximum": _larger}
 
 KINDS: Final[Mapping[ProductKind, Traits]] = {
     ProductKind.HISTOGRAM: Traits(
@@ -197,13 +210,15 @@ KINDS: Final[Mapping[ProductKind, Traits]] = {
         view=profile_to_hist, describe=_describe_bins, rules=_SUMS, to_root=make_profile, bins="means"
     ),
     ProductKind.COUNT: Traits(view=_number, describe=_describe_value, rules={"value": add}, is_number=True),
-    ProductKind.SUM: Traits(view=_number, describe=_describe_value, rules={"value": add}, is_number=True),
-    ProductKind.MINIMUM: Traits(view=_number, describe=_describe_value, rules={"value": np.minimum}, is_number=True),
-    ProductKind.MAXIMUM: Traits(view=_number, describe=_describe_value, rules={"value": np.maximum}, is_number=True),
+    ProductKind.SUM: Traits(view=_sum, describe=_describe_value, rules={"sums": add_exactly}, is_number=True),
+    ProductKind.MINIMUM: Traits(view=_number, describe=_describe_value, rules={"value": _smaller}, is_number=True),
+    ProductKind.MAXIMUM: Traits(view=_number, describe=_describe_value, rules={"value": _larger}, is_number=True),
     ProductKind.MOMENTS: Traits(view=_moments, describe=_describe_value, rules=_OF_MOMENTS, is_number=True),
     ProductKind.CUTFLOW: Traits(view=_cutflow, describe=_describe_cutflow, rules=_PASSED),
     ProductKind.GRAPH: Traits(view=_points, describe=_describe_columns, to_root=make_graph, extent=_length),
-    ProductKind.ARRAY: Traits(view=_columns, describe=_describe_columns, to_tree=_tree, is_table=True, extent=_length),
+    ProductKind.ARRAY: Traits(
+        view=columns_of, describe=_describe_columns, to_tree=tree_of, is_table=True, extent=_length
+    ),
     ProductKind.TREE: Traits(view=_paths, describe=_describe_files, is_table=True, has_files=True, extent=_size),
     ProductKind.LIST: Traits(view=_items, describe=_describe_list, extent=_length),
 }

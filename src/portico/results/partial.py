@@ -7,6 +7,7 @@ of arrival.
 
 from __future__ import annotations
 
+import itertools
 import json
 import zlib
 from collections.abc import Iterable, Mapping
@@ -16,41 +17,60 @@ from typing import Any
 import numpy as np
 
 from portico.errors import ProductError
-from portico.results.kinds import KINDS, add, concatenate
+from portico.results.kinds import KINDS, add, concatenate, settled
 from portico.results.product import Partial, Product, ProductKind
 
 __all__ = ["decode", "encode", "gather", "merge", "merge_all", "put_files", "take_files"]
 
 
-def gather(parts: Iterable[tuple[str, Partial]]) -> dict[str, Product]:
+def gather(parts: Iterable[tuple[str, Iterable[tuple[str, Product]]]]) -> dict[str, Product]:
     """Combine the products of all handles.
 
     Parameters
     ----------
-    parts : iterable of (str, mapping of str to Product)
-        The name under which the step returned a handle, and the products of that handle.
+    parts : iterable of (str, iterable of (str, Product))
+        The name under which the step returned a handle, and the products of that handle by name.
+
+    Returns
+    -------
+    dict of str to Product
+        The products by name. A variation whose name is taken, such as those of ``a:b_c`` and ``a_b:c``, has a number
+        after it, ``mass_a_b_c.2``; its ``meta["variation"]`` names product and variation.
 
     Raises
     ------
     ProductError
         If two products, or the histograms of two products, have the same name.
     """
-    collected: dict[str, Product] = {}
+    found = [(handle, name, product) for handle, products in parts for name, product in products]
+    taken: set[str] = set()
     titles: dict[str, str] = {}
-    for name, new in parts:
-        double = new.keys() & collected.keys()
-        if double:
-            raise ProductError(f"two products are named '{sorted(double)[0]}'; rename one")
-        for product in new.values():
-            if KINDS[product.kind].bins:
-                other = titles.setdefault(product.meta["name"], name)
-                if other != name:
-                    raise ProductError(
-                        f"products '{other}' and '{name}' are histograms with the same name "
-                        f"'{product.meta['name']}'; rename one"
-                    )
-        collected.update(new)
+    for handle, name, product in found:
+        if _is_varied(product):
+            continue
+        if name in taken:
+            raise ProductError(f"two products are named '{name}'; rename one")
+        taken.add(name)
+        if KINDS[product.kind].bins and titles.setdefault(product.meta["name"], handle) != handle:
+            raise ProductError(
+                f"products '{titles[product.meta['name']]}' and '{handle}' are histograms with the same name "
+                f"'{product.meta['name']}'; rename one"
+            )
+    collected = {}
+    for _, name, product in found:
+        own = _free(name, taken) if _is_varied(product) else name
+        taken.add(own)
+        collected[own] = product
     return collected
+
+
+def _free(name: str, taken: set[str]) -> str:
+    numbered = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2)))
+    return next(free for free in numbered if free not in taken)
+
+
+def _is_varied(product: Product) -> bool:
+    return product.meta.get("variation", ["", "nominal"])[1] != "nominal"
 
 
 def merge(first: Partial, second: Partial) -> dict[str, Product]:
@@ -87,7 +107,7 @@ def merge_all(parts: Iterable[Partial]) -> dict[str, Product] | None:
     merged = stack.pop()[1]
     while stack:
         merged = merge(stack.pop()[1], merged)
-    return dict(merged)
+    return {name: settled(product) for name, product in merged.items()}
 
 
 def _merge_product(name: str, a: Product, b: Product) -> Product:

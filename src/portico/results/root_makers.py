@@ -18,11 +18,12 @@ STORAGE = {"D": np.float64, "F": np.float32, "I": np.int32, "L": np.int64, "S": 
 
 
 def make_graph(name: str, product: Product) -> Any:
-    """Make the ``TGraph`` of a graph."""
+    """Make the ``TGraph``, ``TGraphErrors`` or ``TGraphAsymmErrors`` of a graph."""
     import ROOT
 
-    points = product.arrays["x"].copy(), product.arrays["y"].copy()
-    graph = ROOT.TGraph(len(points[0]), *points) if len(points[0]) else ROOT.TGraph()
+    columns = [array.copy() for array in product.arrays.values()]
+    kind = getattr(ROOT, product.meta.get("class", "TGraph"))
+    graph = kind(len(columns[0]), *columns) if len(columns[0]) else kind()
     graph.SetNameTitle(name, product.meta["title"])
     return graph
 
@@ -45,7 +46,7 @@ def make_histogram(name: str, product: Product) -> Any:
 
 def make_profile(name: str, product: Product) -> Any:
     """Make the ``TProfile`` or ``TProfile2D`` of a profile."""
-    h = _make_empty(name, product, product.meta["option"])
+    h = _make_empty(name, product, *product.meta["limits"], product.meta["option"])
     _fill(name, h, product)
     arrays = product.arrays
     for i, entries in enumerate(arrays["bin_entries"]):
@@ -74,7 +75,7 @@ def _edges(axis: Mapping[str, Any]) -> npt.NDArray[np.float64]:
     return np.linspace(axis["low"], axis["high"], axis["bins"] + 1)
 
 
-def _make_empty(name: str, product: Product, *options: str) -> Any:
+def _make_empty(name: str, product: Product, *options: float | str) -> Any:
     import ROOT
 
     meta = product.meta

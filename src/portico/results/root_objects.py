@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from portico import root
 from portico.errors import ProductError
+from portico.results.columns import counts_key
+from portico.results.exact import LIMBS, exact_sum
 from portico.results.product import Product, ProductKind
 from portico.results.root_makers import STORAGE, axes_of, content_axis
 
-__all__ = ["TAG", "collect", "collect_value", "tag_of", "variation_name"]
+__all__ = ["OPERATIONS", "POSSIBLE", "TAG", "collect", "collect_value", "tag_of", "varied"]
 
 TAG = "_portico"
 """Attribute of a handle with the operation that made it, for handles whose type does not determine it."""
 
-_POSSIBLE = (
-    "Histo1D/2D/3D/ND, Profile1D/2D, Count, Sum, Mean, StdDev, Min, Max, Stats, Report, Graph, Take, AsNumpy, "
+POSSIBLE = (
+    "Histo1D/2D/3D/ND, Profile1D/2D, Count, Sum, Mean, StdDev, Min, Max, Stats, Report, Graph, GraphAsymmErrors, "
+    "Take, AsNumpy, "
     "Snapshot, and VariationsFor of these"
 )
-_SCALARS = {
-    "Count": ProductKind.COUNT, "Sum": ProductKind.SUM, "Min": ProductKind.MINIMUM, "Max": ProductKind.MAXIMUM,
-}  # fmt: skip
+OPERATIONS = ("Sum", "Mean", "StdDev", "Stats", "Min", "Max")
+"""Operations that give a number, in the order of ``include/numbers.h``."""
+_EXTREMES = {"Min": (ProductKind.MINIMUM, "low"), "Max": (ProductKind.MAXIMUM, "high")}
+_HISTOGRAMS = tuple(f"TH{axes}{letter}" for axes in "123" for letter in STORAGE)
+_GRAPHS = {
+    "TGraph": ("x", "y"),
+    "TGraphErrors": ("x", "y", "ex", "ey"),
+    "TGraphAsymmErrors": ("x", "y", "exlow", "exhigh", "eylow", "eyhigh"),
+}
 
 
-def collect(name: str, handle: Any) -> dict[str, Product]:
+def collect(name: str, handle: Any) -> list[tuple[str, Product]]:
     """Convert one handle whose event loop has run to products.
 
     Parameters
@@ -38,7 +51,7 @@ def collect(name: str, handle: Any) -> dict[str, Product]:
 
     Returns
     -------
-    dict of str to Product
+    list of (str, Product)
         One product; for a map of variations the nominal one under ``name`` and each other one under
         `variation_name`. A list of histograms gives one product per histogram, under the histogram's own name.
 
@@ -51,13 +64,14 @@ def collect(name: str, handle: Any) -> dict[str, Product]:
     if kind.startswith("RResultMap<"):
         return _collect_variations(name, handle)
     if kind == "AsNumpyResult":
-        return {name: _arrays(name, handle.GetValue())}
+        taken = {column: pointer.GetValue() for column, pointer in handle._result_ptrs.items()}
+        return [(name, _arrays(name, taken))]
     if isinstance(handle, Mapping) and all(isinstance(value, np.ndarray) for value in handle.values()):
-        return {name: _arrays(name, handle)}
+        return [(name, _arrays(name, handle))]
     if kind.startswith("RResultPtr<"):
         values = _parts(name, handle.GetValue())
-        return {key: collect_value(key, value, tag_of(handle) or "") for key, value in values.items()}
-    raise ProductError(f"product '{name}' is a {kind}, which cannot be collected; possible are {_POSSIBLE}")
+        return [(key, collect_value(key, value, tag_of(handle) or "")) for key, value in values.items()]
+    raise ProductError(f"product '{name}' is a {kind}, which cannot be collected; possible are {POSSIBLE}")
 
 
 def tag_of(handle: Any) -> Any:
@@ -66,22 +80,29 @@ def tag_of(handle: Any) -> Any:
 
 
 def variation_name(name: str, variation: str) -> str:
-    """Return the name of a varied product: ``mass`` and ``pt:up`` give ``mass_pt_up``."""
-    return name if variation == "nominal" else f"{name}_{variation.replace(':', '_')}"
+    """Return the name of a varied product: ``mass`` and ``pt:up`` give ``mass_pt_up``.
+
+    Characters that are no part of names in ROOT files become ``_``; `portico.results.partial.gather` tells apart
+    variations that then have one name.
+    """
+    return name if variation == "nominal" else f"{name}_{re.sub(r'[^A-Za-z0-9_.+=-]', '_', variation)}"
 
 
-def _collect_variations(name: str, handle: Any) -> dict[str, Product]:
+def _collect_variations(name: str, handle: Any) -> list[tuple[str, Product]]:
     # Access to a value of an RResultMap runs the event loop; access to its keys does not.
     handle["nominal"]
-    keys = [str(key) for key in handle.GetKeys()]
-    products = {}
-    for key in keys:
-        for part, value in _parts(name, handle[key]).items():
-            product = collect_value(part, value, tag_of(handle) or "")
-            products[variation_name(part, key)] = Product(
-                product.kind, {**product.meta, "variation": [part, key]}, product.arrays, product.items
-            )
-    return products
+    operation = "Count" if type(handle).__name__ == "RResultMap<unsigned long long>" else ""
+    return [
+        varied(part, str(key), collect_value(part, value, operation))
+        for key in handle.GetKeys()
+        for part, value in _parts(name, handle[key]).items()
+    ]
+
+
+def varied(name: str, variation: str, product: Product) -> tuple[str, Product]:
+    """Return a product as that of a variation, and its name."""
+    meta = {**product.meta, "variation": [name, variation]}
+    return variation_name(name, variation), replace(product, meta=meta)
 
 
 def _parts(name: str, value: Any) -> dict[str, Any]:
@@ -103,20 +124,20 @@ def collect_value(name: str, value: Any, operation: str) -> Product:
     """
     import ROOT
 
-    if operation in _SCALARS:
-        return _scalar(name, value, operation)
-    if isinstance(value, ROOT.TStatistic):
-        return _moments(value, operation or "Stats")
-    if isinstance(value, (ROOT.TProfile, ROOT.TProfile2D)):
+    if type(value).__name__ == "Numbers":
+        return _numbers(name, value)
+    if operation == "Count":
+        return Product(ProductKind.COUNT, {"operation": operation}, {"value": np.array([value], np.int64)})
+    if operation in OPERATIONS:
+        return _of_root(name, value, operation)
+    if str(getattr(value, "ClassName", str)()) in {"TProfile", "TProfile2D"}:
         return _profile(value)
     if isinstance(value, ROOT.THn):
         return _thn(name, value)
     if isinstance(value, ROOT.TH1):
         return _histogram(name, value)
     if isinstance(value, ROOT.TGraph):
-        count = value.GetN()
-        arrays = {"x": _copy(value.GetX(), np.float64, count), "y": _copy(value.GetY(), np.float64, count)}
-        return Product(ProductKind.GRAPH, {"name": value.GetName(), "title": value.GetTitle()}, arrays)
+        return _graph(name, value)
     if isinstance(value, ROOT.RDF.RCutFlowReport):
         cuts = list(value)
         arrays = {
@@ -126,11 +147,13 @@ def collect_value(name: str, value: Any, operation: str) -> Product:
         return Product(ProductKind.CUTFLOW, {"cuts": [str(cut.GetName()) for cut in cuts]}, arrays)
     if type(value).__name__ == "Flow":
         return _flow(value)
-    if operation == "Take" or type(value).__name__.startswith("vector<"):
-        return _arrays(name, {name: np.asarray(list(value), dtype=object) if _is_nested(value) else np.asarray(value)})
-    raise ProductError(
-        f"product '{name}' is a {type(value).__name__}, which cannot be merged over chunks; possible are {_POSSIBLE}"
-    )
+    if operation == "Take" or hasattr(type(value), "value_type"):
+        return _arrays(name, {name: value})
+    raise _refusal(name, type(value).__name__)
+
+
+def _refusal(name: str, what: str) -> ProductError:
+    return ProductError(f"product '{name}' is a {what}, which cannot be merged over chunks; possible are {POSSIBLE}")
 
 
 def _flow(value: Any) -> Product:
@@ -140,24 +163,72 @@ def _flow(value: Any) -> Product:
     return Product(ProductKind.CUTFLOW, {"cuts": [str(cut) for cut in value.cuts]}, arrays)
 
 
-def _is_nested(vector: Any) -> bool:
-    return len(vector) > 0 and (isinstance(vector[0], str) or hasattr(vector[0], "__len__"))
+def _numbers(name: str, value: Any) -> Product:
+    """Convert ``portico::Numbers``; the column's type, which empty chunks have as well, decides that of the numbers."""
+    operation = OPERATIONS[int(value.operation)]
+    family = _family(str(value.column_type()))
+    if family is None:
+        raise ProductError(
+            f"product '{name}': column '{value.column}' is a {value.column_type()}, and {operation} needs numbers or "
+            "lists of numbers"
+        )
+    extremes, dtype = {
+        "float": (value.floats, np.float64), "integer": (value.integers, np.int64),
+        "natural": (value.naturals, np.uint64),
+    }[family]  # fmt: skip
+    if operation in _EXTREMES:
+        kind, side = _EXTREMES[operation]
+        return Product(kind, {"operation": operation}, {"value": np.array(list(getattr(extremes, side)), dtype)})
+    sums = np.array(value.sums(), np.int64).reshape(-1, LIMBS)
+    if operation == "Sum":
+        number = "float" if family == "float" else "integer"
+        return Product(ProductKind.SUM, {"operation": operation, "type": number}, {"sums": sums[2:3]})
+    bounds = {"minimum": np.array(list(extremes.low), dtype), "maximum": np.array(list(extremes.high), dtype)}
+    arrays = {"n": np.array([value.n], np.int64), "sums": sums, **bounds}
+    return Product(ProductKind.MOMENTS, {"operation": operation}, arrays)
 
 
-def _scalar(name: str, value: Any, operation: str) -> Product:
-    if not isinstance(value, (int, float, np.number)):
-        raise ProductError(f"product '{name}': {operation} of {type(value).__name__} cannot be merged over chunks")
-    dtype = np.int64 if isinstance(value, (int, np.integer)) else np.float64
-    return Product(_SCALARS[operation], {"operation": operation}, {"value": np.array([value], dtype)})
-
-
-def _moments(value: Any, operation: str) -> Product:
+def _family(column_type: str) -> str | None:
+    """Return the family of a column's numbers: float, integer or natural; None if it has none."""
     import ROOT
 
-    total = ROOT.portico.SumOf(value)
-    moments = np.array([value.GetN(), value.GetW(), value.GetW2(), total, value.GetM2()], np.float64)
-    bounds = {"minimum": np.array([value.GetMin()]), "maximum": np.array([value.GetMax()])}
-    return Product(ProductKind.MOMENTS, {"operation": operation}, {"moments": moments, **bounds})
+    element = column_type.rpartition("<")[2].partition(">")[0].partition(",")[0].partition("[")[0].strip()
+    plain = str(ROOT.TClassEdit.ResolveTypedef(element))
+    if plain in {"float", "double", "long double", "Float16_t", "Double32_t"}:
+        return "float"
+    if plain.startswith("unsigned ") or plain in {"bool", "ULong64_t"}:
+        return "natural"
+    return "integer" if plain in {"char", "signed char", "short", "int", "long", "long long", "Long64_t"} else None
+
+
+def _of_root(name: str, value: Any, operation: str) -> Product:
+    """Convert a result of ROOT's own Sum, Min, Max or, for Mean, StdDev and Stats without weights, TStatistic."""
+    if operation in {"Sum", *_EXTREMES}:
+        if not isinstance(value, (int, float, np.number)):
+            raise ProductError(f"product '{name}': {operation} of {type(value).__name__} cannot be merged over chunks")
+        if operation in _EXTREMES:
+            return Product(_EXTREMES[operation][0], {"operation": operation}, {"value": np.array([value])})
+        number = "integer" if isinstance(value, (int, np.integer)) else "float"
+        sums = exact_sum(value)[np.newaxis]
+        return Product(ProductKind.SUM, {"operation": operation, "type": number}, {"sums": sums})
+    n, total = int(value.GetN()), Fraction(value.GetMean()) * int(value.GetN())
+    squares = Fraction(value.GetM2()) + (total * total / n if n else 0)
+    arrays = {
+        "n": np.array([n], np.int64),
+        "sums": np.stack([exact_sum(part) for part in (Fraction(n), Fraction(n), total, squares)]),
+        "minimum": np.array([value.GetMin()][: min(n, 1)]),
+        "maximum": np.array([value.GetMax()][: min(n, 1)]),
+    }
+    return Product(ProductKind.MOMENTS, {"operation": operation}, arrays)
+
+
+def _graph(name: str, value: Any) -> Product:
+    kind, count = str(value.ClassName()), int(value.GetN())
+    if kind not in _GRAPHS:
+        raise _refusal(name, kind)
+    pointers = {key: getattr(value, f"Get{key[:2].upper()}{key[2:]}")() for key in _GRAPHS[kind]}
+    arrays = {key: _copy(pointer, np.float64, count) for key, pointer in pointers.items()}
+    return Product(ProductKind.GRAPH, {"class": kind, "name": value.GetName(), "title": value.GetTitle()}, arrays)
 
 
 def _copy(pointer: Any, dtype: npt.DTypeLike, count: int) -> npt.NDArray[Any]:
@@ -186,22 +257,38 @@ def _sumw2(h: Any, cells: int) -> npt.NDArray[np.float64]:
 
 
 def _stats(h: Any) -> npt.NDArray[np.float64]:
+    """Return the sums of w, w^2, wx and so on of all fills, as `PutStats` takes them.
+
+    `GetStats` would compute them from the bins if the weights add up to 0.
+    """
+    import ROOT
+
     buffer = np.zeros(20, np.float64)  # TH1::kNstat is 13
-    h.GetStats(buffer)
+    ROOT.portico.ReadSums(h, buffer)
     return buffer
 
 
 def _histogram(name: str, h: Any) -> Product:
-    dtype = STORAGE.get(str(h.ClassName())[-1])
-    if dtype is None:
-        raise ProductError(f"product '{name}' is a {h.ClassName()}, which cannot be merged; possible are {_POSSIBLE}")
-    cells = int(h.GetNcells())
-    values = _copy(h.GetArray(), dtype, cells).astype(np.float64)
-    arrays = {"values": values, "sumw2": _sumw2(h, cells), "stats": _stats(h), "entries": np.array([h.GetEntries()])}
+    kind = str(h.ClassName())
+    if kind not in _HISTOGRAMS:
+        raise _refusal(name, kind)
+    h.BufferEmpty(1)
+    cells, dtype = int(h.GetNcells()), np.dtype(STORAGE[kind[-1]])
+    values = _copy(h.GetArray(), dtype, cells)
+    if dtype.kind == "i" and np.isin(values, [np.iinfo(dtype).max, -np.iinfo(dtype).max]).any():
+        raise ProductError(
+            f"product '{name}': a bin has the largest content of a {kind}, at which ROOT stops counting; use a "
+            f"TH{kind[2]}D"
+        )
+    arrays = {
+        "values": values.astype(np.float64), "sumw2": _sumw2(h, cells), "stats": _stats(h),
+        "entries": np.array([h.GetEntries()]),
+    }  # fmt: skip
     return Product(ProductKind.HISTOGRAM, _head(h, axes_of(h)), arrays)
 
 
 def _profile(h: Any) -> Product:
+    h.BufferEmpty(1)
     cells = int(h.GetNcells())
     arrays = {
         "values": _copy(h.GetArray(), np.float64, cells),
@@ -211,14 +298,16 @@ def _profile(h: Any) -> Product:
         "stats": _stats(h),
         "entries": np.array([h.GetEntries()]),
     }
-    return Product(ProductKind.PROFILE, {**_head(h, axes_of(h)), "option": str(h.GetErrorOption())}, arrays)
+    limits = (h.GetYmin(), h.GetYmax()) if h.GetDimension() == 1 else (h.GetZmin(), h.GetZmax())
+    meta = {**_head(h, axes_of(h)), "option": str(h.GetErrorOption()), "limits": [float(limit) for limit in limits]}
+    return Product(ProductKind.PROFILE, meta, arrays)
 
 
 def _thn(name: str, h: Any) -> Product:
     import ROOT
 
     if str(h.ClassName()) != "THnT<double>" and "THnD" not in str(h.ClassName()):
-        raise ProductError(f"product '{name}' is a {h.ClassName()}, which cannot be merged; possible are {_POSSIBLE}")
+        raise ProductError(f"product '{name}' is a {h.ClassName()}, which cannot be merged; possible are {POSSIBLE}")
     cells = int(h.GetNbins())
     values, squares = np.zeros(cells), np.zeros(cells if h.GetCalculateErrors() else 0)
     ROOT.portico.ReadTHn(h, values, squares if squares.size else ROOT.nullptr)
@@ -230,15 +319,24 @@ def _thn(name: str, h: Any) -> Product:
 
 
 def _arrays(name: str, columns: Mapping[str, Any]) -> Product:
+    """Convert columns, each a list of C++ or an array of numbers, whose types do not depend on what is in them."""
     arrays: dict[str, npt.NDArray[Any]] = {}
+    texts = []
     for column, values in columns.items():
-        array = np.asarray(values)
-        if array.dtype != object:
-            arrays[column] = np.ascontiguousarray(array)
+        if isinstance(values, np.ndarray) and values.dtype != object:
+            arrays[column] = np.array(values)
             continue
-        rows = [np.asarray(row) for row in array]
-        if any(row.ndim != 1 or row.dtype == object or row.dtype.kind in "US" for row in rows):
-            raise ProductError(f"product '{name}': column '{column}' must have numbers or lists of numbers")
-        arrays[column] = np.concatenate(rows) if rows else np.zeros(0)
-        arrays[f"{column}#counts"] = np.array([len(row) for row in rows], np.int64)
-    return Product(ProductKind.ARRAY, {}, arrays)
+        flat = root.use("lists.h").flatten(values)
+        if not flat.type:
+            raise ProductError(
+                f"product '{name}': column '{column}' is a {type(values).__name__}; possible are numbers, texts and "
+                "lists of these"
+            )
+        array = np.empty(len(flat.bytes) // np.dtype(str(flat.type)).itemsize, str(flat.type))
+        flat.copy_to(array.ctypes.data)
+        arrays[column] = array
+        for level, counts in enumerate(flat.lengths):
+            arrays[counts_key(column, level)] = np.array(counts, np.int64)
+        if flat.text:
+            texts.append(column)
+    return Product(ProductKind.ARRAY, {"texts": texts} if texts else {}, arrays)

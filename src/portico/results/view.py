@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from portico.results.cutflow import Cutflow
 from portico.results.kinds import KINDS
 from portico.results.product import Product, ProductKind
 
-__all__ = ["Results", "describe", "write_root"]
+__all__ = ["Results", "describe", "plain", "write_root"]
 
 
 class Results(Mapping[str, Any]):
@@ -106,9 +107,20 @@ class _RootView(Mapping[str, Any]):
 def describe(products: Mapping[str, Product]) -> dict[str, Any]:
     """Return a description of products for JSON, without bin contents and arrays."""
     return {
-        name: {"kind": product.kind, **product.meta, **KINDS[product.kind].describe(product)}
+        name: plain({"kind": product.kind, **product.meta, **KINDS[product.kind].describe(product)})
         for name, product in products.items()
     }
+
+
+def plain(value: Any) -> Any:
+    """Return a value for JSON, which has neither infinity nor NaN: these become "inf", "-inf" and null."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
 
 
 def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]], labels: Mapping[str, str]) -> None:
@@ -140,4 +152,7 @@ def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]], labels:
         if trees:
             with uproot.update(aside) as update:
                 for name, (types, columns) in trees.items():
-                    update.mktree(name, types).extend(columns)
+                    if types is None:
+                        update.mkrntuple(name, columns)
+                    else:
+                        update.mktree(name, types).extend(columns)

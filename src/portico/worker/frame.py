@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from portico import root
 from portico.errors import InputError, MissingExtra, ProductError, StepError
 from portico.results import root_objects
 from portico.results.partial import gather
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["Timing", "check_handles", "describe_file", "refuse_local_entry", "require_model", "run_chunk"]
 
 _ENTRY = re.compile(r"\brdfentry_\b")
+_NUMBER = re.compile(r"RResultPtr<(un)?(signed )?(bool|char|short|int|long|long long|float|double|long double)>")
 _TRANSFORMATIONS = ("Alias", "Define", "DefinePerSample", "DefineSlot", "DefineSlotEntry", "Filter", "Redefine", "Vary")
-_TAGGED = ("Count", "Sum", "Min", "Max", "Take", "Report", "Graph", "Stats")
-_FILLED = ("Histo1D", "Histo2D", "Histo3D", "HistoND", "Profile1D", "Profile2D", "Aggregate", "Reduce", "Fill", "Book")
+_TAGGED = ("Count", "Take", "Report", "Graph")
+_ANY = ("Aggregate", "Reduce", "Book")
+_FILLED = ("Histo1D", "Histo2D", "Histo3D", "HistoND", "Profile1D", "Profile2D", "Fill", *root_objects.OPERATIONS)
 _MISSING = ("DefaultValueFor", "FilterAvailable", "FilterMissing")
-_OTHERS = ("Mean", "StdDev", "AsNumpy", "Snapshot", "Foreach", "ForeachSlot")
-_CHECKED = (*_TRANSFORMATIONS, *_MISSING, *_TAGGED, *_FILLED, *_OTHERS)
+_OTHERS = ("AsNumpy", "Snapshot", "Foreach", "ForeachSlot")
+_CHECKED = (*_TRANSFORMATIONS, *_MISSING, *_TAGGED, *_FILLED, *_ANY, *_OTHERS)
 _CLUSTER_BYTES = 8 * 2**20  # a default of 128 MiB would make files that cannot be cut
 
 
@@ -144,16 +147,33 @@ class _CheckedCall:
             return handle
         if self._name == "AsNumpy":
             return self._method(*arguments, **{**options, "lazy": True})
-        if self._name in {"Mean", "StdDev"}:  # merge exactly from the sums that Stats keeps
-            handle = self._node.Stats(*arguments, **options)
-        elif self._name in _FILLED:
-            require_model(self._name, arguments)
-            return self._method(*arguments, **options)
-        else:
-            handle = self._method(*arguments, **options)
-        if self._name in _TAGGED or self._name in {"Mean", "StdDev"}:
+        if self._name in root_objects.OPERATIONS and arguments:
+            return _book_numbers(self._node, self._name, [*arguments, *options.values()])
+        require_model(self._name, arguments)
+        handle = self._method(*arguments, **options)
+        if self._name in _TAGGED:
             setattr(handle, root_objects.TAG, self._name)
+        elif self._name in _ANY:
+            _refuse_number(self._name, handle)
         return handle
+
+
+def _book_numbers(node: Any, name: str, arguments: list[Any]) -> Any:
+    """Book Sum, Mean, StdDev, Stats, Min or Max as an action of ours, which merges exactly."""
+    if len(arguments) > (2 if name == "Stats" else 1):
+        raise StepError(f"{name} takes no more than columns: every chunk would count the initial value")
+    import ROOT
+
+    ours = root.use("numbers.h")
+    return ours.book(ROOT.RDF.AsRNode(node), getattr(ours.Operation, name), [str(column) for column in arguments])
+
+
+def _refuse_number(name: str, handle: Any) -> None:
+    """Refuse numbers of Aggregate, Reduce and Book: only the user knows how they merge."""
+    kind = type(handle).__name__
+    if _NUMBER.fullmatch(kind):
+        possible = root_objects.POSSIBLE
+        raise ProductError(f"{name} gives a {kind}, which cannot be merged over chunks; possible are {possible}")
 
 
 def refuse_local_entry(name: str, arguments: list[Any]) -> None:
@@ -357,7 +377,7 @@ def check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int)
             )
 
 
-def _collect(handles: dict[str, Any]) -> Iterator[tuple[str, dict[str, Product]]]:
+def _collect(handles: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, Product]]]]:
     """Collect all products, and empty the mapping: the writer of a tree touches its file once more when it goes."""
     for name in list(handles):
         handle = handles.pop(name)
@@ -366,7 +386,8 @@ def _collect(handles: dict[str, Any]) -> Iterator[tuple[str, dict[str, Product]]
             tree, kind, path = tag
             handle.GetValue()
             del handle
-            yield name, {name: Product(ProductKind.TREE, {"tree": tree, "format": kind}, {}, (describe_file(path),))}
+            tree_file = Product(ProductKind.TREE, {"tree": tree, "format": kind}, {}, (describe_file(path),))
+            yield name, [(name, tree_file)]
         else:
             yield name, root_objects.collect(name, handle)
 

@@ -1,0 +1,359 @@
+"""Every kind of product does not depend on the chunks: the same bits for any partition, and the right values."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import awkward
+import numpy as np
+import pytest
+import uproot
+
+from portico import root
+from portico.analysis.chunks import Chunk
+from portico.analysis.dataset import Sample
+from portico.errors import ProductError, StepError
+from portico.files import summarise
+from portico.report.svg import curve, draw
+from portico.results.partial import decode, encode, merge_all
+from portico.results.view import Results, describe, write_root
+from portico.worker.frame import run_chunk
+
+ENTRIES = 40
+PARTITIONS = [(0, 40), (0, 10, 20, 30, 40), (0, 3, 10, 25, 26, 40)]
+BIG = 2**63
+
+
+def books(frame: Any, sample: Sample) -> dict[str, Any]:
+    """Book what the first chunks have no entries for, whose weights add up to 0, or whose numbers need 64 bits."""
+    import ROOT
+
+    VariationsFor = ROOT.RDF.Experimental.VariationsFor
+    labelled = ROOT.TH1D("labelled", "", 5, 0, 5)
+    above = ROOT.TH1D("above", "", 5, 0, 5)
+    partly = ROOT.TH1D("partly", "", 5, 0, 5)
+    for h in (labelled, above):
+        for i, label in enumerate(("ee", "em", "mm", "et", "mt")):
+            h.GetXaxis().SetBinLabel(i + 1, label)
+    partly.GetXaxis().SetBinLabel(2, "two")
+    limited = ROOT.TProfile("limited", "", 4, 0, 40, 5.0, 30.0)
+    plane = ROOT.TProfile2D("plane", "", 2, 0, 40, 2, 0, 40, 5.0, 30.0)
+    frame = (
+        frame.Define("big", f"ULong64_t({BIG}ull) + ULong64_t(x)")
+        .Define("negative", "-9007199254740993ll - Long64_t(x)")
+        .Define("f", "float(x) / 3")
+        .Define("name", 'std::string(x < 20 ? "low" : "high")')
+        .Define("names", "std::vector<std::string>(int(x) % 3, name)")
+        .Define("nested", "std::vector<std::vector<short>>(int(x) % 3, std::vector<short>(int(x) % 2, short(x)))")
+        .Define("flag", "x > 20")
+        .Define("flags", "ROOT::RVec<bool>{x > 20, false}")
+        .Define("list", "ROOT::RVec<float>{float(x), float(x) + 10}")
+        .Define("byte", "static_cast<signed char>(x)")
+        .Define("ubyte", "static_cast<unsigned char>(x)")
+        .Define("k", "int(x) % 5")
+        .Define("kk", "k == 4 ? 9 : (k == 3 && x > 20 ? -1 : k)")
+    )
+    late = frame.Filter("x > 15").Define("high", "list[list > 30]")
+    none = frame.Filter("x > 1000")
+    varied = frame.Vary("x", "ROOT::RVecD{x - 1, x + 1}", ["down", "up"], "shift")
+    slashed = frame.Vary("x", "ROOT::RVecD{x - 5, x + 5}", ["muR=0.5/muF=1", "muR=2/muF=1"], "scale")
+    joined = frame.Vary("x", "ROOT::RVecD{x - 10}", ["b_c"], "a").Vary("w", "ROOT::RVecD{2 * w}", ["c"], "a_b")
+    four = ROOT.RDF.THnDModel("four", "", 2, [2, 2], [0.0, 0.0], [40.0, 40.0])
+    edges = np.array([0.0, 1.0, 2.0, np.inf])
+    return {
+        "stats": frame.Stats("x", "w"),
+        "stats_rough": frame.Stats("x", "rough"),
+        "stats_none": none.Stats("x", "w"),
+        "stats_list": frame.Stats("list", "w"),
+        "stats_odd": frame.Stats("x", "odd"),
+        "mean": frame.Mean("rough"),
+        "deviation": frame.StdDev("rough"),
+        "mean_late": late.Mean("x"),
+        "mean_none": none.Mean("x"),
+        "sum_rough": frame.Sum("rough"),
+        "sum_f": frame.Sum["float"]("f"),
+        "sum_negative": frame.Sum("negative"),
+        "sum_big": frame.Sum("big"),
+        "sum_none": none.Sum("big"),
+        "sum_odd": frame.Sum("odd"),
+        "max_big": frame.Max["ULong64_t"]("big"),
+        "min_big": late.Min("big"),
+        "max_list": frame.Max("list"),
+        "min_negative": frame.Min("negative"),
+        "min_none": none.Min("big"),
+        "h1": frame.Histo1D(("h1", "", 10, 0, 100), "x", "w"),
+        "h2": frame.Histo2D(("h2", "", 10, 0, 100, 2, -2, 2), "x", "w", "w"),
+        "h3": frame.Histo3D(("h3", "", 10, 0, 100, 2, -2, 2, 2, -2, 2), "x", "w", "w", "w"),
+        "p1": frame.Profile1D(("p1", "", 10, 0, 100), "x", "x", "w"),
+        "p2": frame.Profile2D(("p2", "", 10, 0, 100, 2, -2, 2), "x", "w", "x", "w"),
+        "four": frame.HistoND(four, ["x", "x", "w"]),
+        "odd": frame.Histo1D(("odd", "", 10, 0, 100), "x", "odd"),
+        "odd2": frame.Histo2D(("odd2", "", 2, 0, 100, 2, 0, 100), "x", "x", "odd"),
+        "limited": frame.Fill(limited, ["x", "x"]),
+        "plane": frame.Fill(plane, ["x", "x", "x"]),
+        "labelled": frame.Fill(labelled, ["k"]),
+        "above": frame.Fill(above, ["kk"]),
+        "partly": frame.Fill(partly, ["k"]),
+        "infinite": frame.Histo1D(("infinite", "", 3, edges), "x"),
+        "infinite2": frame.Histo2D(("infinite2", "", 3, edges, 2, 0, 40), "x", "x"),
+        "lists": late.Take["ROOT::VecOps::RVec<float>"]("high"),
+        "equal": frame.Take["ROOT::VecOps::RVec<float>"]("list"),
+        "strings": late.Take["std::string"]("name"),
+        "flags": late.Take["bool"]("flag"),
+        "big": late.Take["ULong64_t"]("big"),
+        "columns": late.AsNumpy(
+            ["big", "negative", "f", "name", "names", "nested", "flag", "flags", "list", "byte", "ubyte", "x"]
+        ),
+        "nothing": none.AsNumpy(["big", "name", "names", "nested", "flag", "flags", "list", "f"]),
+        "errors": late.GraphAsymmErrors("x", "f", "x", "x", "f", "f"),
+        "slash": VariationsFor(slashed.Histo1D(("slash", "", 4, 0, 40), "x")),
+        "joined": VariationsFor(joined.Histo1D(("joined", "", 4, 0, 40), "x", "w")),
+        "joined_a_b_c": frame.Histo1D(("joined_a_b_c", "", 1, 0, 40), "x"),
+        "v_sum": VariationsFor(varied.Sum("x")),
+        "v_count": VariationsFor(varied.Filter("x > 9.5").Count()),
+        "v_min": VariationsFor(varied.Min("x")),
+        "v_max": VariationsFor(varied.Max("x")),
+        "v_mean": VariationsFor(varied.Mean("x")),
+        "v_stats": VariationsFor(varied.Stats("x", "w")),
+        "v_take": VariationsFor(varied.Take["double"]("x")),
+        "v_nothing": VariationsFor(frame.Sum("x")),
+    }
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("chunks") / "events.root"
+    x = np.arange(float(ENTRIES))
+    odd = np.where(x == 7, np.inf, np.where(x == 12, -np.inf, np.where(x == 33, np.nan, (x % 3) - 1)))
+    columns = {
+        "x": x,
+        "w": np.where(x % 2 == 0, 1.0, -1.0) + (x >= 30),  # a chunk of ten adds up to 0
+        "rough": np.random.default_rng(1).normal(0, 1, ENTRIES) * 10.0 ** (x % 17 - 8),
+        "odd": odd,
+    }
+    with uproot.recreate(path) as file:
+        file.mktree("Events", columns).extend(columns)
+    return path
+
+
+def run(source: Path, function: Any, edges: Sequence[int], out: Path) -> Results:
+    uuid = summarise(str(source), "Events").uuid
+    parts = []
+    for first, last in itertools.pairwise(edges):
+        chunk = Chunk(str(source), uuid, "Events", first, last)
+        products, _ = run_chunk(function, chunk, Sample(name="s"), {}, out)
+        parts.append(decode(encode(products)))
+    merged = merge_all(parts)
+    assert merged is not None
+    return Results("s", merged)
+
+
+@pytest.fixture(scope="module")
+def partitions(source: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Results]:
+    root.load()
+    out = tmp_path_factory.mktemp("out")
+    return [run(source, books, edges, out) for edges in PARTITIONS]
+
+
+def test_every_partition_gives_the_same_bits(partitions: list[Results]) -> None:
+    first, *others = partitions
+    for other in others:
+        assert list(other) == list(first)
+        for name, product in first.products.items():
+            again = other.products[name]
+            assert again.meta == product.meta, name
+            for key, array in product.arrays.items():
+                assert again.arrays[key].dtype == array.dtype, (name, key)
+                assert again.arrays[key].tobytes() == array.tobytes(), (name, key)
+
+
+@pytest.mark.parametrize("number", range(len(PARTITIONS)))
+def test_numbers_are_right(partitions: list[Results], source: Path, number: int) -> None:
+    results = partitions[number]
+    with uproot.open(source) as file:
+        x, w, rough = (file["Events"][name].array(library="np") for name in ("x", "w", "rough"))
+    weights = w.sum()
+    expected = {"n": 40, "sum of weights": weights, "mean": (w * x).sum() / weights, "min": 0.0, "max": 39.0}
+    assert expected.items() <= results["stats"].items()
+    assert results["stats_rough"]["sum of weights"] == math.fsum(rough) == results["sum_rough"]
+    assert results["stats_list"]["n"] == 80
+    assert results["stats_none"]["n"] == 0
+    assert all(math.isnan(results["stats_none"][key]) for key in ("mean", "min", "max"))
+    assert results["stats_odd"]["n"] == 40
+    assert math.isnan(results["stats_odd"]["mean"])
+    assert results["mean"] == pytest.approx(rough.mean(), rel=1e-12)
+    assert results["deviation"] == pytest.approx(rough.std(ddof=1), rel=1e-12)
+    assert results["mean_late"] == 27.5
+    assert math.isnan(results["mean_none"])
+    assert results["sum_f"] == pytest.approx(260, rel=1e-6)
+    assert results["sum_negative"] == -40 * 9007199254740993 - 780
+    assert results["sum_big"] == 40 * BIG + 780
+    assert results["sum_none"] == 0
+    assert math.isnan(results["sum_odd"])
+    assert (results["max_big"], results["min_big"]) == (BIG + 39, BIG + 16)
+    assert (results["max_list"], results["min_negative"]) == (49.0, -9007199254740993 - 39)
+    assert math.isnan(results["min_none"])
+
+
+def test_means_of_histograms_are_those_of_one_loop(partitions: list[Results], source: Path) -> None:
+    ROOT = root.load()
+    direct = books(ROOT.RDataFrame("Events", str(source)), Sample(name="s"))
+    for name in ("h1", "h2", "h3", "p1", "p2"):
+        for results in partitions:
+            for axis in range(1, 1 + direct[name].GetDimension()):
+                assert results.root[name].GetMean(axis) == pytest.approx(direct[name].GetMean(axis), rel=1e-12)
+                assert results.root[name].GetStdDev(axis) == pytest.approx(direct[name].GetStdDev(axis), rel=1e-12)
+
+
+def test_profiles_keep_the_range_of_what_they_average(partitions: list[Results]) -> None:
+    h, plane = partitions[1].root["limited"], partitions[1].root["plane"]
+    assert (h.GetYmin(), h.GetYmax(), plane.GetZmin(), plane.GetZmax()) == (5, 30, 5, 30)
+    assert partitions[1]["limited"].counts().tolist() == [5, 10, 10, 1]
+    h.Fill(1.0, 3.0)
+    assert h.GetBinEntries(1) == 5
+
+
+def test_a_labelled_axis_has_one_type(partitions: list[Results]) -> None:
+    for results in partitions:
+        total = results["labelled"] + results["above"]
+        assert list(total.axes[0]) == ["ee", "em", "mm", "et", "mt"]
+        assert results["labelled"].values(flow=True).tolist() == [8, 8, 8, 8, 8, 0]
+        assert results["above"].values(flow=True).tolist() == [8, 8, 8, 4, 0, 12]
+        assert total.values(flow=True).tolist() == [16, 16, 16, 12, 8, 12]
+        again = results.root["above"]
+        assert (again.GetBinContent(0), again.GetBinContent(6)) == (4, 8)
+        assert results["partly"].values().tolist() == [8] * 5
+        assert results["partly"].axes[0].labels == {"2": "two"}
+
+
+def test_columns_keep_types_and_values(partitions: list[Results]) -> None:
+    for results in partitions:
+        assert awkward.to_list(results["lists"]["lists"])[:4] == [[], [], [], []]
+        assert len(results["lists"]["lists"]) == 24
+        assert awkward.sum(awkward.num(results["equal"]["equal"])) == 80
+        assert results["equal"]["equal"][39].tolist() == [39.0, 49.0]
+        assert results["strings"]["strings"].tolist() == ["low"] * 4 + ["high"] * 20
+        assert results["flags"]["flags"].dtype == np.bool_
+        assert results["flags"]["flags"].sum() == 19
+        assert results["big"]["big"].tolist() == [BIG + i for i in range(16, 40)]
+        columns = results["columns"]
+        assert columns["big"].dtype == np.uint64
+        assert columns["negative"].tolist() == [-9007199254740993 - i for i in range(16, 40)]
+        assert columns["f"].dtype == np.float32
+        assert columns["name"].tolist() == results["strings"]["strings"].tolist()
+        assert awkward.to_list(columns["names"])[:3] == [["low"], ["low", "low"], []]
+        assert awkward.to_list(columns["nested"])[:3] == [[[]], [[17], [17]], []]
+        assert str(columns["nested"].type) == "24 * var * var * int16"
+        assert str(columns["flags"].type) == "24 * var * bool"
+        assert (columns["byte"].dtype, columns["ubyte"].dtype) == (np.int8, np.uint8)
+        assert columns["ubyte"].tolist() == list(range(16, 40))
+        nothing = results["nothing"]
+        assert {name: str(getattr(column, "type", "")) for name, column in nothing.items() if name[-1] in "sdt"} == {
+            "names": "0 * var * string",
+            "nested": "0 * var * var * int16",
+            "flags": "0 * var * bool",
+            "list": "0 * var * float32",
+        }
+        assert [nothing[name].dtype.name for name in ("big", "flag", "f")] == ["uint64", "bool", "float32"]
+        assert list(results["errors"]) == ["x", "y", "exlow", "exhigh", "eylow", "eyhigh"]
+        assert results.root["errors"].GetErrorYhigh(3) == pytest.approx(19 / 3)
+
+
+def test_variations_of_numbers(partitions: list[Results]) -> None:
+    tags = ("nominal", "shift:down", "shift:up")
+    for results in partitions:
+        for name, expected in (
+            ("v_sum", (780, 740, 820)),
+            ("v_count", (30, 29, 31)),
+            ("v_min", (0, -1, 1)),
+            ("v_max", (39, 38, 40)),
+            ("v_mean", (19.5, 18.5, 20.5)),
+        ):
+            assert results.variations(name) == dict(zip(tags, expected, strict=True)), name
+        assert results.variations("v_nothing") == {"nominal": 780}
+        assert [value["n"] for value in results.variations("v_stats").values()] == [40, 40, 40]
+        assert results.variations("v_take")["shift:up"]["v_take"].tolist() == list(range(1, 41))
+
+
+def test_variations_are_told_apart_and_can_be_read(partitions: list[Results], tmp_path: Path) -> None:
+    ROOT = root.load()
+    results = partitions[1]
+    assert list(results.variations("slash")) == ["nominal", "scale:muR=0.5/muF=1", "scale:muR=2/muF=1"]
+    joined = results.variations("joined")
+    assert list(joined) == ["nominal", "a:b_c", "a_b:c"]
+    nominal = joined["nominal"].values()
+    assert joined["a_b:c"].values().tolist() == (2 * nominal).tolist()
+    assert joined["a:b_c"].values().tolist() == [*nominal[1:], 0.0]
+    assert results["joined_a_b_c"].values().tolist() == [40.0]
+    path = tmp_path / "results.root"
+    write_root(path, {"s": results.products}, {})
+    again = ROOT.TFile.Open(str(path))
+    with uproot.open(path) as file:
+        for name, product in results.products.items():
+            if "axes" not in product.meta or name == "four":
+                continue
+            assert again.Get(f"s/{name}").GetName() == name
+            if "values" in product.arrays and product.kind == "histogram":
+                read = file[f"s/{name}"].values(flow=True).ravel(order="F")
+                assert np.array_equal(read, product.arrays["values"], equal_nan=True), name
+        assert file["s/columns"].arrays()["name"].tolist() == ["low"] * 4 + ["high"] * 20
+        assert len(file["s/nothing"].arrays()) == 0
+    again.Close()
+
+
+def test_an_edge_may_be_infinite(partitions: list[Results]) -> None:
+    results = partitions[1]
+    assert results["infinite"].values().tolist() == [1, 1, 38]
+    assert math.isinf(results.root["infinite"].GetXaxis().GetBinUpEdge(3))
+    told = json.dumps(describe(results.products), allow_nan=False)
+    assert json.loads(told)["infinite"]["axes"][0]["edges"] == [0, 1, 2, "inf"]
+    for name in ("infinite", "odd"):
+        picture = draw(name, {"s": curve(results.products[name])}, {"s": "red"}, unit_area=True)
+        assert "nan" not in picture.partition("</title>")[2]
+    from portico import plot
+
+    maps = plot.heatmap(results["infinite2"]), plot.heatmap(results["odd2"])
+    for figure in (*maps, plot.histogram(results["infinite"])):
+        figure.savefig("/dev/null", format="png")
+
+
+def refused(words: str, frame: Any) -> Any:
+    """Book a result that cannot merge; ``words`` are those of the error."""
+    import ROOT
+
+    match words:
+        case "largest content of a TH1S":
+            return frame.Define("many", "ROOT::RVecD(1000, x)").Fill(ROOT.TH1S("small", "", 1, 0, 100), ["many"])
+        case "a TEfficiency":
+            return frame.Define("p", "x > 3").Fill(ROOT.TEfficiency("e", "", 4, 0, 40), ["p", "x"])
+        case "a TProfile3D":
+            return frame.Fill(ROOT.TProfile3D("cube", "", 1, 0, 1, 1, 0, 1, 1, 0, 1), ["x", "x", "x", "x"])
+        case "a THnSparseT":
+            bins = ROOT.std.vector["int"]([1, 1])
+            return frame.Fill(ROOT.THnSparseD("sparse", "", 2, bins.data(), np.zeros(2), np.ones(2)), ["x", "x"])
+        case "a TStatistic":
+            return frame.Fill(ROOT.TStatistic("statistic"), ["x"])
+        case "need numbers or lists":
+            return frame.Define("n", 'std::string("a")').Sum("n")
+        case "numbers, texts and lists":
+            return frame.Define("v", "std::pair<int, int>(1, 2)").Take["std::pair<int, int>"]("v")
+        case _:
+            return frame.Sum("x", 3.0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "largest content of a TH1S", "a TEfficiency", "a TProfile3D", "a THnSparseT", "a TStatistic",
+        "need numbers or lists", "numbers, texts and lists", "initial value",
+    ],
+)  # fmt: skip
+def test_what_cannot_merge_is_refused(source: Path, tmp_path: Path, words: str) -> None:
+    ROOT = root.load()
+    with pytest.raises((ProductError, StepError, ROOT.std.runtime_error), match=words):
+        run(source, lambda frame, sample: {"it": refused(words, frame)}, (0, ENTRIES), tmp_path)
