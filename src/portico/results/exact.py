@@ -41,7 +41,8 @@ def value_of(limbs: npt.NDArray[np.int64]) -> Fraction | float:
         return math.nan
     if positive or negative:
         return math.inf if positive else -math.inf
-    return sum(limb << (32 * i) for i, limb in enumerate(limbs[:_DIGITS].tolist())) * _UNIT
+    units: int = sum(limb << (32 * i) for i, limb in enumerate(limbs[:_DIGITS].tolist()))
+    return units * _UNIT
 
 
 def settled(sums: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -31,6 +31,10 @@ POSSIBLE = (
 OPERATIONS = ("Sum", "Mean", "StdDev", "Stats", "Min", "Max")
 """Operations that give a number, in the order of ``include/numbers.h``."""
 _EXTREMES = {"Min": (ProductKind.MINIMUM, "low"), "Max": (ProductKind.MAXIMUM, "high")}
+_COUNTS = {f"RResultMap<{kind}>" for kind in ("ULong64_t", "unsigned long long")}
+_NUMBER = re.compile(
+    r"RResultPtr<(U?Long64_t|((un)?signed )?(bool|char|short|int|long|long long|float|double|long double))>"
+)
 _HISTOGRAMS = tuple(f"TH{axes}{letter}" for axes in "123" for letter in STORAGE)
 _GRAPHS = {
     "TGraph": ("x", "y"),
@@ -74,6 +78,35 @@ def collect(name: str, handle: Any) -> list[tuple[str, Product]]:
     raise ProductError(f"product '{name}' is a {kind}, which cannot be collected; possible are {POSSIBLE}")
 
 
+def book(node: Any, name: str, columns: list[Any]) -> Any:
+    """Book one of the `OPERATIONS` as an action of ours, which merges exactly.
+
+    Raises
+    ------
+    ProductError
+        If there are other arguments than columns.
+    """
+    import ROOT
+
+    if len(columns) > (2 if name == "Stats" else 1):
+        raise ProductError(f"{name} takes no more than columns: every chunk would count the initial value")
+    ours = root.use("numbers.h")
+    return ours.book(ROOT.RDF.AsRNode(node), getattr(ours.Operation, name), [str(column) for column in columns])
+
+
+def refuse_number(name: str, handle: Any) -> None:
+    """Refuse numbers of Aggregate, Reduce and Book: only the user knows how they merge.
+
+    Raises
+    ------
+    ProductError
+        If the handle is that of a number.
+    """
+    kind = type(handle).__name__
+    if _NUMBER.fullmatch(kind):
+        raise ProductError(f"{name} gives a {kind}, which cannot be merged over chunks; possible are {POSSIBLE}")
+
+
 def tag_of(handle: Any) -> Any:
     """Return the tag of a handle, or None. Access to an unknown attribute of an RResultPtr would run the event loop."""
     return getattr(handle, "__dict__", {}).get(TAG) if not isinstance(handle, dict) else None
@@ -91,7 +124,7 @@ def variation_name(name: str, variation: str) -> str:
 def _collect_variations(name: str, handle: Any) -> list[tuple[str, Product]]:
     # Access to a value of an RResultMap runs the event loop; access to its keys does not.
     handle["nominal"]
-    operation = "Count" if type(handle).__name__ == "RResultMap<unsigned long long>" else ""
+    operation = "Count" if type(handle).__name__ in _COUNTS else ""
     return [
         varied(part, str(key), collect_value(part, value, operation))
         for key in handle.GetKeys()

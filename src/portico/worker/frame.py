@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portico import root
 from portico.errors import InputError, MissingExtra, ProductError, StepError
 from portico.results import root_objects
 from portico.results.partial import gather
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Timing", "check_handles", "describe_file", "refuse_local_entry", "require_model", "run_chunk"]
 
 _ENTRY = re.compile(r"\brdfentry_\b")
-_NUMBER = re.compile(r"RResultPtr<(un)?(signed )?(bool|char|short|int|long|long long|float|double|long double)>")
 _TRANSFORMATIONS = ("Alias", "Define", "DefinePerSample", "DefineSlot", "DefineSlotEntry", "Filter", "Redefine", "Vary")
 _TAGGED = ("Count", "Take", "Report", "Graph")
 _ANY = ("Aggregate", "Reduce", "Book")
@@ -147,33 +145,15 @@ class _CheckedCall:
             return handle
         if self._name == "AsNumpy":
             return self._method(*arguments, **{**options, "lazy": True})
-        if self._name in root_objects.OPERATIONS and arguments:
-            return _book_numbers(self._node, self._name, [*arguments, *options.values()])
+        if self._name in root_objects.OPERATIONS and (arguments or options):
+            return root_objects.book(self._node, self._name, [*arguments, *options.values()])
         require_model(self._name, arguments)
         handle = self._method(*arguments, **options)
         if self._name in _TAGGED:
             setattr(handle, root_objects.TAG, self._name)
         elif self._name in _ANY:
-            _refuse_number(self._name, handle)
+            root_objects.refuse_number(self._name, handle)
         return handle
-
-
-def _book_numbers(node: Any, name: str, arguments: list[Any]) -> Any:
-    """Book Sum, Mean, StdDev, Stats, Min or Max as an action of ours, which merges exactly."""
-    if len(arguments) > (2 if name == "Stats" else 1):
-        raise StepError(f"{name} takes no more than columns: every chunk would count the initial value")
-    import ROOT
-
-    ours = root.use("numbers.h")
-    return ours.book(ROOT.RDF.AsRNode(node), getattr(ours.Operation, name), [str(column) for column in arguments])
-
-
-def _refuse_number(name: str, handle: Any) -> None:
-    """Refuse numbers of Aggregate, Reduce and Book: only the user knows how they merge."""
-    kind = type(handle).__name__
-    if _NUMBER.fullmatch(kind):
-        possible = root_objects.POSSIBLE
-        raise ProductError(f"{name} gives a {kind}, which cannot be merged over chunks; possible are {possible}")
 
 
 def refuse_local_entry(name: str, arguments: list[Any]) -> None:
