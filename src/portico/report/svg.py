@@ -82,7 +82,8 @@ def curve(product: Product, blind: Sequence[tuple[float, float]] = ()) -> Curve:
     inside = slice(1, bins + 1)
     label = axis["title"] + tell_ends(edges)
     ticks = tuple(axis["labels"].get(str(i), "") for i in range(1, bins + 1)) if len(axis["labels"]) == bins else ()
-    total, everything = float(values[inside].sum()), float(values.sum())
+    with np.errstate(invalid="ignore"):  # contents may be infinite
+        total, everything = float(values[inside].sum()), float(values.sum())
     outside = 0.0 if KINDS[product.kind].bins == "means" else everything - total
     entries = float(product.arrays["entries"][0])
     return Curve(drawn_edges(edges), values[inside], errors[inside], total, outside, entries, label, ticks)

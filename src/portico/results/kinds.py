@@ -25,7 +25,8 @@ Rule = Callable[[Array, Array], Array]
 
 def add(a: Array, b: Array) -> Array:
     """Merge arrays of one shape, element by element."""
-    return np.add(a, b)
+    with np.errstate(invalid="ignore", over="ignore"):  # weights may be infinite
+        return np.add(a, b)
 
 
 def concatenate(a: Array, b: Array) -> Array:
