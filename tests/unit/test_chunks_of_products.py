@@ -122,7 +122,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "odd": odd,
     }
     with uproot.recreate(path) as file:
-        file.mktree("Events", columns).extend(columns)
+        file.mktree("Events", columns)
     return path
 
 
