@@ -30,6 +30,7 @@ from portico.compare.numbers import agree
 from portico.errors import ConfigError, InputError, RunFolderError
 from portico.files.storage import checksum_of
 from portico.report.comparison import write_comparison
+from portico.results.exact import exact_sum
 from portico.results.partial import encode
 from portico.results.product import Product, ProductKind
 from portico.runfolder.folder import RunFolder
@@ -66,7 +67,10 @@ def cutflow(every: list[int], passed: list[int], cuts: list[str] | None = None, 
 
 
 def number(value: Any, kind: str = "sum") -> Product:
-    return Product(kind, {"operation": kind.title()}, {"value": np.array([value])})
+    if kind != "sum":
+        return Product(kind, {"operation": kind.title()}, {"value": np.array([value])})
+    meta = {"operation": "Sum", "type": "integer" if isinstance(value, int) else "float"}
+    return Product(kind, meta, {"sums": exact_sum(value)[np.newaxis]})
 
 
 def tree(folder: Path, *files: Mapping[str, Any], name: str = "candidates", kind: str = "TTree") -> Product:
