@@ -62,7 +62,7 @@ def _hist_axis(axis: Mapping[str, Any]) -> Any:
     labels = [axis["labels"].get(str(i), "") for i in range(1, bins + 1)]
     if all(labels) and len(set(labels)) == bins:
         return hist.axis.StrCategory(labels, label=axis["title"], flow=True)
-    named = {"__dict__": {"labels": dict(axis["labels"])}} if axis["labels"] else {}
+    named: dict[str, Any] = {"__dict__": {"labels": dict(axis["labels"])}} if axis["labels"] else {}
     if axis["edges"] is not None:
         return hist.axis.Variable(axis["edges"], label=axis["title"], **named)
     return hist.axis.Regular(bins, axis["low"], axis["high"], label=axis["title"], **named)

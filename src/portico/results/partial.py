@@ -70,7 +70,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _is_varied(product: Product) -> bool:
-    return product.meta.get("variation", ["", "nominal"])[1] != "nominal"
+    return bool(product.meta.get("variation", ["", "nominal"])[1] != "nominal")
 
 
 def merge(first: Partial, second: Partial) -> dict[str, Product]:
