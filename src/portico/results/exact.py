@@ -12,10 +12,11 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LIMBS", "exact_sum", "nearest", "ratio", "settled", "value_of"]
+__all__ = ["LIMBS", "UNIT", "exact_sum", "nearest", "ratio", "settled", "value_of"]
 
 _DIGITS = 70
-_UNIT = Fraction(1, 2**1074)
+UNIT = Fraction(1, 2**1074)
+"""The smallest positive double; what is smaller counts as 0."""
 LIMBS = _DIGITS + 3
 """Integers of one sum."""
 
@@ -26,7 +27,7 @@ def exact_sum(value: float | Fraction) -> npt.NDArray[np.int64]:
     if isinstance(value, float) and not math.isfinite(value):
         limbs[_DIGITS + (2 if math.isnan(value) else int(value < 0))] = 1
         return limbs
-    units = math.floor(Fraction(value) / _UNIT)
+    units = math.floor(Fraction(value) / UNIT)
     for i in range(_DIGITS - 1):
         limbs[i] = units & 0xFFFFFFFF
         units >>= 32
@@ -42,7 +43,7 @@ def value_of(limbs: npt.NDArray[np.int64]) -> Fraction | float:
     if positive or negative:
         return math.inf if positive else -math.inf
     units: int = sum(limb << (32 * i) for i, limb in enumerate(limbs[:_DIGITS].tolist()))
-    return units * _UNIT
+    return units * UNIT
 
 
 def settled(sums: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -103,7 +103,10 @@ def _deviation(n: int, *sums: Fraction | float) -> float:
     weight, weight2, total, squares = sums
     if not all(isinstance(value, Fraction) for value in sums) or weight * weight == weight2:
         return math.nan
-    variance = (weight * squares - total * total) / (weight * weight - weight2)
+    spread = weight * squares - total * total
+    if abs(spread) <= 4 * n * (1 + abs(weight)) * (1 + weight2) * exact.UNIT:  # squares too small for a double
+        return 0.0
+    variance = spread / (weight * weight - weight2)
     return math.sqrt(exact.nearest(variance)) if variance >= 0 else math.nan
 
 

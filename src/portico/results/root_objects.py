@@ -242,7 +242,7 @@ def _of_root(name: str, value: Any, operation: str) -> Product:
         if operation in _EXTREMES:
             return Product(_EXTREMES[operation][0], {"operation": operation}, {"value": np.array([value])})
         number = "integer" if isinstance(value, (int, np.integer)) else "float"
-        sums = exact_sum(value)[np.newaxis]
+        sums = exact_sum(value.item() if isinstance(value, np.number) else value)[np.newaxis]
         return Product(ProductKind.SUM, {"operation": operation, "type": number}, {"sums": sums})
     n, total = int(value.GetN()), Fraction(value.GetMean()) * int(value.GetN())
     squares = Fraction(value.GetM2()) + (total * total / n if n else 0)
@@ -308,7 +308,8 @@ def _histogram(name: str, h: Any) -> Product:
     h.BufferEmpty(1)
     cells, dtype = int(h.GetNcells()), np.dtype(STORAGE[kind[-1]])
     values = _copy(h.GetArray(), dtype, cells)
-    if dtype.kind == "i" and np.isin(values, [np.iinfo(dtype).max, -np.iinfo(dtype).max]).any():
+    largest = 2 ** (8 * dtype.itemsize - 1) - 1
+    if dtype.kind == "i" and ((values == largest) | (values == -largest)).any():
         raise ProductError(
             f"product '{name}': a bin has the largest content of a {kind}, at which ROOT stops counting; use a "
             f"TH{kind[2]}D"
