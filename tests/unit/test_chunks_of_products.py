@@ -29,6 +29,17 @@ PARTITIONS = [(0, 40), (0, 10, 20, 30, 40), (0, 3, 10, 25, 26, 40)]
 BIG = 2**63
 
 
+def weighted(frame: Any) -> dict[str, Any]:
+    """Book a histogram or profile of each type."""
+    return {
+        "h1": frame.Histo1D(("h1", "", 10, 0, 100), "x", "w"),
+        "h2": frame.Histo2D(("h2", "", 10, 0, 100, 2, -2, 2), "x", "w", "w"),
+        "h3": frame.Histo3D(("h3", "", 10, 0, 100, 2, -2, 2, 2, -2, 2), "x", "w", "w", "w"),
+        "p1": frame.Profile1D(("p1", "", 10, 0, 100), "x", "x", "w"),
+        "p2": frame.Profile2D(("p2", "", 10, 0, 100, 2, -2, 2), "x", "w", "x", "w"),
+    }
+
+
 def books(frame: Any, sample: Sample) -> dict[str, Any]:
     """Book what the first chunks have no entries for, whose weights add up to 0, or whose numbers need 64 bits."""
     import ROOT
@@ -79,11 +90,7 @@ def books(frame: Any, sample: Sample) -> dict[str, Any]:
         "min_big": late.Min("big"),
         "min_negative": frame.Min("negative"),
         "min_none": none.Min("big"),
-        "h1": frame.Histo1D(("h1", "", 10, 0, 100), "x", "w"),
-        "h2": frame.Histo2D(("h2", "", 10, 0, 100, 2, -2, 2), "x", "w", "w"),
-        "h3": frame.Histo3D(("h3", "", 10, 0, 100, 2, -2, 2, 2, -2, 2), "x", "w", "w", "w"),
-        "p1": frame.Profile1D(("p1", "", 10, 0, 100), "x", "x", "w"),
-        "p2": frame.Profile2D(("p2", "", 10, 0, 100, 2, -2, 2), "x", "w", "x", "w"),
+        **weighted(frame),
         "odd": frame.Histo1D(("odd", "", 10, 0, 100), "x", "odd"),
         "limited": frame.Fill(limited, ["x", "x"]),
         "plane": frame.Fill(plane, ["x", "x", "x"]),
@@ -184,8 +191,8 @@ def test_numbers_are_right(partitions: list[Results], source: Path, number: int)
 
 def test_means_of_histograms_are_those_of_one_loop(partitions: list[Results], source: Path) -> None:
     ROOT = root.load()
-    direct = books(ROOT.RDataFrame("Events", str(source)), Sample(name="s"))
-    for name in ("h1", "h2", "h3", "p1", "p2"):
+    direct = weighted(ROOT.RDataFrame("Events", str(source)))
+    for name in direct:
         for results in partitions:
             for axis in range(1, 1 + direct[name].GetDimension()):
                 assert results.root[name].GetMean(axis) == pytest.approx(direct[name].GetMean(axis), rel=1e-12)

@@ -96,12 +96,17 @@ def _moments(product: Product) -> Any:
             }
 
 
-def _deviation(n: int, *sums: Fraction | float) -> float:
+def _deviation(
+    n: int, weight: Fraction | float, weight2: Fraction | float, total: Fraction | float, squares: Fraction | float
+) -> float:
     """Return the standard deviation as RDataFrame's StdDev: the unbiased estimate for unit weights."""
     if n < 2:
         return 0.0
-    weight, weight2, total, squares = sums
-    if not all(isinstance(value, Fraction) for value in sums) or weight * weight == weight2:
+    if isinstance(weight, float) or isinstance(weight2, float):
+        return math.nan
+    if isinstance(total, float) or isinstance(squares, float):
+        return math.nan
+    if weight * weight == weight2:
         return math.nan
     spread = weight * squares - total * total
     if abs(spread) <= 4 * n * (1 + abs(weight)) * (1 + weight2) * exact.UNIT:  # squares too small for a double
