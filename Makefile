@@ -19,7 +19,7 @@ help:
 	@printf '%s\n' \
 	  'make demo    the whole heavy-neutral-lepton search on made events, with a report' \
 	  'make test    unit and integration tests, and one of each service' \
-  'make test-all    all tests, with every repetition and every fault of a service' \
+	  'make test-all    all tests, with every repetition and every fault of a service' \
 	  'make lint    style (ruff) and types (mypy)' \
 	  'make bench   measurements' \
 	  'make clean   remove runs and caches; make distclean removes .venv as well'
