@@ -25,10 +25,10 @@ struct Nest<T, std::void_t<decltype(std::begin(std::declval<const T &>())), type
   static constexpr int depth = 1 + Nest<typename T::value_type>::depth;
 };
 template <typename T, typename = void>
-struct is_text : std::is_same<T, std::string> {};
+struct is_string : std::is_same<T, std::string> {};
 template <typename T>
-struct is_text<T, std::enable_if_t<!std::is_same_v<T, std::string>, std::void_t<typename T::value_type>>>
-    : is_text<typename T::value_type> {};
+struct is_string<T, std::enable_if_t<!std::is_same_v<T, std::string>, std::void_t<typename T::value_type>>>
+    : is_string<typename T::value_type> {};
 
 struct Flat {
   std::string type; // as numpy writes it; empty if the elements are not numbers
@@ -54,7 +54,7 @@ Flat flatten(const Rows &rows) {
   using Row = typename Rows::value_type;
   using Leaf = typename Nest<Row>::Leaf;
   Flat flat;
-  flat.text = is_text<Row>::value;
+  flat.text = is_string<Row>::value;
   flat.lengths.resize(Nest<Row>::depth);
   if constexpr (std::is_arithmetic_v<Leaf>) {
     const char kind = std::is_same_v<Leaf, bool> ? 'b' : std::is_floating_point_v<Leaf> ? 'f' : std::is_signed_v<Leaf> ? 'i' : 'u';
