@@ -72,6 +72,22 @@ def local() -> Iterator[LocalExecutor]:
 
 
 @pytest.fixture(scope="session")
+def single() -> Iterator[LocalExecutor]:
+    """One process, for tests that run on another number of workers, or that need no more."""
+    executor = LocalExecutor(1)
+    yield executor
+    executor.close()
+
+
+@pytest.fixture(scope="session")
+def root() -> Any:
+    """ROOT in the process of the tests."""
+    from portico import root
+
+    return root.load()
+
+
+@pytest.fixture(scope="session")
 def small() -> Analysis:
     """The reference analysis with few samples and few events."""
     return small_analysis()

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from array import array
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +26,6 @@ def h(frame, sample):
 def again(frame, sample):
     return {"n": frame.Count(), "sum": frame.Sum("x")}
 """
-
-
-@pytest.fixture(scope="module")
-def local() -> Iterator[LocalExecutor]:
-    executor = LocalExecutor(1)
-    yield executor
-    executor.close()
-
-
-@pytest.fixture(scope="module")
-def root() -> Any:
-    from portico import root
-
-    return root.load()
 
 
 def write(
@@ -75,30 +60,30 @@ def sums(run: portico.Run, sample: str = "s", step: str = "h") -> tuple[int, flo
     return run[step][sample]["n"], run[step][sample]["sum"]
 
 
-def test_two_files_of_one_uuid_are_two_files(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_two_files_of_one_uuid_are_two_files(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     for name, value in (("a.root", 1.0), ("b.root", 2.0)):
         write(root, tmp_path / name, [value] * 10, options="?reproducible=fixed")
     assert summarise(str(tmp_path / "a.root"), "Events").uuid == summarise(str(tmp_path / "b.root"), "Events").uuid
-    assert sums(run(tmp_path, "    s: {files: [a.root, b.root]}", local)) == (20, 30.0)
+    assert sums(run(tmp_path, "    s: {files: [a.root, b.root]}", single)) == (20, 30.0)
 
 
-def test_a_copy_in_one_sample_would_count_twice(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_a_copy_in_one_sample_would_count_twice(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     shutil.copy(write(root, tmp_path / "a.root", [1.0] * 10), tmp_path / "b.root")
     with pytest.raises(ConfigError, match=r"b\.root is a copy of .*a\.root and would count twice"):
-        run(tmp_path, "    s: {files: [a.root, b.root]}", local)
+        run(tmp_path, "    s: {files: [a.root, b.root]}", single)
 
 
-def test_a_file_updated_in_place_is_read_again(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_a_file_updated_in_place_is_read_again(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     path = write(root, tmp_path / "a.root", [1.0] * 10)
     uuid = summarise(str(path), "Events").uuid
     samples, steps = "    s: {files: [a.root]}", '  - {name: again, function: "mysteps:again", input: h}\n'
-    assert sums(run(tmp_path, samples, local, steps), step="again") == (10, 10.0)
+    assert sums(run(tmp_path, samples, single, steps), step="again") == (10, 10.0)
     write(root, path, [5.0] * 10, "UPDATE")
     assert summarise(str(path), "Events").uuid == uuid
-    assert sums(run(tmp_path, samples, local, steps), step="again") == (10, 50.0)
+    assert sums(run(tmp_path, samples, single, steps), step="again") == (10, 50.0)
 
 
-def test_a_file_written_to_while_it_is_read_does_not_count(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_a_file_written_to_while_it_is_read_does_not_count(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     path = write(root, tmp_path / "a.root", [float(i) for i in range(40)])
     write(root, tmp_path / "b.root", [1.0] * 10)
     (tmp_path / "mysteps.py").write_text(f"import os\n{STEP.replace('return', f'os.utime({str(path)!r}); return')}")
@@ -108,16 +93,16 @@ def test_a_file_written_to_while_it_is_read_does_not_count(root: Any, local: Loc
         'steps: [{name: h, function: "mysteps:h"}]\n'
     )
     with pytest.raises(InputError, match=r"a\.root entries 0-9: the file was written to while the step read it"):
-        portico.run(load_analysis(tmp_path), folder=tmp_path / "run", executor=local)
+        portico.run(load_analysis(tmp_path), folder=tmp_path / "run", executor=single)
     with pytest.warns(UserWarning, match=r"run: step 'h' is failed"):
         left = portico.load(tmp_path / "run")["h"]
     assert left.keys() == {"t"}
     assert left["t"]["n"] == 10
-    assert sums(run(tmp_path, "    s: {files: [a.root]}", local)) == (40, 780.0)
+    assert sums(run(tmp_path, "    s: {files: [a.root]}", single)) == (40, 780.0)
 
 
 @pytest.mark.parametrize("name", ["sig[1].root", "a*b.root", "a?b.root", "a:b.root", "a#b.root", "a b%20.root"])
-def test_a_name_is_a_name(root: Any, local: LocalExecutor, tmp_path: Path, name: str) -> None:
+def test_a_name_is_a_name(root: Any, single: LocalExecutor, tmp_path: Path, name: str) -> None:
     plain = write(root, tmp_path / "plain.root", [1.0] * 10)
     folder = tmp_path / "mass[1]"
     folder.mkdir()
@@ -125,25 +110,25 @@ def test_a_name_is_a_name(root: Any, local: LocalExecutor, tmp_path: Path, name:
     write(root, tmp_path / "mass1" / "sig1.root", [100.0] * 10)
     (tmp_path / "list.json").write_text(f'["mass[1]/{name}", "mass1/sig1.root"]')
     assert [tree.entries for tree in trees(str(folder / name))] == [10]
-    assert sums(run(tmp_path, '    s: {files: ["mass*/*.root"]}\n    t: {files: list.json}', local)) == (20, 1010.0)
+    assert sums(run(tmp_path, '    s: {files: ["mass*/*.root"]}\n    t: {files: list.json}', single)) == (20, 1010.0)
 
 
-def test_an_empty_tree_without_branches_gives_empty_results(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_an_empty_tree_without_branches_gives_empty_results(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     write(root, tmp_path / "a.root", [1.0, 2.0])
     write(root, tmp_path / "empty.root", [], branches=False)
     steps = '  - {name: again, function: "mysteps:again", input: h}\n'
-    done = run(tmp_path, "    first: {files: [empty.root, a.root]}\n    only: {files: [empty.root]}", local, steps)
+    done = run(tmp_path, "    first: {files: [empty.root, a.root]}\n    only: {files: [empty.root]}", single, steps)
     for step in ("h", "again"):
         assert sums(done, "first", step) == (2, 3.0)
         assert sums(done, "only", step) == (0, 0.0)
 
 
-def test_trees_under_another_key_are_found_by_it(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_trees_under_another_key_are_found_by_it(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     write(root, tmp_path / "a.root", [float(i) for i in range(20)], name="tmp")
-    assert sums(run(tmp_path, "    s: {files: [a.root]}", local)) == (20, 190.0)
+    assert sums(run(tmp_path, "    s: {files: [a.root]}", single)) == (20, 190.0)
 
 
-def test_fields_that_came_later_read_as_their_defaults_before(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_fields_that_came_later_read_as_their_defaults_before(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     root.gInterpreter.Declare(r"""
 #include <ROOT/RNTupleModel.hxx>
 #include <ROOT/RNTupleWriter.hxx>
@@ -166,10 +151,10 @@ namespace late_fields { void make(const char *path) {
     assert [(column.name, column.type) for column in tree.columns] == [
         ("y", "double"), ("x", "double"), ("v", "std::vector<float>"),
     ]  # fmt: skip
-    assert sums(run(tmp_path, "    s: {files: [a.root]}", local)) == (30, 20.0)
+    assert sums(run(tmp_path, "    s: {files: [a.root]}", single)) == (30, 20.0)
 
 
-def test_a_file_that_was_never_closed_is_named(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_a_file_that_was_never_closed_is_named(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     write(root, tmp_path / "good.root", [1.0] * 10)
     code = (
         "import os, ROOT\nfrom array import array\n"
@@ -179,16 +164,16 @@ def test_a_file_that_was_never_closed_is_named(root: Any, local: LocalExecutor, 
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ}, capture_output=True)
     with pytest.raises(InputError, match=r"killed\.root: was never closed by the process that wrote it"):
-        run(tmp_path, "    s: {files: [good.root, killed.root]}", local)
+        run(tmp_path, "    s: {files: [good.root, killed.root]}", single)
 
 
-def test_a_closed_file_without_keys_has_no_events(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_a_closed_file_without_keys_has_no_events(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     write(root, tmp_path / "good.root", [1.0] * 10)
     root.TFile.Open(str(tmp_path / "none.root"), "RECREATE").Close()
-    assert sums(run(tmp_path, "    s: {files: [none.root, good.root]}", local)) == (10, 10.0)
+    assert sums(run(tmp_path, "    s: {files: [none.root, good.root]}", single)) == (10, 10.0)
 
 
-def test_a_saved_chain_is_no_tree(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_a_saved_chain_is_no_tree(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     file = root.TFile.Open(str(tmp_path / "chain.root"), "RECREATE")
     chain = root.TChain("Events")
     chain.Add(str(write(root, tmp_path / "a.root", [1.0] * 10)))
@@ -196,4 +181,4 @@ def test_a_saved_chain_is_no_tree(root: Any, local: LocalExecutor, tmp_path: Pat
     chain.Write()
     file.Close()
     with pytest.raises(InputError, match=r"chain\.root: 'Events' is a TChain, not a tree.*give the files of the chain"):
-        run(tmp_path, "    s: {files: [chain.root]}", local)
+        run(tmp_path, "    s: {files: [chain.root]}", single)

@@ -174,13 +174,6 @@ def bits(results: Any, ordered: bool) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(scope="module")
-def one_worker() -> Iterator[LocalExecutor]:
-    executor = LocalExecutor(1)
-    yield executor
-    executor.close()
-
-
 def interrupt(after: int) -> Remember:
     def advance(advanced: int) -> None:
         if advanced == after:
@@ -189,7 +182,7 @@ def interrupt(after: int) -> Remember:
     return Remember(advance)
 
 
-def check(example: Example, folder: Path, local: LocalExecutor, one_worker: LocalExecutor) -> None:
+def check(example: Example, folder: Path, local: LocalExecutor, single: LocalExecutor) -> None:
     names = write_samples(example, folder)
     write_analysis(example, folder, 10**6, names)
     whole = portico.run(load_analysis(folder), folder=folder / "whole", executor=local)["step"]
@@ -198,7 +191,7 @@ def check(example: Example, folder: Path, local: LocalExecutor, one_worker: Loca
         portico.run(
             load_analysis(folder),
             folder=folder / "cut",
-            executor=one_worker,
+            executor=single,
             reporter=interrupt(example.interrupted_after),
         )
     cut = portico.run(load_analysis(folder), folder=folder / "cut", executor=local)["step"]
@@ -210,8 +203,8 @@ def check(example: Example, folder: Path, local: LocalExecutor, one_worker: Loca
 
 
 @pytest.mark.full
-def test_every_product_keeps_its_bits(local: LocalExecutor, one_worker: LocalExecutor, tmp_path: Path) -> None:
-    check(EVERYTHING, tmp_path, local, one_worker)
+def test_every_product_keeps_its_bits(local: LocalExecutor, single: LocalExecutor, tmp_path: Path) -> None:
+    check(EVERYTHING, tmp_path, local, single)
 
 
 @pytest.mark.full
@@ -220,6 +213,6 @@ def test_every_product_keeps_its_bits(local: LocalExecutor, one_worker: LocalExe
 )
 @given(example=examples)
 def test_random_steps_keep_their_bits(
-    example: Example, local: LocalExecutor, one_worker: LocalExecutor, tmp_path_factory: pytest.TempPathFactory
+    example: Example, local: LocalExecutor, single: LocalExecutor, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    check(example, tmp_path_factory.mktemp("metamorphic"), local, one_worker)
+    check(example, tmp_path_factory.mktemp("metamorphic"), local, single)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,20 +48,6 @@ def needed(frame, sample):
 """
 
 
-@pytest.fixture(scope="module")
-def local() -> Iterator[LocalExecutor]:
-    executor = LocalExecutor(1)
-    yield executor
-    executor.close()
-
-
-@pytest.fixture(scope="module")
-def root() -> Any:
-    from portico import root
-
-    return root.load()
-
-
 def write(
     root: Any, path: Path, columns: dict[str, list[int]], tree: str = "Events", mode: str = "RECREATE",
     friends: tuple[tuple[str, ...], ...] = (), index: str = "",
@@ -103,7 +88,7 @@ TEN, TENS = list(range(10)), [10] * 10
 
 
 def test_friends_are_read_and_are_input(
-    root: Any, local: LocalExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Any, single: LocalExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, far = tmp_path / "data", write(root, tmp_path / "g.root", {"y": TENS}, "F")
     write(root, data / "f.root", {"y": TENS}, "F")
@@ -120,18 +105,18 @@ def test_friends_are_read_and_are_input(
     data = data.rename(tmp_path / "data [1]?")
     names = ("relative", "whole", "same", "named", "index")
     samples = "\n".join(f'    {name}: {{files: ["{data.name}/{name}.root"]}}' for name in names)
-    found = run(tmp_path, samples, "friend", local)["friend"]
+    found = run(tmp_path, samples, "friend", single)["friend"]
     assert {name: found[name]["sum"] for name in names} == {
         "relative": 100, "whole": 100, "same": 10, "named": 100, "index": 9 + 0 + 4,
     }  # fmt: skip
     write(root, far, {"y": [20] * 10}, "F", mode="UPDATE")
     reporter = Remember()
-    found = run(tmp_path, samples, "friend", local, reporter)["friend"]
+    found = run(tmp_path, samples, "friend", single, reporter)["friend"]
     assert {name: found[name]["sum"] for name in names[:3]} == {"relative": 100, "whole": 200, "same": 10}
     assert reporter.ran == {"friend": 1}
     far.unlink()
     with pytest.raises(InputError, match=r"whole\.root: its friend 'F' cannot be used: .*g\.root: no such file"):
-        run(tmp_path, samples, "friend", local)
+        run(tmp_path, samples, "friend", single)
 
 
 def test_friends_that_cannot_be_used_are_errors(root: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,13 +146,13 @@ def test_friends_that_cannot_be_used_are_errors(root: Any, tmp_path: Path, monke
     assert "no tree 'F'" in error("c.root")
 
 
-def test_columns_that_some_files_lack(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_columns_that_some_files_lack(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     odd = [i % 2 for i in TEN]
     for name in ("b", "a"):
         write(root, tmp_path / f"{name}.root", {"x": TEN} if name == "b" else {"x": TEN, "trigger": odd})
     write(root, tmp_path / "c.root", {"trigger": odd, "other": TEN, "x": TEN})
     samples = "    s: {files: [b.root, a.root, c.root]}\n    t: {files: [a.root, c.root, b.root]}"
-    done = run(tmp_path, samples, "available absent", local)
+    done = run(tmp_path, samples, "available absent", single)
     for sample in ("s", "t"):
         found = done["available"][sample]
         assert [found[name] for name in ("n", "sum", "other", "default")] == [10, 45, 30, 80]
@@ -175,21 +160,21 @@ def test_columns_that_some_files_lack(root: Any, local: LocalExecutor, tmp_path:
     with pytest.raises(
         StepError, match=r"(?s)b\.root entries 0-9: .*trigger.*differs from .*column 'trigger' is missing"
     ):
-        run(tmp_path, samples, "needed", local)
+        run(tmp_path, samples, "needed", single)
 
 
-def test_declared_checksums_are_enforced(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_declared_checksums_are_enforced(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     path = write(root, tmp_path / "a.root", {"x": TEN})
     right, wrong = checksum_of(path), "0badc0de"
     entry = "    s: {{files: [{{path: a.root, adler32: '{}'}}]}}"
-    assert run(tmp_path, entry.format(right.upper()), "plain", local)["plain"]["s"]["n"] == 10
+    assert run(tmp_path, entry.format(right.upper()), "plain", single)["plain"]["s"]["n"] == 10
     with pytest.raises(
         InputError, match=rf"a\.root: has the Adler-32 {right}, by reading it on .* but 'adler32: {wrong}' is declared"
     ):
-        run(tmp_path, entry.format(wrong), "plain", local)
+        run(tmp_path, entry.format(wrong), "plain", single)
     write(root, tmp_path / "b.root", {"x": TENS})
     (tmp_path / "list.json").write_text(f'[{{"path": "a.root", "adler32": "{wrong}"}}, "b.root"]')
-    found = run(tmp_path, "    s: {files: list.json}", "plain", local, allow_partial=True, accept_changed_input=True)
+    found = run(tmp_path, "    s: {files: list.json}", "plain", single, allow_partial=True, accept_changed_input=True)
     assert (found["plain"]["s"]["n"], found.partial) == (10, True)
     for text, words in (
         ("{path: a.root, adler: '00000000'}", r"unknown key 'adler'.*adler32"),
@@ -197,30 +182,30 @@ def test_declared_checksums_are_enforced(root: Any, local: LocalExecutor, tmp_pa
         ("{path: '*.root', adler32: '00000000'}", "is that of one file, and 2 match"),
     ):
         with pytest.raises(ConfigError, match=words):
-            run(tmp_path, f"    s: {{files: [{text}]}}", "plain", local)
+            run(tmp_path, f"    s: {{files: [{text}]}}", "plain", single)
 
 
-def test_a_file_in_two_samples_is_a_warning(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_a_file_in_two_samples_is_a_warning(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     write(root, tmp_path / "a.root", {"x": TEN})
     (tmp_path / "link.root").symlink_to("a.root")
     reporter = Remember()
     samples = "    s: {files: [a.root]}\n    t: {files: [a.root]}\n    u: {files: [link.root]}"
-    run(tmp_path, samples, "plain absent", local, reporter)
+    run(tmp_path, samples, "plain absent", single, reporter)
     assert [w.replace(f"{tmp_path}/", "") for w in reporter.warnings] == [
         "samples 's' and 't' both read the same file: a.root",
         "samples 's' and 'u' both read the same file: link.root is the same file as a.root",
     ]
     with pytest.raises(ConfigError, match=r"link\.root is the same file as .*a\.root and would count twice"):
-        run(tmp_path, "    s: {files: [a.root, link.root]}", "plain", local)
+        run(tmp_path, "    s: {files: [a.root, link.root]}", "plain", single)
 
 
-def test_input_that_shrank_must_be_accepted(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_input_that_shrank_must_be_accepted(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     for name in "abc":
         write(root, tmp_path / f"{name}.root", {"x": TEN})
     samples, kept = '    s: {files: ["*.root"]}', tmp_path / "c.kept"
 
     def n(**options: Any) -> tuple[int, float]:
-        found = run(tmp_path, samples, "plain", local, **options)["plain"]["s"]
+        found = run(tmp_path, samples, "plain", single, **options)["plain"]["s"]
         return found["n"], found["sum"]
 
     assert n() == (30, 135)
@@ -245,7 +230,7 @@ def test_input_that_shrank_must_be_accepted(root: Any, local: LocalExecutor, tmp
         n()
 
 
-def test_names_of_any_kind_and_trees_in_folders(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_names_of_any_kind_and_trees_in_folders(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     names = ["a b", "ü日", "a#b", "a%20b", "a&b", "a=b", "a;b", "a|b", "a,b", "a\\b", "a'b", "a:b", "a?b", "a*b",
              "a[1]", "a{b}", "~a", "-a", "a$HOME", "${a", "a\tb", "a\nb"]  # fmt: skip
     folder = tmp_path / "data [1]?#"
@@ -268,7 +253,7 @@ def test_names_of_any_kind_and_trees_in_folders(root: Any, local: LocalExecutor,
         f"name: test\ndataset:\n  tree: Events\n  samples:\n{samples}\nsteps:\n"
         "  - {name: kept, function: 'mysteps:kept'}\n  - {name: plain, function: 'mysteps:plain', input: kept}\n"
     )
-    done = portico.run(load_analysis(tmp_path), folder=folder, executor=local)["plain"]
+    done = portico.run(load_analysis(tmp_path), folder=folder, executor=single)["plain"]
     assert (done["s"]["n"], done["s"]["sum"]) == (11 * len(names), 45 * len(names) + sum(range(len(names))))
     assert (done["n"]["n"], done["n"]["sum"]) == (10, 45)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("data") and path != folder]
@@ -276,7 +261,7 @@ def test_names_of_any_kind_and_trees_in_folders(root: Any, local: LocalExecutor,
     assert "truncated" in str(found)
 
 
-def test_columns_that_end_before_the_tree(root: Any, local: LocalExecutor, tmp_path: Path) -> None:
+def test_columns_that_end_before_the_tree(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     file = root.TFile.Open(str(tmp_path / "a.root"), "RECREATE")
     tree, x, y = root.TTree("Events", ""), array("i", [0]), array("i", [0])
     tree.Branch("x", x, "x/I")
@@ -287,7 +272,7 @@ def test_columns_that_end_before_the_tree(root: Any, local: LocalExecutor, tmp_p
     tree.SetEntries(10)
     tree.Write()
     file.Close()
-    assert run(tmp_path, "    s: {files: a.root}", "plain", local)["plain"]["s"]["sum"] == 45
+    assert run(tmp_path, "    s: {files: a.root}", "plain", single)["plain"]["s"]["sum"] == 45
     for step in ("needed", "everything"):
         with pytest.raises(InputError, match=r"a\.root entries 0-9: .*'trigger' has fewer entries than the tree"):
-            run(tmp_path, "    s: {files: a.root}", step, local)
+            run(tmp_path, "    s: {files: a.root}", step, single)

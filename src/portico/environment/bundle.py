@@ -26,6 +26,7 @@ from portico.step import Needs
 
 __all__ = ["Bundle", "collect", "kind_of"]
 
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """Everything that is shipped to a worker for one step.
