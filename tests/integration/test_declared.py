@@ -179,9 +179,7 @@ def NAME(frame, sample):
 
 
 @pytest.mark.full
-def test_libraries_and_functions_of_python(
-    write: Callable[..., Analysis], one: LocalExecutor, tmp_path: Path
-) -> None:
+def test_libraries_and_functions_of_python(write: Callable[..., Analysis], one: LocalExecutor, tmp_path: Path) -> None:
     library = "ROOT.gROOT.LoadMacro('three.C+')\nROOT.gROOT.LoadMacro('loads.C')"
     numba = "@ROOT.Numba.Declare(['double'], 'double')\ndef change(x):\n    return VALUE + 0.0 * x"
 

@@ -3,19 +3,13 @@
 #define HNL_INPUT_H
 
 #include "geometry.h"
-
-#include "ROOT/RVec.hxx"
+#include "vectors.h"
 
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 namespace hnl {
-
-using ROOT::RVecF;
-using ROOT::RVecI;
-using RVecShort = ROOT::RVec<short>;
-using RVecUnsigned = ROOT::RVec<unsigned>;
 
 // Columns that belong together are of the same length, or nothing here can be trusted.
 inline void require_size(const char *column, std::size_t found, std::size_t expected) {

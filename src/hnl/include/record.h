@@ -3,18 +3,12 @@
 #define HNL_RECORD_H
 
 #include "decay.h"
-
-#include "ROOT/RVec.hxx"
+#include "vectors.h"
 
 #include <cstdint>
 #include <cstring>
 
 namespace hnl {
-
-using ROOT::RVecF;
-using ROOT::RVecI;
-using RVecShort = ROOT::RVec<short>;
-using RVecUnsigned = ROOT::RVec<unsigned>;
 
 struct Event {
   bool triggered = false;

@@ -33,15 +33,15 @@ bool muon_fired(Index index, float pt, float eta, const ROOT::RVec<TriggerIndex>
 
 // Bit 1 when the muon from the Ds fired the path, bit 2 when the muon from N did.
 template <typename Index, typename TriggerIndex, typename Flag>
-int fired(Index index_ds, float pt_ds, float eta_ds, Index index_n, float pt_n, float eta_n,
-          const ROOT::RVec<TriggerIndex> &trigger_index, const ROOT::RVec<Flag> &matched,
-          const ROOT::RVec<float> &trigger_pt, const ROOT::RVec<float> &trigger_dr, const TriggerCuts &cuts) {
+int fired_muons(Index index_ds, float pt_ds, float eta_ds, Index index_n, float pt_n, float eta_n,
+                const ROOT::RVec<TriggerIndex> &trigger_index, const ROOT::RVec<Flag> &matched,
+                const ROOT::RVec<float> &trigger_pt, const ROOT::RVec<float> &trigger_dr, const TriggerCuts &cuts) {
   return int(muon_fired(index_ds, pt_ds, eta_ds, trigger_index, matched, trigger_pt, trigger_dr, cuts)) |
          int(muon_fired(index_n, pt_n, eta_n, trigger_index, matched, trigger_pt, trigger_dr, cuts)) << 1;
 }
 
 // What an event weighs more in data for the way in which its two muons fired: a muon that fired by the ratio of its
-// efficiencies in data and simulation, one that did not by that of its inefficiencies. bits: as of fired(). A muon that
+// efficiencies in data and simulation, one that did not by that of its inefficiencies. bits: as of fired_muons(). A muon that
 // the simulation never leaves without firing says nothing when it did not.
 inline double trigger_weight(int bits, double data_ds, double simulation_ds, double data_n, double simulation_n) {
   const auto factor = [](bool did, double data, double simulation) {

@@ -20,7 +20,7 @@ from pathlib import Path
 from portico.environment.strings import strings_of
 from portico.errors import ConfigError
 
-__all__ = ["INCLUDE", "OUTSIDE", "Included", "defined_names", "file_name", "included", "is_of_the_system"]
+__all__ = ["INCLUDE", "OUTSIDE", "Included", "file_name", "included", "is_of_the_system"]
 
 INCLUDE = re.compile(r'^([ \t]*#[ \t]*(?:include|import)[ \t]*)(?:"([^"\n]+)"|<([^>\n]+)>)', re.MULTILINE)
 """A directive; its groups are what stands before the name, and the name in quotes or in brackets."""
@@ -37,10 +37,6 @@ _LIBRARY = re.compile(r"(?:\S*/)?lib[\w.-]+|\S+_(?:C|cc|cpp|cxx|h)")
 _QUOTED = re.compile(r'"([^"\n\\]+)"|R__LOAD_LIBRARY\(\s*([^")\s]+)\s*\)')
 _FOLDER = re.compile(r"(?:-I\s*)?(\S+)")
 _ADD_FOLDER = {"AddIncludePath", "SetIncludePath", "add_include_path"}
-_DEFINED = re.compile(
-    r"#[ \t]*define[ \t]+(\w+)|\b(?:class|struct|union|using|enum(?:\s+class)?)\s+(\w+)"
-    r"|\b(\w+)\s*\([^;{}]*\)[\w\s:<>,&*-]*\{|\b(?:const|constexpr|inline|static)\b[^;(){}=]*?\b(\w+)\s*[={]"
-)
 _BINARY = {".so", ".dylib", ".pcm", ".rootmap"}
 _SYSTEM = (
     "/usr/include", "/usr/lib", "/usr/lib64", "/usr/local", "/usr/share", "/lib", "/lib64", "/etc", "/opt", "/cvmfs",
@@ -74,11 +70,6 @@ def file_name(text: str) -> str:
     """Return the file that a string names to ROOT, without ``+`` and arguments; empty if it names none."""
     found = _FILE.fullmatch(text.strip()) if len(text) < 1000 and "\n" not in text else None
     return found["file"] if found else ""
-
-
-def defined_names(text: str) -> frozenset[str]:
-    """Return the names of functions, types, variables and macros that C++ defines, and some that it only uses."""
-    return frozenset(name for match in _DEFINED.finditer(text) for name in match.groups() if name)
 
 
 def included(

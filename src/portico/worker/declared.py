@@ -3,8 +3,8 @@
 cling cannot unload C++, and an older function, overload or macro could silently take part in what is compiled later. So
 each declaration is noted with its owner, and a process that holds one that the running step has not made itself is
 replaced (`portico.root.StaleProcess`). A declaration of the same text, with the same included files, is not repeated.
-Headers of other steps, which are known by their files, are tolerated unless they define a name that the step's own C++
-defines too.
+Headers of other steps, which are known by their files, are tolerated unless they define a name that the step's own code
+may mean.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import portico
-from portico.environment.included import INCLUDE, defined_names, file_name, is_of_the_system
+from portico.environment.cpp_names import Names, names_in, names_of, words_in
+from portico.environment.included import INCLUDE, file_name, is_of_the_system
 from portico.errors import PorticoError, StepError
 from portico.root import StaleProcess, declare, first_compiler_error
 
@@ -85,9 +86,10 @@ class Declarations:
     def __init__(self, log_size: Callable[[], int], log: Callable[[int], str]) -> None:
         self._log_size, self._log = log_size, log
         self._owners: dict[str, set[tuple[str, str]]] = {}
-        self._files: dict[str, frozenset[str]] = {}  # names that each file of the bundle defines, by its digest
-        self._headers: dict[str, dict[str, frozenset[str]]] = {}  # the same of other bundles, by item
-        self._said: dict[str, set[str]] = {}  # names that text defines, by bundle
+        self._files: dict[str, Names] = {}  # names in each file of the bundle, by its digest
+        self._headers: dict[str, dict[str, Names]] = {}  # the same of other bundles, by item
+        self._texts: dict[str, list[Names]] = {}  # names in declared text, by bundle
+        self._words: frozenset[str] = frozenset()  # identifiers in all files of the bundle
         self._digest, self._key, self._setting, self._folder = "", "", "", Path()
         self._included: Mapping[str, str] = {}
         self._spelled: Mapping[str, str] = {}
@@ -128,7 +130,8 @@ class Declarations:
 
         self._digest, self._folder, self._setting = bundle["digest"], folder, json.dumps(bundle["variables"])
         self._included, self._spelled, self._origins = bundle["included"], bundle["spelled"], bundle["origins"]
-        self._files = {digest: _names_in(folder / name) for name, digest in self._included.items()}
+        self._files = {digest: names_in(folder / name) for name, digest in self._included.items()}
+        self._words = words_in(folder)
         own = [path for path in str(ROOT.gROOT.GetMacroPath()).split(":") if not path.startswith(str(folder.parent))]
         ROOT.gROOT.SetMacroPath(":".join([str(folder), *own]))
 
@@ -159,17 +162,22 @@ class Declarations:
         Raises
         ------
         StaleProcess
-            At the end, if the process holds what such calls, and the modules, did not declare.
+            If the process holds what such calls, and the modules, did not declare: headers of others at once, as the
+            call cannot declare them any more; other C++ at the end.
         """
         self._key = key
         try:
+            self._leave_if(self._is_foreign(self._headers))
             yield
             self._stop_threads("C++ code")
-            if self.stale or self._is_foreign(tolerant=True):
-                self.stale = True
-                raise StaleProcess("other C++")
+            self._leave_if(self.stale or self._is_foreign(self._owners))
         finally:
             self._key = ""
+
+    def _leave_if(self, foreign: bool) -> None:
+        if foreign:
+            self.stale = True
+            raise StaleProcess("other C++")
 
     def forget_imports(self) -> None:
         """Take what the bundle's modules declared as that of others, until they are imported again and declare it."""
@@ -177,16 +185,18 @@ class Declarations:
             if item not in self._headers:
                 owners.discard((self._digest, ""))
 
-    def _is_foreign(self, tolerant: bool = False) -> bool:
-        """Whether the process holds C++ of others; of their headers only such that the step may meet, if tolerant."""
+    def _is_foreign(self, items: Iterable[str], tolerant: bool = True) -> bool:
+        """Whether some of the C++ is of others; of their headers only such that the step may meet, if tolerant."""
         mine = {_EVERYONE, (self._digest, ""), (self._digest, self._key)}
-        foreign = [item for item, owners in self._owners.items() if mine.isdisjoint(owners)]
+        foreign = [item for item in items if mine.isdisjoint(self._owners[item])]
         return any(not (tolerant and item in self._headers and self._is_apart(self._headers[item])) for item in foreign)
 
-    def _is_apart(self, files: dict[str, frozenset[str]]) -> bool:
-        """Whether files of another bundle, other than those of both, define no name that this one's C++ defines."""
-        own = self._said.get(self._digest, set()).union(*self._files.values())
-        return own.isdisjoint(name for digest, names in files.items() if digest not in self._files for name in names)
+    def _is_apart(self, files: dict[str, Names]) -> bool:
+        """Whether files of another bundle, other than those of both, cannot change what this one's code means."""
+        own = [*self._files.values(), *self._texts.get(self._digest, [])]
+        return not any(
+            names.can_change(own, self._words) for digest, names in files.items() if digest not in self._files
+        )
 
     def _item(self, *what: str) -> str:
         """Return what stands for a declaration: its text and files, and the environment variables that it may read."""
@@ -199,7 +209,7 @@ class Declarations:
     def _declare(self, call: Callable[..., Any], text: Any, *rest: Any) -> Any:
         if (place := self._place()) is None:
             return call(text, *rest)
-        self._said.setdefault(self._digest, set()).update(defined_names(str(text)))
+        self._texts.setdefault(self._digest, []).append(names_of(str(text)))
         placed, identity = self._placed(str(text), place)
         return self._once(self._item("declare", identity), partial(call, placed, *rest), place, done=True, good=bool)
 
@@ -274,9 +284,7 @@ class Declarations:
         if good(answer) and not _WRONG.search(log):
             self._note(item, place.owner)
             return answer
-        if self._is_foreign():
-            self.stale = True
-            raise StaleProcess("other C++")
+        self._leave_if(self._is_foreign(self._owners, tolerant=False))
         if not place.direct:
             return answer  # ROOT and cppyy raise themselves
         words = first_compiler_error(log)
@@ -387,11 +395,3 @@ def _stand_in(original: Any, handler: Callable[..., Any]) -> Callable[..., Any]:
 
 def _is_not_an_error(code: Any) -> bool:
     return int(code) >= 0
-
-
-def _names_in(path: Path) -> frozenset[str]:
-    try:
-        return defined_names(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):  # a library
-        return frozenset()
-
