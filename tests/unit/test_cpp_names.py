@@ -25,7 +25,7 @@ from portico.environment.cpp_names import Names, names_in, names_of, words_in
         ("#define CUT(x) \\\n  ((x) > 3)\n#ifdef OTHER\nint f();\n#endif", {"CUT", "f"}, set()),
         ("// int a;\n/* int b; */ int c = 1; auto s = \"int d;\"; auto r = R\"(int e;)\";", {"c", "s", "r"}, set()),
         ("using Vec = std::vector<double>; using std::sqrt; typedef float Real;", {"Vec", "sqrt", "Real"}, set()),
-        ("namespace a { using namespace std; }", set(), {"std"}),
+        ("namespace a { using namespace std; }", {"*"}, {"std"}),
         ("using namespace a;", {"*", "a"}, set()),
         ("bool operator<(const A &x, const A &y) { return true; }", {"*"}, set()),
         ("double Track::momentum() const { return p; }\nint f(int a, int b);", {"momentum", "f"}, set()),

@@ -143,8 +143,8 @@ class _Found:
 
     def _note(self, declaration: list[str], namespace: str) -> None:
         names = self.inside if namespace else self.everywhere
-        if not namespace and (declaration[:2] == ["using", "namespace"] or "operator" in declaration):
-            names.add("*")
+        if declaration[:2] == ["using", "namespace"] or ("operator" in declaration and not namespace):
+            self.everywhere.add("*")
         names.update(_declared(declaration))
 
 
