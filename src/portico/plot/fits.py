@@ -135,6 +135,7 @@ def _draw(
 
         bottom.xaxis.set_major_locator(MaxNLocator(5))
         for axes in (top, bottom):
+            axes.minorticks_off()
             axes.tick_params(labelsize=11)
             axes.xaxis.label.set_size(12)
             axes.yaxis.label.set_size(12)

@@ -18,6 +18,7 @@ from portico.monitor.metrics import StepMetrics, step_metrics
 from portico.plot.style import COLORS
 from portico.report.svg import curve, draw
 from portico.results.kinds import KINDS
+from portico.results.product import ProductKind
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.load import Run
 from portico.runfolder.step_files import StepFiles
@@ -154,7 +155,8 @@ def _having(samples: Mapping[str, Results], name: str) -> dict[str, Product]:
 
 def _cutflows(samples: Mapping[str, Results]) -> Iterator[CutflowTable]:
     for name in _names(samples):
-        flows = {s: results.cutflows[name] for s, results in samples.items() if name in results.cutflows}
+        having = _having(samples, name)
+        flows = {s: samples[s][name] for s, product in having.items() if product.kind is ProductKind.CUTFLOW}
         for cuts in dict.fromkeys(flow.cuts for flow in flows.values()):
             yield CutflowTable(name, cuts, {s: flow for s, flow in flows.items() if flow.cuts == cuts})
 

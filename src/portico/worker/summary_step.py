@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from portico.errors import StepError
 from portico.results.partial import decode
 from portico.results.view import Results
 from portico.runfolder.folder import SUMMARY_FILE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["answer", "summarise"]
 
@@ -94,7 +97,7 @@ def summarise(
         if isinstance(value, Figure):
             if partial:
                 value.text(0.99, 0.99, f"PARTIAL: {', '.join(partial)}", color="red", ha="right", va="top")
-            files += [(f"{name}.{suffix}", _picture(value, suffix)) for suffix in ("png", "pdf")]
+            files += [(f"{name}.{suffix}", picture) for suffix, picture in _pictures(value)]
         elif isinstance(value, (bytes, str)) and Path(name).suffix:
             files.append((_file_name(name), value if isinstance(value, bytes) else value.encode("utf-8")))
         elif _is_table(value):
@@ -138,21 +141,15 @@ def _plain(value: object) -> object:
     raise TypeError(f"a {type(value).__name__} is neither number, text, list nor mapping")
 
 
-def _picture(figure: Any, suffix: str) -> bytes:
-    from matplotlib.layout_engine import PlaceHolderLayoutEngine
-
-    buffer = io.BytesIO()
-    engine = figure.get_layout_engine()
-    if engine is not None and not isinstance(engine, PlaceHolderLayoutEngine):
+def _pictures(figure: Figure) -> Iterator[tuple[str, bytes]]:
+    """Yield a figure as PNG and as PDF, with their suffixes."""
+    lays_out = figure.get_layout_engine() is not None
+    if lays_out:
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # found once, not anew in every drawing
-    fits = isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine)
-    # Dates are left out so that the same numbers give the same file.
-    figure.savefig(
-        buffer,
-        format=suffix,
-        dpi=120,
-        bbox_inches=None if fits else "tight",
-        metadata={"CreationDate": None} if suffix == "pdf" else None,
-    )
-    return buffer.getvalue()
+        figure.set_layout_engine(None)  # found once; an engine, even one that does nothing, costs a drawing each time
+    for suffix in ("png", "pdf"):
+        buffer = io.BytesIO()
+        # Dates are left out so that the same numbers give the same file.
+        metadata = {"CreationDate": None} if suffix == "pdf" else None
+        figure.savefig(buffer, format=suffix, dpi=120, bbox_inches=None if lays_out else "tight", metadata=metadata)
+        yield suffix, buffer.getvalue()
