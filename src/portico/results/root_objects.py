@@ -245,12 +245,13 @@ def _of_root(name: str, value: Any, operation: str) -> Product:
         sums = exact_sum(value.item() if isinstance(value, np.number) else value)[np.newaxis]
         return Product(ProductKind.SUM, {"operation": operation, "type": number}, {"sums": sums})
     n, total = int(value.GetN()), Fraction(value.GetMean()) * int(value.GetN())
-    squares = Fraction(value.GetM2()) + (total * total / n if n else 0)
+    squares = Fraction(value.GetM2()) + total * total / n if n and operation != "Mean" else Fraction()
+    bounds = [value.GetMin(), value.GetMax()] if n and operation == "Stats" else []
     arrays = {
         "n": np.array([n], np.int64),
         "sums": np.stack([exact_sum(part) for part in (Fraction(n), Fraction(n), total, squares)]),
-        "minimum": np.array([value.GetMin()][: min(n, 1)]),
-        "maximum": np.array([value.GetMax()][: min(n, 1)]),
+        "minimum": np.array(bounds[:1]),
+        "maximum": np.array(bounds[1:]),
     }
     return Product(ProductKind.MOMENTS, {"operation": operation}, arrays)
 
