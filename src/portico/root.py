@@ -12,9 +12,10 @@ from typing import Any
 from portico.cpp import unmapped
 from portico.errors import PorticoError
 
-__all__ = ["StaleProcess", "declare", "load", "use"]
+__all__ = ["StaleProcess", "declare", "declare_text", "load", "use"]
 
 _declared: dict[str, str] = {}
+_texts: set[str] = set()
 
 
 class StaleProcess(Exception):  # noqa: N818 (a state, not an error)
@@ -56,6 +57,15 @@ def use(header: str) -> Any:
     if name not in _declared:
         _include(own, name, hashlib.sha256(own.read_bytes()).hexdigest())
     return ROOT.portico
+
+
+def declare_text(text: str) -> bool:
+    """Declare C++ that portico made of a step's words, once per process; return whether it compiles."""
+    import ROOT
+
+    if text not in _texts and ROOT.gInterpreter.Declare(text):
+        _texts.add(text)
+    return text in _texts
 
 
 def declare(path: Path, name: str, digest: str) -> None:

@@ -6,7 +6,6 @@ import importlib.util
 import re
 import time
 import types
-import uuid
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ from portico.results import root_objects
 from portico.results.partial import gather
 from portico.results.product import Product, ProductKind
 from portico.worker.open_chunk import open_chunk, refuse_short
+from portico.worker.per_sample import define_per_sample
+from portico.worker.snapshot import aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,6 @@ _FILLED = ("Histo1D", "Histo2D", "Histo3D", "HistoND", "Profile1D", "Profile2D",
 _MISSING = ("DefaultValueFor", "FilterAvailable", "FilterMissing")
 _OTHERS = ("AsNumpy", "Snapshot", "Foreach", "ForeachSlot")
 _CHECKED = (*_TRANSFORMATIONS, *_MISSING, *_TAGGED, *_FILLED, *_ANY, *_OTHERS)
-_CLUSTER_BYTES = 8 * 2**20  # a default of 128 MiB would make files that cannot be cut
 
 
 @dataclass(slots=True)
@@ -61,33 +61,17 @@ class Timing:
 class _Graph:
     """The graph that a step builds over one chunk.
 
-    It holds the Snapshots that it booked, the folder they go to, whether another file has columns that this lacks, and
-    the columns that end before the tree.
+    It holds the Snapshots that it booked, the folder they go to, what is read, the process's own folder, whether
+    another file has columns that this lacks, and the columns that end before the tree.
     """
 
     folder: Path
+    chunk: Chunk
+    sample: Sample
+    scratch: Path
     lacks_columns: bool = False
     short: Sequence[str] = ()
     snapshots: list[tuple[str, str, Path]] = field(default_factory=list)
-
-    def snapshot(self, arguments: list[Any]) -> list[Any]:
-        """Send a Snapshot aside into the run folder and make it lazy."""
-        import ROOT
-
-        if len(arguments) < 2 or not all(isinstance(a, str) for a in arguments[:2]):
-            raise StepError("Snapshot needs a tree name and a file name")
-        options = ROOT.RDF.RSnapshotOptions(arguments[3]) if len(arguments) > 3 else ROOT.RDF.RSnapshotOptions()
-        options.fLazy = True
-        options.fMode = "RECREATE"
-        formats = ROOT.RDF.ESnapshotOutputFormat
-        if options.fOutputFormat == formats.kDefault:
-            options.fOutputFormat = formats.kRNTuple
-            options.fApproxZippedClusterSize = _CLUSTER_BYTES
-        kind = "RNTuple" if options.fOutputFormat == formats.kRNTuple else "TTree"
-        path = self.folder / f".{uuid.uuid4().hex}.part"
-        self.snapshots.append((arguments[0], kind, path))
-        columns = arguments[2] if len(arguments) > 2 else ""
-        return [arguments[0], str(path), columns, options]
 
 
 _built: ContextVar[_Graph | None] = ContextVar("_built", default=None)
@@ -137,12 +121,14 @@ class _CheckedCall:
         if graph is not None and graph.lacks_columns and of_column and not self._node.HasColumn(arguments[0]):
             raise _ColumnElsewhere
         if graph is not None and self._name == "Snapshot":
-            for key, position in (("columnList", 2), ("options", 3)):
-                if key in options:
-                    arguments += [""] * (position - len(arguments)) + [options.pop(key)]
-            handle = self._method(*graph.snapshot(arguments), **options)
-            setattr(handle, root_objects.TAG, graph.snapshots[-1])
+            arguments, booked = aside(arguments, options, graph.folder)
+            handle = self._method(*arguments, **options)
+            graph.snapshots.append(booked)
+            setattr(handle, root_objects.TAG, booked)
             return handle
+        if graph is not None and self._name == "DefinePerSample":
+            given = [*arguments, *options.values()]
+            return define_per_sample(self._node, given, graph.chunk, graph.sample, graph.scratch)
         if self._name == "AsNumpy":
             return self._method(*arguments, **{**options, "lazy": True})
         if self._name in root_objects.OPERATIONS and (arguments or options):
@@ -212,8 +198,7 @@ def _unbound(klass: Any, name: str) -> Any:
 
 
 @contextmanager
-def _building(folder: Path, lacks_columns: bool, short: Sequence[str]) -> Iterator[_Graph]:
-    graph = _Graph(folder, lacks_columns, short)
+def _building(graph: _Graph) -> Iterator[_Graph]:
     token = _built.set(graph)
     try:
         yield graph
@@ -264,11 +249,12 @@ def run_chunk(
     read_before, scratch = _bytes_read(), folder if scratch is None else scratch
     frame = open_chunk(chunk, scratch, friends)
     timing.open = clock.lap()
+    graph = _Graph(folder, chunk, sample, scratch, bool(reference) and not friends)
     try:
-        handles = _build(function, frame, sample, options, folder, bool(reference) and not friends)
+        handles = _build(function, frame, options, graph)
     except _ColumnElsewhere:
         frame = open_chunk(chunk, scratch, reference=reference)
-        handles = _build(function, frame, sample, options, folder)
+        handles = _build(function, frame, options, _Graph(folder, chunk, sample, scratch))
     seen = frame.Count()
     timing.build, jitted = clock.lap(), compiled()
     if seen.GetValue() != chunk.entries:
@@ -283,13 +269,11 @@ def run_chunk(
     return collected, timing
 
 
-def _build(
-    function: Callable[..., Any], frame: Any, sample: Sample, options: Mapping[str, Any], folder: Path,
-    lacks_columns: bool = False,
-) -> Mapping[str, Any]:  # fmt: skip
+def _build(function: Callable[..., Any], frame: Any, options: Mapping[str, Any], graph: _Graph) -> Mapping[str, Any]:
     """Return what a step returns, after checking it."""
-    with _building(folder, lacks_columns, getattr(frame, "_portico_short", ())) as graph:
-        handles: Mapping[str, Any] = function(frame, sample, **options)
+    graph.short = getattr(frame, "_portico_short", ())
+    with _building(graph):
+        handles: Mapping[str, Any] = function(frame, graph.sample, **options)
     check_handles(handles, graph.snapshots, int(frame.GetNRuns()))
     return handles
 

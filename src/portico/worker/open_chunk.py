@@ -13,7 +13,7 @@ from portico.files.plain_name import plain_name
 if TYPE_CHECKING:
     from portico.analysis.chunks import Chunk
 
-__all__ = ["open_chunk", "refuse_short"]
+__all__ = ["count_entries", "open_chunk", "refuse_short"]
 
 
 def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), reference: str = "") -> Any:
@@ -65,7 +65,7 @@ def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), referen
     specification = ROOT.RDF.Experimental.RDatasetSpec()
     before = 0
     if reference:
-        before = _entries(plain_name(reference, scratch), chunk.tree)
+        before = count_entries(reference, chunk.tree, scratch)
         specification.AddSample(("reference", chunk.tree, plain_name(reference, scratch)))
     specification.AddSample(("chunk", chunk.tree, path))
     specification.WithGlobalRange((before + chunk.first, before + chunk.last))
@@ -74,15 +74,26 @@ def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), referen
     return frame
 
 
-def _entries(path: str, name: str) -> int:
+def count_entries(file: str, tree: str, scratch: Path) -> int:
+    """Return the number of entries of a TTree or RNTuple.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened.
+    """
     import ROOT
 
-    file = ROOT.TFile.Open(path)
-    tree = file.Get(name) if file else None
-    if not isinstance(tree, ROOT.TTree):
-        raise InputError(f"needs the columns of {path}, whose tree '{name}' cannot be opened")
-    entries = int(tree.GetEntries())
-    file.Close()
+    path = plain_name(file, scratch)
+    opened = ROOT.TFile.Open(path)
+    found = opened.Get(tree) if opened else None
+    if not found:
+        raise InputError(f"{file}: the tree '{tree}' cannot be opened")
+    if isinstance(found, ROOT.TTree):
+        entries = int(found.GetEntries())
+    else:
+        entries = int(ROOT.RNTupleReader.Open(tree, path).GetNEntries())
+    opened.Close()
     return entries
 
 
