@@ -1,4 +1,4 @@
-"""What a step's frame gives must be what plain RDataFrame gives: values per sample, variations, Snapshots."""
+"""The frame of a step against plain RDataFrame: values per sample, variations, Snapshots."""
 
 from __future__ import annotations
 

@@ -246,12 +246,12 @@ def run_chunk(
     """
     _check_methods()
     timing, clock = Timing(), _Clock()
-    read_before, scratch = _bytes_read(), folder if scratch is None else scratch
+    read_before, scratch = _bytes_read(), scratch or folder
     frame = open_chunk(chunk, scratch, friends)
     timing.open = clock.lap()
-    graph = _Graph(folder, chunk, sample, scratch, bool(reference) and not friends)
     try:
-        handles = _build(function, frame, options, graph)
+        lacks_columns = bool(reference) and not friends
+        handles = _build(function, frame, options, _Graph(folder, chunk, sample, scratch, lacks_columns))
     except _ColumnElsewhere:
         frame = open_chunk(chunk, scratch, reference=reference)
         handles = _build(function, frame, options, _Graph(folder, chunk, sample, scratch))
@@ -261,8 +261,7 @@ def run_chunk(
         raise InputError(f"read {seen.GetValue()} entries instead of {chunk.entries}; the file is damaged")
     timing.jit, read_after = compiled(), _bytes_read()
     timing.build += timing.jit - jitted  # the last compilation happens when the loop is started
-    timing.loop = max(0.0, clock.lap() - (timing.jit - jitted))
-    handles = dict(handles)
+    timing.loop, handles = max(0.0, clock.lap() - (timing.jit - jitted)), dict(handles)
     collected = gather(_collect(handles))
     timing.serialise = clock.lap()
     timing.bytes_read, timing.loops = read_after - read_before, int(frame.GetNRuns())

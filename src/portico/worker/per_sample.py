@@ -1,4 +1,4 @@
-"""``DefinePerSample`` over a chunk: the column that plain RDataFrame gives over the whole file."""
+"""Columns of ``DefinePerSample`` over a chunk: the column that plain RDataFrame gives over the whole file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``Snapshot`` in a step: into a file of the chunk's own, with the user's options."""
+"""Snapshots of a step, each in a file of the chunk's own, with the user's options."""
 
 from __future__ import annotations
 
