@@ -13,6 +13,7 @@ import portico
 from portico.analysis.analysis import Analysis
 from portico.errors import StepError
 from portico.executors.local import LocalExecutor
+from tests.conftest import Remember
 
 pytestmark = pytest.mark.integration
 
@@ -168,3 +169,61 @@ def test_snapshots_have_the_format_that_the_options_need(
         portico.run(
             make_analysis(SNAPSHOT, steps("refused"), files.splitlines()[1]), folder=tmp_path / "no", executor=single
         )
+
+
+ABORTS = """
+import ROOT
+
+
+def vary(frame, column, tags=("down", "up")):
+    return frame.Vary(column, "ROOT::RVecD{x - 1, x + 1}", list(tags), "shift")
+
+
+def redefined(frame, sample):
+    return {"n": vary(frame, "x").Redefine("x", "2 * x").Count()}
+
+
+def unknown(frame, sample):
+    return {"n": vary(frame, "nope").Count()}
+
+
+def alias(frame, sample):
+    return {"n": frame.Alias("x", "x").Count()}
+
+
+def tagless(frame, sample):
+    return {"n": vary(frame, "x", ()).Count()}
+
+
+ROOT.gInterpreter.Declare(
+    'bool never_throws(double x) noexcept { if (x > 5) throw std::runtime_error("too large"); return true; }'
+)
+
+
+def noexcept(frame, sample):
+    return {"n": frame.Filter("never_throws(x)").Count()}
+"""
+
+
+@pytest.mark.parametrize(("step", "message"), [
+    ("redefined", r"mysteps\.py:\d+ .*cannot redefine column \"x\"\. The column depends on one or more systematic"),
+    ("unknown", r"mysteps\.py:\d+ .*cannot redefine or vary column \"nope\""),
+    ("alias", r"mysteps\.py:\d+ .*cannot define column \"x\""),
+    ("tagless", "ROOT aborts: Must have at least one variation"),
+    ("noexcept", "an exception that nothing catches: too large"),
+])  # fmt: skip
+def test_what_ends_the_process_says_why_and_is_not_tried_again(
+    make_analysis: Callable[..., Analysis], files: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str,
+    message: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("EXTRA_CLING_ARGS", "-O2")  # as users have it
+    teller = Remember()
+    executor = LocalExecutor(1)
+    try:
+        with pytest.raises(StepError, match=message):
+            portico.run(
+                make_analysis(ABORTS, steps(step), files), folder=tmp_path / "run", executor=executor, reporter=teller
+            )
+    finally:
+        executor.close()
+    assert not [text for text in teller.warnings if "trying again" in text]

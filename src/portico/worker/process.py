@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import selectors
 import signal
@@ -16,7 +17,8 @@ import psutil
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials, forget
 from portico.environment.scratch import Scratch
-from portico.worker.task import Outcome, Task, outcome_of
+from portico.worker.death import ABORTS, last_words
+from portico.worker.task import Outcome, Task, outcome_of, without_entries
 from portico.worker.wire import Message, receive, send
 
 __all__ = ["RunnerProcess"]
@@ -35,10 +37,14 @@ class RunnerProcess:
     ----------
     memory : int, optional
         Bytes that it may use; a process that needs more is ended, and its chunk failed for lack of memory.
+    optimised : bool
+        Compile for speed. Without, compilation is faster, and ROOT can say why it refuses a step: where cling
+        optimises, an exception that passes through compiled code may end the process (seen with Vary and Redefine).
     """
 
-    def __init__(self, memory: int | None = None) -> None:
-        self._memory = memory
+    def __init__(self, memory: int | None = None, optimised: bool = True) -> None:
+        self._memory, self._optimised = memory, optimised
+        self._reasons: dict[str, dict[str, Any]] = {}  # why steps end their process, by bundle and sample
         self._outgrown = 0
         self._kills = _oom_kills()
         self._scratch = Scratch()
@@ -55,6 +61,11 @@ class RunnerProcess:
     def busy(self) -> bool:
         """Whether a task was started whose outcome has not been read."""
         return self._task is not None
+
+    @property
+    def folder(self) -> Path:
+        """Its folder, for temporary files."""
+        return self._folder
 
     @property
     def alive(self) -> bool:
@@ -146,7 +157,7 @@ class RunnerProcess:
             self._wait()
             answer, payload = receive(self._stdout)
         except EOFError:
-            return self._crashed(), []
+            return self._crashed(content), []
         if not answer.get("stale"):
             self._knows, self._is_new = answer.get("holds", ""), False
             return answer, payload
@@ -166,7 +177,7 @@ class RunnerProcess:
             while not selector.select(_TICK):
                 self.watch()
 
-    def _crashed(self) -> dict[str, Any]:
+    def _crashed(self, content: dict[str, Any]) -> dict[str, Any]:
         code = self._process.wait() if self._process is not None else 0
         used, self._outgrown = self._outgrown, 0
         if used and self._memory is not None:
@@ -180,8 +191,29 @@ class RunnerProcess:
             return {"failed": "memory", "message": "the machine ran out of memory while it worked on it", "metrics": {}}
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         log = self._log_tail()
+        kind, words = last_words(log)
         self._kill()
-        return {"failed": "crash", "message": f"the process that worked on it {how}", "log": log, "metrics": {}}
+        if -code in ABORTS and not words and self._optimised and content["op"] == "chunk" and not content.get("points"):
+            kind, words = self._reason(content)
+        said = f"{words}; " if words else ""
+        how = f"{said}the process that worked on it {how}"
+        return {"failed": kind, "message": words if kind == "user" else how, "log": log, "metrics": {}}
+
+    def _reason(self, content: dict[str, Any]) -> tuple[str, str]:
+        """Return the kind of a death and ROOT's words, from building the step's graph again, without optimisation."""
+        digest = self._bundle.digest if self._bundle is not None else ""
+        key = f"{digest}/{content['function']}/{content['sample']['name']}"
+        if key not in self._reasons:
+            other = RunnerProcess(optimised=False)
+            try:
+                if self._bundle is not None:
+                    other.use(self._bundle)
+                other.use_credentials(self._credentials)
+                self._reasons[key], _ = other.call(without_entries(content, other.folder), [])
+            finally:
+                other.stop()
+        answer = self._reasons[key]
+        return ("user", answer["message"]) if answer.get("failed") == "user" else ("crash", "")
 
     def _log_tail(self) -> str:
         path = self._folder / _LOG
@@ -194,8 +226,13 @@ class RunnerProcess:
         with (self._folder / _LOG).open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "portico.worker.runner", str(self._folder)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=self._environment(),
             )  # fmt: skip
+
+    def _environment(self) -> dict[str, str] | None:
+        if self._optimised:
+            return None
+        return {**os.environ, "EXTRA_CLING_ARGS": f"{os.environ.get('EXTRA_CLING_ARGS', '')} -O0".strip()}
 
     def _kill(self) -> None:
         if self._process is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from portico.analysis.chunks import Chunk
 from portico.worker.wire import Message
 
-__all__ = ["Done", "Failed", "FailureKind", "Outcome", "Task", "outcome_of"]
+__all__ = ["Done", "Failed", "FailureKind", "Outcome", "Task", "outcome_of", "without_entries"]
 
 
 class FailureKind(StrEnum):
@@ -172,6 +173,20 @@ class Failed:
     def to_answer(self) -> Message:
         """Return the message that `outcome_of` reads."""
         return {"failed": self.kind, "message": self.message, "log": self.log, "metrics": dict(self.metrics)}, []
+
+
+def without_entries(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the message of a chunk as that of no entries: its graph is built and compiled, its trees are empty.
+
+    Parameters
+    ----------
+    content : mapping
+        The message.
+    folder : Path
+        Where its trees are written.
+    """
+    first = content["chunk"]["first"]
+    return {**content, "op": "chunk", "chunk": {**content["chunk"], "last": first}, "folder": str(folder)}
 
 
 Outcome = Done | Failed
