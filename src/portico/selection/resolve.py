@@ -40,8 +40,8 @@ def resolve(selection: Selection, columns: Mapping[str, str], sample: Sample, wh
     Raises
     ------
     ConfigError
-        If a name is not a column, definition or constant; the message names the expression, the sample and the
-        nearest valid name.
+        If a name is not a column, definition or constant; the message has a line for each, with the expression, the
+        sample and the nearest valid name.
     """
     return _Resolver(selection, columns, sample, where).resolve()
 
@@ -49,26 +49,37 @@ def resolve(selection: Selection, columns: Mapping[str, str], sample: Sample, wh
 class _Resolver:
     def __init__(self, selection: Selection, columns: Mapping[str, str], sample: Sample, where: str) -> None:
         self._selection, self._sample, self._where = selection, sample, where
-        for name in selection.key:
-            if name not in columns:
-                raise ConfigError(
-                    f"{where}: key: sample '{sample.name}' has no column '{name}'; {nearest(name, columns)}"
-                )
+        self._problems = [
+            f"{where}: key: sample '{sample.name}' has no column '{name}'; {nearest(name, columns)}"
+            for name in selection.key if name not in columns
+        ]  # fmt: skip
         unsigned = dict(zip(selection.key, ("std::uint32_t", "std::uint32_t", "std::uint64_t"), strict=True))
-        key_types = {name: columns[name] for name in selection.key}
+        key_types = {name: columns.get(name, "") for name in selection.key}
         self._out = Resolved({**columns, **unsigned}, key_types, selection.constants)
         self._known = {*columns, *selection.define, *selection.constants}
         self._functions = {*selection.corrections, *selection.lookups}
         self._lists = {name: listed.values for name, listed in selection.lists.items()}
 
     def resolve(self) -> Resolved:
-        out, selection = self._out, self._selection
+        out = self._out
         out.of_candidate = {
             name for name, kind in out.columns.items()
-            if name.startswith(selection.candidates) and element_type(kind) is not None
+            if name.startswith(self._selection.candidates) and element_type(kind) is not None
         }  # fmt: skip
-        self._resolve_definitions()
-        kind = self._sample.kind
+        for part in (
+            self._resolve_definitions, self._resolve_cuts, self._resolve_rules, self._resolve_weights,
+            self._resolve_shapes, self._resolve_histograms, self._resolve_output, self._check_products,
+        ):  # fmt: skip
+            try:
+                part()
+            except ConfigError as error:
+                self._problems.append(str(error))
+        if self._problems:
+            raise ConfigError("\n".join(dict.fromkeys(self._problems)))
+        return out
+
+    def _resolve_cuts(self) -> None:
+        out, selection, kind = self._out, self._selection, self._sample.kind
         out.event = self._cuts("event", selection.event)
         out.preselection = self._cuts("preselection", selection.preselection)
         out.categories = {name: self._cuts(f"categories.{name}", cuts) for name, cuts in selection.categories.items()}
@@ -76,21 +87,12 @@ class _Resolver:
             out.match = self._expression("match.candidate", selection.match.candidate)
         out.per_event = selection.choose == "per event"
         out.inclusive_in_categories = selection.inclusive == "categories"
-        self._resolve_rules()
-        self._resolve_weights()
-        self._resolve_shapes()
-        for histogram in selection.histograms:
-            if kind in histogram.kinds:
-                self._resolve_histogram(histogram)
-        self._resolve_output()
-        self._check_products()
         for label, expression in out.event.items():
             if out.uses_candidates(expression):
                 raise ConfigError(
                     f"{self._where}: event.{label}: '{expression.text}' uses columns of candidates; move the cut to "
                     "preselection or categories"
                 )
-        return out
 
     def _expression(self, key: str, text: str) -> Expression:
         names = names_of(text, self._known, self._functions)
@@ -109,7 +111,7 @@ class _Resolver:
         if name in valid:
             return
         close = nearest(name, valid).partition(" valid: ")[0]
-        raise ConfigError(
+        self._problems.append(
             f"{self._where}: {key}: '{name}' is not a column of sample '{self._sample.name}' ({self._sample.kind}), "
             f"a definition or a constant{'; ' + close if close.startswith('did') else ''}"
         )
@@ -118,11 +120,11 @@ class _Resolver:
         fields = {**self._sample.model_dump(exclude={"files", "parameters"}), **self._sample.parameters}
         numbers = {k: float(v) for k, v in fields.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
         if name not in numbers:
-            raise ConfigError(
+            self._problems.append(
                 f"{self._where}: {key}: sample '{self._sample.name}' has no numeric parameter '{name}'; "
                 + nearest(name, numbers)
             )
-        return numbers[name]
+        return numbers.get(name, 0.0)
 
     def _cuts(self, key: str, cuts: Mapping[str, str]) -> dict[str, Expression]:
         return {label: self._expression(f"{key}.{label}", text) for label, text in cuts.items()}
@@ -172,13 +174,14 @@ class _Resolver:
         for name, rule in self._selection.rules.items():
             if not rule.enabled:
                 continue
-            try:
-                prefer = None if rule.prefer is None else self._expression(f"rules.{name}.prefer", rule.prefer)
-                self._out.rules[name] = (self._expression(f"rules.{name}.score", rule.score), prefer)
-            except ConfigError as error:
-                if not self._out.rules:
-                    raise
-                self._out.skipped.append(f"{error}; the rule is left out")
+            known = len(self._problems)
+            prefer = None if rule.prefer is None else self._expression(f"rules.{name}.prefer", rule.prefer)
+            score = self._expression(f"rules.{name}.score", rule.score)
+            if self._out.rules and (problems := self._problems[known:]):
+                del self._problems[known:]
+                self._out.skipped.append(f"{problems[0]}; the rule is left out")
+            else:
+                self._out.rules[name] = (score, prefer)
 
     def _resolve_weights(self) -> None:
         for name, weight in self._selection.weights.items():
@@ -212,10 +215,15 @@ class _Resolver:
                 other = next((s.name for s in self._out.shapes if column in s.columns), None)
                 if other is not None:
                     raise ConfigError(f"{self._where}: {key}: column '{column}' is already changed by '{other}'")
-            kinds = {self._out.columns[column] for column in columns}
+            kinds = {self._out.columns[column] for column in columns if column in self._out.columns}
             if len(kinds) > 1:
                 raise ConfigError(f"{self._where}: {key}: its columns have different types: {', '.join(sorted(kinds))}")
             self._out.shapes.append(ResolvedShape(name, columns, tuple(shape.variations), nominal))
+
+    def _resolve_histograms(self) -> None:
+        for histogram in self._selection.histograms:
+            if self._sample.kind in histogram.kinds:
+                self._resolve_histogram(histogram)
 
     def _resolve_histogram(self, histogram: Histogram) -> None:
         words = [""]
