@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from portico.cli.base import PARTIAL, Command, json_option, on_option, show_json
+from portico.cli.base import FAILED, PARTIAL, Command, json_option, on_option, show_json
 
 if TYPE_CHECKING:
     from portico.analysis.analysis import Analysis
@@ -68,7 +68,11 @@ Examples:
 @click.option("--chunks-per-job", type=click.IntRange(min=1), metavar="N",
               help="With --batch: chunks that a job runs, one after the other.")  # fmt: skip
 @click.option("--detach", is_flag=True, help="With --batch: leave when all is submitted; the same command collects.")
-@click.option("--dry-run", is_flag=True, help="Show what would run, and stop.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what would run, and every problem that would stop it; exit status 1 if there is one.",
+)
 @json_option()
 def run(
     analysis: str, on: str, workers: int | None, steps: tuple[str, ...], samples: tuple[str, ...],
@@ -89,8 +93,7 @@ def run(
         "chunks_per_job": chunks_per_job, "steps": steps, "samples": samples, "unblind": unblind,
     }  # fmt: skip
     if dry_run:
-        _preview(loaded, options, as_json)
-        return 0
+        return _preview(loaded, {**options, "accept_changed_input": accept_changed_input}, as_json)
     from portico.errors import Detached
     from portico.monitor.progress import Progress
     from portico.workflow.run import run as run_analysis
@@ -116,16 +119,17 @@ def _submitted(words: str, folder: Path, as_json: bool) -> None:
         click.echo(words)
 
 
-def _preview(analysis: Analysis, options: dict[str, Any], as_json: bool) -> None:
+def _preview(analysis: Analysis, options: dict[str, Any], as_json: bool) -> int:
     from portico.workflow.dry_run import preview
 
-    planned = preview(analysis, **options)
+    planned = preview(analysis, **options, checked=True)
     if as_json:
         show_json(planned.to_json())
     else:
         from portico.cli.tables import show_preview
 
         show_preview(planned)
+    return FAILED if planned.checked is not None and planned.checked.errors else 0
 
 
 def _report(result: Run) -> Path | None:

@@ -18,6 +18,7 @@ from portico.monitor.metrics import Cost, StepMetrics
 from portico.monitor.status import RunStatus
 from portico.monitor.units import duration, rate, share, size
 from portico.runfolder.version import STALE, SUMMARY
+from portico.workflow.checks import Checked
 from portico.workflow.dry_run import Preview
 
 __all__ = ["show_preview", "show_run", "show_status", "show_trees"]
@@ -182,7 +183,9 @@ def show_preview(preview: Preview) -> None:
     table = new_table("step", "sample", "chunks", "entries", "done", "to run", "", left=("step", "sample", ""))
     for row in preview.rows:
         sample = "all" if row.sample == "*" else row.sample
-        if row.after:
+        if row.blocked:
+            table.add_row(Text(row.step), Text(sample), "", "", "", "", "see below")
+        elif row.after:
             table.add_row(Text(row.step), Text(sample), "", "", "", "", f"after {row.after}")
         else:
             left = row.chunks - row.chunks_done
@@ -196,6 +199,19 @@ def show_preview(preview: Preview) -> None:
     _say(console, f"{left:,} chunk{'' if left == 1 else 's'} would run in {preview.folder}{later}; nothing was started")
     if preview.script is not None:
         print(f"\none of its jobs:\n{preview.script}")
+    if preview.checked is not None:
+        _show_checked(console, preview.checked)
+
+
+def _show_checked(console: Console, checked: Checked) -> None:
+    """Show all problems in one list, and the steps that could not be looked at."""
+    console.print()
+    for problem in checked.problems:
+        _say(console, f"{problem.level}: {problem}")
+    for reason in checked.unchecked:
+        _say(console, f"not checked: {reason}")
+    errors = f"{checked.errors} error{'' if checked.errors == 1 else 's'}"
+    _say(console, f"{errors}: the run would fail" if checked.errors else "every step that could be built can run")
 
 
 def show_trees(file: str, summaries: Sequence[TreeSummary]) -> None:

@@ -94,12 +94,14 @@ def _access(
         yield from credentials.unencrypted(executor)
         executor.send_credentials(shipped)
     tell("the samples")
-    yield from access.samples(executor, analysis)
+    unread = yield from access.samples(executor, analysis)
     if store is not None:
         tell("the store")
         yield from access.store(executor, store) if is_remote(store) else access.shared_folder(executor, Path(store))
     tell("the code of the steps")  # last: a header that does not compile would be sent again with each later probe
-    yield from access.code(executor, analysis)
+    broken = yield from access.code(executor, analysis)
+    tell("the steps on their input")
+    yield from access.steps(analysis, folder, unread, broken)
 
 
 def quick_check(analysis: Analysis, executor: Executor, folder: Path, store: str | None = None) -> list[Finding]:

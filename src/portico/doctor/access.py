@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,9 +19,12 @@ from portico.environment.probe import free
 from portico.errors import PorticoError
 from portico.executors.base import Executor
 from portico.monitor.units import size
+from portico.runfolder.folder import RunFolder
+from portico.workflow.checks import check
+from portico.workflow.dry_run import reading
 from portico.workflow.plan import bundle_of
 
-__all__ = ["code", "samples", "shared_folder", "store", "writable"]
+__all__ = ["code", "samples", "shared_folder", "steps", "store", "writable"]
 
 _DRIVERS_FILE = "driver"
 _NO_SERVER = "no server answers at"
@@ -96,8 +99,14 @@ def _scratch(folder: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def code(executor: Executor, analysis: Analysis) -> Iterator[Finding]:
-    """Check on every worker that the headers of each step compile and that its modules can be imported."""
+def code(executor: Executor, analysis: Analysis) -> Generator[Finding, None, set[str]]:
+    """Check on every worker that the headers of each step compile and that its modules can be imported.
+
+    Returns
+    -------
+    set of str
+        The names of the steps for which this is not so.
+    """
     why, fine = "no chunk of this step can run", []
     for step in analysis.steps:
         where = f"step '{step.name}'"
@@ -118,10 +127,46 @@ def code(executor: Executor, analysis: Analysis) -> Iterator[Finding]:
         headers = sum(count for _, count in fine)
         compiled = f", and {headers} C++ header{'' if headers == 1 else 's'} compile" if headers else ""
         yield ok("code", f"steps {', '.join(name for name, _ in fine)}: every worker imports the modules{compiled}")
+    return {step.name for step in analysis.steps} - {name for name, _ in fine}
 
 
-def samples(executor: Executor, analysis: Analysis) -> Iterator[Finding]:
-    """Read the first file of every sample: its first bytes on every worker if it is local, its tree on one worker."""
+def steps(analysis: Analysis, folder: Path, bad_samples: Set[str], bad_steps: Set[str]) -> Iterator[Finding]:
+    """Build each step over no entries, in a process of this machine.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        Its steps.
+    folder : Path
+        The run folder.
+    bad_samples, bad_steps : set of str
+        Those of which is known that they cannot be read, or imported.
+    """
+    good = [name for name in analysis.dataset.samples if name not in bad_samples]
+    if not good:
+        return
+    with reading(RunFolder(folder), analysis.name) as ledger:
+        found = check(analysis, RunFolder(folder), ledger, samples=good)
+    for problem in found.problems:
+        if problem.step in bad_steps:
+            continue
+        if problem.level == "warning":
+            yield warning("steps", str(problem), "events may count twice", "remove one of them, if so")
+        else:
+            yield error("steps", str(problem), "the run would fail", "correct the step, its options or its input")
+    if not found.errors:
+        but = f"; not checked: {'; '.join(found.unchecked)}" if found.unchecked else ""
+        yield ok("steps", f"every step can be built on its input{but}")
+
+
+def samples(executor: Executor, analysis: Analysis) -> Generator[Finding, None, set[str]]:
+    """Read the first file of every sample: its first bytes on every worker if it is local, its tree on one worker.
+
+    Returns
+    -------
+    set of str
+        The names of the samples that cannot be read.
+    """
     first = {name: (s.files[0], s.tree) for name, s in analysis.dataset.samples.items() if s.files}
     bad = _unreadable(executor, first)
     dead: set[str] = set()
@@ -141,6 +186,7 @@ def samples(executor: Executor, analysis: Analysis) -> Iterator[Finding]:
     good = sum(not problem for problem in bad.values())
     if good:
         yield ok("samples", f"workers can read the first file of {good} of {len(first)} samples")
+    return {name for name, problem in bad.items() if problem}
 
 
 def _unreadable(executor: Executor, first: Mapping[str, tuple[str, str]]) -> dict[str, str]:

@@ -89,11 +89,16 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
     import ROOT
 
     columns = {str(name): str(frame.GetColumnType(name)) for name in frame.GetColumnNames()}
-    resolved = resolve(selection, columns, sample, where)
+    functions: dict[str, Correction | Lookup] = {**selection.corrections, **selection.lookups}
+    try:
+        resolved = resolve(selection, columns, sample, where)
+    except ConfigError as error:  # with what would be the next one
+        absent = [f"{where}: {name}: no file {folder / function.file}" for name, function in functions.items()
+                  if not (folder / function.file).is_file()]  # fmt: skip
+        raise ConfigError("\n".join([str(error), *absent])) from None
     for sentence in resolved.skipped:
         warnings.warn(sentence, PorticoWarning, stacklevel=2)
     called = {name for e in resolved.expressions() for name in e.names.functions}
-    functions: dict[str, Correction | Lookup] = {**selection.corrections, **selection.lookups}
     wanted = {name: function for name, function in functions.items() if name in called}
     namespace = _compile(compose(resolved, declare(wanted, folder) if wanted else None), graph(resolved), where)
     numbers = list(resolved.parameters.values())

@@ -1,4 +1,4 @@
-"""Preview of a run: the chunks that each step would run, without starting anything."""
+"""Preview of a run: the chunks that each step would run, and the problems that would stop it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import Any
 
 from portico.analysis.analysis import DATASET, POINTS, Analysis, StepEntry
 from portico.environment.bundle import Bundle
-from portico.errors import RunFolderError
+from portico.errors import PorticoError, RunFolderError
 from portico.executors.batch import batch_script
 from portico.executors.where import check_options, job_script
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger
+from portico.workflow.checks import Checked, check
 from portico.workflow.plan import Arguments, Plan, arguments_of, bundle_of, missing, plan_step, unblinded
 from portico.workflow.points import known_points, plan_over
 from portico.workflow.summary_step import SummaryInput
 
-__all__ = ["Preview", "Row", "preview"]
+__all__ = ["Preview", "Row", "preview", "reading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Row:
         Those that are already done.
     after : str
         The earlier step, or the function that lists the points, that must run first; empty if it can be planned now.
+    blocked : bool
+        It cannot be planned, for a reason that is among the problems.
     """
 
     step: str
@@ -46,6 +49,7 @@ class Row:
     chunks_done: int = 0
     entries_done: int = 0
     after: str = ""
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,46 +66,61 @@ class Preview:
         By step and sample.
     script : str, optional
         Script that would be submitted or started for one job of a site.
+    checked : Checked, optional
+        The problems, if they were looked for.
     """
 
     analysis: str
     folder: Path
     rows: tuple[Row, ...]
     script: str | None
+    checked: Checked | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the output of `portico run --dry-run --json`."""
         plan = [asdict(row) for row in self.rows]
-        return {"run": str(self.folder), "analysis": self.analysis, "plan": plan, "script": self.script}
+        found = self.checked.to_json() if self.checked is not None else {}
+        return {"run": str(self.folder), "analysis": self.analysis, "plan": plan, "script": self.script, **found}
 
 
 def preview(
     analysis: Analysis, *, folder: str | Path | None = None, on: str = "local", workers: int | None = None,
     batch: bool = False, detach: bool = False, chunks_per_job: int | None = None, steps: Iterable[str] = (),
-    samples: Iterable[str] = (), unblind: bool = False,
+    samples: Iterable[str] = (), unblind: bool = False, accept_changed_input: bool = False, checked: bool = False,
 ) -> Preview:  # fmt: skip
     """Plan every step as far as possible, without running or writing anything.
 
-    Parameters are those of `portico.run`, and are checked as there.
+    Parameters are those of `portico.run`, and are checked as there. With ``checked``, steps are built over no entries
+    in a process beside, and all problems are found, not the first alone.
 
     Raises
     ------
     PorticoError
-        If an option, the analysis, its input or the run folder is wrong.
+        If an option or the run folder is wrong; without ``checked`` also if a step or its input is.
     """
     check_options(on, workers, batch=batch, detach=detach, chunks_per_job=chunks_per_job)
     analysis = unblinded(analysis) if unblind else analysis
     chosen, selected = analysis.steps_named(steps), analysis.dataset.matching(samples)
     run_folder = RunFolder(Path(folder) if folder is not None else analysis.run_folder)
     found: list[Row] = []
-    with _ledger(run_folder, analysis.name) as ledger:
+    with reading(run_folder, analysis.name) as ledger:
         planner = _Planner(analysis, run_folder, ledger, {})
         for step in analysis.steps:
-            rows = planner.rows(step, selected)
-            planner.open[step.name] = {row.sample for row in rows if row.after or row.chunks_done < row.chunks}
+            try:
+                rows = planner.rows(step, selected)
+            except PorticoError:
+                if not checked:
+                    raise
+                rows = [Row(step.name, "*", blocked=True)]
+            waiting = {row.sample for row in rows if row.after or row.chunks_done < row.chunks}
+            planner.open[step.name] = set(analysis.samples_of(step)) if any(row.blocked for row in rows) else waiting
             found += rows if step in chosen else []
+        told = None
+        if checked:
+            told = check(analysis, run_folder, ledger, steps=chosen, samples=selected,
+                         accept_changed_input=accept_changed_input)  # fmt: skip
     script = batch_script(on, run_folder.path) if batch else job_script(on)
-    return Preview(analysis.name, run_folder.path, tuple(found), script)
+    return Preview(analysis.name, run_folder.path, tuple(found), script, told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +166,7 @@ class _Planner:
 
 
 @contextmanager
-def _ledger(folder: RunFolder, name: str) -> Iterator[Ledger]:
+def reading(folder: RunFolder, name: str) -> Iterator[Ledger]:
     """Open the ledger of a run folder for reading; an empty one if there is none yet."""
     if folder.ledger_path.exists():
         owner = folder.manifest().get("analysis")

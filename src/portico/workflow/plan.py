@@ -23,7 +23,7 @@ from portico.runfolder.step_files import StepFiles
 from portico.workflow.input_identity import copies_between, identities, refuse_copies, with_checksums
 
 __all__ = ["Arguments", "Plan", "arguments_of", "bad_trees", "bundle_of", "missing", "plan_step", "reduced",
-           "root_version", "sample_fields", "summary_file", "unblinded"]  # fmt: skip
+           "root_version", "sample_fields", "summary_file", "tree_read", "unblinded"]  # fmt: skip
 
 _UNBLIND = "unblind"  # the option of steps that look at data only then
 _GENERATED_CHUNK = ChunkSize(entries=10_000)
@@ -354,7 +354,24 @@ def _input(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) 
         raise RunFolderError(
             f"step '{step.name}' needs the output of '{step.input}' for sample '{sample.name}'; run that first"
         )
-    trees = sorted({output["tree"] for output in outputs})
+    tree = tree_read(step, {output["tree"] for output in outputs})
+    if bad := bad_trees(ledger, {str(number): of_chunk for number, of_chunk in enumerate(written)}):
+        raise InputError(f"step '{step.name}', sample '{sample.name}': {next(iter(bad.values()))}")
+    files = tuple(output["path"] for output in outputs if output["tree"] == tree)
+    return sample.model_copy(update={"files": files, "replicas": {}, "checksums": {}, "tree": tree, "entries": None})
+
+
+def tree_read(step: StepEntry, found: Iterable[str]) -> str:
+    """Return which of the trees of the earlier step a step reads.
+
+    Raises
+    ------
+    ProductError
+        If there is none.
+    ConfigError
+        If the step names another, or none of several.
+    """
+    trees = sorted(found)
     if not trees:
         raise ProductError(f"step '{step.name}' reads the trees of step '{step.input}', which returned no Snapshot")
     tree = step.tree or trees[0]
@@ -362,10 +379,7 @@ def _input(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) 
         raise ConfigError(
             f"step '{step.name}': say which tree of step '{step.input}' it reads with 'tree'; {nearest(tree, trees)}"
         )
-    if bad := bad_trees(ledger, {str(number): of_chunk for number, of_chunk in enumerate(written)}):
-        raise InputError(f"step '{step.name}', sample '{sample.name}': {next(iter(bad.values()))}")
-    files = tuple(output["path"] for output in outputs if output["tree"] == tree)
-    return sample.model_copy(update={"files": files, "replicas": {}, "checksums": {}, "tree": tree, "entries": None})
+    return tree
 
 
 def root_version() -> str:
