@@ -275,11 +275,15 @@ def test_wrong_names_on_the_command_line(toy):
 def test_wrong_configuration(toy, file, change, words):
     content = yaml.safe_load((toy / file).read_text())
     (toy / file).write_text(yaml.safe_dump({**content, **change}))
-    result = call("run", toy, "--dry-run")
+    result = call("run", toy)
     assert result.exit_code == 2
     assert words in result.stderr
     assert str(toy) in result.stderr
     assert "Traceback" not in result.stderr
+    checked = call("run", toy, "--dry-run")  # lists what is wrong with steps; a file that is no analysis has none
+    assert checked.exit_code in {1, 2}
+    assert words in checked.output
+    assert str(toy) in checked.output
 
 
 def test_not_yaml_and_no_analysis(toy):

@@ -174,7 +174,7 @@ class _Checker:
         try:
             bundle = bundle_of(self.analysis, step)
         except PorticoError as error:
-            self._note(step, _without(str(error), f"{self.analysis.path}: step '{step.name}': "))
+            self._note(step, str(error).replace(f"step '{step.name}': ", "", 1))
             return
         self.runner.use(bundle)
         if bundle.needs.kind != "frame" or step.points is not None:
@@ -184,7 +184,7 @@ class _Checker:
             arguments = arguments_of(self.analysis, step, self.folder, self.ledger)
         except RunFolderError as error:
             self._import(step)
-            self.unchecked.append(f"step '{step.name}': {_without(str(error), f'{self.analysis.path}: ')}")
+            self.unchecked.append(_without(str(error), f"{self.analysis.path}: "))
             return
         except PorticoError as error:
             self._note(step, str(error))
