@@ -57,6 +57,7 @@ def test_operations_outside_of_the_list_are_refused_by_name(frame: Any, name: st
 
 
 REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
+    ("part", lambda f: f.DefinePerSample("n", "double(rdfsampleinfo_.NEntries())"), "DefinePerSample with NEntries is"),
     ("function", lambda f: f.Define("y", lambda x: x, ["x"]), "Define with a function of Python.*header"),
     ("filter", lambda f: f.Filter(lambda x: x > 1, ["x"]), "Filter with a function of Python"),
     ("local entry", lambda f: f.Define("y", "rdfentry_ + 1"), "rdfentry_"),

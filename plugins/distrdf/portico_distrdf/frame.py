@@ -39,6 +39,7 @@ _QUESTIONS = ("GetColumnNames", "GetColumnType", "GetDefinedColumnNames", "HasCo
 _POSSIBLE = (*_TRANSFORMATIONS, *_ACTIONS, *_SPECIAL)
 _TAGGED = {"Count", "Sum", "Min", "Max", "Graph", "Stats"}
 _NUMBER = re.compile(r"(?:(?:un)?signed )?(?:char|short|int|long(?: long)?)|float|double|bool|(?:std::)?\w+_t")
+_OF_PART = re.compile(r"\b(?:NEntries|NEntriesTotal|EntryRange|GetSampleName|GetSampleId)\b")
 _TRAVELS = re.compile(r"ROOT\.RDF\.|(?:std\.)?vector<|RDF::|T\w+Model|RSnapshotOptions")
 
 
@@ -134,6 +135,13 @@ class DistributedFrame:
         return handle
 
     def _transform(self, name: str, arguments: list[Any], options: dict[str, Any]) -> DistributedFrame:
+        if name == "DefinePerSample":
+            texts = [text for text in (*arguments[1:], *options.values()) if isinstance(text, str)]
+            for word in (word for text in texts for word in _OF_PART.findall(text)):
+                raise StepError(
+                    f"DefinePerSample with {word} is not possible on ROOT's distributed RDataFrame, which knows "
+                    f"the part that a worker reads, not the sample; {ELSEWHERE}"
+                )
         node = getattr(self._node, name)(*arguments, **options)
         cuts = self._cuts if name == "Vary" else self._cuts or ()
         if name == "Filter" and (title := arguments[1] if len(arguments) > 1 else ""):
