@@ -159,3 +159,19 @@ def test_the_text_names_each_problem(make_analysis: Callable[..., Analysis], tmp
         assert "step 'text', sample 'a': " in done.stdout
         assert "step 'number', sample 'a': " in done.stdout
         assert "2 errors" in done.stdout
+
+
+def test_the_doctor_names_a_run_folder_of_another_analysis(
+    make_analysis: Callable[..., Analysis], tmp_path: Path
+) -> None:
+    write(tmp_path / "a.root", 20)
+    analysis = make_analysis(CODE, steps("skim"), f'    a: {{files: "{tmp_path}/a.root"}}')
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"analysis": "another"}))
+    (run / "ledger.sqlite").touch()
+    done = CliRunner().invoke(cli, ["doctor", str(analysis.path), "--workers", "1", "--run", str(run), "--json"])
+    findings = json.loads(done.stdout)["findings"]
+    [found] = [finding for finding in findings if finding["level"] == "error"]
+    assert (done.exit_code, found["check"]) == (1, "run folder")
+    assert "belongs to the analysis 'another', not 'test'" in found["what"]

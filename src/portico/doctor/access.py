@@ -145,8 +145,12 @@ def steps(analysis: Analysis, folder: Path, bad_samples: Set[str], bad_steps: Se
     good = [name for name in analysis.dataset.samples if name not in bad_samples]
     if not good:
         return
-    with reading(RunFolder(folder), analysis.name) as ledger:
-        found = check(analysis, RunFolder(folder), ledger, samples=good)
+    try:
+        with reading(RunFolder(folder), analysis.name) as ledger:
+            found = check(analysis, RunFolder(folder), ledger, samples=good)
+    except PorticoError as failure:
+        yield error("run folder", str(failure), "the run would not start", "choose another folder with --run")
+        return
     for problem in found.problems:
         if problem.step in bad_steps:
             continue
