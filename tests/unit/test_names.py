@@ -25,7 +25,7 @@ from portico.results.view import Results
 from portico.selection import Selection, book
 from portico.selection.expression import names_of
 from portico.selection.functions import functions
-from portico.selection.graph import graph
+from portico.selection.kernel import kernel
 from portico.selection.resolve import resolve
 from portico.worker.frame import run_chunk
 
@@ -160,8 +160,9 @@ def tokens(selection: Selection, columns: list[str]) -> Counter[str]:
     kinds = {"run": "int", "lumi": "int", "event": "int"}
     kinds |= {name: "ROOT::VecOps::RVec<float>" if name.startswith("C_") else "int" for name in columns}
     resolved = resolve(selection, kinds, DATA)
-    text = re.sub(r"(?m)^#.*$", "", functions(resolved, None))  # the graph has names of columns only in texts
-    return Counter(re.findall(r"\w+", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)))
+    made = kernel(resolved)
+    text = re.sub(r"(?m)^#.*$", "", "\n".join([functions(resolved, None), made.text, made.book]))
+    return Counter(re.findall(r"\b[A-Za-z_]\w*", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)))
 
 
 @settings(deadline=None, max_examples=120)
@@ -182,17 +183,6 @@ def test_other_names_change_nothing_but_the_names(event: list[str], suffixes: li
         found = re.fullmatch(r"portico_([a-z]+)_(p0|p1|C_q0|C_q1|harmless_?)", token)
         expected[mapped(found[1], renamed[found[2]]) if found else token] += times
     assert hostile == expected
-
-
-def test_names_of_the_graph_avoid_those_of_the_input() -> None:
-    selection = declared(["portico_weight", "portico__x"], ["C_a", "C_b"], "w")
-    kinds = {"run": "int", "lumi": "int", "event": "int", "C_a": "RVec<float>", "C_b": "RVec<float>"}
-    made = graph(resolve(selection, {**kinds, "portico_weight": "int", "portico__x": "int"}, DATA))
-    assert (
-        set(re.findall(r'Define\("(portico_\w+)"', made))
-        == set(re.findall(r'Define\("(portico___\w+)"', made))
-        != set()
-    )
 
 
 # ---- what cannot be

@@ -20,7 +20,7 @@ from portico import root
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
 from portico.config import parse
-from portico.errors import ConfigError, PorticoWarning
+from portico.errors import ConfigError, PorticoWarning, StepError
 from portico.results.view import Results
 from portico.selection import Selection, book, event_weight, load_selection, resolve
 from portico.worker.frame import run_chunk
@@ -118,15 +118,21 @@ def write_events(path: Path, events: list[dict[str, Any]], columns: Callable[[st
     return path
 
 
-def run(path: Path, folder: Path, sample: Sample, selection: Selection) -> tuple[ak.Array, Results]:
-    """Run a selection over a file through portico's own door; return the tree it writes, and its products."""
+def run(
+    path: Path, folder: Path, sample: Sample, selection: Selection, *, of_node: bool = False
+) -> tuple[ak.Array, Results]:
+    """Run a selection over a file through portico's own door; return the tree it writes, and its products.
+
+    With ``of_node`` it is booked on a node below the frame of the chunk, from which only RDataFrame can read.
+    """
     root.load().gInterpreter.Declare(f'#include "{FOLDER / "include" / "trigger.h"}"')
     folder.mkdir(exist_ok=True)
     with uproot.open(path) as file:
         entries = file["wztree"].num_entries
 
     def step(frame: Any, sample: Sample) -> dict[str, Any]:
-        return book(selection, frame, sample, folder=FOLDER, where="selection.yaml")
+        node = frame.Define("one", "1") if of_node else frame
+        return book(selection, node, sample, folder=FOLDER, where="selection.yaml")
 
     products, timing = run_chunk(step, Chunk(str(path), "", "wztree", 0, entries), sample, {}, folder)
     assert timing.loops == 1
@@ -395,6 +401,37 @@ def test_both_formats_hold_the_same(ntuple: Path, chosen: tuple[str, ak.Array, R
             values = (ak.to_numpy(ak.flatten(array, axis=None)) for array in (column, tree[name]))
             np.testing.assert_array_equal(*values, err_msg=name)
             assert column.ndim == 1 or ak.all(ak.num(column) == ak.num(tree[name])), name
+
+
+@pytest.mark.parametrize("kind", ["data", "background"])
+def test_a_loop_over_an_rntuple_gives_the_bits_of_rdataframe(ntuple: Path, kind: str, tmp_path: Path) -> None:
+    options = ROOT.RDF.RSnapshotOptions()
+    options.fOutputFormat = ROOT.RDF.ESnapshotOutputFormat.kRNTuple
+    options.fApproxZippedClusterSize = 2**20
+    copy = tmp_path / "copy.root"
+    ROOT.RDataFrame("wztree", str(ntuple)).Snapshot("wztree", str(copy), "", options)
+    made = [
+        run(ntuple, tmp_path / "tree", sample_of(kind), full()),
+        run(copy, tmp_path / "node", sample_of(kind), full(), of_node=True),
+        run(copy, tmp_path / "loop", sample_of(kind), full()),
+    ]
+    tree, results = made[0]
+    assert any("muon_pt" in name for name in results.products) == (kind == "background")
+    for other_tree, other in made[1:]:
+        assert {*other_tree.fields} == {*tree.fields}
+        for name in tree.fields:
+            assert ak.array_equal(other_tree[name], tree[name], equal_nan=True, dtype_exact=False), name
+        assert other.products.keys() == results.products.keys()
+        for name, product in results.products.items():
+            assert other.products[name].meta == product.meta
+            for key, values in product.arrays.items():
+                np.testing.assert_array_equal(other.products[name].arrays[key], values, err_msg=f"{name} {key}")
+
+
+def test_variations_above_are_refused(ntuple: Path) -> None:
+    frame = ROOT.RDataFrame("wztree", str(ntuple)).Vary("nPV", "ROOT::RVecI{nPV, nPV + 1}", ["down", "up"], "more")
+    with pytest.raises(StepError, match=r"here: a Vary above a selection .*more.*nPV.*declare variations under shapes"):
+        book(declared(), frame, sample_of("data"), folder=FOLDER, where="here")
 
 
 def test_events_without_candidates_are_dropped(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-// Parts of a compiled selection: the choice of candidates, and histograms with one instance per selection.
+// Parts of a compiled selection: the choice of candidates, histograms with one instance per selection, cutflows.
 #ifndef PORTICO_SELECTION_H
 #define PORTICO_SELECTION_H
 
-#include <ROOT/RDF/RActionImpl.hxx>
-#include <ROOT/RDataFrame.hxx>
 #include <ROOT/RVec.hxx>
 #include <TH1D.h>
+
+#include "rows.h"
 
 #include <cmath>
 #include <cstddef>
@@ -144,11 +144,6 @@ struct Choices {
   }
 };
 
-// Functions of the choices in the graph. There are few types, because RDataFrame's templates are compiled for each.
-struct Reached {
-  int cuts; // negative: a choice was made
-  bool operator()(const Choices &choices) const { return cuts < 0 ? choices.any_choice() : choices.depth[0] >= cuts; }
-};
 enum class Quantity { selections, candidates, multiplicities };
 struct ChosenBy {
   std::size_t rule;
@@ -164,11 +159,6 @@ struct ChosenBy {
     return result;
   }
 };
-template <typename T>
-struct Identity {
-  T operator()(const T &x) const { return x; }
-};
-
 inline void require_size(std::size_t found, std::size_t expected, const char *column) {
   if (found != expected)
     throw std::runtime_error(std::string("column ") + column + " has " + std::to_string(found) +
@@ -230,59 +220,32 @@ inline void add(Histograms &to, const Histograms &from) {
   for (std::size_t i = 0; i < from.size(); ++i)
     to[i].Add(&from[i]);
 }
-inline void clear(Histograms &histograms) {
-  for (auto &histogram : histograms)
-    histogram.Reset();
+
+// Fill the histograms of each selection that made a choice. `values` has the values of all variables for the first
+// choice, then for the next.
+inline void fill(Histograms &histograms, const RVec<double> &values, const RVec<double> &weight,
+                 const RVec<int> &selection) {
+  if (selection.empty()) // only another rule made a choice
+    return;
+  const std::size_t variables = values.size() / selection.size(), selections = histograms.size() / variables;
+  for (std::size_t k = 0; k < selection.size(); ++k)
+    for (std::size_t v = 0; v < variables; ++v)
+      histograms[v * selections + selection[k]].Fill(values[k * variables + v], weight[k]);
 }
 
-// Base class of the actions below: one copy of the result per slot, added up at the end.
-template <typename Derived, typename Result>
-class Action : public ROOT::Detail::RDF::RActionImpl<Derived> {
-public:
-  using Result_t = Result;
-  Action(std::shared_ptr<Result> result, unsigned slots) : fResult(std::move(result)), fSlots(slots, *fResult) {}
-  Action(Action &&) = default;
-  Action(const Action &) = delete;
-  std::shared_ptr<Result> GetResultPtr() const { return fResult; }
-  void Initialize() {}
-  void InitTask(TTreeReader *, unsigned) {}
-  void Finalize() {
-    for (const auto &slot : fSlots)
-      add(*fResult, slot);
-  }
-  std::string GetActionName() const { return "Selection"; }
-  Derived MakeNew(void *result, std::string_view) {
-    auto &fresh = *static_cast<std::shared_ptr<Result> *>(result);
-    clear(*fresh);
-    return Derived(fresh, fSlots.size());
-  }
+// Histograms of the choices: those without variations, and a set for each variation.
+struct Filled {
+  Histograms plain;
+  std::vector<std::string> tags;
+  std::vector<Histograms> sets;
 
-protected:
-  std::shared_ptr<Result> fResult;
-  std::vector<Result> fSlots;
+  Filled(const Histograms &p, const Histograms &varied, std::vector<std::string> t)
+      : plain(p), tags(std::move(t)), sets(tags.size(), varied) {}
 };
-
-// Fills the histograms of each selection that made a choice. `values` has the values of all variables for the first
-// choice, then for the next. There is one action for all of them, because RDataFrame's overhead per action is larger
-// than the time of filling.
-class Fill : public Action<Fill, Histograms> {
-public:
-  using Action<Fill, Histograms>::Action;
-  void Exec(unsigned slot, const RVec<double> &values, const RVec<double> &weight, const RVec<int> &selection) {
-    if (selection.empty()) // only another rule made a choice
-      return;
-    auto &histograms = fSlots[slot];
-    const std::size_t variables = values.size() / selection.size(), selections = histograms.size() / variables;
-    for (std::size_t k = 0; k < selection.size(); ++k)
-      for (std::size_t v = 0; v < variables; ++v)
-        histograms[v * selections + selection[k]].Fill(values[k * variables + v], weight[k]);
-  }
-};
-
-inline ROOT::RDF::RResultPtr<Histograms> fill(ROOT::RDF::RNode node, const char *values, const char *weight,
-                                               const char *selection, const Histograms &prototypes) {
-  auto result = std::make_shared<Histograms>(prototypes);
-  return node.Book<RVec<double>, RVec<double>, RVec<int>>(Fill(result, node.GetNSlots()), {values, weight, selection});
+inline void add(Filled &to, const Filled &from) {
+  add(to.plain, from.plain);
+  for (std::size_t t = 0; t < to.sets.size(); ++t)
+    add(to.sets[t], from.sets[t]);
 }
 
 // Number of events, sum of weights and sum of squared weights before all cuts and after each.
@@ -316,38 +279,27 @@ inline void add(Counts &to, const Counts &from) {
     }
   add(to.histograms, from.histograms);
 }
-inline void clear(Counts &counts) {
-  for (auto &flow : counts.flows)
-    flow = Flow(flow.name, flow.cuts);
-  clear(counts.histograms);
-}
-
-// Counts events in cutflows, and the choices of each rule.
-class Count : public Action<Count, Counts> {
-public:
-  using Action<Count, Counts>::Action;
-  void Exec(unsigned slot, const Choices &choices, double weight) {
-    auto &counts = fSlots[slot];
-    const std::size_t n = choices.selections;
-    for (std::size_t s = 0; s < n; ++s) {
-      Flow &flow = counts.flows[s];
-      for (int cut = 0; cut <= choices.depth[s]; ++cut)
-        flow.count(cut, weight);
-      if (choices.has_choice(0, s)) {
-        flow.count(flow.cuts.size(), weight);
-        counts.histograms[s].Fill(choices.passing[s], weight);
-      }
-      for (std::size_t rule = 0; rule < choices.rules; ++rule) {
-        const int index = choices.of(rule, s).index;
-        if (index < 0)
-          continue;
-        counts.histograms[n + 2 * rule].Fill(s, weight);
-        if (!choices.matched.empty() && choices.matched[index])
-          counts.histograms[n + 2 * rule + 1].Fill(s, weight);
-      }
+// Count an event in the cutflows, and the choices of each rule.
+inline void count(Counts &counts, const Choices &choices, double weight) {
+  const std::size_t n = choices.selections;
+  for (std::size_t s = 0; s < n; ++s) {
+    Flow &flow = counts.flows[s];
+    for (int cut = 0; cut <= choices.depth[s]; ++cut)
+      flow.count(cut, weight);
+    if (choices.has_choice(0, s)) {
+      flow.count(flow.cuts.size(), weight);
+      counts.histograms[s].Fill(choices.passing[s], weight);
+    }
+    for (std::size_t rule = 0; rule < choices.rules; ++rule) {
+      const int index = choices.of(rule, s).index;
+      if (index < 0)
+        continue;
+      counts.histograms[n + 2 * rule].Fill(s, weight);
+      if (!choices.matched.empty() && choices.matched[index])
+        counts.histograms[n + 2 * rule + 1].Fill(s, weight);
     }
   }
-};
+}
 
 inline TH1D labelled(const std::string &name, const std::string &title, const std::vector<std::string> &labels) {
   const int bins = static_cast<int>(labels.size());
@@ -359,33 +311,43 @@ inline TH1D labelled(const std::string &name, const std::string &title, const st
   return histogram;
 }
 
-inline ROOT::RDF::RResultPtr<Counts> count(ROOT::RDF::RNode node, const std::vector<std::string> &selections,
-                                           const std::vector<std::string> &rules,
-                                           std::initializer_list<const char *> cuts, const char *choices,
-                                           const char *weight) {
-  auto result = std::make_shared<Counts>();
+inline Counts counts(const std::vector<std::string> &selections, const std::vector<std::string> &rules,
+                     std::initializer_list<const char *> cuts) {
+  Counts result;
   for (std::size_t s = 0; s < selections.size(); ++s) {
-    result->flows.emplace_back("cutflow_" + selections[s], lines(*(cuts.begin() + s)));
+    result.flows.emplace_back("cutflow_" + selections[s], lines(*(cuts.begin() + s)));
     TH1D candidates(("candidates_" + selections[s]).c_str(), ";candidates that pass;weighted events", 30, 0, 30);
     candidates.SetDirectory(nullptr);
     candidates.Sumw2();
-    result->histograms.push_back(candidates);
+    result.histograms.push_back(candidates);
   }
   for (const auto &rule : rules) {
-    result->histograms.push_back(labelled("choices_" + rule, ";;weighted events with a choice", selections));
+    result.histograms.push_back(labelled("choices_" + rule, ";;weighted events with a choice", selections));
     const std::string title = ";;weighted events with a choice that is the generated one";
-    result->histograms.push_back(labelled("correct_" + rule, title, selections));
+    result.histograms.push_back(labelled("correct_" + rule, title, selections));
   }
-  return node.Book<Choices, double>(Count(result, node.GetNSlots()), {choices, weight});
+  return result;
 }
 
-// The result of booking a selection: the node from which the tree is written, and handles of all results.
-struct Booked {
-  ROOT::RDF::RNode tree;
-  ROOT::RDF::RResultPtr<ROOT::RDF::RCutFlowReport> report;
-  ROOT::RDF::RResultPtr<Counts> counts;
-  std::vector<ROOT::RDF::RResultPtr<Histograms>> histograms;
-  std::vector<ROOT::RDF::Experimental::RResultMap<Histograms>> varied;
+// The columns of an event, in the order of the kernel's; those that are not read are null.
+using Columns = std::vector<const void *>;
+
+// What a selection fills, empty: the nominal choice and the varied shapes.
+struct Empty {
+  Counts counts;
+  Filled nominal, shapes;
+};
+
+// A compiled selection.
+class Kernel {
+public:
+  virtual ~Kernel() = default;
+  virtual Empty empty() const = 0;
+  virtual Choices choose(const Columns &columns) const = 0;
+  virtual double weigh(const Columns &columns) const = 0; // without the weights of candidates
+  virtual void fill(Filled &to, const Choices &choices, const Columns &columns) = 0;
+  virtual void fill_shapes(Filled &to, const Columns &columns) = 0; // of every varied shape
+  virtual void describe(Rows &rows) const = 0; // name the variables that `fill` sets
 };
 
 } // namespace portico

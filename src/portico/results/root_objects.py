@@ -15,10 +15,11 @@ from portico import root
 from portico.errors import ProductError
 from portico.results.columns import counts_key
 from portico.results.exact import LIMBS, exact_sum
+from portico.results.own_handle import OwnHandle
 from portico.results.product import Product, ProductKind
 from portico.results.root_makers import STORAGE, axes_of, content_axis
 
-__all__ = ["OPERATIONS", "POSSIBLE", "TAG", "collect", "collect_value", "tag_of", "varied"]
+__all__ = ["OPERATIONS", "POSSIBLE", "TAG", "collect", "collect_parts", "collect_value", "tag_of", "varied"]
 
 TAG = "_portico"
 """Attribute of a handle with the operation that made it, for handles whose type does not determine it."""
@@ -67,14 +68,15 @@ def collect(name: str, handle: Any) -> list[tuple[str, Product]]:
     kind = type(handle).__name__
     if kind.startswith("RResultMap<"):
         return _collect_variations(name, handle)
+    if isinstance(handle, OwnHandle):
+        return handle.products(name)
     if kind == "AsNumpyResult":
         taken = {column: pointer.GetValue() for column, pointer in handle._result_ptrs.items()}
         return [(name, _arrays(name, taken))]
     if isinstance(handle, Mapping) and all(isinstance(value, np.ndarray) for value in handle.values()):
         return [(name, _arrays(name, handle))]
     if kind.startswith("RResultPtr<"):
-        values = _parts(name, handle.GetValue())
-        return [(key, collect_value(key, value, tag_of(handle) or "")) for key, value in values.items()]
+        return collect_parts(name, handle.GetValue(), tag_of(handle) or "")
     raise ProductError(f"product '{name}' is a {kind}, which cannot be collected; possible are {POSSIBLE}")
 
 
@@ -145,6 +147,21 @@ def _parts(name: str, value: Any) -> dict[str, Any]:
     if type(value).__name__ == "Counts":
         return {**{str(flow.name): flow for flow in value.flows}, **_parts(name, value.histograms)}
     return {name: value}
+
+
+def collect_parts(name: str, value: Any, operation: str = "") -> list[tuple[str, Product]]:
+    """Convert the value of one handle to its products."""
+    if type(value).__name__ == "Filled":
+        return _filled(value)
+    return [(key, collect_value(key, part, operation)) for key, part in _parts(name, value).items()]
+
+
+def _filled(value: Any) -> list[tuple[str, Product]]:
+    """Convert ``portico::Filled``: histograms without variations, and those of each variation."""
+    found = [(str(h.GetName()), _histogram(str(h.GetName()), h)) for h in value.plain]
+    for tag, histograms in zip(value.tags, value.sets, strict=True):
+        found += [varied(name, str(tag), _histogram(name, h)) for h in histograms for name in [str(h.GetName())]]
+    return found
 
 
 def collect_value(name: str, value: Any, operation: str) -> Product:

@@ -7,10 +7,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from portico import root
 from portico.corrections import Correction, Lookup, declare
 from portico.errors import ConfigError, PorticoWarning, StepError
 from portico.selection.functions import functions as compose
-from portico.selection.graph import graph
+from portico.selection.kernel import kernel
+from portico.selection.loop import Loop, Written, new_trees, rows_of
 from portico.selection.resolve import resolve
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["book", "event_weight"]
 
-_HEADER = Path(__file__).parents[1] / "include" / "selection.h"
 _PB_PER_FB = 1000.0
 _compiled: set[str] = set()
 
@@ -85,9 +86,15 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
     ------
     ConfigError
         If an expression uses an unknown name, or if the sample cannot be normalised.
+    StepError
+        If the frame has variations, or an expression does not compile.
     """
     import ROOT
 
+    if above := str(frame.GetVariations().AsString()).strip():
+        raise StepError(
+            f"{where}: a Vary above a selection does not reach it: {above}; declare variations under shapes or weights"
+        )
     columns = {str(name): str(frame.GetColumnType(name)) for name in frame.GetColumnNames()}
     functions: dict[str, Correction | Lookup] = {**selection.corrections, **selection.lookups}
     try:
@@ -100,40 +107,36 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
         warnings.warn(sentence, PorticoWarning, stacklevel=2)
     called = {name for e in resolved.expressions() for name in e.names.functions}
     wanted = {name: function for name, function in functions.items() if name in called}
-    namespace = _compile(compose(resolved, declare(wanted, folder) if wanted else None), graph(resolved), where)
-    numbers = list(resolved.parameters.values())
-    booked = getattr(ROOT, namespace).portico_book(ROOT.RDF.AsRNode(frame), event_weight(sample), numbers)
+    generated = kernel(resolved)
+    text = compose(resolved, declare(wanted, folder) if wanted else None)
+    space = _compile(text, generated.text, "selection_loop.h", where)
+    trees = new_trees(selection.output.formats if selection.output is not None else ())
+    made = space.portico_new(event_weight(sample), list(resolved.parameters.values()))
+    if (loop := Loop.over(frame, made, generated, trees)) is not None:
+        return loop.handles()
+    space = _compile("", generated.book, "selection_actions.h", where)
+    return _handles(space.portico_book(ROOT.RDF.AsRNode(frame), made, rows_of(trees)), trees)
+
+
+def _handles(booked: Any, trees: dict[str, tuple[str, str, Path]]) -> dict[str, Any]:
+    filled = list(booked.filled)
     products: dict[str, Any] = {"cutflow": booked.report, "counts": booked.counts}
-    products |= {f"histograms_{n}": handle for n, handle in enumerate([*booked.histograms, *booked.varied])}
-    if selection.output is not None:
-        products |= _write(booked.tree, selection.output.formats, resolved.output_columns)
-    return products
+    products |= {f"histograms_{n}": handle for n, handle in enumerate(reversed(filled))}
+    return products | {name: Written(tree, filled[-1]) for name, tree in trees.items()}
 
 
-def _compile(functions: str, graph: str, where: str) -> str:
-    """Compile a selection once per process; return its namespace, whose name is a digest of the content."""
+def _compile(functions: str, kernel: str, header: str, where: str) -> Any:
+    """Compile C++ once per process; return its namespace, whose name is a digest of the content."""
     import ROOT
 
-    namespace = "portico_selection_" + hashlib.sha256(f"{functions}\0{graph}".encode()).hexdigest()[:16]
+    namespace = "portico_selection_" + hashlib.sha256(f"{header}\0{functions}\0{kernel}".encode()).hexdigest()[:16]
     if namespace not in _compiled:
-        # Optimising the graph would take two to five seconds more to compile, and speed up the loop by at most 7%.
-        parts = (f'#include "{_HEADER}"', f"namespace {namespace} {{\n{functions}\n}}",
-                 f"#pragma cling optimize(0)\nnamespace {namespace} {{\n{graph}\n}}")  # fmt: skip
+        root.use(header)
+        # The kernel calls functions and no more: it would take seconds to optimise, and gain little.
+        parts = (f"namespace {namespace} {{\n{functions}\n}}",
+                 f"#pragma cling optimize(0)\nnamespace {namespace} {{\n{kernel}\n}}")  # fmt: skip
         for part in parts:
             if not ROOT.gInterpreter.Declare(part):
                 raise StepError(f"{where} does not compile; the compiler's messages name the key and the expression")
         _compiled.add(namespace)
-    return namespace
-
-
-def _write(node: Any, formats: tuple[str, ...], columns: list[str]) -> dict[str, Any]:
-    import ROOT
-
-    handles = {}
-    for form in formats:
-        options = ROOT.RDF.RSnapshotOptions()
-        kinds = ROOT.RDF.ESnapshotOutputFormat
-        options.fOutputFormat = kinds.kTTree if form == "ttree" else kinds.kRNTuple
-        name = "candidates_ttree" if form == "ttree" else "candidates"
-        handles[name] = node.Snapshot(name, f"{name}.root", columns, options)
-    return handles
+    return getattr(ROOT, namespace)

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from portico.errors import InputError, MissingExtra, ProductError, StepError
 from portico.results import root_objects
+from portico.results.own_handle import OwnHandle
 from portico.results.partial import gather
 from portico.results.product import Product, ProductKind
 from portico.worker.open_chunk import open_chunk, refuse_short
 from portico.worker.per_sample import define_per_sample
-from portico.worker.snapshot import aside
+from portico.worker.snapshot import aside, part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from portico.analysis.chunks import Chunk
     from portico.analysis.dataset import Sample
 
-__all__ = ["Timing", "check_handles", "describe_file", "refuse_local_entry", "require_model", "run_chunk"]
+__all__ = [
+    "Timing", "check_handles", "describe_file", "new_tree", "refuse_local_entry", "require_model",
+    "run_chunk",
+]  # fmt: skip
 
 _ENTRY = re.compile(r"\brdfentry_\b")
 _TRANSFORMATIONS = ("Alias", "Define", "DefinePerSample", "DefineSlot", "DefineSlotEntry", "Filter", "Redefine", "Vary")
@@ -73,6 +77,11 @@ class _Graph:
     short: Sequence[str] = ()
     snapshots: list[tuple[str, str, Path]] = field(default_factory=list)
 
+    def tree(self, name: str, kind: str) -> tuple[str, str, Path]:
+        """Return name, format and path of a tree that the loop will write."""
+        self.snapshots.append((name, kind, part(self.folder)))
+        return self.snapshots[-1]
+
 
 _built: ContextVar[_Graph | None] = ContextVar("_built", default=None)
 """The graph that a step is building; none while ROOT works.
@@ -80,6 +89,15 @@ _built: ContextVar[_Graph | None] = ContextVar("_built", default=None)
 ROOT's classes, patched once for the process, are the only place where a step's calls can be seen, and no argument of
 ours gets there: hence a variable. ROOT's own methods call each other, so it is none while one of them runs.
 """
+
+
+def new_tree(name: str, kind: str) -> tuple[str, str, Path]:
+    """Return name, format (``RNTuple`` or ``TTree``) and path of a tree that portico writes itself: its handle's tag.
+
+    Where no step is being built, as in a notebook, the file lies in the working directory.
+    """
+    graph = _built.get()
+    return graph.tree(name, kind) if graph is not None else (name, kind, Path(f"{name}.root"))
 
 
 class _ColumnElsewhere(BaseException):
@@ -259,11 +277,11 @@ def run_chunk(
     timing.build, jitted = clock.lap(), compiled()
     if seen.GetValue() != chunk.entries:
         raise InputError(f"read {seen.GetValue()} entries instead of {chunk.entries}; the file is damaged")
+    _run_own_loops(handles)
     timing.jit, read_after = compiled(), _bytes_read()
     timing.build += timing.jit - jitted  # the last compilation happens when the loop is started
     timing.loop, handles = max(0.0, clock.lap() - (timing.jit - jitted)), dict(handles)
-    collected = gather(_collect(handles))
-    timing.serialise = clock.lap()
+    collected, timing.serialise = gather(_collect(handles)), clock.lap()
     timing.bytes_read, timing.loops = read_after - read_before, int(frame.GetNRuns())
     return collected, timing
 
@@ -275,6 +293,12 @@ def _build(function: Callable[..., Any], frame: Any, options: Mapping[str, Any],
         handles: Mapping[str, Any] = function(frame, graph.sample, **options)
     check_handles(handles, graph.snapshots, int(frame.GetNRuns()))
     return handles
+
+
+def _run_own_loops(handles: Mapping[str, Any]) -> None:
+    for handle in handles.values():
+        if isinstance(handle, OwnHandle):
+            handle.GetValue()
 
 
 def _bytes_read() -> int:

@@ -19,6 +19,8 @@ __all__ = ["count_entries", "open_chunk", "refuse_short"]
 def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), reference: str = "") -> Any:
     """Return an RDataFrame over the entries of a chunk; ``_portico_short`` are the columns that end before the tree.
 
+    Where the frame has the entries of an RNTuple, and no more, ``_portico_entries`` has its file, name and entry range.
+
     Parameters
     ----------
     chunk : Chunk
@@ -71,6 +73,8 @@ def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), referen
     specification.WithGlobalRange((before + chunk.first, before + chunk.last))
     frame = ROOT.RDataFrame(specification)
     frame._portico_short = short
+    if isinstance(tree, ROOT.RNTuple) and not reference:
+        frame._portico_entries = path, chunk.tree, chunk.first, chunk.last
     return frame
 
 

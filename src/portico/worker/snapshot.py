@@ -8,10 +8,16 @@ from typing import Any
 
 from portico.errors import StepError
 
-__all__ = ["aside"]
+__all__ = ["CLUSTER_BYTES", "aside", "part"]
 
-_CLUSTER_BYTES = 8 * 2**20  # the default of 128 MiB would make files that cannot be cut
+CLUSTER_BYTES = 8 * 2**20
+"""Of an RNTuple, compressed; the default of 128 MiB would make files that cannot be cut."""
 _OF_TREES = ("fIncludeVariations", "fAutoFlush", "fSplitLevel", "fBasketSize")  # RNTuple would ignore them
+
+
+def part(folder: Path) -> Path:
+    """Return the path of a new file in a folder, which is not complete until it is renamed."""
+    return folder / f".{uuid.uuid4().hex}.part"
 
 
 def aside(arguments: list[Any], options: dict[str, Any], folder: Path) -> tuple[list[Any], tuple[str, str, Path]]:
@@ -47,9 +53,9 @@ def aside(arguments: list[Any], options: dict[str, Any], folder: Path) -> tuple[
         is_tree = any(getattr(settings, name) != getattr(default, name) for name in _OF_TREES)
         settings.fOutputFormat = formats.kTTree if is_tree else formats.kRNTuple
         if settings.fApproxZippedClusterSize == default.fApproxZippedClusterSize:
-            settings.fApproxZippedClusterSize = _CLUSTER_BYTES
+            settings.fApproxZippedClusterSize = CLUSTER_BYTES
     settings.fLazy, settings.fMode = True, "RECREATE"
     kind = "RNTuple" if settings.fOutputFormat == formats.kRNTuple else "TTree"
-    path = folder / f".{uuid.uuid4().hex}.part"
+    path = part(folder)
     columns = arguments[2] if len(arguments) > 2 else ""
     return [arguments[0], str(path), columns, settings], (arguments[0], kind, path)

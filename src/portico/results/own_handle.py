@@ -1,0 +1,23 @@
+"""Handles of what portico fills in a loop of its own, beside those of RDataFrame."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from portico.results.product import Product
+
+__all__ = ["OwnHandle"]
+
+
+class OwnHandle(ABC):
+    """A handle that a step returns like an RResultPtr."""
+
+    @abstractmethod
+    def GetValue(self) -> Any:  # noqa: N802 (as that of RResultPtr)
+        """Run the loop, if it has not run, and return the result."""
+
+    @abstractmethod
+    def products(self, name: str) -> list[tuple[str, Product]]:
+        """Return what `portico.results.root_objects.collect` returns for it."""

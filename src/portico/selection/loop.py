@@ -1,0 +1,145 @@
+"""A selection as one loop over the entries of an RNTuple, without RDataFrame; handles of what it fills."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from portico.results.own_handle import OwnHandle
+from portico.results.product import Product, ProductKind
+from portico.results.root_objects import TAG, collect_parts
+from portico.selection.resolved import element_type
+from portico.worker.frame import new_tree
+from portico.worker.snapshot import CLUSTER_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.selection.kernel import Kernel
+
+__all__ = ["Loop", "Written", "new_trees", "rows_of"]
+
+Tree = tuple[str, str, Path]
+"""Name, format and path of a tree, as `portico.worker.frame.new_tree` returns them."""
+_TREES = {"rntuple": ("candidates", "RNTuple"), "ttree": ("candidates_ttree", "TTree")}
+
+
+def new_trees(formats: tuple[str, ...]) -> dict[str, Tree]:
+    """Return the trees of candidates that a selection writes, by name."""
+    return {name: new_tree(name, kind) for name, kind in map(_TREES.__getitem__, formats)}
+
+
+def rows_of(trees: Mapping[str, Tree]) -> Any:
+    """Return the C++ writers of trees."""
+    import ROOT
+
+    rows = ROOT.portico.Trees()
+    for name, kind, path in trees.values():
+        rows.push_back(ROOT.std.make_shared["portico::Rows"](name, str(path), kind == "RNTuple", CLUSTER_BYTES))
+    return rows
+
+
+class Loop:
+    """The loop of a compiled selection; `over` makes it.
+
+    Parameters
+    ----------
+    loop : portico::SelectionLoop
+        Not yet run.
+    entries : (int, int)
+        The first one, and the one after the last.
+    cuts : tuple of str
+        Labels of the cuts before the categories.
+    trees : mapping of str to Tree
+        What it writes.
+    """
+
+    def __init__(self, loop: Any, entries: tuple[int, int], cuts: tuple[str, ...], trees: Mapping[str, Tree]) -> None:
+        self._loop, self._entries, self._cuts, self._trees = loop, entries, cuts, trees
+        self._has_run = False
+
+    @classmethod
+    def over(cls, frame: Any, compiled: Any, kernel: Kernel, trees: Mapping[str, Tree]) -> Self | None:
+        """Return the loop over the entries of a frame; None where RDataFrame has to read them.
+
+        That is so for a TTree, for a node other than the frame of a chunk, and for columns that are no fields.
+        """
+        import ROOT
+
+        entries = getattr(frame, "_portico_entries", None)
+        if entries is None:
+            return None
+        path, tree, first, last = entries
+        loop = ROOT.portico.SelectionLoop(compiled, rows_of(trees), path, tree, len(kernel.columns), len(kernel.cuts))
+        try:
+            for number, (column, kind) in enumerate(kernel.columns.items()):
+                element = element_type(kind)
+                read_as = kind if element is None else f"ROOT::VecOps::RVec<{element}>"
+                loop.read(number, column, read_as, column in kernel.always)
+        except ROOT.std.runtime_error:
+            return None
+        return cls(loop, (first, last), kernel.cuts, trees)
+
+    def result(self) -> Any:
+        """Run the loop, if it has not run, and return it."""
+        if not self._has_run:
+            self._has_run = True
+            self._loop.run(*self._entries)
+        return self._loop
+
+    def report(self) -> Product:
+        """Return the cutflow before the categories."""
+        reached = np.array(list(self.result().reached), np.int64)
+        arrays = {"passed": reached[1:], "all": reached[:-1]}
+        return Product(ProductKind.CUTFLOW, {"cuts": [*self._cuts, "best candidate"]}, arrays)
+
+    def handles(self) -> dict[str, Any]:
+        """Return the handles of all that is filled and written, as `portico.selection.book` does."""
+        shapes = ["shapes"] if self._loop.shapes.sets.size() else []
+        filled = {f"histograms_{n}": _Part(self, part) for n, part in enumerate(["nominal", *shapes])}
+        written = {name: Written(tree, _Part(self, "nominal")) for name, tree in self._trees.items()}
+        return {"cutflow": _Report(self), "counts": _Part(self, "counts"), **filled, **written}
+
+
+class _Part(OwnHandle):
+    def __init__(self, loop: Loop, part: str) -> None:
+        self._loop, self._part = loop, part
+
+    def GetValue(self) -> Any:  # noqa: N802
+        return getattr(self._loop.result(), self._part)
+
+    def products(self, name: str) -> list[tuple[str, Product]]:
+        return collect_parts(name, self.GetValue())
+
+
+class _Report(OwnHandle):
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def GetValue(self) -> Product:  # noqa: N802
+        return self._loop.report()
+
+    def products(self, name: str) -> list[tuple[str, Product]]:
+        return [(name, self.GetValue())]
+
+
+class Written:
+    """The handle of a tree that a selection writes.
+
+    Parameters
+    ----------
+    tree : Tree
+        The tree.
+    filled : RResultPtr or OwnHandle
+        What is filled in the same loop.
+    """
+
+    def __init__(self, tree: Tree, filled: Any) -> None:
+        setattr(self, TAG, tree)
+        self._filled = filled
+
+    def GetValue(self) -> None:  # noqa: N802 (as that of RResultPtr)
+        """Run the loop, if it has not run."""
+        self._filled.GetValue()
