@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -15,7 +16,10 @@ from portico.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Model", "parse", "read_yaml"]
+__all__ = ["Model", "parse", "parse_size", "read_yaml"]
+
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?B)?")
 
 
 class Model(BaseModel):
@@ -127,3 +131,17 @@ def _owner(model: type[BaseModel], location: tuple[int | str, ...]) -> type[Base
 
 def _is_model(candidate: object) -> bool:
     return isinstance(candidate, type) and issubclass(candidate, BaseModel)
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as ``20 GB`` or ``0``.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"'{text}' is not a size; valid: a number with kB, MB, GB or TB, such as '20 GB'")
+    return int(float(match[1]) * _UNITS[(match[2] or "B").upper()])

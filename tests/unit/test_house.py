@@ -27,7 +27,7 @@ LAYERS = (
     ("cpp", "errors", "_version"),
     ("config", "step", "root"),
     ("files",),
-    ("analysis",),
+    ("analysis", "columns"),
     ("results",),
     ("runfolder",),
     ("environment",),

@@ -34,8 +34,9 @@ def prune(run: Path, keep_days: float | None, keep_size: str | None, dry_run: bo
 
     Current results are never removed. Each run does the same at its end with the default limits.
     """
+    from portico.config import parse_size
     from portico.runfolder.folder import RunFolder
-    from portico.runfolder.prune import KEEP_DAYS, parse_size, prune_run
+    from portico.runfolder.prune import KEEP_DAYS, prune_run
 
     size = None if keep_size is None else parse_size(keep_size)
     pruned = prune_run(RunFolder(run), days=KEEP_DAYS if keep_days is None else keep_days, size=size, dry_run=dry_run)

@@ -68,6 +68,8 @@ Examples:
 @click.option("--chunks-per-job", type=click.IntRange(min=1), metavar="N",
               help="With --batch: chunks that a job runs, one after the other.")  # fmt: skip
 @click.option("--detach", is_flag=True, help="With --batch: leave when all is submitted; the same command collects.")
+@click.option("--cache/--no-cache", help="Keep the columns that steps read on the workers' disks, to read them there "
+              "the next time; off by default.")  # fmt: skip
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -77,7 +79,7 @@ Examples:
 def run(
     analysis: str, on: str, workers: int | None, steps: tuple[str, ...], samples: tuple[str, ...],
     folder: Path | None, store: str | None, allow_partial: bool, accept_changed_input: bool, unblind: bool, batch: bool,
-    chunks_per_job: int | None, detach: bool, dry_run: bool, as_json: bool,
+    chunks_per_job: int | None, detach: bool, cache: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run the steps of ANALYSIS in order, over all samples.
 
@@ -100,7 +102,7 @@ def run(
 
     try:
         with Progress() as reporter:
-            options |= {"allow_partial": allow_partial, "accept_changed_input": accept_changed_input}
+            options |= {"allow_partial": allow_partial, "accept_changed_input": accept_changed_input, "cache": cache}
             result = run_analysis(loaded, **options, reporter=reporter)
     except Detached as detached:
         _submitted(str(detached), folder, as_json)

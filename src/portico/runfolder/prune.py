@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
 from contextlib import closing
@@ -10,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from portico.errors import ConfigError
 from portico.files.kept import OLDER, aside_of
 from portico.files.storage import storage_of
 from portico.runfolder.folder import RunFolder
@@ -18,7 +16,7 @@ from portico.runfolder.ledger import Ledger
 from portico.runfolder.step_files import StepFiles
 from portico.runfolder.version import SUMMARY
 
-__all__ = ["KEEP_BYTES", "KEEP_DAYS", "Pruned", "parse_size", "prune", "prune_run"]
+__all__ = ["KEEP_BYTES", "KEEP_DAYS", "Pruned", "prune", "prune_run"]
 
 KEEP_DAYS = 30.0
 """Results that have not been current for so many days are removed at the end of each run."""
@@ -27,8 +25,6 @@ KEEP_BYTES = 10**9
 """So many bytes of older results are kept, or as many as the current ones have, if these are more."""
 
 _DAY = 86400.0
-_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?B)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +117,6 @@ def prune_run(folder: RunFolder, *, days: float = KEEP_DAYS, size: int | None = 
         pruned = prune(claimed, ledger, days=days, size=size)
         ledger.shrink()
         return pruned
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes of a size such as ``20 GB`` or ``0``.
-
-    Raises
-    ------
-    ConfigError
-        If it is none.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ConfigError(f"'{text}' is not a size; valid: a number with kB, MB, GB or TB, such as '20 GB'")
-    return int(float(match[1]) * _UNITS[(match[2] or "B").upper()])
 
 
 Result = tuple[str, str, str]  # step, sample, key

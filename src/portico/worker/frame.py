@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from portico.analysis.chunks import Chunk
     from portico.analysis.dataset import Sample
+    from portico.worker.cached import CachedChunk
 
 __all__ = [
     "Timing", "check_handles", "describe_file", "new_tree", "refuse_local_entry", "require_model",
@@ -66,7 +67,7 @@ class _Graph:
     """The graph that a step builds over one chunk.
 
     It holds the Snapshots that it booked, the folder they go to, what is read, the process's own folder, whether
-    another file has columns that this lacks, and the columns that end before the tree.
+    another file has columns that this lacks, the columns that end before the tree, and the chunk in the column cache.
     """
 
     folder: Path
@@ -75,6 +76,7 @@ class _Graph:
     scratch: Path
     lacks_columns: bool = False
     short: Sequence[str] = ()
+    cached: CachedChunk | None = None
     snapshots: list[tuple[str, str, Path]] = field(default_factory=list)
 
     def tree(self, name: str, kind: str) -> tuple[str, str, Path]:
@@ -128,6 +130,8 @@ class _CheckedCall:
         graph = _built.get()
         if graph is not None and graph.short:
             refuse_short(self._name, arguments, options, graph.short)
+        if graph is not None and graph.cached is not None:
+            graph.cached.refuse(self._name)
         token = _built.set(None)
         try:
             return self._call(graph, list(arguments), options)
@@ -234,6 +238,7 @@ def run_chunk(
     scratch: Path | None = None,
     friends: Sequence[str] = (),
     reference: str = "",
+    cached: CachedChunk | None = None,
 ) -> tuple[dict[str, Product], Timing]:
     """Run a step over one chunk, with one event loop for all its products.
 
@@ -247,8 +252,8 @@ def run_chunk(
         Returns the seconds that just-in-time compilation took since the chunk began.
     scratch : Path, optional
         Folder of the process, for links to files; ``folder`` by default.
-    friends, reference
-        Other files that the chunk needs, as in `portico.worker.task.Task`.
+    friends, reference, cached
+        Other files that the chunk needs, as in `portico.worker.task.Task`; the chunk in the column cache, read instead.
 
     Returns
     -------
@@ -263,9 +268,8 @@ def run_chunk(
         If the step returns what cannot be used.
     """
     _check_methods()
-    timing, clock = Timing(), _Clock()
-    read_before, scratch = _bytes_read(), scratch or folder
-    frame = open_chunk(chunk, scratch, friends)
+    timing, clock, read_before, scratch = Timing(), _Clock(), _bytes_read(), scratch or folder
+    frame = open_chunk(chunk, scratch, friends) if cached is None else cached.frame()
     timing.open = clock.lap()
     try:
         lacks_columns = bool(reference) and not friends
@@ -288,7 +292,7 @@ def run_chunk(
 
 def _build(function: Callable[..., Any], frame: Any, options: Mapping[str, Any], graph: _Graph) -> Mapping[str, Any]:
     """Return what a step returns, after checking it."""
-    graph.short = getattr(frame, "_portico_short", ())
+    graph.short, graph.cached = getattr(frame, "_portico_short", ()), getattr(frame, "_portico_cached", None)
     with _building(graph):
         handles: Mapping[str, Any] = function(frame, graph.sample, **options)
     check_handles(handles, graph.snapshots, int(frame.GetNRuns()))

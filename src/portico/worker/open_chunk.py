@@ -13,7 +13,7 @@ from portico.files.plain_name import plain_name
 if TYPE_CHECKING:
     from portico.analysis.chunks import Chunk
 
-__all__ = ["count_entries", "open_chunk", "refuse_short"]
+__all__ = ["count_entries", "open_chunk", "open_file", "refuse_short"]
 
 
 def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), reference: str = "") -> Any:
@@ -42,21 +42,8 @@ def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), referen
     if not chunk.file:
         frame = ROOT.RDataFrame(chunk.entries)
         return frame.Define("entry", ROOT.portico.GlobalEntry(chunk.first), ["rdfentry_"])
-    # A URL of this machine is else taken for a path: a server's files lie elsewhere, and a cache keeps parts of them.
-    ROOT.gEnv.SetValue("TFile.ForceRemote", 1)
     path = plain_name(chunk.file, scratch)
-    try:
-        file = ROOT.TFile.Open(path)
-    except OSError as error:
-        raise InputError(f"cannot be opened: {error}") from error
-    if not file or file.IsZombie() or file.TestBit(ROOT.TFile.kRecovered):
-        raise InputError("cannot be opened, it may be truncated or damaged")
-    found = str(ROOT.portico.FileIdentity(file))
-    if chunk.uuid and found != chunk.uuid:
-        file.Close()
-        raise InputError(
-            f"was replaced after the run was planned (identity {found} instead of {chunk.uuid}); run again"
-        )
+    file = open_file(chunk, path)
     tree = file.Get(chunk.tree)
     short = str(ROOT.portico.ShortBranches(tree)).split("\n")[:-1] if isinstance(tree, ROOT.TTree) else []
     if isinstance(tree, ROOT.TTree) and (friends or tree.GetName() != chunk.tree.rpartition("/")[2]):
@@ -76,6 +63,33 @@ def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), referen
     if isinstance(tree, ROOT.RNTuple) and not reference:
         frame._portico_entries = path, chunk.tree, chunk.first, chunk.last
     return frame
+
+
+def open_file(chunk: Chunk, path: str) -> Any:
+    """Return the open file of a chunk; ``path`` is its name for ROOT.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened, or is not the one that was planned.
+    """
+    import ROOT
+
+    # A URL of this machine is else taken for a path: a server's files lie elsewhere, and a cache keeps parts of them.
+    ROOT.gEnv.SetValue("TFile.ForceRemote", 1)
+    try:
+        file = ROOT.TFile.Open(path)
+    except OSError as error:
+        raise InputError(f"cannot be opened: {error}") from error
+    if not file or file.IsZombie() or file.TestBit(ROOT.TFile.kRecovered):
+        raise InputError("cannot be opened, it may be truncated or damaged")
+    found = str(ROOT.portico.FileIdentity(file))
+    if chunk.uuid and found != chunk.uuid:
+        file.Close()
+        raise InputError(
+            f"was replaced after the run was planned (identity {found} instead of {chunk.uuid}); run again"
+        )
+    return file
 
 
 def count_entries(file: str, tree: str, scratch: Path) -> int:

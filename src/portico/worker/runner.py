@@ -37,6 +37,7 @@ from portico.files import is_remote, tune_xrootd
 from portico.files.plain_name import plain_name
 from portico.results.partial import decode, encode, take_files
 from portico.step import Needs, forget_needs, needs_of
+from portico.worker.cached import CachedChunk, CachedChunks
 from portico.worker.classify import check_log, classify
 from portico.worker.declared import Declarations
 from portico.worker.globals import Generators, Globals
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
     from portico.results.product import Product
     from portico.worker.frame import Timing
+
+    Ran = tuple[dict[str, Product], Timing, Sequence[Mapping[str, Any]]]
 
 _LOG = "stderr.log"
 _LOG_BYTES = 8192
@@ -83,7 +86,7 @@ class Runner:
         self._declarations = Declarations(self._log_size, self._read_log)
         self._globals: Globals | None = None
         self._generators: list[Generators] = []  # as in a new process; after the imports
-        self._warnings: list[str] = []
+        self._cached, self._warnings = CachedChunks(), list[str]()
         _hear(self._warnings)
 
     def serve(self, source: IO[bytes], sink: IO[bytes]) -> None:
@@ -234,30 +237,26 @@ class Runner:
     def _chunk(self, content: dict[str, Any], _: list[bytes]) -> Message:
         from portico.worker.points import run_points
 
-        task = Task.from_json(content)
-        wall, cpu, before = time.perf_counter(), time.process_time(), self._log_size()
-        function = self._checked(task.function, task.sample, task.options)
+        task, wall, cpu = Task.from_json(content), time.perf_counter(), time.process_time()
         files: Sequence[Mapping[str, Any]] = ()
-        with self._fresh_state():
-            if task.points is None:
-                products, timing, files = self._run(function, task, before)
-            else:
+        if task.points is None:
+            products, timing, files = self._cached.run(task, self._holds, self._folder, self._run)
+        else:
+            function = self._checked(task.function, task.sample, task.options)
+            with self._fresh_state():
                 products, timing = run_points(function, task)
-        partial = encode(products)
-        metrics = {
-            **{name: getattr(timing, name) for name in timing.__slots__},
-            "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "entries": task.chunk.entries,
-        }  # fmt: skip
-        return Done(task, partial, metrics, files).to_answer()
+        result = encode(products)
+        metrics = {name: getattr(timing, name) for name in timing.__slots__}
+        metrics |= {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "entries": task.chunk.entries}
+        return Done(task, result, metrics, files).to_answer()
 
-    def _run(
-        self, function: Any, task: Task, log_start: int
-    ) -> tuple[dict[str, Product], Timing, Sequence[Mapping[str, Any]]]:
-        """Run a step over the events of a chunk; its trees are then where they belong."""
+    def _run(self, task: Task, cached: CachedChunk | None) -> Ran:
+        """Run a step over the events of a chunk, perhaps from the cache; its trees are then where they belong."""
         from portico.analysis.dataset import Sample
         from portico.worker.frame import run_chunk
         from portico.worker.upload import upload
 
+        function, log_start = self._checked(task.function, task.sample, task.options), self._log_size()
         remote = is_remote(task.folder)
         folder = self._folder / _TREES if remote else Path(plain_name(task.folder, self._folder))
 
@@ -267,10 +266,11 @@ class Runner:
         if remote:
             folder.mkdir(exist_ok=True)
         try:
-            products, timing = run_chunk(
-                function, task.chunk, Sample(**task.sample), task.options, folder, compiled, self._folder,
-                task.friends, task.reference,
-            )  # fmt: skip
+            with self._fresh_state():
+                products, timing = run_chunk(
+                    function, task.chunk, Sample(**task.sample), task.options, folder, compiled, self._folder,
+                    task.friends, task.reference, cached,
+                )  # fmt: skip
             check_log(self._read_log(log_start), f"{folder}, on the way to {task.folder}" if remote else task.folder)
             products, files = take_files(products)
             if remote:

@@ -78,6 +78,10 @@ class Task:
         The files of the friends that are stored with the tree, in their order.
     reference : str
         A file of the same sample that has the columns that the chunk's lacks; empty if it lacks none.
+    source : str
+        The identity of the file, under which its columns may be kept; empty if they may not.
+    version : str
+        Size and time of the last modification of the file when it was planned, as `portico.files.version_of`.
     """
 
     key: str
@@ -91,6 +95,8 @@ class Task:
     points: tuple[Any, ...] | None = None
     friends: tuple[str, ...] = ()
     reference: str = ""
+    source: str = ""
+    version: str = ""
 
     def split(self) -> tuple[Task, Task]:
         """Return both halves of a task of at least two entries or points; the key of each has a letter after it."""

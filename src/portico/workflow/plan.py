@@ -47,6 +47,8 @@ class Plan:
         What is suspicious about the input.
     points : mapping of str to tuple of JSON values
         Of a step over points: those of each chunk, by key.
+    sources : mapping of str to str
+        What identifies the content of each input file, without those of which that is not certain.
     """
 
     chunks: Mapping[str, list[Planned]]
@@ -55,6 +57,7 @@ class Plan:
     lost: tuple[Lost, ...] = ()
     warnings: tuple[str, ...] = ()
     points: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def by_key(self) -> dict[str, Planned]:
@@ -230,6 +233,7 @@ def plan_step(
     planned: dict[str, list[Planned]] = {}
     files: dict[str, dict[str, TreeSummary]] = {}
     samples: dict[str, Sample] = {}
+    sources: dict[str, str] = {}
     lost: list[Lost] = []
     for name in names:
         sample = _input(analysis, step, analysis.dataset[name], ledger)
@@ -246,9 +250,10 @@ def plan_step(
         keys = [key_of(code, identity.get(c.file, c.uuid), c.tree, c.first, c.last) for c in chunks]
         planned[name] = [Planned(name, i, key, c) for i, (key, c) in enumerate(zip(keys, chunks, strict=True))]
         files[name] = {summary.file: summary for summary in summaries}
+        sources |= {s.file: f"{identity[s.file]}:{s.version}" for s in summaries if s.version}
         samples[name] = sample
     shared = copies_between({name: of.values() for name, of in files.items()}) if step.input == DATASET else []
-    return Plan(planned, files, samples, tuple(lost), tuple(shared))
+    return Plan(planned, files, samples, tuple(lost), tuple(shared), sources=sources)
 
 
 def _unopened(sample: Sample, found: Sequence[TreeSummary | InputError]) -> Iterator[Lost]:

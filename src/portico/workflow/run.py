@@ -44,7 +44,7 @@ def run(
     analysis: Analysis, *, folder: str | Path | None = None, on: str = "local", workers: int | None = None,
     batch: bool = False, detach: bool = False, chunks_per_job: int | None = None, steps: Iterable[str] = (),
     samples: Iterable[str] = (), allow_partial: bool = False, accept_changed_input: bool = False, unblind: bool = False,
-    store: str | None = None, reporter: Reporter | None = None, executor: Executor | None = None,
+    store: str | None = None, reporter: Reporter | None = None, executor: Executor | None = None, cache: bool = False,
 ) -> Run:  # fmt: skip
     """Run an analysis; what is done already is not done again.
 
@@ -69,6 +69,8 @@ def run(
         Is told about progress.
     executor : Executor, optional
         An open one, of `portico.connect`, which stays open, instead of ``on``, ``workers``, ``batch`` and its options.
+    cache : bool
+        Keep the columns that steps read on the workers' disks, and read them from there the next time.
 
     Raises
     ------
@@ -93,7 +95,7 @@ def run(
         _check(analysis, runner, run_folder, teller)
         refresh = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, run_folder.store))
         recipes = recipes_of(analysis)
-        state = State(analysis, run_folder, ledger, runner, teller, refresh, recipes, selected, *allowed)
+        state = State(analysis, run_folder, ledger, runner, teller, refresh, recipes, selected, *allowed, cache)
         _run_steps(state, chosen)
     _complain(state, run_folder)
     return Run(run_folder.path)

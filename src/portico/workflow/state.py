@@ -32,6 +32,7 @@ class State:
     samples: tuple[str, ...]
     allow_partial: bool
     accept_changed_input: bool
+    cache: bool = False
     said: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)

@@ -153,9 +153,11 @@ def _tasks(
     for planned in chunks:
         name, key, file = planned.sample, planned.key, planned.chunk.file
         task = Task(key, 1, planned.chunk, step.function, fields[name], arguments.given, folders.get(name, ""))
-        summary = plan.files[name].get(file)
-        friends = tuple(friend.file for friend in summary.friends) if summary else ()
-        yield planned, replace(task, points=plan.points.get(key), friends=friends, reference=known[name].get(file, ""))
+        if (summary := plan.files[name].get(file)) is not None:
+            source = plan.sources.get(file, "") if state.cache else ""
+            friends = tuple(friend.file for friend in summary.friends)
+            task = replace(task, friends=friends, source=source, version=summary.version)
+        yield planned, replace(task, points=plan.points.get(key), reference=known[name].get(file, ""))
 
 
 def _finish(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> str:
