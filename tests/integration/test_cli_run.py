@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from click.testing import CliRunner
 
 from portico.analysis.init_template import create
 from portico.cli import cli
+from portico.errors import RunFolderError
 from portico.monitor.status import read_status
 from portico.runfolder.load import load
 
@@ -161,9 +163,11 @@ def test_interrupted_run_says_how_to_go_on(tmp_path):
     path = folder / "runs" / "toysearch"
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
-        if (path / "ledger.sqlite").exists() and any(step.total.chunks_done for step in read_status(path).steps):
-            assert read_status(path).state == "running"
-            break
+        with suppress(RunFolderError):  # not begun yet
+            status = read_status(path)
+            if any(step.total.chunks_done for step in status.steps):
+                assert status.state == "running"
+                break
         time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     result = ended(process)

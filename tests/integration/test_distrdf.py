@@ -242,6 +242,7 @@ def test_generated_samples_and_edited_headers(
     assert after["scaled"]["a"]["sum"] == pytest.approx(total / 2, rel=1e-12)
 
 
+@pytest.mark.full
 def test_workers_of_others_are_used_but_not_replaced(
     make_analysis: Callable[..., Analysis], files: Path, single: DistrdfExecutor, tmp_path: Path
 ) -> None:

@@ -207,7 +207,7 @@ def secrets_of(credentials: Credentials) -> list[bytes]:
 
 
 @pytest.mark.dask
-@pytest.mark.parametrize("on", ["local", "dask"])
+@pytest.mark.parametrize("on", ["local", pytest.param("dask", marks=pytest.mark.full)])
 def test_workers_use_credentials_and_nobody_shows_them(analysis, cluster, tmp_path, on, caplog, capfd, monkeypatch):
     monkeypatch.setenv("BEARER_TOKEN", "of the user, to be replaced")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

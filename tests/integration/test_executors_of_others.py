@@ -99,6 +99,7 @@ def test_an_analysis_runs_on_the_executor_of_the_page(
     assert executors_in(local.path) == {"fill": "local", "total": "local"}
 
 
+@pytest.mark.full
 def test_records_name_the_executor_that_was_given(
     make_analysis: Callable[..., Analysis], events: Path, site_packages: Path, tmp_path: Path
 ) -> None:
