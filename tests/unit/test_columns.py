@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portico.cli import cli
 from portico.columns import ChunkColumns, ColumnCache, MappedColumn, column_cache
 from portico.columns.eviction import Held, allowed, beyond
 from portico.columns.layout import ALIGNMENT, HEADER_BYTES, SIZES, Damaged, Head, checksum
@@ -250,11 +253,28 @@ def test_two_processes_fill_at_once(cache: ColumnCache, chunk: ChunkColumns) -> 
 
 def test_a_schema_reads_as_it_was_written_or_not_at_all(cache: ColumnCache, chunk: ChunkColumns) -> None:
     assert chunk.schema() is None
-    chunk.keep_schema(b"columns")
-    assert chunk.schema() == b"columns"
+    chunk.keep_schema(b"columns\0and more", "root://host//file.root")
+    assert chunk.schema() == b"columns\0and more"
+    assert chunk.about() == "root://host//file.root"
     (path,) = files(cache)
     path.write_bytes(path.read_bytes() + b"!")
     assert chunk.schema() is None
+
+
+def test_contents_are_told_by_file(cache: ColumnCache) -> None:
+    assert cache.contents() == []
+    for file, entries in (("one.root", 3), ("two.root", 6), ("one.root", 6)):
+        for first in range(0, entries, 3):
+            chunk = cache.chunk(f"identity of {file}", "Events", first, first + 3)
+            chunk.keep_schema(b"columns", file)
+            write(chunk, "x")
+            write(chunk, "y")
+    write(cache.chunk("of which nothing is known", "Events", 0, 3))
+    found = {kept.file: (kept.chunks, kept.columns) for kept in cache.contents()}
+    assert found == {"one.root": (2, 4), "two.root": (2, 4), "": (1, 1)}
+    assert [kept.file for kept in cache.contents()] == ["", "one.root", "two.root"]
+    assert cache.clear() >= 9 * 4096
+    assert cache.contents() == []
 
 
 def test_only_its_user_may_open_the_folder(tmp_path: Path) -> None:
@@ -318,3 +338,20 @@ def test_a_size_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_checksum_sees_each_byte() -> None:
     content = bytes(range(256))
     assert len({checksum(content[:i] + b"\xff\xff" + content[i + 2 :]) for i in range(0, 250, 2)}) == 125
+
+
+def test_the_command_shows_and_clears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTICO_COLUMNS", str(tmp_path / "columns"))
+    chunk = ColumnCache(tmp_path / "columns").chunk("identity", "Events", 0, 3)
+    chunk.keep_schema(b"columns", "one.root")
+    write(chunk)
+    shown = CliRunner().invoke(cli, ["cache"])
+    assert "1 columns of 1 chunks, used" in shown.stdout
+    assert "one.root" in shown.stdout
+    told = json.loads(CliRunner().invoke(cli, ["cache", "--json"]).stdout)
+    assert [file["file"] for file in told["files"]] == ["one.root"]
+    assert told["size"] > 0
+    assert "removed" in CliRunner().invoke(cli, ["cache", "--clear"]).stdout
+    assert json.loads(CliRunner().invoke(cli, ["cache", "--json"]).stdout)["files"] == []
+    monkeypatch.setenv("PORTICO_COLUMNS", "")
+    assert "no columns are kept" in CliRunner().invoke(cli, ["cache"]).stdout

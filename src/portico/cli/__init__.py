@@ -13,6 +13,7 @@ _COMMANDS = {
     "report": "portico.cli.report:report",
     "compare": "portico.cli.compare:compare",
     "prune": "portico.cli.prune:prune",
+    "cache": "portico.cli.cache:cache",
     "limit": "portico.cli.limit:limit",
     "export": "portico.cli.export:export",
     "doctor": "portico.cli.doctor:doctor",

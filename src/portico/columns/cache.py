@@ -13,10 +13,12 @@ import shutil
 import time
 import uuid
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ from portico.config import parse_size
 from portico.errors import ConfigError, PorticoWarning
 from portico.files.remembered import cache_folder
 
-__all__ = ["ChunkColumns", "ColumnCache", "ColumnWriter", "MappedColumn", "column_cache"]
+__all__ = ["ChunkColumns", "ColumnCache", "ColumnWriter", "KeptFile", "MappedColumn", "column_cache"]
 
 _FORMAT = 1  # of the files; one more whenever they, or what is in them, are made in another way
 _MOST_BYTES = 10 * 10**9
@@ -60,6 +62,27 @@ class MappedColumn:
     def offsets(self) -> int:
         """The address of the offsets; 0 if there are none."""
         return self.values - HEADER_BYTES + self.head.offsets_at if self.head.lists else 0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """What is kept of one input file.
+
+    Parameters
+    ----------
+    file : str
+        Its path or URL; empty if that is not known.
+    chunks, columns, size : int
+        Number of chunks, of columns of all chunks, and their bytes on disk.
+    used : float
+        When a column was used last, in seconds since 1970.
+    """
+
+    file: str
+    chunks: int
+    columns: int
+    size: int
+    used: float
 
 
 class ColumnCache:
@@ -113,6 +136,24 @@ class ColumnCache:
                     if each.name.endswith(_PART) and time.time() - status.st_mtime > _LEFT_SECONDS:
                         Path(each.path).unlink(missing_ok=True)
                     yield Held(each.path, status.st_blocks * 512, status.st_atime_ns)
+
+    def contents(self) -> list[KeptFile]:
+        """Return what is kept, by input file; the one that was used last first."""
+        found: dict[str, list[Held]] = {}
+        chunks: Counter[str] = Counter()
+        for folder, files in groupby(
+            sorted(self.held(), key=lambda held: held.path), lambda held: Path(held.path).parent
+        ):
+            file = ChunkColumns(self, folder, "", 0).about()
+            columns = [each for each in files if each.path.endswith(_COLUMN)]
+            chunks[file] += bool(columns)
+            found.setdefault(file, []).extend(columns)
+        kept = [
+            KeptFile(file, chunks[file], len(of), sum(each.size for each in of), max(each.used for each in of) / 1e9)
+            for file, of in found.items()
+            if of
+        ]
+        return sorted(kept, key=lambda file: -file.used)
 
     def clear(self) -> int:
         """Remove all files; return how many bytes they took."""
@@ -169,6 +210,19 @@ class ChunkColumns:
 
     def schema(self) -> bytes | None:
         """Return what was kept with `keep_schema`; None if there is nothing."""
+        found = self._read_schema()
+        if found is None:
+            return None
+        with suppress(OSError):
+            os.utime(self._folder / _SCHEMA)
+        return found[1]
+
+    def about(self) -> str:
+        """Return the name of the input file that was kept with the schema; empty if there is none."""
+        found = self._read_schema()
+        return "" if found is None else found[0]
+
+    def _read_schema(self) -> tuple[str, bytes] | None:
         try:
             written = (self._folder / _SCHEMA).read_bytes()
         except OSError:
@@ -176,12 +230,11 @@ class ChunkColumns:
         content = written[_CHECK_BYTES:]
         if written[:_CHECK_BYTES] != f"{checksum(content):016x}".encode():
             return None
-        with suppress(OSError):
-            os.utime(self._folder / _SCHEMA)
-        return content
+        file, _, schema = content.partition(b"\0")
+        return file.decode("utf-8", "surrogateescape"), schema
 
-    def keep_schema(self, content: bytes) -> None:
-        """Keep a description of the columns.
+    def keep_schema(self, content: bytes, file: str) -> None:
+        """Keep a description of the columns, with the name of the input file for people.
 
         Raises
         ------
@@ -190,6 +243,7 @@ class ChunkColumns:
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         aside = self._folder / f"{uuid.uuid4().hex}{_PART}"
+        content = file.encode("utf-8", "surrogateescape") + b"\0" + content
         aside.write_bytes(f"{checksum(content):016x}".encode() + content)
         aside.replace(self._folder / _SCHEMA)
 

@@ -108,7 +108,7 @@ class CachedChunk:
                 schema = portico.SchemaOfTree(tree, self._chunk.tree, self._path)
             else:
                 schema = portico.SchemaOfNtuple(self._chunk.tree, self._path)
-        self._columns.keep_schema(str(schema.Text()).encode("utf-8", "surrogateescape"))
+        self._columns.keep_schema(str(schema.Text()).encode("utf-8", "surrogateescape"), self._chunk.file)
         return schema
 
     def _opened(self, stack: ExitStack) -> Any:
