@@ -17,15 +17,18 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import portico
+from hnl.select import FOLDER
 from portico.analysis.analysis import Analysis
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
 from portico.executors.local import LocalExecutor
 from portico.files import summarise
 from portico.results.product import Product, ProductKind
+from portico.selection import book
 from portico.worker.cached import CachedChunk, CachedChunks
 from portico.worker.task import Task
 from tests.conftest import numbers_of
+from tests.unit.test_select import full, make_events, sample_of, write_events
 
 CODE = r"""
 #include <ROOT/RDataFrame.hxx>
@@ -377,6 +380,28 @@ def simple(frame: Any, sample: Sample) -> Mapping[str, Any]:
     return {"x": frame.Filter("n > 0", "some").Sum("xl"), "v": frame.Histo1D(("v", "", 10, -3, 3), "vd")}
 
 
+@pytest.mark.parametrize("kind", ["TTree", "RNTuple"])
+def test_a_selection_has_the_bits_and_the_tree_that_it_has_without(root: Any, tmp_path: Path, kind: str) -> None:
+    root.gInterpreter.Declare(f'#include "{FOLDER / "include" / "trigger.h"}"')
+    path = write_events(tmp_path / "tree.root", make_events(200, seed=11))
+    if kind == "RNTuple":
+        options = root.RDF.RSnapshotOptions()
+        options.fOutputFormat = root.RDF.ESnapshotOutputFormat.kRNTuple
+        root.RDataFrame("wztree", str(path)).Snapshot("wztree", str(tmp_path / "ntuple.root"), "", options)
+        path = tmp_path / "ntuple.root"
+    place = Place(tmp_path, path, "wztree")
+
+    def select(frame: Any, sample: Sample) -> Mapping[str, Any]:
+        return book(full(), frame, sample_of("background"), folder=FOLDER, where="selection.yaml")
+
+    expected = numbers(place.run(select, cached=False, first=10, last=190))
+    assert numbers(place.run(select, cached=True, first=10, last=190)) == expected
+    assert numbers(place.run(select, cached=True, first=10, last=190)) == expected
+    (_, filled), again = place.log
+    assert filled > 30
+    assert again == (filled, 0)
+
+
 def damaged(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
@@ -508,13 +533,13 @@ def test_runs_have_the_same_results_and_read_columns_once(
 def test_a_file_that_was_replaced_is_read_again(
     make_analysis: Callable[..., Analysis], caching: LocalExecutor, tmp_path: Path
 ) -> None:
-    from tests.conftest import write_events
+    from tests.conftest import write_events as write_plain
 
     path = tmp_path / "events.root"
-    write_events(path, np.random.default_rng(0), 250)
+    write_plain(path, np.random.default_rng(0), 250)
     analysis = make_analysis(STEP, STEPS, f"    s: {{files: ['{path}']}}")
     for seed in (1, 2):
-        write_events(path, np.random.default_rng(seed), 250)
+        write_plain(path, np.random.default_rng(seed), 250)
         plain, cached = (
             portico.run(analysis, folder=tmp_path / f"{seed}{cache}", executor=caching, cache=cache)
             for cache in (False, True)

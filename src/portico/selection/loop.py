@@ -64,15 +64,16 @@ class Loop:
     def over(cls, frame: Any, compiled: Any, kernel: Kernel, trees: Mapping[str, Tree]) -> Self | None:
         """Return the loop over the entries of a frame; None where RDataFrame has to read them.
 
-        That is so for a TTree, for a node other than the frame of a chunk, and for columns that are no fields.
+        That is so for a TTree whose columns are not in the cache, for a node other than the frame of a chunk, and for
+        columns that are no fields.
         """
         import ROOT
 
         entries = getattr(frame, "_portico_entries", None)
         if entries is None:
             return None
-        path, tree, first, last = entries
-        loop = ROOT.portico.SelectionLoop(compiled, rows_of(trees), path, tree, len(kernel.columns), len(kernel.cuts))
+        *where, first, last = entries  # file and tree, or a data source
+        loop = ROOT.portico.SelectionLoop(compiled, rows_of(trees), *where, len(kernel.columns), len(kernel.cuts))
         try:
             for number, (column, kind) in enumerate(kernel.columns.items()):
                 element = element_type(kind)

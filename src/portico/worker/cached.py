@@ -79,6 +79,7 @@ class CachedChunk:
         frame = ROOT.RDataFrame(ROOT.std.unique_ptr["ROOT::RDF::RDataSource"](self._source))
         frame._portico_cached = self  # lives as long
         frame._portico_short = []
+        frame._portico_entries = self._source, self._chunk.first, self._chunk.last
         return frame
 
     def refuse(self, name: str) -> None:

@@ -19,7 +19,8 @@ __all__ = ["count_entries", "open_chunk", "open_file", "refuse_short"]
 def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), reference: str = "") -> Any:
     """Return an RDataFrame over the entries of a chunk; ``_portico_short`` are the columns that end before the tree.
 
-    Where the frame has the entries of an RNTuple, and no more, ``_portico_entries`` has its file, name and entry range.
+    Where the frame has the entries of an RNTuple, and no more, ``_portico_entries`` has its file, name and entry range;
+    of a chunk in the column cache the data source and entry range.
 
     Parameters
     ----------
