@@ -52,7 +52,7 @@ def read(column: MappedColumn | None) -> list[list[float]] | None:
     if column is None:
         return None
     head, memory = column.head, column.memory
-    values = np.frombuffer(memory, np.float32, head.elements, HEADER_BYTES)
+    values = np.frombuffer(memory, np.float32, head.elements, head.values_at)
     offsets = np.frombuffer(memory, np.uint32, head.entries + 1, head.offsets_at)
     assert column.values == values.ctypes.data
     assert column.offsets == offsets.ctypes.data
@@ -181,7 +181,7 @@ def test_what_is_in_use_stays_when_it_is_removed(cache: ColumnCache, chunk: Chun
 
 def test_what_a_step_writes_into_a_column_reaches_no_file(cache: ColumnCache, chunk: ChunkColumns) -> None:
     column = write(chunk)
-    column.memory[HEADER_BYTES : HEADER_BYTES + 4] = np.float32(99).tobytes()
+    column.memory[column.head.values_at : column.head.values_at + 4] = np.float32(99).tobytes()
     assert same(read(chunk.open("x", "f", lists=True)))
     assert same(read(ColumnCache(cache.folder).chunk("identity", "Events", 10, 13).open("x", "f", lists=True)))
 
@@ -192,7 +192,7 @@ def test_a_folder_removed_meanwhile_is_no_error(cache: ColumnCache, chunk: Chunk
     os.write(writer.fileno(), np.zeros(3, np.float32).tobytes())
     column = writer.finish(3)
     writer.close()
-    assert np.frombuffer(column.memory, np.float32, 3, HEADER_BYTES).tolist() == [0, 0, 0]
+    assert np.frombuffer(column.memory, np.float32, 3, column.head.values_at).tolist() == [0, 0, 0]
     assert chunk.open("x", "f", lists=False) is None
     assert same(read(write(chunk)))
     assert same(read(chunk.open("x", "f", lists=True)))

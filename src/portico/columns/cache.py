@@ -31,7 +31,7 @@ from portico.files.remembered import cache_folder
 
 __all__ = ["ChunkColumns", "ColumnCache", "ColumnWriter", "KeptFile", "MappedColumn", "column_cache"]
 
-_FORMAT = 1  # of the files; one more whenever they, or what is in them, are made in another way
+_FORMAT = 2  # of the files; one more whenever they, or what is in them, are made in another way
 _MOST_BYTES = 10 * 10**9
 _LEFT_SECONDS = 3600.0  # after which a file that was not finished is taken as left by a process that died
 _PART, _COLUMN, _SCHEMA = ".part", ".column", "schema"
@@ -56,12 +56,12 @@ class MappedColumn:
     @property
     def values(self) -> int:
         """The address of the values."""
-        return int(np.frombuffer(self.memory, np.uint8).ctypes.data) + HEADER_BYTES
+        return int(np.frombuffer(self.memory, np.uint8).ctypes.data) + self.head.values_at
 
     @property
     def offsets(self) -> int:
         """The address of the offsets; 0 if there are none."""
-        return self.values - HEADER_BYTES + self.head.offsets_at if self.head.lists else 0
+        return self.values - self.head.values_at + self.head.offsets_at if self.head.lists else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +310,7 @@ class ColumnWriter:
         self._cache, self._path, self.head = cache, path, head
         self._aside = path.with_name(f"{uuid.uuid4().hex}{_PART}")
         self._file = self._aside.open("xb+", buffering=0)
-        self._file.seek(HEADER_BYTES)
+        self._file.seek(head.values_at)
 
     @property
     def alignment(self) -> int:

@@ -1,7 +1,9 @@
 """The layout of a file that holds one column of one chunk.
 
 A header of 128 bytes, the values, and of lists the offsets: where the elements of each entry begin, as 32-bit integers,
-and behind the last one the number of all. Values and offsets begin at multiples of 64 bytes.
+and behind the last one the number of all. Values and offsets begin at multiples of 64 bytes, after a gap that differs
+from column to column: a loop reads many columns at the same entry, and a processor can keep only a few places with the
+same address within a page.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ HEADER_BYTES = 128
 ALIGNMENT = 64
 SIZES = {letter: struct.calcsize(letter) for letter in "?cbBhHiIlLqQfd"} | {"s": 1}
 """Bytes of an element by its letter: those of the module `struct`, and ``s`` for characters of strings."""
+_PLACES = 64  # in a page
 _MAGIC = b"PORTICO\x01"
 _HEAD = struct.Struct("<8s32sc?6xQQQ")
 _CHECK = struct.Struct("<Q")
@@ -52,17 +55,22 @@ class Head:
     content: int = 0
 
     @property
+    def values_at(self) -> int:
+        """Where the values begin."""
+        return HEADER_BYTES + self.key[0] % _PLACES * ALIGNMENT
+
+    @property
     def offsets_at(self) -> int:
         """Where the offsets begin."""
-        values = HEADER_BYTES + self.elements * SIZES[self.element]
-        return values + -values % ALIGNMENT
+        end = self.values_at + self.elements * SIZES[self.element]
+        return end + -end % ALIGNMENT
 
     @property
     def size(self) -> int:
         """Bytes of the whole file."""
         if self.lists:
             return self.offsets_at + 4 * (self.entries + 1)
-        return HEADER_BYTES + self.elements * SIZES[self.element]
+        return self.values_at + self.elements * SIZES[self.element]
 
     def sealed(self, content: int) -> bytes:
         """Return the header as it is written, with the checksum of what follows it."""
