@@ -18,7 +18,7 @@ from portico.errors import PorticoError, SpaceError, StepError, WorkerError
 from portico.executors.base import Executor
 from portico.results.partial import encode
 from portico.results.product import Product, ProductKind
-from portico.runfolder.ledger import Ledger, Planned
+from portico.runfolder.ledger import Attempt, Ledger, Planned
 from portico.worker.task import Done, Failed, FailureKind, Outcome, Task
 from portico.worker.wire import Message
 from portico.workflow import chunk_states
@@ -239,6 +239,64 @@ def test_the_next_replica_is_read() -> None:
     assert [failed.task.key for failed in scheduler.given_up] == ["k000-"]
 
 
+def test_a_failure_is_noted_and_told() -> None:
+    scheduler = ChunkScheduler(job(1, 2))
+    first, second = submitted(scheduler)
+    lost = Failed(first, FailureKind.LOST, "gone", "the log", {"worker": "w1"})
+    note, warning = scheduler.handle(lost)
+    assert note == Note(Attempt("k000-", 1, FailureKind.LOST, "gone", "the log", {"worker": "w1"}))
+    where = "step 'step', sample 's', root://a//f0 entries 0-7"
+    assert warning == Warn(f"{where}: gone; trying again on another worker (2 of 3)")
+    _, told = scheduler.handle(Failed(second, FailureKind.INPUT, "cut"))
+    advice = "copy or make the file again, or go on without it with --allow-partial"
+    assert told == Warn(f"step 'step', sample 's', root://a//f0 entries 8-15: cut; {advice}")
+
+
+def test_no_more_is_read_of_a_bad_file() -> None:
+    scheduler = ChunkScheduler(job(2, 2))
+    (first,) = submitted(scheduler, 1)
+    scheduler.handle(Failed(first, FailureKind.INPUT, "cut"))
+    assert [task.chunk.file for task in submitted(scheduler)] == ["root://a//f1", "root://a//f1"]
+
+
+@pytest.mark.parametrize("succeeds", [False, True])
+def test_a_step_that_kills_every_process_is_stopped_unless_something_succeeded(succeeds: bool) -> None:
+    scheduler = ChunkScheduler(job(1, 8))
+    tasks, stops = submitted(scheduler, 8), []
+    if succeeds:
+        scheduler.handle(Done(tasks.pop(), EMPTY, {}))
+    for task in tasks[:DEATHS]:
+        again = task
+        for attempt in range(1, DEATHS + 1):
+            assert again.attempt == attempt
+            stops += [d for d in scheduler.handle(Failed(again, FailureKind.CRASH, "died")) if isinstance(d, Stop)]
+            if attempt < DEATHS:
+                scheduler.handle(TimePassed(scheduler._now + 1.0))
+                (again,) = submitted(scheduler, 1)
+        assert len(scheduler.given_up) == tasks.index(task) + 1
+        assert len(stops) == (len(scheduler.given_up) == DEATHS and not succeeds)
+    for stop in stops:
+        assert isinstance(stop.error, StepError)
+        words = f": died\nthe first {DEATHS} chunks all killed their process: the step itself is at fault"
+        assert str(stop.error).endswith(words)
+
+
+def test_a_transient_failure_waits_and_reads_the_next_replica() -> None:
+    scheduler = ChunkScheduler(job(1, 1, replicas=3))
+    (task,) = submitted(scheduler)
+    read, now = [task.chunk.file], 0.0
+    for kind, wait in ((FailureKind.TRANSIENT, 1.0), (FailureKind.INPUT, 0.0), (FailureKind.TRANSIENT, 2.0)):
+        scheduler.handle(Failed(task, kind, "why"))
+        if wait:
+            scheduler.handle(TimePassed(now + 0.9 * wait))
+            assert submitted(scheduler) == []
+        now += wait
+        scheduler.handle(TimePassed(now))
+        (task,) = submitted(scheduler)
+        read.append(task.chunk.file)
+    assert read == ["root://a//f0", "root://r1//f0", "root://r2//f0", "root://a//f0"]
+
+
 def test_outcomes_of_tasks_that_do_not_run_are_ignored() -> None:
     scheduler = ChunkScheduler(job(1, 2))
     first, _ = submitted(scheduler)
@@ -253,10 +311,11 @@ def test_halves_become_one_result_or_none() -> None:
     (whole,) = submitted(scheduler)
     scheduler.handle(Failed(whole, FailureKind.MEMORY, "too much"))
     first, second = submitted(scheduler)
-    assert scheduler.handle(Done(first, product, {"entries": 4})) == []
-    (keep,) = scheduler.handle(Done(second, product, {"entries": 4}))
+    assert scheduler.handle(Done(first, product, {"entries": 4}, ({"path": "first"},))) == []
+    (keep,) = scheduler.handle(Done(second, product, {"entries": 4}, ({"path": "second"},)))
     assert isinstance(keep, Keep)
     assert keep.done.metrics["entries"] == 8
+    assert [file["path"] for file in keep.done.files] == ["first", "second"]
     assert set(scheduler.states.values()) == {ChunkState.DONE}
 
 

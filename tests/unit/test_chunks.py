@@ -35,6 +35,17 @@ def test_every_entry_is_in_exactly_one_chunk(inputs: list[TreeSummary], target: 
 
 
 @given(files(), sizes)
+def test_a_chunk_names_what_it_was_cut_from(file: TreeSummary, target: ChunkSize) -> None:
+    assert {(c.file, c.uuid, c.tree) for c in plan([file], target)} <= {("f.root", "uuid", "Events")}
+
+
+def test_a_size_below_that_of_an_entry_gives_single_entries() -> None:
+    assert len(list(plan([summary([], 10, 10_000)], ChunkSize(size=1)))) == 10
+    assert len(list(plan([summary([], 10, 1)], ChunkSize(size=1)))) == 1
+    assert len(list(plan([summary([], 10, 0)], ChunkSize(size=1)))) == 1, "nothing is known of the size"
+
+
+@given(files(), sizes)
 def test_clusters_are_never_cut(file: TreeSummary, target: ChunkSize) -> None:
     if file.ends:
         assert {chunk.last for chunk in plan([file], target)} <= set(file.ends)
@@ -60,10 +71,11 @@ def test_millions_of_entries_and_one() -> None:
 def test_generated_entries_are_covered_once(entries: int, target: int) -> None:
     chunks = list(plan_generated(entries, ChunkSize(entries=target)))
     assert [e for c in chunks for e in range(c.first, c.last)] == list(range(entries))
+    assert {(c.file, c.uuid, c.tree) for c in chunks} <= {("", "", "")}
 
 
 def test_generated_entries_have_no_bytes() -> None:
-    with pytest.raises(ConfigError, match="in entries"):
+    with pytest.raises(ConfigError, match=r"^generated events have no size in bytes; give the chunk size in entries$"):
         list(plan_generated(10, ChunkSize(size=10)))
 
 
