@@ -21,6 +21,7 @@ from hnl.select import FOLDER
 from portico.analysis.analysis import Analysis
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
+from portico.errors import PorticoWarning
 from portico.executors.local import LocalExecutor
 from portico.files import summarise
 from portico.results.product import Product, ProductKind
@@ -160,14 +161,17 @@ class Place:
         (folder / "scratch").mkdir(exist_ok=True)
         self.log: list[tuple[int, int]] = []
 
-    def run(self, step: Step, *, cached: bool, first: int = 0, last: int | None = None) -> dict[str, Product]:
+    def run(
+        self, step: Step, *, cached: bool, first: int = 0, last: int | None = None, attempt: int = 1,
+        process: CachedChunks | None = None,
+    ) -> dict[str, Product]:  # fmt: skip
         """Run a step; the numbers of columns that were found and filled are then in the log."""
         from portico.worker.frame import run_chunk
 
         summary = self.summary
         chunk = Chunk(str(self.file), summary.uuid, summary.tree, first, summary.entries if last is None else last)
         source = f"{summary.uuid} {summary.version}" if cached else ""
-        task = Task("key", 1, chunk, "m:step", {}, {}, str(self.folder), source=source, version=summary.version)
+        task = Task("key", attempt, chunk, "m:step", {}, {}, str(self.folder), source=source, version=summary.version)
 
         def run(task: Task, of_cache: CachedChunk | None) -> dict[str, Product]:
             scratch = self.folder / "scratch"
@@ -176,7 +180,7 @@ class Place:
                 self.log.append((of_cache.found, of_cache.filled))
             return products
 
-        return CachedChunks().run(task, "bundle", self.folder / "scratch", run)
+        return (process or CachedChunks()).run(task, "bundle", self.folder / "scratch", run)
 
 
 def numbers(products: Mapping[str, Product]) -> dict[str, Any]:
@@ -445,14 +449,29 @@ def test_columns_that_go_while_they_are_read(place: Place, columns: Path) -> Non
 def test_without_space_chunks_are_read_as_ever(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     expected = numbers(place.run(simple, cached=False))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))  # Python ignores the signal: writing fails
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # Python ignores the signal: writing fails
+    process = CachedChunks()
     try:
-        found = numbers(place.run(simple, cached=True))
+        with pytest.warns(PorticoWarning, match="columns are not kept any more: .*File too large"):
+            found = numbers(place.run(simple, cached=True, process=process))
+        again = numbers(place.run(simple, cached=True, process=process))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert found == expected
-    assert "read without the column cache" in caplog.text
+    assert found == again == expected
+    assert len(caplog.messages) == 1
     assert numbers(place.run(simple, cached=True)) == expected
+
+
+def test_columns_leave_the_memory_after_the_chunk(place: Place, columns: Path) -> None:
+    place.run(simple, cached=True)
+    place.run(simple, cached=True)
+    assert str(columns) not in Path("/proc/self/maps").read_text()
+
+
+def test_a_chunk_that_killed_a_process_is_read_from_its_file(place: Place) -> None:
+    expected = numbers(place.run(simple, cached=True))
+    assert numbers(place.run(simple, cached=True, attempt=2)) == expected
+    assert place.log == [(0, 3)]
 
 
 @pytest.mark.parametrize("size", ["0", "1 kB"])

@@ -10,15 +10,16 @@ from __future__ import annotations
 import ctypes
 import logging
 import re
+import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from portico import root
 from portico._version import __version__
 from portico.columns import ChunkColumns, MappedColumn, column_cache
-from portico.errors import InputError, ProductError, StepError
+from portico.errors import InputError, PorticoWarning, ProductError, StepError
 from portico.files import is_remote, version_of
 from portico.files.plain_name import plain_name
 from portico.worker.open_chunk import open_file
@@ -68,10 +69,16 @@ class CachedChunk:
         ------
         NotCached
             If the tree is not one that can be read from the cache.
+        OSError
+            If nothing can be written.
         """
         import ROOT
 
-        schema = self._schema()
+        try:
+            schema = self._schema()
+        except OSError as error:  # as in `_provide`: it is not one of the step
+            self.error = error
+            raise
         self._has_counted_arrays = bool(schema.counted)
         address = ctypes.cast(self._call, ctypes.c_void_p).value
         sample = f"{self._path}/{self._chunk.tree}"
@@ -81,6 +88,10 @@ class CachedChunk:
         frame._portico_short = []
         frame._portico_entries = self._source, self._chunk.first, self._chunk.last
         return frame
+
+    def close(self) -> None:
+        """Unmap the columns; the frame cannot be used any more."""
+        self._mapped.clear()
 
     def refuse(self, name: str) -> None:
         """Refuse a call of the step that the frame over the file may answer differently.
@@ -190,6 +201,7 @@ class CachedChunks:
 
     def __init__(self) -> None:
         self._left_out: set[tuple[str, str]] = set()  # bundle and step: those that need more than columns
+        self._can_write = True
 
     def run(self, task: Task, bundle: str, scratch: Path, run: Callable[[Task, CachedChunk | None], T]) -> T:
         """Run a chunk.
@@ -206,11 +218,12 @@ class CachedChunks:
             Runs it, with the columns or, if that fails, without; each time on the state of a new process.
         """
         step = bundle, task.function
-        cached = None if step in self._left_out else _opened(task, scratch)
+        cached = _opened(task, scratch) if self._can_write and step not in self._left_out else None
         if cached is None:
             return run(task, None)
         try:
-            return run(task, cached)
+            with closing(cached):
+                return run(task, cached)
         except (StepError, ProductError, root.StaleProcess):
             raise
         except (Exception, NotCached) as error:
@@ -218,11 +231,15 @@ class CachedChunks:
             _logger.warning("portico: %s: read without the column cache: %s", task.chunk, words)
             if isinstance(error, NotCached) or cached.error is None:
                 self._left_out.add(step)
+            elif isinstance(cached.error, OSError) or type(cached.error).__name__ == "system_error":  # of C++
+                self._can_write = False
+                warnings.warn(f"columns are not kept any more: {words}", PorticoWarning, stacklevel=2)
         return run(task, None)
 
 
 def _opened(task: Task, scratch: Path) -> CachedChunk | None:
-    if not task.source or task.points is not None or task.friends or task.reference:
+    """Return a chunk in the cache; None if it is not to be read from there, as one that killed a process."""
+    if not task.source or task.attempt > 1 or task.points is not None or task.friends or task.reference:
         return None
     cache = column_cache()
     if cache is None:
