@@ -21,7 +21,7 @@ from hnl.select import FOLDER
 from portico.analysis.analysis import Analysis
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
-from portico.errors import PorticoWarning
+from portico.errors import InputError, PorticoWarning, WorkerError
 from portico.executors.local import LocalExecutor
 from portico.files import summarise
 from portico.results.product import Product, ProductKind
@@ -29,6 +29,8 @@ from portico.selection import book
 from portico.worker.cached import CachedChunk, CachedChunks
 from portico.worker.task import Task
 from tests.conftest import numbers_of
+from tests.conftest import write_events as write_plain
+from tests.integration.test_run import damage
 from tests.unit.test_select import full, make_events, sample_of, write_events
 
 CODE = r"""
@@ -552,8 +554,6 @@ def test_runs_have_the_same_results_and_read_columns_once(
 def test_a_file_that_was_replaced_is_read_again(
     make_analysis: Callable[..., Analysis], caching: LocalExecutor, tmp_path: Path
 ) -> None:
-    from tests.conftest import write_events as write_plain
-
     path = tmp_path / "events.root"
     write_plain(path, np.random.default_rng(0), 250)
     analysis = make_analysis(STEP, STEPS, f"    s: {{files: ['{path}']}}")
@@ -564,3 +564,15 @@ def test_a_file_that_was_replaced_is_read_again(
             for cache in (False, True)
         )
         assert numbers_of(plain, "fill") == numbers_of(cached, "fill")
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_damage_that_root_tells_once_is_told(
+    events: Path, make_analysis: Callable[..., Analysis], caching: LocalExecutor, tmp_path: Path, cache: bool
+) -> None:
+    bad = damage(events / "events1.root", tmp_path / "damaged.root")
+    code = 'def fill(frame, sample):\n    return {name: frame.Sum(name) for name in ("x", "w", "n")}\n'
+    files = f"    s: {{files: ['{events}/events0.root', '{bad}']}}"
+    analysis = make_analysis(code, "  - {name: fill, function: 'mysteps:fill'}", files)
+    with pytest.raises((InputError, WorkerError), match="damaged"):
+        portico.run(analysis, folder=tmp_path / "run", executor=caching, cache=cache)

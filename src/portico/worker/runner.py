@@ -86,7 +86,7 @@ class Runner:
         self._declarations = Declarations(self._log_size, self._read_log)
         self._globals: Globals | None = None
         self._generators: list[Generators] = []  # as in a new process; after the imports
-        self._cached, self._warnings = CachedChunks(), list[str]()
+        self._cached, self._warnings, self._chunk_log = CachedChunks(), list[str](), 0
         _hear(self._warnings)
 
     def serve(self, source: IO[bytes], sink: IO[bytes]) -> None:
@@ -182,8 +182,7 @@ class Runner:
 
     @property
     def _origins(self) -> dict[str, str]:
-        origins: dict[str, str] = self._content.get("origins", {})
-        return origins
+        return dict(self._content.get("origins", {}))
 
     @property
     def bundle(self) -> tuple[str, str]:
@@ -237,7 +236,8 @@ class Runner:
     def _chunk(self, content: dict[str, Any], _: list[bytes]) -> Message:
         from portico.worker.points import run_points
 
-        task, wall, cpu = Task.from_json(content), time.perf_counter(), time.process_time()
+        task, self._chunk_log = Task.from_json(content), self._log_size()
+        wall, cpu = time.perf_counter(), time.process_time()
         files: Sequence[Mapping[str, Any]] = ()
         if task.points is None:
             products, timing, files = self._cached.run(task, self._holds, self._folder, self._run)
@@ -251,17 +251,16 @@ class Runner:
         return Done(task, result, metrics, files).to_answer()
 
     def _run(self, task: Task, cached: CachedChunk | None) -> Ran:
-        """Run a step over the events of a chunk, perhaps from the cache; its trees are then where they belong."""
+        """Run a step over a chunk; ROOT tells some damages only once, perhaps in an earlier try from the cache."""
         from portico.analysis.dataset import Sample
         from portico.worker.frame import run_chunk
         from portico.worker.upload import upload
 
-        function, log_start = self._checked(task.function, task.sample, task.options), self._log_size()
-        remote = is_remote(task.folder)
+        function, remote = self._checked(task.function, task.sample, task.options), is_remote(task.folder)
         folder = self._folder / _TREES if remote else Path(plain_name(task.folder, self._folder))
 
         def compiled() -> float:
-            return sum(float(seconds) for seconds in _JIT.findall(self._read_log(log_start)))
+            return sum(float(seconds) for seconds in _JIT.findall(self._read_log(self._chunk_log)))
 
         if remote:
             folder.mkdir(exist_ok=True)
@@ -271,7 +270,8 @@ class Runner:
                     function, task.chunk, Sample(**task.sample), task.options, folder, compiled, self._folder,
                     task.friends, task.reference, cached,
                 )  # fmt: skip
-            check_log(self._read_log(log_start), f"{folder}, on the way to {task.folder}" if remote else task.folder)
+            log, where = self._read_log(self._chunk_log), task.folder
+            check_log(log, f"{folder}, on the way to {where}" if remote else where)
             products, files = take_files(products)
             if remote:
                 files, seconds = upload(files, task.folder)
