@@ -252,6 +252,16 @@ def test_a_failure_is_noted_and_told() -> None:
     assert told == Warn(f"step 'step', sample 's', root://a//f0 entries 8-15: cut; {advice}")
 
 
+def test_warnings_of_chunks_are_told_once() -> None:
+    scheduler = ChunkScheduler(job(1, 3))
+    first, second, third = submitted(scheduler)
+    told = [
+        [d.message for d in scheduler.handle(Done(task, EMPTY, {}, (), words)) if isinstance(d, Warn)]
+        for task, words in ((first, ("a", "b", "a")), (second, ("c",)), (third, ("b", "d", "c")))
+    ]
+    assert told == [["step 'step': a", "step 'step': b"], ["step 'step': c"], ["step 'step': d"]]
+
+
 def test_no_more_is_read_of_a_bad_file() -> None:
     scheduler = ChunkScheduler(job(2, 2))
     (first,) = submitted(scheduler, 1)
