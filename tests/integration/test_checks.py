@@ -128,6 +128,7 @@ def test_all_problems_are_in_one_list(make_analysis: Callable[..., Analysis], tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.full
 def test_a_healthy_analysis_has_no_problem_until_its_input_shrinks(
     make_analysis: Callable[..., Analysis], single: LocalExecutor, tmp_path: Path
 ) -> None:

@@ -551,6 +551,7 @@ def test_runs_have_the_same_results_and_read_columns_once(
     assert len(list(columns.rglob("*.column"))) == 3 * 12
 
 
+@pytest.mark.full
 def test_a_file_that_was_replaced_is_read_again(
     make_analysis: Callable[..., Analysis], caching: LocalExecutor, tmp_path: Path
 ) -> None:

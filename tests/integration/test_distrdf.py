@@ -172,6 +172,7 @@ def test_equal_between_numbers_of_workers(
     assert two["scaled"]["a"]["sum"] == pytest.approx(np.sum(read["x"] * read["w"]), rel=1e-12)  # times 0.5 times 2.0
 
 
+@pytest.mark.full
 def test_equal_to_local(
     make_analysis: Callable[..., Analysis], files: Path, executor: DistrdfExecutor, local: LocalExecutor, tmp_path: Path
 ) -> None:

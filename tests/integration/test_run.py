@@ -198,6 +198,7 @@ def dask() -> Iterator[DaskExecutor]:
     executor.close()
 
 
+@pytest.mark.full
 def test_a_disturbed_run_gives_the_same_bits(two_steps: Analysis, local: LocalExecutor, tmp_path: Path) -> None:
     """One of the disturbances of the next test."""
     quiet = portico.run(two_steps, folder=tmp_path / "quiet", executor=local)

@@ -1,9 +1,12 @@
-"""The notebook, cell by cell, on Dask over a real HTCondor pool."""
+"""The notebook, cell by cell, on local processes and on Dask over a real HTCondor pool."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -11,7 +14,6 @@ import pytest
 
 import portico
 from tests.reference import write_analysis
-from tests.services.farm.pool import HTCondorPool
 from tests.services.test_reference import SITE
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "hnl.ipynb"
@@ -43,19 +45,10 @@ def test_the_notebook_has_no_plumbing() -> None:
     assert not [word for word in words for cell in cells if word in cell.source.replace("!=", "")]
 
 
-@pytest.mark.htcondor
 @pytest.mark.timeout(900)
-def test_the_notebook_runs_on_the_farm(htcondor_pool: HTCondorPool, chain: portico.Run) -> None:
-    user = htcondor_pool.user
-    folder = user.folder("notebook")
-    site = user.write(folder / "farm.yaml", SITE.format(kind="htcondor", folder=folder))
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    path = user.write(folder / "hnl.ipynb", nbformat.writes(notebook))
-    shutil.copytree(chain.path / "simulate", folder / "events")
-    analysis = write_analysis(folder / "fewer", "events", lambda name: [f"{folder}/events/{name}/*.root"], STEPS)
-    user.own(folder)
-    environment = {"PORTICO_ON": str(site), "PORTICO_ANALYSIS": str(analysis)}
-    user.run([user.python, "-c", EXECUTE, path], env=environment, cwd=folder, timeout=850)
+@pytest.mark.parametrize("on", ["local", pytest.param("htcondor", marks=[pytest.mark.htcondor, pytest.mark.full])])
+def test_the_notebook_runs(on: str, request: pytest.FixtureRequest, tmp_path: Path, chain: portico.Run) -> None:
+    path = (_on_the_farm if on == "htcondor" else _here)(request, tmp_path, chain)
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     said = ["".join(str(o.get("text", "")) + json.dumps(o.get("data", {})) for o in cell.outputs) for cell in cells]
     assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
@@ -68,3 +61,32 @@ def test_the_notebook_runs_on_the_farm(htcondor_pool: HTCondorPool, chain: porti
     # After the cut was changed, only the selection and what follows ran again.
     again = next(text for cell, text in zip(cells, said, strict=True) if "tighter" in cell.source)
     assert again.count("done before") >= 1
+
+
+def _here(_: pytest.FixtureRequest, folder: Path, chain: portico.Run) -> Path:
+    """Execute the notebook on local processes, and return it."""
+    path = folder / "hnl.ipynb"
+    shutil.copy(NOTEBOOK, path)
+    analysis = _analysis(folder, chain)
+    environment = {**os.environ, "PORTICO_ON": "local", "PORTICO_ANALYSIS": str(analysis)}
+    subprocess.run([sys.executable, "-c", EXECUTE, str(path)], env=environment, cwd=folder, timeout=850, check=True)
+    return path
+
+
+def _on_the_farm(request: pytest.FixtureRequest, _: Path, chain: portico.Run) -> Path:
+    """Execute it on Dask over HTCondor, as another user."""
+    user = request.getfixturevalue("htcondor_pool").user
+    folder = user.folder("notebook")
+    site = user.write(folder / "farm.yaml", SITE.format(kind="htcondor", folder=folder))
+    path: Path = user.write(folder / "hnl.ipynb", NOTEBOOK.read_text(encoding="utf-8"))
+    analysis = _analysis(folder, chain)
+    user.own(folder)
+    environment = {"PORTICO_ON": str(site), "PORTICO_ANALYSIS": str(analysis)}
+    user.run([user.python, "-c", EXECUTE, path], env=environment, cwd=folder, timeout=850)
+    return path
+
+
+def _analysis(folder: Path, chain: portico.Run) -> Path:
+    """Write the analysis of the chain's events."""
+    shutil.copytree(chain.path / "simulate", folder / "events")
+    return write_analysis(folder / "fewer", "events", lambda name: [f"{folder}/events/{name}/*.root"], STEPS)

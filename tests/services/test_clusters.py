@@ -386,6 +386,7 @@ def ssh_server(folder: Path) -> Iterator[int]:
         end(server)
 
 
+@pytest.mark.full
 def test_a_run_over_ssh_equals_the_local_one(make_place: Callable[..., Place]) -> None:
     """The driver is the ordinary user; commands run as the user of the tests, who serves them."""
     if importlib.util.find_spec("asyncssh") is None:

@@ -427,6 +427,7 @@ def test_a_store_that_does_not_answer_is_said(one: Path, hasty: LocalExecutor, t
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.full
 def test_another_place_is_read_when_the_first_is_dead(
     xrootd_server: Start, events: Path, make_analysis: Make, hasty: LocalExecutor, tmp_path: Path
 ) -> None:
@@ -459,6 +460,7 @@ def test_another_place_is_read_when_the_first_dies(
     assert any(first.url("events") in warning and "next replica" in warning for warning in reporter.warnings)
 
 
+@pytest.mark.full
 def test_all_places_that_were_tried_are_named(xrootd_server: Start, one: Path, impatient: None) -> None:
     server, dead = xrootd_server(), f"root://127.0.0.1:{free_port()}"
     server.put(one)

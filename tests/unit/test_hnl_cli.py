@@ -88,6 +88,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     assert "give another --output" in result.stderr
 
 
+@pytest.mark.full
 @pytest.mark.integration
 def test_events_are_made_resumed_and_extended(tmp_path):
     output = tmp_path / "signal"
