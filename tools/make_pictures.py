@@ -22,9 +22,7 @@ COPIED = (
     ("normalisation", "prompt", "hnl-prompt"),
     ("search", "shapes_m1p5", "signal-shapes"),
     ("search", "resolution", "signal-resolution"),
-    ("search", "efficiency_m1p25", "signal-efficiency"),
-    ("search", "fit_m1p25", "hnl-spectra"),
-    ("limits", "limits_m1p25", "hnl-limits"),
+    ("search", "efficiency_m1p5", "signal-efficiency"),
     ("limits", "exclusion", "hnl-exclusion"),
 )
 LIFETIMES = {"signal_m1p0_ctau10": "10 mm", "signal_m1p0_ctau100": "100 mm", "signal_m1p0_ctau1000": "1000 mm"}

@@ -119,33 +119,22 @@ public:
   }
 };
 
+template <typename T, typename Swap>
+void CopyEach(char *to, const char *from, std::size_t elements, Swap swap) {
+  for (std::size_t i = 0; i < elements; ++i) {
+    T x;
+    std::memcpy(&x, from + sizeof x * i, sizeof x);
+    x = swap(x);
+    std::memcpy(to + sizeof x * i, &x, sizeof x);
+  }
+}
+
 void CopySwapped(char *to, const char *from, std::size_t elements, std::size_t size) {
   switch (size) {
   case 1: std::memcpy(to, from, elements); break;
-  case 2:
-    for (std::size_t i = 0; i < elements; ++i) {
-      std::uint16_t x;
-      std::memcpy(&x, from + 2 * i, 2);
-      x = __builtin_bswap16(x);
-      std::memcpy(to + 2 * i, &x, 2);
-    }
-    break;
-  case 4:
-    for (std::size_t i = 0; i < elements; ++i) {
-      std::uint32_t x;
-      std::memcpy(&x, from + 4 * i, 4);
-      x = __builtin_bswap32(x);
-      std::memcpy(to + 4 * i, &x, 4);
-    }
-    break;
-  case 8:
-    for (std::size_t i = 0; i < elements; ++i) {
-      std::uint64_t x;
-      std::memcpy(&x, from + 8 * i, 8);
-      x = __builtin_bswap64(x);
-      std::memcpy(to + 8 * i, &x, 8);
-    }
-    break;
+  case 2: CopyEach<std::uint16_t>(to, from, elements, [](auto x) { return __builtin_bswap16(x); }); break;
+  case 4: CopyEach<std::uint32_t>(to, from, elements, [](auto x) { return __builtin_bswap32(x); }); break;
+  case 8: CopyEach<std::uint64_t>(to, from, elements, [](auto x) { return __builtin_bswap64(x); }); break;
   default: throw std::runtime_error("no element has this size");
   }
 }

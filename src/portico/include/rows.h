@@ -15,7 +15,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
-#include <mutex>
+#include <stdexcept>
 #include <string>
 #include <typeinfo>
 #include <utility>
@@ -61,8 +61,6 @@ public:
     fCopies.push_back([held, &variable] { *held = InTree<T>::from(variable); });
   }
 
-  std::unique_lock<std::mutex> lock() { return std::unique_lock(fMutex); }
-
   void open() {
     if (fNTuple) {
       auto model = ROOT::RNTupleModel::CreateBare();
@@ -76,6 +74,8 @@ public:
         fEntry->BindRawPtr<void>(column.name, column.variable);
     } else {
       fFile.reset(TFile::Open(fPath.c_str(), "RECREATE"));
+      if (!fFile || fFile->IsZombie())
+        throw std::runtime_error("cannot write " + fPath);
       fBranch = new TTree(fTree.c_str(), fTree.c_str(), 99, fFile.get());
       for (const auto &branch : fBranches)
         branch();
@@ -105,7 +105,6 @@ private:
     std::string name, type;
     void *variable;
   };
-  std::mutex fMutex; // where several threads fill
   std::string fTree, fPath;
   bool fNTuple;
   std::size_t fCluster;
@@ -120,9 +119,6 @@ private:
 // Trees of the same rows, in several formats.
 using Trees = std::vector<std::shared_ptr<Rows>>;
 
-inline std::unique_lock<std::mutex> lock(Trees &trees) {
-  return trees.empty() ? std::unique_lock<std::mutex>() : trees.front()->lock();
-}
 inline void fill(Trees &trees) {
   for (auto &rows : trees)
     rows->fill();

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +23,10 @@ struct Loop {
   Trees trees;
   std::vector<Columns> columns;
   std::vector<Choices> choices;
+  std::mutex filling; // the kernel has one row for all threads
+
+  Loop(std::shared_ptr<Kernel> k, Trees t, std::size_t slots, std::size_t n)
+      : kernel(std::move(k)), trees(std::move(t)), columns(slots, Columns(n)), choices(slots) {}
 };
 
 // An action that hands over a column.
@@ -96,7 +101,7 @@ public:
     }
   }
   void Exec(unsigned slot, unsigned) {
-    const auto locked = lock(fLoop->trees);
+    const std::scoped_lock locked(fLoop->filling);
     fLoop->kernel->fill(fSlots[slot], fLoop->choices[slot], fLoop->columns[slot]);
     portico::fill(fLoop->trees);
   }
@@ -131,11 +136,8 @@ public:
   Booked booked;
 
   Booking(ROOT::RDF::RNode node, std::shared_ptr<Kernel> kernel, Trees trees, std::size_t columns)
-      : fNode(std::move(node)), fLoop(std::make_shared<Loop>()) {
-    const std::size_t slots = fNode.GetNSlots();
-    *fLoop = {std::move(kernel), std::move(trees), std::vector<Columns>(slots, Columns(columns)),
-              std::vector<Choices>(slots)};
-  }
+      : fNode(std::move(node)),
+        fLoop(std::make_shared<Loop>(std::move(kernel), std::move(trees), fNode.GetNSlots(), columns)) {}
   template <typename T>
   void capture(std::size_t column, const char *name) {
     booked.captured.push_back(fNode.Book<T>(Capture<T>(fLoop, column), {name}));

@@ -1,7 +1,7 @@
 """The C++ class that runs a resolved selection event by event, and the function that books it on a frame.
 
-The class is plain C++, which compiles in a second, and gets columns by their addresses. Where these come from is no
-matter to it: see ``include/selection_loop.h`` and ``include/selection_actions.h``.
+The class is plain C++, which compiles in a second or two, and gets columns by their addresses. Where these come from is
+no matter to it: see ``include/selection_loop.h`` and ``include/selection_actions.h``.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from portico.errors import StepError
 from portico.results.own_handle import OwnHandle
 from portico.results.product import Product, ProductKind
 from portico.results.root_objects import TAG, collect_parts
@@ -57,7 +58,8 @@ class Loop:
     """
 
     def __init__(self, loop: Any, entries: tuple[int, int], cuts: tuple[str, ...], trees: Mapping[str, Tree]) -> None:
-        self._loop, self._entries, self._cuts, self._trees = loop, entries, cuts, trees
+        self._loop, self._cuts, self._trees = loop, cuts, trees
+        self._entries: tuple[int, int] | None = entries
         self._has_run = False
 
     @classmethod
@@ -84,10 +86,19 @@ class Loop:
         return cls(loop, (first, last), kernel.cuts, trees)
 
     def result(self) -> Any:
-        """Run the loop, if it has not run, and return it."""
-        if not self._has_run:
+        """Run the loop, if it has not run, and return it.
+
+        Raises
+        ------
+        StepError
+            If it failed before: its sums are those of a part.
+        """
+        if self._entries is not None:
+            entries, self._entries = self._entries, None
+            self._loop.run(*entries)
             self._has_run = True
-            self._loop.run(*self._entries)
+        if not self._has_run:
+            raise StepError("the loop of this selection failed; make the frame again")
         return self._loop
 
     def report(self) -> Product:

@@ -61,8 +61,8 @@ def _compiled(column: str, expression: str) -> Any:
     import ROOT
 
     body = expression if _RETURN.search(expression) else f"return {expression}\n;"
-    name = f"PerSample_{hashlib.sha256(body.encode()).hexdigest()[:16]}"
+    name = f"portico_PerSample_{hashlib.sha256(body.encode()).hexdigest()[:16]}"
     what = "(unsigned int rdfslot_, const ROOT::RDF::RSampleInfo &rdfsampleinfo_)"
-    if not root.declare_text(f"struct portico_{name} {{ auto operator(){what} const {{ {body} }} }};"):
+    if not root.declare_text(f"struct {name} {{ auto operator(){what} const {{ {body} }} }};"):
         raise StepError(f"DefinePerSample('{column}', ...) does not compile")
-    return getattr(ROOT, f"portico_{name}")()
+    return getattr(ROOT, name)()

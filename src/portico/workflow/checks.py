@@ -32,6 +32,7 @@ from portico.workflow.plan import (
     arguments_of,
     bundle_of,
     missing,
+    over_trees,
     plan_step,
     sample_fields,
     tree_read,
@@ -184,7 +185,7 @@ class _Checker:
             arguments = arguments_of(self.analysis, step, self.folder, self.ledger)
         except RunFolderError as error:
             self._import(step)
-            self.unchecked.append(_without(str(error), f"{self.analysis.path}: "))
+            self.unchecked.append(str(error).removeprefix(f"{self.analysis.path}: "))
             return
         except PorticoError as error:
             self._note(step, str(error))
@@ -205,7 +206,7 @@ class _Checker:
             self.found[step.name if step.input != DATASET else "", str(error)].append(name)
             return
         except PorticoError as error:
-            self._note(step, _without(str(error), f"sample '{name}': "), name)
+            self._note(step, str(error).removeprefix(f"sample '{name}': "), name)
             return
         if plan is None:
             return
@@ -221,7 +222,7 @@ class _Checker:
         self.files |= {sample: dict(of) for sample, of in plan.files.items()}
         if not self.accept_changed_input:
             for line in shrunk(step, plan, self.ledger):
-                self._note(step, _without(line, f"step '{step.name}', sample '{name}': "), name)
+                self._note(step, line.removeprefix(f"step '{step.name}', sample '{name}': "), name)
         todo, _ = missing(step, plan, self.ledger)
         if not todo and name in self.ledger.result_keys(step.name):  # it has run, on this code and these files
             self.trees[step.name, name] = [file for files in self.ledger.outputs(step.name, name)[:1] for file in files]
@@ -237,14 +238,7 @@ class _Checker:
         tree = tree_read(step, {file["tree"] for file in trees})
         file = next(file for file in trees if file["tree"] == tree)
         chunk = Chunk(file["path"], file["uuid"], tree, 0, 0)
-        fields: dict[str, Any] = {
-            "files": (chunk.file,),
-            "replicas": {},
-            "checksums": {},
-            "tree": tree,
-            "entries": None,
-        }
-        sample = self.analysis.dataset[name].model_copy(update=fields)
+        sample = over_trees(self.analysis.dataset[name], tree, (chunk.file,))
         return Plan({name: [Planned(name, 0, "", chunk)]}, {name: {}}, {name: sample})
 
     def _build(self, step: StepEntry, plan: Plan, planned: Planned, arguments: Arguments) -> None:
@@ -253,8 +247,8 @@ class _Checker:
         summary = plan.files[name].get(file)
         friends = tuple(friend.file for friend in summary.friends) if summary else ()
         reference = references(plan.files[name].values()).get(file, "")
-        task = Task("", 1, planned.chunk, step.function, sample_fields(plan.samples[name]), arguments.given, "", (),
-                    None, friends, reference)  # fmt: skip
+        task = Task("", 1, planned.chunk, step.function, sample_fields(plan.samples[name]), arguments.given, "",
+                    friends=friends, reference=reference)  # fmt: skip
         answer, _ = self.runner.call(without_entries(task.to_json(), self.scratch), [])
         if "failed" not in answer:
             self.trees.setdefault((step.name, name), answer["files"])
@@ -263,19 +257,15 @@ class _Checker:
         if failed.kind is not FailureKind.USER:
             failed = replace(failed, message=f"{file or 'generated events'}: {failed.message}")
         text = explain(failed, step.name, planned, plan.files)
-        self._note(step, _without(text, f"step '{step.name}', sample '{name}', {planned.chunk}: "), name)
+        self._note(step, text.removeprefix(f"step '{step.name}', sample '{name}', {planned.chunk}: "), name)
 
 
 def _one_of_each(plan: Plan, name: str) -> Iterator[Planned]:
     """Yield the first chunk of each set of columns that the files of a sample have."""
-    seen: set[int] = set()
+    seen: set[Any] = set()
     for planned in plan.chunks[name]:
         summary = plan.files[name].get(planned.chunk.file)
-        columns = hash(summary.columns) if summary else 0
+        columns = summary.columns if summary else ()
         if columns not in seen:
             seen.add(columns)
             yield planned
-
-
-def _without(text: str, start: str) -> str:
-    return text.removeprefix(start)

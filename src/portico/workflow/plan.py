@@ -22,8 +22,8 @@ from portico.runfolder.ledger import Ledger, Lost, Planned
 from portico.runfolder.step_files import StepFiles
 from portico.workflow.input_identity import copies_between, identities, refuse_copies, with_checksums
 
-__all__ = ["Arguments", "Plan", "arguments_of", "bad_trees", "bundle_of", "missing", "plan_step", "reduced",
-           "root_version", "sample_fields", "summary_file", "tree_read", "unblinded"]  # fmt: skip
+__all__ = ["Arguments", "Plan", "arguments_of", "bad_trees", "bundle_of", "missing", "over_trees", "plan_step",
+           "reduced", "root_version", "sample_fields", "summary_file", "tree_read", "unblinded"]  # fmt: skip
 
 _UNBLIND = "unblind"  # the option of steps that look at data only then
 _GENERATED_CHUNK = ChunkSize(entries=10_000)
@@ -363,6 +363,11 @@ def _input(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) 
     if bad := bad_trees(ledger, {str(number): of_chunk for number, of_chunk in enumerate(written)}):
         raise InputError(f"step '{step.name}', sample '{sample.name}': {next(iter(bad.values()))}")
     files = tuple(output["path"] for output in outputs if output["tree"] == tree)
+    return over_trees(sample, tree, files)
+
+
+def over_trees(sample: Sample, tree: str, files: tuple[str, ...]) -> Sample:
+    """Return a sample with the trees of an earlier step as its files."""
     return sample.model_copy(update={"files": files, "replicas": {}, "checksums": {}, "tree": tree, "entries": None})
 
 
