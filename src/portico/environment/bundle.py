@@ -127,7 +127,8 @@ def collect(function: str, folder: Path, kind: str = "frame") -> Bundle:
     return Bundle(
         function, needs, tuple(argument.arg for argument in definition.args.kwonlyargs), members,
         {_relative(base / h, root): reached.digests[_relative(base / h, root)] for h in needs.headers},
-        digest.hexdigest(), code.hexdigest(), _archive(contents), reached.digests, reached.spelled, variables,
+        digest.hexdigest(), code.hexdigest(), _archive(tuple(contents.items())),
+        reached.digests, reached.spelled, variables,
     )  # fmt: skip
 
 
@@ -168,14 +169,17 @@ def _module_file(module: str, root: Path) -> Path | None:
 def _modules(module: str, root: Path, package: str) -> dict[str, tuple[Path, str, ast.Module]]:
     """Return file, text and syntax tree of a module and of all that it imports below the root."""
     found: dict[str, tuple[Path, str, ast.Module]] = {}
-    queue = [module]
+    queue, seen = [module], set[str]()
     while queue:
         name = queue.pop()
         parents = [name.rsplit(".", n)[0] for n in range(1, name.count(".") + 1)]
         for candidate in (name, *parents):
-            outside = package and candidate.partition(".")[0] != package
+            top = candidate.partition(".")[0]
+            if candidate in seen or (package and top != package) or top in sys.stdlib_module_names:
+                continue
+            seen.add(candidate)
             path = _module_file(candidate, root)
-            if candidate in found or outside or path is None or candidate.partition(".")[0] in sys.stdlib_module_names:
+            if path is None:
                 continue
             try:
                 text = path.read_text(encoding="utf-8")
@@ -231,10 +235,11 @@ def _normalised(text: str) -> str:
     return ast.unparse(tree)
 
 
-def _archive(contents: dict[str, bytes]) -> bytes:
+@lru_cache(maxsize=64)
+def _archive(contents: tuple[tuple[str, bytes], ...]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for relative, content in contents.items():
+        for relative, content in contents:
             archive.writestr(zipfile.ZipInfo(relative, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 

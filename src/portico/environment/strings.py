@@ -19,8 +19,8 @@ _JOINS = {"join", "joinpath"}
 
 def strings_of(
     sources: Mapping[str, tuple[Path, ast.Module]], calls: Collection[str] = ()
-) -> Iterator[tuple[Path, str]]:
-    """Yield the strings of modules, each with the file of its module.
+) -> tuple[tuple[Path, str], ...]:
+    """Return the strings of modules, each with the file of its module.
 
     f-strings, ``+``, ``%``, ``format``, ``os.path`` and ``pathlib`` are followed, and names that a module binds once.
 
@@ -29,8 +29,21 @@ def strings_of(
     sources : mapping of str to (Path, ast.Module)
         The modules, by name.
     calls : collection of str
-        Names of functions and methods: yield their arguments only.
+        Names of functions and methods: return their arguments only.
     """
+    return _strings(tuple(sources.items()), tuple(calls), tuple(os.environ.items()), Path.cwd())
+
+
+# A session plans the same code again and again; the strings follow from the syntax trees and the process's state.
+@lru_cache(maxsize=256)
+def _strings(
+    items: tuple[tuple[str, tuple[Path, ast.Module]], ...], calls: tuple[str, ...],
+    _environment: tuple[tuple[str, str], ...], _folder: Path,
+) -> tuple[tuple[Path, str], ...]:  # fmt: skip
+    return tuple(_found(dict(items), calls))
+
+
+def _found(sources: Mapping[str, tuple[Path, ast.Module]], calls: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
     for module, (path, tree) in sources.items():
         reader, nodes = _Reader(module, sources), _nodes(tree)
         if calls:

@@ -149,7 +149,7 @@ class ResultStore:
                 "INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (step, sample, key, merged, zlib.crc32(merged), completeness, names),
             )
-            self._use(step, sample, key, made, inputs)
+            self._use(step, sample, key, made, json.dumps(list(inputs)))
 
     def use_result(self, step: str, sample: str, key: str, made: str, inputs: Iterable[Sequence[str]]) -> None:
         """Make a result that is kept the current one.
@@ -163,13 +163,14 @@ class ResultStore:
         inputs : iterable of (str, str, str)
             Step, sample and key of the results that it was made of.
         """
-        with self.transaction():
-            self._use(step, sample, key, made, inputs)
+        read = json.dumps(list(inputs))
+        query = "SELECT 1 FROM current WHERE step = ? AND sample = ? AND key = ? AND made = ? AND inputs = ?"
+        if self._db.execute(query, (step, sample, key, made, read)).fetchone() is None:  # a commit waits for the disk
+            with self.transaction():
+                self._use(step, sample, key, made, read)
 
-    def _use(self, step: str, sample: str, key: str, made: str, inputs: Iterable[Sequence[str]]) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO current VALUES (?, ?, ?, ?, ?)", (step, sample, key, made, json.dumps(list(inputs)))
-        )
+    def _use(self, step: str, sample: str, key: str, made: str, inputs: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO current VALUES (?, ?, ?, ?, ?)", (step, sample, key, made, inputs))
 
     def has_result(self, step: str, sample: str, key: str) -> bool:
         """Return whether a result is kept under a key."""

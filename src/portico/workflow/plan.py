@@ -145,11 +145,11 @@ def _check_inputs(analysis: Analysis, step: StepEntry, kind: str) -> None:
             raise ConfigError(f"{where}: files: {option}: no file {analysis.folder / text}")
     if not step.references:
         return
-    kinds = {entry.name: kind_of(entry.function, analysis.folder) for entry in analysis.steps}
-    summaries = [name for name, of in kinds.items() if of == "summary"]
+    entries = {entry.name: entry for entry in analysis.steps}
     for key, reference in step.references.items():
         name = reference.partition("/")[0]
-        if name not in summaries:
+        if kind_of(entries[name].function, analysis.folder) != "summary":
+            summaries = [s.name for s in analysis.steps if kind_of(s.function, analysis.folder) == "summary"]
             raise ConfigError(
                 f"{where}: {key}: '{name}' is not a summary step, and only these write files for other steps; "
                 f"{nearest(name, summaries)}"
