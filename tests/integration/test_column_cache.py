@@ -237,6 +237,7 @@ def lazily(frame: Any, sample: Sample) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Range counts")
 @ONE
 @given(
     kind=st.sampled_from(["leaves", "vectors", "ntuple"]), entries=st.integers(1, 300), seed=st.integers(0, 10**6),

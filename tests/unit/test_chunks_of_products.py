@@ -17,7 +17,7 @@ import uproot
 from portico import root
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
-from portico.errors import ProductError, StepError
+from portico.errors import PorticoWarning, ProductError, StepError
 from portico.files import summarise
 from portico.report.svg import curve, draw
 from portico.results.partial import decode, encode, merge_all
@@ -86,6 +86,8 @@ def books(frame: Any, sample: Sample) -> dict[str, Any]:
         "sum_negative": frame.Sum("negative"),
         "sum_big": frame.Sum("big"),
         "sum_odd": frame.Sum("odd"),
+        "deviation_negative": frame.StdDev("negative"),
+        "stats_big": frame.Stats("big", "w"),
         "max_big": frame.Max["ULong64_t"]("big"),
         "min_big": late.Min("big"),
         "min_negative": frame.Min("negative"),
@@ -98,6 +100,7 @@ def books(frame: Any, sample: Sample) -> dict[str, Any]:
         "above": frame.Fill(above, ["kk"]),
         "partly": frame.Fill(partly, ["k"]),
         "infinite": frame.Histo1D(("infinite", "", 3, edges), "x"),
+        "below": frame.Histo1D(("below", "", 3, np.array([-np.inf, 0.1, 9.7, 12.3])), "x"),
         "infinite2": frame.Histo2D(("infinite2", "", 3, edges, 2, 0, 40), "x", "x", "odd"),
         "lists": late.Take["ROOT::VecOps::RVec<float>"]("high"),
         "strings": late.Take["std::string"]("name"),
@@ -184,6 +187,8 @@ def test_numbers_are_right(partitions: list[Results], source: Path, number: int)
     assert results["sum_negative"] == -40 * 9007199254740993 - 780
     assert results["sum_big"] == 40 * BIG + 780
     assert math.isnan(results["sum_odd"])
+    assert results["deviation_negative"] == pytest.approx(x.std(ddof=1), rel=1e-12)
+    assert results["stats_big"]["stddev"] == pytest.approx(results["stats"]["stddev"], rel=1e-12)
     assert (results["max_big"], results["min_big"]) == (BIG + 39, BIG + 16)
     assert results["min_negative"] == -9007199254740993 - 39
     assert math.isnan(results["min_none"])
@@ -289,10 +294,12 @@ def test_variations_are_told_apart_and_can_be_read(partitions: list[Results], tm
 def test_an_edge_may_be_infinite(partitions: list[Results]) -> None:
     results = partitions[1]
     assert results["infinite"].values().tolist() == [1, 1, 38]
+    assert results["below"].values(flow=True).tolist() == [0, 1, 9, 3, 27]
+    assert results["below"].axes[0].edges.tolist() == [-math.inf, 0.1, 9.7, 12.3]
     assert math.isinf(results.root["infinite"].GetXaxis().GetBinUpEdge(3))
     told = json.dumps(describe(results.products), allow_nan=False)
     assert json.loads(told)["infinite"]["axes"][0]["edges"] == [0, 1, 2, "inf"]
-    for name in ("infinite", "odd"):
+    for name in ("infinite", "below", "odd"):
         picture = draw(name, {"s": curve(results.products[name])}, {"s": "red"}, unit_area=True)
         assert "nan" not in picture.partition("</title>")[2]
     from portico import plot
@@ -317,6 +324,15 @@ def refused(words: str, frame: Any) -> Any:
             return frame.Fill(ROOT.THnSparseD("sparse", "", 2, bins.data(), np.zeros(2), np.ones(2)), ["x", "x"])
         case "a TStatistic":
             return frame.Fill(ROOT.TStatistic("statistic"), ["x"])
+        case "cannot vary a Report":
+            varied = frame.Vary("x", "ROOT::RVecD{x - 1, x + 1}", ["down", "up"], "s").Filter("x > 5", "cut")
+            return ROOT.RDF.Experimental.VariationsFor(varied.Report())
+        case "Define uses rdfentry_":
+            return frame.Define("number", "tdfentry_").Sum("number")
+        case "DefineSlotEntry uses rdfentry_":
+            return frame.DefineSlotEntry("number", "x", ["x"]).Sum("number")
+        case "Filter uses rdfentry_":
+            return frame.Filter(lambda rdfentry_: rdfentry_ > 3).Count()
         case "need numbers or lists":
             return frame.Define("n", 'std::string("a")').Sum("n")
         case "numbers, texts and lists":
@@ -329,10 +345,17 @@ def refused(words: str, frame: Any) -> Any:
     "words",
     [
         "largest content of a TH1S", "a TEfficiency", "a TProfile3D", "a THnSparseT", "a TStatistic",
-        "need numbers or lists", "numbers, texts and lists", "initial value",
+        "need numbers or lists", "numbers, texts and lists", "initial value", "cannot vary a Report",
+        "Define uses rdfentry_", "DefineSlotEntry uses rdfentry_", "Filter uses rdfentry_",
     ],
 )  # fmt: skip
 def test_what_cannot_merge_is_refused(source: Path, tmp_path: Path, words: str) -> None:
     ROOT = root.load()
     with pytest.raises((ProductError, StepError, ROOT.std.runtime_error), match=words):
         run(source, lambda frame, sample: {"it": refused(words, frame)}, (0, ENTRIES), tmp_path)
+
+
+def test_a_range_of_a_chunk_is_a_warning(source: Path, tmp_path: Path) -> None:
+    root.load()
+    with pytest.warns(PorticoWarning, match="Range counts within each chunk"):
+        run(source, lambda frame, sample: {"n": frame.Range(3).Count()}, (0, ENTRIES), tmp_path)

@@ -7,6 +7,7 @@ import math
 from fractions import Fraction
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -237,3 +238,37 @@ def test_variations_with_one_joined_name_are_told_apart() -> None:
     assert list(Results("s", gathered).variations("h")) == tags
     with pytest.raises(ProductError, match="two products are named 'h'"):
         gather([("h", products), ("g", [("h", histogram([0, 0, 0, 0]))])])
+
+
+def numbers(kind: ProductKind, operation: str, **arrays: Any) -> Product:
+    return Product(kind, {"operation": operation}, {key: np.asarray(array) for key, array in arrays.items()})
+
+
+def test_the_first_of_equal_extremes_stays_and_parts_may_be_empty() -> None:
+    for kind, operation in ((ProductKind.MINIMUM, "Min"), (ProductKind.MAXIMUM, "Max")):
+        parts = [{"it": numbers(kind, operation, value=value)} for value in (np.zeros(0), [-0.0], np.zeros(0), [0.0])]
+        merged = merge_all(parts)
+        assert merged is not None
+        assert math.copysign(1, Results("s", merged)["it"]) == -1
+        assert merged["it"].arrays["value"].shape == (1,)
+
+
+def test_mean_and_deviation_are_those_of_their_sums() -> None:
+    sums = np.stack([exact_sum(value) for value in (3.0, 3.0, 6.0, 14.0)])  # of 1, 2 and 3
+    arrays = {"n": [3], "sums": sums, "minimum": [], "maximum": []}
+    merged = merge_all([{name: numbers(ProductKind.MOMENTS, name, **arrays) for name in ("Mean", "StdDev")}])
+    assert merged is not None
+    results = Results("s", merged)
+    assert (results["Mean"], results["StdDev"]) == (2.0, 1.0)
+    arrays["sums"] = np.stack([exact_sum(value) for value in (3.0, 3.0, math.inf, 14.0)])
+    merged = merge_all([{"StdDev": numbers(ProductKind.MOMENTS, "StdDev", **arrays)}])
+    assert merged is not None
+    assert math.isnan(Results("s", merged)["StdDev"])
+
+
+def test_files_in_which_a_column_has_another_type_do_not_lose_digits() -> None:
+    for first, second in ((np.int64, np.uint64), (np.int64, np.float64), (np.uint64, np.float32)):
+        for kind in (ProductKind.ARRAY, ProductKind.MAXIMUM):
+            parts = [{"it": Product(kind, {}, {"it": np.array([1], dtype)})} for dtype in (first, second)]
+            with pytest.raises(ProductError, match=r"'it' differs .* one type in all files"):
+                merge_all(parts)

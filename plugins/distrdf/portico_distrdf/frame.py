@@ -20,7 +20,7 @@ import numpy as np
 from portico.errors import ProductError, StepError, nearest
 from portico.results import root_objects
 from portico.results.product import Product, ProductKind
-from portico.worker.frame import refuse_local_entry, require_model
+from portico.worker.arguments import refuse_local_entry, require_model
 
 __all__ = ["ELSEWHERE", "Booking", "DistributedFrame", "book_reports", "check_kinds", "collect"]
 

@@ -139,20 +139,32 @@ struct Numbers {
   void fill(double x);
   void fill(Long64_t x);
   void fill(ULong64_t x);
-  void weigh(double x, double weight);
+  void weigh(double x, double rest, double weight);
   void add(const Numbers &other);
   void clear();
   std::vector<Long64_t> sums(); // limbs of the four sums, one after the other
 
 private:
   bool bounded() const { return operation >= Operation::Stats; }
-  void add(double x);
+  void add(double x, double rest);
 };
 
-void Numbers::add(double x) {
+// What an integer has beyond the nearest double, above 2^53.
+double rest_of(double) { return 0; }
+double rest_of(Long64_t x) { return static_cast<__int128>(x) - static_cast<__int128>(static_cast<double>(x)); }
+double rest_of(ULong64_t x) { return static_cast<__int128>(x) - static_cast<__int128>(static_cast<double>(x)); }
+
+void Numbers::add(double x, double rest) {
   total.add(x);
-  if (operation != Operation::Mean)
-    squares.add(x, x);
+  if (rest)
+    total.add(rest);
+  if (operation == Operation::Mean)
+    return;
+  squares.add(x, x);
+  if (rest) {
+    squares.add(2 * x, rest);
+    squares.add(rest, rest);
+  }
 }
 void Numbers::fill(double x) {
   ++n;
@@ -161,7 +173,7 @@ void Numbers::fill(double x) {
   if (operation == Operation::Sum)
     total.add(x);
   else if (!weighted && operation <= Operation::Stats)
-    add(x);
+    add(x, 0);
 }
 void Numbers::fill(Long64_t x) {
   ++n;
@@ -170,7 +182,7 @@ void Numbers::fill(Long64_t x) {
   if (operation == Operation::Sum)
     total.add(x);
   else if (!weighted && operation <= Operation::Stats)
-    add(static_cast<double>(x));
+    add(static_cast<double>(x), rest_of(x));
 }
 void Numbers::fill(ULong64_t x) {
   ++n;
@@ -179,13 +191,18 @@ void Numbers::fill(ULong64_t x) {
   if (operation == Operation::Sum)
     total.add(x);
   else if (!weighted && operation <= Operation::Stats)
-    add(static_cast<double>(x));
+    add(static_cast<double>(x), rest_of(x));
 }
-void Numbers::weigh(double x, double weight) {
+void Numbers::weigh(double x, double rest, double weight) {
   weights.add(weight);
   squared_weights.add(weight, weight);
   total.add(weight, x);
   squares.add(weight, x, x);
+  if (rest && std::isfinite(weight)) {
+    total.add(weight, rest);
+    squares.add(weight, 2 * x, rest);
+    squares.add(weight, rest, rest);
+  }
 }
 void Numbers::add(const Numbers &other) {
   n += other.n;
@@ -264,8 +281,9 @@ public:
       for (const typename T::value_type element : value)
         Exec(slot, element, weight);
     else if constexpr (std::is_arithmetic_v<T> && std::is_arithmetic_v<W>) {
-      of(slot).fill(static_cast<Wide<T>>(value));
-      of(slot).weigh(static_cast<double>(value), static_cast<double>(weight));
+      const auto x = static_cast<Wide<T>>(value);
+      of(slot).fill(x);
+      of(slot).weigh(static_cast<double>(x), rest_of(x), static_cast<double>(weight));
     } else
       refuse();
   }

@@ -23,6 +23,12 @@ from portico.results.product import Partial, Product, ProductKind
 __all__ = ["decode", "encode", "gather", "merge", "merge_all", "put_files", "take_files"]
 
 
+_HINTS = {
+    "axes": "; give the histogram fixed axes",
+    "type": "; give the column one type in all files, for example with Define",
+}
+
+
 def gather(parts: Iterable[tuple[str, Iterable[tuple[str, Product]]]]) -> dict[str, Product]:
     """Combine the products of all handles.
 
@@ -122,6 +128,9 @@ def _merge_product(name: str, a: Product, b: Product) -> Product:
             raise ProductError(
                 f"product '{name}' has {array.size} bins in one chunk and {b.arrays[key].size} in another"
             )
+        if array.dtype.kind != b.arrays[key].dtype.kind:  # numpy would make doubles of both, without all their digits
+            types = f"{key} is {array.dtype} in one and {b.arrays[key].dtype} in another{_HINTS['type']}"
+            raise ProductError(f"product '{name}' differs between chunks: {types}")
         arrays[key] = rule(array, b.arrays[key])
     return Product(a.kind, a.meta, arrays, a.items + b.items)
 
@@ -144,7 +153,7 @@ def _difference(a: Product, b: Product) -> str:
         return f"a {a.kind} in one and a {b.kind} in another"
     for key in a.meta.keys() | b.meta.keys():
         if a.meta.get(key) != b.meta.get(key):
-            hint = "; give the histogram fixed axes" if key == "axes" else ""
+            hint = _HINTS.get(key, "")
             return f"{key} is {a.meta.get(key)!r} in one and {b.meta.get(key)!r} in another{hint}"
     return f"{sorted(a.arrays)} in one and {sorted(b.arrays)} in another"
 

@@ -26,8 +26,7 @@ TAG = "_portico"
 
 POSSIBLE = (
     "Histo1D/2D/3D/ND, Profile1D/2D, Count, Sum, Mean, StdDev, Min, Max, Stats, Report, Graph, GraphAsymmErrors, "
-    "Take, AsNumpy, "
-    "Snapshot, and VariationsFor of these"
+    "Take, AsNumpy, Snapshot, and VariationsFor of these without Report, AsNumpy and Snapshot"
 )
 OPERATIONS = ("Sum", "Mean", "StdDev", "Stats", "Min", "Max")
 """Operations that give a number, in the order of ``include/numbers.h``."""
@@ -288,7 +287,8 @@ def _copy(pointer: Any, dtype: npt.DTypeLike, count: int) -> npt.NDArray[Any]:
 
 def _axis(axis: Any) -> dict[str, Any]:
     bins = int(axis.GetNbins())
-    edges = [float(axis.GetBinLowEdge(i)) for i in range(1, bins + 2)] if axis.IsVariableBinSize() else None
+    # Not GetBinLowEdge, which computes the last edge: rounded, or NaN between infinities.
+    edges = _copy(axis.GetXbins().GetArray(), np.float64, bins + 1).tolist() if axis.IsVariableBinSize() else None
     labels = {str(i): str(axis.GetBinLabel(i)) for i in range(1, bins + 1)} if axis.GetLabels() else {}
     return {
         "bins": bins, "low": float(axis.GetXmin()), "high": float(axis.GetXmax()), "edges": edges,

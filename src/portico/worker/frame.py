@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import time
-import types
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,11 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portico.errors import InputError, MissingExtra, ProductError, StepError
+from portico.errors import InputError, ProductError, StepError
 from portico.results import root_objects
 from portico.results.own_handle import OwnHandle
 from portico.results.partial import gather
 from portico.results.product import Product, ProductKind
+from portico.worker.arguments import refuse_local_entry, require_model, require_numba, warn_of_range
 from portico.worker.open_chunk import open_chunk, refuse_short
 from portico.worker.per_sample import define_per_sample
 from portico.worker.snapshot import aside, part
@@ -31,13 +30,10 @@ if TYPE_CHECKING:
     from portico.analysis.dataset import Sample
     from portico.worker.cached import CachedChunk
 
-__all__ = [
-    "Timing", "check_handles", "describe_file", "new_tree", "refuse_local_entry", "require_model",
-    "run_chunk",
-]  # fmt: skip
+__all__ = ["Timing", "check_handles", "describe_file", "new_tree", "run_chunk"]
 
-_ENTRY = re.compile(r"\brdfentry_\b")
-_TRANSFORMATIONS = ("Alias", "Define", "DefinePerSample", "DefineSlot", "DefineSlotEntry", "Filter", "Redefine", "Vary")
+_TRANSFORMATIONS = ("Alias", "Define", "DefinePerSample", "DefineSlot", "DefineSlotEntry", "Filter", "Range",
+                    "Redefine", "Vary")  # fmt: skip
 _TAGGED = ("Count", "Take", "Report", "Graph")
 _ANY = ("Aggregate", "Reduce", "Book")
 _FILLED = ("Histo1D", "Histo2D", "Histo3D", "HistoND", "Profile1D", "Profile2D", "Fill", *root_objects.OPERATIONS)
@@ -125,8 +121,10 @@ class _CheckedCall:
         return _CheckedCall(self._name, self._method[types], self._node)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        refuse_local_entry(self._name, [*arguments, *options.values()])
-        _require_numba(self._name, [*arguments, *options.values()])
+        given = [*arguments, *options.values()]
+        refuse_local_entry(self._name, given)
+        require_numba(self._name, given)
+        warn_of_range(self._name)
         graph = _built.get()
         if graph is not None and graph.short:
             refuse_short(self._name, arguments, options, graph.short)
@@ -162,34 +160,6 @@ class _CheckedCall:
         elif self._name in _ANY:
             root_objects.refuse_number(self._name, handle)
         return handle
-
-
-def refuse_local_entry(name: str, arguments: list[Any]) -> None:
-    """Refuse expressions that use the number of an entry within a chunk."""
-    for argument in arguments:
-        words = argument if isinstance(argument, (list, tuple)) else [argument]
-        if any(isinstance(word, str) and _ENTRY.search(word) for word in words):
-            raise StepError(
-                f"{name} uses rdfentry_, which counts within one chunk and is not a property of an event; use a column "
-                "such as run, luminosityBlock and event (a generated sample has the column 'entry')"
-            )
-
-
-def _require_numba(name: str, arguments: list[Any]) -> None:
-    """ROOT compiles functions of Python with numba and cffi, which its wheel does not bring."""
-    if any(isinstance(argument, types.FunctionType) for argument in arguments):
-        for module in ("numba", "cffi"):
-            if importlib.util.find_spec(module) is None:
-                raise MissingExtra("numba", f"{name} with a Python function")
-
-
-def require_model(name: str, arguments: list[Any]) -> None:
-    """Refuse histograms whose axes would be found from the data, chunk by chunk."""
-    if name in {"Histo1D", "Histo2D", "Histo3D"} and arguments and isinstance(arguments[0], str):
-        raise ProductError(
-            f"{name}('{arguments[0]}') chooses its axis from the data of each chunk; give it a model: "
-            f'{name}(("name", "title;axis title", bins, low, high), \'{arguments[0]}\')'
-        )
 
 
 @cache
@@ -352,6 +322,8 @@ def check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int)
     for name in handles:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.+-]*", name):
             raise StepError(f"{name!r} cannot name a product; use letters, digits, _ . + -")
+        if type(handles[name]).__name__ == "RResultMap<ROOT::RDF::RCutFlowReport>":  # would end the process
+            raise ProductError(f"product '{name}': ROOT cannot vary a Report; use VariationsFor of a Count after a cut")
     if loops > 0:
         raise StepError(
             "the step ran the event loop while it was being built; return the handle itself and leave out "

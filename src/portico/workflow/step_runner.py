@@ -10,7 +10,7 @@ from dataclasses import replace
 from portico._version import __version__
 from portico.analysis.analysis import StepEntry
 from portico.environment.bundle import Bundle, key_of
-from portico.errors import Detached, InputError
+from portico.errors import Detached, InputError, ProductError
 from portico.files.storage import storage_of
 from portico.results.partial import decode, encode, merge_all, put_files
 from portico.results.view import describe
@@ -197,7 +197,10 @@ def _merge(
     if ledger.has_result(step.name, name, key):
         ledger.use_result(step.name, name, key, made, inputs)
         return
-    merged = merge_all(decode(blob) for blob in ledger.partials(step.name, name))
+    try:
+        merged = merge_all(decode(blob) for blob in ledger.partials(step.name, name))
+    except ProductError as error:
+        raise ProductError(f"step '{step.name}', sample '{name}': {error}") from error
     if merged is None:
         raise InputError(f"step '{step.name}', sample '{name}': no chunk could be read")
     blob = encode(put_files(merged, files))

@@ -1,0 +1,80 @@
+"""Arguments of RDataFrame's methods that a chunk cannot serve, or that need what is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import types
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from portico.errors import MissingExtra, PorticoWarning, ProductError, StepError
+
+__all__ = ["refuse_local_entry", "require_model", "require_numba", "warn_of_range"]
+
+_ENTRY = re.compile(r"\b[rt]dfentry_\b")  # ROOT knows it under both names
+
+
+def refuse_local_entry(name: str, arguments: Sequence[Any]) -> None:
+    """Refuse the number of an entry within a chunk: in expressions, as a column or as a parameter of a function.
+
+    Raises
+    ------
+    StepError
+        If the method ``name`` would use it.
+    """
+    if name == "DefineSlotEntry" or any(_ENTRY.search(word) for word in _words(arguments)):
+        raise StepError(
+            f"{name} uses rdfentry_, which counts within one chunk and is not a property of an event; use a column "
+            "such as run, luminosityBlock and event (a generated sample has the column 'entry')"
+        )
+
+
+def _words(arguments: Sequence[Any]) -> Iterator[str]:
+    for argument in arguments:
+        if isinstance(argument, types.FunctionType):  # its parameters are columns
+            yield from argument.__code__.co_varnames[: argument.__code__.co_argcount]
+        for word in argument if isinstance(argument, (list, tuple)) else [argument]:
+            if isinstance(word, str):
+                yield word
+
+
+def warn_of_range(name: str) -> None:
+    """Warn of ``Range``, whose entries are others for chunks of another size."""
+    if name == "Range":
+        warnings.warn(
+            "Range counts within each chunk, so that its results change with the size of chunks and differ from "
+            "those of one loop; it is for a quick look only",
+            PorticoWarning,
+            stacklevel=2,
+        )
+
+
+def require_numba(name: str, arguments: Sequence[Any]) -> None:
+    """Require what ROOT compiles functions of Python with, which its wheel does not bring.
+
+    Raises
+    ------
+    MissingExtra
+        If numba or cffi is not installed.
+    """
+    if any(isinstance(argument, types.FunctionType) for argument in arguments):
+        for module in ("numba", "cffi"):
+            if importlib.util.find_spec(module) is None:
+                raise MissingExtra("numba", f"{name} with a Python function")
+
+
+def require_model(name: str, arguments: Sequence[Any]) -> None:
+    """Refuse histograms whose axes would be found from the data, chunk by chunk.
+
+    Raises
+    ------
+    ProductError
+        If the histogram has no model.
+    """
+    if name in {"Histo1D", "Histo2D", "Histo3D"} and arguments and isinstance(arguments[0], str):
+        raise ProductError(
+            f"{name}('{arguments[0]}') chooses its axis from the data of each chunk; give it a model: "
+            f'{name}(("name", "title;axis title", bins, low, high), \'{arguments[0]}\')'
+        )
