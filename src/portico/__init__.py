@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from portico.analysis.analysis import Analysis, load_analysis
     from portico.analysis.dataset import Dataset, Sample, load_dataset
     from portico.executors.where import connect
+    from portico.interactive.fill import Fill
+    from portico.interactive.session import Session, session
     from portico.monitor.progress import Progress
     from portico.results.view import Results
     from portico.runfolder.load import Run, load
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Analysis",
     "Dataset",
+    "Fill",
     "PorticoError",
     "Progress",
     "Results",
     "Run",
     "Sample",
+    "Session",
     "__version__",
     "connect",
     "load",
@@ -36,6 +40,7 @@ __all__ = [
     "load_dataset",
     "points",
     "run",
+    "session",
     "step",
     "summary",
 ]
@@ -43,15 +48,18 @@ __all__ = [
 _LAZY = {
     "Analysis": "portico.analysis.analysis",
     "Dataset": "portico.analysis.dataset",
+    "Fill": "portico.interactive.fill",
     "Progress": "portico.monitor.progress",
     "Results": "portico.results.view",
     "Sample": "portico.analysis.dataset",
     "Run": "portico.runfolder.load",
+    "Session": "portico.interactive.session",
     "connect": "portico.executors.where",
     "load": "portico.runfolder.load",
     "load_analysis": "portico.analysis.analysis",
     "load_dataset": "portico.analysis.dataset",
     "run": "portico.workflow.run",
+    "session": "portico.interactive.session",
 }
 
 

@@ -38,12 +38,13 @@ LAYERS = (
     ("corrections",),
     ("selection", "compare", "stats", "plot"),
     ("report",),
+    ("interactive",),
     ("cli",),
 )
 
 PUBLIC = {
-    "Analysis", "Dataset", "PorticoError", "Progress", "Results", "Run", "Sample", "__version__", "connect", "load",
-    "load_analysis", "load_dataset", "points", "run", "step", "summary",
+    "Analysis", "Dataset", "Fill", "PorticoError", "Progress", "Results", "Run", "Sample", "Session", "__version__",
+    "connect", "load", "load_analysis", "load_dataset", "points", "run", "session", "step", "summary",
 }  # fmt: skip
 
 QUESTIONS = {"What", "How", "Whether", "Where", "Who", "Why"}

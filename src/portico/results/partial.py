@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -180,7 +181,7 @@ def decode(data: bytes) -> dict[str, Product]:
     for record in json.loads(head):
         arrays = {}
         for key, dtype, shape in record["arrays"]:
-            count = int(np.prod(shape, dtype=np.int64))
+            count = math.prod(shape)
             arrays[key] = np.frombuffer(body, dtype=dtype, count=count, offset=offset).reshape(shape)
             offset += arrays[key].nbytes
         partial[record["name"]] = Product(ProductKind(record["kind"]), record["meta"], arrays, tuple(record["items"]))

@@ -199,11 +199,41 @@ class Ledger(ResultStore):
             (step, sample),
         )
         for key, partial, checksum in rows:
-            if zlib.crc32(partial) != checksum:
-                raise RunFolderError(
-                    f"{self._path}: the result of chunk {key[:12]} is damaged; remove the run folder and run again"
-                )
+            self._check(key, partial, checksum)
             yield partial
+
+    def entries(self, step: str) -> dict[str, tuple[int, int]]:
+        """Return by sample how many entries of the plan are done, without lost chunks, and how many there are."""
+        rows = self._db.execute(
+            "SELECT sample, SUM(CASE WHEN key IN (SELECT key FROM kept WHERE kept.step = plan.step) "
+            "THEN last - first ELSE 0 END), SUM(last - first) FROM plan WHERE step = ? GROUP BY sample",
+            (step,),
+        )
+        return {sample: (done, total) for sample, done, total in rows}
+
+    def chunks(self, keys: Iterable[str]) -> Iterator[tuple[Attempt, bytes, list[dict[str, Any]]]]:
+        """Return chunks that are done, as `commit` takes them; those that are not are left out.
+
+        Raises
+        ------
+        RunFolderError
+            If a partial result is damaged.
+        """
+        query = (
+            "SELECT number, outcome, message, log, metrics, partial, outputs, checksum FROM done JOIN attempt "
+            "ON attempt.key = done.key AND number = done.attempt AND outcome = 'done' WHERE done.key = ?"
+        )
+        for key in keys:
+            for number, outcome, message, log, metrics, partial, outputs, checksum in self._db.execute(query, (key,)):
+                self._check(key, partial, checksum)
+                yield Attempt(key, number, outcome, message, log, json.loads(metrics)), partial, json.loads(outputs)
+                break
+
+    def _check(self, key: str, partial: bytes, checksum: int) -> None:
+        if zlib.crc32(partial) != checksum:
+            raise RunFolderError(
+                f"{self._path}: the result of chunk {key[:12]} is damaged; remove the run folder and run again"
+            )
 
     def outputs(self, step: str, sample: str) -> list[list[dict[str, Any]]]:
         """Return the files that each chunk of a step's sample wrote, in chunk order, without lost chunks."""

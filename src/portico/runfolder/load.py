@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +79,20 @@ class Run(Mapping[str, Mapping[str, Results]]):
     def __getitem__(self, step: str) -> Mapping[str, Results]:
         if step not in self.version.steps:
             raise KeyError(f"{self.path}: no step '{step}'; {nearest(step, self.version.steps)}")
+        return self.read(step, self.version.steps[step].results)
+
+    def read(self, step: str, samples: Iterable[str]) -> dict[str, Results]:
+        """Return the results of a step for some of its samples.
+
+        Raises
+        ------
+        RunFolderError
+            If they were pruned, or are damaged.
+        """
         of = self.version.steps[step]
         ledger = self._folder.open_ledger()
         try:
-            blobs = {sample: ledger.result(step, sample, key) for sample, key in of.results.items()}
+            blobs = {sample: ledger.result(step, sample, of.results[sample]) for sample in samples}
         finally:
             ledger.close()
         found = {}

@@ -106,6 +106,15 @@ class ResultStore:
             raise
 
     @contextmanager
+    def reading(self) -> Iterator[None]:
+        """See one state of the ledger in all that follows, whatever a driver commits meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    @contextmanager
     def transaction(self) -> Iterator[None]:
         """Do all that follows, or nothing.
 

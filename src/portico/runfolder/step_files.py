@@ -129,6 +129,11 @@ class StepFiles:
             files.append({"name": name, "size": size, "adler32": checksum, "stamp": storage_of(path).stamp(str(path))})
         self._ledger.set_files(self._step, key, files, text, made=made, inputs=inputs)
 
+    def clear(self) -> None:
+        """Leave the folder without current files."""
+        self._put_aside(but="")
+        self._ledger.drop_result(self._step, SUMMARY)
+
     def _put_aside(self, but: str) -> None:
         """Move the current files to their folder aside, and remove those of them that were changed."""
         if self._is_current(but):

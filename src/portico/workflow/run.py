@@ -24,9 +24,12 @@ from portico.workflow.credential_refresh import CredentialRefresh
 from portico.workflow.plan import root_version, unblinded
 from portico.workflow.recipes import recipes_of
 from portico.workflow.state import State
-from portico.workflow.step_runner import export, run_step
+from portico.workflow.step_runner import run_step, write_exports
 
-__all__ = ["run"]
+__all__ = ["LEFT_BEHIND", "run"]
+
+LEFT_BEHIND = "run without --step and --sample to make it again"
+"""The end of warnings that results do not belong to what was run; a session expects that and leaves them out."""
 
 _SHOWN = 10  # failures told at the end; the ledger has them all
 
@@ -45,6 +48,7 @@ def run(
     batch: bool = False, detach: bool = False, chunks_per_job: int | None = None, steps: Iterable[str] = (),
     samples: Iterable[str] = (), allow_partial: bool = False, accept_changed_input: bool = False, unblind: bool = False,
     store: str | None = None, reporter: Reporter | None = None, executor: Executor | None = None, cache: bool = False,
+    export: bool = True,
 ) -> Run:  # fmt: skip
     """Run an analysis; what is done already is not done again.
 
@@ -71,6 +75,9 @@ def run(
         An open one, of `portico.connect`, which stays open, instead of ``on``, ``workers``, ``batch`` and its options.
     cache : bool
         Keep the columns that steps read on the workers' disks, and read them from there the next time.
+    export : bool
+        Write ``results.root`` and ``results.json``, which takes longer than a small selection. Without, those of other
+        results are put aside all the same.
 
     Raises
     ------
@@ -81,10 +88,7 @@ def run(
     KeyboardInterrupt
         When interrupted; notes on it say which batch jobs go on.
     """
-    if executor is None:
-        check_options(on, workers, batch=batch, detach=detach, chunks_per_job=chunks_per_job)
-    elif batch or detach or chunks_per_job is not None:
-        raise ConfigError("batch, detach and chunks_per_job are options of the executor; give them to portico.connect")
+    _check_executor(executor, on, workers, batch=batch, detach=detach, chunks_per_job=chunks_per_job)
     analysis, allowed = unblinded(analysis) if unblind else analysis, (allow_partial, accept_changed_input)
     chosen, selected = analysis.steps_named(steps), analysis.dataset.matching(samples)
     path = Path(folder) if folder is not None else analysis.run_folder
@@ -95,10 +99,17 @@ def run(
         _check(analysis, runner, run_folder, teller)
         refresh = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, run_folder.store))
         recipes = recipes_of(analysis)
-        state = State(analysis, run_folder, ledger, runner, teller, refresh, recipes, selected, *allowed, cache)
+        state = State(analysis, run_folder, ledger, runner, teller, refresh, recipes, selected, *allowed, cache, export)
         _run_steps(state, chosen)
     _complain(state, run_folder)
     return Run(run_folder.path)
+
+
+def _check_executor(executor: Executor | None, on: str, workers: int | None, **options: Any) -> None:
+    if executor is None:
+        check_options(on, workers, **options)
+    elif any(value is not None and value is not False for value in options.values()):
+        raise ConfigError("batch, detach and chunks_per_job are options of the executor; give them to portico.connect")
 
 
 def _run_steps(state: State, steps: Iterable[StepEntry]) -> None:
@@ -135,12 +146,11 @@ def _tell_stale(state: State) -> None:
     stale = state.ledger.stale()
     for step, kind, *_ in state.ledger.steps():
         if kind != "summary":
-            export(state, step)
+            write_exports(state, step)
         names = [sample for other, sample in sorted(stale) if other == step]
         if names:
             which = "".join(f", '{name}'" for name in names if name != SUMMARY)
-            again = "run without --step and --sample to make it again"
-            state.reporter.warn(f"step '{step}'{which}: {STALE} or input than those of now; {again}")
+            state.reporter.warn(f"step '{step}'{which}: {STALE} or input than those of now; {LEFT_BEHIND}")
 
 
 def _complain(state: State, run_folder: RunFolder) -> None:

@@ -33,6 +33,7 @@ class State:
     allow_partial: bool
     accept_changed_input: bool
     cache: bool = False
+    export: bool = True
     said: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)

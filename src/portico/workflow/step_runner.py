@@ -39,7 +39,7 @@ from portico.workflow.shrunk_input import refuse_shrunk, shrunk
 from portico.workflow.state import State
 from portico.workflow.summary_step import run_summary
 
-__all__ = ["export", "run_step"]
+__all__ = ["run_step", "write_exports"]
 
 
 def run_step(state: State, position: int, step: StepEntry) -> None:
@@ -178,7 +178,7 @@ def _finish(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> 
         state.ledger.keep_only(step.name, plan.chunks)
     outputs = (output["path"] for files in state.ledger.done(step.name).values() for output in files)
     state.folder.settle(step.name, plan.chunks if state.samples else None, outputs, state.ledger.trees())
-    export(state, step.name)
+    write_exports(state, step.name)
     if lost and not state.allow_partial:
         return "failed"
     return "partial" if lost or any(sample.completeness < 1 for sample in plan.samples.values()) else "done"
@@ -207,8 +207,11 @@ def _merge(
     ledger.set_result(step.name, name, key, blob, completeness, chunks=left, made=made, inputs=inputs)
 
 
-def export(state: State, step: str) -> None:
-    """Write results.root, manifests of the trees and results.json, unless they are there and of these results."""
+def write_exports(state: State, step: str) -> None:
+    """Write results.root, manifests of the trees and results.json, unless they are there and of these results.
+
+    In a run without exports, those that are of other results are put aside.
+    """
     keys = state.ledger.result_keys(step)
     if not keys:
         return
@@ -216,6 +219,9 @@ def export(state: State, step: str) -> None:
     stale = {sample: STALE for other, sample in sorted(state.ledger.stale()) if other == step}
     files, key = StepFiles(state.folder.path, step, state.ledger), key_of(__version__, keys, partial, stale)
     if files.bring(key):
+        return
+    if not state.export:
+        files.clear()
         return
     blobs = {name: state.ledger.result(step, name) or b"" for name in keys}
     described = {name: describe(decode(blob)) for name, blob in blobs.items()}

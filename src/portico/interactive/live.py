@@ -1,0 +1,154 @@
+"""Histograms in a notebook that fill while chunks come in.
+
+A display is updated in place, so that the last picture is part of the notebook's output and is there when it is opened
+again, without a kernel and without a widget's state.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from portico.analysis.blinding import Blinding
+from portico.errors import ConfigError, MissingExtra, nearest
+from portico.interactive.watch import ENDED, Watch
+from portico.results.kinds import KINDS
+from portico.results.view import Results
+
+if TYPE_CHECKING:
+    from portico.interactive.fill import Fill
+
+__all__ = ["Live", "page"]
+
+_SECONDS = 0.25  # between two pictures, and four times as long as one takes to draw
+_FEW = 4
+_STYLE = (
+    "<style>.portico-live svg{width:340px;font:9px system-ui,sans-serif;background:#fff}.portico-live path{fill:none;"
+    "stroke-width:1.3}.portico-live .frame{fill:none;stroke:#9aa3b2}.portico-live .tick{stroke:#9aa3b2}"
+    ".portico-live .error{stroke-width:.7;opacity:.7}.portico-live .y,.portico-live .label,.portico-live .mark"
+    "{text-anchor:end}.portico-live .x,.portico-live .empty{text-anchor:middle}.portico-live .blind{fill:#dfe3ea}"
+    ".portico-live .name{font-weight:600}.portico-live .mark{fill:#b3261e;font-weight:700}</style>"
+)
+
+
+class Live:
+    """A display that follows a fill until it ends.
+
+    Parameters
+    ----------
+    fill : Fill
+        What is shown.
+    watch : Watch
+        Tells when something changes.
+    products, samples : sequence of str
+        What to show, as `Fill.show` takes it.
+
+    Raises
+    ------
+    MissingExtra
+        If there is no IPython.
+    ConfigError
+        If this is no notebook, or there is no such sample.
+    """
+
+    def __init__(self, fill: Fill, watch: Watch, products: Sequence[str], samples: Sequence[str]) -> None:
+        if absent := [name for name in samples if name not in fill.samples]:
+            raise ConfigError(f"{fill.wanted}: no sample '{absent[0]}'; {nearest(absent[0], fill.samples)}")
+        self._fill, self._watch, self._products, self._samples = fill, watch, products, samples or fill.samples
+        analysis = fill.wanted.analysis
+        kinds = {name: sample.kind for name, sample in analysis.dataset.samples.items()}
+        self._blinding = Blinding.from_manifest({"blind": {} if fill.unblind else analysis.blind, "samples": kinds})
+        self._display = _display(self._draw())
+        self._thread = threading.Thread(target=self._follow, name="portico display", daemon=True)
+        self._thread.start()
+
+    def join(self, seconds: float = 5.0) -> None:
+        """Wait until the last picture is shown."""
+        self._thread.join(seconds)
+
+    def _follow(self) -> None:
+        seen = 0
+        while True:
+            seen = self._watch.next_change(seen)
+            ended, began = self._fill.state in ENDED, time.monotonic()
+            self._display.update(_html(self._draw()))
+            if ended:
+                return
+            time.sleep(max(_SECONDS, 4 * (time.monotonic() - began)))
+
+    def _draw(self) -> str:
+        found = self._fill.partial()
+        results = {name: found[name] for name in self._samples if name in found}
+        return page(self._fill.describe(), results, self._products, self._blinding)
+
+
+def page(title: str, results: Mapping[str, Results], products: Sequence[str], blinding: Blinding) -> str:
+    """Return HTML with a picture of each product, the samples over one another.
+
+    Parameters
+    ----------
+    title : str
+        Stands above.
+    results : mapping of str to Results
+        By sample.
+    products : sequence of str
+        Names or patterns of histograms of one axis; the first few if there are none.
+    blinding : Blinding
+        Intervals in which data are not shown.
+    """
+    from portico.plot.style import COLORS
+    from portico.report.svg import curve, draw
+
+    colors = dict(zip(results, itertools.cycle(COLORS), strict=False))
+    names = _chosen(results, products)
+    pictures = []
+    for name in names:
+        having = {sample: of.products[name] for sample, of in results.items() if name in of}
+        curves = {sample: curve(product, blinding.of(name, [sample])) for sample, product in having.items()}
+        mark = "PARTIAL" if any(results[sample].note for sample in having) else ""
+        shaded = blinding.of(name, having)
+        pictures.append(draw(name, curves, colors, unit_area=len(having) > 1, mark=mark, blind=shaded))
+    legend = " ".join(f'<span style="color:{colors[name]}">&#9632; {escape(name)}</span>' for name in results)
+    head = f"<div><b>{escape(title)}</b></div><div>{legend}</div>"
+    if results and products and not names:
+        head += f"<div>there is nothing to draw like {escape(', '.join(products))}</div>"
+    return f'<div class="portico-live">{_STYLE}{head}{"".join(pictures)}</div>'
+
+
+def _chosen(results: Mapping[str, Results], patterns: Sequence[str]) -> list[str]:
+    drawn = dict.fromkeys(
+        name
+        for of in results.values()
+        for name, product in of.products.items()
+        if KINDS[product.kind].bins and len(product.meta["axes"]) == 1
+        and product.meta.get("variation", ["", "nominal"])[1] == "nominal"
+    )  # fmt: skip
+    if not patterns:
+        return list(drawn)[:_FEW]
+    return [name for pattern in patterns for name in drawn if fnmatchcase(name, pattern)]
+
+
+def _display(text: str) -> Any:
+    """Show HTML in a notebook, and return what updates it."""
+    try:
+        from IPython import display
+        from IPython.core.getipython import get_ipython
+    except ImportError as error:
+        raise MissingExtra("notebook", "a display that follows a fill") from error
+    shell = get_ipython()
+    if shell is None or not hasattr(shell, "kernel"):
+        raise ConfigError("show() needs a notebook; here, wait() shows the progress, and partial() what is there")
+    show: Any = display.display
+    return show(_html(text), display_id=True)
+
+
+def _html(text: str) -> Any:
+    from IPython import display
+
+    make: Any = display.HTML
+    return make(text)
