@@ -6,17 +6,20 @@ import importlib
 import io
 import random
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from portico.environment.bundle import Bundle, collect
-from portico.errors import ConfigError
+from portico.errors import ConfigError, PorticoWarning
 from portico.step import Needs, forget_needs, needs_of
 from portico.worker.globals import Globals
+from portico.worker.opened import expect
 
 HEADERS = Needs("frame", ("a.h",), ("t.json",))
 LISTS = "headers=['a.h'], files=['t.json']"
@@ -246,4 +249,57 @@ def test_changes_of_modules_are_seen(folder: Path, statement: str, changed: list
         assert importlib.import_module("kept").count == 0
         assert watched.changed() == []
     finally:
+        watched.close()
+
+
+READS = """
+import json
+from pathlib import Path
+
+import ROOT
+
+
+def load(path):
+    return json.loads(Path(path).read_text())
+
+
+def made(path):
+    Path(path).write_text("3")
+    return load(path)
+
+
+def opened(path):
+    with ROOT.TFile.Open(str(path)) as file:
+        return file.GetSize()
+
+
+def constructed(path):
+    return ROOT.TFile(str(path)).GetSize()
+"""
+
+
+@pytest.mark.usefixtures("importing")
+def test_files_that_a_step_reads_unnamed_are_a_warning(root: Any, folder: Path, tmp_path: Path) -> None:
+    (folder / "reads.py").write_text(READS)
+    factors, histograms = tmp_path / "factors.json", tmp_path / "factors.root"
+    factors.write_text("2")
+    root.TFile.Open(str(histograms), "RECREATE").Close()
+    watched = Globals(folder)
+    try:
+        module = importlib.import_module("reads")
+        for read, file in ((module.load, factors), (module.opened, histograms), (module.constructed, histograms)):
+            with pytest.warns(PorticoWarning, match=f"the step reads {file}, which does not belong to it"):
+                assert read(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert module.load(folder / "t.json") == {}
+            assert module.made(tmp_path / "made.json") == 3
+            assert module.load("/proc/self/loginuid") >= 0
+            factors.read_text()
+            expect({"factors": str(factors)}.values(), str(tmp_path / "input.root"))
+            assert module.load(factors) == 2
+            expect({"folder": str(tmp_path)}.values())
+            assert module.opened(histograms)
+    finally:
+        expect(())
         watched.close()

@@ -20,6 +20,7 @@ from portico.files import summarise
 from portico.results.partial import decode, encode, merge_all
 from portico.results.product import Product, ProductKind
 from portico.results.root_makers import make_histogram
+from portico.results.root_objects import collect_value
 from portico.results.view import Results
 from portico.worker.frame import run_chunk
 
@@ -211,6 +212,24 @@ def test_integer_bins_that_overflow_are_refused() -> None:
     assert merged is not None
     with pytest.raises(ProductError, match="TH1S"):
         make_histogram("h", merged["h"])
+
+
+def test_float_bins_that_stop_counting_are_refused() -> None:
+    h = root.load().TH1F("h", "", 1, 0, 1)
+    h.SetBinContent(1, 2**24 - 1)
+    assert collect_value("h", h, "").arrays["values"][1] == 2**24 - 1
+    h.Fill(0.5)
+    h.Fill(0.5)
+    assert h.GetBinContent(1) == 2**24
+    with pytest.raises(ProductError, match="TH1F, at which ROOT stops counting; use a TH1D"):
+        collect_value("h", h, "")
+    h.Sumw2()
+    h.SetBinContent(1, 1e9)
+    h.SetBinError(1, 1e5)  # of 10^8 equal weights
+    with pytest.raises(ProductError, match="TH1F"):
+        collect_value("h", h, "")
+    h.SetBinError(1, 3e8)
+    assert collect_value("h", h, "").arrays["values"][1] == 1e9
 
 
 def test_checksum_is_of_the_file_as_it_stays(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -324,19 +324,25 @@ def _histogram(name: str, h: Any) -> Product:
     if kind not in _HISTOGRAMS:
         raise _refusal(name, kind)
     h.BufferEmpty(1)
-    cells, dtype = int(h.GetNcells()), np.dtype(STORAGE[kind[-1]])
-    values = _copy(h.GetArray(), dtype, cells)
-    largest = 2 ** (8 * dtype.itemsize - 1) - 1
-    if dtype.kind == "i" and ((values == largest) | (values == -largest)).any():
-        raise ProductError(
-            f"product '{name}': a bin has the largest content of a {kind}, at which ROOT stops counting; use a "
-            f"TH{kind[2]}D"
-        )
+    cells = int(h.GetNcells())
+    values, sumw2 = _copy(h.GetArray(), STORAGE[kind[-1]], cells), _sumw2(h, cells)
+    if full := _full(values, sumw2):
+        where = f"product '{name}': a bin has {full} of a {kind}"
+        raise ProductError(f"{where}, at which ROOT stops counting; use a TH{kind[2]}D")
     arrays = {
-        "values": values.astype(np.float64), "sumw2": _sumw2(h, cells), "stats": _stats(h),
-        "entries": np.array([h.GetEntries()]),
+        "values": values.astype(np.float64), "sumw2": sumw2, "stats": _stats(h), "entries": np.array([h.GetEntries()]),
     }  # fmt: skip
     return Product(ProductKind.HISTOGRAM, _head(h, axes_of(h)), arrays)
+
+
+def _full(values: npt.NDArray[Any], sumw2: npt.NDArray[np.float64]) -> str:
+    """Return what a bin has at which one more entry adds nothing: an integer's limit, 2^24 equal weights in a float."""
+    if values.dtype.kind == "i":
+        largest = np.iinfo(values.dtype).max
+        return "the largest content" if ((values == largest) | (values == -largest)).any() else ""
+    squares = sumw2 if sumw2.size else np.abs(values).astype(np.float64)
+    many = np.square(values, dtype=np.float64) >= 2.0**24 * squares
+    return "the largest count" if values.itemsize == 4 and (many & (squares > 0)).any() else ""
 
 
 def _profile(h: Any) -> Product:

@@ -20,6 +20,7 @@ from portico.results.partial import gather
 from portico.results.product import Product, ProductKind
 from portico.worker.arguments import refuse_local_entry, require_model, require_numba, warn_of_range
 from portico.worker.open_chunk import open_chunk, refuse_short
+from portico.worker.opened import expect
 from portico.worker.per_sample import define_per_sample
 from portico.worker.snapshot import aside, part
 
@@ -262,6 +263,7 @@ def run_chunk(
 
 def _build(function: Callable[..., Any], frame: Any, options: Mapping[str, Any], graph: _Graph) -> Mapping[str, Any]:
     """Return what a step returns, after checking it."""
+    expect(options.values(), graph.chunk.file)
     graph.short, graph.cached = getattr(frame, "_portico_short", ()), getattr(frame, "_portico_cached", None)
     with _building(graph):
         handles: Mapping[str, Any] = function(frame, graph.sample, **options)

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from portico.worker.opened import watch
+
 __all__ = ["Generators", "Globals"]
 
 _ELEMENTS = 100_000  # of containers that are looked at, of one module
@@ -41,6 +43,7 @@ class Globals:
         self._taken: dict[str, dict[str, Any]] = {}
         self._hook = FileFinder.path_hook((partial(_Loader, self._take), SOURCE_SUFFIXES))  # type: ignore[arg-type]
         sys.path_hooks.insert(0, self._open)
+        watch(folder)
 
     def _open(self, folder: str) -> Any:
         if not f"{folder}/".startswith(self._prefix):

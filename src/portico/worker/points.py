@@ -12,6 +12,7 @@ import numpy as np
 from portico.errors import InputError, StepError
 from portico.results.product import Product, ProductKind
 from portico.worker.frame import Timing
+from portico.worker.opened import expect
 from portico.worker.task import Task
 
 __all__ = ["list_points", "run_points"]
@@ -35,6 +36,7 @@ def run_points(function: Callable[..., Any], task: Task) -> tuple[dict[str, Prod
         If a value cannot be saved as JSON, or if the function cannot read a file: a point has no input file that a
         partial run could leave out.
     """
+    expect(task.options.values())
     values, began, points = [], time.perf_counter(), task.points or ()
     for number, point in enumerate(points, task.chunk.first):
         try:
@@ -61,6 +63,7 @@ def list_points(function: Callable[..., Any], options: Mapping[str, Any]) -> lis
     StepError
         If it does not return a list, or if the list cannot be saved as JSON.
     """
+    expect(options.values())
     listed = _plain(function(**options), "the list of points")
     if not isinstance(listed, list):
         raise StepError(f"returned a {type(listed).__name__}; return a list of points")

@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from portico.analysis.dataset import Sample
 from portico.errors import StepError
+from portico.results.kinds import KINDS
 from portico.results.partial import decode
 from portico.results.view import Results
 from portico.runfolder.folder import SUMMARY_FILE
+from portico.worker.opened import expect
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,6 +55,9 @@ def answer(
     """
     samples = {name: Sample(**fields) for name, fields in content["samples"].items()}
     results = {name: Results(name, decode(blob)) for name, blob in zip(samples, blobs, strict=True)}
+    trees = [item["path"] for of in results.values() for product in of.products.values()
+             if KINDS[product.kind].has_files for item in product.items]  # fmt: skip
+    expect(content["options"].values(), *trees)
     value, files = summarise(function, results, samples, content["options"])
     return {"value": value, "files": [name for name, _ in files]}, [blob for _, blob in files]
 
