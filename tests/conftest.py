@@ -22,6 +22,7 @@ from tests.reference import small_analysis
 os.environ.setdefault("EXTRA_CLING_ARGS", "-O0")
 # What tests remember of files lasts as long as the process, but for those that say otherwise.
 os.environ["PORTICO_CACHE"] = ""
+os.environ["PORTICO_LIBRARIES"] = str(Path(__file__).parents[1] / ".pytest_cache" / "libraries")
 # A shell without job control lets what it starts in the background ignore Ctrl-C, and that would be inherited by every
 # driver that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -105,6 +106,7 @@ class Remember:
     def __init__(self, on_advance: Callable[[int], None] | None = None) -> None:
         self.ran: dict[str, int] = {}
         self.states: dict[str, str] = {}
+        self.notes: list[str] = []
         self.warnings: list[str] = []
         self.advanced = 0
         self._on_advance = on_advance
@@ -115,6 +117,9 @@ class Remember:
         self.advanced += 1
         if self._on_advance is not None:
             self._on_advance(self.advanced)
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)

@@ -12,6 +12,7 @@ import awkward as ak
 import uproot
 
 import hnl.simulate as module
+from portico.worker.in_process import load_cpp
 
 HEADERS = Path(module.__file__).parent / "include"
 DESCRIPTION = json.loads((module.FOLDER / "pools.json").read_text(encoding="utf-8"))
@@ -19,11 +20,10 @@ DESCRIPTION = json.loads((module.FOLDER / "pools.json").read_text(encoding="utf-
 
 def load(functions: str = "") -> Any:
     """Declare the simulation and more C++ to ROOT, and read the pools."""
-    import ROOT
-
-    ROOT.gROOT.SetBatch(True)
-    assert ROOT.gInterpreter.Declare(f'#include "{HEADERS / "event.h"}"')
-    assert not functions or ROOT.gInterpreter.Declare(functions)
+    ROOT = load_cpp("hnl.simulate:simulate", HEADERS)
+    if functions:
+        assert ROOT.gInterpreter.Declare(f'#include "{HEADERS / "event.h"}"')
+        assert ROOT.gInterpreter.Declare(functions)
     ROOT.hnl.load_pools(str(module.FOLDER))
     return ROOT
 

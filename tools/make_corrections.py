@@ -34,16 +34,17 @@ from scipy import stats
 
 import hnl
 from hnl.simulate import simulate
-from portico import Sample, root
+from portico import Sample
 from portico.analysis.chunks import Chunk
 from portico.corrections.convert import Grid, to_correction, write_corrections
 from portico.worker.frame import run_chunk
+from portico.worker.in_process import load_cpp
 
 FILES = ("pileup", "trigger", "muon", "shape")
 MARK = "Made for the demonstration, not a measurement."
 LOG = logging.getLogger("make_corrections")
 
-HEADER = Path(hnl.__file__).parent / "include" / "event.h"
+HEADERS = Path(hnl.__file__).parent / "include"
 COLUMNS = ["Muon_track", "Track_qOverP", "Track_lambda", "Track_dxy", "Track_cov", "Trig_muon", "BS_widthX"]
 ELEMENTS, DXY_VARIANCE = 15, 9  # of a track's covariance: the lower triangle by rows
 MIN_BIAS_UNCERTAINTY = 0.046  # of the inelastic cross section, as CMS uses it
@@ -62,7 +63,7 @@ Edges = tuple[float, ...]
 
 def profile(mean: float) -> Values:
     """Return the probability of 0, 1, ... true interactions, rounded as the simulation does."""
-    constants = HEADER.with_name("constants.h").read_text(encoding="utf-8")
+    constants = (HEADERS / "constants.h").read_text(encoding="utf-8")
     shape = 1.0 / float(re.search(r"PILEUP_SPREAD = ([\d.]+)", constants)[1]) ** 2  # type: ignore[index]
     edges = np.arange(PILEUP_MAX + 2) - 0.5
     return np.diff(stats.gamma.cdf(edges, shape, scale=mean / shape))
@@ -100,9 +101,7 @@ def make_pileup(folder: Path, options: argparse.Namespace) -> None:
 
 def simulated_muons(events: int, seed: int) -> ak.Array:
     """Simulate Ds -> phi pi, phi -> mu mu with a fired and two identified muons; return the muon columns."""
-    interpreter = root.load().gInterpreter
-    if not interpreter.Declare(f'#include "{HEADER}"'):
-        raise SystemExit(f"{HEADER} does not compile")
+    load_cpp("hnl.simulate:simulate", HEADERS)
     parameters = {"process": "control", "seed": seed, "min_muons": 2}
     sample = Sample(name="control", kind="signal", entries=events, parameters=parameters)
     with tempfile.TemporaryDirectory() as folder:

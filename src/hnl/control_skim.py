@@ -22,17 +22,17 @@ CANDIDATE_COLUMNS: Final[Mapping[str, str]] = {
     **PAIRS,
 }
 
-#: Candidate columns of simulation only: type and expression.
-GENERATOR_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
-    "C_mu1_Phi_isPhiDaughter": ("short", "hnl::is_daughter(candidates.track_mu1_Phi, generator, 13, 333)"),
-    "C_mu2_Phi_isPhiDaughter": ("short", "hnl::is_daughter(candidates.track_mu2_Phi, generator, 13, 333)"),
-    "C_mu2_Phi_hasBAncestor": ("short", "hnl::meson_from_b(nCand, generator)"),
-    "C_pi_isDsDaughter": ("short", "hnl::is_meson_daughter(C_pi_idx, generator, 211)"),
-    "C_Ds_gen_pdgId": ("int", "hnl::meson_pdg(nCand, generator)"),
+#: Candidate columns of simulation only and the types of their elements.
+GENERATOR_COLUMNS: Final[Mapping[str, str]] = {
+    "C_mu1_Phi_isPhiDaughter": "short",
+    "C_mu2_Phi_isPhiDaughter": "short",
+    "C_mu2_Phi_hasBAncestor": "short",
+    "C_pi_isDsDaughter": "short",
+    "C_Ds_gen_pdgId": "int",
 }
 
 
-@step(headers=["include/columns.h"])
+@step(headers=["include/columns.h"], sources=["source/skim.cc"])
 def control_skim(frame: Any, sample: Any) -> dict[str, Any]:
     """Build mu mu pi candidates with the two muons from a phi.
 
@@ -55,6 +55,6 @@ def control_skim(frame: Any, sample: Any) -> dict[str, Any]:
         "ds_prob": (";vertex probability;candidates", 50, 0, 1, "C_Ds_vertex_prob"),
     }
     return build_ntuple(
-        frame, sample, "find_control_candidates", "define_control_columns", CANDIDATE_COLUMNS,
+        frame, sample, "define_control_candidates", "define_control_generator", CANDIDATE_COLUMNS,
         GENERATOR_COLUMNS, histograms,
     )  # fmt: skip

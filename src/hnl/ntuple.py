@@ -76,57 +76,35 @@ TRIGGER_COLUMNS: Final[Mapping[str, str]] = {
     },
 }  # fmt: skip
 
-_MUON_INPUT: Final = (
-    "Muon_track, Muon_isSoft, Muon_isLoose, Muon_isMedium, Muon_isGlobal, Muon_isTracker, Muon_isStandAlone"
-)
-_TRACK_INPUT: Final = "Track_qOverP, Track_lambda, Track_phi, Track_dxy, Track_dsz, Track_cov"
-_TRIGGER_INPUT: Final = "Trig_muon, Trig_paths, Trig_pt, Trig_eta, Trig_phi"
-_GENERATOR_INPUT: Final = (
-    "Track_gen, Gen_pdgId, Gen_mother, Gen_motherPdgId, Gen_px, Gen_py, Gen_pz, Gen_mass, Gen_vx, Gen_vy, Gen_vz"
-)
-
 
 def prefixed(prefix: str, columns: Mapping[str, str]) -> dict[str, str]:
     """Return columns and types with the names prefixed."""
     return {prefix + name: kind for name, kind in columns.items()}
 
 
-def with_candidates(frame: Any, finder: str) -> Any:
-    """Keep events with a candidate, and define the columns of the event and what others are read from.
+def with_candidates(frame: Any, define: str = "define_candidates") -> Any:
+    """Keep events with a candidate, and define the columns of the event and of its candidates.
 
     Parameters
     ----------
     frame : ROOT.RDataFrame
         Over the tree ``events`` that `hnl.simulate` describes.
-    finder : str
-        The C++ function that makes the column ``candidates`` from tracks, muons, trigger flags, beam spot and vertices.
+    define : str
+        The C++ function that finds the candidates and defines their columns.
 
     Returns
     -------
     ROOT.RDF.RNode
-        With the columns of `EVENT_COLUMNS`, `PV_COLUMNS` and `TRIGGER_COLUMNS`.
+        With the columns of `EVENT_COLUMNS`, `PV_COLUMNS`, `TRIGGER_COLUMNS`, and of candidates.
     """
     import ROOT
 
-    frame = frame.Filter("Muon_track.size() >= 2", "two muons")
-    frame = frame.Define("muons", f"hnl::read_muons({_MUON_INPUT})")
-    frame = frame.Define("fired", "hnl::trigger_muons(Track_qOverP, Track_lambda, muons, Trig_muon)")
-    frame = frame.Filter("ROOT::VecOps::Any(fired)", "trigger muon")
-    frame = frame.Define("beam_spot", "hnl::read_beam_spot(BS_x, BS_y, BS_z, BS_widthX, BS_widthY, BS_widthZ)")
-    frame = frame.Define("tracks", f"hnl::read_tracks(beam_spot, {_TRACK_INPUT})")
-    frame = frame.Define("vertices", "hnl::read_vertices(PV_x, PV_y, PV_z, PV_cov)")
-    frame = frame.Define("candidates", f"{finder}(tracks, muons, fired, beam_spot, vertices)")
-    frame = frame.Define("nCand", "candidates.size()").Filter("nCand > 0", "a candidate")
-    frame = frame.Define("nPV", "int(PV_z.size())").Define("numTrack", "int(Track_phi.size())")
-    for axis in "xyz":
-        frame = frame.Define(f"PV_{axis}Err", f"hnl::vertex_error(PV_cov, {axis!r})")
-    frame = frame.Define("trigger", f"hnl::match_trigger(tracks, muons, fired, {_TRIGGER_INPUT})")
-    return ROOT.hnl.define_trigger_columns(ROOT.RDF.AsRNode(frame), list(TRIGGER_PATHS))
+    return getattr(ROOT.hnl, define)(ROOT.RDF.AsRNode(frame), list(TRIGGER_PATHS))
 
 
 def build_ntuple(
-    frame: Any, sample: Any, find: str, define: str, candidate: Mapping[str, str],
-    generator: Mapping[str, tuple[str, str]], histograms: Mapping[str, tuple[str, int, float, float, str]],
+    frame: Any, sample: Any, define: str, define_generator: str, candidate: Mapping[str, str],
+    generator: Mapping[str, str], histograms: Mapping[str, tuple[str, int, float, float, str]],
 ) -> dict[str, Any]:  # fmt: skip
     """Build candidates, and return the products of a skim.
 
@@ -136,12 +114,10 @@ def build_ntuple(
         Over the tree ``events`` that `hnl.simulate` describes.
     sample : portico.Sample
         Of kind ``data``, which has no generator columns, or another.
-    find, define : str
-        The C++ functions that find the candidates (see `with_candidates`) and define their columns.
-    candidate : mapping of str to str
-        Columns of candidates, and the types of their elements.
-    generator : mapping of str to (str, str)
-        Type and C++ expression of columns of simulation; expressions may use ``generator``.
+    define, define_generator : str
+        The C++ functions that find the candidates (see `with_candidates`), and that define generator columns.
+    candidate, generator : mapping of str to str
+        Columns of candidates, and those of simulation only, with the types of their elements.
     histograms : mapping of str to (str, int, float, float, str)
         Titles, bins, range and column of histograms of all candidates.
 
@@ -152,12 +128,10 @@ def build_ntuple(
     """
     import ROOT
 
-    frame = getattr(ROOT.hnl, define)(with_candidates(frame, f"hnl::{find}"))
+    frame = with_candidates(frame, define)
     columns = [*EVENT_COLUMNS, *PV_COLUMNS, *TRIGGER_COLUMNS, *candidate]
     if sample.kind != "data":
-        frame = frame.Define("generator", f"hnl::read_generator({_GENERATOR_INPUT})")
-        for column, (_, expression) in generator.items():
-            frame = frame.Define(column, expression)
+        frame = getattr(ROOT.hnl, define_generator)(frame)
         columns += ["nPU_trueInt", *generator]
     return {
         "wztree": frame.Snapshot("wztree", "wztree.root", columns),

@@ -13,6 +13,7 @@ from portico.errors import nearest
 #: Mean number of additional collisions by ``mode``.
 MODES: Final[Mapping[str, float]] = {"fast": 0.0, "data-like": 30.0}
 MESONS: Final[Mapping[str, str]] = {"Ds": "ds", "Dplus": "dplus"}
+_PDG = {"Ds": 431, "Dplus": 411}
 #: Which processes of the meson pools belong to each origin.
 ORIGINS: Final[Mapping[str, tuple[str, ...]]] = {
     "all": ("hardccbar", "hardbbbar"),
@@ -95,7 +96,7 @@ def event_expression(parameters: Mapping[str, Any], description: Mapping[str, An
     if process == "background":
         return f"hnl::simulate_background(entry, {request})"
     if process == "control":
-        return f"hnl::simulate_control(entry, {request}, hnl::{MESONS[meson].upper()})"
+        return f"hnl::simulate_control(entry, {request}, {_PDG[meson]})"
     mass, ctau = (_number(parameters, name) for name in ("mass", "ctau"))
     low, high = MASSES["muon"] + MASSES["pion"], MASSES["Ds"] - MASSES["muon"]
     if not low < mass < high or not ctau > 0.0:

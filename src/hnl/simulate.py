@@ -31,7 +31,6 @@ that sum. It is 0 for a mixture, whose parts have a normalisation each. ``docs/e
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,36 +46,26 @@ DATA_RUN: Final = 321000  # a number like those of 2018, so that nothing takes t
 EVENTS_PER_LUMI: Final = 1000
 CLUSTER_BYTES: Final = 2 * 2**20  # compressed: a chunk of a few thousand events gives several clusters
 
-#: Columns of the event tree and the members of ``hnl::Event`` that they come from.
-EVENT_COLUMNS: Final[Mapping[str, str]] = {
-    **{f"BS_{axis}": f"bs_{axis}" for axis in "xyz"},
-    **{f"BS_width{axis.upper()}": f"bs_width_{axis}" for axis in "xyz"},
-    **{f"PV_{name}": f"pv_{name}" for name in ("x", "y", "z", "cov", "prob")},
-    "PV_nTracks": "pv_tracks",
-    "PV_sumPt2": "pv_sum_pt2",
-    "Track_qOverP": "track_q_over_p",
-    **{f"Track_{name}": f"track_{name}" for name in ("lambda", "phi", "dxy", "dsz", "cov", "charge")},
-    "Muon_track": "muon_track",
-    **{f"Muon_is{name}": f"muon_{name.lower()}" for name in ("Soft", "Loose", "Medium", "Global", "Tracker")},
-    "Muon_isStandAlone": "muon_stand_alone",
-    **{f"Trig_{name}": f"trigger_{name}" for name in ("muon", "paths", "pt", "eta", "phi")},
-}
+#: Columns of the event tree.
+EVENT_COLUMNS: Final = (
+    *("run", "lumi", "event", "BS_x", "BS_y", "BS_z", "BS_widthX", "BS_widthY", "BS_widthZ"),
+    *(f"PV_{name}" for name in ("x", "y", "z", "cov", "prob", "nTracks", "sumPt2")),
+    *(f"Track_{name}" for name in ("qOverP", "lambda", "phi", "dxy", "dsz", "cov", "charge")),
+    "Muon_track",
+    *(f"Muon_is{name}" for name in ("Soft", "Loose", "Medium", "Global", "Tracker", "StandAlone")),
+    *(f"Trig_{name}" for name in ("muon", "paths", "pt", "eta", "phi")),
+)
 
-#: The same for what only simulation has.
-GENERATOR_COLUMNS: Final[Mapping[str, str]] = {
-    "nPU_trueInt": "n_pileup_true",
-    "nPU": "n_pileup",
-    "Track_gen": "track_gen",
-    "Track_collision": "track_collision",
-    "Gen_pdgId": "gen_pdg",
-    "Gen_mother": "gen_mother",
-    "Gen_motherPdgId": "gen_mother_pdg",
-    **{f"Gen_{name}": f"gen_{name}" for name in ("px", "py", "pz", "mass", "vx", "vy", "vz")},
-}
+#: What only simulation has.
+GENERATOR_COLUMNS: Final = (
+    *("nPU_trueInt", "nPU", "Track_gen", "Track_collision", "Gen_pdgId", "Gen_mother", "Gen_motherPdgId"),
+    *(f"Gen_{name}" for name in ("px", "py", "pz", "mass", "vx", "vy", "vz")),
+)
 
 
 @step(
-    headers=["include/event.h"],
+    headers=["include/simulate.h"],
+    sources=["source/simulate.cc"],
     files=[
         "pools/ds.root",
         "pools/dplus.root",
@@ -119,20 +108,14 @@ def simulate(frame: Any, sample: Any, *, format: str = "rntuple") -> dict[str, A
     frame = frame.Filter("simulated.triggered", "trigger fired")
 
     is_data = sample.kind == "data"
-    scalars = {
-        "run": f"unsigned({DATA_RUN if is_data else SIMULATED_RUN})",
-        "lumi": f"unsigned(entry / {EVENTS_PER_LUMI} + 1)",
-        "event": "ULong64_t(entry + 1)",
-    }
-    members = {**EVENT_COLUMNS, **({} if is_data else GENERATOR_COLUMNS)}
-    columns = {**scalars, **{column: f"simulated.{member}" for column, member in members.items()}}
-    for column, expression in columns.items():
-        frame = frame.Define(column, expression)
+    run = DATA_RUN if is_data else SIMULATED_RUN
+    frame = ROOT.hnl.define_event_columns(ROOT.RDF.AsRNode(frame), run, EVENTS_PER_LUMI)
+    columns = [*EVENT_COLUMNS, *([] if is_data else [*GENERATOR_COLUMNS, "generated"])]
     paths = len(TRIGGER_PATHS)
     monitor = frame.Define("n_tracks", "Track_phi.size()").Define("n_vertices", "PV_z.size()")
     monitor = monitor.Define("trigger_path", f"hnl::fired_paths(Trig_paths, {paths})")
     return {
-        "events": frame.Snapshot("events", "events.root", [*columns, *([] if is_data else ["generated"])], options),
+        "events": frame.Snapshot("events", "events.root", columns, options),
         "generated": generated,
         "cutflow": frame.Report(),
         "tracks": monitor.Histo1D(("tracks", ";tracks;events", 200, 0, 1000), "n_tracks"),

@@ -24,17 +24,17 @@ CANDIDATE_COLUMNS: Final[Mapping[str, str]] = {
     **PAIRS,
 }
 
-#: Candidate columns of simulation only: type and expression.
-GENERATOR_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
-    "C_Hnl_gen_l": ("float", "ROOT::RVecF(nCand, generator.l)"),
-    "C_Hnl_gen_l_prop": ("float", "ROOT::RVecF(nCand, generator.l_prop)"),
-    "C_mu_Hnl_isHnlDaughter": ("short", "hnl::is_daughter(candidates.track_mu_Hnl, generator, 13, 9900015)"),
-    "C_mu_Ds_isHnlBrother": ("short", "hnl::is_hnl_brother(candidates.track_mu_Ds, generator)"),
-    "C_pi_isHnlDaughter": ("short", "hnl::is_daughter(C_pi_idx, generator, 211, 9900015)"),
+#: Candidate columns of simulation only and the types of their elements.
+GENERATOR_COLUMNS: Final[Mapping[str, str]] = {
+    "C_Hnl_gen_l": "float",
+    "C_Hnl_gen_l_prop": "float",
+    "C_mu_Hnl_isHnlDaughter": "short",
+    "C_mu_Ds_isHnlBrother": "short",
+    "C_pi_isHnlDaughter": "short",
 }
 
 
-@step(headers=["include/columns.h"])
+@step(headers=["include/columns.h"], sources=["source/skim.cc"])
 def skim(frame: Any, sample: Any) -> dict[str, Any]:
     """Build mu mu pi candidates.
 
@@ -58,5 +58,6 @@ def skim(frame: Any, sample: Any) -> dict[str, Any]:
         "hnl_lxy": (";L_{xy} (cm);candidates", 100, 0, 100, "C_Hnl_vertex_2DDist_BS"),
     }
     return build_ntuple(
-        frame, sample, "find_candidates", "define_candidate_columns", CANDIDATE_COLUMNS, GENERATOR_COLUMNS, histograms
+        frame, sample, "define_candidates", "define_candidate_generator", CANDIDATE_COLUMNS, GENERATOR_COLUMNS,
+        histograms,
     )  # fmt: skip

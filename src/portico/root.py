@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import re
@@ -12,10 +13,12 @@ from typing import Any
 from portico.cpp import unmapped
 from portico.errors import PorticoError
 
-__all__ = ["StaleProcess", "declare", "declare_text", "load", "use"]
+__all__ = ["StaleProcess", "declare", "declare_text", "load", "load_library", "optimise", "use"]
 
 _declared: dict[str, str] = {}
 _texts: set[str] = set()
+_libraries: set[str] = set()
+_NEEDS = re.compile(r"(lib[^:/\s]+): cannot open shared object file")
 
 
 class StaleProcess(Exception):  # noqa: N818 (a state, not an error)
@@ -92,6 +95,44 @@ def declare(path: Path, name: str, digest: str) -> None:
     if name in _declared:
         raise StaleProcess(name)
     _include(path, name, digest)
+
+
+def optimise(compiled: bool) -> None:
+    """Set how far cling optimises from now on: as it was asked to, or hardly where a library has what takes time."""
+    import ROOT
+
+    asked = re.findall(r"-O([0-3])", os.environ["EXTRA_CLING_ARGS"])
+    ROOT.gInterpreter.ProcessLine(f".O{0 if compiled or not asked else asked[-1]}")
+
+
+def load_library(path: Path) -> None:
+    """Load a library of C++, once per process, before its headers are included: cling then compiles nothing of it.
+
+    Parameters
+    ----------
+    path : Path
+        The library, under a name made of its content, as `portico.environment.library.library_name` returns it.
+
+    Raises
+    ------
+    PorticoError
+        If this machine cannot load it.
+    """
+    import ROOT
+
+    ROOT.gSystem.Load("libROOTDataFrame")
+    while path.name not in _libraries:
+        try:
+            ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            needed = _NEEDS.match(str(error))  # ROOT knows where its own lie
+            if needed is not None and ROOT.gSystem.Load(needed[1]) == 0:
+                continue
+            raise PorticoError(
+                f"the library of C++ sources, made on another machine, cannot be loaded here: {error}; with "
+                "PORTICO_CXX=none in the environment of portico every worker compiles them itself"
+            ) from None
+        _libraries.add(path.name)
 
 
 def _include(path: Path, name: str, digest: str) -> None:

@@ -25,16 +25,20 @@ class Needs:
         C++ headers, relative to the module's folder, declared before the function is called.
     files : tuple of str
         Other files, relative to the module's folder; on a worker they lie at the same relative path.
+    sources : tuple of str
+        C++ sources, relative to the module's folder, that define what the headers declare. They are compiled and linked
+        to a shared library once; where there is no compiler, each process compiles them.
     """
 
     kind: str = "frame"
     headers: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Needs:
         """Read what ``dataclasses.asdict`` and JSON made of it."""
-        return cls(content["kind"], tuple(content["headers"]), tuple(content["files"]))
+        return cls(content["kind"], *(tuple(content[name]) for name in ("headers", "files", "sources")))
 
 
 _declared: dict[tuple[str, str], Needs] = {}
@@ -50,7 +54,9 @@ def forget_needs() -> None:
     _declared.clear()
 
 
-def step(*, headers: list[str] | None = None, files: list[str] | None = None) -> Callable[[Function], Function]:
+def step(
+    *, headers: list[str] | None = None, files: list[str] | None = None, sources: list[str] | None = None
+) -> Callable[[Function], Function]:
     """Declare what a step needs on the worker.
 
     A step is ``def name(frame, sample, *, option=default)`` and returns a mapping of names to lazy
@@ -58,16 +64,16 @@ def step(*, headers: list[str] | None = None, files: list[str] | None = None) ->
 
     Parameters
     ----------
-    headers, files : list of str, optional
+    headers, files, sources : list of str, optional
         As in `Needs`.
 
     Examples
     --------
-    >>> @step(headers=["include/vertex.h"])
+    >>> @step(headers=["include/vertex.h"], sources=["source/vertex.cc"])
     ... def skim(frame, sample, *, min_pt=0.5):
     ...     return {"events": frame.Count()}
     """
-    return partial(_declare, Needs("frame", tuple(headers or ()), tuple(files or ())))
+    return partial(_declare, Needs("frame", tuple(headers or ()), tuple(files or ()), tuple(sources or ())))
 
 
 def points(*, files: list[str] | None = None) -> Callable[[Function], Function]:

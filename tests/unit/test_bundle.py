@@ -98,7 +98,7 @@ def test_a_package_brings_its_own_modules(tmp_path: Path) -> None:
         ("skim:skim", "def skim(frame):\n    return {}\n", r"skim\(frame, sample"),
         ("skim:skim", "@points()\ndef skim(points, frame): ...\n", r"skim\(point, \*, "),
         ("skim:skim", "@points(headers=['a.h'])\ndef skim(point): ...\n", r"@points of 'skim:skim' takes files="),
-        ("skim:skim", MODULE.replace("include/a.h", "include/c.h"), "no C\\+\\+ header"),
+        ("skim:skim", MODULE.replace("include/a.h", "include/c.h"), "no C\\+\\+ file"),
         ("skim:skim", MODULE.replace('["data"]', "NAMES"), "lists of strings"),
         ("skim:skim", MODULE.replace('["data"]', '["nothing"]'), "no file"),
         ("skim:skim", MODULE.replace('["data"]', '["../../outside"]'), "no file|outside"),

@@ -14,6 +14,7 @@ import uproot
 import hnl.control_skim as module
 import hnl.simulate as simulation
 from hnl import ntuple
+from portico.worker.in_process import load_cpp
 from tests import helices
 from tests.constants import CONSTANTS
 
@@ -29,12 +30,8 @@ PARAMETERS = {
 
 @pytest.fixture(scope="module")
 def root():
-    import ROOT
-
-    ROOT.gROOT.SetBatch(True)
-    for header in ("event.h", "columns.h"):
-        assert ROOT.gInterpreter.Declare(f'#include "{HEADERS / header}"')
-    return ROOT
+    load_cpp("hnl.simulate:simulate", HEADERS)
+    return load_cpp("hnl.control_skim:control_skim", HEADERS)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +76,7 @@ def test_columns_and_types(control):
     plain |= {"float": "float"}
     lists = {
         **ntuple.PV_COLUMNS, **ntuple.TRIGGER_COLUMNS, **module.CANDIDATE_COLUMNS,
-        **{name: kind for name, (kind, _) in module.GENERATOR_COLUMNS.items()},
+        **module.GENERATOR_COLUMNS,
     }  # fmt: skip
     expected = {name: plain[kind] for name, kind in ntuple.EVENT_COLUMNS.items()} | {"nPU_trueInt": "int32_t"}
     expected |= {name: f"RVec<{plain[kind]}>" for name, kind in lists.items()}

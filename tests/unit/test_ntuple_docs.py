@@ -39,7 +39,7 @@ def test_page_has_all_columns(heading):
         **ntuple.PV_COLUMNS,
         **ntuple.TRIGGER_COLUMNS,
         **module.CANDIDATE_COLUMNS,
-        **{name: kind for name, (kind, _) in module.GENERATOR_COLUMNS.items()},
+        **module.GENERATOR_COLUMNS,
     }
     expected = {**ntuple.EVENT_COLUMNS, "nPU_trueInt": "int", **{name: f"{kind} list" for name, kind in lists.items()}}
     assert documented("Columns of both layouts") | documented(heading) == expected

@@ -17,6 +17,7 @@ import hnl.simulate as simulation
 import hnl.skim as module
 from hnl import ntuple
 from hnl.constants import MASSES, TRIGGER_PATHS
+from portico.worker.in_process import load_cpp
 from tests import helices
 from tests.constants import CONSTANTS
 
@@ -75,11 +76,9 @@ def run(function, frame, folder, name, **options):
 
 @pytest.fixture(scope="module")
 def root():
-    import ROOT
-
-    ROOT.gROOT.SetBatch(True)
-    for header in ("event.h", "columns.h"):
-        assert ROOT.gInterpreter.Declare(f'#include "{HEADERS / header}"')
+    for name in ("simulate", "skim"):
+        ROOT = load_cpp(f"hnl.{name}:{name}", HEADERS)
+    assert ROOT.gInterpreter.Declare(f'#include "{HEADERS / "vertex.h"}"')
     assert ROOT.gInterpreter.Declare(TEST_FUNCTIONS)
     return ROOT
 
@@ -448,7 +447,7 @@ def test_events_that_are_not_whole_are_refused(root, signal, tmp_path, columns):
     frame = root.RDataFrame("events", str(signal.folder / "events.root")).Range(20)
     for column, expression in columns.items():
         frame = frame.Redefine(column, expression)
-    frame = ntuple.with_candidates(frame, "hnl::find_candidates")
+    frame = ntuple.with_candidates(frame)
     with pytest.raises(Exception, match=r"not whole|other columns ask for"):
         frame.Count().GetValue()
 

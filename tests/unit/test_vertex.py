@@ -34,7 +34,7 @@ struct Decay {
 inline bool visible(const Particle &p) { return p.momentum.pt() > 0.7 && std::abs(p.momentum.eta()) < 2.4; }
 
 inline TwoBody isotropic(const Momentum &k, double mass, double m1, double m2, Random &random) {
-  return decay_two_body(k, mass, m1, m2, random.uniform(-1.0, 1.0), random.uniform(0.0, 6.283185307));
+  return decay_two_body(k, mass, m1, m2, {random.uniform(-1.0, 1.0), random.uniform(0.0, 6.283185307)});
 }
 
 inline Decay draw(double mass, double low, double high, Random &random) {

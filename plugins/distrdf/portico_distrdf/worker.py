@@ -32,7 +32,7 @@ __all__ = ["HoldPlugin", "Piece", "Tally", "Ticket", "TrustPlugin", "check_files
            "where_of"]  # fmt: skip
 
 _RECORDER = Path(root.__file__).parent / "include" / "recorder.h"
-_held: dict[str, tuple[Path, dict[str, str]]] = {}
+_held: dict[str, tuple[Path, Bundle]] = {}
 
 
 class HoldPlugin(WorkerPlugin):
@@ -60,7 +60,7 @@ class HoldPlugin(WorkerPlugin):
             with zipfile.ZipFile(io.BytesIO(self._bundle.archive)) as archive:
                 archive.extractall(aside)
             aside.rename(target)
-        _held[self._bundle.digest] = target, self._bundle.headers
+        _held[self._bundle.digest] = target, self._bundle
 
 
 class TrustPlugin(WorkerPlugin):
@@ -230,12 +230,14 @@ def _ready(ticket: Ticket) -> None:
     """
     if ticket.digest not in _held:
         raise WorkerError("the analysis did not arrive on this Dask worker; check that its portico is the same")
-    target, headers = _held[ticket.digest]
+    target, bundle = _held[ticket.digest]
     loaded = root.load()
     root.declare(_RECORDER, "portico/recorder.h", hashlib.sha256(_RECORDER.read_bytes()).hexdigest())
     loaded.portico.StartRecording()
-    for header, digest in headers.items():
-        root.declare(target / header, header, digest)
+    if bundle.library:
+        root.load_library(target / bundle.library)
+    for file, digest in (bundle.headers if bundle.library else bundle.headers | bundle.sources).items():
+        root.declare(target / file, file, digest)
 
 
 def _settle(mapper: Any, ticket: Ticket) -> None:

@@ -35,8 +35,15 @@ struct TwoBody {
   Momentum first, second;
 };
 
-// Decay of a moving particle; cos_theta is with respect to its direction of flight, in its rest frame.
-inline TwoBody decay_two_body(const Momentum &parent, double mass, double m1, double m2, double cos_theta, double phi) {
+// Of the first product, in the rest frame of the parent and with respect to its flight. A struct, since elements in braces
+// are drawn from left to right by every compiler, and arguments of a function are not.
+struct Direction {
+  double cos_theta, phi;
+};
+
+// Decay of a moving particle.
+inline TwoBody decay_two_body(const Momentum &parent, double mass, double m1, double m2, const Direction &direction) {
+  const auto [cos_theta, phi] = direction;
   const double sum = m1 + m2, difference = m1 - m2;
   const double k = std::sqrt((mass * mass - sum * sum) * (mass * mass - difference * difference)) / (2.0 * mass);
   const double p = parent.p(), energy = std::hypot(p, mass);
@@ -88,7 +95,7 @@ inline constexpr Meson DPLUS = {411, DPLUS_MASS, DPLUS_CTAU, &Pools::dplus};
 inline Point draw_meson(Collision &collision, const Meson &meson, Origin from, Random &random) {
   const MesonPool &pool = pools().*meson.pool;
   const PoolMeson &drawn = pool.mesons[draw_index(pool.cumulative[static_cast<int>(from)], random)];
-  const Turn turn(random.uniform(0.0, TWO_PI), random.accept(0.5));
+  const Turn turn{random.uniform(0.0, TWO_PI), random.accept(0.5)};
   const int pdg = random.accept(0.5) ? meson.pdg : -meson.pdg;
   const Momentum momentum = turn(drawn.momentum);
   const Point origin = turn(drawn.origin, collision.point);
@@ -111,11 +118,11 @@ inline Collision generate_signal(double mass, double ctau, Random &random, Origi
   Collision collision{draw_collision_point(random), {}, {}};
   const Point ds_end = draw_meson(collision, DS, from, random);
   const int sign = collision.generated[0].pdg > 0 ? 1 : -1;
-  const TwoBody ds = decay_two_body(collision.generated[0].momentum, DS_MASS, mass, MUON_MASS,
-                                    random.uniform(-1.0, 1.0), random.uniform(0.0, TWO_PI));
+  const Direction of_n{random.uniform(-1.0, 1.0), random.uniform(0.0, TWO_PI)};
+  const TwoBody ds = decay_two_body(collision.generated[0].momentum, DS_MASS, mass, MUON_MASS, of_n);
   const Point n_end = fly(ds_end, ds.first, mass, random.exponential(0.1 * ctau));
-  const TwoBody n =
-      decay_two_body(ds.first, mass, MUON_MASS, PION_MASS, random.uniform(-1.0, 1.0), random.uniform(0.0, TWO_PI));
+  const Direction of_muon{random.uniform(-1.0, 1.0), random.uniform(0.0, TWO_PI)};
+  const TwoBody n = decay_two_body(ds.first, mass, MUON_MASS, PION_MASS, of_muon);
   const int n_sign = random.accept(0.5) ? 1 : -1; // charge of the muon from N
   add_product(collision, -13 * sign, 0, ds.second, MUON_MASS, ds_end);
   add_product(collision, 9900015, 0, ds.first, mass, ds_end);
@@ -134,13 +141,13 @@ inline Collision generate_control(const Meson &meson, Origin from, Random &rando
   do
     mass = PHI_MASS + 0.5 * PHI_WIDTH * std::tan(3.141592653589793 * (random.uniform() - 0.5));
   while (mass < 0.98 || mass > 1.06);
-  const TwoBody first = decay_two_body(collision.generated[0].momentum, meson.mass, mass, PION_MASS,
-                                       random.uniform(-1.0, 1.0), random.uniform(0.0, TWO_PI));
+  const Direction of_phi{random.uniform(-1.0, 1.0), random.uniform(0.0, TWO_PI)};
+  const TwoBody first = decay_two_body(collision.generated[0].momentum, meson.mass, mass, PION_MASS, of_phi);
   double cos_theta = 0.0;
   do
     cos_theta = random.uniform(-1.0, 1.0);
   while (!random.accept(1.0 - cos_theta * cos_theta));
-  const TwoBody phi = decay_two_body(first.first, mass, MUON_MASS, MUON_MASS, cos_theta, random.uniform(0.0, TWO_PI));
+  const TwoBody phi = decay_two_body(first.first, mass, MUON_MASS, MUON_MASS, {cos_theta, random.uniform(0.0, TWO_PI)});
   add_product(collision, 211 * sign, 0, first.second, PION_MASS, end);
   add_product(collision, 333, 0, first.first, mass, end);
   add_product(collision, -13, 2, phi.first, MUON_MASS, end);

@@ -68,15 +68,6 @@ inline bool can_fire_inside(const Collision &collision) {
   return can_fire(collision);
 }
 
-// What an entry is asked for besides its process.
-struct Request {
-  ULong64_t seed = 0;
-  double per_try = 1.0;   // how many decays of the full spectrum one draw from the pool stands for
-  unsigned min_muons = 1; // identified muons, fakes and those of pile-up included
-  double pileup = 0.0;    // mean number of additional collisions
-  Origin from = Origin::all;
-};
-
 // Generate until a trigger fires and enough muons are identified.
 // The rest of the event comes after the trigger: only the process' own muons fire it. Pile-up has random numbers of its
 // own, so that the hard collision is the same with and without it, unless its muons are needed.
@@ -123,33 +114,6 @@ Event simulate(Random &random, const Request &request, Generator &&generate, Use
 inline std::uint64_t stream(std::uint64_t seed, std::uint64_t process, double mass = 0.0, double ctau = 0.0) {
   const auto steps = [](double x) { return static_cast<std::uint64_t>(std::llround(1e6 * x)); };
   return mix(seed + mix(process + mix(steps(mass) + mix(steps(ctau)))));
-}
-
-inline std::uint64_t with_origin(std::uint64_t process, Origin from) {
-  return process + 16 * static_cast<std::uint64_t>(from);
-}
-
-inline Event simulate_signal(ULong64_t entry, const Request &request, double mass, double ctau) {
-  Random random(stream(request.seed, with_origin(1, request.from), mass, ctau), entry);
-  const auto generate = [&](Random &r) { return generate_signal(mass, ctau, r, request.from); };
-  return simulate(random, request, generate, can_fire_inside, add_companions);
-}
-
-inline Event simulate_control(ULong64_t entry, const Request &request, const Meson &meson) {
-  Random random(stream(request.seed, with_origin(meson.pdg == DS.pdg ? 2 : 4, request.from)), entry);
-  const auto generate = [&](Random &r) { return generate_control(meson, request.from, r); };
-  return simulate(random, request, generate, can_fire_inside, add_companions);
-}
-
-inline Event simulate_background(ULong64_t entry, const Request &request) {
-  Random random(stream(request.seed, 3), entry);
-  return simulate(random, request, generate_background, can_fire, add_fragmentation);
-}
-
-// Which process of a mixture this entry is; `shares` is the running sum of their fractions.
-inline std::size_t draw_process(ULong64_t entry, ULong64_t seed, const std::vector<double> &shares) {
-  Random random(stream(seed, 5), entry);
-  return draw_index(shares, random);
 }
 
 } // namespace hnl

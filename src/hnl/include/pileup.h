@@ -94,7 +94,7 @@ inline void add_collision(Pileup &pileup, const Point &point, Random &random) {
   const Pools &pool = pools();
   const auto events = static_cast<double>(pool.first_minbias_track.size() - 1);
   const auto event = static_cast<std::size_t>(random.uniform() * events);
-  const Turn turn(random.uniform(0.0, TWO_PI), random.accept(0.5));
+  const Turn turn{random.uniform(0.0, TWO_PI), random.accept(0.5)};
   for (std::size_t i = pool.first_minbias_track[event]; i < pool.first_minbias_track[event + 1]; ++i) {
     const PoolTrack &track = pool.minbias_tracks[i];
     const Point &from = pool.minbias_vertices[pool.first_minbias_vertex[event] + track.vertex];

@@ -4,6 +4,7 @@
 
 #include "helix.h"
 #include "random.h"
+#include "simulate.h"
 
 #include "TFile.h"
 #include "TTree.h"
@@ -17,9 +18,6 @@
 #include <vector>
 
 namespace hnl {
-
-// Where a charmed meson is from: any process, charm pairs (prompt), or beauty pairs.
-enum class Origin { all, prompt, b };
 
 struct PoolMeson {
   Momentum momentum;
@@ -267,19 +265,6 @@ inline Pools &mutable_pools() {
 }
 
 inline const Pools &pools() { return mutable_pools(); }
-
-// Read the files of a folder, unless this process has them already.
-inline void load_pools(const std::string &folder) {
-  Pools &pools = mutable_pools();
-  if (!pools.ds.mesons.empty())
-    return;
-  Pools fresh;
-  fresh.ds = read_mesons(PoolFile(folder + "/ds.root"), "ds");
-  fresh.dplus = read_mesons(PoolFile(folder + "/dplus.root"), "dplus");
-  read_events(fresh, PoolFile(folder + "/background.root"));
-  read_minbias(fresh, PoolFile(folder + "/minbias.root"));
-  pools = std::move(fresh);
-}
 
 } // namespace hnl
 

@@ -1,35 +1,13 @@
-// The event file's content, and how measured objects enter it. Lengths in cm, momenta in GeV, proper lengths in mm.
+// How measured objects enter the event file. Lengths in cm, momenta in GeV, proper lengths in mm.
 #ifndef HNL_RECORD_H
 #define HNL_RECORD_H
 
 #include "decay.h"
-#include "vectors.h"
 
 #include <cstdint>
 #include <cstring>
 
 namespace hnl {
-
-struct Event {
-  bool triggered = false;
-  double generated_decays = 0.0; // how many decays (events, in background) this entry stands for
-  float bs_x = 0, bs_y = 0, bs_z = 0, bs_width_x = 0, bs_width_y = 0, bs_width_z = 0;
-  RVecF pv_x, pv_y, pv_z, pv_cov, pv_prob; // covariance: xx, xy, yy, xz, yz, zz of each
-  RVecI pv_tracks;
-  RVecF pv_sum_pt2;
-  RVecF track_q_over_p, track_lambda, track_phi, track_dxy, track_dsz;
-  RVecF track_cov; // 15 a track: the lower triangle by rows, in the order of the parameters
-  RVecI track_charge, track_gen, track_collision;
-  RVecUnsigned muon_track;
-  RVecShort muon_soft, muon_loose, muon_medium, muon_global, muon_tracker, muon_stand_alone;
-  RVecUnsigned trigger_muon, trigger_paths;
-  RVecF trigger_pt, trigger_eta, trigger_phi;
-  RVecI gen_pdg, gen_mother, gen_mother_pdg;
-  RVecF gen_px, gen_py, gen_pz, gen_mass, gen_vx, gen_vy, gen_vz;
-  int n_pileup = 0, n_pileup_true = 0;
-  int pool_event = -1; // of background, for checks: where it comes from in the pools
-  RVecUnsigned pool_decays;
-};
 
 // 16 bits of mantissa: enough for matrices with correlations up to 0.9999, and they compress.
 inline float shorten(double value) {
@@ -71,16 +49,6 @@ inline void store_trigger(Event &event, const TriggerObject &object) {
   event.trigger_pt.push_back(object.pt);
   event.trigger_eta.push_back(object.eta);
   event.trigger_phi.push_back(object.phi);
-}
-
-// The paths that were fired, one element for each muon and path.
-inline RVecI fired_paths(const RVecUnsigned &masks, int paths) {
-  RVecI out;
-  for (const unsigned mask : masks)
-    for (int path = 0; path < paths; ++path)
-      if ((mask >> path) & 1u)
-        out.push_back(path);
-  return out;
 }
 
 inline void store_generated(Event &event, const std::vector<Generated> &list) {

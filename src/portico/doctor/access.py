@@ -112,7 +112,7 @@ def code(executor: Executor, analysis: Analysis) -> Generator[Finding, None, set
         where = f"step '{step.name}'"
         try:
             bundle = bundle_of(analysis, step)
-            executor.prepare(bundle)
+            executor.prepare(bundle.with_library())
         except PorticoError as failure:
             yield error("code", f"{where}: {failure}", why, "correct the code")
             continue

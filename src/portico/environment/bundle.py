@@ -13,13 +13,15 @@ import io
 import json
 import sys
 import zipfile
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from portico.environment.decorators import find_function, imported_names
 from portico.environment.included import included
+from portico.environment.library import build, compiler, library_name
 from portico.environment.variables import variables_of
 from portico.errors import ConfigError, nearest
 from portico.step import Needs
@@ -55,6 +57,10 @@ class Bundle:
         From a file of C++ as the modules name it to its relative path.
     variables : mapping of str to str or None
         The environment variables that the code reads, as they are here.
+    sources : mapping of str to str
+        From the relative path of each declared C++ source to a digest of it and of all that it includes.
+    library : str
+        The library that is made of the sources, by its name in the archive; empty if each process compiles them.
     """
 
     function: str
@@ -68,6 +74,26 @@ class Bundle:
     included: dict[str, str] = field(default_factory=dict)
     spelled: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str | None] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    library: str = ""
+
+    def with_library(self, say: Callable[[str], None] = lambda _: None) -> Bundle:
+        """Return the bundle with the library of its C++ sources in the archive; it is compiled unless it is kept.
+
+        Parameters
+        ----------
+        say : callable
+            Takes a line for the user before something is compiled.
+
+        Raises
+        ------
+        PorticoError
+            As `portico.environment.library.build`.
+        """
+        if not self.library:
+            return self
+        library = build(self.library, list(self.sources), self.archive, self.function, say)
+        return replace(self, archive=_archive(((self.library, library),), self.archive))
 
     def describe(self) -> dict[str, Any]:
         """Return what a worker needs besides the archive, ready for JSON."""
@@ -79,6 +105,8 @@ class Bundle:
             "included": self.included,
             "spelled": self.spelled,
             "variables": self.variables,
+            "sources": self.sources,
+            "library": self.library,
             "origins": {name: str(path) for name, path in self.members.items()},
         }
 
@@ -93,7 +121,7 @@ def collect(function: str, folder: Path, kind: str = "frame") -> Bundle:
     Raises
     ------
     ConfigError
-        If the module, the function, a header or a file does not exist, or if a module is not valid Python.
+        If the module, the function, a header, a source or a file does not exist, or if a module is not valid Python.
     """
     module, _, name = function.partition(":")
     if module.partition(".")[0] in sys.stdlib_module_names:
@@ -103,21 +131,27 @@ def collect(function: str, folder: Path, kind: str = "frame") -> Bundle:
     if not module or not name:
         raise ConfigError(f"function '{function}': write 'module:function', for example 'skim:skim'")
     root, package = _find_root(module, folder)
-    sources = _modules(module, root, package)
-    trees = {name: (path, tree) for name, (path, _, tree) in sources.items()}
+    modules = _modules(module, root, package)
+    trees = {name: (path, tree) for name, (path, _, tree) in modules.items()}
     definition, needs = find_function(module, name, trees, Needs(kind))
     base = trees[module][0].parent
-    reached = included(trees, [base / header for header in needs.headers], root, function)
+    reached = included(trees, [base / name for name in (*needs.headers, *needs.sources)], root, function)
     files = [path for path, _ in trees.values()] + [p for file in needs.files for p in _files(base / file, function)]
     members = reached.members | {_relative(path, root): path for path in files}
     contents = {relative: path.read_bytes() for relative, path in sorted(members.items())} | reached.contents
-    modules = {_relative(path, root): text for path, text, _ in sources.values()}
+    codes = {_relative(path, root): text for path, text, _ in modules.values()}
     texts = [content.decode(errors="replace") for content in reached.contents.values()]
-    variables = variables_of([*modules.values(), *texts])
-    code = hashlib.sha256(function.encode())
-    for relative, text in sorted(modules.items()):
+    variables = variables_of([*codes.values(), *texts])
+    headers, sources = (
+        {(member := _relative(base / name, root)): reached.digests[member] for name in names}
+        for names in (needs.headers, needs.sources)
+    )
+    made_by = compiler() if sources else None
+    library = library_name(sources, made_by.identity) if made_by is not None else ""
+    code = hashlib.sha256(f"{function}{library}".encode())
+    for relative, text in sorted(codes.items()):
         code.update(f"\0{relative}\0{_normalised(text)}".encode())
-    digest = hashlib.sha256(json.dumps([function, asdict(needs), reached.spelled, variables]).encode())
+    digest = hashlib.sha256(json.dumps([function, asdict(needs), reached.spelled, variables, library]).encode())
     for relative, content in sorted(contents.items()):
         digest.update(f"\0{relative}\0".encode() + hashlib.sha256(content).digest())
         if not relative.endswith(".py"):
@@ -126,9 +160,8 @@ def collect(function: str, folder: Path, kind: str = "frame") -> Bundle:
         code.update(json.dumps(variables, sort_keys=True).encode())
     return Bundle(
         function, needs, tuple(argument.arg for argument in definition.args.kwonlyargs), members,
-        {_relative(base / h, root): reached.digests[_relative(base / h, root)] for h in needs.headers},
-        digest.hexdigest(), code.hexdigest(), _archive(tuple(contents.items())),
-        reached.digests, reached.spelled, variables,
+        headers, digest.hexdigest(), code.hexdigest(), _archive(tuple(contents.items())),
+        reached.digests, reached.spelled, variables, sources, library,
     )  # fmt: skip
 
 
@@ -236,9 +269,10 @@ def _normalised(text: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _archive(contents: tuple[tuple[str, bytes], ...]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+def _archive(contents: tuple[tuple[str, bytes], ...], others: bytes = b"") -> bytes:
+    """Return a zip file of some members, besides those of another one."""
+    buffer = io.BytesIO(others)
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
         for relative, content in contents:
             archive.writestr(zipfile.ZipInfo(relative, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()

@@ -18,7 +18,7 @@ from portico.step import Needs
 __all__ = ["find_function", "imported_names"]
 
 _KINDS = {"step": "frame", "points": "points", "summary": "summary"}
-_LISTS = {"step": ("headers", "files"), "points": ("files",), "summary": ()}
+_LISTS = {"step": ("headers", "files", "sources"), "points": ("files",), "summary": ()}
 _ROLES = {
     "frame": ("frame", "sample"), "points": ("point",), "summary": ("results", "samples"), "list": (),
 }  # fmt: skip
@@ -215,8 +215,9 @@ def _bind(scope: _Scope, body: list[ast.stmt], module: str, is_package: bool, fa
             _bind(scope, handler.body, module, is_package, fallback=True)
 
 
-def _lists(value: _Value, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    lists: dict[str, tuple[str, ...]] = {"headers": (), "files": ()}
+def _lists(value: _Value, where: str) -> tuple[tuple[str, ...], ...]:
+    """Return the lists of `portico.step.Needs` in their order."""
+    lists: dict[str, tuple[str, ...]] = {"headers": (), "files": (), "sources": ()}
     valid = _LISTS[value.decorator]
     for key, text in value.keywords:
         try:
@@ -224,7 +225,7 @@ def _lists(value: _Value, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]
         except ValueError:
             written = ""
         if key not in valid or not isinstance(written, (list, tuple)) or not all(isinstance(v, str) for v in written):
-            takes = f"takes {' and '.join(f'{key}=[...]' for key in valid)}" if valid else "takes no arguments"
+            takes = f"takes {', '.join(f'{key}=[...]' for key in valid)}" if valid else "takes no arguments"
             raise ConfigError(f"{where} {takes}, written out as lists of strings")
         lists[key or ""] = tuple(written)
-    return lists["headers"], lists["files"]
+    return tuple(lists.values())

@@ -73,18 +73,18 @@ def file_name(text: str) -> str:
 
 
 def included(
-    sources: Mapping[str, tuple[Path, ast.Module]], headers: Sequence[Path], root: Path, function: str
+    modules: Mapping[str, tuple[Path, ast.Module]], declared: Sequence[Path], root: Path, function: str
 ) -> Included:
-    """Find the C++ files that modules name, and those that they and the declared headers include.
+    """Find the C++ files that modules name, and those that they and the declared ones include.
 
     Names are relative to the folder of the module, to ``root``, or to the working directory.
 
     Parameters
     ----------
-    sources : mapping of str to (Path, ast.Module)
+    modules : mapping of str to (Path, ast.Module)
         The modules, by name.
-    headers : sequence of Path
-        The headers that the step declares.
+    declared : sequence of Path
+        The headers and sources that the step declares.
     root : Path
         The folder that names in the bundle are relative to.
     function : str
@@ -93,16 +93,16 @@ def included(
     Raises
     ------
     ConfigError
-        If a declared header does not exist, or a file includes another by a macro.
+        If a declared file does not exist, or a file includes another by a macro.
     """
     search = _Search(root, [root, Path.cwd()])
-    for header in headers:
-        if not header.is_file():
-            raise ConfigError(f"{function}: no C++ header {header}")
-        search.add(header)
-    for path, text in strings_of(sources, _ADD_FOLDER):
+    for file in declared:
+        if not file.is_file():
+            raise ConfigError(f"{function}: no C++ file {file}")
+        search.add(file)
+    for path, text in strings_of(modules, _ADD_FOLDER):
         search.folders += [path.parent / folder for folder in _FOLDER.findall(text)]
-    for path, text in strings_of(sources):
+    for path, text in strings_of(modules):
         for name in _named(text):
             search.spell(name, path.parent)
     return search.result()

@@ -83,7 +83,8 @@ def _read_bundle(folder: Path) -> Bundle:
     digest = content["digest"]
     return Bundle(
         content["function"], Needs.from_json(content["needs"]), (), members, content["headers"], digest, digest,
-        archive.read_bytes(), content["included"], content["spelled"], content["variables"],
+        archive.read_bytes(), content["included"], content["spelled"], content["variables"], content["sources"],
+        content["library"],
     )  # fmt: skip
 
 

@@ -133,6 +133,10 @@ class Progress:
             done, part, *speed = _words(whole, now)
             self._say(f"step {self._step}: {', '.join([f'{done} entries ({part})', *filter(None, speed)])}")
 
+    def note(self, message: str) -> None:
+        """Show what takes a while."""
+        self._say(message)
+
     def warn(self, message: str) -> None:
         """Show a warning; the run goes on."""
         self._say(f"warning: {message}", style="yellow")

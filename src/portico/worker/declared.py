@@ -25,7 +25,8 @@ import portico
 from portico.environment.cpp_names import Names, names_in, names_of, words_in
 from portico.environment.included import INCLUDE, file_name, is_of_the_system
 from portico.errors import PorticoError, StepError
-from portico.root import StaleProcess, declare, first_compiler_error
+from portico.root import StaleProcess, declare, first_compiler_error, load_library, optimise
+from portico.worker import watched
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -38,21 +39,8 @@ _COMMAND = re.compile(r"\s*(\.[LxX])\s+(.*\S)\s*", re.DOTALL)
 _WRONG = re.compile(
     r"^(?:\S.*:\d+:\d+: (?:fatal )?error: |Error in <(?:TROOT|TApplication|ACLiC|TUnixSystem)).*", re.MULTILINE
 )
+_HERE = {__file__, watched.__file__}
 _EVERYONE = ("", "")
-_METHODS = {
-    "TInterpreter": {
-        "Declare": "_declare", "LoadText": "_statement", "ProcessLine": "_line", "ProcessLineSynch": "_line",
-        "Calc": "_statement", "LoadFile": "_load", "LoadMacro": "_load", "ExecuteMacro": "_execute", "Load": "_library",
-        "AddIncludePath": "_include_folder",
-    },
-    "TROOT": {
-        "ProcessLine": "_line", "ProcessLineSync": "_line", "ProcessLineFast": "_line", "LoadMacro": "_load",
-        "Macro": "_execute",
-    },
-    "TSystem": {"Load": "_library", "CompileMacro": "_compile"},
-    "TUnixSystem": {"Load": "_library"},
-}  # fmt: skip
-"""The methods by which Python declares C++, by class of ROOT, and what stands in for them here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +94,7 @@ class Declarations:
         import cppyy
         import ROOT
 
-        for name, methods in _METHODS.items():
-            klass = getattr(cppyy.gbl, name)
-            for method, stand_in in methods.items():
-                setattr(klass, method, _stand_in(vars(klass)[method], getattr(self, stand_in)))
+        watched.replace_methods(self)
         for space in (vars(ROOT), cppyy.gbl.ROOT):
             if isinstance(space, dict):
                 space["EnableImplicitMT"] = self._refuse_threads
@@ -117,7 +102,7 @@ class Declarations:
                 space.EnableImplicitMT = self._refuse_threads
 
     def use(self, folder: Path, bundle: Mapping[str, Any]) -> None:
-        """Take what is declared from now on as that of a bundle.
+        """Take what is declared from now on as that of a bundle; load its library and include its headers.
 
         Parameters
         ----------
@@ -125,6 +110,13 @@ class Declarations:
             Where the bundle lies.
         bundle : mapping
             As `portico.environment.bundle.Bundle.describe` returns it.
+
+        Raises
+        ------
+        StaleProcess
+            If the process holds another version of a header, or C++ with which it does not compile.
+        PorticoError
+            If one does not compile, or the library cannot be loaded.
         """
         import ROOT
 
@@ -134,23 +126,25 @@ class Declarations:
         self._words = words_in(folder)
         own = [path for path in str(ROOT.gROOT.GetMacroPath()).split(":") if not path.startswith(str(folder.parent))]
         ROOT.gROOT.SetMacroPath(":".join([str(folder), *own]))
+        optimise(bool(bundle["library"]))
+        if library := bundle["library"]:
+            load_library(folder / library)
+            self._hold(library, "")
+        files = bundle["headers"] if library else {**bundle["headers"], **bundle["sources"]}
+        for file, digest in files.items():
+            self._include(file, digest)
 
-    def header(self, name: str, digest: str) -> None:
-        """Include a header of the bundle, as `portico.root.declare`.
-
-        Raises
-        ------
-        StaleProcess
-            If the process holds another version, or C++ with which it does not compile.
-        PorticoError
-            If it does not compile.
-        """
+    def _include(self, name: str, digest: str) -> None:
+        """Include a file of the bundle, as `portico.root.declare`."""
         try:
             declare(self._folder / name, name, digest)
         except PorticoError:
             if self._owners:
                 raise StaleProcess(name) from None
             raise
+        self._hold(name, digest)
+
+    def _hold(self, name: str, digest: str) -> None:
         item = self._item("header", name, digest)
         self._headers[item] = self._files
         self._note(item, (self._digest, ""))
@@ -348,7 +342,7 @@ class Declarations:
     def _place(self) -> _Place | None:
         """Return where the user's code calls ROOT; None if portico itself does."""
         frame: FrameType | None = sys._getframe(2)
-        while frame is not None and frame.f_code.co_filename == __file__:
+        while frame is not None and frame.f_code.co_filename in _HERE:
             frame = frame.f_back
         prefix, caller, by_package = str(self._folder) + os.sep, frame, False
         while frame is not None and not frame.f_code.co_filename.startswith(prefix):
@@ -383,14 +377,6 @@ class Declarations:
             f"{where}: implicit multithreading (EnableImplicitMT) is off: a process runs a chunk in one thread, so "
             "that sums have the same bits on any number of cores; use --workers for speed"
         )
-
-
-def _stand_in(original: Any, handler: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: Any, *arguments: Any, **options: Any) -> Any:
-        bound = original.__get__(self, type(self))
-        return handler(partial(bound, **options) if options else bound, *arguments)
-
-    return method
 
 
 def _is_not_an_error(code: Any) -> bool:

@@ -150,8 +150,6 @@ class Runner:
         set_variables(content["variables"])
         self._prepare()
         self._declarations.use(target, content)
-        for header, digest in content["headers"].items():
-            self._declarations.header(header, digest)
         self._holds = content["digest"]
 
     def _prepare(self) -> None:

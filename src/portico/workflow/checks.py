@@ -177,7 +177,7 @@ class _Checker:
         except PorticoError as error:
             self._note(step, str(error).replace(f"step '{step.name}': ", "", 1))
             return
-        self.runner.use(bundle)
+        self.runner.use(bundle.with_library())
         if bundle.needs.kind != "frame" or step.points is not None:
             self._import(step)
             return

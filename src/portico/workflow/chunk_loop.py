@@ -43,6 +43,9 @@ class Reporter(Protocol):
     def advance(self, sample: str, entries: int) -> None:
         """Take note that a chunk is done."""
 
+    def note(self, message: str) -> None:
+        """Tell the user what takes a while."""
+
     def warn(self, message: str) -> None:
         """Tell the user something that does not stop the run."""
 

@@ -1,0 +1,230 @@
+"""Libraries of the C++ sources that steps declare: compiled once on the driver's machine, kept by content, shipped.
+
+All workers of a run load the same library, so that none of them compiles and all have the same bits. Where there is no
+compiler, each process compiles the sources with cling. Which of both it is, and by which compiler, is part of the key.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import io
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from portico.errors import ConfigError, PorticoError, StepError
+from portico.files.atomic import write_atomic
+from portico.files.remembered import cache_folder
+
+__all__ = ["Compiler", "build", "compiler", "library_name"]
+
+# No contraction to fused multiply-add: the same bits on every machine. The rest is as ROOT's ACLiC does it.
+_FLAGS = ("-O2", "-fPIC", "-shared", "-ffp-contract=off", "-w", "-Wl,--as-needed", "-Wl,-s", "-Wl,--no-undefined")
+_SECONDS = 1800  # after which a compiler is taken to hang
+_KEPT = 64  # libraries; those that were used longest ago go first
+_ERROR = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+)(?::\d+)?: (?:fatal )?error: (?P<message>.+)$", re.MULTILINE)
+_MISSING = re.compile(r"undefined reference to [`'\"](.+?)['\"]$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """A compiler of C++, and the ROOT that it compiles for.
+
+    Parameters
+    ----------
+    path : str
+        The program.
+    version : str
+        What it says of itself; a part of the key of results.
+    flags : tuple of str
+        Flags that ROOT was compiled with.
+    headers, libraries : Path
+        The folders of ROOT's headers and libraries.
+    """
+
+    path: str
+    version: str
+    flags: tuple[str, ...]
+    headers: Path
+    libraries: Path
+
+    @property
+    def identity(self) -> str:
+        """What can change the code that it makes, without the paths of this machine."""
+        return " ".join([self.version, *_FLAGS, *self.flags])
+
+
+def compiler() -> Compiler | None:
+    """Return the compiler of ``PORTICO_CXX``, ``CXX``, or the system; None without one, or without ROOT.
+
+    Raises
+    ------
+    ConfigError
+        If the compiler that a variable names does not run.
+    """
+    variable = next((name for name in ("PORTICO_CXX", "CXX") if os.environ.get(name)), "")
+    return _compiler(variable, os.environ.get(variable, ""))
+
+
+@cache
+def _compiler(variable: str, name: str) -> Compiler | None:
+    name = name or next(filter(shutil.which, ("c++", "g++", "clang++")), "none")
+    spec = importlib.util.find_spec("ROOT")
+    home = Path(spec.origin or "").parent if spec is not None else Path()  # of ROOT's wheel, which holds all
+    config = shutil.which("root-config", path=str(home / "bin")) or shutil.which("root-config")
+    if name == "none" or spec is None or config is None:
+        return None
+    try:
+        version = _ask([name, "--version"]).splitlines()[0]
+    except (OSError, subprocess.SubprocessError, IndexError) as error:
+        if not variable:
+            return None
+        raise ConfigError(
+            f"{variable}={name}: no compiler of C++ ({error}); give its path, or PORTICO_CXX=none to do without"
+        ) from None
+    flags = tuple(flag for flag in _ask([config, "--cflags"]).split() if not flag.startswith("-I"))
+    if (home / "include" / "RVersion.h").is_file():
+        return Compiler(name, version, flags, home / "include", home / "lib")  # where its root-config is wrong
+    return Compiler(name, version, flags, *(Path(_ask([config, f]).strip()) for f in ("--incdir", "--libdir")))
+
+
+def _ask(command: Sequence[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def library_name(sources: Mapping[str, str], made_by: str) -> str:
+    """Return the name in a bundle of the library of some sources.
+
+    Parameters
+    ----------
+    sources : mapping of str to str
+        From the name of each in the bundle to a digest of it and of all that it includes.
+    made_by : str
+        The identity of the compiler.
+    """
+    text = "\0".join([made_by, *(f"{name}={digest}" for name, digest in sources.items())])
+    return f"_library/{hashlib.sha256(text.encode()).hexdigest()[:40]}.so"
+
+
+def build(
+    name: str, sources: Sequence[str], archive: bytes, function: str, say: Callable[[str], None] = lambda _: None
+) -> bytes:
+    """Return a library; it is compiled unless it has been before.
+
+    Parameters
+    ----------
+    name : str
+        As `library_name` returns it.
+    sources : sequence of str
+        The sources, by their names in the archive.
+    archive : bytes
+        The bundle.
+    function : str
+        The step, for messages.
+    say : callable
+        Takes a line for the user before something is compiled.
+
+    Raises
+    ------
+    StepError
+        If a source does not compile, or uses what is not defined.
+    PorticoError
+        If there is no compiler any more, or no space for its files.
+    """
+    folder = _folder()
+    try:
+        if folder is None:
+            return _compile(sources, archive, function, say)
+        path = folder / Path(name).name
+        with path.with_suffix(".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # others wait for the library instead of making it as well
+            content = _read(path)
+            if content is None:
+                content = _compile(sources, archive, function, say)
+                _keep(path, content)
+            return content
+    except OSError as error:
+        raise PorticoError(f"{function}: its C++ sources cannot be compiled: {error}") from error
+
+
+def _folder() -> Path | None:
+    """Return the folder of kept libraries: ``$PORTICO_LIBRARIES``, else one in the user's cache.
+
+    None where none can be kept, or where another user could write to it.
+    """
+    own, cache = os.environ.get("PORTICO_LIBRARIES"), cache_folder()
+    if not own and (own is not None or cache is None):
+        return None
+    folder = Path(own).absolute() if own else Path(cache or "", "libraries")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = folder.lstat()
+    except OSError:
+        return None
+    mine = status.st_uid == os.getuid() and stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o022
+    return folder if mine and os.access(folder, os.W_OK) else None
+
+
+def _read(path: Path) -> bytes | None:
+    """Return a library if it is there as it was written, followed by its digest."""
+    if not path.is_file() or path.stat().st_uid != os.getuid():
+        return None
+    path.touch()
+    content = path.read_bytes()
+    return content[:-32] if hashlib.sha256(content[:-32]).digest() == content[-32:] else None
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Write a library; that it cannot be kept is no error."""
+    with suppress(OSError):
+        with write_atomic(path) as aside:
+            aside.write_bytes(content + hashlib.sha256(content).digest())
+        for old in sorted(path.parent.glob("*.so"), key=lambda file: file.stat().st_mtime)[:-_KEPT]:
+            old.unlink(missing_ok=True)
+            old.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _compile(sources: Sequence[str], archive: bytes, function: str, say: Callable[[str], None]) -> bytes:
+    """Compile and link sources in a folder of their own."""
+    found = compiler()
+    if found is None:
+        raise PorticoError(f"{function}: the compiler of C++ that was found before is gone")
+    say(f"{function}: compiling {', '.join(sources)} ({found.version})")
+    with tempfile.TemporaryDirectory(prefix="portico-") as folder:
+        with zipfile.ZipFile(io.BytesIO(archive)) as members:
+            members.extractall(folder)
+        output = Path(folder, "library.so")
+        libraries = [f"-l{path.stem.removeprefix('lib')}" for path in sorted(found.libraries.glob("lib*.so"))]
+        folders = [f"-I{found.headers}", f"-L{found.libraries}"]
+        command = [found.path, *found.flags, *_FLAGS, *folders, *sources, "-o", str(output), *libraries]
+        try:
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            what = f"{found.path} takes longer than {_SECONDS} s for {', '.join(sources)}"
+            raise StepError(f"{function}: {what}") from None
+        if done.returncode != 0:
+            raise StepError(f"{function}: {_reason(done.stderr, found.path)}")
+        return output.read_bytes()
+
+
+def _reason(errors: str, program: str) -> str:
+    """Return the first error of a compiler or linker."""
+    if error := _ERROR.search(errors):
+        return f"{error['file']}:{error['line']} does not compile: {error['message']}"
+    if missing := _MISSING.search(errors):
+        return f"its C++ sources use {missing[1]}, which neither they nor ROOT's libraries define"
+    last = errors.strip().splitlines()[-1:] or ["no reason given"]
+    return f"{program} fails: {last[0]}"
