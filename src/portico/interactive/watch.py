@@ -65,6 +65,11 @@ class Watch:
         with self._telling(("advance", (sample, entries))):
             self.done[sample] = self.done.get(sample, 0) + entries
 
+    def note(self, message: str) -> None:
+        """Pass on what takes a while."""
+        with self._telling(("note", (message,))):
+            pass
+
     def warn(self, message: str) -> None:
         """Note a warning; that later steps have yet to be filled is none."""
         if not message.endswith(LEFT_BEHIND):
