@@ -151,6 +151,62 @@ def test_a_healthy_analysis_has_no_problem_until_its_input_shrinks(
     assert dry_run(fewer, "--run", str(folder), "--accept-changed-input")[0] == 0
 
 
+POINTS = """
+import json
+
+from portico import points, summary
+
+
+def three():
+    return [1, 2, 3]
+
+
+def none():
+    raise ValueError("no masses")
+
+
+def odd():
+    return {"mass": 1}
+
+
+@points()
+def scan(point, *, limits=""):
+    return {"twice": 2 * point}
+
+
+@summary
+def found(results, samples, *, limits=""):
+    return {"points.json": json.dumps([1])}
+"""
+
+
+def test_points_and_files_are_looked_at(make_analysis: Callable[..., Analysis], tmp_path: Path) -> None:
+    write(tmp_path / "a.root", 20)
+    named = {
+        "good": "points: mysteps:three", "late": "points: found/points.json", "fails": "points: mysteps:none",
+        "wrong": "points: mysteps:odd", "large": "points: mysteps:three, chunk: 2 MB",
+        "absent": "points: mysteps:three, files: {limits: ./absent.json}",
+    }  # fmt: skip
+    lines = [f'  - {{name: {name}, function: "mysteps:scan", {more}}}' for name, more in named.items()]
+    lines.insert(1, '  - {name: found, function: "mysteps:found", input: good}')
+    lines.append('  - {name: last, function: "mysteps:found", input: good, files: {limits: found/limits.json}}')
+    analysis = make_analysis(POINTS, "\n".join(lines), f'    a: {{files: "{tmp_path}/a.root"}}')
+    status, found = dry_run(analysis, "--run", str(tmp_path / "run"))
+    assert status == 1
+    errors = {problem["step"]: problem["message"] for problem in found["problems"]}
+    for step, word in (
+        ("fails", "no masses"), ("wrong", "return a list of points"), ("large", "points have no size"),
+        ("absent", "absent.json"),
+    ):  # fmt: skip
+        assert word in errors.pop(step)
+    assert errors == {}
+    assert found["unchecked"] == [
+        "step 'late': points: step 'found' has not run; run that first",
+        "step 'last': files: limits: step 'found' has not run; run that first",
+    ]
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_text_names_each_problem(make_analysis: Callable[..., Analysis], tmp_path: Path) -> None:
     write(tmp_path / "a.root", 20)
     analysis = make_analysis(CODE, steps("text", "number"), f'    a: {{files: "{tmp_path}/a.root"}}')

@@ -2,7 +2,7 @@
 
 A step over events is built and compiled as for a chunk, once for each set of columns that the files of a sample have.
 Its trees are then empty files with the right columns, over which the steps after it are built. Steps over points and
-summary steps are imported only: what they read is not there.
+summary steps are imported; their files must exist, and the function that lists points is called.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from portico.analysis.analysis import DATASET, Analysis, StepEntry
 from portico.analysis.chunks import Chunk
-from portico.environment.bundle import Bundle
+from portico.environment.bundle import Bundle, collect
 from portico.environment.credentials import find_credentials, needs_credentials
 from portico.errors import InputError, PorticoError, RunFolderError
 from portico.files import TreeSummary
@@ -37,6 +37,7 @@ from portico.workflow.plan import (
     sample_fields,
     tree_read,
 )
+from portico.workflow.points import known_points, plan_over
 from portico.workflow.references import references
 from portico.workflow.shrunk_input import shrunk
 
@@ -178,19 +179,22 @@ class _Checker:
             self._note(step, str(error).replace(f"step '{step.name}': ", "", 1))
             return
         self.runner.use(bundle.with_library())
-        if bundle.needs.kind != "frame" or step.points is not None:
+        over_events = bundle.needs.kind == "frame" and step.points is None
+        if not over_events:
             self._import(step)
-            return
         try:
             arguments = arguments_of(self.analysis, step, self.folder, self.ledger)
+            if step.points is not None:
+                self._points(step, bundle, arguments)
         except RunFolderError as error:
-            self._import(step)
+            if over_events:
+                self._import(step)
             self.unchecked.append(str(error).removeprefix(f"{self.analysis.path}: "))
             return
         except PorticoError as error:
-            self._note(step, str(error))
+            self._note(step, str(error).replace(f"step '{step.name}': ", "", 1))
             return
-        for name in self.analysis.samples_of(step):
+        for name in self.analysis.samples_of(step) if over_events else ():
             if not self.selected or name in self.selected:
                 self._sample(step, bundle, arguments, name)
 
@@ -198,6 +202,20 @@ class _Checker:
         answer, _ = self.runner.call({"op": "probe", "function": step.function}, [])
         if "failed" in answer:
             self._note(step, answer["message"])
+
+    def _points(self, step: StepEntry, bundle: Bundle, arguments: Arguments) -> None:
+        """List the points of a step, and cut them into chunks."""
+        points = known_points(self.analysis, step, arguments, self.folder, self.ledger)
+        if points is None:
+            listing = collect(step.points or "", self.analysis.folder, "list")
+            self.runner.use(listing)
+            options = arguments.only(listing.options).given
+            answer, _ = self.runner.call({"op": "points", "function": listing.function, "options": options}, [])
+            if "failed" in answer:
+                self._note(step, f"{listing.function}: {answer['message']}")
+                return
+            points = answer["points"]
+        plan_over(points, step, bundle, arguments)
 
     def _sample(self, step: StepEntry, bundle: Bundle, arguments: Arguments, name: str) -> None:
         try:
