@@ -38,6 +38,7 @@ def select(
     extrapolate: bool = False,
     cuts: Mapping[str, str] | None = None,
     switch: Mapping[str, bool] | None = None,
+    histograms: Mapping[str, Mapping[str, Any]] | None = None,
     selection: str = "",
 ) -> dict[str, Any]:
     """Choose the best candidate of every event, and fill the histograms of its category and of all.
@@ -56,6 +57,8 @@ def select(
         Cuts in place of those in the file, as `portico.selection.load_selection` takes them.
     switch : mapping of str to bool, optional
         Weights, shapes and rules to switch on or off, as `portico.selection.load_selection` takes them.
+    histograms : mapping of str to mapping, optional
+        Other binnings of the file's histograms and further ones, as `portico.selection.load_selection` takes them.
     selection : str
         Another selection file than ``selection.yaml``, or a folder with a ``selection.yaml``. Paths in the folder's
         are relative to it, those in a file alone to this package. Name it under ``files`` in ``analysis.yaml``, so
@@ -68,5 +71,6 @@ def select(
     """
     given = Path(selection) if selection else FOLDER
     folder, path = (given, given / "selection.yaml") if given.is_dir() else (FOLDER, given)
-    declared, sample = with_lifetimes(load_selection(path, cuts, switch), sample, lifetimes, extrapolate=extrapolate)
+    declared = load_selection(path, cuts, switch, histograms)
+    declared, sample = with_lifetimes(declared, sample, lifetimes, extrapolate=extrapolate)
     return book(declared, frame, sample, folder=folder, where=path.name)

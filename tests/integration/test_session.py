@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sys
@@ -16,10 +17,11 @@ import portico
 from portico.analysis.analysis import Analysis
 from portico.analysis.blinding import Blinding
 from portico.compare import compare
-from portico.errors import ConfigError, MissingExtra, PorticoError, StepError
+from portico.errors import ConfigError, MissingExtra, PorticoError, RunFolderError, StepError
 from portico.executors.local import LocalExecutor
 from portico.interactive.live import page
 from portico.report import write_report
+from portico.results.cutflow import Cutflow
 from tests.conftest import numbers_of
 
 pytestmark = pytest.mark.integration
@@ -211,6 +213,21 @@ def test_fills_of_different_cuts_do_not_mix(session: portico.Session) -> None:
     assert loose == 2 * sum(of["count"] for of in session.fill("select", cuts={"x": "x > 2"}).result().values())
 
 
+def test_two_sessions_in_one_folder_do_not_mix(
+    session: portico.Session, analysis: Analysis, local: LocalExecutor, tmp_path: Path
+) -> None:
+    fill = half_done(session, tmp_path / "gate")
+    with portico.session(analysis, folder=session.folder, executor=local) as other:
+        refused = other.fill("select")
+        with pytest.raises(RunFolderError, match="in use"):
+            refused.wait()
+        (tmp_path / "gate" / "open").touch()
+        tight = passed(fill)
+        loose = passed(other.fill("select"))
+    assert tight < loose
+    assert passed(fill) == tight == passed(session.fill("select", cuts=CUT))
+
+
 def test_what_is_kept_is_a_run(session: portico.Session, tmp_path: Path) -> None:
     loose, tight = session.fill("select"), session.fill("select", samples=["one"], cuts=CUT)
     paths = [loose.keep("loose"), session.keep("tight", tight)]
@@ -226,7 +243,11 @@ def test_what_is_kept_is_a_run(session: portico.Session, tmp_path: Path) -> None
     assert (paths[0] / "select" / "results.root").exists()
     assert all(Path(tree).is_relative_to(paths[0]) for tree in runs[0]["select"]["one"]["chosen"])
     (tmp_path / "gone").rename(session.folder)
-    again = session.keep("summed", session.fill("total"))
+    summed = session.fill("total")
+    assert json.loads(summed.run.file("total", "summary.json").read_text()) == summed.summary
+    with pytest.raises(KeyError, match=r"wrote no file 'x\.png'; valid: summary\.json"):
+        summed.run.file("total", "x.png")
+    again = session.keep("summed", summed)
     assert portico.load(again).summary("total")["count"] == passed(loose) + passed(loose, "two")
 
 
@@ -285,6 +306,14 @@ def test_ctrl_c_ends_the_waiting_alone(session: portico.Session, tmp_path: Path)
 
 def test_words_are_escaped(session: portico.Session) -> None:
     fill = session.fill("select", cuts={"x": "x < 5 && n > 0"}).wait()
+    results = fill["one"]
+    assert repr(results) == "<results of 'one': 3 products>"
+    assert "<td>chosen</td>" in results._repr_html_()
+    flow = Cutflow(("a < 5",), (10,), (4,), (10.0, 4.0), (3.0, 2.0), note="a < b")
+    assert (
+        "<td>a &lt; 5</td><td>10</td><td>4</td><td>40.00%</td><td>40.00%</td><td>4</td><td>2</td>" in flow._repr_html_()
+    )
+    assert "a &lt; b" in flow._repr_html_()
     assert "x < 5 && n > 0" in repr(fill)
     assert "done" in repr(fill)
     html = fill._repr_html_()

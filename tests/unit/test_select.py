@@ -552,6 +552,26 @@ def test_cuts_can_be_changed_without_the_file() -> None:
         load_selection(path, {"SSlxy0to1/Lxz": "true"})
 
 
+def test_histograms_can_be_changed_and_added_without_the_file() -> None:
+    path = FOLDER / "selection.yaml"
+    plain = load_selection(path)
+    new = {"column": "C_Hnl_pt", "edges": [0, 5, 50]}
+    changed = load_selection(path, histograms={"Hnl_mass": {"bins": 5}, "Hnl_pt": {"edges": [0, 1]}, "wide": new})
+    by_name = {h.name or h.column.removeprefix("C_"): h for h in changed.histograms}
+    mass = by_name["Hnl_mass"]
+    assert (mass.bins, mass.range, mass.varied, mass.title) == (5, (0, 2), True, "m(#mu#pi) (GeV)")
+    assert (by_name["Hnl_pt"].bins, by_name["Hnl_pt"].edges) == (None, (0, 1))
+    assert (by_name["wide"].column, by_name["wide"].edges) == ("C_Hnl_pt", (0, 5, 50))
+    assert len(changed.histograms) == len(plain.histograms) + 1
+    assert changed.model_copy(update={"histograms": plain.histograms}) == plain
+    with pytest.raises(ConfigError, match=r"no histogram 'Hnl_mas', and .*; did you mean 'Hnl_mass'"):
+        load_selection(path, histograms={"Hnl_mas": {"bins": 5}})
+    with pytest.raises(ConfigError, match=r"histograms: Hnl_mass: write \{bins: 50, range: \[0, 5\]\}, not 5"):
+        load_selection(path, histograms={"Hnl_mass": 5})
+    with pytest.raises(ConfigError, match="with options"):
+        load_selection(path, histograms={"Hnl_mass": {"bin": 5}})
+
+
 def test_what_is_switched_on() -> None:
     path = FOLDER / "selection.yaml"
     plain = load_selection(path)

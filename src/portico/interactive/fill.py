@@ -96,6 +96,11 @@ class Fill(Mapping[str, Results]):
         return self.wanted.step
 
     @property
+    def analysis(self) -> Analysis:
+        """The analysis with the options of the fill."""
+        return self.wanted.analysis
+
+    @property
     def samples(self) -> tuple[str, ...]:
         """The samples that it is filled for; ``points`` of a step over points, none of a summary."""
         return () if self.wanted.kind == "summary" else self.wanted.samples
@@ -167,7 +172,8 @@ class Fill(Mapping[str, Results]):
         Parameters
         ----------
         seconds : float
-            Chunks that run get so long to end; the processes of those that do not are started again.
+            Chunks that run get so long to end; the processes of those that do not are started again. A summary step
+            that runs is waited for.
         """
         self._stop(seconds)
         seen = 0

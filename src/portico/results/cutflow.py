@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from html import escape
 
 __all__ = ["Cutflow"]
 
@@ -48,3 +49,14 @@ class Cutflow:
             weighted = [f"{'yield':>12} {'+-':>10}", *(f"{value:>12.5g} {error:>10.2g}" for value, error in pairs)]
             lines = [f"{line} {more}" for line, more in zip(lines, weighted, strict=True)]
         return "\n".join([*lines, *([self.note] if self.note else [])])
+
+    def _repr_html_(self) -> str:
+        names = ["cut", "reached", "passed", "efficiency", "cumulative", *(["yield", "±"] if self.yields else [])]
+        pairs = zip(self.yields[1:], self.uncertainties[1:], strict=True) if self.yields else [()] * len(self.cuts)
+        rows = [
+            [escape(cut), f"{a:,}", f"{b:,}", f"{e:.2%}", f"{c:.2%}", *(f"{number:.5g}" for number in pair)]
+            for (cut, a, b, e, c), pair in zip(self.rows(), pairs, strict=True)
+        ]
+        head = "".join(f"<th>{name}</th>" for name in names)
+        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+        return f"<table><tr>{head}</tr>{body}</table>" + (f"<div>{escape(self.note)}</div>" if self.note else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,13 @@ class Results(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.products)
+
+    def __repr__(self) -> str:
+        return f"<results of '{self.sample}': {len(self):,} products{', ' * bool(self.note)}{self.note}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{escape(n)}</td><td>{escape(p.kind)}</td></tr>" for n, p in self.products.items())
+        return f"<details><summary>{escape(repr(self))}</summary><table>{rows}</table></details>"
 
     @property
     def cutflows(self) -> dict[str, Cutflow]:

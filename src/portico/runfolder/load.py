@@ -14,6 +14,7 @@ from portico.results.partial import decode
 from portico.results.view import Results
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger
+from portico.runfolder.step_files import StepFiles
 from portico.runfolder.version import STALE, SUMMARY, Version
 
 __all__ = ["Run", "find_version", "load", "parse_run"]
@@ -133,6 +134,28 @@ class Run(Mapping[str, Mapping[str, Results]]):
             raise RunFolderError(self._pruned(step))
         content: dict[str, Any] = json.loads(found[1])
         return content
+
+    def file(self, step: str, name: str) -> Path:
+        """Return where a file that a summary step wrote lies now; a later run may move it.
+
+        Raises
+        ------
+        KeyError
+            If the step wrote none of this name.
+        InputError
+            If it is gone, or was changed.
+        """
+        of = self.version.steps.get(step)
+        key = of.files if of is not None and of.kind == "summary" else None
+        ledger = self._folder.open_ledger()
+        try:
+            files = StepFiles(self.path, step, ledger)
+            names = [item["name"] for item in files.items(key)] if key is not None else []
+            if name not in names:
+                raise KeyError(f"{self.path}: step '{step}' wrote no file '{name}'; {nearest(name, names)}")
+            return files.path(name, key)
+        finally:
+            ledger.close()
 
 
 def parse_run(path: str | Path) -> tuple[Path, str]:

@@ -11,20 +11,16 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from portico.config import Model, parse, read_yaml
+from portico.config import Model, parse
 from portico.corrections import Correction, Lookup
 from portico.cpp import KEYWORDS
-from portico.errors import ConfigError, nearest
 
 __all__ = [
     "INCLUSIVE",
-    "SWITCHES",
     "Definition",
     "Histogram",
     "Kind",
@@ -35,14 +31,10 @@ __all__ = [
     "Selection",
     "Shape",
     "Weight",
-    "load_selection",
 ]
 
 INCLUSIVE = "inclusive"
 """Name of the selection without cuts of its own: that of all candidates, or of those that are in any category."""
-
-SWITCHES = ("weights", "shapes", "rules")
-"""The keys whose entries can be switched on and off."""
 
 Kind = Literal["data", "signal", "background"]
 _ALL: tuple[Kind, ...] = ("data", "signal", "background")
@@ -331,57 +323,3 @@ class Selection(Model):
     def replace(self, **fields: Any) -> Selection:
         """Return a copy with some fields replaced, validated like a file."""
         return parse(Selection, {**self.model_dump(exclude_unset=True), **fields}, "selection")
-
-
-def load_selection(
-    path: str | Path, cuts: Mapping[str, str] | None = None, switch: Mapping[str, bool] | None = None
-) -> Selection:
-    """Read a selection.
-
-    Parameters
-    ----------
-    path : str or Path
-        The YAML file.
-    cuts : mapping of str to str, optional
-        Expressions that replace those in the file, by ``preselection/NAME`` or ``CATEGORY/NAME``.
-    switch : mapping of str to bool, optional
-        Weights, shapes and rules to switch on or off: ``weights`` for all of them, ``weights/NAME`` for one, which
-        counts more.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing or wrong, or if a cut to replace or an entry to switch does not exist. The message names
-        the key and the nearest valid one.
-    """
-    path = Path(path)
-    selection = parse(Selection, read_yaml(path), str(path))
-    changed = {**_with_cuts(selection, cuts or {}, path), **_switched(selection, switch or {}, path)}
-    given = selection.model_dump(exclude_unset=True)
-    return parse(Selection, {**given, **changed}, f"{path} with options") if changed else selection
-
-
-def _with_cuts(selection: Selection, cuts: Mapping[str, str], path: Path) -> dict[str, Any]:
-    groups = {"preselection": dict(selection.preselection), **{n: dict(c) for n, c in selection.categories.items()}}
-    for name, expression in cuts.items():
-        group, _, cut = name.partition("/")
-        if cut not in groups.get(group, {}):
-            valid = [f"{group}/{cut}" for group, cuts in groups.items() for cut in cuts]
-            raise ConfigError(f"{path}: no cut '{name}'; {nearest(name, valid)}")
-        groups[group][cut] = expression
-    return {"preselection": groups.pop("preselection"), "categories": groups} if cuts else {}
-
-
-def _switched(selection: Selection, switch: Mapping[str, bool], path: Path) -> dict[str, Any]:
-    given = selection.model_dump(exclude_unset=True)
-    entries: dict[str, dict[str, Any]] = {group: given.get(group, {}) for group in SWITCHES}
-    valid = [*SWITCHES, *(f"{group}/{name}" for group in SWITCHES for name in entries[group])]
-    for name in sorted(switch, key=lambda name: "/" in name):  # one entry counts more than all of a kind
-        if name not in valid:
-            raise ConfigError(f"{path}: switch: no '{name}'; {nearest(name, valid)}")
-        if not isinstance(switch[name], bool):
-            raise ConfigError(f"{path}: switch: {name}: on or off, not {switch[name]!r}")
-        group, _, one = name.partition("/")
-        for entry in [one] if one else entries[group]:
-            entries[group][entry]["enabled"] = switch[name]
-    return {group: entries[group] for group in {name.partition("/")[0] for name in switch}}
