@@ -23,6 +23,7 @@ from portico.report.svg import curve, draw
 from portico.results.partial import decode, encode, merge_all
 from portico.results.view import Results, describe, write_root
 from portico.worker.frame import run_chunk
+from portico.workflow.references import references
 
 ENTRIES = 40
 PARTITIONS = [(0, 40), (0, 10, 20, 30, 40), (0, 3, 10, 25, 26, 40)]
@@ -359,3 +360,42 @@ def test_a_range_of_a_chunk_is_a_warning(source: Path, tmp_path: Path) -> None:
     root.load()
     with pytest.warns(PorticoWarning, match="Range counts within each chunk"):
         run(source, lambda frame, sample: {"n": frame.Range(3).Count()}, (0, ENTRIES), tmp_path)
+
+
+def lacking(frame: Any, sample: Sample) -> dict[str, Any]:
+    some = frame.FilterAvailable("k")
+    return {
+        "n": some.Count(), "k": some.AsNumpy(["k"]), "absent": frame.FilterMissing("k").Count(),
+        "default": frame.DefaultValueFor("k", -3).AsNumpy(["k"]), "list": frame.FilterAvailable("v").AsNumpy(["v"]),
+    }  # fmt: skip
+
+
+def test_fields_that_some_ntuples_lack(tmp_path: Path) -> None:
+    ROOT = root.load()
+    options = ROOT.RDF.RSnapshotOptions()
+    options.fOutputFormat = ROOT.RDF.ESnapshotOutputFormat.kRNTuple
+    frame = ROOT.RDataFrame(3).Define("x", "1.5").Define("k", "short(rdfentry_)").Define("v", "ROOT::RVecF(2, 0.5)")
+    paths = {name: str(tmp_path / f"{name}.root") for name in ("whole", "part")}
+    frame.Snapshot("Events", paths["whole"], ["x", "k", "v"], options)
+    frame.Snapshot("Events", paths["part"], ["x"], options)
+    summaries = {name: summarise(path, "Events") for name, path in paths.items()}
+    known = references(summaries.values())
+    assert known == {paths["part"]: paths["whole"]}
+
+    def of(name: str, function: Any = lacking) -> Any:
+        chunk = Chunk(paths[name], summaries[name].uuid, "Events", 0, 3)
+        return run_chunk(function, chunk, Sample(name="s"), {}, tmp_path, reference=known.get(paths[name], ""))[0]
+
+    merged = merge_all([of("whole"), of("part")])
+    assert merged is not None
+    results = Results("s", merged)
+    assert (results["n"], results["absent"]) == (3, 3)
+    assert (results["k"]["k"].tolist(), results["k"]["k"].dtype) == ([0, 1, 2], np.int16)
+    assert (results["default"]["k"].tolist(), results["default"]["k"].dtype) == ([0, 1, 2, -3, -3, -3], np.int16)
+    assert str(results["list"]["v"].type) == "3 * var * float32"
+    for function, words in (
+        (lambda frame, sample: {"n": frame.FilterAvailable("kk").Count()}, "no column 'kk'.*did you mean 'k'"),
+        (lambda frame, sample: {"n": frame.DefaultValueFor("k", "a").Count()}, "only numbers"),
+    ):
+        with pytest.raises(StepError, match=words):
+            of("part", function)

@@ -22,6 +22,7 @@ from portico.columns import ChunkColumns, MappedColumn, column_cache
 from portico.errors import InputError, PorticoWarning, ProductError, StepError
 from portico.files import is_remote, version_of
 from portico.files.plain_name import plain_name
+from portico.worker.missing_columns import MISSING
 from portico.worker.open_chunk import open_file
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ __all__ = ["CachedChunk", "CachedChunks", "NotCached"]
 
 _logger = logging.getLogger(__name__)  # whose warnings go to standard error, the log of the process
 _CPP = re.compile(r"^.* => \w+: ")  # what cppyy puts before the text of an exception
-_MISSING = ("DefaultValueFor", "FilterAvailable", "FilterMissing")
 T = TypeVar("T")
 
 
@@ -101,7 +101,7 @@ class CachedChunk:
         NotCached
             If so.
         """
-        if name in _MISSING:
+        if name in MISSING:
             raise NotCached(f"{name} depends on the file")
         if name == "Snapshot" and self._has_counted_arrays:
             raise NotCached("Snapshot of a tree with arrays also writes their lengths")

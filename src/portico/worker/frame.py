@@ -19,6 +19,7 @@ from portico.results.own_handle import OwnHandle
 from portico.results.partial import gather
 from portico.results.product import Product, ProductKind
 from portico.worker.arguments import refuse_local_entry, require_model, require_numba, warn_of_range
+from portico.worker.missing_columns import MISSING, of_ntuple
 from portico.worker.open_chunk import open_chunk, refuse_short
 from portico.worker.opened import expect
 from portico.worker.per_sample import define_per_sample
@@ -38,9 +39,8 @@ _TRANSFORMATIONS = ("Alias", "Define", "DefinePerSample", "DefineSlot", "DefineS
 _TAGGED = ("Count", "Take", "Report", "Graph")
 _ANY = ("Aggregate", "Reduce", "Book")
 _FILLED = ("Histo1D", "Histo2D", "Histo3D", "HistoND", "Profile1D", "Profile2D", "Fill", *root_objects.OPERATIONS)
-_MISSING = ("DefaultValueFor", "FilterAvailable", "FilterMissing")
 _OTHERS = ("AsNumpy", "Snapshot", "Foreach", "ForeachSlot")
-_CHECKED = (*_TRANSFORMATIONS, *_MISSING, *_TAGGED, *_FILLED, *_ANY, *_OTHERS)
+_CHECKED = (*_TRANSFORMATIONS, *MISSING, *_TAGGED, *_FILLED, *_ANY, *_OTHERS)
 
 
 @dataclass(slots=True)
@@ -63,15 +63,17 @@ class Timing:
 class _Graph:
     """The graph that a step builds over one chunk.
 
-    It holds the Snapshots that it booked, the folder they go to, what is read, the process's own folder, whether
-    another file has columns that this lacks, the columns that end before the tree, and the chunk in the column cache.
+    It holds the Snapshots that it booked, the folder they go to, what is read, the process's own folder, another file
+    that has columns that this lacks, whether this is an RNTuple, the columns that end before the tree, and the chunk in
+    the column cache.
     """
 
     folder: Path
     chunk: Chunk
     sample: Sample
     scratch: Path
-    lacks_columns: bool = False
+    reference: str = ""
+    is_ntuple: bool = False
     short: Sequence[str] = ()
     cached: CachedChunk | None = None
     snapshots: list[tuple[str, str, Path]] = field(default_factory=list)
@@ -138,8 +140,10 @@ class _CheckedCall:
             _built.reset(token)
 
     def _call(self, graph: _Graph | None, arguments: list[Any], options: dict[str, Any]) -> Any:
-        of_column = self._name in _MISSING and bool(arguments) and isinstance(arguments[0], str)
-        if graph is not None and graph.lacks_columns and of_column and not self._node.HasColumn(arguments[0]):
+        of_column = self._name in MISSING and bool(arguments) and isinstance(arguments[0], str)
+        if graph is not None and graph.is_ntuple and of_column:
+            return of_ntuple(self._name, self._node, arguments, graph.chunk, graph.reference, graph.scratch)
+        if graph is not None and graph.reference and of_column and not self._node.HasColumn(arguments[0]):
             raise _ColumnElsewhere
         if graph is not None and self._name == "Snapshot":
             arguments, booked = aside(arguments, options, graph.folder)
@@ -243,8 +247,8 @@ def run_chunk(
     frame = open_chunk(chunk, scratch, friends) if cached is None else cached.frame()
     timing.open = clock.lap()
     try:
-        lacks_columns = bool(reference) and not friends
-        handles = _build(function, frame, options, _Graph(folder, chunk, sample, scratch, lacks_columns))
+        graph = _Graph(folder, chunk, sample, scratch, "" if friends else reference)
+        handles = _build(function, frame, options, graph)
     except _ColumnElsewhere:
         frame = open_chunk(chunk, scratch, reference=reference)
         handles = _build(function, frame, options, _Graph(folder, chunk, sample, scratch))
@@ -264,6 +268,7 @@ def run_chunk(
 def _build(function: Callable[..., Any], frame: Any, options: Mapping[str, Any], graph: _Graph) -> Mapping[str, Any]:
     """Return what a step returns, after checking it."""
     expect(options.values(), graph.chunk.file)
+    graph.is_ntuple = hasattr(frame, "_portico_entries")
     graph.short, graph.cached = getattr(frame, "_portico_short", ()), getattr(frame, "_portico_cached", None)
     with _building(graph):
         handles: Mapping[str, Any] = function(frame, graph.sample, **options)

@@ -19,7 +19,7 @@ def references(summaries: Iterable[TreeSummary]) -> dict[str, str]:
     schemas: dict[int, tuple[TreeSummary, frozenset[Column]]] = {}
     lacking: dict[int, list[str]] = {}
     for summary in summaries:
-        if summary.format == "TTree" and summary.entries:
+        if summary.entries:
             of = id(summary.columns)  # the same object for all files with the same columns
             lacking.setdefault(of, []).append(summary.file)
             if of not in schemas:
