@@ -133,7 +133,7 @@ def test_a_changed_cut_runs_and_the_way_back_does_not(
 
 
 def test_results_are_those_of_a_run(session: portico.Session, tmp_path: Path) -> None:
-    fill = session.fill("select", cuts=CUT, bins=7)
+    fill = session.fill("select", cuts=CUT, bins=7).wait()
     options = session.analysis.with_options("select", cuts=CUT, bins=7)
     run = portico.run(options, folder=tmp_path / "plain", executor=session.executor, steps=["skim", "select"])
     assert bits(fill) == numbers_of(run, "select")
