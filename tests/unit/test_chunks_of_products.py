@@ -325,6 +325,8 @@ def refused(words: str, frame: Any) -> Any:
             return frame.Fill(ROOT.THnSparseD("sparse", "", 2, bins.data(), np.zeros(2), np.ones(2)), ["x", "x"])
         case "a TStatistic":
             return frame.Fill(ROOT.TStatistic("statistic"), ["x"])
+        case "cannot name a tree":
+            return frame.Snapshot("folder/tree", "t.root", ["x"])
         case "cannot vary a Report":
             varied = frame.Vary("x", "ROOT::RVecD{x - 1, x + 1}", ["down", "up"], "s").Filter("x > 5", "cut")
             return ROOT.RDF.Experimental.VariationsFor(varied.Report())
@@ -347,6 +349,7 @@ def refused(words: str, frame: Any) -> Any:
     [
         "largest content of a TH1S", "a TEfficiency", "a TProfile3D", "a THnSparseT", "a TStatistic",
         "need numbers or lists", "numbers, texts and lists", "initial value", "cannot vary a Report",
+        "cannot name a tree",
         "Define uses rdfentry_", "DefineSlotEntry uses rdfentry_", "Filter uses rdfentry_",
     ],
 )  # fmt: skip
@@ -399,3 +402,18 @@ def test_fields_that_some_ntuples_lack(tmp_path: Path) -> None:
     ):
         with pytest.raises(StepError, match=words):
             of("part", function)
+
+
+def test_a_snapshot_takes_arguments_by_name(source: Path, tmp_path: Path) -> None:
+    options = root.load().RDF.RSnapshotOptions()
+    options.fAutoFlush = 7
+    written = {
+        "columns": {"treename": "tree", "filename": "t.root", "columnList": ["x"], "options": options},
+        "some": {"treename": "some", "filename": "t.root", "columnNameRegexp": "^[xw]$"},
+    }  # fmt: skip
+    results = run(
+        source, lambda frame, sample: {k: frame.Snapshot(**of) for k, of in written.items()}, (0, 40), tmp_path
+    )
+    with uproot.open(results["columns"][0]) as file, uproot.open(results["some"][0]) as other:
+        assert (file["tree"].keys(), file["tree"]["x"].num_baskets) == (["x"], 6)
+        assert sorted(other["some"].keys()) == ["w", "x"]

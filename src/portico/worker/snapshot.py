@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ __all__ = ["CLUSTER_BYTES", "aside", "part"]
 
 CLUSTER_BYTES = 8 * 2**20
 """Of an RNTuple, compressed; the default of 128 MiB would make files that cannot be cut."""
+_KEYWORDS = {"treename": 0, "filename": 1, "columnList": 2, "columnNameRegexp": 2, "options": 3}
 _OF_TREES = ("fIncludeVariations", "fAutoFlush", "fSplitLevel", "fBasketSize")  # RNTuple would ignore them
 
 
@@ -26,7 +28,7 @@ def aside(arguments: list[Any], options: dict[str, Any], folder: Path) -> tuple[
     Parameters
     ----------
     arguments, options : list, dict
-        What the step gave; column list and options are taken out of ``options``.
+        What the step gave; keyword arguments are taken out of ``options``.
     folder : Path
         Where the file is written.
 
@@ -37,11 +39,13 @@ def aside(arguments: list[Any], options: dict[str, Any], folder: Path) -> tuple[
     """
     import ROOT
 
-    for key, position in (("columnList", 2), ("options", 3)):
+    for key, position in _KEYWORDS.items():
         if key in options:
             arguments = arguments + [""] * (position - len(arguments)) + [options.pop(key)]
     if len(arguments) < 2 or not all(isinstance(a, str) for a in arguments[:2]):
         raise StepError("Snapshot needs a tree name and a file name")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.+-]*", arguments[0]):  # it is part of the name of the file
+        raise StepError(f"Snapshot: {arguments[0]!r} cannot name a tree; use letters, digits, _ . + -")
     settings = ROOT.RDF.RSnapshotOptions(arguments[3]) if len(arguments) > 3 else ROOT.RDF.RSnapshotOptions()
     formats, default = ROOT.RDF.ESnapshotOutputFormat, ROOT.RDF.RSnapshotOptions()
     if settings.fOutputFormat == formats.kRNTuple and settings.fIncludeVariations:
