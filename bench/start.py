@@ -1,4 +1,4 @@
-"""How long a new process takes until it loops over events, in the simulation, the skim and the selection of hnl.
+"""Start-up of a process of the simulation, the skim and the selection of hnl, until it loops over events.
 
 Usage: python bench/start.py
 
