@@ -18,7 +18,7 @@ from portico.compare.runs import COMPARERS
 from portico.errors import ProductError
 from portico.results.exact import LIMBS, exact_sum, settled, value_of
 from portico.results.kinds import KINDS
-from portico.results.partial import decode, encode, gather, merge, merge_all
+from portico.results.partial import decode, encode, gather, merge, merge_all, put_files, take_files
 from portico.results.product import Product, ProductKind
 from portico.results.root_objects import varied
 from portico.results.view import Results
@@ -272,3 +272,19 @@ def test_files_in_which_a_column_has_another_type_do_not_lose_digits() -> None:
             parts = [{"it": Product(kind, {}, {"it": np.array([1], dtype)})} for dtype in (first, second)]
             with pytest.raises(ProductError, match=r"'it' differs .* one type in all files"):
                 merge_all(parts)
+
+
+def test_files_are_taken_from_products_and_put_back_in_any_order() -> None:
+    files = ({"path": "a", "size": 1}, {"path": "b", "size": 2})
+    whole = {
+        "first": Product(ProductKind.TREE, {"tree": "T", "format": "TTree"}, {}, files),
+        "second": Product(ProductKind.TREE, {"tree": "U", "format": "TTree"}, {}, files[:1]),
+        "list": Product(ProductKind.LIST, {}, {}, (1, 2)),
+    }
+    products, taken = take_files(whole)
+    assert [product.items for product in products.values()] == [(), (), (1, 2)]
+    assert taken == [{"product": name, "tree": tree, **file} for name, tree, file in (
+        ("first", "T", files[0]), ("first", "T", files[1]), ("second", "U", files[0]),
+    )]  # fmt: skip
+    again = put_files(products, [taken[1], taken[2], taken[0]])
+    assert [product.items for product in again.values()] == [files[::-1], files[:1], (1, 2)]

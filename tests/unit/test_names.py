@@ -228,6 +228,40 @@ def test_functions_are_not_words_of_cpp(group: str) -> None:
         )
 
 
+def test_a_selection_resolves_to_what_it_says() -> None:
+    kinds = dict.fromkeys(["run", "lumi", "event", "n", "C_n"], "int")
+    kinds |= {"C_pt": "RVec<float>", "C_true": "RVec<bool>"}
+    declared = fields(
+        event={"many": "n > 2"}, preselection={"low": "C_pt > sample.low && C_n > 0"}, match={"candidate": "C_true"},
+        categories={"a": {"high": "C_pt > 20"}}, rules={"best": {"score": "C_pt", "prefer": "C_true"}},
+    )  # fmt: skip
+    parameters = {"low": 12.0, "word": "a"}
+    signal = Sample(name="s", kind="signal", cross_section=1.0, processed_events=1.0, parameters=parameters)
+    data = Sample(name="d", kind="data", parameters=parameters)
+    plain = resolve(parse(Selection, declared, "here"), kinds, data)
+    selection = parse(Selection, {**declared, "choose": "per event", "inclusive": "categories"}, "here")
+    found = resolve(selection, kinds, signal)
+    assert (plain.per_event, plain.inclusive_in_categories, plain.match) == (False, False, None)
+    assert (found.per_event, found.inclusive_in_categories) == (True, True)
+    assert found.match is not None
+    assert found.match.text == "C_true"
+    assert found.of_candidate == {"C_pt", "C_true"}  # C_n has one value for each event
+    assert {label: cut.text for label, cut in found.event.items()} == {"many": "n > 2"}
+    assert {label: cut.text for label, cut in found.categories["a"].items()} == {"high": "C_pt > 20"}
+    assert list(found.parameters.values()) == [12.0]
+    ((score, prefer),) = found.rules.values()
+    assert prefer is not None
+    assert (prefer.text, score.text) == ("C_true", "C_pt")
+    for more, sample, words in (
+        ({"event": {"many": "C_pt > 2"}}, signal, "event.many: 'C_pt > 2' uses columns of candidates; move the cut to"),
+        ({"event": {"many": "n > sample.word"}}, data, "event.many: sample 'd' has no numeric parameter 'word'; "),
+        ({"rules": {"best": {"score": "C_p"}}}, data, "rules.best.score: 'C_p': 'C_p' is not a column"),
+        ({"categories": {"a": {"high": "C_p > 1"}}}, data, "categories.a.high: 'C_p > 1': 'C_p' is not a column"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(words)):
+            resolve(parse(Selection, {**declared, **more}, "here"), kinds, sample)
+
+
 # ---- compiled
 
 COLUMNS = [*"""index i k size result weight chosen selection choices reached any score0 value normalisation node sample
