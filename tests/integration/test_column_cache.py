@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -21,9 +22,11 @@ from hnl.select import FOLDER
 from portico.analysis.analysis import Analysis
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
+from portico.cli.tables import show_status
 from portico.errors import InputError, PorticoWarning, WorkerError
 from portico.executors.local import LocalExecutor
 from portico.files import summarise
+from portico.monitor.status import read_status
 from portico.results.product import Product, ProductKind
 from portico.selection import book
 from portico.worker.cached import CachedChunk, CachedChunks
@@ -538,7 +541,8 @@ def caching(columns: Path) -> Iterator[LocalExecutor]:
 
 
 def test_runs_have_the_same_results_and_read_columns_once(
-    events: Path, make_analysis: Callable[..., Analysis], caching: LocalExecutor, columns: Path, tmp_path: Path
+    events: Path, make_analysis: Callable[..., Analysis], caching: LocalExecutor, columns: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     files = ", ".join(f"'{file}'" for file in sorted(events.glob("events*.root")))
     analysis = make_analysis(STEP, STEPS, f"    s: {{files: [{files}]}}")
@@ -550,6 +554,10 @@ def test_runs_have_the_same_results_and_read_columns_once(
     trees = [ak.to_list(uproot.concatenate([f"{path}:copy" for path in run["fill"]["s"]["tree"]])) for run in runs]
     assert trees[0] == trees[1] == trees[2]
     assert len(list(columns.rglob("*.column"))) == 3 * 12
+    hits = [read_status(tmp_path / f"run{number}").steps[0].total for number in range(3)]
+    assert [(of.columns_found, of.columns_filled) for of in hits] == [(0, 0), (0, 36), (36, 0)]
+    show_status(read_status(tmp_path / "run2"))
+    assert re.search(r"columns found in the cache: fill 100%; \S+ kB in ", capsys.readouterr().out)
 
 
 @pytest.mark.full

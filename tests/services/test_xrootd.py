@@ -122,13 +122,14 @@ def listed(*files: Any) -> str:
 
 
 def run_chunk(
-    executor: LocalExecutor, folder: Path, url: str, uuid: str, store: str, function: str = "keep", last: int = 250
-) -> Outcome:
+    executor: LocalExecutor, folder: Path, url: str, uuid: str, store: str, function: str = "keep", last: int = 250,
+    source: str = "",
+) -> Outcome:  # fmt: skip
     """Run one chunk as the driver would."""
     (folder / "mysteps.py").write_text(CODE)
     executor.prepare(collect(f"mysteps:{function}", folder))
     sample = Sample(name="a").model_dump(exclude={"files"})
-    task = Task("key", 1, Chunk(url, uuid, "Events", 0, last), f"mysteps:{function}", sample, {}, store)
+    task = Task("key", 1, Chunk(url, uuid, "Events", 0, last), f"mysteps:{function}", sample, {}, store, source=source)
     executor.submit(task)
     while not (outcomes := executor.wait(1)):
         pass
@@ -287,6 +288,33 @@ def test_a_dead_server_is_known_soon(one: Path, hasty: LocalExecutor, tmp_path: 
     assert str(error).startswith(f"{url}: cannot be opened: ")
     assert "[FATAL] Connection error" in str(error)
     assert time.monotonic() - began < 60
+
+
+def test_with_the_columns_kept_no_server_is_needed(
+    xrootd_server: Start, one: Path, impatient: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTICO_COLUMNS", str(tmp_path / "columns"))
+    for name, seconds in IMPATIENT.items():
+        monkeypatch.setenv(f"XRD_{name.upper()}", str(seconds))
+    server, caching = xrootd_server(), LocalExecutor(1)
+    url, uuid = server.put(one), summarise(str(one), "Events").uuid
+
+    def fill(source: str) -> Outcome:
+        return run_chunk(caching, tmp_path, url, uuid, str(tmp_path), "fill", source=source)
+
+    try:
+        plain, first = fill(""), fill(uuid)
+        server.stop()
+        again, without = fill(uuid), fill("")
+    finally:
+        caching.close()
+    assert isinstance(plain, Done)
+    assert isinstance(first, Done)
+    assert isinstance(again, Done), again
+    assert isinstance(without, Failed)
+    assert first.metrics["columns_filled"] == again.metrics["columns_found"] == 2
+    assert again.metrics["columns_filled"] == 0
+    assert plain.partial == first.partial == again.partial
 
 
 def test_summaries_and_checksums_of_servers_are_remembered(

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from portico.columns import column_cache
 from portico.files import TreeSummary
 from portico.monitor.batch import BatchStatus
 from portico.monitor.metrics import Cost, StepMetrics
@@ -55,6 +56,7 @@ def show_run(status: RunStatus, report: Path | None) -> None:
     console.print()
     console.print(_steps(status))
     console.print()
+    _columns(console, status)
     _failures(console, status)
     _stale(console, status)
     _say(console, f"results: {status.path}")
@@ -81,6 +83,7 @@ def show_status(status: RunStatus) -> None:
             console.print(Text(step.step, style="bold"))
             console.print(_samples(step))
     console.print()
+    _columns(console, status)
     _failures(console, status)
     _stale(console, status)
     if len(status.versions) > 1:
@@ -162,6 +165,20 @@ def _failures(console: Console, status: RunStatus) -> None:
         if again:
             words = f"{len(again)} chunk{'' if len(again) == 1 else 's'} had to be tried again"
             _say(console, f"step '{step.step}': {words}; this cost {duration(step.lost_seconds)} of a worker")
+
+
+def _columns(console: Console, status: RunStatus) -> None:
+    """Tell what steps had from the column cache, and how large it is on this machine."""
+    words = []
+    for step in status.steps:
+        found, columns = step.total.columns_found, step.total.columns_found + step.total.columns_filled
+        if columns:
+            words.append(f"{step.step} {share(found, columns)}")
+    if not words:
+        return
+    cache = column_cache()
+    here = "" if cache is None else f"; {size(sum(held.size for held in cache.held()))} in {cache.folder}"
+    _say(console, f"columns found in the cache: {', '.join(words)}{here}")
 
 
 def _stale(console: Console, status: RunStatus) -> None:

@@ -64,6 +64,8 @@ class Cost:
         Largest resident size of a process, in bytes.
     phases : Phases
         Where the time went.
+    columns_found, columns_filled : int
+        Columns of chunks that were in the column cache, and those that were read from files and kept there.
     """
 
     chunks: int = 0
@@ -76,6 +78,8 @@ class Cost:
     bytes_read: int = 0
     peak_memory: int = 0
     phases: Phases = field(default_factory=Phases)
+    columns_found: int = 0
+    columns_filled: int = 0
 
     @property
     def rate(self) -> float:
@@ -323,6 +327,7 @@ class _Tally:
             sum(end - start for start, end in _union(self.spans)),
             of.get("wall", 0.0), of.get("cpu", 0.0), of.get("bytes_read", 0), of.get("peak_memory", 0),
             Phases(*(of.get(phase.name, 0.0) for phase in fields(Phases))),
+            of.get("columns_found", 0), of.get("columns_filled", 0),
         )  # fmt: skip
 
 

@@ -41,6 +41,8 @@ METRICS: Final[Mapping[str, Metric]] = {
     "entries": Metric("", add),
     "bytes_read": Metric("bytes", add),
     "loops": Metric("", add),  # event loops
+    "columns_found": Metric("", add),  # in the column cache
+    "columns_filled": Metric("", add),  # read from files, and kept there
     "peak_memory": Metric("bytes", max),
     "started": Metric("s since 1970", min),
     "ended": Metric("s since 1970", max),
