@@ -246,8 +246,7 @@ def run_chunk(
     """
     _check_methods()
     timing, clock, read_before, scratch = Timing(), _Clock(), _bytes_read(), scratch or folder
-    frame = open_chunk(chunk, scratch, friends) if cached is None else cached.frame()
-    timing.open = clock.lap()
+    frame, timing.open = cached.frame() if cached else open_chunk(chunk, scratch, friends), clock.lap()
     try:
         graph = _Graph(folder, chunk, sample, scratch, "" if friends else reference)
         handles = _build(function, frame, options, graph)
@@ -264,8 +263,7 @@ def run_chunk(
     timing.loop, handles = max(0.0, clock.lap() - (timing.jit - jitted)), dict(handles)
     collected, timing.serialise = gather(_collect(handles)), clock.lap()
     timing.bytes_read, timing.loops = read_after - read_before, int(frame.GetNRuns())
-    if cached is not None:
-        timing.columns_found, timing.columns_filled = cached.found, cached.filled
+    timing.columns_found, timing.columns_filled = (cached.found, cached.filled) if cached else (0, 0)
     return collected, timing
 
 
