@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -258,14 +258,14 @@ class Fill(Mapping[str, Results]):
         """Write its results as a run of their own, see `portico.Session.keep`."""
         return self._keep(name, self)
 
-    def show(self, *products: str, samples: tuple[str, ...] = ()) -> None:
+    def show(self, *products: str, samples: Iterable[str] = ()) -> None:
         """Show histograms in a notebook that fill as chunks come in, at most four times a second.
 
         Parameters
         ----------
         *products : str
             Histograms of one axis, ``*`` in a name standing for any letters; the first few by default.
-        samples : tuple of str
+        samples : iterable of str
             Of these samples; of all by default.
 
         Raises
@@ -277,7 +277,8 @@ class Fill(Mapping[str, Results]):
         """
         from portico.interactive.live import Live
 
-        self._lives.append(Live(self, self._watch, products, samples))
+        chosen = (samples,) if isinstance(samples, str) else tuple(samples)
+        self._lives.append(Live(self, self._watch, products, chosen))
 
     def __repr__(self) -> str:
         return f"<{self.describe()}>"

@@ -15,7 +15,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from portico.analysis.blinding import Blinding
-from portico.errors import ConfigError, MissingExtra, nearest
+from portico.errors import ConfigError, MissingExtra, PorticoError, nearest
 from portico.interactive.watch import ENDED, Watch
 from portico.results.kinds import KINDS
 from portico.results.view import Results
@@ -76,7 +76,10 @@ class Live:
         while True:
             seen = self._watch.next_change(seen)
             ended, began = self._fill.state in ENDED, time.monotonic()
-            self._display.update(_html(self._draw()))
+            try:
+                self._display.update(_html(self._draw()))
+            except PorticoError as error:
+                self._display.update(_html(f"<pre>{escape(str(error))}</pre>"))
             if ended:
                 return
             time.sleep(max(_SECONDS, 4 * (time.monotonic() - began)))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
+from portico.errors import PorticoError
 from portico.results.view import Results
 from portico.runfolder.load import Run
 from portico.workflow.run import LEFT_BEHIND
@@ -80,7 +81,8 @@ class Watch:
         """Note that a step ended; what is there of the one that is filled is read while nobody else can write."""
         with self._telling(("end", (step, state, seconds, ran)) if ran or step == self._step else None):
             if step == self._step and state not in {"done", "partial"}:
-                self.results = self._read(self.results)
+                with suppress(PorticoError):  # why the step ended is told, not that this cannot be read
+                    self.results = self._read(self.results)
             self.ran[step], self.at = ran, ""
 
     def start(self) -> bool:
