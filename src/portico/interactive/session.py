@@ -64,7 +64,7 @@ def session(
     loaded = analysis if isinstance(analysis, Analysis) else load_analysis(analysis)
     options = {"cache": cache, "allow_partial": allow_partial, "unblind": unblind}
     opened = executor or connect(on, workers)
-    return Session(loaded, Path(folder or loaded.run_folder), opened, options, owned=executor is None)
+    return Session(loaded, Path(folder or loaded.run_folder).absolute(), opened, options, owned=executor is None)
 
 
 class Session:
