@@ -93,7 +93,7 @@ class Bundle:
         if not self.library:
             return self
         library = build(self.library, list(self.sources), self.archive, self.function, say)
-        return replace(self, archive=_archive(((self.library, library),), self.archive))
+        return replace(self, archive=_archive.__wrapped__(((self.library, library),), self.archive))
 
     def describe(self) -> dict[str, Any]:
         """Return what a worker needs besides the archive, ready for JSON."""

@@ -12,6 +12,7 @@ import importlib.util
 import io
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -43,17 +44,17 @@ class Compiler:
 
     Parameters
     ----------
-    path : str
-        The program.
+    program : str
+        Its path or name.
     version : str
         What it says of itself; a part of the key of results.
     flags : tuple of str
-        Flags that ROOT was compiled with.
+        Options of the program, and those that ROOT was compiled with.
     headers, libraries : Path
         The folders of ROOT's headers and libraries.
     """
 
-    path: str
+    program: str
     version: str
     flags: tuple[str, ...]
     headers: Path
@@ -85,18 +86,21 @@ def _compiler(variable: str, name: str) -> Compiler | None:
     config = shutil.which("root-config", path=str(home / "bin")) or shutil.which("root-config")
     if name == "none" or spec is None or config is None:
         return None
+    program, *options = shlex.split(name)
     try:
-        version = _ask([name, "--version"]).splitlines()[0]
+        version = _ask([program, *options, "--version"]).splitlines()[0]
     except (OSError, subprocess.SubprocessError, IndexError) as error:
         if not variable:
             return None
         raise ConfigError(
             f"{variable}={name}: no compiler of C++ ({error}); give its path, or PORTICO_CXX=none to do without"
         ) from None
-    flags = tuple(flag for flag in _ask([config, "--cflags"]).split() if not flag.startswith("-I"))
-    if (home / "include" / "RVersion.h").is_file():
-        return Compiler(name, version, flags, home / "include", home / "lib")  # where its root-config is wrong
-    return Compiler(name, version, flags, *(Path(_ask([config, f]).strip()) for f in ("--incdir", "--libdir")))
+    options += [flag for flag in _ask([config, "--cflags"]).split() if not flag.startswith("-I")]
+    if (home / "include" / "RVersion.h").is_file():  # what root-config of the wheel says of folders is wrong
+        folders = [home / "include", home / "lib"]
+    else:
+        folders = [Path(_ask([config, option]).strip()) for option in ("--incdir", "--libdir")]
+    return Compiler(program, version, tuple(options), *folders)
 
 
 def _ask(command: Sequence[str]) -> str:
@@ -148,7 +152,8 @@ def build(
             return _compile(sources, archive, function, say)
         path = folder / Path(name).name
         with path.with_suffix(".lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # others wait for the library instead of making it as well
+            with suppress(OSError):  # a file system without locks: two processes may make it
+                fcntl.flock(lock, fcntl.LOCK_EX)
             content = _read(path)
             if content is None:
                 content = _compile(sources, archive, function, say)
@@ -207,16 +212,16 @@ def _compile(sources: Sequence[str], archive: bytes, function: str, say: Callabl
         output = Path(folder, "library.so")
         libraries = [f"-l{path.stem.removeprefix('lib')}" for path in sorted(found.libraries.glob("lib*.so"))]
         folders = [f"-I{found.headers}", f"-L{found.libraries}"]
-        command = [found.path, *found.flags, *_FLAGS, *folders, *sources, "-o", str(output), *libraries]
+        command = [found.program, *found.flags, *_FLAGS, *folders, *sources, "-o", str(output), *libraries]
         try:
             done = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False
             )
         except subprocess.TimeoutExpired:
-            what = f"{found.path} takes longer than {_SECONDS} s for {', '.join(sources)}"
+            what = f"{found.program} takes longer than {_SECONDS} s for {', '.join(sources)}"
             raise StepError(f"{function}: {what}") from None
         if done.returncode != 0:
-            raise StepError(f"{function}: {_reason(done.stderr, found.path)}")
+            raise StepError(f"{function}: {_reason(done.stderr, found.program)}")
         return output.read_bytes()
 
 
