@@ -133,6 +133,9 @@ def test_a_declaration_that_fails_is_the_users_error(
     computed = f"NAME = {str(tmp_path / 'x.h')[::-1]!r}[::-1]\nROOT.gInterpreter.Declare(f'#include \"{{NAME}}\"')"
     with pytest.raises(StepError, match=r"x\.h is not among the files.*headers="):
         portico.run(write({"wrong": (computed, "'x'")}), folder=tmp_path / "run", executor=local)
+    hidden = "import importlib\nhelper = importlib.import_module('help' + 'er')"
+    with pytest.raises(StepError, match=r"No module named 'helper'.*only if an import statement names it"):
+        portico.run(write({"wrong": (hidden, "'x'")}, helper_dot_py=""), folder=tmp_path / "run", executor=local)
     aliased = "import portico\nNAMES = ['scale.h']\nneeds = lambda f: portico.step(headers=NAMES)(f)\n"
     analysis = write({"wrong": (aliased, "'x'")}, scale_dot_h="\n")
     path = analysis.folder / "wrong.py"
