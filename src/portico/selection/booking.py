@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from portico import root
 from portico.corrections import Correction, Lookup, declare
 from portico.errors import ConfigError, PorticoWarning, StepError
-from portico.selection.functions import functions as compose
+from portico.selection.functions import choice, functions
 from portico.selection.kernel import kernel
 from portico.selection.loop import Loop, Written, new_trees, rows_of
 from portico.selection.resolve import resolve
@@ -96,25 +96,26 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
             f"{where}: a Vary above a selection does not reach it: {above}; declare variations under shapes or weights"
         )
     columns = {str(name): str(frame.GetColumnType(name)) for name in frame.GetColumnNames()}
-    functions: dict[str, Correction | Lookup] = {**selection.corrections, **selection.lookups}
+    sources: dict[str, Correction | Lookup] = {**selection.corrections, **selection.lookups}
     try:
         resolved = resolve(selection, columns, sample, where)
     except ConfigError as error:  # with what would be the next one
-        absent = [f"{where}: {name}: no file {folder / function.file}" for name, function in functions.items()
+        absent = [f"{where}: {name}: no file {folder / function.file}" for name, function in sources.items()
                   if not (folder / function.file).is_file()]  # fmt: skip
         raise ConfigError("\n".join([str(error), *absent])) from None
     for sentence in resolved.skipped:
         warnings.warn(sentence, PorticoWarning, stacklevel=2)
-    called = {name for e in resolved.expressions() for name in e.names.functions}
-    wanted = {name: function for name, function in functions.items() if name in called}
-    generated = kernel(resolved)
-    text = compose(resolved, declare(wanted, folder) if wanted else None)
-    space = _compile(text, generated.text, "selection_loop.h", where)
+    used = {name for e in resolved.expressions() for name in e.names.functions}
+    wanted = {name: function for name, function in sources.items() if name in used}
+    called, generated = declare(wanted, folder) if wanted else None, kernel(resolved)
+    fixed = _compile(functions(resolved, called), generated.text, "selection_loop.h", where)
+    rest = f"namespace portico_fixed = {fixed};\n{generated.rest}"
+    space = getattr(ROOT, _compile(choice(resolved, called, fixed), rest, "selection_loop.h", where))
     trees = new_trees(selection.output.formats if selection.output is not None else ())
     made = space.portico_new(event_weight(sample), list(resolved.parameters.values()))
     if (loop := Loop.over(frame, made, generated, trees)) is not None:
         return loop.handles()
-    space = _compile("", generated.book, "selection_actions.h", where)
+    space = getattr(ROOT, _compile("", generated.book, "selection_actions.h", where))
     return _handles(space.portico_book(ROOT.RDF.AsRNode(frame), made, rows_of(trees)), trees)
 
 
@@ -125,8 +126,8 @@ def _handles(booked: Any, trees: dict[str, tuple[str, str, Path]]) -> dict[str, 
     return products | {name: Written(tree, filled[-1]) for name, tree in trees.items()}
 
 
-def _compile(functions: str, kernel: str, header: str, where: str) -> Any:
-    """Compile C++ once per process; return its namespace, whose name is a digest of the content."""
+def _compile(functions: str, kernel: str, header: str, where: str) -> str:
+    """Compile C++ once per process; return the name of its namespace, which is a digest of the content."""
     import ROOT
 
     namespace = "portico_selection_" + hashlib.sha256(f"{header}\0{functions}\0{kernel}".encode()).hexdigest()[:16]
@@ -139,4 +140,4 @@ def _compile(functions: str, kernel: str, header: str, where: str) -> Any:
             if not ROOT.gInterpreter.Declare(part):
                 raise StepError(f"{where} does not compile; the compiler's messages name the key and the expression")
         _compiled.add(namespace)
-    return getattr(ROOT, namespace)
+    return namespace

@@ -1,4 +1,4 @@
-"""C++ functions of a resolved selection: the choice of candidates, definitions, weights.
+"""C++ functions of a resolved selection: definitions and weights, and apart from them the choice of candidates.
 
 The loop over candidates evaluates cuts in order and defines a quantity just before the first cut that uses it.
 Functions are defined outside their classes, so that they are compiled here and not again at each use.
@@ -21,7 +21,7 @@ from portico.selection.resolved import (
     name_expression,
 )
 
-__all__ = ["argument_type", "functions", "groups", "literal"]
+__all__ = ["argument_type", "choice", "functions", "groups", "literal"]
 
 _HEAD = """
 using std::abs; using std::sqrt; using std::pow; using std::exp; using std::log; using std::hypot;
@@ -34,7 +34,7 @@ _EACH = "for (const int portico_index : portico_chosen)"
 
 
 def functions(resolved: Resolved, called: str | None) -> str:
-    """Return the functions of a selection, without their namespace.
+    """Return the functions of a selection but for the choice, without their namespace.
 
     Parameters
     ----------
@@ -46,11 +46,24 @@ def functions(resolved: Resolved, called: str | None) -> str:
     Returns
     -------
     str
-        Functions of columns, all with names that begin with ``portico_``: ``choose``; ``define_NAME``,
-        ``weight_NAME``, ``varied_NAME``, ``values_GROUP``, ``nominal_COLUMN`` and ``shape_NAME`` as needed; ``total``
-        and ``ofevent``, the weights. ``parameters`` are those of the sample.
+        Functions of columns, all with names that begin with ``portico_``: ``define_NAME``, ``weight_NAME``,
+        ``varied_NAME``, ``values_GROUP``, ``nominal_COLUMN`` and ``shape_NAME`` as needed; ``total`` and ``ofevent``,
+        the weights. ``parameters`` are those of the sample.
     """
     return _Functions(resolved).text(called)
+
+
+def choice(resolved: Resolved, called: str | None, others: str) -> str:
+    """Return the function ``portico_choose``, without its namespace; a changed cut changes nothing else.
+
+    Parameters
+    ----------
+    resolved, called
+        As for `functions`.
+    others : str
+        The namespace of the text that `functions` returns.
+    """
+    return _Functions(resolved).choice(called, others)
 
 
 def argument_type(resolved: Resolved, column: str) -> str:
@@ -72,11 +85,9 @@ class _Functions:
         self._r = resolved
 
     def text(self, called: str | None) -> str:
-        r = self._r
-        parts = [_HEAD, *([f"namespace {FUNCTIONS} = {called};"] if called else [])]
-        parts += [f"constexpr auto {value(name)} = {literal(number)};" for name, number in r.constants.items()]
+        r, parts = self._r, self._names(called)
         members = "".join(f" double {value(name)};" for name in r.parameters)
-        parts += [f"struct portico_parameters {{{members} }};", self._choose()]
+        parts.append(f"struct portico_parameters {{{members} }};")
         parts += [self._define(name) for name in r.output_definitions]
         for weight in r.weights:
             parts.append(self._weight(weight, [weight.nominal], varied=False))
@@ -86,6 +97,13 @@ class _Functions:
         parts += [self._nominal(column, e) for shape in r.shapes for column, e in shape.nominal.items()]
         parts += [self._shape(shape) for shape in r.shapes if shape.tags]
         return "\n".join([*parts, self._total()])
+
+    def choice(self, called: str | None, others: str) -> str:
+        return "\n".join([*self._names(called), f"using {others}::portico_parameters;", self._choose()])
+
+    def _names(self, called: str | None) -> list[str]:
+        constants = [f"constexpr auto {value(n)} = {literal(number)};" for n, number in self._r.constants.items()]
+        return [_HEAD, *([f"namespace {FUNCTIONS} = {called};"] if called else []), *constants]
 
     # ---- columns as arguments and as values of one candidate
 

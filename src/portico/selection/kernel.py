@@ -21,6 +21,8 @@ _FILL = (
     "void portico_fill(portico::Histograms &portico_set, bool portico_nominal, "
     "const portico::Choices &portico_choices, const portico_columns &portico_now, portico::Filled &portico_to)"
 )
+_CHOICE = "portico::Choices portico_choice(const portico_columns &portico_now)"
+_NEW = "std::shared_ptr<portico::Kernel> portico_new(double normalisation, const std::vector<double> &parameters)"
 _UNSIGNED = ("std::uint32_t", "std::uint32_t", "std::uint64_t")
 
 
@@ -31,8 +33,12 @@ class Kernel:
     Parameters
     ----------
     text : str
-        The class, and ``std::shared_ptr<portico::Kernel> portico_new(double normalisation, const std::vector<double>
-        &parameters)``, for the namespace of the selection's functions.
+        The class ``portico_kernel``, for the namespace of the selection's functions. It lacks the choice of candidates
+        and the empty histograms, so that it stays as it is when a cut or a binning changes.
+    rest : str
+        The class ``portico_selected``, which has them, and ``std::shared_ptr<portico::Kernel> portico_new(double
+        normalisation, const std::vector<double> &parameters)``, for the namespace of the choice, where
+        ``portico_fixed`` stands for the other one.
     book : str
         ``portico::Booked portico_book(RNode, std::shared_ptr<portico::Kernel>, const portico::Trees &)`` for the same.
     columns : mapping of str to str
@@ -44,6 +50,7 @@ class Kernel:
     """
 
     text: str
+    rest: str
     book: str
     columns: dict[str, str]
     always: frozenset[str]
@@ -73,13 +80,12 @@ class _Kernel:
 
     def kernel(self) -> Kernel:
         columns = {column: self._type(column) for column in self._all}
-        return Kernel(self._text(), self._book(), columns, self._always, self._before)
+        return Kernel(self._text(), self._rest(), self._book(), columns, self._always, self._before)
 
     def _text(self) -> str:
         given = "const portico::Columns &portico_given"
         methods = {
             f"portico::Choices choose({given}) const": self._choose(),
-            "portico::Empty empty() const": self._empty(),
             f"double weigh({given}) const": self._weigh(),
             f"void fill(portico::Filled &portico_to, const portico::Choices &portico_choices, {given})": self._fill(),
             f"void fill_shapes(portico::Filled &portico_to, {given})": self._fill_shapes(),
@@ -89,11 +95,24 @@ class _Kernel:
             f"portico_parameters {SAMPLE};", "double portico_normalisation;", "portico_row portico_out;",
             f"portico_kernel(const portico_parameters &p, double n) : {SAMPLE}(p), portico_normalisation(n) {{}}",
             *(f"{head} override;" for head in methods),
-            f"{_FILL};",
+            f"virtual {_CHOICE} const = 0;", f"{_FILL};",
         ])  # fmt: skip
         parts = [self._columns(), self._row(), f"struct portico_kernel : portico::Kernel {{\n{inside}\n}};"]
         parts += [_outside("portico_kernel", head, body) for head, body in methods.items()]
-        return "\n".join([*parts, self._fill_one(), self._new()])
+        return "\n".join([*parts, self._fill_one()])
+
+    def _rest(self) -> str:
+        choice = self._call_of("choose", "", self._r.choice_expressions())
+        parameters = ", ".join(f"parameters.at({n})" for n in range(len(self._r.parameters)))
+        return "\n".join([
+            "using portico_fixed::portico_columns;",
+            "struct portico_selected : portico_fixed::portico_kernel {", "using portico_kernel::portico_kernel;",
+            f"{_CHOICE} const override {{ return {choice}; }}", "portico::Empty empty() const override;", "};",
+            _outside("portico_selected", "portico::Empty empty() const", self._empty()),
+            f"{_NEW} {{",
+            f"portico::Kernel *made = new portico_selected({{{parameters}}}, normalisation);",
+            "return std::shared_ptr<portico::Kernel>(made);", "}",
+        ])  # fmt: skip
 
     # ---- columns: as they are in the input, and as expressions see them
 
@@ -153,7 +172,7 @@ class _Kernel:
     # ---- methods
 
     def _choose(self) -> list[str]:
-        return [*self._read(self._to_choose), f"return {self._call_of('choose', '', self._r.choice_expressions())};"]
+        return [*self._read(self._to_choose), "return portico_choice(portico_now);"]
 
     def _weigh(self) -> list[str]:
         factors = ", ".join(self._weight(weight) for weight in self._event)
@@ -184,7 +203,7 @@ class _Kernel:
                 source = f"portico_varied[{number}]" if len(shape.columns) > 1 else "portico_varied"
                 lines.append(f"portico_now.{mapped('at', column)} = &{source}[portico_k];")
             lines += [
-                f"const portico::Choices portico_choices = {self._call_of('choose', '', r.choice_expressions())};",
+                "const portico::Choices portico_choices = portico_choice(portico_now);",
                 "if (portico_choices.any_choice())",
                 f"portico_fill(portico_to.sets[{first} + portico_k], false, portico_choices, portico_now, portico_to);",
                 "}", "}",
@@ -273,14 +292,7 @@ class _Kernel:
             lines.append(f"portico_out.{mapped('chosen', name)} = {chosen};")
         return [*lines, "portico_out.portico_weight = portico_weight;"]
 
-    # ---- making, and booking on a frame
-
-    def _new(self) -> str:
-        parameters = ", ".join(f"parameters.at({n})" for n in range(len(self._r.parameters)))
-        return (
-            "std::shared_ptr<portico::Kernel> portico_new(double normalisation, const std::vector<double> &parameters) "
-            f"{{\nreturn std::make_shared<portico_kernel>(portico_parameters{{{parameters}}}, normalisation);\n}}"
-        )
+    # ---- booking on a frame
 
     def _book(self) -> str:
         lines = [
