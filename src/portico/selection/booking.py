@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from portico import root
 from portico.corrections import Correction, Lookup, declare
 from portico.errors import ConfigError, PorticoWarning, StepError
-from portico.selection.functions import choice, functions
+from portico.selection.functions import choice, functions, parameters
 from portico.selection.kernel import kernel
 from portico.selection.loop import Loop, Written, new_trees, rows_of
 from portico.selection.resolve import resolve
@@ -108,9 +108,11 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
     used = {name for e in resolved.expressions() for name in e.names.functions}
     wanted = {name: function for name, function in sources.items() if name in used}
     called, generated = declare(wanted, folder) if wanted else None, kernel(resolved)
-    fixed = _compile(functions(resolved, called), generated.text, "selection_loop.h", where)
-    rest = f"namespace portico_fixed = {fixed};\n{generated.rest}"
-    space = getattr(ROOT, _compile(choice(resolved, called, fixed), rest, "selection_loop.h", where))
+    of_sample = _compile(parameters(resolved), "", "selection_loop.h", where)
+    chosen = _compile(choice(resolved, called, of_sample), "", "selection_loop.h", where)
+    fixed = _compile(functions(resolved, called, of_sample), generated.text, "selection_loop.h", where)
+    rest = f"using {chosen}::portico_choose;\nnamespace portico_fixed = {fixed};\n{generated.rest}"
+    space = getattr(ROOT, _compile("using ROOT::RVec;", rest, "selection_loop.h", where))
     trees = new_trees(selection.output.formats if selection.output is not None else ())
     made = space.portico_new(event_weight(sample), list(resolved.parameters.values()))
     if (loop := Loop.over(frame, made, generated, trees)) is not None:

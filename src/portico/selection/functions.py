@@ -21,7 +21,7 @@ from portico.selection.resolved import (
     name_expression,
 )
 
-__all__ = ["argument_type", "choice", "functions", "groups", "literal"]
+__all__ = ["argument_type", "choice", "functions", "groups", "literal", "parameters"]
 
 _HEAD = """
 using std::abs; using std::sqrt; using std::pow; using std::exp; using std::log; using std::hypot;
@@ -33,7 +33,13 @@ using ROOT::RVec;
 _EACH = "for (const int portico_index : portico_chosen)"
 
 
-def functions(resolved: Resolved, called: str | None) -> str:
+def parameters(resolved: Resolved) -> str:
+    """Return the struct ``portico_parameters`` of the sample's parameters, without its namespace."""
+    members = "".join(f" double {value(name)};" for name in resolved.parameters)
+    return f"struct portico_parameters {{{members} }};"
+
+
+def functions(resolved: Resolved, called: str | None, of_sample: str) -> str:
     """Return the functions of a selection but for the choice, without their namespace.
 
     Parameters
@@ -42,28 +48,28 @@ def functions(resolved: Resolved, called: str | None) -> str:
         The selection.
     called : str, optional
         The namespace of the corrections and look-ups that it calls.
+    of_sample : str
+        The namespace of the text that `parameters` returns.
 
     Returns
     -------
     str
         Functions of columns, all with names that begin with ``portico_``: ``define_NAME``, ``weight_NAME``,
         ``varied_NAME``, ``values_GROUP``, ``nominal_COLUMN`` and ``shape_NAME`` as needed; ``total`` and ``ofevent``,
-        the weights. ``parameters`` are those of the sample.
+        the weights.
     """
-    return _Functions(resolved).text(called)
+    return _Functions(resolved).text(called, of_sample)
 
 
-def choice(resolved: Resolved, called: str | None, others: str) -> str:
+def choice(resolved: Resolved, called: str | None, of_sample: str) -> str:
     """Return the function ``portico_choose``, without its namespace; a changed cut changes nothing else.
 
     Parameters
     ----------
-    resolved, called
+    resolved, called, of_sample
         As for `functions`.
-    others : str
-        The namespace of the text that `functions` returns.
     """
-    return _Functions(resolved).choice(called, others)
+    return _Functions(resolved).choice(called, of_sample)
 
 
 def argument_type(resolved: Resolved, column: str) -> str:
@@ -84,10 +90,8 @@ class _Functions:
     def __init__(self, resolved: Resolved) -> None:
         self._r = resolved
 
-    def text(self, called: str | None) -> str:
-        r, parts = self._r, self._names(called)
-        members = "".join(f" double {value(name)};" for name in r.parameters)
-        parts.append(f"struct portico_parameters {{{members} }};")
+    def text(self, called: str | None, of_sample: str) -> str:
+        r, parts = self._r, self._names(called, of_sample)
         parts += [self._define(name) for name in r.output_definitions]
         for weight in r.weights:
             parts.append(self._weight(weight, [weight.nominal], varied=False))
@@ -98,12 +102,13 @@ class _Functions:
         parts += [self._shape(shape) for shape in r.shapes if shape.tags]
         return "\n".join([*parts, self._total()])
 
-    def choice(self, called: str | None, others: str) -> str:
-        return "\n".join([*self._names(called), f"using {others}::portico_parameters;", self._choose()])
+    def choice(self, called: str | None, of_sample: str) -> str:
+        return "\n".join([*self._names(called, of_sample), self._choose()])
 
-    def _names(self, called: str | None) -> list[str]:
+    def _names(self, called: str | None, of_sample: str) -> list[str]:
         constants = [f"constexpr auto {value(n)} = {literal(number)};" for n, number in self._r.constants.items()]
-        return [_HEAD, *([f"namespace {FUNCTIONS} = {called};"] if called else []), *constants]
+        uses = [f"using {of_sample}::portico_parameters;", *([f"namespace {FUNCTIONS} = {called};"] if called else [])]
+        return [_HEAD, *uses, *constants]
 
     # ---- columns as arguments and as values of one candidate
 
