@@ -11,13 +11,14 @@ from portico import root
 from portico.corrections import Correction, Lookup, declare
 from portico.errors import ConfigError, PorticoWarning, StepError
 from portico.selection.functions import choice, functions, parameters
-from portico.selection.kernel import kernel
+from portico.selection.kernel import Kernel, kernel
 from portico.selection.loop import Loop, Written, new_trees, rows_of
 from portico.selection.resolve import resolve
 
 if TYPE_CHECKING:
     from portico.analysis.dataset import Sample
     from portico.selection.model import Selection
+    from portico.selection.resolved import Resolved
 
 __all__ = ["book", "event_weight"]
 
@@ -108,17 +109,24 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
     used = {name for e in resolved.expressions() for name in e.names.functions}
     wanted = {name: function for name, function in sources.items() if name in used}
     called, generated = declare(wanted, folder) if wanted else None, kernel(resolved)
-    of_sample = _compile(parameters(resolved), "", "selection_loop.h", where)
-    chosen = _compile(choice(resolved, called, of_sample), "", "selection_loop.h", where)
-    fixed = _compile(functions(resolved, called, of_sample), generated.text, "selection_loop.h", where)
-    rest = f"using {chosen}::portico_choose;\nnamespace portico_fixed = {fixed};\n{generated.rest}"
-    space = getattr(ROOT, _compile("using ROOT::RVec;", rest, "selection_loop.h", where))
+    space = _compiled_class(resolved, called, generated, where)
     trees = new_trees(selection.output.formats if selection.output is not None else ())
     made = space.portico_new(event_weight(sample), list(resolved.parameters.values()))
     if (loop := Loop.over(frame, made, generated, trees)) is not None:
         return loop.handles()
     space = getattr(ROOT, _compile("", generated.book, "selection_actions.h", where))
     return _handles(space.portico_book(ROOT.RDF.AsRNode(frame), made, rows_of(trees)), trees)
+
+
+def _compiled_class(resolved: Resolved, called: str | None, generated: Kernel, where: str) -> Any:
+    """Return the namespace of a selection's class. What a changed cut or another sample has in common is kept."""
+    import ROOT
+
+    of_sample = _compile(parameters(resolved), "", "selection_loop.h", where)
+    chosen = _compile(choice(resolved, called, of_sample), "", "selection_loop.h", where)
+    fixed = _compile(functions(resolved, called, of_sample), generated.text, "selection_loop.h", where)
+    rest = f"using {chosen}::portico_choose;\nnamespace portico_fixed = {fixed};\n{generated.rest}"
+    return getattr(ROOT, _compile("using ROOT::RVec;", rest, "selection_loop.h", where))
 
 
 def _handles(booked: Any, trees: dict[str, tuple[str, str, Path]]) -> dict[str, Any]:
