@@ -16,6 +16,7 @@ import portico
 from portico.analysis.analysis import Analysis, load_analysis
 from portico.executors.local import LocalExecutor
 from portico.runfolder.load import Run
+from tests.processes import reused
 from tests.reference import small_analysis
 
 # Tests compile far more than they compute. Read by ROOT when a runner imports it.
@@ -62,6 +63,13 @@ def write_events(path: Path, random: np.random.Generator, entries: int, clusters
                     "n": random.integers(0, 5, size).astype(np.int32),
                     "event": part.astype(np.uint64),
                 })  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def processes() -> Iterator[None]:
+    """Processes of runs on this machine serve the next test too."""
+    with reused():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,13 @@
 """RooStats on a workspace, in a process of its own: a second scan in one process returned nonsense.
 
 Usage: python tests/roostats.py {limit|time|read} FILE ... < JSON. The answers, one for each file, are JSON on standard
-output. A file is a ROOT file with a workspace ``w``, or HS3.
+output. A file is a ROOT file with a workspace ``w``, or HS3. Those in ``write`` are written first, by the module that
+is named, from the model that was chosen: a process of its own for each takes seconds.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -133,12 +135,23 @@ def read(path: str, asked: Asked) -> Any:
     return found
 
 
+def write(path: str, module: str, text: str) -> None:
+    """Write a file as the process of an export does."""
+    from portico.stats.exports.chosen import Chosen
+    from portico.stats.exports.roofit_builder import Builder
+
+    chosen = Chosen.from_json(text)
+    assert importlib.import_module(module).write(Builder(chosen).workspace, chosen, path)
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # ROOT says that it is an alpha
     answer = {"limit": limit, "time": timed, "read": read}[sys.argv[1]]
     question = json.load(sys.stdin)
     sink = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # RooFit prints
+    for written in question.pop("write", []):
+        write(*written)
     json.dump([answer(path, question) for path in sys.argv[2:]], sink)
     sink.close()
     os._exit(0)  # RooStats may crash while it is taken down

@@ -70,9 +70,9 @@ def test_data_are_hidden_until_they_are_asked_for(analysis, tmp_path):
 
 
 @pytest.mark.integration
-def test_a_comparison_shows_no_data_either(analysis, local, tmp_path):
+def test_a_comparison_shows_no_data_either(analysis, single, tmp_path):
     for name, cut in (("a", 100.0), ("b", 4.5)):
-        portico.run(analysis.with_options("fill", cut=cut), folder=tmp_path / name, executor=local)
+        portico.run(analysis.with_options("fill", cut=cut), folder=tmp_path / name, executor=single)
     page = tmp_path / "comparison.html"
     done = CliRunner().invoke(cli, ["compare", f"{tmp_path}/a", f"{tmp_path}/b", "--html", str(page), "--json"])
     assert done.exit_code == 1, done.output
@@ -92,9 +92,9 @@ def test_a_comparison_shows_no_data_either(analysis, local, tmp_path):
 
 @pytest.mark.integration
 @pytest.mark.parametrize("name", ["summary.json", "a/b.txt", ".hidden.txt"])
-def test_a_file_of_a_summary_stays_in_its_folder(analysis, local, tmp_path, name):
+def test_a_file_of_a_summary_stays_in_its_folder(analysis, single, tmp_path, name):
     with pytest.raises(PorticoError, match="a file of a summary has a name like"):
-        portico.run(analysis.with_options("fit", name=name), folder=tmp_path / "run", executor=local)
+        portico.run(analysis.with_options("fit", name=name), folder=tmp_path / "run", executor=single)
 
 
 def test_what_is_not_blinded_cannot_be_unblinded(make_analysis, events):

@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from portico.worker.task import Task
 from tests.conftest import numbers_of
 from tests.conftest import write_events as write_plain
 from tests.integration.test_run import damage
-from tests.unit.test_select import full, make_events, sample_of, write_events
+from tests.unit.test_select import few, full, make_events, sample_of, write_events
 
 CODE = r"""
 #include <ROOT/RDataFrame.hxx>
@@ -207,20 +208,28 @@ def cpp(root: Any) -> Any:
     return root.column_tests
 
 
+@pytest.fixture(scope="module")
+def columns_of_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the cache that the processes of `caching` know from their start."""
+    return tmp_path_factory.mktemp("runs") / "columns"
+
+
 @pytest.fixture(autouse=True)
-def columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the cache."""
-    monkeypatch.setenv("PORTICO_COLUMNS", str(tmp_path / "columns"))
+def columns(
+    request: pytest.FixtureRequest, columns_of_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The folder of the cache: the test's own, but for runs."""
+    folder = columns_of_runs if "caching" in request.fixturenames else tmp_path / "columns"
+    monkeypatch.setenv("PORTICO_COLUMNS", str(folder))
     monkeypatch.delenv("PORTICO_COLUMNS_SIZE", raising=False)
-    return tmp_path / "columns"
+    return folder
 
 
 def every_bit(frame: Any, sample: Sample) -> Mapping[str, Any]:
     names = [str(name) for name in frame.GetColumnNames()]
-    node = frame
-    for name in names:
-        node = node.Define(f"bits_{name}", f"column_tests::bits({name})")
-    return {"columns": node.AsNumpy([f"bits_{name}" for name in names]), "cutflow": node.Report()}
+    bits = ", ".join(f"column_tests::bits({name})" for name in names)
+    node = frame.Define("bits", f"ROOT::RVec<ULong64_t>{{{bits}}}")
+    return {"columns": node.AsNumpy(["bits"]), "cutflow": node.Report()}
 
 
 def lazily(frame: Any, sample: Sample) -> Mapping[str, Any]:
@@ -402,7 +411,7 @@ def test_a_selection_has_the_bits_and_the_tree_that_it_has_without(root: Any, tm
     place = Place(tmp_path, path, "wztree")
 
     def select(frame: Any, sample: Sample) -> Mapping[str, Any]:
-        return book(full(), frame, sample_of("background"), folder=FOLDER, where="selection.yaml")
+        return book(full().replace(**few()), frame, sample_of("background"), folder=FOLDER, where="selection.yaml")
 
     expected = numbers(place.run(select, cached=False, first=10, last=190))
     assert numbers(place.run(select, cached=True, first=10, last=190)) == expected
@@ -532,10 +541,10 @@ def fill(frame, sample, *, bins=10):
 """
 
 
-@pytest.fixture
-def caching(columns: Path) -> Iterator[LocalExecutor]:
-    """An executor whose processes know this test's cache."""
-    executor = LocalExecutor(2)
+@pytest.fixture(scope="module")
+def caching() -> Iterator[LocalExecutor]:
+    """An executor with a cache: its process starts in the first of these tests, and serves all."""
+    executor = LocalExecutor(1)
     yield executor
     executor.close()
 
@@ -544,6 +553,7 @@ def test_runs_have_the_same_results_and_read_columns_once(
     events: Path, make_analysis: Callable[..., Analysis], caching: LocalExecutor, columns: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    before = set(columns.rglob("*.column"))
     files = ", ".join(f"'{file}'" for file in sorted(events.glob("events*.root")))
     analysis = make_analysis(STEP, STEPS, f"    s: {{files: [{files}]}}")
     runs = [
@@ -553,7 +563,7 @@ def test_runs_have_the_same_results_and_read_columns_once(
     assert numbers_of(runs[0], "fill") == numbers_of(runs[1], "fill") == numbers_of(runs[2], "fill")
     trees = [ak.to_list(uproot.concatenate([f"{path}:copy" for path in run["fill"]["s"]["tree"]])) for run in runs]
     assert trees[0] == trees[1] == trees[2]
-    assert len(list(columns.rglob("*.column"))) == 3 * 12
+    assert len(set(columns.rglob("*.column")) - before) == 3 * 12
     hits = [read_status(tmp_path / f"run{number}").steps[0].total for number in range(3)]
     assert [(of.columns_found, of.columns_filled) for of in hits] == [(0, 0), (0, 36), (36, 0)]
     show_status(read_status(tmp_path / "run2"))
@@ -578,11 +588,14 @@ def test_a_file_that_was_replaced_is_read_again(
 
 @pytest.mark.parametrize("cache", [False, True])
 def test_a_damage_that_root_tells_once_is_told(
-    events: Path, make_analysis: Callable[..., Analysis], caching: LocalExecutor, tmp_path: Path, cache: bool
+    events: Path, make_analysis: Callable[..., Analysis], tmp_path: Path, cache: bool
 ) -> None:
     bad = damage(events / "events1.root", tmp_path / "damaged.root")
     code = 'def fill(frame, sample):\n    return {name: frame.Sum(name) for name in ("x", "w", "n")}\n'
     files = f"    s: {{files: ['{events}/events0.root', '{bad}']}}"
     analysis = make_analysis(code, "  - {name: fill, function: 'mysteps:fill'}", files)
-    with pytest.raises((InputError, WorkerError), match="damaged"):
-        portico.run(analysis, folder=tmp_path / "run", executor=caching, cache=cache)
+    with (
+        closing(LocalExecutor(1)) as executor,  # its process has seen no damage yet
+        pytest.raises((InputError, WorkerError), match="damaged"),
+    ):
+        portico.run(analysis, folder=tmp_path / "run", executor=executor, cache=cache)

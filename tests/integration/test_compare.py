@@ -14,7 +14,6 @@ import portico
 from portico.cli import cli
 from portico.compare import compare
 from portico.executors.local import LocalExecutor
-from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.integration
 
@@ -61,7 +60,7 @@ def write_events(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(local: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def runs(single: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Runs of one analysis: as it is, in other chunks, with another cut, of one sample alone."""
     folder = tmp_path_factory.mktemp("compare")
     for name in ("a", "b"):
@@ -76,7 +75,7 @@ def runs(local: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> dict
             "  - {name: limits, function: 'mysteps:limits', input: select}\n"
         )
         made[name] = folder / name
-        portico.run(portico.load_analysis(folder), folder=made[name], executor=local)
+        portico.run(portico.load_analysis(folder), folder=made[name], executor=single)
     return made
 
 
@@ -137,12 +136,3 @@ def test_what_the_run_itself_wrote_for_others(runs: dict[str, Path]) -> None:
     assert comparison.total.histograms == 2 * len(HISTOGRAMS)
     assert comparison.total.products == 2 * (len(HISTOGRAMS) + 2), "also the graph and the arrays"
     assert not compare(file, runs["cut"]).equal
-
-
-def test_real_data(real_data: Path, local: LocalExecutor, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    portico.run(portico.load_analysis(REPOSITORY / "examples" / "dimuon"), folder=folder, executor=local)
-    assert compare(folder, folder).identical
-    comparison = compare(folder, folder / "dimuon" / "results.root")
-    assert comparison.identical
-    assert comparison.total.histograms == 4

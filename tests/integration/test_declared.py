@@ -21,7 +21,7 @@ import ROOT
 
 def {name}(frame, sample):
     frame = frame.Define("y", {expression})
-    return {{"low": frame.Min("y"), "high": frame.Max("y"), "h": frame.Histo1D(("h", "", 5, 0, 100), "x", "w")}}
+    return {{"y": frame.Stats("y"), "h": frame.Histo1D(("h", "", 5, 0, 100), "x", "w")}}
 """
 
 
@@ -62,9 +62,9 @@ def declare(text: str) -> str:
 
 def value(run: portico.Run, step: str) -> float:
     """Return the one value that a step's expression has in all chunks."""
-    results = run[step]["a"]
-    assert results["low"] == results["high"]
-    return float(results["low"])
+    found = run[step]["a"]["y"]
+    assert found["min"] == found["max"]
+    return float(found["min"])
 
 
 MIXED = """
@@ -124,24 +124,24 @@ def test_steps_and_versions_declare_one_name_differently(
 
 
 def test_a_declaration_that_fails_is_the_users_error(
-    write: Callable[..., Analysis], local: LocalExecutor, tmp_path: Path
+    write: Callable[..., Analysis], single: LocalExecutor, tmp_path: Path
 ) -> None:
     analysis = write({"wrong": (declare("double change(double x) { return y; }"), "'change(x)'")})
     with pytest.raises(StepError, match=r"wrong\.py:4 .*does not compile: use of undeclared identifier 'y'"):
-        portico.run(analysis, folder=tmp_path / "run", executor=local)
+        portico.run(analysis, folder=tmp_path / "run", executor=single)
     (tmp_path / "x.h").write_text("\n")
     computed = f"NAME = {str(tmp_path / 'x.h')[::-1]!r}[::-1]\nROOT.gInterpreter.Declare(f'#include \"{{NAME}}\"')"
     with pytest.raises(StepError, match=r"x\.h is not among the files.*headers="):
-        portico.run(write({"wrong": (computed, "'x'")}), folder=tmp_path / "run", executor=local)
+        portico.run(write({"wrong": (computed, "'x'")}), folder=tmp_path / "run", executor=single)
     hidden = "import importlib\nhelper = importlib.import_module('help' + 'er')"
     with pytest.raises(StepError, match=r"No module named 'helper'.*only if an import statement names it"):
-        portico.run(write({"wrong": (hidden, "'x'")}, helper_dot_py=""), folder=tmp_path / "run", executor=local)
+        portico.run(write({"wrong": (hidden, "'x'")}, helper_dot_py=""), folder=tmp_path / "run", executor=single)
     aliased = "import portico\nNAMES = ['scale.h']\nneeds = lambda f: portico.step(headers=NAMES)(f)\n"
     analysis = write({"wrong": (aliased, "'x'")}, scale_dot_h="\n")
     path = analysis.folder / "wrong.py"
     path.write_text(path.read_text().replace("def wrong", "@needs\ndef wrong"))
     with pytest.raises(StepError, match=r"decorator of 'wrong:wrong' declares headers=\['scale\.h'\]"):
-        portico.run(analysis, folder=tmp_path / "run", executor=local)
+        portico.run(analysis, folder=tmp_path / "run", executor=single)
 
 
 STATE = """
@@ -157,10 +157,10 @@ def counted():
 """
 
 
-def test_chunks_leave_nothing_behind(write: Callable[..., Analysis], local: LocalExecutor, tmp_path: Path) -> None:
+def test_chunks_leave_nothing_behind(write: Callable[..., Analysis], single: LocalExecutor, tmp_path: Path) -> None:
     reporter = Remember()
     analysis = write({"counting": (declare("double half() { return 0.5; }") + STATE, "f'{counted()} * half()'")})
-    run = portico.run(analysis, folder=tmp_path / "run", executor=local, reporter=reporter)
+    run = portico.run(analysis, folder=tmp_path / "run", executor=single, reporter=reporter)
     assert value(run, "counting") >= 0.5
     words = ("'count' of module 'counting'", "'seen' of module 'counting'", "ROOT.gRandom")
     assert [sum(word in text for text in reporter.warnings) for word in words] == [1, 1, 1]
@@ -177,7 +177,7 @@ def change(x):
 
 def NAME(frame, sample):
     frame = frame.Define("y", change, ["x"])
-    return {"low": frame.Min("y"), "high": frame.Max("y")}
+    return {"y": frame.Stats("y")}
 """
 
 

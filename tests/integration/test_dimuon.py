@@ -15,6 +15,7 @@ import uproot
 import vector
 
 import portico
+from portico.compare import compare
 from portico.executors.local import LocalExecutor
 from portico.report import write_report
 
@@ -35,11 +36,11 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def run(local: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[portico.Run]:
+def run(single: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[portico.Run]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PORTICO_REAL_DATA", str(DATA))
         folder = tmp_path_factory.mktemp("dimuon") / "run"
-        yield portico.run(portico.load_analysis(EXAMPLE), folder=folder, executor=local)
+        yield portico.run(portico.load_analysis(EXAMPLE), folder=folder, executor=single)
 
 
 def load_plot() -> ModuleType:
@@ -144,3 +145,10 @@ def test_report_of_the_example(run: portico.Run) -> None:
     text = write_report(run.path).read_text()
     for expected in ("opposite charge", "415", "508", "m(μμ) (GeV)"):
         assert expected in text
+
+
+def test_the_run_compares_equal_with_itself_and_its_file(run: portico.Run) -> None:
+    assert compare(run.path, run.path).identical
+    comparison = compare(run.path, run.path / "dimuon" / "results.root")
+    assert comparison.identical
+    assert comparison.total.histograms == 4

@@ -67,13 +67,13 @@ def four_steps(make_analysis: Callable[..., Analysis], tmp_path: Path) -> Analys
 
 
 @pytest.fixture
-def ran(four_steps: Analysis, local: LocalExecutor, tmp_path: Path) -> Callable[..., dict[str, int]]:
+def ran(four_steps: Analysis, single: LocalExecutor, tmp_path: Path) -> Callable[..., dict[str, int]]:
     """Run the analysis as it lies on disk; return how much of each step ran."""
 
     def run(*steps: str) -> dict[str, int]:
         reporter = Remember()
         analysis = portico.load_analysis(four_steps.folder)
-        portico.run(analysis, folder=tmp_path / "run", executor=local, reporter=reporter, steps=steps)
+        portico.run(analysis, folder=tmp_path / "run", executor=single, reporter=reporter, steps=steps)
         return reporter.ran
 
     return run
@@ -159,21 +159,21 @@ def test_a_file_that_is_gone_is_made_again(
 
 
 def test_an_interrupted_run_goes_on(
-    four_steps: Analysis, local: LocalExecutor, ran: Callable[..., dict[str, int]], tmp_path: Path
+    four_steps: Analysis, single: LocalExecutor, ran: Callable[..., dict[str, int]], tmp_path: Path
 ) -> None:
     def stop(chunks: int) -> None:
         if chunks == 3:  # the first of the step that reads the weights
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        portico.run(four_steps, folder=tmp_path / "run", executor=local, reporter=Remember(stop))
+        portico.run(four_steps, folder=tmp_path / "run", executor=single, reporter=Remember(stop))
     done = ran()
     assert (done["fill"], done["fit"], done["report"]) == (0, 0, 1)
     assert 0 < done["use"] <= 2
 
 
 def test_what_needs_a_step_that_was_left_out_is_left_out(
-    four_steps: Analysis, ran: Callable[..., dict[str, int]], local: LocalExecutor, tmp_path: Path
+    four_steps: Analysis, ran: Callable[..., dict[str, int]], single: LocalExecutor, tmp_path: Path
 ) -> None:
     ran()
     file = tmp_path / "events.root"
@@ -186,7 +186,7 @@ def test_what_needs_a_step_that_was_left_out_is_left_out(
     reporter = Remember()
     with pytest.raises(PorticoError):
         portico.run(
-            portico.load_analysis(four_steps.folder), folder=tmp_path / "run", executor=local, reporter=reporter
+            portico.load_analysis(four_steps.folder), folder=tmp_path / "run", executor=single, reporter=reporter
         )
     assert any("'fit' is left out: it needs all samples" in text for text in reporter.warnings)
     assert any("'use' is left out: it needs step 'fit'" in text for text in reporter.warnings)

@@ -45,7 +45,7 @@ def h(frame, sample):
 
 
 @pytest.fixture(scope="module")
-def runs(local: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+def runs(single: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Runs in chunks of 10 and of 40 entries."""
     folder = tmp_path_factory.mktemp("products")
     x = np.arange(40.0)
@@ -62,7 +62,7 @@ def runs(local: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> dict
             "steps: [{name: h, function: 'mysteps:h'}]\n"
         )
         made[entries] = folder / str(entries)
-        portico.run(portico.load_analysis(folder), folder=made[entries], executor=local)
+        portico.run(portico.load_analysis(folder), folder=made[entries], executor=single)
     return made
 
 

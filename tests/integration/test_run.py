@@ -278,11 +278,11 @@ def anything(frame, sample):
 
 
 def test_every_operation_works_since_the_frame_is_a_plain_one(
-    make_analysis: Callable[..., Analysis], local: LocalExecutor, events: Path, tmp_path: Path
+    make_analysis: Callable[..., Analysis], single: LocalExecutor, events: Path, tmp_path: Path
 ) -> None:
     step = '  - {name: any, function: "mysteps:anything", chunk: 50 entries}'
     analysis = make_analysis(PLAIN, step, f'    a: {{files: "{events}/events0.root"}}')
-    results = portico.run(analysis, folder=tmp_path / "run", executor=local)["any"]["a"]
+    results = portico.run(analysis, folder=tmp_path / "run", executor=single)["any"]["a"]
     with uproot.open(events / "events0.root") as file:
         x, n = file["Events"]["x"].array(library="np"), file["Events"]["n"].array(library="np")
     assert results["x"]["x"].tolist() == (2 * x[2 * n > 2]).tolist()
@@ -312,12 +312,12 @@ def python(frame, sample):
 
 
 def test_a_python_function_without_numba_names_the_extra(
-    make_analysis: Callable[..., Analysis], local: LocalExecutor, events: Path, tmp_path: Path
+    make_analysis: Callable[..., Analysis], single: LocalExecutor, events: Path, tmp_path: Path
 ) -> None:
     step = '  - {name: python, function: "mysteps:python"}'
     analysis = make_analysis(WITHOUT_NUMBA, step, f'    a: {{files: "{events}/events0.root"}}')
     with pytest.raises(StepError, match=r"Filter with a Python function needs the extra 'numba'.*portico-hep\[numba\]"):
-        portico.run(analysis, folder=tmp_path / "run", executor=local)
+        portico.run(analysis, folder=tmp_path / "run", executor=single)
 
 
 def manifest(folder: Path) -> list[dict[str, str]]:
@@ -338,7 +338,7 @@ def total(frame, sample):
 
 
 def test_an_edited_header_changes_the_result_in_live_workers(
-    make_analysis: Callable[..., Analysis], local: LocalExecutor, events: Path, tmp_path: Path
+    make_analysis: Callable[..., Analysis], single: LocalExecutor, events: Path, tmp_path: Path
 ) -> None:
     sums = []
     for factor in ("1", "3"):
@@ -348,7 +348,7 @@ def test_an_edited_header_changes_the_result_in_live_workers(
             f'    a: {{files: "{events}/events0.root"}}',
             times__h=HEADER.replace("FACTOR", factor),
         )
-        sums.append(portico.run(analysis, folder=tmp_path / "run", executor=local)["total"]["a"]["total"])
+        sums.append(portico.run(analysis, folder=tmp_path / "run", executor=single)["total"]["a"]["total"])
     assert sums[1] == 3 * sums[0] > 0
 
 
@@ -424,7 +424,7 @@ def python_error(frame, sample):
 )
 def test_a_failing_step_is_told_once_and_stops(
     make_analysis: Callable[..., Analysis],
-    local: LocalExecutor,
+    single: LocalExecutor,
     events: Path,
     tmp_path: Path,
     function: str,
@@ -436,7 +436,7 @@ def test_a_failing_step_is_told_once_and_stops(
         f'    a: {{files: "{events}/events0.root"}}',
     )
     with pytest.raises(StepError) as caught:
-        portico.run(analysis, folder=tmp_path / "run", executor=local)
+        portico.run(analysis, folder=tmp_path / "run", executor=single)
     message = str(caught.value)
     for word in ["step 'bad'", "sample 'a'", "entries", *words]:
         assert word in message
@@ -445,7 +445,7 @@ def test_a_failing_step_is_told_once_and_stops(
 
 
 def test_a_chunk_that_kills_its_process_is_named_and_the_rest_is_finished(
-    make_analysis: Callable[..., Analysis], local: LocalExecutor, events: Path, tmp_path: Path
+    make_analysis: Callable[..., Analysis], single: LocalExecutor, events: Path, tmp_path: Path
 ) -> None:
     analysis = make_analysis(
         FAULTS,
@@ -454,10 +454,10 @@ def test_a_chunk_that_kills_its_process_is_named_and_the_rest_is_finished(
     )
     reporter = Remember()
     with pytest.raises(WorkerError, match=r"events0\.root entries 100-149.*SIGSEGV"):
-        portico.run(analysis, folder=tmp_path / "run", executor=local, reporter=reporter)
+        portico.run(analysis, folder=tmp_path / "run", executor=single, reporter=reporter)
     assert reporter.advanced == 4
     assert sum("trying again" in warning for warning in reporter.warnings) == 2
-    partial = portico.run(analysis, folder=tmp_path / "run", executor=local, allow_partial=True)
+    partial = portico.run(analysis, folder=tmp_path / "run", executor=single, allow_partial=True)
     assert partial.partial
     assert partial["bad"]["a"]["n"] == 200
 
@@ -472,7 +472,7 @@ def damage(source: Path, target: Path) -> Path:
 
 
 def test_a_damaged_file_is_named_and_gives_no_wrong_number(
-    make_analysis: Callable[..., Analysis], local: LocalExecutor, events: Path, tmp_path: Path
+    make_analysis: Callable[..., Analysis], single: LocalExecutor, events: Path, tmp_path: Path
 ) -> None:
     bad = damage(events / "events1.root", tmp_path / "damaged.root")
     code = 'def total(frame, sample):\n    return {"x": frame.Sum("x"), "w": frame.Sum("w"), "n": frame.Sum("n")}\n'
@@ -480,11 +480,11 @@ def test_a_damaged_file_is_named_and_gives_no_wrong_number(
         code, '  - {name: total, function: "mysteps:total"}', f'    a: {{files: ["{events}/events0.root", "{bad}"]}}'
     )
     with pytest.raises((InputError, WorkerError), match=r"damaged\.root"):
-        portico.run(analysis, folder=tmp_path / "run", executor=local)
+        portico.run(analysis, folder=tmp_path / "run", executor=single)
 
 
 def test_a_replaced_file_and_a_truncated_one_are_noticed(
-    make_analysis: Callable[..., Analysis], local: LocalExecutor, events: Path, tmp_path: Path
+    make_analysis: Callable[..., Analysis], single: LocalExecutor, events: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy.root"
     copy.write_bytes((events / "events0.root").read_bytes())
@@ -492,19 +492,19 @@ def test_a_replaced_file_and_a_truncated_one_are_noticed(
     analysis = make_analysis(
         code, '  - {name: total, function: "mysteps:total", chunk: 50 entries}', f'    a: {{files: "{copy}"}}'
     )
-    first = portico.run(analysis, folder=tmp_path / "run", executor=local)["total"]["a"]["x"]
+    first = portico.run(analysis, folder=tmp_path / "run", executor=single)["total"]["a"]["x"]
     copy.write_bytes((events / "events1.root").read_bytes())
     reporter = Remember()
-    second = portico.run(analysis, folder=tmp_path / "run", executor=local, reporter=reporter)["total"]["a"]["x"]
+    second = portico.run(analysis, folder=tmp_path / "run", executor=single, reporter=reporter)["total"]["a"]["x"]
     assert reporter.ran["total"] == 5
     assert first != second
     copy.write_bytes((events / "events2.root").read_bytes()[:-500])
     with pytest.raises(InputError, match=r"truncated|damaged"):
-        portico.run(analysis, folder=tmp_path / "run", executor=local)
+        portico.run(analysis, folder=tmp_path / "run", executor=single)
 
 
 def test_one_file_with_other_columns_is_pointed_out(
-    make_analysis: Callable[..., Analysis], local: LocalExecutor, events: Path, tmp_path: Path
+    make_analysis: Callable[..., Analysis], single: LocalExecutor, events: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.root"
     with uproot.recreate(other) as file:
@@ -514,7 +514,7 @@ def test_one_file_with_other_columns_is_pointed_out(
         code, '  - {name: total, function: "mysteps:total"}', f'    a: {{files: ["{events}/events0.root", "{other}"]}}'
     )
     with pytest.raises(StepError, match=r"other\.root[\s\S]*column 'n' is missing"):
-        portico.run(analysis, folder=tmp_path / "run", executor=local)
+        portico.run(analysis, folder=tmp_path / "run", executor=single)
 
 
 def test_a_run_folder_has_one_owner_at_a_time(two_steps: Analysis, local: LocalExecutor, tmp_path: Path) -> None:
@@ -552,7 +552,7 @@ def test_every_metric_that_a_runner_reports_is_declared(
 DRIVER = """
 import sys
 import portico
-portico.run(portico.load_analysis(sys.argv[1]), folder=sys.argv[2], workers=2)
+portico.run(portico.load_analysis(sys.argv[1]), folder=sys.argv[2], workers=1)
 """
 
 

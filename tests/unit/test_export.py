@@ -58,7 +58,7 @@ STEPS = """
 
 
 @pytest.fixture(scope="module")
-def run(local: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(single: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     random = np.random.default_rng(1)
     for number, size in enumerate((200, 70, 0)):
@@ -67,7 +67,7 @@ def run(local: LocalExecutor, tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = [f"{folder}/events{number}.root" for number in range(3)]
     samples = f"    a: {{files: {json.dumps(files[:2])}}}\n    b: {{files: {files[2]}}}"
     (folder / "analysis.yaml").write_text(f"name: test\ndataset:\n  samples:\n{samples}\nsteps:{STEPS}")
-    portico.run(portico.load_analysis(folder), folder=folder / "run", executor=local)
+    portico.run(portico.load_analysis(folder), folder=folder / "run", executor=single)
     return folder / "run"
 
 
@@ -158,7 +158,7 @@ def test_memory_does_not_grow_with_the_number_of_files(run: Path, tmp_path: Path
     peaks = []
     for factor in (1, 1, 10):
         tracemalloc.start()
-        assert module._write(tmp_path / "x.parquet", "new", product.items * factor) > 0
+        assert module._write(tmp_path / "x.parquet", "new", product.items[:3] * factor) > 0
         gc.collect()  # what uproot leaves in cycles is freed sooner or later
         peaks.append(tracemalloc.get_traced_memory()[0])
         tracemalloc.stop()

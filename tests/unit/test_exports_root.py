@@ -167,19 +167,24 @@ def chosen() -> Chosen:
 
 @pytest.fixture(scope="module")
 def files(folder: Path) -> dict[str, dict[str, Any]]:
-    """What RooFit finds in exports, by file: three of one model, one in wide bins, one of two unbinned channels."""
+    """What RooFit finds in exports, by file: three of one model, one in wide bins, one of two unbinned channels.
+
+    The three are written as users do; the others by the process that reads.
+    """
     models = {name: every_shape() for name in ("every.root", "every.json", "card.root")}
     models |= {"wide.root": every_shape(WIDE), "two.json": peaks(2)}
     write_workspace(models["every.root"], folder / "every.root")
     export_hs3(models["every.json"], folder / "every.json")
     write_parametric(models["card.root"], folder / "card.txt")
-    write_workspace(models["wide.root"], folder / "wide.root")
-    export_hs3(models["two.json"], folder / "two.json")
+    written = [
+        (str(folder / name), f"portico.stats.exports.{module}", choose(models[name]).to_json())
+        for name, module in (("wide.root", "roofit"), ("two.json", "hs3"))
+    ]
     asked = {}
     for name, model in models.items():
         picked = choose(model)
         asked[name] = [{picked.names[p]: value for p, value in at.items()} for at in points(picked)]
-    found = roostats("read", *(folder / name for name in models), points=asked)
+    found = roostats("read", *(folder / name for name in models), points=asked, write=written)
     return dict(zip(models, found, strict=True))
 
 
@@ -281,18 +286,18 @@ def limits(found: list[float]) -> Limit:
     return Limit("asymptotic", found[0], tuple(found[1:]))
 
 
-def check_limits(model: Model, path: Path) -> None:
+def check_limits(model: Model, path: Path, **asked: Any) -> None:
     ours = asymptotic_limit(ModelProfiles(model))
     assert ours.observed is not None
-    (answer,) = roostats("limit", path, starts=[ours.observed, *ours.expected])
+    (answer,) = roostats("limit", path, starts=[ours.observed, *ours.expected], **asked)
     found = limits(answer)
     assert found.observed == pytest.approx(ours.observed, rel=0.01)
     assert found.expected == pytest.approx(ours.expected, rel=0.01)
 
 
 def test_roostats_finds_the_limit_of_a_peak(folder: Path) -> None:
-    model = peaks(1)
-    check_limits(model, write_workspace(model, folder / "peak.root"))
+    model, path = peaks(1), folder / "peak.root"
+    check_limits(model, path, write=[(str(path), "portico.stats.exports.roofit", choose(model).to_json())])
 
 
 def test_roostats_finds_the_limit_of_two_channels_in_hs3(folder: Path, files: dict[str, dict[str, Any]]) -> None:

@@ -69,7 +69,7 @@ def test_processes_end_with_one_summary(
     code = f"import sys, run_tests; sys.exit(run_tests.run({groups!r}, ['-rf']))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
-        env={**os.environ, "PYTHONPATH": str(SCRIPT.parent)},
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )  # fmt: skip
     assert done.returncode == status, done.stdout + done.stderr
     lines = done.stdout.splitlines()

@@ -150,6 +150,18 @@ def full() -> Selection:
     return load_selection(FOLDER / "selection.yaml", switch={"weights": True, "shapes": True})
 
 
+def few() -> dict[str, Any]:
+    """One histogram of each kind, and a tree with a column of each type: all of them take long to compile."""
+    names = {"C_Hnl_mass", "C_mu_{muon}_pt", "nPV", "nPU_trueInt"}
+    kept = [h for h in full().model_dump(exclude_unset=True)["histograms"] if h.get("name", h["column"]) in names]
+    assert len(kept) == len(names)
+    columns = ["nPV", "C_Ds_mass", "C_Hnl_l_prop", "C_mu_Ds_idx", "C_mu_Ds_charge", "C_mu_Ds_isSoft"]
+    return {"histograms": kept, "output": {"columns": columns}}
+
+
+TREE_ONLY: dict[str, Any] = {"histograms": [], "output": {"columns": ["C_Ds_mass"]}}
+
+
 def first(rule: str) -> dict[str, Any]:
     """The rules with another one in front."""
     rules = declared().model_dump()["rules"]
@@ -177,7 +189,8 @@ def chosen(
     request: pytest.FixtureRequest, ntuple: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, ak.Array, Results]:
     """All four rules in one pass."""
-    tree, results = run(ntuple, tmp_path_factory.mktemp("out"), sample_of(request.param), declared())
+    selection = declared(histograms=[])
+    tree, results = run(ntuple, tmp_path_factory.mktemp("out"), sample_of(request.param), selection)
     return request.param, tree, results
 
 
@@ -279,8 +292,7 @@ def test_an_event_is_in_one_category(chosen: tuple[str, ak.Array, Results], even
 def test_every_category_may_choose_for_itself(ntuple: Path, events: ak.Array, tmp_path: Path, inclusive: str) -> None:
     """Then an event may be in several; what ``inclusive`` chooses among does not depend on it."""
     kind = {"preselection": "signal", "categories": "data"}[inclusive]
-    output = {"columns": ["C_Ds_mass"]}
-    selection = declared(choose="per category", inclusive=inclusive, histograms=[], output=output)
+    selection = declared(choose="per category", inclusive=inclusive, **TREE_ONLY)
     tree, _ = run(ntuple, tmp_path / "out", sample_of(kind), selection)
     entries = entries_of(tree, events)
     for rule in RULES:
@@ -296,11 +308,7 @@ def test_every_category_may_choose_for_itself(ntuple: Path, events: ak.Array, tm
 
 def test_a_candidate_in_two_categories_counts_in_the_first(ntuple: Path, tmp_path: Path) -> None:
     categories = {"all": {"any": "true"}, "near": {"Lxy": "C_Hnl_vertex_2DDist_BS < 1"}}
-    fields = {
-        "histograms": [],
-        "output": {"columns": ["C_Ds_mass"]},
-        "rules": {"mass": declared().rules["mass"].model_dump()},
-    }
+    fields = {**TREE_ONLY, "rules": {"mass": declared().rules["mass"].model_dump()}}
     both = declared(categories=categories, inclusive="preselection", **fields)
     first, _ = run(ntuple, tmp_path / "first", sample_of("data"), both)
     assert {tuple(row) for row in first.selection.to_list()} == {(0, 1)}
@@ -362,7 +370,7 @@ def test_derived_variables(chosen: tuple[str, ak.Array, Results]) -> None:
 def test_data_without_generator_columns(tmp_path: Path) -> None:
     path = write_events(tmp_path / "data.root", make_events(30, seed=3), lambda name: "gen" not in name[:10]
                         and name not in GENERATOR and name != "nPU_trueInt")  # fmt: skip
-    tree, _ = run(path, tmp_path / "out", sample_of("data"), declared())
+    tree, _ = run(path, tmp_path / "out", sample_of("data"), declared(histograms=[]))
     assert len(tree) > 0
     assert not set(GENERATOR) & set(tree.fields)
     message = r"match.candidate.*'C_mu_Ds_isHnlBrother' is not a column of sample 'sample' \(signal"
@@ -378,19 +386,20 @@ def test_missing_trigger_path(tmp_path: Path) -> None:
     lists = declared().model_dump()["lists"]
     paths = lists["path"]["values"]
     skip, short = ({**lists, "path": p} for p in ({"values": paths, "missing": "skip"}, paths[:-1]))
-    skipped, _ = run(path, tmp_path / "skipped", sample_of("data"), declared(lists=skip))
-    left_out, _ = run(path, tmp_path / "left_out", sample_of("data"), declared(lists=short))
+    skipped, _ = run(path, tmp_path / "skipped", sample_of("data"), declared(**TREE_ONLY, lists=skip))
+    left_out, _ = run(path, tmp_path / "left_out", sample_of("data"), declared(**TREE_ONLY, lists=short))
     for event in events:
         event["HLT_mu12_ip6_matched"] = 0 * event["HLT_mu12_ip6_matched"]
     never = write_events(tmp_path / "never.root", events)
-    never_fired, _ = run(never, tmp_path / "never", sample_of("data"), declared())
+    never_fired, _ = run(never, tmp_path / "never", sample_of("data"), declared(**TREE_ONLY))
     assert len(skipped) > 0
     assert skipped.chosen.to_list() == left_out.chosen.to_list() == never_fired.chosen.to_list()
 
 
+@pytest.mark.parametrize("chosen", ["data"], indirect=True)
 def test_both_formats_hold_the_same(ntuple: Path, chosen: tuple[str, ak.Array, Results], tmp_path: Path) -> None:
     output = declared().model_dump()["output"] | {"formats": ["rntuple", "ttree"]}
-    tree, results = run(ntuple, tmp_path / "out", sample_of(chosen[0]), declared(output=output))
+    tree, results = run(ntuple, tmp_path / "out", sample_of(chosen[0]), declared(histograms=[], output=output))
     (written,) = results.products["candidates_ttree"].items
     with uproot.open(written["path"]) as file:
         assert type(file["candidates_ttree"]).__name__.startswith("Model_TTree")
@@ -410,10 +419,11 @@ def test_a_loop_over_an_rntuple_gives_the_bits_of_rdataframe(ntuple: Path, kind:
     options.fApproxZippedClusterSize = 2**20
     copy = tmp_path / "copy.root"
     ROOT.RDataFrame("wztree", str(ntuple)).Snapshot("wztree", str(copy), "", options)
+    selection = full().replace(**few())
     made = [
-        run(ntuple, tmp_path / "tree", sample_of(kind), full()),
-        run(copy, tmp_path / "node", sample_of(kind), full(), of_node=True),
-        run(copy, tmp_path / "loop", sample_of(kind), full()),
+        run(ntuple, tmp_path / "tree", sample_of(kind), selection),
+        run(copy, tmp_path / "node", sample_of(kind), selection, of_node=True),
+        run(copy, tmp_path / "loop", sample_of(kind), selection),
     ]
     tree, results = made[0]
     assert any("muon_pt" in name for name in results.products) == (kind == "background")
@@ -437,7 +447,7 @@ def test_variations_above_are_refused(ntuple: Path) -> None:
 def test_events_without_candidates_are_dropped(tmp_path: Path) -> None:
     events = [event for event in make_events(300, seed=5) if event["nCand"] == 0]
     path = write_events(tmp_path / "wztree.root", events)
-    tree, results = run(path, tmp_path / "out", sample_of("data"), declared())
+    tree, results = run(path, tmp_path / "out", sample_of("data"), declared(**few()))
     assert len(tree) == 0
     assert results["cutflow_inclusive"].reached == (len(events), 0, 0, 0)
     assert results["cutflow_inclusive"].passed == (0, 0, 0, 0)
@@ -512,7 +522,7 @@ def test_weights_and_variations_are_those_of_correctionlib(tmp_path: Path) -> No
     ntuple, sample = write_events(tmp_path / "wztree.root", make_events(150, seed=12)), sample_of("background")
     with uproot.open(ntuple) as file:
         events = file["wztree"].arrays()
-    tree, results = run(ntuple, tmp_path / "out", sample, full())
+    tree, results = run(ntuple, tmp_path / "out", sample, full().replace(**few()))
     varied = results.variations("inclusive_Hnl_mass")
     factors = ("pileup", "trigger", "muon_id", "muon_reco", "muon_pt", "muon_ips")
     assert set(varied) == {"nominal", *(f"{factor}:{word}" for factor in factors for word in ("up", "down"))}
@@ -611,15 +621,14 @@ def test_how_to_choose_is_a_word_of_two() -> None:
 
 def test_a_side_rule_without_its_columns_is_left_out_with_a_word(tmp_path: Path) -> None:
     path = write_events(tmp_path / "wztree.root", make_events(40, seed=6), lambda name: name != "C_Ds_vertex_3DDist_PV")
-    fields = {"histograms": [], "output": {"columns": ["C_Ds_mass"]}}
     with pytest.warns(PorticoWarning, match="'C_Ds_vertex_3DDist_PV' is not a column of sample.*the rule is left out"):
-        tree, results = run(path, tmp_path / "out", sample_of("data"), declared(**fields))
+        tree, results = run(path, tmp_path / "out", sample_of("data"), declared(**TREE_ONLY))
     assert len(tree) > 0
     assert [name for name in results if name.startswith("choices_")] == [
         f"choices_{rule}" for rule in ("mass", "cosine", "probability")
     ]
     with pytest.raises(ConfigError, match=r"rules\.distance_ratio\.score"):
-        run(path, tmp_path / "no", sample_of("data"), declared(**fields, rules=first("distance_ratio")))
+        run(path, tmp_path / "no", sample_of("data"), declared(**TREE_ONLY, rules=first("distance_ratio")))
 
 
 def test_a_worker_keeps_warnings_of_portico_for_the_driver() -> None:
