@@ -590,12 +590,11 @@ def test_a_file_that_was_replaced_is_read_again(
 def test_a_damage_that_root_tells_once_is_told(
     events: Path, make_analysis: Callable[..., Analysis], tmp_path: Path, cache: bool
 ) -> None:
-    bad = damage(events / "events1.root", tmp_path / "damaged.root")
     code = 'def fill(frame, sample):\n    return {name: frame.Sum(name) for name in ("x", "w", "n")}\n'
-    files = f"    s: {{files: ['{events}/events0.root', '{bad}']}}"
-    analysis = make_analysis(code, "  - {name: fill, function: 'mysteps:fill'}", files)
-    with (
-        closing(LocalExecutor(1)) as executor,  # its process has seen no damage yet
-        pytest.raises((InputError, WorkerError), match="damaged"),
-    ):
-        portico.run(analysis, folder=tmp_path / "run", executor=executor, cache=cache)
+    with closing(LocalExecutor(1)) as executor:
+        for name in ("damaged", "again"):
+            bad = damage(events / "events1.root", tmp_path / f"{name}.root")
+            files = f"    s: {{files: ['{events}/events0.root', '{bad}']}}"
+            analysis = make_analysis(code, "  - {name: fill, function: 'mysteps:fill'}", files)
+            with pytest.raises((InputError, WorkerError), match=name):
+                portico.run(analysis, folder=tmp_path / name, executor=executor, cache=cache)

@@ -18,7 +18,7 @@ from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials, forget
 from portico.environment.scratch import Scratch
 from portico.worker.death import ABORTS, last_words
-from portico.worker.task import Outcome, Task, outcome_of, without_entries
+from portico.worker.task import FailureKind, Outcome, Task, outcome_of, without_entries
 from portico.worker.wire import Message, receive, send
 
 __all__ = ["RunnerProcess"]
@@ -160,6 +160,8 @@ class RunnerProcess:
             return self._crashed(content), []
         if not answer.get("stale"):
             self._knows, self._is_new = answer.get("holds", ""), False
+            if answer.get("failed") == FailureKind.INPUT:
+                self._kill()  # ROOT reports some damages once per process, and the next chunk may be of such a file
             return answer, payload
         if self._is_new:
             return {"failed": "internal", "message": "a new process was stale", "metrics": {}}, []
