@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -310,3 +312,12 @@ def test_examples_say_how_to_use_them(name: str) -> None:
     for key, value in settings.items():
         assert key in Site.model_fields, key
         assert value is not None, key
+
+
+def test_ctrl_c_stays_an_interrupt_beside_dask_jobqueue() -> None:
+    code = (
+        "import signal; from portico.clusters.base import import_jobqueue\n"
+        "before = signal.getsignal(signal.SIGINT); import_jobqueue('slurm')\n"
+        "assert signal.getsignal(signal.SIGINT) is before is signal.default_int_handler"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

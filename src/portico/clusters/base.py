@@ -6,7 +6,9 @@ import importlib
 import importlib.util
 import os
 import shlex
+import signal
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -17,8 +19,8 @@ from portico.clusters.site import Kind, Site
 from portico.errors import MissingExtra, WorkerError
 
 __all__ = [
-    "Cluster", "lifetime", "limit", "log_folder", "need", "one_line", "prefix", "print_script", "python_of",
-    "runner_memory", "start_cluster", "worker_options",
+    "Cluster", "import_jobqueue", "lifetime", "limit", "log_folder", "need", "one_line", "prefix", "print_script",
+    "python_of", "runner_memory", "start_cluster", "worker_options",
 ]  # fmt: skip
 
 DEATH_SECONDS = 120
@@ -124,6 +126,16 @@ def need(extra: str, what: str, modules: Iterable[str]) -> None:
     """
     if any(importlib.util.find_spec(module) is None for module in modules):
         raise MissingExtra(extra, what)
+
+
+def import_jobqueue(system: str) -> Any:
+    """Import ``dask_jobqueue.SYSTEM``; by itself it makes Ctrl-C an exit without an error, in the whole process."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        return importlib.import_module(f"dask_jobqueue.{system}")
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def one_line(error: Exception) -> str:

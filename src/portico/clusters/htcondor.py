@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portico.clusters.base import log_folder, need
+from portico.clusters.base import import_jobqueue, log_folder, need
 from portico.clusters.queues.htcondor import PASSED
 from portico.clusters.site import Site
 from portico.errors import WorkerError
@@ -22,12 +22,11 @@ __all__ = ["script", "start"]
 def script(site: Site) -> str:
     """Return the job description of one job; nothing is submitted."""
     need("htcondor", "Dask on HTCondor", ["dask_jobqueue", "distributed"])
-    from dask_jobqueue.htcondor import HTCondorJob
-
     from portico.clusters.jobqueue import make_job
     from portico.clusters.tls import NAMES
 
-    return make_job(site, HTCondorJob, _arguments(site, log_folder(site), [f"KEYS/{name}" for name in NAMES]))
+    arguments = _arguments(site, log_folder(site), [f"KEYS/{name}" for name in NAMES])
+    return make_job(site, import_jobqueue("htcondor").HTCondorJob, arguments)
 
 
 def start(site: Site, workers: int | None) -> JobCluster:
@@ -35,8 +34,6 @@ def start(site: Site, workers: int | None) -> JobCluster:
     need("htcondor", "Dask on HTCondor", ["dask_jobqueue", "distributed", "cryptography", "htcondor2"])
     if shutil.which("condor_submit") is None:
         raise WorkerError("no program 'condor_submit' on PATH; run portico on a submit machine of HTCondor")
-    from dask_jobqueue.htcondor import HTCondorCluster
-
     from portico.clusters.jobqueue import JobCluster
     from portico.clusters.tls import Keys
 
@@ -47,7 +44,7 @@ def start(site: Site, workers: int | None) -> JobCluster:
     def log_of(job: str) -> Path:
         return folder / f"worker-{job}.err"
 
-    return JobCluster(site, HTCondorCluster, arguments, keys, log_of, workers)
+    return JobCluster(site, import_jobqueue("htcondor").HTCondorCluster, arguments, keys, log_of, workers)
 
 
 def _arguments(site: Site, folder: Path, keys: Sequence[object]) -> dict[str, Any]:
@@ -67,9 +64,7 @@ def _arguments(site: Site, folder: Path, keys: Sequence[object]) -> dict[str, An
 
 
 def _lines(site: Site, folder: Path, keys: Sequence[object]) -> dict[str, str]:
-    from dask_jobqueue import htcondor
-
-    quote: Any = htcondor.quote_environment  # which has no types
+    quote = import_jobqueue("htcondor").quote_environment
     lines = {
         "initialdir": str(folder),
         # HTCondor transfers the keys with the job, because containers and remote machines may not see our disks.

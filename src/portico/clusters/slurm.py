@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portico.clusters.base import log_folder, need, prefix
+from portico.clusters.base import import_jobqueue, log_folder, need, prefix
 from portico.clusters.queues.base import mebibytes
 from portico.clusters.site import Site
 from portico.errors import WorkerError
@@ -21,11 +21,9 @@ __all__ = ["script", "start"]
 def script(site: Site) -> str:
     """Return the job script of one job; nothing is submitted."""
     need("slurm", "Dask on Slurm", ["dask_jobqueue", "distributed"])
-    from dask_jobqueue.slurm import SLURMJob
-
     from portico.clusters.jobqueue import make_job
 
-    return make_job(site, SLURMJob, _arguments(site, log_folder(site)))
+    return make_job(site, import_jobqueue("slurm").SLURMJob, _arguments(site, log_folder(site)))
 
 
 def start(site: Site, workers: int | None) -> JobCluster:
@@ -33,8 +31,6 @@ def start(site: Site, workers: int | None) -> JobCluster:
     need("slurm", "Dask on Slurm", ["dask_jobqueue", "distributed", "cryptography"])
     if shutil.which("sbatch") is None:
         raise WorkerError("no program 'sbatch' on PATH; run portico on a submit machine of Slurm")
-    from dask_jobqueue.slurm import SLURMCluster
-
     from portico.clusters.jobqueue import JobCluster
     from portico.clusters.tls import Keys
 
@@ -45,7 +41,7 @@ def start(site: Site, workers: int | None) -> JobCluster:
     def log_of(job: str) -> Path:
         return folder / f"portico-{job}.err"
 
-    return JobCluster(site, SLURMCluster, arguments, keys, log_of, workers)
+    return JobCluster(site, import_jobqueue("slurm").SLURMCluster, arguments, keys, log_of, workers)
 
 
 def _arguments(site: Site, folder: Path) -> dict[str, Any]:
