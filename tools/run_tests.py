@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # Runs of whole analyses go where the two end at about the same time; that of hnl is shared with the notebook.
-WITH_SERVICES = [f"tests/integration/test_{name}.py" for name in ("hnl", "run", "cli_run")]
+WITH_SERVICES = [f"tests/integration/test_{name}.py" for name in ("hnl", "run", "cli_run", "session")]
 GROUPS = {
     "units": ["tests/unit", "tests/integration", *(f"--ignore={path}" for path in WITH_SERVICES)],
     "services": [*WITH_SERVICES, "tests/notebooks", "tests/services"],
