@@ -129,7 +129,7 @@ def load_library(path: Path) -> None:
             if needed is not None and ROOT.gSystem.Load(needed[1]) == 0:
                 continue
             raise PorticoError(
-                f"the library of C++ sources, made on another machine, cannot be loaded here: {error}; with "
+                f"the library of C++ sources, made where portico runs, cannot be loaded on this machine: {error}; with "
                 "PORTICO_CXX=none in the environment of portico every worker compiles them itself"
             ) from None
         _libraries.add(path.name)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import portico
+from portico.cli import cli
 from portico.environment.library import compiler
 from portico.errors import PorticoError
 from portico.executors.local import LocalExecutor
@@ -136,6 +140,23 @@ def test_nothing_is_loaded_that_another_user_can_write(folder: Path, local: Loca
     if os.getuid() == 0:
         os.chown(kept, 1234, 1234)
         assert len(run(folder, local, "third")[1].notes) == 1, "the file of another user is not used"
+
+
+def test_results_are_written_again_by_a_process_that_holds_nothing(folder: Path, local: LocalExecutor) -> None:
+    assert run(folder, local)[0] == SUMS
+    (folder / "run" / "squares" / "results.root").unlink()
+    with closing(LocalExecutor(1)) as other:
+        found, reporter = run(folder, other)
+    assert (found, reporter.ran["squares"]) == (SUMS, 0)
+    assert (folder / "run" / "squares" / "results.root").is_file()
+
+
+def test_a_dry_run_lists_sources_that_do_not_compile(folder: Path) -> None:
+    (folder / "source" / "square.cc").write_text(SOURCE.replace("return factor", "return fcator"))
+    shown = CliRunner().invoke(cli, ["run", str(folder), "--dry-run"])
+    assert shown.exit_code != 0
+    assert "Traceback" not in shown.output
+    assert re.search(r"squares.*source/square\.cc:6 does not compile", shown.output), shown.output
 
 
 def test_a_source_that_is_missing_is_named(folder: Path, local: LocalExecutor) -> None:

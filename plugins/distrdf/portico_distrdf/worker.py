@@ -236,7 +236,7 @@ def _ready(ticket: Ticket) -> None:
     loaded.portico.StartRecording()
     if bundle.library:
         root.load_library(target / bundle.library)
-    for file, digest in (bundle.headers if bundle.library else bundle.headers | bundle.sources).items():
+    for file, digest in bundle.declared.items():
         root.declare(target / file, file, digest)
 
 

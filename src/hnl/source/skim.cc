@@ -1,5 +1,5 @@
 // Columns of a frame from the members of what the skim found. Each type of column is one function with a member as its
-// value: one function for each of the 200 columns would take a minute to compile.
+// value, so that few templates of RDataFrame are compiled for the 200 columns.
 #include "../include/columns.h"
 
 #include "../include/candidates.h"

@@ -77,6 +77,11 @@ class Bundle:
     sources: dict[str, str] = field(default_factory=dict)
     library: str = ""
 
+    @property
+    def declared(self) -> dict[str, str]:
+        """The files of C++ that a process includes, with their digests: the sources too, without a library of them."""
+        return self.headers if self.library else self.headers | self.sources
+
     def with_library(self, say: Callable[[str], None] = lambda _: None) -> Bundle:
         """Return the bundle with the library of its C++ sources in the archive; it is compiled unless it is kept.
 
@@ -93,7 +98,7 @@ class Bundle:
         if not self.library:
             return self
         library = build(self.library, list(self.sources), self.archive, self.function, say)
-        return replace(self, archive=_archive.__wrapped__(((self.library, library),), self.archive))
+        return replace(self, archive=_zipped(((self.library, library),), self.archive))
 
     def describe(self) -> dict[str, Any]:
         """Return what a worker needs besides the archive, ready for JSON."""
@@ -107,6 +112,7 @@ class Bundle:
             "variables": self.variables,
             "sources": self.sources,
             "library": self.library,
+            "declared": self.declared,
             "origins": {name: str(path) for name, path in self.members.items()},
         }
 
@@ -268,14 +274,16 @@ def _normalised(text: str) -> str:
     return ast.unparse(tree)
 
 
-@lru_cache(maxsize=64)
-def _archive(contents: tuple[tuple[str, bytes], ...], others: bytes = b"") -> bytes:
+def _zipped(contents: tuple[tuple[str, bytes], ...], others: bytes = b"") -> bytes:
     """Return a zip file of some members, besides those of another one."""
     buffer = io.BytesIO(others)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
         for relative, content in contents:
             archive.writestr(zipfile.ZipInfo(relative, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
+
+
+_archive = lru_cache(maxsize=16)(_zipped)  # a session plans the same steps again and again
 
 
 def key_of(*parts: object) -> str:

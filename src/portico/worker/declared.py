@@ -130,8 +130,7 @@ class Declarations:
         if library := bundle["library"]:
             load_library(folder / library)
             self._hold(library, "")
-        files = bundle["headers"] if library else {**bundle["headers"], **bundle["sources"]}
-        for file, digest in files.items():
+        for file, digest in bundle["declared"].items():
             self._include(file, digest)
 
     def _include(self, name: str, digest: str) -> None:

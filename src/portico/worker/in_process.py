@@ -40,6 +40,6 @@ def load_cpp(function: str, folder: Path) -> Any:
         archive.extractall(unpacked)
         if bundle.library:
             root.load_library(Path(unpacked, bundle.library))
-        for name, digest in (bundle.headers if bundle.library else bundle.headers | bundle.sources).items():
+        for name, digest in bundle.declared.items():
             root.declare(Path(unpacked, name), name, digest)
     return loaded

@@ -174,11 +174,11 @@ class _Checker:
     def step(self, step: StepEntry) -> None:
         """Look at one step."""
         try:
-            bundle = bundle_of(self.analysis, step)
+            bundle = bundle_of(self.analysis, step).with_library()
         except PorticoError as error:
             self._note(step, str(error).replace(f"step '{step.name}': ", "", 1))
             return
-        self.runner.use(bundle.with_library())
+        self.runner.use(bundle)
         over_events = bundle.needs.kind == "frame" and step.points is None
         if not over_events:
             self._import(step)

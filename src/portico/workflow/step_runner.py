@@ -60,8 +60,7 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
     state.ledger.plan(step.name, position, bundle.needs.kind, plan.chunks, others=bool(state.samples))
     chunks, lost = missing(step, plan, state.ledger)
     state.ledger.forget(lost)
-    if chunks:
-        bundle = bundle.with_library(state.reporter.note)
+    bundle = bundle.with_library(state.reporter.note)  # also for what is exported without a chunk to run
     _begin(state, step, plan, chunks)
     _warn_of_files(state, step, plan)
     state.executor.prepare(bundle)
