@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import zlib
 from fractions import Fraction
 from pathlib import Path
 from random import Random
@@ -15,10 +16,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.compare.runs import COMPARERS
-from portico.errors import ProductError
+from portico.errors import ProductError, RunFolderError
+from portico.results import packed
 from portico.results.exact import LIMBS, exact_sum, settled, value_of
 from portico.results.kinds import KINDS
-from portico.results.partial import decode, encode, gather, merge, merge_all, put_files, take_files
+from portico.results.packed import pack, to_bytes, unpack
+from portico.results.partial import (
+    decode,
+    encode,
+    gather,
+    merge,
+    merge_all,
+    merge_encoded,
+    merge_nodes,
+    put_files,
+    take_files,
+)
 from portico.results.product import Product, ProductKind
 from portico.results.root_objects import varied
 from portico.results.view import Results
@@ -72,6 +85,93 @@ def test_the_tree_depends_on_the_order_alone(parts: list[list[float]]) -> None:
     assert merged is not None
     assert merged["h"].arrays["values"].tobytes() == tree(0, len(parts)).tobytes()
     assert merged["h"].arrays["entries"][0] == 3 * len(parts)
+
+
+bins = st.lists(st.sampled_from([0.0, 1.0, 0.1, -0.3, 1e17, math.inf, -math.inf, math.nan]), min_size=4, max_size=4)
+
+
+@st.composite
+def partials(draw: st.DrawFn) -> dict[str, Product]:
+    """A partial result of every kind of rule, of which some have no entries."""
+    made: dict[str, Product] = {}
+    for name in "abc":
+        whole = histogram(draw(bins))
+        squares = whole.arrays["sumw2"] if draw(st.booleans()) else np.zeros(0)
+        made[name] = Product(whole.kind, whole.meta, {**whole.arrays, "sumw2": squares})
+    data = draw(st.lists(st.integers(-3, 3).map(float), max_size=3))
+    made["moments"] = moments(data)
+    made["low"] = Product(ProductKind.MINIMUM, {}, {"value": np.array([min(data)] if data else [])})
+    made["n"] = Product(ProductKind.COUNT, {}, {"value": np.array([len(data)])})
+    made["x"] = Product(ProductKind.ARRAY, {}, {"x": np.array(data, np.float32), "flag": np.array(data) > 0})
+    made["points"] = Product(ProductKind.LIST, {}, {}, tuple(data))
+    return made
+
+
+def bits(products: dict[str, Product] | None) -> object:
+    assert products is not None
+    return {
+        name: (p.kind, p.meta, p.items, {k: (a.dtype.str, a.shape, a.tobytes()) for k, a in p.arrays.items()})
+        for name, p in products.items()
+    }
+
+
+def one_by_one(parts: dict[int, dict[str, Product]], low: int, high: int) -> dict[str, Product] | None:
+    """Merge product by product along the tree of positions, written top-down."""
+    if high - low == 1:
+        return parts.get(low)
+    middle = (low + high) // 2
+    first, second = one_by_one(parts, low, middle), one_by_one(parts, middle, high)
+    return merge(first, second) if first and second else first or second
+
+
+@given(st.dictionaries(st.integers(0, 15), partials(), min_size=1))
+def test_blocks_merge_to_the_bits_of_products_whatever_is_missing(parts: dict[int, dict[str, Product]]) -> None:
+    with np.errstate(invalid="ignore"):
+        expected = one_by_one(parts, 0, 16)
+        merged = merge_nodes((position, unpack(encode(parts[position]))) for position in sorted(parts))
+    assert expected is not None
+    assert merged is not None
+    assert bits(packed.settled(merged).products()) == bits(packed.settled(pack(expected)).products())
+
+
+@given(st.dictionaries(st.integers(0, 15), partials(), min_size=1), st.sets(st.integers(0, 3)))
+def test_subtrees_that_were_merged_before_change_no_bit(parts: dict[int, dict[str, Product]], before: set[int]) -> None:
+    nodes = {position: encode(part) for position, part in parts.items()}
+    whole = merge_encoded(sorted(nodes.items()))
+    for group in before:
+        inside = [position for position in sorted(nodes) if position // 4 == group]
+        if inside:
+            merged = merge_nodes((position, unpack(nodes.pop(position))) for position in inside)
+            assert merged is not None
+            nodes[4 * group] = to_bytes(merged)
+    again = merge_encoded(sorted(nodes.items()))
+    assert whole is not None
+    assert again is not None
+    assert to_bytes(again) == to_bytes(whole)
+
+
+def test_what_chunks_share_is_decoded_once() -> None:
+    packed._head.cache_clear()
+    parts = [encode({"h": histogram([1.0, 2.0, 3.0, float(i)], title="decoded once")}) for i in range(20)]
+    merged = merge_encoded(enumerate(parts))
+    assert merged is not None
+    assert merged.products()["h"].arrays["values"].tolist() == [20.0, 40.0, 60.0, 190.0]
+    assert packed._head.cache_info().misses == 1
+
+
+def test_what_another_version_wrote_is_refused() -> None:
+    for other in (b"", zlib.compress(b"[]\n"), encode({}).replace(b"-2", b"-3", 1)):
+        with pytest.raises(RunFolderError, match="another version of portico"):
+            decode(other)
+
+
+def test_numbers_without_a_pattern_are_stored_as_they_are() -> None:
+    random = np.random.default_rng(1).uniform(size=10_000)
+    noise, zeros = (encode({"h": histogram(list(values))}) for values in (random, 0 * random))
+    assert len(zeros) < 2_000
+    body = unpack(noise).blocks[0]
+    assert body.ctypes.data % 8 == 0
+    assert random.tobytes() in noise
 
 
 def test_nothing_merges_to_nothing() -> None:
@@ -286,5 +386,5 @@ def test_files_are_taken_from_products_and_put_back_in_any_order() -> None:
     assert taken == [{"product": name, "tree": tree, **file} for name, tree, file in (
         ("first", "T", files[0]), ("first", "T", files[1]), ("second", "U", files[0]),
     )]  # fmt: skip
-    again = put_files(products, [taken[1], taken[2], taken[0]])
+    again = put_files(pack(products), [taken[1], taken[2], taken[0]]).products()
     assert [product.items for product in again.values()] == [files[::-1], files[:1], (1, 2)]

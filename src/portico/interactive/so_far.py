@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from portico.results.partial import decode, merge_all, put_files
+from portico.results.partial import merge_encoded
 from portico.results.view import Results
 from portico.runfolder.folder import RunFolder
 
@@ -44,9 +44,9 @@ def read_so_far(folder: Path, step: str, samples: Iterable[str], known: Mapping[
                 blobs[name] = list(ledger.partials(step, name))
                 files[name] = [file for of_chunk in ledger.outputs(step, name) for file in of_chunk]
     for name, partials in blobs.items():
-        merged = merge_all(decode(blob) for blob in partials)
+        merged = merge_encoded(enumerate(partials), files[name])
         if merged is not None:
-            found[name] = Results(name, put_files(merged, files[name]), _note(*entries[name]))
+            found[name] = Results(name, merged.products(), _note(*entries[name]))
     return found
 
 

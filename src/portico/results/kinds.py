@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final, Literal
 
@@ -18,15 +18,15 @@ from portico.results.hists import histogram_to_hist, profile_to_hist
 from portico.results.product import Array, Product, ProductKind
 from portico.results.root_makers import make_graph, make_histogram, make_profile
 
-__all__ = ["KINDS", "Traits", "add", "concatenate", "settled"]
+__all__ = ["KINDS", "Rule", "Traits", "add", "add_exactly", "concatenate"]
 
 Rule = Callable[[Array, Array], Array]
+"""Merges an array of the earlier entries with that of the later ones."""
 
 
 def add(a: Array, b: Array) -> Array:
     """Merge arrays of one shape, element by element."""
-    with np.errstate(invalid="ignore", over="ignore"):  # weights may be infinite
-        return np.add(a, b)
+    return np.add(a, b)
 
 
 def concatenate(a: Array, b: Array) -> Array:
@@ -46,21 +46,6 @@ def _smaller(a: Array, b: Array) -> Array:
 
 def _larger(a: Array, b: Array) -> Array:
     return np.where(b > a, b, a) if a.size and b.size else concatenate(a, b)
-
-
-def settled(product: Product) -> Product:
-    """Return a merged product with one form for each value: exact sums without open carries, and one NaN.
-
-    The bits of a NaN depend on the order of terms.
-    """
-    rules, arrays = KINDS[product.kind].rules, dict(product.arrays)
-    for key, array in arrays.items():
-        rule = rules.get(key)
-        if rule is add_exactly:
-            arrays[key] = exact.settled(array)
-        elif rule is add and array.dtype.kind == "f" and np.isnan(array).any():
-            arrays[key] = np.where(np.isnan(array), np.nan, array)
-    return replace(product, arrays=arrays)
 
 
 def _only(array: Array) -> Any:

@@ -1,16 +1,13 @@
 """Partial results: gathering, merging and encoding the products of chunks, without ROOT.
 
 Each array merges by a rule of the product's kind (`portico.results.kinds`). Partial results merge along a tree that
-only depends on the order of chunks, so that floating-point sums are the same bit for bit for any executor and any order
-of arrival.
+only depends on the positions of chunks, so that floating-point sums are the same bit for bit for any executor and any
+order of arrival.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import math
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from portico.errors import ProductError
-from portico.results.kinds import KINDS, add, concatenate, settled
-from portico.results.product import Partial, Product, ProductKind
+from portico.results.kinds import KINDS, add, concatenate
+from portico.results.packed import SQUARES, Packed, join, pack, settled, to_bytes, unpack
+from portico.results.product import Partial, Product
 
-__all__ = ["decode", "encode", "gather", "merge", "merge_all", "put_files", "take_files"]
+__all__ = ["decode", "encode", "gather", "merge", "merge_all", "merge_encoded", "merge_nodes", "put_files", "take_files"]
 
 
 _HINTS = {
@@ -93,28 +91,56 @@ def merge(first: Partial, second: Partial) -> dict[str, Product]:
         raise ProductError(
             f"the step returned product '{odd[0]}' for some chunks but not for others; always return the same names"
         )
-    return {name: _merge_product(name, product, second[name]) for name, product in first.items()}
+    with np.errstate(invalid="ignore", over="ignore"):  # weights may be infinite
+        return {name: _merge_product(name, product, second[name]) for name, product in first.items()}
 
 
 def merge_all(parts: Iterable[Partial]) -> dict[str, Product] | None:
-    """Merge partial results given in chunk order; None if there are none.
+    """Merge partial results given in chunk order; None if there are none."""
+    merged = merge_nodes((position, pack(part)) for position, part in enumerate(parts))
+    return None if merged is None else settled(merged).products()
 
-    The tree joins neighbours of equal weight first, like the carries of a binary counter, and then the rest from right
-    to left. It depends only on the number of parts, and keeps log2 of them in memory.
+
+def merge_encoded(nodes: Iterable[tuple[int, bytes]], files: Iterable[Mapping[str, Any]] = ()) -> Packed | None:
+    """Merge encoded partial results, as `merge_nodes` takes them, and put in the files of all; None if there are none.
+
+    Raises
+    ------
+    ProductError
+        If they do not have the same products with the same axes.
+    RunFolderError
+        If another version of portico wrote one.
     """
-    stack: list[tuple[int, Partial]] = []
-    for part in parts:
-        node: tuple[int, Partial] = (1, part)
-        while stack and stack[-1][0] == node[0]:
-            weight, left = stack.pop()
-            node = (2 * weight, merge(left, node[1]))
-        stack.append(node)
-    if not stack:
-        return None
-    merged = stack.pop()[1]
-    while stack:
-        merged = merge(stack.pop()[1], merged)
-    return {name: settled(product) for name, product in merged.items()}
+    merged = merge_nodes((position, unpack(data)) for position, data in nodes)
+    return None if merged is None else put_files(settled(merged), files)
+
+
+def merge_nodes(nodes: Iterable[tuple[int, Packed]]) -> Packed | None:
+    """Merge partial results along the fixed tree; None if there are none.
+
+    The tree is that of the bits of positions: its leaves are 0, 1, 2, ..., and each node joins two neighbours of equal
+    weight. Where chunks are missing, a node is its other half. A node that has been merged before, of 2^k positions
+    that begin at a multiple of 2^k, may stand for its leaves.
+
+    Parameters
+    ----------
+    nodes : iterable of (int, Packed)
+        The first position of each, in order, and its result. The logarithm of their number is in memory at a time.
+    """
+    stack: list[tuple[int, Packed]] = []
+    for position, node in nodes:
+        while len(stack) > 1 and stack[-2][0] ^ stack[-1][0] < stack[-1][0] ^ position:
+            _join_last(stack)
+        stack.append((position, node))
+    while len(stack) > 1:
+        _join_last(stack)
+    return stack[0][1] if stack else None
+
+
+def _join_last(stack: list[tuple[int, Packed]]) -> None:
+    _, second = stack.pop()
+    position, first = stack.pop()
+    stack.append((position, join(first, second) or pack(merge(first.products(), second.products()))))
 
 
 def _merge_product(name: str, a: Product, b: Product) -> Product:
@@ -143,7 +169,7 @@ def _with_squares(product: Product, other: Product) -> Product:
     """
     missing = {
         squares: product.arrays[sums]
-        for squares, sums in (("sumw2", "values"), ("bin_sumw2", "bin_entries"))
+        for squares, sums in SQUARES.items()
         if squares in product.arrays and not product.arrays[squares].size and other.arrays[squares].size
     }
     return replace(product, arrays={**product.arrays, **missing}) if missing else product
@@ -160,32 +186,19 @@ def _difference(a: Product, b: Product) -> str:
 
 
 def encode(partial: Partial) -> bytes:
-    """Encode a partial result as bytes: a line of JSON, then the little-endian arrays, compressed."""
-    head = []
-    blobs: list[bytes] = []
-    for name, product in partial.items():
-        arrays = {key: np.ascontiguousarray(array) for key, array in product.arrays.items()}
-        head.append({
-            "name": name, "kind": product.kind, "meta": product.meta, "items": product.items,
-            "arrays": [[key, array.dtype.newbyteorder("<").str, array.shape] for key, array in arrays.items()],
-        })  # fmt: skip
-        blobs.extend(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in arrays.values())
-    return zlib.compress(b"\n".join([json.dumps(head).encode(), b"".join(blobs)]), level=1)
+    """Encode a partial result as bytes, see `portico.results.packed.to_bytes`."""
+    return to_bytes(pack(partial))
 
 
 def decode(data: bytes) -> dict[str, Product]:
-    """Decode the bytes of `encode`."""
-    head, _, body = zlib.decompress(data).partition(b"\n")
-    offset = 0
-    partial = {}
-    for record in json.loads(head):
-        arrays = {}
-        for key, dtype, shape in record["arrays"]:
-            count = math.prod(shape)
-            arrays[key] = np.frombuffer(body, dtype=dtype, count=count, offset=offset).reshape(shape)
-            offset += arrays[key].nbytes
-        partial[record["name"]] = Product(ProductKind(record["kind"]), record["meta"], arrays, tuple(record["items"]))
-    return partial
+    """Decode the bytes of `encode`.
+
+    Raises
+    ------
+    RunFolderError
+        If another version of portico wrote them.
+    """
+    return unpack(data).products()
 
 
 def take_files(partial: Partial) -> tuple[dict[str, Product], list[dict[str, Any]]]:
@@ -206,11 +219,10 @@ def take_files(partial: Partial) -> tuple[dict[str, Product], list[dict[str, Any
             for name, product in partial.items()}, files  # fmt: skip
 
 
-def put_files(partial: Partial, files: Iterable[Mapping[str, Any]]) -> dict[str, Product]:
+def put_files(packed: Packed, files: Iterable[Mapping[str, Any]]) -> Packed:
     """Return products with the files that `take_files` separated from them, in the given order."""
-    items: dict[str, list[dict[str, Any]]] = {}
+    items: dict[str, tuple[dict[str, Any], ...]] = {}
     for file in files:
         item = {key: value for key, value in file.items() if key not in {"product", "tree"}}
-        items.setdefault(file["product"], []).append(item)
-    return {name: replace(product, items=tuple(items[name])) if name in items else product
-            for name, product in partial.items()}  # fmt: skip
+        items[file["product"]] = (*items.get(file["product"], ()), item)
+    return replace(packed, items={**packed.items, **items})

@@ -12,7 +12,8 @@ from portico.analysis.analysis import StepEntry
 from portico.environment.bundle import Bundle, key_of
 from portico.errors import Detached, InputError, ProductError
 from portico.files.storage import storage_of
-from portico.results.partial import decode, encode, merge_all, put_files
+from portico.results.packed import to_bytes
+from portico.results.partial import decode, merge_encoded
 from portico.results.view import describe
 from portico.runfolder.ledger import Lost, Planned
 from portico.runfolder.step_files import StepFiles
@@ -199,13 +200,12 @@ def _merge(
         ledger.use_result(step.name, name, key, made, inputs)
         return
     try:
-        merged = merge_all(decode(blob) for blob in ledger.partials(step.name, name))
+        merged = merge_encoded(enumerate(ledger.partials(step.name, name)), files)
     except ProductError as error:
         raise ProductError(f"step '{step.name}', sample '{name}': {error}") from error
     if merged is None:
         raise InputError(f"step '{step.name}', sample '{name}': no chunk could be read")
-    blob = encode(put_files(merged, files))
-    ledger.set_result(step.name, name, key, blob, completeness, chunks=left, made=made, inputs=inputs)
+    ledger.set_result(step.name, name, key, to_bytes(merged), completeness, chunks=left, made=made, inputs=inputs)
 
 
 def write_exports(state: State, step: str) -> None:
