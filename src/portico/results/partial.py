@@ -19,7 +19,8 @@ from portico.results.kinds import KINDS, add, concatenate
 from portico.results.packed import SQUARES, Packed, join, pack, settled, to_bytes, unpack
 from portico.results.product import Partial, Product
 
-__all__ = ["decode", "encode", "gather", "merge", "merge_all", "merge_encoded", "merge_nodes", "put_files", "take_files"]
+__all__ = ["decode", "encode", "gather", "merge", "merge_all", "merge_encoded", "merge_nodes", "put_files",
+           "take_files"]  # fmt: skip
 
 
 _HINTS = {

@@ -17,7 +17,7 @@ from portico.runfolder.version import SUMMARY, StepVersion, Version
 
 __all__ = ["ResultStore"]
 
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS step (
     step TEXT PRIMARY KEY, position INTEGER, kind TEXT, state TEXT, seconds REAL, workers INTEGER, executor TEXT);
