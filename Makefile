@@ -3,6 +3,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PYTEST_ARGS ?=
 RUN ?= runs/hnl
+BENCH_EVENTS ?= 1000000
+BENCH_ROUNDS ?= 3
+BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,7 +24,7 @@ help:
 	  'make test    unit and integration tests, and one of each service' \
 	  'make test-all    all tests, with every repetition and every fault of a service' \
 	  'make lint    style (ruff) and types (mypy)' \
-	  'make bench   measurements' \
+	  'make bench   Portico against other programs: one table of ratios (BENCH_EVENTS=1000000 BENCH_ROUNDS=3)' \
 	  'make clean   remove runs and caches; make distclean removes .venv as well'
 
 $(VENV)/.made: tools/prerequisites.sh
@@ -58,8 +61,13 @@ lint: $(VENV)/.tools
 types: $(VENV)/.tools
 	@$(BIN)/mypy
 
-bench: $(VENV)/.tools
-	@set -e; for file in bench/[!_]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+$(VENV)/.bench: $(VENV)/.tools
+	@echo 'portico: installing the programs that the benchmark compares with'
+	@$(INSTALL) --editable '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.bench
+	@$(BIN)/python -m bench.table --events $(BENCH_EVENTS) --rounds $(BENCH_ROUNDS) $(BENCH_ARGS)
 
 clean:
 	rm -rf runs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .nox

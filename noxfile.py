@@ -77,10 +77,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measurements."""
-    _install(session, "test")
-    for script in sorted(Path("bench").glob("[!_]*.py")):
-        session.run("python", str(script), *session.posargs)
+    """Portico against other programs, as make bench."""
+    _install(session, project="-e.[bench]")
+    session.run("python", "-m", "bench.table", *session.posargs)
 
 
 @nox.session(venv_backend="venv", reuse_venv=True)
