@@ -1,4 +1,4 @@
-"""What each contender is asked in a round, in a process of its own."""
+"""Scenarios: the questions that each contender is asked in a round, in a process of its own."""
 
 from __future__ import annotations
 
