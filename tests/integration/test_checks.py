@@ -16,6 +16,7 @@ import portico
 from portico.analysis.analysis import Analysis
 from portico.cli import cli
 from portico.executors.local import LocalExecutor
+from portico.runfolder.manifest import write_manifest
 
 pytestmark = pytest.mark.integration
 
@@ -225,7 +226,7 @@ def test_the_doctor_names_a_run_folder_of_another_analysis(
     analysis = make_analysis(CODE, steps("skim"), f'    a: {{files: "{tmp_path}/a.root"}}')
     run = tmp_path / "run"
     run.mkdir()
-    (run / "run.json").write_text(json.dumps({"analysis": "another"}))
+    write_manifest(run, {"analysis": "another"})
     (run / "ledger.sqlite").touch()
     done = CliRunner().invoke(cli, ["doctor", str(analysis.path), "--workers", "1", "--run", str(run), "--json"])
     findings = json.loads(done.stdout)["findings"]

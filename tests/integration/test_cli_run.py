@@ -23,6 +23,7 @@ from portico.cli import cli
 from portico.errors import RunFolderError
 from portico.monitor.status import read_status
 from portico.runfolder.load import load
+from portico.runfolder.manifest import write_manifest
 
 pytestmark = pytest.mark.integration
 
@@ -211,7 +212,7 @@ def test_run_folder_of_another_analysis_or_in_use(data, tmp_path):
     analysis = write_analysis(tmp_path / "bad", [data / "good.root"])
     run = tmp_path / "run"
     run.mkdir()
-    (run / "run.json").write_text(json.dumps({"analysis": "another"}))
+    write_manifest(run, {"analysis": "another"})
     for arguments in ([], ["--dry-run"]):
         (run / "ledger.sqlite").touch()
         result = call("run", analysis, "--run", run, *arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -501,6 +502,48 @@ def test_a_record_that_cannot_be_read_is_passed_over(run: Path) -> None:
         (run / "batch.jobs" / name).mkdir(parents=True)
         (run / "batch.jobs" / name / "submission.json").write_text(text)
     assert list(submissions(run)) == []
+
+
+def test_a_copy_leaves_the_jobs_to_the_original(desk: Desk, opened: Opened, run: Path, tmp_path: Path) -> None:
+    executor = opened()
+    submit(executor, "ab")
+    executor.wait(0)
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    assert only(copy).ids == ()
+    assert cancel(copy) == {}
+    assert read_batch_of(copy) is None
+    assert desk.removed == []
+    assert only(run).ids
+    run.rename(tmp_path / "moved")
+    assert only(tmp_path / "moved").ids, "the jobs of a folder that was moved are still its own"
+
+
+def read_batch_of(folder: Path) -> object:
+    return read_status(folder).batch
+
+
+def test_trees_of_jobs_come_home_in_a_folder_that_was_moved(desk: Desk, opened: Opened, run: Path) -> None:
+    executor = opened()
+    home, moved = run / "select" / "a", run.with_name("moved")
+    for key in "ab":
+        executor.submit(task(key, str(home)))
+    executor.wait(0)
+    place = only(run)
+    (place.trees / ".x.part.root").write_text("tree")
+    for key, path in (("a", place.trees / ".x.part.root"), ("b", Path("/elsewhere/.y.part.root"))):
+        file = {"product": "kept", "tree": "kept", "path": str(path), "entries": 3}
+        write_outcome(place.outcomes / key, Done(task(key), encode({}), {}, [file]))
+    run.rename(moved)
+    (moved / "select" / "a").mkdir(parents=True)
+    again = BatchExecutor(SITE, moved, poll=0, grace=0)
+    again.prepare(BUNDLE)
+    for key in "ab":
+        again.submit(task(key, str(moved / "select" / "a")))
+    found = outcomes(again)
+    again.close()
+    assert found == {"a": "done", "b": "lost"}, "a tree that lies in another folder is not this run's"
+    assert (moved / "select" / "a" / ".x.part.root").read_text() == "tree"
 
 
 def test_cancel_of_what_is_no_run(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from portico.files import may_pass, raise_errors, remote, retried, summarise, su
 from portico.files.kept import stamps
 from portico.files.storage import normal, storage_of
 from portico.runfolder.folder import RunFolder
+from portico.runfolder.tidy import settle
 from portico.worker.classify import check_log, classify
 from portico.worker.runner import Runner
 from tests.conftest import write_events
@@ -253,26 +254,69 @@ def test_a_store_belongs_to_one_run(tmp_path: Path) -> None:
         claim(tmp_path / "run", str(mine))
 
 
+def test_a_copy_of_a_run_folder_leaves_the_store_to_the_original(tmp_path: Path) -> None:
+    store, first, second = tmp_path / "store", tmp_path / "run", tmp_path / "second"
+    claim(first, str(store))
+    (store / "skim").mkdir()
+    (store / "skim" / "x.root").touch()
+    shutil.copytree(first, second)
+    for given in (None, str(store)):
+        with pytest.raises(RunFolderError, match=rf"{second}: is a copy of {first}.*{store} belongs to the original"):
+            claim(second, given)
+    claim(first, None)
+    first.rename(tmp_path / "moved")
+    assert claim(tmp_path / "moved", None).store == str(store), "a folder that was moved keeps its store"
+    with pytest.raises(RunFolderError, match="is a copy of"):  # its original is not where it was
+        claim(second, None)
+    assert claim(second, str(tmp_path / "own")).store == str(tmp_path / "own")
+    assert claim(second, None).store == str(tmp_path / "own")
+
+
+def test_a_store_in_the_run_folder_moves_with_it(tmp_path: Path) -> None:
+    claim(tmp_path / "run", str(tmp_path / "run" / "trees"))
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    for name in ("moved", "copy"):
+        assert claim(tmp_path / name, None).store == str(tmp_path / name / "trees")
+
+
 def test_what_a_step_does_not_want_goes(tmp_path: Path) -> None:
-    run = claim(tmp_path / "run", str(tmp_path / "store"))
-    names = ["skim/a/x.root", "skim/a/old.root", "skim/a/.1.part", "skim/results.root", "fill/a/x.root"]
+    store, hidden = tmp_path / "store", f".{'0' * 32}.part"
+    names = ["skim/a/x.root", "skim/a/old.root", f"skim/a/{hidden}", "skim/results.root", "fill/a/x.root",
+             "skim/a/t-000000-0123abcd.root", "skim/a/t-000001-0123abcd-1.root", "skim/a/t-000000-ffffffff.root",
+             "skim/a/mine.root", "skim/a/.mine.part", "skim/a/notes.txt"]  # fmt: skip
     for name in names:
-        path = tmp_path / "store" / name
+        path = store / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-    store = tmp_path / "store"
+        path.write_bytes(name.encode())
 
     def left() -> set[str]:
         return {str(path.relative_to(store)) for path in store.rglob("*.*") if path.is_file()}
 
     x, old = (f"{store}/skim/a/{name}.root" for name in ("x", "old"))
-    run.settle("skim", {"b"}, [x], {x, old})  # another sample
+    keys = ["0123abcd" * 8]
+    assert not settle(str(store), "skim", {"b"}, wanted=[x], known={x, old}, keys=keys)  # another sample
     assert left() == set(names)
-    run.settle("skim", None, [x], {x, old})
-    others = {"skim/results.root", "fill/a/x.root"}
+    moved = settle(str(store), "skim", None, wanted=[x], known={x, old}, keys=keys)
+    assert moved == {f"{store}/skim/a/{name}.root": f"{store}/foreign.files/skim/a/{name}.root"
+                     for name in ("mine", "t-000000-ffffffff")}  # fmt: skip
+    others = {"skim/results.root", "fill/a/x.root", "skim/a/.mine.part", "skim/a/notes.txt",
+              "foreign.files/skim/a/mine.root", "foreign.files/skim/a/t-000000-ffffffff.root"}  # fmt: skip
     assert left() == {"skim/a/x.root", "older.results/skim/a/old.root", *others}
-    run.settle("skim", {"a"}, [old], {old})  # back to the older one, and the other is unknown
-    assert left() == {"skim/a/old.root", *others}
+    settle(str(store), "skim", {"a"}, wanted=[old], known={old, x}, keys=keys)  # back to the older one
+    assert left() == {"skim/a/old.root", "older.results/skim/a/x.root", *others}
+    (store / "skim/a/mine.root").write_bytes(b"again")
+    again = settle(str(store), "skim", None, wanted=[old], known={old, x}, keys=keys)
+    assert list(again.values()) == [f"{store}/foreign.files/skim/a/mine.root.2"]
+    assert (store / "foreign.files/skim/a/mine.root").read_bytes() == b"skim/a/mine.root"
+
+
+def test_folders_that_a_copy_would_share_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "skim").symlink_to(tmp_path / "disk")
+    with pytest.raises(RunFolderError, match=rf"run/skim: is a link to {tmp_path}/disk.*--store"):
+        settle(str(tmp_path / "run"), "skim", None, wanted=[], known=(), keys=[])
 
 
 def dataset_of(folder: Path, text: str) -> dict[str, Sample]:

@@ -11,7 +11,6 @@ from typing import Any
 from portico.analysis.blinding import Blinding
 from portico.compare.rootfile import RootFile
 from portico.errors import RunFolderError
-from portico.results.partial import decode
 from portico.results.product import Product, ProductKind
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.load import Run, parse_run
@@ -80,7 +79,7 @@ class RunSide:
         """Return the merged products of a step's sample."""
         key = self._version.steps[step].results.get(sample)
         blob = None if key is None else self._ledger.result(step, sample, key)
-        return {} if blob is None else decode(blob)
+        return {} if blob is None else self._ledger.places.decode(blob)
 
     def addresses(self) -> Iterator[tuple[str, Product]]:
         """Return every product with its address ``STEP/SAMPLE/PRODUCT``."""

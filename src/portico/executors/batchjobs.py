@@ -283,12 +283,16 @@ def _brought_home(outcome: Outcome, submission: Submission) -> Outcome:
         return outcome
     files = []
     for file in outcome.files:
-        path = home = Path(file["path"])
-        if path.parent == submission.trees:
-            home = Path(outcome.task.folder) / path.name
+        above, _, name = str(file["path"]).rpartition("/")
+        here = submission.trees / name  # also after the run folder was moved or copied
+        if above == str(submission.trees) or here.exists():
+            above = outcome.task.folder
             try:
-                path.replace(home)
+                here.replace(Path(above, name))
             except FileNotFoundError:
-                return Failed(outcome.task, FailureKind.LOST, f"the tree that its job wrote is not there: {path}")
-        files.append({**file, "path": str(home)})
+                return Failed(outcome.task, FailureKind.LOST, f"the tree that its job wrote is not there: {here}")
+        elif above != outcome.task.folder.rstrip("/"):
+            words = f"the tree that its job wrote is that of another run folder: {file['path']}"
+            return Failed(outcome.task, FailureKind.LOST, words)
+        files.append({**file, "path": f"{above}/{name}"})
     return replace(outcome, files=files)

@@ -136,7 +136,7 @@ def _describe_columns(product: Product) -> dict[str, Any]:
 
 
 def _describe_files(product: Product) -> dict[str, Any]:
-    return {"files": list(product.items)}
+    return {"files": [{key: value for key, value in item.items() if key != "stamp"} for item in product.items]}
 
 
 def _describe_list(product: Product) -> dict[str, Any]:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import socket
 import tempfile
 import uuid
-from collections.abc import Container, Iterable, Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from portico.errors import RunFolderError
-from portico.files.atomic import write_atomic
-from portico.files.kept import aside_of
 from portico.files.storage import normal, storage_of
 from portico.runfolder.ledger import Ledger
+from portico.runfolder.manifest import MANIFEST, Standing, place_of, read_manifest, standing, write_manifest
+from portico.runfolder.places import Places
+from portico.runfolder.tidy import HIDDEN
 
 __all__ = ["BATCH", "SUMMARY_FILE", "RunFolder"]
 
@@ -28,7 +29,6 @@ BATCH = "batch.jobs"
 SUMMARY_FILE = "summary.json"
 """File with the values of a summary step in its folder."""
 
-_MANIFEST = "run.json"
 _LEDGER = "ledger.sqlite"
 _LOCK = "lock"
 
@@ -59,51 +59,12 @@ class RunFolder:
 
     def trees(self, step: str, sample: str) -> str:
         """Return the folder or URL where a step's trees of a sample are written."""
-        return f"{self.store or self.path.resolve()}/{step}/{sample}"
+        return f"{self.base}/{step}/{sample}"
 
-    def settle(self, step: str, samples: Container[str] | None, wanted: Iterable[str], known: Container[str]) -> None:
-        """Leave only the wanted trees in the folders of a step's samples; only while none of its chunks runs.
-
-        Those of results that are not current are moved to a folder of their own, since a pattern such as
-        ``STEP/SAMPLE/*.root`` must not count them. Temporary files and what the ledger does not know are removed.
-
-        Parameters
-        ----------
-        step : str
-            The step.
-        samples : container of str, optional
-            The samples whose folders to look at; all by default.
-        wanted : iterable of str
-            The trees of the current results.
-        known : container of str
-            The trees of all results that are kept.
-
-        Raises
-        ------
-        RunFolderError, InputError
-            If a file cannot be moved or removed.
-        """
-        folder = f"{self.store or self.path.resolve()}/{step}"
-        storage, made = storage_of(folder), set()
-
-        def is_ours(path: str) -> bool:
-            sample, _, name = path.removeprefix(f"{folder}/").partition("/")
-            return bool(name) and "/" not in name and (samples is None or sample in samples)
-
-        keep, there = set(filter(is_ours, wanted)), set(filter(is_ours, storage.listed(folder)))
-        for path in sorted(keep - there):
-            storage.rename(aside_of(path), path)
-        for path in sorted(there - keep):
-            aside = aside_of(path)
-            place = aside.rpartition("/")[0]
-            if path not in known:
-                if path.endswith((".root", ".part")):
-                    storage.remove(path)
-                continue
-            if place not in made:
-                storage.make(place)
-                made.add(place)
-            storage.rename(path, aside)
+    @property
+    def base(self) -> str:
+        """The folder or URL in which each step has a folder of trees."""
+        return self.store or str(self.path.resolve())
 
     def manifest(self) -> dict[str, Any]:
         """Return what `claim` wrote.
@@ -111,16 +72,9 @@ class RunFolder:
         Raises
         ------
         RunFolderError
-            If this is no run folder.
+            If this is no run folder, or its manifest is damaged.
         """
-        try:
-            content: dict[str, Any] = json.loads((self.path / _MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            problem = "is not a run folder of portico" if self.path.is_dir() else "no such folder"
-            raise RunFolderError(
-                f"{self.path}: {problem}; a run folder is made by: portico run ANALYSIS --run FOLDER"
-            ) from error
-        return content
+        return read_manifest(self.path)
 
     def open_ledger(self) -> Ledger:
         """Open the ledger for reading.
@@ -172,7 +126,7 @@ class RunFolder:
                 ledger.close()
 
     def _make(self) -> None:
-        if self.path.exists() and not (self.path / _LOCK).exists() and not (self.path / _MANIFEST).exists():
+        if self.path.exists() and not (self.path / _LOCK).exists() and not (self.path / MANIFEST).exists():
             if not self.path.is_dir():
                 raise RunFolderError(f"{self.path}: is a file; give a folder with --run")
             if any(self.path.iterdir()):
@@ -187,40 +141,58 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: cannot be written to; choose another folder with --run")
 
     def _check(self, manifest: dict[str, Any]) -> RunFolder:
-        path = self.path / _MANIFEST
-        known = self.manifest() if path.exists() else {}
-        if known:
-            owner = known.get("analysis")
-            if owner != manifest["analysis"]:
-                raise RunFolderError(
-                    f"{self.path}: belongs to the analysis '{owner}', not '{manifest['analysis']}'; "
-                    "choose another folder with --run"
-                )
+        known = self.manifest() if os.path.lexists(self.path / MANIFEST) else {}
+        owner = known.get("analysis", manifest["analysis"])
+        if owner != manifest["analysis"]:
+            raise RunFolderError(
+                f"{self.path}: belongs to the analysis '{owner}', not '{manifest['analysis']}'; "
+                "choose another folder with --run"
+            )
+        places, is_copy = Places(self.path), standing(known, self.path) is Standing.COPY
+        new = {"run": uuid.uuid4().hex} if is_copy or "run" not in known else {"run": known["run"]}
         store = normal(self.store) if self.store is not None else known.get("store")
+        store = None if store is None else places.used(store)
         if store is not None:
-            manifest = {**manifest, "store": store, "run": known.get("run", uuid.uuid4().hex)}
-            self._claim_store(store, manifest["run"])
-        with write_atomic(path) as aside:
-            aside.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            self._claim_store(store, new["run"], known, is_copy)
+            new["store"] = places.written(store)
+        write_manifest(self.path, {**manifest, **new, "place": place_of(self.path)})
         return replace(self, store=store)
 
-    def _claim_store(self, store: str, run: str) -> None:
-        """Refuse a store that holds anything but this run's trees, because unwanted files there are removed."""
-        storage, mark = storage_of(store), f"{store}/portico-run-{run}"
+    def _claim_store(self, store: str, run: str, known: Mapping[str, Any], is_copy: bool) -> None:
+        """Refuse a store that is not this run's, because files there are moved and removed.
+
+        A mark in the store names the run and where its folder lies, so that of several copies one has the store.
+        """
+        storage, mark = storage_of(store), _mark(store, run, place_of(self.path))
         if storage.size(mark) is not None:
             return
+        if not is_copy and storage.size(before := _mark(store, run, known.get("place", {}))) is not None:
+            storage.rename(before, mark)
+            return
         if storage.holds(store):
+            if known.get("store") == Places(self.path).written(store):
+                raise RunFolderError(
+                    f"{self.path}: is a copy of {known['place']['path']}, or was moved from another machine, and "
+                    f"{store} belongs to the original; choose a new or empty folder with --store: trees that are "
+                    f"in {store} are read from there, and not changed"
+                )
             raise RunFolderError(
                 f"{store}: holds other things than the trees of this run; choose a new or empty folder with --store"
             )
         storage.make(store)
         with tempfile.TemporaryDirectory(prefix="portico-") as folder:
             name = Path(folder) / "mark"
-            name.write_text("This folder belongs to one run of portico, which removes what it does not know.\n")
+            name.write_text("This folder belongs to one run of portico, which moves and removes what it wrote.\n")
             storage.write(mark, name)
 
     def clean(self) -> None:
         """Remove temporary files of interrupted attempts. Only for the driver that claimed the folder."""
         for aside in self.path.rglob(".*.part*"):
-            if BATCH not in aside.relative_to(self.path).parts:  # a job may be writing it
+            ours = HIDDEN.fullmatch(aside.name) and not aside.is_dir()
+            if ours and BATCH not in aside.relative_to(self.path).parts:  # a job may be writing it
                 aside.unlink(missing_ok=True)
+
+
+def _mark(store: str, run: str, place: Mapping[str, Any]) -> str:
+    where = zlib.crc32(f"{place.get('inode')} {place.get('path')}".encode())
+    return f"{store}/portico-run-{run}-{where:08x}"

@@ -111,7 +111,7 @@ class Ledger(ResultStore):
                 self._db.execute("DELETE FROM plan WHERE step = ? AND sample = ?", (step, sample))
                 self._db.execute("DELETE FROM lost WHERE step = ? AND sample = ?", (step, sample))
                 rows = (
-                    (step, sample, p.position, p.key, c.file, c.uuid, c.tree, c.first, c.last)
+                    (step, sample, p.position, p.key, self.places.written(c.file), c.uuid, c.tree, c.first, c.last)
                     for p, c in ((p, p.chunk) for p in planned)
                 )
                 self._db.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
@@ -146,19 +146,25 @@ class Ledger(ResultStore):
             (step, sample, sample),
         )
         for row in rows:
-            yield Planned(row[0], row[1], row[2], Chunk(*row[3:]))
+            yield Planned(row[0], row[1], row[2], self._chunk(*row[3:]))
+
+    def _chunk(self, file: str, *others: Any) -> Chunk:
+        return Chunk(self.places.used(file), *others)
+
+    def _files(self, outputs: str) -> list[dict[str, Any]]:
+        return self.places.files_used(json.loads(outputs))
 
     def done(self, step: str) -> dict[str, list[dict[str, Any]]]:
         """Return the keys of a step's chunks that are done, with the files that each wrote."""
         rows = self._db.execute(
             "SELECT key, outputs FROM done WHERE key IN (SELECT key FROM plan WHERE step = ?)", (step,)
         )
-        return {key: json.loads(outputs) for key, outputs in rows}
+        return {key: self._files(outputs) for key, outputs in rows}
 
     def trees(self) -> set[str]:
         """Return the paths of all trees that done chunks wrote, also those of results that are not current."""
         rows = self._db.execute("SELECT outputs FROM done WHERE outputs != '[]'")
-        return {output["path"] for (outputs,) in rows for output in json.loads(outputs)}
+        return {output["path"] for (outputs,) in rows for output in self._files(outputs)}
 
     def commit(
         self, finished: Iterable[tuple[Attempt, bytes, list[dict[str, Any]]]], failed: Iterable[Attempt] = ()
@@ -167,9 +173,10 @@ class Ledger(ResultStore):
         now = time.time()
         with self.transaction():
             for attempt, partial, outputs in finished:
+                files = json.dumps(self.places.files_written(outputs))
                 self._db.execute(
                     "INSERT OR IGNORE INTO done VALUES (?, ?, ?, ?, ?)",
-                    (attempt.key, attempt.number, partial, zlib.crc32(partial), json.dumps(outputs)),
+                    (attempt.key, attempt.number, partial, zlib.crc32(partial), files),
                 )
                 self._note(attempt, now)
             for attempt in failed:
@@ -226,7 +233,7 @@ class Ledger(ResultStore):
         for key in keys:
             for number, outcome, message, log, metrics, partial, outputs, checksum in self._db.execute(query, (key,)):
                 self._check(key, partial, checksum)
-                yield Attempt(key, number, outcome, message, log, json.loads(metrics)), partial, json.loads(outputs)
+                yield Attempt(key, number, outcome, message, log, json.loads(metrics)), partial, self._files(outputs)
                 break
 
     def _check(self, key: str, partial: bytes, checksum: int) -> None:
@@ -240,11 +247,11 @@ class Ledger(ResultStore):
         rows = self._db.execute(
             "SELECT outputs FROM kept WHERE step = ? AND sample = ? ORDER BY position", (step, sample)
         )
-        return [json.loads(outputs) for (outputs,) in rows]
+        return [self._files(outputs) for (outputs,) in rows]
 
     def set_lost(self, step: str, lost: Iterable[Lost]) -> None:
         """Record the losses of a step: what its results do not include."""
-        rows = ((step, x.sample, x.key, x.file, x.entries, x.kind, x.message) for x in lost)
+        rows = ((step, x.sample, x.key, self.places.written(x.file), x.entries, x.kind, x.message) for x in lost)
         with self.transaction():
             self._db.executemany("INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
@@ -253,7 +260,7 @@ class Ledger(ResultStore):
         rows = self._db.execute(
             "SELECT sample, key, file, entries, kind, message FROM lost WHERE step = ? ORDER BY rowid", (step,)
         )
-        return [Lost(*row) for row in rows]
+        return [Lost(sample, key, self.places.used(file), *others) for sample, key, file, *others in rows]
 
     def metrics(self, step: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Return sample, position and metrics of each chunk of the plan that is done, in chunk order."""
@@ -277,7 +284,7 @@ class Ledger(ResultStore):
         )
         return [
             (
-                Planned(r[0], r[1], r[2], Chunk(*r[3:8])),
+                Planned(r[0], r[1], r[2], self._chunk(*r[3:8])),
                 Attempt(r[2], r[8], r[9], r[10], r[11], json.loads(r[12])),
                 bool(r[13]),
             )

@@ -10,10 +10,10 @@ from typing import Any
 
 from portico.analysis.blinding import Blinding
 from portico.errors import ConfigError, RunFolderError, nearest
-from portico.results.partial import decode
 from portico.results.view import Results
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger
+from portico.runfolder.places import Places
 from portico.runfolder.step_files import StepFiles
 from portico.runfolder.version import STALE, SUMMARY, Version
 
@@ -96,11 +96,11 @@ class Run(Mapping[str, Mapping[str, Results]]):
             blobs = {sample: ledger.result(step, sample, of.results[sample]) for sample in samples}
         finally:
             ledger.close()
-        found = {}
+        found, places = {}, Places(self.path)
         for sample, blob in blobs.items():
             if blob is None:
                 raise RunFolderError(self._pruned(step))
-            found[sample] = Results(sample, decode(blob), STALE if sample in of.stale else "")
+            found[sample] = Results(sample, places.decode(blob), STALE if sample in of.stale else "")
         return found
 
     def _pruned(self, step: str) -> str:

@@ -14,6 +14,7 @@ from portico.files.storage import storage_of
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger
 from portico.runfolder.step_files import StepFiles
+from portico.runfolder.tidy import HIDDEN, TREE
 from portico.runfolder.version import SUMMARY
 
 __all__ = ["KEEP_BYTES", "KEEP_DAYS", "Pruned", "prune", "prune_run"]
@@ -131,23 +132,28 @@ def _size(results: Iterable[Result], chunks: Iterable[str], sizes: dict[Result, 
 
 
 def _remove(folder: RunFolder, ledger: Ledger, held: set[Result], chunks: set[str], gone: Iterable[int]) -> None:
-    """Remove first from the ledger, then the files, so that it never names files that are gone."""
+    """Remove first from the ledger, then the files that it knew, so that it never names files that are gone."""
+    before = _asides(folder, ledger)
     ledger.remove(held, chunks, gone)
-    base = f"{folder.store or folder.path.resolve()}/{OLDER}"
-    wanted = {aside_of(path) for path in ledger.trees()}
-    here = str(folder.path.resolve() / OLDER)
-    wanted |= {
-        str(StepFiles(folder.path.resolve(), step, ledger).aside(key) / item["name"])
-        for step, sample, key in held
-        if sample == SUMMARY
-        for item in StepFiles(folder.path.resolve(), step, ledger).items(key)
-    }
-    for place in dict.fromkeys([base, here]):
+    wanted = _asides(folder, ledger)
+    for place in dict.fromkeys([f"{folder.base}/{OLDER}", f"{folder.path.resolve()}/{OLDER}"]):
         storage = storage_of(place)
         for path in storage.listed(place):
-            if path not in wanted:
+            name = path.rpartition("/")[2]
+            left = TREE.fullmatch(name) or HIDDEN.fullmatch(name)  # by a process that was killed here
+            if path not in wanted and (path in before or left):
                 storage.remove(path)
     _remove_empty(folder.path / OLDER)
+
+
+def _asides(folder: RunFolder, ledger: Ledger) -> set[str]:
+    """Return where all files that the ledger knows lie while they are not current."""
+    found = {aside_of(path) for path in ledger.trees()}
+    for step, sample, key in ledger.result_sizes():
+        if sample == SUMMARY:
+            files = StepFiles(folder.path.resolve(), step, ledger)
+            found |= {str(files.aside(key) / item["name"]) for item in files.items(key)}
+    return found
 
 
 def _remove_empty(folder: Path) -> None:

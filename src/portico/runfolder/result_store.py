@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import RunFolderError, SpaceError
+from portico.runfolder.places import Places
 from portico.runfolder.version import SUMMARY, StepVersion, Version
 
 __all__ = ["ResultStore"]
 
-_SCHEMA_VERSION = 4
+_SCHEMA_VERSION = 5
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS step (
     step TEXT PRIMARY KEY, position INTEGER, kind TEXT, state TEXT, seconds REAL, workers INTEGER, executor TEXT);
@@ -65,6 +66,8 @@ class ResultStore:
 
     def __init__(self, path: Path, read_only: bool = False) -> None:
         self._path, self._read_only = path, read_only
+        self.places = Places(path.parent)
+        """How paths are written in it, and in the results that it keeps."""
         # A driver that was killed may have left a journal, which only a reader who may write can roll back.
         mode = ("?mode=rw" if os.access(path, os.W_OK) else "?mode=ro") if read_only else ""
         uri = f"{path.resolve().as_uri()}{mode}"
@@ -380,11 +383,11 @@ class ResultStore:
     def verified(self) -> dict[str, tuple[str, str]]:
         """Return stamp and Adler-32, by path, of the files whose checksum was computed after they were written."""
         rows = self._db.execute("SELECT path, stamp, adler32 FROM verified")
-        return {path: (stamp, adler32) for path, stamp, adler32 in rows}
+        return {self.places.used(path): (stamp, adler32) for path, stamp, adler32 in rows}
 
     def set_verified(self, found: Iterable[tuple[str, str, str]]) -> None:
         """Note path, stamp and Adler-32 of files whose checksum was computed, unless the ledger is only read."""
-        rows = list(found)
+        rows = [(self.places.written(path), stamp, adler32) for path, stamp, adler32 in found]
         if rows and not self._read_only:
             with self.transaction():
                 self._db.executemany("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)", rows)

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from portico.analysis.dataset import Sample
 from portico.errors import StepError
 from portico.results.kinds import KINDS
-from portico.results.partial import decode
 from portico.results.view import Results
 from portico.runfolder.folder import SUMMARY_FILE
+from portico.runfolder.places import Places
 from portico.worker.opened import expect
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def answer(
     function : callable
         The step.
     content : mapping
-        The message: ``samples`` with the fields of each sample, and the ``options`` of the step.
+        The message: ``samples`` with the fields of each sample, the ``options`` of the step, and ``home``, the run
+        folder, in which paths of trees are relative.
     blobs : sequence of bytes
         The encoded results of each sample.
 
@@ -54,7 +55,8 @@ def answer(
         As `summarise`.
     """
     samples = {name: Sample(**fields) for name, fields in content["samples"].items()}
-    results = {name: Results(name, decode(blob)) for name, blob in zip(samples, blobs, strict=True)}
+    places = Places(Path(content["home"]))
+    results = {name: Results(name, places.decode(blob)) for name, blob in zip(samples, blobs, strict=True)}
     trees = [item["path"] for of in results.values() for product in of.products.values()
              if KINDS[product.kind].has_files for item in product.items]  # fmt: skip
     expect(content["options"].values(), *trees)

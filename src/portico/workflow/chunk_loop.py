@@ -12,6 +12,7 @@ from portico.errors import Detached
 from portico.executors.base import Executor
 from portico.files.storage import storage_of
 from portico.runfolder.ledger import Attempt, Ledger, Planned
+from portico.runfolder.tidy import tree_name
 from portico.worker.task import Failed, Outcome
 from portico.workflow.chunk_scheduler import ChunkScheduler, StepJob
 from portico.workflow.chunk_states import (
@@ -174,8 +175,7 @@ def _keep(planned: Planned, files: Iterable[Mapping[str, Any]]) -> list[dict[str
     for file in files:
         number = numbers[file["product"]]
         numbers[file["product"]] += 1
-        part = f"-{number}" if number else ""  # of a chunk that ran in halves
-        name = f"{file['tree']}-{planned.position:06d}-{planned.key[:8]}{part}.root"
+        name = tree_name(file["tree"], planned.position, planned.key, number)
         final = f"{file['path'].rpartition('/')[0]}/{name}"
         storage = storage_of(final)
         storage.rename(file["path"], final)

@@ -17,6 +17,7 @@ from portico.results.partial import decode, merge_encoded
 from portico.results.view import describe
 from portico.runfolder.ledger import Lost, Planned
 from portico.runfolder.step_files import StepFiles
+from portico.runfolder.tidy import remove_leftovers, settle
 from portico.runfolder.version import STALE
 from portico.worker.task import Failed, FailureKind, Task
 from portico.workflow.chunk_loop import run_chunks
@@ -58,6 +59,7 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
         return
     plan = _plan(state, step, bundle, arguments) if step.points is None else plan_points(state, step, bundle, arguments)
     _check_shrunk(state, step, plan)
+    _remove_leftovers(state, step.name)
     state.ledger.plan(step.name, position, bundle.needs.kind, plan.chunks, others=bool(state.samples))
     chunks, lost = missing(step, plan, state.ledger)
     state.ledger.forget(lost)
@@ -178,12 +180,30 @@ def _finish(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> 
             _merge(state, step, plan, name, chunks, lost)
     if not state.samples:
         state.ledger.keep_only(step.name, plan.chunks)
-    outputs = (output["path"] for files in state.ledger.done(step.name).values() for output in files)
-    state.folder.settle(step.name, plan.chunks if state.samples else None, outputs, state.ledger.trees())
+    _settle(state, step.name, plan)
     write_exports(state, step.name)
     if lost and not state.allow_partial:
         return "failed"
     return "partial" if lost or any(sample.completeness < 1 for sample in plan.samples.values()) else "done"
+
+
+def _settle(state: State, step: str, plan: Plan) -> None:
+    """Leave only the trees of the current results in the step's folders, and tell what else was there."""
+    ledger, planned = state.ledger, {planned.key for planned in state.ledger.planned(step)}
+    wanted = (output["path"] for files in ledger.done(step).values() for output in files)
+    samples = plan.chunks.keys() if state.samples else None
+    moved = settle(state.folder.base, step, samples, wanted=wanted, known=ledger.trees(), keys=planned)
+    for path, now in moved.items():
+        what = f"is not of this run, and a pattern such as {path.rpartition('/')[0]}/*.root would count it"
+        state.reporter.warn(f"step '{step}': {path} {what}; it was moved to {now}")
+
+
+def _remove_leftovers(state: State, step: str) -> None:
+    """Remove the trees of attempts that an interrupted run has begun, while their plan is known."""
+    ended = next((ended for name, _, ended, *_ in state.ledger.steps() if name == step), "done")
+    if ended not in {"done", "partial"}:
+        keys = [planned.key for planned in state.ledger.planned(step)]
+        remove_leftovers(state.folder.base, step, keys, state.ledger.trees())
 
 
 def _merge(
@@ -200,7 +220,7 @@ def _merge(
         ledger.use_result(step.name, name, key, made, inputs)
         return
     try:
-        merged = merge_encoded(enumerate(ledger.partials(step.name, name)), files)
+        merged = merge_encoded(enumerate(ledger.partials(step.name, name)), ledger.places.files_written(files))
     except ProductError as error:
         raise ProductError(f"step '{step.name}', sample '{name}': {error}") from error
     if merged is None:

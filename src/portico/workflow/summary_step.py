@@ -104,7 +104,8 @@ def run_summary(
         state.reporter.begin(step.name, {}, {}, 1)
         state.executor.prepare(bundle)
         blobs = [state.ledger.result(step.input, name) or b"" for name in given.samples]
-        content = {"op": "summary", "function": step.function, "samples": given.samples, "options": arguments.given}
+        content = {"op": "summary", "function": step.function, "samples": given.samples, "options": arguments.given,
+                   "home": str(state.folder.path.resolve())}  # fmt: skip
         answer, written = state.call(content, blobs, f"step '{step.name}'")
         for warning in answer.get("warnings", ()):
             state.reporter.warn(f"step '{step.name}': {warning}")

@@ -116,7 +116,7 @@ class Submission:
         content = {
             "site": self.site.model_dump(include=_SAVED), "keys": [list(keys) for keys in self.keys],
             "ids": list(self.ids), "function": self.function, "code": self.code, "on": self.on,
-            "submitted": self.submitted,
+            "submitted": self.submitted, "place": str(self.folder.resolve()),
         }  # fmt: skip
         with write_atomic(self.folder / _RECORD) as aside:
             aside.write_text(json.dumps(content), encoding="utf-8")
@@ -133,10 +133,15 @@ class Submission:
 
     @classmethod
     def read(cls, folder: Path) -> Submission | None:
-        """Read the record of a folder; None if there is no readable record."""
+        """Read the record of a folder; None if there is no readable record.
+
+        In a copy of a run folder there are results of jobs, but the jobs are those of the original: they have no ids.
+        """
         try:
             content = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-            site = Site(**content.pop("site"))
+            site, place = Site(**content.pop("site")), Path(content.pop("place"))
+            if (place / _RECORD).exists() and not place.samefile(folder):
+                content["ids"] = ()
             return cls(folder, site, **content)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None

@@ -1,0 +1,103 @@
+"""The manifest of a run folder, ``run.json``: whose it is, which run, and where it lay when it was last written.
+
+A folder that lies elsewhere now was moved or copied. A copy is a run of its own, with its own identity, and changes
+nothing in a store that it shares with the original.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import zlib
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from portico.errors import RunFolderError
+from portico.files.atomic import write_atomic
+
+__all__ = ["MANIFEST", "Standing", "place_of", "read_manifest", "standing", "write_manifest"]
+
+MANIFEST = "run.json"
+
+_CHECKSUM = "checksum"
+_HINT = "a run folder is made by: portico run ANALYSIS --run FOLDER"
+
+
+class Standing(StrEnum):
+    """What a run folder is to the one that its manifest was written in."""
+
+    SAME = "same"
+    """It lies there."""
+    MOVED = "moved"
+    """It was moved here: there is none of this run any more where it lay."""
+    COPY = "copy"
+    """It is a copy: the original is there, or lay on another machine, where it may be."""
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a run folder.
+
+    Raises
+    ------
+    RunFolderError
+        If there is none, or it is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        if path.exists() and not path.is_file():
+            raise RunFolderError(f"{path}: is no file; remove what is in its place, then: portico repair {folder}")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        problem = "is not a run folder of portico" if folder.is_dir() else "no such folder"
+        raise RunFolderError(f"{folder}: {problem}; {_HINT}") from error
+    except NotADirectoryError as error:
+        raise RunFolderError(f"{folder}: is a file, not a run folder of portico; {_HINT}") from error
+    except UnicodeDecodeError:
+        text = ""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or content.pop(_CHECKSUM, None) != _checksum(content):
+        what = "is damaged" if text.strip() else "is empty"
+        raise RunFolderError(f"{path}: {what}; write it again with: portico repair {folder}")
+    return content
+
+
+def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the manifest of a run folder, with a checksum.
+
+    Raises
+    ------
+    SpaceError, RunFolderError
+        If it cannot be written.
+    """
+    with write_atomic(folder / MANIFEST) as aside:
+        aside.write_text(json.dumps({**content, _CHECKSUM: _checksum(content)}, indent=1), encoding="utf-8")
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
+
+
+def place_of(folder: Path) -> dict[str, Any]:
+    """Return where a folder lies: host, path and inode."""
+    return {"host": socket.gethostname(), "path": str(folder.resolve()), "inode": folder.stat().st_ino}
+
+
+def standing(known: Mapping[str, Any], folder: Path) -> Standing:
+    """Return what a folder is to the one that its manifest ``known`` was written in."""
+    before, now = known.get("place"), place_of(folder)
+    if not isinstance(before, dict) or (before["path"], before["inode"]) == (now["path"], now["inode"]):
+        return Standing.SAME
+    original = Path(before["path"])
+    try:
+        is_there = original.is_dir() and not original.samefile(folder)
+        if is_there and read_manifest(original).get("run") == known.get("run"):
+            return Standing.COPY
+    except (OSError, RunFolderError):
+        return Standing.COPY  # as far as can be seen
+    elsewhere = before["host"] != now["host"] and before["inode"] != now["inode"]
+    return Standing.COPY if elsewhere else Standing.MOVED

@@ -1,0 +1,54 @@
+"""Places of a run's files: relative to its folder in what is written, so that a copied or moved folder is itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from portico.results.kinds import KINDS
+from portico.results.partial import decode
+from portico.results.product import Product
+
+__all__ = ["Places"]
+
+_HERE = "./"  # how a path in the run folder begins where others may be relative to something else
+
+
+class Places:
+    """Paths as they are written into a run folder, and as they are used.
+
+    Parameters
+    ----------
+    home : Path
+        The run folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = f"{home.resolve()}/"
+
+    def written(self, path: str) -> str:
+        """Return a path as it is written: ``./STEP/SAMPLE/NAME`` for one in the run folder, as it is for others."""
+        return _HERE + path.removeprefix(self._home) if path.startswith(self._home) else path
+
+    def used(self, path: str) -> str:
+        """Return a path that was written as it is used now, absolute or a URL."""
+        return self._home + path.removeprefix(_HERE) if path.startswith(_HERE) else path
+
+    def files_written(self, files: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return descriptions of files with their ``path`` as it is written."""
+        return [{**file, "path": self.written(file["path"])} for file in files]
+
+    def files_used(self, files: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return descriptions of files with their ``path`` as it is used."""
+        return [{**file, "path": self.used(file["path"])} for file in files]
+
+    def decode(self, data: bytes) -> dict[str, Product]:
+        """Decode a result that was written, with the paths of its files as they are used."""
+        return {name: replace(product, items=tuple(self.files_used(product.items))) if _has_paths(product) else product
+                for name, product in decode(data).items()}  # fmt: skip
+
+
+def _has_paths(product: Product) -> bool:
+    return bool(product.items) and KINDS[product.kind].has_files
