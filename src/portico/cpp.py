@@ -1,4 +1,4 @@
-"""Names and literals in generated C++.
+"""Names and literals in generated C++, and the words of its exceptions.
 
 Every name that Portico makes up begins with ``portico_``. One word follows in its own names; two in those of users'
 columns, definitions, weights and so on: the kind, and the name as the user knows it. So none can capture another.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-__all__ = ["KEYWORDS", "line_directive", "mapped", "quoted", "unmapped"]
+__all__ = ["KEYWORDS", "exception_words", "line_directive", "mapped", "quoted", "unmapped"]
 
 KEYWORDS = frozenset([
     "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break", "case", "catch",
@@ -24,6 +24,7 @@ KEYWORDS = frozenset([
 ])  # fmt: skip
 """The words that C++ reserves."""
 
+_RAISED = re.compile(r"^.* => [\w:]+: ")
 _PLAIN = re.compile(r"[A-Za-z0-9_]+")
 _MAPPED = re.compile(r"\bportico_(?:value|all)(?:_(\w+)|x_((?:[A-Za-z0-9]*_[0-9a-f]{1,5}_)+[A-Za-z0-9]*))")
 
@@ -65,3 +66,8 @@ def quoted(text: str) -> str:
 def line_directive(where: str) -> str:
     """Return a directive that makes the compiler's messages name a key of the user's file."""
     return f"\n#line 1 {quoted('in ' + where)}\n"
+
+
+def exception_words(error: BaseException) -> str:
+    """Return the text of a C++ exception in one line, without what cppyy puts before it."""
+    return _RAISED.sub("", " ".join(str(error).split()))

@@ -179,9 +179,11 @@ class Place:
         source = f"{summary.uuid} {summary.version}" if cached else ""
         task = Task("key", attempt, chunk, "m:step", {}, {}, str(self.folder), source=source, version=summary.version)
 
-        def run(task: Task, of_cache: CachedChunk | None) -> dict[str, Product]:
+        def run(task: Task, of_cache: CachedChunk | None, in_blocks: bool) -> dict[str, Product]:
             scratch = self.folder / "scratch"
-            products, _ = run_chunk(step, task.chunk, Sample(name="s"), {}, scratch, scratch=scratch, cached=of_cache)
+            products, _ = run_chunk(
+                step, task.chunk, Sample(name="s"), {}, scratch, scratch=scratch, cached=of_cache, in_blocks=in_blocks
+            )
             if of_cache is not None:
                 self.log.append((of_cache.found, of_cache.filled))
             return products

@@ -23,6 +23,7 @@ from portico.config import parse
 from portico.errors import ConfigError, PorticoWarning, StepError
 from portico.results.view import Results
 from portico.selection import Selection, book, event_weight, load_selection, resolve
+from portico.selection.loop import Loop
 from portico.worker.frame import run_chunk
 from portico.worker.runner import _hear
 from tests import choices as reference
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 ROOT = root.load()
 GENERATOR = ("C_mu_Ds_isHnlBrother", "C_mu_Hnl_isHnlDaughter", "C_pi_isHnlDaughter")
+CLUSTER = 37
 CPP = {"f": "float", "i": "int", "h": "short", "I": "unsigned int"}
 
 
@@ -95,6 +97,7 @@ def write_events(path: Path, events: list[dict[str, Any]], columns: Callable[[st
     """Write `events` as the collaboration does: int32 event, float32 lumi, std::vector columns."""
     with ROOT.TFile(str(path), "RECREATE"):
         tree = ROOT.TTree("wztree", "")
+        tree.SetAutoFlush(CLUSTER)
         buffers: dict[str, Any] = {}
         for name in filter(columns, events[0]):
             if name.startswith(("C_", "HLT_")):
@@ -119,8 +122,9 @@ def write_events(path: Path, events: list[dict[str, Any]], columns: Callable[[st
 
 
 def run(
-    path: Path, folder: Path, sample: Sample, selection: Selection, *, of_node: bool = False
-) -> tuple[ak.Array, Results]:
+    path: Path, folder: Path, sample: Sample, selection: Selection, *, of_node: bool = False,
+    entries: tuple[int, int] | None = None,
+) -> tuple[ak.Array, Results]:  # fmt: skip
     """Run a selection over a file through portico's own door; return the tree it writes, and its products.
 
     With ``of_node`` it is booked on a node below the frame of the chunk, from which only RDataFrame can read.
@@ -128,13 +132,13 @@ def run(
     root.load().gInterpreter.Declare(f'#include "{FOLDER / "include" / "trigger.h"}"')
     folder.mkdir(exist_ok=True)
     with uproot.open(path) as file:
-        entries = file["wztree"].num_entries
+        first, last = entries or (0, file["wztree"].num_entries)
 
     def step(frame: Any, sample: Sample) -> dict[str, Any]:
         node = frame.Define("one", "1") if of_node else frame
         return book(selection, node, sample, folder=FOLDER, where="selection.yaml")
 
-    products, timing = run_chunk(step, Chunk(str(path), "", "wztree", 0, entries), sample, {}, folder)
+    products, timing = run_chunk(step, Chunk(str(path), "", "wztree", first, last), sample, {}, folder)
     assert timing.loops == 1
     (written,) = products["candidates"].items
     with uproot.open(written["path"]) as file:
@@ -412,30 +416,46 @@ def test_both_formats_hold_the_same(ntuple: Path, chosen: tuple[str, ak.Array, R
             assert column.ndim == 1 or ak.all(ak.num(column) == ak.num(tree[name])), name
 
 
+@pytest.fixture(scope="module", params=["vectors", "arrays", "RNTuple"])
+def copy(request: pytest.FixtureRequest, ntuple: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The events in small clusters: in vectors, in arrays whose lengths are in other branches, as RNTuple."""
+    if request.param == "vectors":
+        return ntuple
+    path = tmp_path_factory.mktemp("copy") / "copy.root"
+    with uproot.open(ntuple) as file:
+        columns = {name: file["wztree"][name].array() for name in file["wztree"].keys()}  # noqa: SIM118
+    with uproot.recreate(path) as file:
+        types = {name: values.type.content for name, values in columns.items()}
+        if request.param == "arrays":
+            made = file.mktree("wztree", types, counter_name=lambda counted: f"n{counted}")
+        else:
+            made = file.mkrntuple("wztree", types)
+        for begin in range(0, len(columns["event"]), CLUSTER):
+            made.extend({name: values[begin : begin + CLUSTER] for name, values in columns.items()})
+    return path
+
+
 @pytest.mark.parametrize("kind", ["data", "background"])
-def test_a_loop_over_an_rntuple_gives_the_bits_of_rdataframe(ntuple: Path, kind: str, tmp_path: Path) -> None:
-    options = ROOT.RDF.RSnapshotOptions()
-    options.fOutputFormat = ROOT.RDF.ESnapshotOutputFormat.kRNTuple
-    options.fApproxZippedClusterSize = 2**20
-    copy = tmp_path / "copy.root"
-    ROOT.RDataFrame("wztree", str(ntuple)).Snapshot("wztree", str(copy), "", options)
-    selection = full().replace(**few())
-    made = [
-        run(ntuple, tmp_path / "tree", sample_of(kind), selection),
-        run(copy, tmp_path / "node", sample_of(kind), selection, of_node=True),
-        run(copy, tmp_path / "loop", sample_of(kind), selection),
-    ]
-    tree, results = made[0]
+def test_a_loop_without_rdataframe_has_its_bits(
+    copy: Path, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loops: list[Any] = []
+    over = Loop.over
+    monkeypatch.setattr(Loop, "over", lambda *given: loops.append(over(*given)) or loops[-1])
+    selection, entries = full().replace(**few()), (11, 390)
+    tree, results = run(copy, tmp_path / "node", sample_of(kind), selection, of_node=True, entries=entries)
+    other_tree, other = run(copy, tmp_path / "loop", sample_of(kind), selection, entries=entries)
+    assert [loop is None for loop in loops] == [True, False]
+    assert len(tree) > 20
     assert any("muon_pt" in name for name in results.products) == (kind == "background")
-    for other_tree, other in made[1:]:
-        assert {*other_tree.fields} == {*tree.fields}
-        for name in tree.fields:
-            assert ak.array_equal(other_tree[name], tree[name], equal_nan=True, dtype_exact=False), name
-        assert other.products.keys() == results.products.keys()
-        for name, product in results.products.items():
-            assert other.products[name].meta == product.meta
-            for key, values in product.arrays.items():
-                np.testing.assert_array_equal(other.products[name].arrays[key], values, err_msg=f"{name} {key}")
+    assert {*other_tree.fields} == {*tree.fields}
+    for name in tree.fields:
+        assert ak.array_equal(other_tree[name], tree[name], equal_nan=True, dtype_exact=False), name
+    assert other.products.keys() == results.products.keys()
+    for name, product in results.products.items():
+        assert other.products[name].meta == product.meta
+        for key, values in product.arrays.items():
+            np.testing.assert_array_equal(other.products[name].arrays[key], values, err_msg=f"{name} {key}")
 
 
 def test_variations_above_are_refused(ntuple: Path) -> None:

@@ -130,6 +130,13 @@ const std::vector<ColumnKind> &ColumnKinds() {
   return kinds;
 }
 
+inline const ColumnKind *FindKind(const std::type_info &type) {
+  for (const auto &kind : ColumnKinds())
+    if (*kind.type == type)
+      return &kind;
+  return nullptr;
+}
+
 using ColumnReader = std::unique_ptr<ROOT::Detail::RDF::RColumnReaderBase>;
 
 ColumnReader MakeReader(const StoredColumn &column, const ColumnKind &kind) {
@@ -214,15 +221,20 @@ public:
 
   // Exceptions are kept for later: code that ROOT compiles may not throw.
   ColumnReader GetColumnReaders(unsigned int, std::string_view name, const std::type_info &type) final {
-    const auto found = fIndex.find(std::string(name));
-    if (found != fIndex.end() && (Is(fSchema.types[found->second], type) || Is(fSchema.plain[found->second], type)))
-      for (const auto &kind : ColumnKinds())
-        if (*kind.type == type)
-          return Reader(found->second, kind);
-    if (fRefused.empty())
-      fRefused = "column '" + std::string(name) + "' is read as a type that is not kept";
+    if (const auto [column, kind] = Column(name, type); column)
+      return MakeReader(*column, *kind);
     static const StoredColumn nothing;
     return std::make_unique<ScalarReader>(nothing, 0);
+  }
+  // A column as a type, which is there once a slot is initialized; null if it cannot be had as this type.
+  std::pair<const StoredColumn *, const ColumnKind *> Column(std::string_view name, const std::type_info &type) {
+    const auto found = fIndex.find(std::string(name));
+    if (found != fIndex.end() && (Is(fSchema.types[found->second], type) || Is(fSchema.plain[found->second], type)))
+      if (const auto *kind = FindKind(type))
+        return {&Wanted(found->second, *kind), kind};
+    if (fRefused.empty())
+      fRefused = "column '" + std::string(name) + "' is read as a type that is not kept";
+    return {nullptr, nullptr};
   }
 
   void Initialize() final { fGiven = false; }
@@ -281,14 +293,14 @@ private:
       return false;
     }
   }
-  ColumnReader Reader(std::size_t index, const ColumnKind &kind) {
+  const StoredColumn &Wanted(std::size_t index, const ColumnKind &kind) {
     auto &column = fColumns[index];
     if (!column) {
       column = std::make_unique<StoredColumn>();
       column->first = fFirst;
       fWanted.emplace_back(index, &kind);
     }
-    return MakeReader(*column, kind);
+    return *column;
   }
 };
 

@@ -1,18 +1,16 @@
-// A selection as one loop over the entries of an RNTuple, or of its columns in memory, without RDataFrame.
+// A selection as one loop over the entries of a tree, or of its columns in memory, without RDataFrame.
 #ifndef PORTICO_SELECTION_LOOP_H
 #define PORTICO_SELECTION_LOOP_H
 
+#include "blocks.h"
 #include "selection.h"
 
-#include <ROOT/RDF/RColumnReaderBase.hxx>
-#include <ROOT/RDF/Utils.hxx>
 #include <ROOT/RDataSource.hxx>
-#include <ROOT/RField.hxx>
-#include <ROOT/RNTupleReader.hxx>
-#include <ROOT/RNTupleView.hxx>
+#include <TTree.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <utility>
@@ -26,32 +24,22 @@ public:
   Filled nominal, shapes;
   std::vector<std::int64_t> reached; // events before all cuts, and after each: `cuts`, and the choice
 
+  // Over an RNTuple, a TTree, or columns in memory; the last two must live until the loop has run.
   SelectionLoop(std::shared_ptr<Kernel> kernel, Trees trees, const std::string &path, const std::string &tree,
                 std::size_t columns, std::size_t cuts)
-      : SelectionLoop(kernel->empty(), std::move(trees), columns, cuts) {
-    fKernel = std::move(kernel);
-    fReader = ROOT::RNTupleReader::Open(tree, path);
-  }
-
-  // The columns are those of a data source, which must live until the loop has run.
+      : SelectionLoop(std::move(kernel), std::move(trees), std::make_unique<NtupleBlocks>(path, tree), columns, cuts) {}
+  SelectionLoop(std::shared_ptr<Kernel> kernel, Trees trees, TTree &tree, std::size_t columns, std::size_t cuts)
+      : SelectionLoop(std::move(kernel), std::move(trees), std::make_unique<TreeBlocks>(tree), columns, cuts) {}
   SelectionLoop(std::shared_ptr<Kernel> kernel, Trees trees, ROOT::RDF::RDataSource &source, std::size_t columns,
                 std::size_t cuts)
-      : SelectionLoop(kernel->empty(), std::move(trees), columns, cuts) {
-    fKernel = std::move(kernel);
-    fSource = &source;
-  }
+      : SelectionLoop(std::move(kernel), std::move(trees),
+                      std::make_unique<MappedBlocks>(static_cast<ColumnSource &>(source)), columns, cuts) {}
 
   // A column that is read in every event, or only where a choice was made.
   void read(std::size_t column, const std::string &name, const std::string &type, bool always) {
-    if (fSource) {
-      const auto &id = ROOT::Internal::RDF::TypeName2TypeID(type);
-      (always ? fAlwaysRead : fChosenRead).emplace_back(column, fSource->GetColumnReaders(0, name, id));
-      return;
-    }
-    fFields.push_back(ROOT::RFieldBase::Create("value", type).Unwrap());
-    fValues.push_back(fFields.back()->CreateValue().GetPtr<void>());
-    (always ? fAlways : fChosen).push_back(fReader->GetView(name, fValues.back().get(), type));
-    fColumns[column] = fValues.back().get();
+    auto &read = (always ? fAlways : fChosen).emplace_back();
+    read.first = column;
+    fBlocks->add(read.second, name, type, always);
   }
 
   void run(std::uint64_t first, std::uint64_t last) {
@@ -59,40 +47,38 @@ public:
       fKernel->describe(*rows);
       rows->open();
     }
-    if (fSource)
-      fSource->InitSlot(0, first);
-    for (std::uint64_t entry = first; entry < last; ++entry)
-      event(entry);
+    for (std::uint64_t entry = first; entry < last;)
+      for (const auto end = fBlocks->load(entry, last); entry < end; ++entry)
+        event(entry);
     for (auto &rows : fTrees)
       rows->close();
   }
 
 private:
+  using Read = std::deque<std::pair<std::size_t, Cursor>>; // by the number of the column
   std::shared_ptr<Kernel> fKernel;
   Trees fTrees;
   Columns fColumns;
-  std::unique_ptr<ROOT::RNTupleReader> fReader;
-  std::vector<std::unique_ptr<ROOT::RFieldBase>> fFields; // of the values, which they outlive
-  std::vector<std::shared_ptr<void>> fValues;
-  std::vector<ROOT::RNTupleView<void>> fAlways, fChosen;
-  using Reader = std::unique_ptr<ROOT::Detail::RDF::RColumnReaderBase>;
-  ROOT::RDF::RDataSource *fSource = nullptr;
-  std::vector<std::pair<std::size_t, Reader>> fAlwaysRead, fChosenRead;
+  std::unique_ptr<Blocks> fBlocks;
+  Read fAlways, fChosen;
 
+  SelectionLoop(std::shared_ptr<Kernel> kernel, Trees trees, std::unique_ptr<Blocks> blocks, std::size_t columns,
+                std::size_t cuts)
+      : SelectionLoop(kernel->empty(), std::move(trees), columns, cuts) {
+    fKernel = std::move(kernel);
+    fBlocks = std::move(blocks);
+  }
   SelectionLoop(Empty empty, Trees trees, std::size_t columns, std::size_t cuts)
       : counts(std::move(empty.counts)), nominal(std::move(empty.nominal)), shapes(std::move(empty.shapes)),
         reached(cuts + 2), fTrees(std::move(trees)), fColumns(columns) {}
 
-  void load(std::vector<ROOT::RNTupleView<void>> &views, std::vector<std::pair<std::size_t, Reader>> &readers,
-            std::uint64_t entry) {
-    for (auto &view : views)
-      view(entry);
-    for (auto &[column, reader] : readers)
-      fColumns[column] = reader->TryGet<void>(entry);
+  void load(Read &read, std::uint64_t entry) {
+    for (auto &[column, cursor] : read)
+      fColumns[column] = cursor.at(entry);
   }
 
   void event(std::uint64_t entry) {
-    load(fAlways, fAlwaysRead, entry);
+    load(fAlways, entry);
     const Choices choices = fKernel->choose(fColumns);
     count(counts, choices, fKernel->weigh(fColumns));
     if (!shapes.sets.empty())
@@ -106,7 +92,8 @@ private:
     if (!choices.any_choice())
       return;
     ++reached.back();
-    load(fChosen, fChosenRead, entry);
+    fBlocks->load_rest(entry);
+    load(fChosen, entry);
     fKernel->fill(nominal, choices, fColumns);
     fill(fTrees);
   }

@@ -84,7 +84,7 @@ def _with_histograms(
     selection: Selection, histograms: Mapping[str, Mapping[str, Any]], path: Path
 ) -> dict[str, list[dict[str, Any]]]:
     given = [histogram.model_dump(exclude_unset=True) for histogram in selection.histograms]
-    names = [h.name or h.column.removeprefix(selection.candidates) for h in selection.histograms]
+    names = [h.name or h.column.removeprefix(selection.candidates) or h.column for h in selection.histograms]
     for name, fields in histograms.items():
         if not isinstance(fields, Mapping):
             raise ConfigError(f"{path}: histograms: {name}: write {{bins: 50, range: [0, 5]}}, not {fields!r}")

@@ -1,18 +1,21 @@
-"""A selection as one loop over the entries of an RNTuple, without RDataFrame; handles of what it fills."""
+"""A selection as one loop over the entries of a tree, without RDataFrame; handles of what it fills."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from portico.cpp import exception_words
 from portico.errors import StepError
 from portico.results.own_handle import OwnHandle
 from portico.results.product import Product, ProductKind
 from portico.results.root_objects import TAG, collect_parts
 from portico.selection.resolved import element_type
 from portico.worker.frame import new_tree
+from portico.worker.open_chunk import NotInBlocks
 from portico.worker.snapshot import CLUSTER_BYTES
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Loop", "Written", "new_trees", "rows_of"]
 
+_logger = logging.getLogger(__name__)  # whose warnings go to standard error, the log of the process
 Tree = tuple[str, str, Path]
 """Name, format and path of a tree, as `portico.worker.frame.new_tree` returns them."""
 _TREES = {"rntuple": ("candidates", "RNTuple"), "ttree": ("candidates_ttree", "TTree")}
@@ -66,8 +70,8 @@ class Loop:
     def over(cls, frame: Any, compiled: Any, kernel: Kernel, trees: Mapping[str, Tree]) -> Self | None:
         """Return the loop over the entries of a frame; None where RDataFrame has to read them.
 
-        That is so for a TTree whose columns are not in the cache, for a node other than the frame of a chunk, and for
-        columns that are no fields.
+        That is so for a node other than the frame of a chunk, and for columns that are no fields or branches of numbers
+        or of lists of numbers.
         """
         import ROOT
 
@@ -81,7 +85,8 @@ class Loop:
                 element = element_type(kind)
                 read_as = kind if element is None else f"ROOT::VecOps::RVec<{element}>"
                 loop.read(number, column, read_as, column in kernel.always)
-        except ROOT.std.runtime_error:
+        except ROOT.std.runtime_error as error:
+            _logger.warning("portico: the selection is read by RDataFrame: %s", exception_words(error))
             return None
         return cls(loop, (first, last), kernel.cuts, trees)
 
@@ -92,10 +97,17 @@ class Loop:
         ------
         StepError
             If it failed before: its sums are those of a part.
+        NotInBlocks
+            If RDataFrame has to read the columns.
         """
+        import ROOT
+
         if self._entries is not None:
             entries, self._entries = self._entries, None
-            self._loop.run(*entries)
+            try:
+                self._loop.run(*entries)
+            except ROOT.portico.NotInBlocks as error:
+                raise NotInBlocks(exception_words(error)) from None
             self._has_run = True
         if not self._has_run:
             raise StepError("the loop of this selection failed; make the frame again")

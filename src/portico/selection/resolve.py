@@ -235,7 +235,7 @@ class _Resolver:
             mark = f"{{{histogram.each}}}"
             column = histogram.column.replace(mark, word)
             self._check_name(column, f"histograms.{column}", {*self._out.columns, *self._out.definitions})
-            name = (histogram.name or column.removeprefix(self._selection.candidates)).replace(mark, word)
+            name = (histogram.name or column.removeprefix(self._selection.candidates) or column).replace(mark, word)
             if any(other.name == name for other in self._out.histograms):
                 raise ConfigError(f"{self._where}: two histograms are named '{name}'; give one of them another 'name'")
             edges, bins = histogram.edges_of(), histogram.bins if histogram.edges is None else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import re
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -19,11 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from portico import root
 from portico._version import __version__
 from portico.columns import ChunkColumns, MappedColumn, column_cache
+from portico.cpp import exception_words
 from portico.errors import InputError, PorticoWarning, ProductError, StepError
 from portico.files import is_remote, version_of
 from portico.files.plain_name import plain_name
 from portico.worker.missing_columns import MISSING
-from portico.worker.open_chunk import open_file
+from portico.worker.open_chunk import NotInBlocks, open_file
 
 if TYPE_CHECKING:
     from portico.worker.task import Task
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["CachedChunk", "CachedChunks", "NotCached"]
 
 _logger = logging.getLogger(__name__)  # whose warnings go to standard error, the log of the process
-_CPP = re.compile(r"^.* => \w+: ")  # what cppyy puts before the text of an exception
 T = TypeVar("T")
 
 
@@ -203,7 +202,7 @@ class CachedChunks:
         self._left_out: set[tuple[str, str]] = set()  # bundle and step: those that need more than columns
         self._can_write = True
 
-    def run(self, task: Task, bundle: str, scratch: Path, run: Callable[[Task, CachedChunk | None], T]) -> T:
+    def run(self, task: Task, bundle: str, scratch: Path, run: Callable[[Task, CachedChunk | None, bool], T]) -> T:
         """Run a chunk.
 
         Parameters
@@ -215,26 +214,37 @@ class CachedChunks:
         scratch : Path
             Folder of this process.
         run : callable
-            Runs it, with the columns or, if that fails, without; each time on the state of a new process.
+            Runs it, with the columns or, if that fails, without, and says whether a selection may read a TTree without
+            RDataFrame; each time on the state of a new process.
         """
         step = bundle, task.function
         cached = _opened(task, scratch) if self._can_write and step not in self._left_out else None
         if cached is None:
-            return run(task, None)
+            return _from_file(task, run)
         try:
             with closing(cached):
-                return run(task, cached)
+                return run(task, cached, True)
         except (StepError, ProductError, root.StaleProcess):
             raise
         except (Exception, NotCached) as error:
-            words = _CPP.sub("", " ".join(str(cached.error or error).split()))
+            words = exception_words(cached.error or error)
             _logger.warning("portico: %s: read without the column cache: %s", task.chunk, words)
             if isinstance(error, NotCached) or cached.error is None:
                 self._left_out.add(step)
             elif isinstance(cached.error, OSError) or type(cached.error).__name__ == "system_error":  # of C++
                 self._can_write = False
                 warnings.warn(f"columns are not kept any more: {words}", PorticoWarning, stacklevel=2)
-        return run(task, None)
+        return _from_file(task, run)
+
+
+def _from_file(task: Task, run: Callable[[Task, CachedChunk | None, bool], T]) -> T:
+    """Run a chunk; RDataFrame reads what a selection cannot read without, and what killed a process."""
+    if task.attempt == 1:
+        try:
+            return run(task, None, True)
+        except NotInBlocks as reason:
+            _logger.warning("portico: %s: read by RDataFrame: %s", task.chunk, reason)
+    return run(task, None, False)
 
 
 def _opened(task: Task, scratch: Path) -> CachedChunk | None:

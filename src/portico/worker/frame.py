@@ -216,6 +216,7 @@ def run_chunk(
     friends: Sequence[str] = (),
     reference: str = "",
     cached: CachedChunk | None = None,
+    in_blocks: bool = True,
 ) -> tuple[dict[str, Product], Timing]:
     """Run a step over one chunk, with one event loop for all its products.
 
@@ -231,6 +232,8 @@ def run_chunk(
         Folder of the process, for links to files; ``folder`` by default.
     friends, reference, cached
         Other files that the chunk needs, as in `portico.worker.task.Task`; the chunk in the column cache, read instead.
+    in_blocks : bool
+        Whether a selection may read a TTree without RDataFrame.
 
     Returns
     -------
@@ -243,10 +246,13 @@ def run_chunk(
         If the file is not the one that was planned, or damaged.
     StepError, ProductError
         If the step returns what cannot be used.
+    NotInBlocks
+        If a TTree cannot be read without RDataFrame.
     """
     _check_methods()
     timing, clock, read_before, scratch = Timing(), _Clock(), _bytes_read(), scratch or folder
-    frame, timing.open = cached.frame() if cached else open_chunk(chunk, scratch, friends), clock.lap()
+    frame = cached.frame() if cached else open_chunk(chunk, scratch, friends, in_blocks=in_blocks)
+    timing.open = clock.lap()
     try:
         graph = _Graph(folder, chunk, sample, scratch, "" if friends else reference)
         handles = _build(function, frame, options, graph)
@@ -270,7 +276,7 @@ def run_chunk(
 def _build(function: Callable[..., Any], frame: Any, options: Mapping[str, Any], graph: _Graph) -> Mapping[str, Any]:
     """Return what a step returns, after checking it."""
     expect(options.values(), graph.chunk.file)
-    graph.is_ntuple = hasattr(frame, "_portico_entries")
+    graph.is_ntuple = getattr(frame, "_portico_is_ntuple", False)
     graph.short, graph.cached = getattr(frame, "_portico_short", ()), getattr(frame, "_portico_cached", None)
     with _building(graph):
         handles: Mapping[str, Any] = function(frame, graph.sample, **options)

@@ -13,14 +13,21 @@ from portico.files.plain_name import plain_name
 if TYPE_CHECKING:
     from portico.analysis.chunks import Chunk
 
-__all__ = ["count_entries", "open_chunk", "open_file", "refuse_short"]
+__all__ = ["NotInBlocks", "count_entries", "open_chunk", "open_file", "refuse_short"]
 
 
-def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), reference: str = "") -> Any:
+class NotInBlocks(BaseException):
+    """Columns of a TTree are not to be read basket by basket, but by RDataFrame. No error that a step might catch."""
+
+
+def open_chunk(
+    chunk: Chunk, scratch: Path, friends: Sequence[str] = (), reference: str = "", in_blocks: bool = True
+) -> Any:
     """Return an RDataFrame over the entries of a chunk; ``_portico_short`` are the columns that end before the tree.
 
-    Where the frame has the entries of an RNTuple, and no more, ``_portico_entries`` has its file, name and entry range;
-    of a chunk in the column cache the data source and entry range.
+    Where the frame has the entries of a tree, and no more, ``_portico_entries`` has what a loop without RDataFrame
+    reads: of an RNTuple its file and name, of a TTree the open tree, of a chunk in the column cache the data source;
+    and the entry range. ``_portico_is_ntuple`` is whether it is an RNTuple.
 
     Parameters
     ----------
@@ -32,6 +39,8 @@ def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), referen
         The files of the friends that are stored with the tree, in their order.
     reference : str
         A file from which columns are known that the chunk's own lacks; not for trees with friends.
+    in_blocks : bool
+        Whether a loop without RDataFrame may read a TTree.
 
     Raises
     ------
@@ -51,7 +60,6 @@ def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), referen
         frame = _of_tree(file, tree, chunk, [plain_name(friend, scratch) for friend in friends])
         frame._portico_short = short
         return frame
-    file.Close()
     specification = ROOT.RDF.Experimental.RDatasetSpec()
     before = 0
     if reference:
@@ -61,8 +69,14 @@ def open_chunk(chunk: Chunk, scratch: Path, friends: Sequence[str] = (), referen
     specification.WithGlobalRange((before + chunk.first, before + chunk.last))
     frame = ROOT.RDataFrame(specification)
     frame._portico_short = short
-    if isinstance(tree, ROOT.RNTuple) and not reference:
+    frame._portico_is_ntuple = isinstance(tree, ROOT.RNTuple) and not reference
+    if frame._portico_is_ntuple:
         frame._portico_entries = path, chunk.tree, chunk.first, chunk.last
+    elif in_blocks and isinstance(tree, ROOT.TTree) and not (reference or short or tree.GetListOfFriends()):
+        frame._portico_entries = tree, chunk.first, chunk.last
+        frame._portico_input = file, tree  # they live as long as the frame
+        return frame
+    file.Close()
     return frame
 
 

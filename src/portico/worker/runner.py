@@ -248,7 +248,7 @@ class Runner:
         metrics |= {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "entries": task.chunk.entries}
         return Done(task, result, metrics, files).to_answer()
 
-    def _run(self, task: Task, cached: CachedChunk | None) -> Ran:
+    def _run(self, task: Task, cached: CachedChunk | None, in_blocks: bool) -> Ran:
         """Run a step over a chunk; ROOT tells some damages only once, perhaps in an earlier try from the cache."""
         from portico.analysis.dataset import Sample
         from portico.worker.frame import run_chunk
@@ -266,7 +266,7 @@ class Runner:
             with self._fresh_state():
                 products, timing = run_chunk(
                     function, task.chunk, Sample(**task.sample), task.options, folder, compiled, self._folder,
-                    task.friends, task.reference, cached,
+                    task.friends, task.reference, cached, in_blocks,
                 )  # fmt: skip
             log, where = self._read_log(self._chunk_log), task.folder
             check_log(log, f"{folder}, on the way to {where}" if remote else where)
