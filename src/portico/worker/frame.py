@@ -230,10 +230,9 @@ def run_chunk(
         Returns the seconds that just-in-time compilation took since the chunk began.
     scratch : Path, optional
         Folder of the process, for links to files; ``folder`` by default.
-    friends, reference, cached
-        Other files that the chunk needs, as in `portico.worker.task.Task`; the chunk in the column cache, read instead.
-    in_blocks : bool
-        Whether a selection may read a TTree without RDataFrame.
+    friends, reference, cached, in_blocks
+        Other files that the chunk needs, as in `portico.worker.task.Task`; the chunk in the column cache, read instead;
+        whether a selection may read a TTree without RDataFrame.
 
     Returns
     -------
@@ -252,25 +251,20 @@ def run_chunk(
     _check_methods()
     timing, clock, read_before, scratch = Timing(), _Clock(), _bytes_read(), scratch or folder
     frame = cached.frame() if cached else open_chunk(chunk, scratch, friends, in_blocks=in_blocks)
-    timing.open = clock.lap()
+    timing.open, graph = clock.lap(), _Graph(folder, chunk, sample, scratch, "" if friends else reference)
     try:
-        graph = _Graph(folder, chunk, sample, scratch, "" if friends else reference)
         handles = _build(function, frame, options, graph)
     except _ColumnElsewhere:
         frame = open_chunk(chunk, scratch, reference=reference)
         handles = _build(function, frame, options, _Graph(folder, chunk, sample, scratch))
     seen = frame.Count()
     timing.build, jitted = clock.lap(), compiled()
-    if seen.GetValue() != chunk.entries:
-        raise InputError(f"read {seen.GetValue()} entries instead of {chunk.entries}; the file is damaged")
-    _run_own_loops(handles)
+    _run_loops(seen, chunk, handles)
     timing.jit, read_after = compiled(), _bytes_read()
     timing.build += timing.jit - jitted  # the last compilation happens when the loop is started
     timing.loop, handles = max(0.0, clock.lap() - (timing.jit - jitted)), dict(handles)
     collected, timing.serialise = gather(_collect(handles)), clock.lap()
-    timing.bytes_read, timing.loops = read_after - read_before, int(frame.GetNRuns())
-    timing.columns_found, timing.columns_filled = (cached.found, cached.filled) if cached else (0, 0)
-    return collected, timing
+    return collected, _counted(timing, frame, cached, read_after - read_before)
 
 
 def _build(function: Callable[..., Any], frame: Any, options: Mapping[str, Any], graph: _Graph) -> Mapping[str, Any]:
@@ -284,7 +278,15 @@ def _build(function: Callable[..., Any], frame: Any, options: Mapping[str, Any],
     return handles
 
 
-def _run_own_loops(handles: Mapping[str, Any]) -> None:
+def _counted(timing: Timing, frame: Any, cached: CachedChunk | None, bytes_read: int) -> Timing:
+    timing.bytes_read, timing.loops = bytes_read, int(frame.GetNRuns())
+    timing.columns_found, timing.columns_filled = (cached.found, cached.filled) if cached else (0, 0)
+    return timing
+
+
+def _run_loops(seen: Any, chunk: Chunk, handles: Mapping[str, Any]) -> None:
+    if seen.GetValue() != chunk.entries:
+        raise InputError(f"read {seen.GetValue()} entries instead of {chunk.entries}; the file is damaged")
     for handle in handles.values():
         if isinstance(handle, OwnHandle):
             handle.GetValue()
