@@ -1,10 +1,10 @@
-// Columns of a range of entries as flat memory, in pieces: out of the baskets of a TTree, in bulk out of an RNTuple, or
-// all at once where they lie in memory.
+// Columns of a range of entries as flat memory, in pieces: out of the baskets of a TTree, or in bulk out of an RNTuple.
 #ifndef PORTICO_BLOCKS_H
 #define PORTICO_BLOCKS_H
 
 #include "columns_read.h"
 
+#include <ROOT/RDF/Utils.hxx>
 #include <ROOT/RFieldBase.hxx>
 #include <ROOT/RNTupleReader.hxx>
 #include <ROOT/RNTupleView.hxx>
@@ -196,30 +196,10 @@ public:
   }
 };
 
-class MappedBlocks final : public Blocks {
-  ColumnSource &fSource;
-  std::vector<std::pair<const StoredColumn *, Cursor *>> fColumns;
-  std::vector<std::size_t> fSizes;
-  std::vector<bool> fLists;
-
-public:
-  explicit MappedBlocks(ColumnSource &source) : fSource(source) {}
-  void add(Cursor &cursor, const std::string &name, const std::string &type, bool) final {
-    const auto &[column, kind] = fSource.Column(name, ROOT::Internal::RDF::TypeName2TypeID(type));
-    if (!column)
-      throw NotInBlocks(fSource.Refused());
-    fColumns.emplace_back(column, &cursor);
-    fSizes.push_back(kind->size);
-    fLists.push_back(kind->form != ColumnKind::kScalar);
-  }
-  std::uint64_t load(std::uint64_t first, std::uint64_t last) final {
-    fSource.InitSlot(0, first);
-    for (std::size_t i = 0; i < fColumns.size(); ++i)
-      fColumns[i].second->move(fColumns[i].first->values, fSizes[i], fColumns[i].first->offsets, fColumns[i].first->first);
-    return last;
-  }
-  void load_rest(std::uint64_t) final {}
-};
+inline std::unique_ptr<Blocks> blocks_of(TTree &tree) { return std::make_unique<TreeBlocks>(tree); } // which must live as long
+inline std::unique_ptr<Blocks> blocks_of(const std::string &path, const std::string &ntuple) {
+  return std::make_unique<NtupleBlocks>(path, ntuple);
+}
 
 } // namespace portico
 

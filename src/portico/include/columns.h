@@ -2,6 +2,8 @@
 #ifndef PORTICO_COLUMNS_H
 #define PORTICO_COLUMNS_H
 
+#include "column_kinds.h"
+
 #include <ROOT/RDF/RColumnReaderBase.hxx>
 #include <ROOT/RDF/RSampleInfo.hxx>
 #include <ROOT/RDF/Utils.hxx>
@@ -90,52 +92,6 @@ class CopyReader final : public ROOT::Detail::RDF::RColumnReaderBase {
 public:
   CopyReader(const StoredColumn &column, std::size_t size) : fColumn(column), fSize(size) {}
 };
-
-// A type that a column can be read as: its elements, in the letters of Python's module struct, in lists or not.
-struct ColumnKind {
-  enum Form { kScalar, kView, kVector, kString };
-  const std::type_info *type;
-  char element;
-  std::size_t size;
-  Form form;
-};
-
-template <typename T>
-void AddKinds(std::vector<ColumnKind> &kinds, char element) {
-  kinds.push_back({&typeid(T), element, sizeof(T), ColumnKind::kScalar});
-  kinds.push_back({&typeid(ROOT::RVec<T>), element, sizeof(T), ColumnKind::kView});
-  kinds.push_back({&typeid(std::vector<T>), element, sizeof(T), ColumnKind::kVector});
-}
-
-const std::vector<ColumnKind> &ColumnKinds() {
-  static const std::vector<ColumnKind> kinds = [] {
-    std::vector<ColumnKind> all;
-    AddKinds<bool>(all, '?');
-    AddKinds<char>(all, 'c');
-    AddKinds<signed char>(all, 'b');
-    AddKinds<unsigned char>(all, 'B');
-    AddKinds<short>(all, 'h');
-    AddKinds<unsigned short>(all, 'H');
-    AddKinds<int>(all, 'i');
-    AddKinds<unsigned int>(all, 'I');
-    AddKinds<long>(all, 'l');
-    AddKinds<unsigned long>(all, 'L');
-    AddKinds<long long>(all, 'q');
-    AddKinds<unsigned long long>(all, 'Q');
-    AddKinds<float>(all, 'f');
-    AddKinds<double>(all, 'd');
-    all.push_back({&typeid(std::string), 's', 1, ColumnKind::kString});
-    return all;
-  }();
-  return kinds;
-}
-
-inline const ColumnKind *FindKind(const std::type_info &type) {
-  for (const auto &kind : ColumnKinds())
-    if (*kind.type == type)
-      return &kind;
-  return nullptr;
-}
 
 using ColumnReader = std::unique_ptr<ROOT::Detail::RDF::RColumnReaderBase>;
 

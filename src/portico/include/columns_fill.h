@@ -2,6 +2,7 @@
 #ifndef PORTICO_COLUMNS_FILL_H
 #define PORTICO_COLUMNS_FILL_H
 
+#include "columns.h"
 #include "columns_read.h"
 
 #include <ROOT/RFieldBase.hxx>

@@ -2,7 +2,7 @@
 #ifndef PORTICO_COLUMNS_READ_H
 #define PORTICO_COLUMNS_READ_H
 
-#include "columns.h"
+#include "column_kinds.h"
 
 #include <TBasket.h>
 #include <TBranch.h>

@@ -5,9 +5,6 @@
 #include "blocks.h"
 #include "selection.h"
 
-#include <ROOT/RDataSource.hxx>
-#include <TTree.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -24,16 +21,12 @@ public:
   Filled nominal, shapes;
   std::vector<std::int64_t> reached; // events before all cuts, and after each: `cuts`, and the choice
 
-  // Over an RNTuple, a TTree, or columns in memory; the last two must live until the loop has run.
-  SelectionLoop(std::shared_ptr<Kernel> kernel, Trees trees, const std::string &path, const std::string &tree,
-                std::size_t columns, std::size_t cuts)
-      : SelectionLoop(std::move(kernel), std::move(trees), std::make_unique<NtupleBlocks>(path, tree), columns, cuts) {}
-  SelectionLoop(std::shared_ptr<Kernel> kernel, Trees trees, TTree &tree, std::size_t columns, std::size_t cuts)
-      : SelectionLoop(std::move(kernel), std::move(trees), std::make_unique<TreeBlocks>(tree), columns, cuts) {}
-  SelectionLoop(std::shared_ptr<Kernel> kernel, Trees trees, ROOT::RDF::RDataSource &source, std::size_t columns,
+  SelectionLoop(std::shared_ptr<Kernel> kernel, Trees trees, std::unique_ptr<Blocks> blocks, std::size_t columns,
                 std::size_t cuts)
-      : SelectionLoop(std::move(kernel), std::move(trees),
-                      std::make_unique<MappedBlocks>(static_cast<ColumnSource &>(source)), columns, cuts) {}
+      : SelectionLoop(kernel->empty(), std::move(trees), columns, cuts) {
+    fKernel = std::move(kernel);
+    fBlocks = std::move(blocks);
+  }
 
   // A column that is read in every event, or only where a choice was made.
   void read(std::size_t column, const std::string &name, const std::string &type, bool always) {
@@ -62,12 +55,6 @@ private:
   std::unique_ptr<Blocks> fBlocks;
   Read fAlways, fChosen;
 
-  SelectionLoop(std::shared_ptr<Kernel> kernel, Trees trees, std::unique_ptr<Blocks> blocks, std::size_t columns,
-                std::size_t cuts)
-      : SelectionLoop(kernel->empty(), std::move(trees), columns, cuts) {
-    fKernel = std::move(kernel);
-    fBlocks = std::move(blocks);
-  }
   SelectionLoop(Empty empty, Trees trees, std::size_t columns, std::size_t cuts)
       : counts(std::move(empty.counts)), nominal(std::move(empty.nominal)), shapes(std::move(empty.shapes)),
         reached(cuts + 2), fTrees(std::move(trees)), fColumns(columns) {}

@@ -12,7 +12,7 @@ from portico.corrections import Correction, Lookup, declare
 from portico.errors import ConfigError, PorticoWarning, StepError
 from portico.selection.functions import choice, functions, parameters
 from portico.selection.kernel import Kernel, kernel
-from portico.selection.loop import Loop, Written, new_trees, rows_of
+from portico.selection.loop import Loop, new_trees, rows_of, written
 from portico.selection.resolve import resolve
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _handles(booked: Any, trees: dict[str, tuple[str, str, Path]]) -> dict[str, 
     filled = list(booked.filled)
     products: dict[str, Any] = {"cutflow": booked.report, "counts": booked.counts}
     products |= {f"histograms_{n}": handle for n, handle in enumerate(reversed(filled))}
-    return products | {name: Written(tree, filled[-1]) for name, tree in trees.items()}
+    return products | {name: written(tree, filled[-1]) for name, tree in trees.items()}
 
 
 def _compile(functions: str, kernel: str, header: str, where: str) -> str:

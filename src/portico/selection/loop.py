@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from portico import root
 from portico.cpp import exception_words
 from portico.errors import StepError
-from portico.results.own_handle import OwnHandle
+from portico.results.own_handle import OwnHandle, Written
 from portico.results.product import Product, ProductKind
 from portico.results.root_objects import TAG, collect_parts
 from portico.selection.resolved import element_type
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from portico.selection.kernel import Kernel
 
-__all__ = ["Loop", "Written", "new_trees", "rows_of"]
+__all__ = ["Loop", "new_trees", "rows_of", "written"]
 
 _logger = logging.getLogger(__name__)  # whose warnings go to standard error, the log of the process
 Tree = tuple[str, str, Path]
@@ -78,8 +79,14 @@ class Loop:
         entries = getattr(frame, "_portico_entries", None)
         if entries is None:
             return None
-        *where, first, last = entries  # file and tree, or a data source
-        loop = ROOT.portico.SelectionLoop(compiled, rows_of(trees), *where, len(kernel.columns), len(kernel.cuts))
+        *where, first, last = entries  # file and name of an RNTuple, a TTree, or a data source
+        if isinstance(where[0], ROOT.RDF.RDataSource):
+            blocks = root.use("blocks_mapped.h").mapped_blocks(*where)
+        else:
+            blocks = ROOT.portico.blocks_of(*where)
+        loop = ROOT.portico.SelectionLoop(
+            compiled, rows_of(trees), ROOT.std.move(blocks), len(kernel.columns), len(kernel.cuts)
+        )
         try:
             for number, (column, kind) in enumerate(kernel.columns.items()):
                 element = element_type(kind)
@@ -123,8 +130,8 @@ class Loop:
         """Return the handles of all that is filled and written, as `portico.selection.book` does."""
         shapes = ["shapes"] if self._loop.shapes.sets.size() else []
         filled = {f"histograms_{n}": _Part(self, part) for n, part in enumerate(["nominal", *shapes])}
-        written = {name: Written(tree, _Part(self, "nominal")) for name, tree in self._trees.items()}
-        return {"cutflow": _Report(self), "counts": _Part(self, "counts"), **filled, **written}
+        trees = {name: written(tree, _Part(self, "nominal")) for name, tree in self._trees.items()}
+        return {"cutflow": _Report(self), "counts": _Part(self, "counts"), **filled, **trees}
 
 
 class _Part(OwnHandle):
@@ -149,21 +156,8 @@ class _Report(OwnHandle):
         return [(name, self.GetValue())]
 
 
-class Written:
-    """The handle of a tree that a selection writes.
-
-    Parameters
-    ----------
-    tree : Tree
-        The tree.
-    filled : RResultPtr or OwnHandle
-        What is filled in the same loop.
-    """
-
-    def __init__(self, tree: Tree, filled: Any) -> None:
-        setattr(self, TAG, tree)
-        self._filled = filled
-
-    def GetValue(self) -> None:  # noqa: N802 (as that of RResultPtr)
-        """Run the loop, if it has not run."""
-        self._filled.GetValue()
+def written(tree: Tree, filled: Any) -> Written:
+    """Return the handle of a tree that is written in the loop that fills something."""
+    handle = Written(filled)
+    setattr(handle, TAG, tree)
+    return handle

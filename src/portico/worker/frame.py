@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from portico.errors import InputError, ProductError, StepError
 from portico.results import root_objects
-from portico.results.own_handle import OwnHandle
+from portico.results.own_handle import OwnHandle, has_own_loop
 from portico.results.partial import gather
 from portico.results.product import Product, ProductKind
 from portico.worker.arguments import refuse_local_entry, require_model, require_numba, warn_of_range
@@ -257,7 +257,7 @@ def run_chunk(
     except _ColumnElsewhere:
         frame = open_chunk(chunk, scratch, reference=reference)
         handles = _build(function, frame, options, _Graph(folder, chunk, sample, scratch))
-    seen = frame.Count()
+    seen = None if all(map(has_own_loop, handles.values())) else frame.Count()  # takes two seconds to compile
     timing.build, jitted = clock.lap(), compiled()
     _run_loops(seen, chunk, handles)
     timing.jit, read_after = compiled(), _bytes_read()
@@ -279,13 +279,13 @@ def _build(function: Callable[..., Any], frame: Any, options: Mapping[str, Any],
 
 
 def _counted(timing: Timing, frame: Any, cached: CachedChunk | None, bytes_read: int) -> Timing:
-    timing.bytes_read, timing.loops = bytes_read, int(frame.GetNRuns())
+    timing.bytes_read, timing.loops = bytes_read, int(frame.GetNRuns()) or 1
     timing.columns_found, timing.columns_filled = (cached.found, cached.filled) if cached else (0, 0)
     return timing
 
 
 def _run_loops(seen: Any, chunk: Chunk, handles: Mapping[str, Any]) -> None:
-    if seen.GetValue() != chunk.entries:
+    if seen is not None and seen.GetValue() != chunk.entries:
         raise InputError(f"read {seen.GetValue()} entries instead of {chunk.entries}; the file is damaged")
     for handle in handles.values():
         if isinstance(handle, OwnHandle):
