@@ -245,10 +245,18 @@ def test_generated_samples_and_edited_headers(
 
 @pytest.mark.full
 def test_workers_of_others_are_used_but_not_replaced(
-    make_analysis: Callable[..., Analysis], files: Path, single: DistrdfExecutor, tmp_path: Path
-) -> None:
+    make_analysis: Callable[..., Analysis], files: Path, single: DistrdfExecutor, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """With the certificates where Dask's configuration names them, in this process and in those that it starts."""
+    import dask
+
     steps = '  - {name: slow, function: "mysteps:slow", chunk: 50 entries}'
     samples = f'    a: {{files: ["{files}/e0.root"]}}'
+    keys = single._keys
+    for name, value in (("CA_FILE", "ca_file"), ("CLIENT__KEY", "key"), ("CLIENT__CERT", "cert")):
+        monkeypatch.setenv(f"DASK_DISTRIBUTED__COMM__TLS__{name}", keys[value])
+    monkeypatch.setattr(dask.config, "config", dask.config.merge(dask.config.config, dask.config.collect([])))
     theirs = connect(f"distrdf+{single._address}", None)
     try:
         run = portico.run(analyse(make_analysis, steps, samples), folder=tmp_path / "run", executor=theirs)

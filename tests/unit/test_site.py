@@ -145,7 +145,7 @@ def test_script_of_htcondor(monkeypatch: pytest.MonkeyPatch, home: Path) -> None
     ):  # fmt: skip
         assert line in text.splitlines()
     command = next(line for line in text.splitlines() if line.startswith("Arguments"))
-    assert "/opt/python -m distributed.cli.dask_worker tls://SCHEDULER:PORT" in command
+    assert "/opt/python -P -m distributed.cli.dask_worker tls://SCHEDULER:PORT" in command
     for words in (
         "--nthreads 1", "--nworkers 4", "--lifetime 6750s", "--lifetime-stagger 150s", "--death-timeout 120",
         "--interface eth1", "--protocol tls://", "--tls-key key.pem", "--local-directory $_CONDOR_SCRATCH_DIR",
@@ -164,7 +164,7 @@ def test_script_of_htcondor_with_an_image() -> None:
     assert text is not None
     assert "universe = container" in text
     assert "container_image = /cvmfs/unpacked.cern.ch/" in text
-    assert "-c 'python3 -m distributed.cli.dask_worker" in text
+    assert "-c 'python3 -P -m distributed.cli.dask_worker" in text
     assert "PATH=" not in text  # that of this machine means nothing in the image
 
 
@@ -191,7 +191,7 @@ def test_script_of_slurm(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ):  # fmt: skip
         assert line in text.splitlines()
     command = text.splitlines()[-1]
-    assert command.startswith(f"apptainer exec --bind {folder} /images/portico.sif python3 -m distributed.cli")
+    assert command.startswith(f"apptainer exec --bind {folder} /images/portico.sif python3 -P -m distributed.cli")
     for words in ("--nworkers 2", "--nthreads 1", "--lifetime 3150s", "--local-directory /local/$SLURM_JOB_ID"):
         assert words in command
 

@@ -7,7 +7,6 @@ import os
 import queue
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -17,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from portico.analysis.chunks import Chunk
+from portico.clusters.base import SILENT
 from portico.environment.bundle import Bundle, key_of
 from portico.environment.credentials import Credentials
+from portico.environment.interpreter import isolated
 from portico.errors import MissingExtra, WorkerError
 from portico.executors.base import Executor
 from portico.executors.dask import DaskExecutor
@@ -75,13 +76,14 @@ class DistrdfExecutor(Executor):
         self._name = f"{_WORD}+{address}" if address is not None else _WORD
         self._own = _Workers(workers or len(os.sched_getaffinity(0))) if address is None else None
         try:
-            self._dask = DaskExecutor(address or (self._own.address if self._own is not None else None))
+            self._dask = DaskExecutor(address) if self._own is None else self._own.connect()
             if self._own is not None:
                 self._own.await_first(self._dask)
         except BaseException:
             self._stop_workers()
             raise
         self._address = address or str(self._dask.client.scheduler_info(n_workers=0)["address"])
+        self._keys = self._own.keys if self._own is not None else {}
         self._runner = RunnerProcess()
         self._thread = ThreadPoolExecutor(1)  # one that stays: a runner dies with the thread that started it
         self._bundle: Bundle | None = None
@@ -135,7 +137,8 @@ class DistrdfExecutor(Executor):
         if task.points is None:  # others are plain Python, which this process runs itself
             parts, own = [asdict(part) for part in self._parts[task.key]], self._own is not None
             if task.chunk.entries:
-                content |= {"op": _OPERATION, "parts": parts, "scheduler": self._address, "own": own}
+                content |= {"op": _OPERATION, "parts": parts, "own": own}
+                content |= {"scheduler": self._address, "keys": self._keys}
             else:  # nothing to distribute, and ROOT refuses it
                 content["chunk"] = parts[0]
         outcome = outcome_of(task, runner.call(content, []))
@@ -208,21 +211,26 @@ class _Workers:
     """A Dask scheduler in this process, and workers in processes of their own: ROOT runs in them.
 
     They are started as commands. Processes forked or spawned from this one would run the user's main program again.
+    All connections have TLS, with keys that only this user can read: who connects to a Dask scheduler runs code there.
     """
 
     def __init__(self, count: int) -> None:
-        from distributed import LocalCluster
+        if importlib.util.find_spec("cryptography") is None:
+            raise MissingExtra("dask", "TLS between the Dask workers of this machine")
+        from portico.clusters.silent import local_cluster
+        from portico.clusters.tls import Keys
 
         self._folder = Path(tempfile.mkdtemp(prefix="portico-dask-"))
-        self._cluster = LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address="127.0.0.1:0"
-        )
-        self.address = str(self._cluster.scheduler_address)
+        self._keys = Keys(self._folder)
+        self.keys = {path.stem: str(path) for path in self._keys.files}
+        self._cluster = local_cluster(0, self._keys.security())
         # Read by ROOT when a worker imports it.
-        environment = {**os.environ, "EXTRA_CLING_ARGS": os.environ.get("EXTRA_CLING_ARGS", "-O2")}
+        python, environment = isolated(EXTRA_CLING_ARGS=os.environ.get("EXTRA_CLING_ARGS", "-O2"))
         command = [
-            sys.executable, "-m", "distributed.cli.dask_worker", self.address, "--nthreads", "1", "--memory-limit", "0",
-            "--no-dashboard", "--host", "127.0.0.1", "--death-timeout", "60", "--local-directory", str(self._folder),
+            *python, "-m", "distributed.cli.dask_worker", str(self._cluster.scheduler_address),
+            "--tls-ca-file", self.keys["ca_file"], "--tls-cert", self.keys["cert"], "--tls-key", self.keys["key"],
+            "--nthreads", "1", "--memory-limit", "0", "--host", "127.0.0.1", "--death-timeout", "60",
+            "--local-directory", str(self._folder), *SILENT,
         ]  # fmt: skip
         self._processes = []
         with (self._folder / "workers.log").open("wb") as log:
@@ -230,6 +238,10 @@ class _Workers:
                 self._processes.append(subprocess.Popen(
                     [*command, "--name", str(number)], stdout=log, stderr=log, env=environment,
                 ))  # fmt: skip
+
+    def connect(self) -> DaskExecutor:
+        """Return a client of theirs."""
+        return DaskExecutor(str(self._cluster.scheduler_address), security=self._keys.security())
 
     def await_first(self, dask: DaskExecutor) -> None:
         """Wait until a worker is connected.
@@ -260,4 +272,5 @@ class _Workers:
                 process.kill()
                 process.wait()
         self._cluster.close()
+        self._keys.remove()
         shutil.rmtree(self._folder, ignore_errors=True)

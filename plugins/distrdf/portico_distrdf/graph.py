@@ -54,11 +54,14 @@ class Cluster:
     ----------
     address : str
         Of its scheduler.
+    keys : tuple of (str, str)
+        Files with its TLS keys, by the name of Dask's setting; without, those of Dask's configuration are used.
     own : bool
         Whether it was started for this run alone, so that its workers may be replaced.
     """
 
     address: str
+    keys: tuple[tuple[str, str], ...]
     own: bool
 
 
@@ -74,7 +77,7 @@ def answer(runner: Runner, content: dict[str, Any], _: list[bytes]) -> Message:
     """Run a sample in a runner process, as the message says that `portico_distrdf.executor` sends."""
     from portico.analysis.dataset import Sample
 
-    cluster = Cluster(content.pop("scheduler"), content.pop("own"))
+    cluster = Cluster(content.pop("scheduler"), tuple(content.pop("keys").items()), content.pop("own"))
     parts = [Chunk(**part) for part in content.pop("parts")]
     task, began = Task.from_json(content), time.process_time()
     function, sample = runner.function(task.function), Sample(**task.sample)
@@ -125,7 +128,7 @@ def run_sample(
     from portico_distrdf.worker import Ticket
 
     began = time.perf_counter()
-    client, entries = _client(cluster.address), task.chunk.entries
+    client, entries = _client(cluster.address, cluster.keys), task.chunk.entries
     ticket = Ticket(*bundle, task.folder)
     _check_files(client, cluster, parts, ticket)
     opened, backend = time.perf_counter(), Backend(client, ticket)
@@ -149,10 +152,13 @@ def run_sample(
 
 
 @cache
-def _client(address: str) -> Client:
+def _client(address: str, keys: tuple[tuple[str, str], ...]) -> Client:
     from distributed import Client
 
-    return Client(address, set_as_default=False, timeout=30)  # type: ignore[no-untyped-call]
+    from portico.clusters.tls import client_security
+
+    security = client_security(dict(keys)) if keys else None
+    return Client(address, security=security, set_as_default=False, timeout=30)  # type: ignore[no-untyped-call]
 
 
 def _check_files(client: Client, cluster: Cluster, chunks: Sequence[Chunk], ticket: Ticket) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.clusters.site import Kind, Site
+from portico.environment.interpreter import SAFE
 from portico.errors import MissingExtra, WorkerError
 
 __all__ = [
@@ -25,6 +26,9 @@ __all__ = [
 
 DEATH_SECONDS = 120
 """Time after which a worker without a scheduler ends."""
+
+SILENT = ("--no-dashboard", "--worker-class", "portico.clusters.silent.SilentWorker")
+"""Options of ``dask worker`` without which it opens an HTTP port on all interfaces."""
 
 _MODULES: dict[Kind, str] = {
     "htcondor": "portico.clusters.htcondor",
@@ -162,12 +166,12 @@ def lifetime(site: Site) -> tuple[int, int]:
 def worker_options(site: Site) -> list[str]:
     """Return the options of ``dask worker`` for every job."""
     seconds, stagger = lifetime(site)
-    return ["--lifetime", f"{seconds}s", "--lifetime-stagger", f"{stagger}s", "--no-dashboard"]
+    return ["--lifetime", f"{seconds}s", "--lifetime-stagger", f"{stagger}s"]
 
 
 def python_of(site: Site) -> str:
-    """Return the interpreter of the workers, quoted for a shell."""
-    return shlex.quote(site.python or ("python3" if site.image is not None else sys.executable))
+    """Return the interpreter of the workers, quoted for a shell; it imports nothing from the current folder."""
+    return shlex.quote(site.python or ("python3" if site.image is not None else sys.executable)) + f" {SAFE}"
 
 
 def prefix(site: Site, folder: Path) -> str:

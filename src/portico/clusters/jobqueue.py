@@ -12,9 +12,10 @@ from typing import Any
 from distributed.core import Status
 from distributed.deploy.adaptive import Adaptive
 
-from portico.clusters.base import DEATH_SECONDS, Cluster, limit, python_of, worker_options
+from portico.clusters.base import DEATH_SECONDS, SILENT, Cluster, limit, python_of, worker_options
 from portico.clusters.queues.base import JobState, Queue
 from portico.clusters.queues.select import queue_of
+from portico.clusters.silent import SilentScheduler
 from portico.clusters.site import Site
 from portico.clusters.tls import NAMES, Keys, WorkerSecurity
 from portico.errors import ConfigError, WorkerError
@@ -66,8 +67,7 @@ class JobCluster(Cluster):
         try:
             self._queue = queue_of(site)
             self.dask = cluster_class(
-                **{"name": site.name, "scheduler_options": {"dashboard_address": "127.0.0.1:0"}, **arguments},
-                protocol="tls://",
+                **{"name": site.name, **_silent(arguments)}, protocol="tls://", scheduler_cls=SilentScheduler,
             )  # fmt: skip
         except (TypeError, ValueError) as error:
             keys.remove()
@@ -276,6 +276,15 @@ def common_arguments(site: Site, folder: Path, scratch: str) -> dict[str, Any]:
     }
 
 
+def _silent(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments without HTTP ports, which dask-jobqueue opens on all interfaces; a site may ask for them."""
+    scheduler = {"dashboard_address": None, **arguments.get("scheduler_options", {})}
+    scheduler.setdefault("dashboard", scheduler["dashboard_address"] is not None)
+    worker = list(arguments.get("worker_extra_args", ()))
+    missing = () if "--dashboard-address" in worker or "--worker-class" in worker else SILENT
+    return {**arguments, "scheduler_options": scheduler, "worker_extra_args": [*worker, *missing]}
+
+
 def make_job(site: Site, job_class: Any, arguments: Mapping[str, Any]) -> str:
     """Return the script of a job, without starting a scheduler or contacting the batch system.
 
@@ -284,7 +293,7 @@ def make_job(site: Site, job_class: Any, arguments: Mapping[str, Any]) -> str:
     ConfigError
         If dask-jobqueue refuses the site's settings.
     """
-    arguments = {key: value for key, value in arguments.items() if key != "scheduler_options"}
+    arguments = {key: value for key, value in _silent(arguments).items() if key != "scheduler_options"}
     try:
         job = job_class(
             "tls://SCHEDULER:PORT", name=f"{site.name}-0", protocol="tls://",

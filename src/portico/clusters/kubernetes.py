@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from portico.clusters.base import DEATH_SECONDS, Cluster, limit, need, one_line
+from portico.clusters.base import DEATH_SECONDS, SILENT, Cluster, limit, need, one_line
 from portico.clusters.queues.base import mebibytes
 from portico.clusters.site import Site
 from portico.errors import ConfigError, WorkerError
@@ -53,8 +53,8 @@ def manifest(site: Site, name: str) -> dict[str, Any]:
                "ephemeral-storage": f"{mebibytes(site.disk)}Mi"}  # fmt: skip
     per_worker = site.memory_bytes // site.cores
     command = [
-        site.python or "python3", "-m", "distributed.cli.dask_worker", "--nworkers", str(site.cores),
-        "--nthreads", "1", "--memory-limit", str(per_worker), "--death-timeout", str(DEATH_SECONDS),
+        site.python or "python3", "-P", "-m", "distributed.cli.dask_worker", "--nworkers", str(site.cores),
+        "--nthreads", "1", "--memory-limit", str(per_worker), "--death-timeout", str(DEATH_SECONDS), *SILENT,
         *(["--local-directory", site.scratch] if site.scratch else []),
     ]  # fmt: skip
     spec: dict[str, Any] = make_cluster_spec(

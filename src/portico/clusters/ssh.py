@@ -56,6 +56,7 @@ class _SSH(Cluster):
     """A cluster of fixed workers; a nanny on each host restarts workers that die."""
 
     def __init__(self, site: Site, workers: int | None) -> None:
+        from portico.clusters.silent import SilentScheduler
         from portico.clusters.tls import Keys
 
         distributed: Any = importlib.import_module("distributed")  # only partly typed
@@ -66,24 +67,23 @@ class _SSH(Cluster):
         options = {
             "n_workers": site.cores, "nthreads": 1, "death_timeout": DEATH_SECONDS, "memory_limit": 0,
             "protocol": "tls://", "security": _for_workers(security),
-            "dashboard_address": "127.0.0.1:0",
             **({"interface": site.interface} if site.interface else {}),
             **({"local_directory": site.scratch} if site.scratch else {}),
         }  # fmt: skip
         connect = {key: value for key, value in site.options.items() if key not in _OURS}
-        scheduler = {"protocol": "tls://", "security": security, "dashboard_address": "127.0.0.1:0", "port": 0}
+        scheduler = {"protocol": "tls://", "security": security, "dashboard": False, "port": 0}
         if site.interface:
             scheduler["interface"] = site.interface
         spec = {
             host: {"cls": _worker_class(), "options": {
                 "address": host, "connect_options": connect, "kwargs": options,
-                "remote_python": _python(site, folder),
+                "remote_python": _python(site, folder), "worker_class": "portico.clusters.silent.SilentNanny",
             }}
             for host in hosts
         }  # fmt: skip
         try:
             self.dask = distributed.SpecCluster(
-                workers=spec, scheduler={"cls": distributed.Scheduler, "options": scheduler}, security=security,
+                workers=spec, scheduler={"cls": SilentScheduler, "options": scheduler}, security=security,
                 name=site.name, silence_logs="error",
             )  # fmt: skip
         except WorkerError:

@@ -10,7 +10,7 @@ from typing import Any
 
 from distributed import Security
 
-__all__ = ["NAMES", "Keys", "WorkerSecurity"]
+__all__ = ["NAMES", "Keys", "WorkerSecurity", "client_security"]
 
 NAMES = ("ca_file.pem", "cert.pem", "key.pem")
 """Names of the files."""
@@ -41,6 +41,18 @@ class WorkerSecurity(_TLS):  # type: ignore[misc]
             return {**self._paths, "ciphers": None}
         settings: dict[str, Any] = super().get_tls_config_for_role(role)
         return settings
+
+
+def client_security(paths: Mapping[str, str]) -> Any:
+    """Return Dask's TLS settings of a client that finds the keys in files.
+
+    Parameters
+    ----------
+    paths : mapping of str to str
+        From ``ca_file``, ``cert`` and ``key`` to the paths of the files.
+    """
+    ca, cert, key = (paths[name.removesuffix(".pem")] for name in NAMES)
+    return _TLS(require_encryption=True, tls_ca_file=ca, tls_client_cert=cert, tls_client_key=key)
 
 
 class Keys:

@@ -16,6 +16,7 @@ from portico.clusters.queues.select import queue_of
 from portico.clusters.queues.submission import Submission, submissions
 from portico.clusters.site import Site
 from portico.environment.bundle import Bundle
+from portico.environment.interpreter import SAFE
 from portico.errors import RunFolderError, WorkerError
 from portico.executors.job import read_outcome, write_bundle
 from portico.runfolder.folder import BATCH, RunFolder
@@ -259,7 +260,7 @@ class Jobs:
 
 def job_of(site: Site, folder: Path, count: int) -> BatchJob:
     """Return the jobs of a submission's folder."""
-    command = (site.python or sys.executable, "-m", "portico.executors.job", str(folder))
+    command = (site.python or sys.executable, SAFE, "-m", "portico.executors.job", str(folder))
     return BatchJob(f"portico-{folder.parents[1].name}-{folder.name}", command, count, folder)
 
 

@@ -22,7 +22,7 @@ from portico.worker.task import Failed, FailureKind, Outcome, Task, outcome_of
 from portico.worker.wire import Message
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, Security
 
 __all__ = ["DaskExecutor"]
 
@@ -42,13 +42,15 @@ class DaskExecutor(Executor):
     Parameters
     ----------
     address : str, optional
-        Of a scheduler; an own cluster on this machine's loopback is started by default.
+        Of a scheduler; an own cluster inside this process, which opens no port, is started by default.
     workers : int, optional
         Of the own cluster; all cores by default.
     timeout : float
         Seconds to wait for a scheduler.
     cluster : Cluster, optional
         Of a site, by `portico.clusters.base.start_cluster`; is closed with the executor.
+    security : Security, optional
+        TLS keys for the address; by default those of Dask's configuration.
 
     Raises
     ------
@@ -60,20 +62,19 @@ class DaskExecutor(Executor):
 
     def __init__(
         self, address: str | None = None, workers: int | None = None, timeout: float = 30,
-        cluster: Cluster | None = None,
+        cluster: Cluster | None = None, security: Security | None = None,
     ) -> None:  # fmt: skip
         if importlib.util.find_spec("distributed") is None:
             raise MissingExtra("dask", "running on Dask")
-        from distributed import Client, LocalCluster
+        from distributed import Client
+
+        from portico.clusters.silent import local_cluster
 
         self._site, self._own = cluster, None
         self._name = cluster.site.name if cluster is not None else address or "dask"
         if address is None and cluster is None:
-            self._own = LocalCluster(
-                # The chunks run in processes of their own anyway: the workers may live in this one.
-                n_workers=workers or len(os.sched_getaffinity(0)), threads_per_worker=1, processes=False,
-                dashboard_address="127.0.0.1:0", memory_limit=0,
-            )  # fmt: skip
+            # The chunks run in processes of their own anyway: the workers may live in this one.
+            self._own = local_cluster(workers or len(os.sched_getaffinity(0)))
         target = self._own if cluster is None else cluster.dask
         self._running: dict[str, tuple[Future, Task]] = {}
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -82,7 +83,7 @@ class DaskExecutor(Executor):
         self._sent: set[str] = set()
         self._known: tuple[float, dict[str, Any]] = (float("-inf"), {})
         try:
-            self._client: Client = Client(address or target, timeout=timeout, set_as_default=False)
+            self._client: Client = Client(address or target, security=security, timeout=timeout, set_as_default=False)
         except (OSError, TimeoutError, TypeError, ValueError, RuntimeError, ImportError) as error:
             self._stop_clusters()
             raise WorkerError(_unreachable(address, error)) from error

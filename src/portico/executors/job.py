@@ -1,6 +1,6 @@
 """A batch job: it runs its chunks one after the other and writes how each ended. Nobody needs to listen.
 
-It is started by the batch system as ``python -m portico.executors.job FOLDER NUMBER``; FOLDER is that of a
+It is started by the batch system as ``python -P -m portico.executors.job FOLDER NUMBER``; FOLDER is that of a
 `portico.clusters.queues.submission.Submission`.
 """
 

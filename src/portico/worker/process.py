@@ -7,7 +7,6 @@ import re
 import selectors
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +15,7 @@ import psutil
 
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials, forget
+from portico.environment.interpreter import isolated
 from portico.environment.scratch import Scratch
 from portico.worker.death import ABORTS, last_words
 from portico.worker.task import FailureKind, Outcome, Task, outcome_of, without_entries
@@ -225,16 +225,13 @@ class RunnerProcess:
         if self.alive:
             return
         self._kill()
+        slow = {} if self._optimised else {"EXTRA_CLING_ARGS": f"{os.environ.get('EXTRA_CLING_ARGS', '')} -O0".strip()}
+        python, environment = isolated(**slow)
         with (self._folder / _LOG).open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "portico.worker.runner", str(self._folder)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=self._environment(),
+                [*python, "-m", "portico.worker.runner", str(self._folder)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment,
             )  # fmt: skip
-
-    def _environment(self) -> dict[str, str] | None:
-        if self._optimised:
-            return None
-        return {**os.environ, "EXTRA_CLING_ARGS": f"{os.environ.get('EXTRA_CLING_ARGS', '')} -O0".strip()}
 
     def _kill(self) -> None:
         if self._process is not None:

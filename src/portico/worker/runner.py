@@ -1,6 +1,6 @@
 """The process that runs chunks: the only one that loads ROOT and the user's code.
 
-It is started as ``python -m portico.worker.runner FOLDER`` by `portico.worker.process` and speaks on
+It is started as ``python -P -m portico.worker.runner FOLDER`` by `portico.worker.process` and speaks on
 its standard input and output. What ROOT and the step print goes to standard error, a file in FOLDER.
 """
 

@@ -34,6 +34,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from portico.environment.interpreter import isolated
 from portico.errors import PorticoError
 from portico.files.atomic import write_atomic
 from portico.stats.exports.chosen import Chosen, choose
@@ -109,10 +110,11 @@ def write_aside(write: Callable[[Any, Chosen, str], bool], chosen: Chosen, path:
     PorticoError
         With the last lines of the process, if it fails.
     """
+    python, environment = isolated()
     with write_atomic(path) as aside:
         done = subprocess.run(
-            [sys.executable, "-m", "portico.stats.exports.roofit", write.__module__, str(aside)],
-            input=chosen.to_json(), capture_output=True, text=True, check=False,
+            [*python, "-m", "portico.stats.exports.roofit", write.__module__, str(aside)],
+            input=chosen.to_json(), capture_output=True, text=True, check=False, env=environment,
         )  # fmt: skip
         if done.returncode != 0 or not aside.exists():
             said = "\n".join(done.stderr.strip().splitlines()[-_LINES:]) or f"it ended with {done.returncode}"

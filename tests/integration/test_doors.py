@@ -1,0 +1,101 @@
+"""Who is let in: ports, code, names and secrets."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import portico
+from portico.analysis.analysis import Analysis
+from portico.executors.where import connect
+from tests.doors import listening, needs_certificate
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+COUNTED = """
+def counted(frame, sample):
+    from fractions import Fraction
+
+    frame = frame.Filter(f"x > {float(Fraction(-1, 2))}")
+    return {"n": frame.Count(), "x": frame.Sum("x")}
+"""
+
+
+@pytest.fixture
+def analysis(make_analysis: Callable[..., Analysis], events: Path) -> Analysis:
+    steps = '  - {name: counted, function: "mysteps:counted", chunk: 250 entries}'
+    return make_analysis(COUNTED, steps, f'    a: {{files: ["{events}/events*.root"]}}')
+
+
+@pytest.mark.dask
+@pytest.mark.parametrize(("mode", "ports"), [("local", 0), ("dask", 0), ("distrdf", 5)])
+def test_every_port_is_on_loopback_and_needs_a_certificate(mode: str, ports: int) -> None:
+    """A scheduler, two nannies and two workers listen where ROOT runs in Dask workers; nothing listens elsewhere."""
+    me = psutil.Process()
+    before = set(listening([me, *me.children(recursive=True)]))
+    executor = connect(mode, 2)
+    try:
+        answer, _ = executor.call({"op": "nothing"}, [])
+        assert "nothing" in answer["message"]
+        wait_for(lambda: executor.workers == 2)
+        opened = set(listening([me, *me.children(recursive=True)])) - before
+        assert {address for address, _ in opened} <= {"127.0.0.1"}
+        assert {where: needs_certificate(where) for where in opened} == dict.fromkeys(opened, True)
+        assert len(opened) == ports
+    finally:
+        executor.close()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.dask
+def test_strangers_of_this_machine_run_nothing_as_the_driver() -> None:
+    """Another user needs no more than the port to ask; without the keys of this cluster the answer is no."""
+    from distributed import Client, Security
+
+    executor: Any = connect("distrdf", 1)
+    try:
+        address = executor._dask.client.scheduler.address
+        assert executor._dask.client.run_on_scheduler(os.getpid) == os.getpid()
+        for where, keys in (
+            (address.replace("tls://", "tcp://"), None), (address, Security.temporary()),
+            (address, Security(require_encryption=True)),
+        ):  # fmt: skip
+            with pytest.raises((OSError, TypeError)):
+                Client(where, security=keys, timeout=2).run_on_scheduler(os.getpid)
+        folder = executor._own._folder
+        for path in (folder, *folder.glob("keys-*"), *folder.glob("keys-*/*")):
+            assert path.stat().st_mode & 0o077 == 0
+    finally:
+        executor.close()
+    assert not folder.exists()
+
+
+def test_files_of_the_current_folder_do_not_run_in_runners(
+    analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by Python's rule for ``-m``, nor by an empty entry of PYTHONPATH, which scripts leave behind."""
+    folder, seen = tmp_path / "current", tmp_path / "seen"
+    folder.mkdir()
+    for name in ("fractions", "json", "numpy", "portico"):
+        (folder / f"{name}.py").write_text(f"open({str(seen)!r}, 'w').write('{name}')\nraise SystemExit(1)\n")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", str(tmp_path)) + "::.")
+    executor = connect("local", 1)
+    try:
+        run = portico.run(analysis, folder=tmp_path / "run", executor=executor)
+    finally:
+        executor.close()
+    assert run["counted"]["a"]["n"] == 1000
+    assert not seen.exists()
