@@ -1,4 +1,4 @@
-"""How Python is started for a process of portico's: the current folder is none of the places of its modules.
+"""The command and environment of portico's own Python processes, which take no modules from the current folder.
 
 Otherwise a file ``fractions.py`` or ``json.py`` there, of whoever can write to that folder, would run in place of
 Python's own module. The modules of an analysis come from its bundle.
