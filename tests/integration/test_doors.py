@@ -1,4 +1,4 @@
-"""Who is let in: ports, code, names and secrets."""
+"""Doors: the ports of each mode, strangers of the same machine, and modules of the current folder."""
 
 from __future__ import annotations
 
