@@ -145,7 +145,7 @@ with RunFolder(Path({str(path)!r})).claim({MANIFEST!r}) as (_, book):
     book._db.execute("PRAGMA cache_size = 2")
     book._db.execute("BEGIN IMMEDIATE")
     for i in range(5):
-        book._db.execute("INSERT INTO done VALUES (?, 1, ?, 0, '[]')", (str(i), os.urandom(10**6)))
+        book._db.execute("INSERT INTO done VALUES (?, 1, 0, '[]', ?)", (str(i), os.urandom(10**6)))
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL

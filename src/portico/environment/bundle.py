@@ -288,4 +288,9 @@ _archive = lru_cache(maxsize=16)(_zipped)  # a session plans the same steps agai
 
 def key_of(*parts: object) -> str:
     """Return the digest of a list of values that JSON can hold."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(as_text(*parts).encode()).hexdigest()
+
+
+def as_text(*parts: object) -> str:
+    """Return the text whose digest `key_of` returns: a JSON array."""
+    return json.dumps(parts, sort_keys=True, separators=(",", ":"))

@@ -75,10 +75,12 @@ def _part(analysis: Analysis, step: str, samples: Sequence[str]) -> Analysis:
 
 def _take_over(step: str, version: StepVersion, path: Path, source: Ledger, target: RunFolder, ledger: Ledger) -> None:
     for sample, key in version.results.items():
+        chunks = source.chunks_of(step, sample, key)
         ledger.commit(
             (attempt, partial, list(_linked(outputs, target.trees(step, sample))))
-            for attempt, partial, outputs in source.chunks(source.chunks_of(step, sample, key))
+            for attempt, partial, outputs in source.chunks(chunks)
         )
+        ledger.subtrees.take_over(chunks, source.subtrees)
     if version.kind == "summary" and version.files is not None:
         files, found = StepFiles(path.resolve(), step, source), source.files(step, version.files)
         names = [item["name"] for item in files.items(version.files)]

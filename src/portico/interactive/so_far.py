@@ -44,7 +44,7 @@ def read_so_far(folder: Path, step: str, samples: Iterable[str], known: Mapping[
                 blobs[name] = list(ledger.partials(step, name))
                 files[name] = [file for of_chunk in ledger.outputs(step, name) for file in of_chunk]
     for name, partials in blobs.items():
-        merged = merge_encoded(enumerate(partials), files[name])
+        merged = merge_encoded(partials, files[name])
         if merged is not None:
             found[name] = Results(name, merged.products(), _note(*entries[name]))
     return found

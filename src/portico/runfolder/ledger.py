@@ -1,11 +1,14 @@
 """The ledger: every chunk, every attempt, every result of a run, in one SQLite file beside it.
 
 Partial results are kept here as well, so that a chunk's numbers and the note that it is done enter in one
-transaction: they are there whole or not at all, and never twice.
+transaction: they are there whole or not at all, and never twice. Those of neighbours may give way to their subtree
+(`portico.runfolder.subtrees`), again in one transaction.
 """
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import json
 import time
 import zlib
@@ -14,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from portico.analysis.chunks import Chunk
-from portico.errors import RunFolderError
 from portico.runfolder.result_store import ResultStore
+from portico.runfolder.subtrees import Subtrees, subtree_keys
 
 __all__ = ["Attempt", "Ledger", "Lost", "Planned"]
 
@@ -105,16 +108,29 @@ class Ledger(ResultStore):
                 (step, position, kind),
             )
             if not others:
-                self._db.execute("DELETE FROM plan WHERE step = ?", (step,))
                 self._db.execute("DELETE FROM lost WHERE step = ?", (step,))
+                for (sample,) in self._db.execute("SELECT sample FROM planned WHERE step = ?", (step,)).fetchall():
+                    if sample not in samples:
+                        self._forget_plan(step, sample)
             for sample, planned in samples.items():
-                self._db.execute("DELETE FROM plan WHERE step = ? AND sample = ?", (step, sample))
                 self._db.execute("DELETE FROM lost WHERE step = ? AND sample = ?", (step, sample))
-                rows = (
-                    (step, sample, p.position, p.key, self.places.written(c.file), c.uuid, c.tree, c.first, c.last)
-                    for p, c in ((p, p.chunk) for p in planned)
+                chunks = ((p.position, p.key, self.places.written(p.chunk.file), p.chunk) for p in planned)
+                rows = [(number, key, file, c.uuid, c.tree, c.first, c.last) for number, key, file, c in chunks]
+                digest = hashlib.sha256(repr(rows).encode()).hexdigest()
+                query = "SELECT 1 FROM planned WHERE step = ? AND sample = ? AND digest = ?"
+                if self._db.execute(query, (step, sample, digest)).fetchone() is not None:  # the same as before
+                    continue
+                self._forget_plan(step, sample)
+                self._db.execute("INSERT INTO planned VALUES (?, ?, ?)", (step, sample, digest))
+                subtrees = subtree_keys([p.key for p in planned])
+                self._db.executemany(
+                    "INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    ((step, sample, *row, subtree) for row, subtree in zip(rows, subtrees, strict=True)),
                 )
-                self._db.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _forget_plan(self, step: str, sample: str) -> None:
+        for table in ("plan", "planned"):
+            self._db.execute(f"DELETE FROM {table} WHERE step = ? AND sample = ?", (step, sample))  # noqa: S608
 
     def keep_only(self, step: str, samples: Iterable[str]) -> None:
         """Leave samples that a step does not run on any more without a current result."""
@@ -152,13 +168,19 @@ class Ledger(ResultStore):
         return Chunk(self.places.used(file), *others)
 
     def _files(self, outputs: str) -> list[dict[str, Any]]:
-        return self.places.files_used(json.loads(outputs))
+        return [] if outputs == "[]" else self.places.files_used(json.loads(outputs))  # most chunks write none
+
+    def files_read(self, step: str, sample: str) -> dict[str, int]:
+        """Return the files that the plan of a step's sample reads, in order, and how many entries of each."""
+        rows = self._db.execute(
+            "SELECT file, SUM(last - first) FROM plan WHERE step = ? AND sample = ? GROUP BY file ORDER BY MIN(rowid)",
+            (step, sample),
+        )
+        return {self.places.used(file): entries for file, entries in rows}
 
     def done(self, step: str) -> dict[str, list[dict[str, Any]]]:
         """Return the keys of a step's chunks that are done, with the files that each wrote."""
-        rows = self._db.execute(
-            "SELECT key, outputs FROM done WHERE key IN (SELECT key FROM plan WHERE step = ?)", (step,)
-        )
+        rows = self._db.execute("SELECT key, outputs FROM available WHERE step = ?", (step,))
         return {key: self._files(outputs) for key, outputs in rows}
 
     def trees(self) -> set[str]:
@@ -166,17 +188,30 @@ class Ledger(ResultStore):
         rows = self._db.execute("SELECT outputs FROM done WHERE outputs != '[]'")
         return {output["path"] for (outputs,) in rows for output in self._files(outputs)}
 
+    def trees_of(self, step: str) -> set[str]:
+        """Return the paths of the trees that the done chunks of a step's plan wrote."""
+        rows = self._db.execute(  # from those that wrote some, which an index has
+            "SELECT outputs FROM done CROSS JOIN plan ON plan.key = done.key WHERE outputs != '[]' AND step = ?",
+            (step,),
+        )
+        return {output["path"] for (outputs,) in rows for output in self._files(outputs)}
+
     def commit(
-        self, finished: Iterable[tuple[Attempt, bytes, list[dict[str, Any]]]], failed: Iterable[Attempt] = ()
+        self, finished: Iterable[tuple[Attempt, bytes | None, list[dict[str, Any]]]], failed: Iterable[Attempt] = ()
     ) -> None:
-        """Record attempts, with partial result and files of those that succeeded; a chunk counts once."""
+        """Record attempts, with partial result and files of those that succeeded; a chunk counts once.
+
+        The partial result is None if it is in a subtree.
+        """
         now = time.time()
         with self.transaction():
             for attempt, partial, outputs in finished:
                 files = json.dumps(self.places.files_written(outputs))
                 self._db.execute(
-                    "INSERT OR IGNORE INTO done VALUES (?, ?, ?, ?, ?)",
-                    (attempt.key, attempt.number, partial, zlib.crc32(partial), files),
+                    "INSERT INTO done VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET attempt = "
+                    "excluded.attempt, checksum = excluded.checksum, outputs = excluded.outputs, "
+                    "partial = excluded.partial WHERE partial IS NULL",
+                    (attempt.key, attempt.number, zlib.crc32(partial or b""), files, partial),
                 )
                 self._note(attempt, now)
             for attempt in failed:
@@ -189,36 +224,55 @@ class Ledger(ResultStore):
         )
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Forget that chunks are done, because their files are gone."""
-        with self.transaction():
-            self._db.executemany("DELETE FROM done WHERE key = ?", ((key,) for key in keys))
+        """Forget that chunks are done, because their files are gone; those of their subtrees run again."""
+        gone = set(keys)
+        if gone:
+            with self.transaction():
+                self.subtrees.dissolve(gone)
+                self._db.executemany("DELETE FROM done WHERE key = ?", ((key,) for key in gone))
 
-    def partials(self, step: str, sample: str) -> Iterator[bytes]:
+    def dissolve(self, keys: Iterable[str]) -> None:
+        """Remove the subtrees that contain one of these chunks; those of which nothing is left run again."""
+        with self.transaction():
+            self.subtrees.dissolve(set(keys))
+
+    @property
+    def subtrees(self) -> Subtrees:
+        """The partial results of neighbours that were merged."""
+        return Subtrees(self._path, self._db, self.transaction)
+
+    def partials(self, step: str, sample: str) -> Iterator[tuple[int, bytes]]:
         """Return the partial results of a step's sample in chunk order, one at a time, without lost chunks.
+
+        Returns
+        -------
+        iterator of (int, bytes)
+            The position of a chunk, and its result; or that of the first chunk of a subtree, and its merged result.
 
         Raises
         ------
         RunFolderError
             If one is damaged.
         """
-        rows = self._db.execute(
-            "SELECT key, partial, checksum FROM kept WHERE step = ? AND sample = ? ORDER BY position",
+        singles = self._db.execute(
+            "SELECT position, key, partial, checksum FROM kept WHERE step = ? AND sample = ? "
+            "AND subtree NOT IN (SELECT key FROM subtree) ORDER BY position",
             (step, sample),
         )
-        for key, partial, checksum in rows:
-            self._check(key, partial, checksum)
-            yield partial
-
-    def entries(self, step: str) -> dict[str, tuple[int, int]]:
-        """Return by sample how many entries of the plan are done, without lost chunks, and how many there are."""
-        rows = self._db.execute(
-            "SELECT sample, SUM(CASE WHEN key IN (SELECT key FROM kept WHERE kept.step = plan.step) "
-            "THEN last - first ELSE 0 END), SUM(last - first) FROM plan WHERE step = ? GROUP BY sample",
-            (step,),
+        merged = self._db.execute(
+            "SELECT position, plan.key, merged, checksum FROM plan JOIN subtree ON subtree.key = plan.subtree "
+            "AND subtree.first = plan.key WHERE step = ? AND sample = ? ORDER BY position",
+            (step, sample),
         )
-        return {sample: (done, total) for sample, done, total in rows}
+        for position, key, partial, checksum in heapq.merge(singles, merged):
+            yield position, self.subtrees.checked(key, partial, checksum)
 
-    def chunks(self, keys: Iterable[str]) -> Iterator[tuple[Attempt, bytes, list[dict[str, Any]]]]:
+    def count(self, step: str, sample: str) -> int:
+        """Return of how many chunks `partials` returns the results."""
+        query = "SELECT COUNT(*) FROM kept WHERE step = ? AND sample = ?"
+        return int(self._db.execute(query, (step, sample)).fetchone()[0])
+
+    def chunks(self, keys: Iterable[str]) -> Iterator[tuple[Attempt, bytes | None, list[dict[str, Any]]]]:
         """Return chunks that are done, as `commit` takes them; those that are not are left out.
 
         Raises
@@ -232,27 +286,27 @@ class Ledger(ResultStore):
         )
         for key in keys:
             for number, outcome, message, log, metrics, partial, outputs, checksum in self._db.execute(query, (key,)):
-                self._check(key, partial, checksum)
-                yield Attempt(key, number, outcome, message, log, json.loads(metrics)), partial, self._files(outputs)
+                whole = partial if partial is None else self.subtrees.checked(key, partial, checksum)
+                yield Attempt(key, number, outcome, message, log, json.loads(metrics)), whole, self._files(outputs)
                 break
 
-    def _check(self, key: str, partial: bytes, checksum: int) -> None:
-        if zlib.crc32(partial) != checksum:
-            raise RunFolderError(
-                f"{self._path}: the result of chunk {key[:12]} is damaged; remove the run folder and run again"
-            )
-
     def outputs(self, step: str, sample: str) -> list[list[dict[str, Any]]]:
-        """Return the files that each chunk of a step's sample wrote, in chunk order, without lost chunks."""
+        """Return the files of each chunk of a step's sample that wrote some, in chunk order, without lost chunks."""
+        if self._db.execute("SELECT 1 FROM done WHERE outputs != '[]' LIMIT 1").fetchone() is None:
+            return []
         rows = self._db.execute(
-            "SELECT outputs FROM kept WHERE step = ? AND sample = ? ORDER BY position", (step, sample)
+            "SELECT outputs FROM kept WHERE step = ? AND sample = ? AND outputs != '[]' ORDER BY position",
+            (step, sample),
         )
         return [self._files(outputs) for (outputs,) in rows]
 
     def set_lost(self, step: str, lost: Iterable[Lost]) -> None:
-        """Record the losses of a step: what its results do not include."""
+        """Record the losses of a step: what its results do not include; no subtree contains one of its chunks."""
+        lost = list(lost)
         rows = ((step, x.sample, x.key, self.places.written(x.file), x.entries, x.kind, x.message) for x in lost)
         with self.transaction():
+            if lost:
+                self.subtrees.dissolve({x.key for x in lost})
             self._db.executemany("INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def lost(self, step: str) -> list[Lost]:
@@ -265,9 +319,9 @@ class Ledger(ResultStore):
     def metrics(self, step: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Return sample, position and metrics of each chunk of the plan that is done, in chunk order."""
         rows = self._db.execute(
-            "SELECT sample, plan.position, metrics, number FROM plan JOIN done ON plan.key = done.key "
-            "JOIN attempt ON attempt.key = done.key AND attempt.number = done.attempt AND outcome = 'done' "
-            "WHERE plan.step = ? GROUP BY plan.rowid ORDER BY plan.rowid",
+            "SELECT sample, available.position, metrics, number FROM available "
+            "JOIN attempt ON attempt.key = available.key AND number = available.attempt AND outcome = 'done' "
+            "WHERE step = ? GROUP BY plan ORDER BY plan",
             (step,),
         )
         for sample, position, metrics, number in rows:
@@ -277,7 +331,7 @@ class Ledger(ResultStore):
         """Return the failed attempts at the chunks of the plan, the latest last, and whether a later one succeeded."""
         rows = self._db.execute(
             "SELECT sample, position, plan.key, file, uuid, tree, first, last, number, outcome, message, log, metrics, "
-            "EXISTS (SELECT 1 FROM done WHERE done.key = plan.key) "
+            "EXISTS (SELECT 1 FROM available WHERE available.key = plan.key AND available.step = plan.step) "
             "FROM plan JOIN attempt ON attempt.key = plan.key "
             "WHERE step = ? AND outcome != 'done' ORDER BY time, number",
             (step,),
@@ -291,16 +345,28 @@ class Ledger(ResultStore):
             for r in rows
         ]
 
-    def planned_keys(self) -> set[str]:
-        """Return the keys of all chunks in the plan of any step."""
-        return {key for (key,) in self._db.execute("SELECT key FROM plan")}
+    def planned_keys(self, step: str | None = None) -> set[str]:
+        """Return the keys of all chunks in the plan of a step, by default of any."""
+        return {key for (key,) in self._db.execute("SELECT key FROM plan WHERE step = COALESCE(?, step)", (step,))}
+
+    def has_older(self) -> bool:
+        """Return whether there are results that are not current, or chunks that are not planned."""
+        queries = (
+            "SELECT 1 FROM result WHERE (step, sample, key) NOT IN (SELECT step, sample, key FROM current) LIMIT 1",
+            "SELECT 1 FROM done WHERE NOT EXISTS (SELECT 1 FROM plan WHERE plan.key = done.key) LIMIT 1",
+            "SELECT 1 FROM subtree WHERE key NOT IN (SELECT subtree FROM plan) LIMIT 1",
+        )
+        return any(self._db.execute(query).fetchone() is not None for query in queries)
 
     def chunk_sizes(self) -> dict[str, int]:
         """Return the bytes of each done chunk with its trees, by key."""
-        rows = self._db.execute("SELECT key, LENGTH(partial), outputs FROM done")
-        return {
+        rows = self._db.execute("SELECT key, COALESCE(LENGTH(partial), 0), outputs FROM done")
+        sizes = {
             key: size + sum(int(item.get("size", 0)) for item in json.loads(outputs)) for key, size, outputs in rows
         }
+        for first, size in self.subtrees.sizes():  # kept as long as all its chunks
+            sizes[first] = sizes.get(first, 0) + size
+        return sizes
 
     def remove(self, results: Container[tuple[str, str, str]], chunks: Container[str], versions: Iterable[int]) -> None:
         """Remove results and chunks except those given, and versions."""
@@ -308,6 +374,7 @@ class Ledger(ResultStore):
             rows = self._db.execute("SELECT step, sample, key FROM result").fetchall()
             unwanted = [row for row in rows if row not in results]
             self._db.executemany("DELETE FROM result WHERE step = ? AND sample = ? AND key = ?", unwanted)
+            self.subtrees.keep_only(chunks)
             for table in ("done", "attempt"):
                 keys = self._db.execute(f"SELECT DISTINCT key FROM {table}").fetchall()  # noqa: S608
                 unneeded = [row for row in keys if row[0] not in chunks]

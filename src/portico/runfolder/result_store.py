@@ -14,38 +14,10 @@ from typing import Any
 
 from portico.errors import RunFolderError, SpaceError
 from portico.runfolder.places import Places
+from portico.runfolder.schema import SCHEMA, SCHEMA_VERSION
 from portico.runfolder.version import SUMMARY, StepVersion, Version
 
 __all__ = ["ResultStore"]
-
-_SCHEMA_VERSION = 5
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS step (
-    step TEXT PRIMARY KEY, position INTEGER, kind TEXT, state TEXT, seconds REAL, workers INTEGER, executor TEXT);
-CREATE TABLE IF NOT EXISTS plan (
-    step TEXT, sample TEXT, position INTEGER, key TEXT, file TEXT, uuid TEXT, tree TEXT, first INTEGER, last INTEGER,
-    PRIMARY KEY (step, sample, position));
-CREATE INDEX IF NOT EXISTS plan_key ON plan (key);
-CREATE TABLE IF NOT EXISTS done (
-    key TEXT PRIMARY KEY, attempt INTEGER, partial BLOB, checksum INTEGER, outputs TEXT);
-CREATE TABLE IF NOT EXISTS attempt (
-    key TEXT, number INTEGER, outcome TEXT, message TEXT, log TEXT, time REAL, metrics TEXT);
-CREATE INDEX IF NOT EXISTS attempt_key ON attempt (key);
-CREATE TABLE IF NOT EXISTS result (
-    step TEXT, sample TEXT, key TEXT, merged BLOB, checksum INTEGER, completeness REAL, chunks BLOB,
-    PRIMARY KEY (step, sample, key));
-CREATE TABLE IF NOT EXISTS current (
-    step TEXT, sample TEXT, key TEXT, made TEXT, inputs TEXT, PRIMARY KEY (step, sample));
-CREATE TABLE IF NOT EXISTS wanted (step TEXT, sample TEXT, made TEXT, PRIMARY KEY (step, sample));
-CREATE TABLE IF NOT EXISTS version (number INTEGER PRIMARY KEY, time REAL, steps TEXT);
-CREATE TABLE IF NOT EXISTS verified (path TEXT PRIMARY KEY, stamp TEXT, adler32 TEXT);
-CREATE TABLE IF NOT EXISTS lost (
-    step TEXT, sample TEXT, key TEXT, file TEXT, entries INTEGER, kind TEXT, message TEXT);
-CREATE VIEW IF NOT EXISTS kept AS
-    SELECT step, sample, position, plan.key AS key, partial, checksum, outputs
-    FROM plan JOIN done ON plan.key = done.key
-    WHERE plan.key NOT IN (SELECT key FROM lost WHERE lost.step = plan.step AND lost.sample = plan.sample);
-"""
 
 
 class ResultStore:
@@ -78,6 +50,7 @@ class ResultStore:
                     self._db.execute("PRAGMA query_only = ON")
                 else:
                     self._db.execute("PRAGMA synchronous = NORMAL")
+                    self._db.execute("PRAGMA secure_delete = OFF")  # ON, as some build it, writes zeros over results
                     self._db.execute("PRAGMA journal_mode = TRUNCATE")  # no WAL: ledgers live on network disks
                 self._open(read_only)
         except sqlite3.DatabaseError as error:
@@ -87,11 +60,11 @@ class ResultStore:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and read_only:
             raise RunFolderError(f"{self._path}: the run has not begun yet")
-        if version not in {0, _SCHEMA_VERSION}:
+        if version not in {0, SCHEMA_VERSION}:
             raise RunFolderError(f"{self._path}: written by another version of portico; use a new run folder")
         if not read_only:
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+            self._db.executescript(SCHEMA)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Close the file."""
@@ -348,10 +321,14 @@ class ResultStore:
 
     def keep_version(self) -> None:
         """Keep the current keys as a version, unless they are those of the last one."""
-        now = Version(0, time.time(), self._steps())
         last = self._db.execute("SELECT * FROM version ORDER BY number DESC LIMIT 1").fetchone()
-        if now.keys == (Version.from_json(*last).keys if last else {}):
+        rows = self._db.execute(
+            "SELECT step, sample, key FROM current JOIN step USING (step) WHERE sample != ? OR kind = 'summary'",
+            (SUMMARY,),
+        )
+        if {(step, sample): key for step, sample, key in rows} == (Version.from_json(*last).keys if last else {}):
             return
+        now = Version(0, time.time(), self._steps())
         with self.transaction():
             self._db.execute("INSERT INTO version (time, steps) VALUES (?, ?)", (now.time, now.to_json()))
 
@@ -359,8 +336,8 @@ class ResultStore:
         """Return the steps as they are now, in order."""
         stale, steps = self.stale(), {}
         for step, kind, state in self._db.execute("SELECT step, kind, state FROM step ORDER BY position").fetchall():
-            planned = self._entries(step, "1")
-            read = self._entries(step, "key IN (SELECT key FROM done) AND key NOT IN (SELECT key FROM gone)")
+            entries = self.entries(step)
+            read, planned = ({sample: of[which] for sample, of in entries.items()} for which in (0, 1))
             for sample, entries in self._db.execute(  # of files that could not be cut into chunks
                 "SELECT sample, SUM(entries) FROM lost WHERE step = ? AND key = '' GROUP BY sample", (step,)
             ):
@@ -371,14 +348,14 @@ class ResultStore:
             steps[step] = StepVersion(kind, state, keys, files, read, planned, of_step)
         return steps
 
-    def _entries(self, step: str, counts: str) -> dict[str, int]:
+    def entries(self, step: str) -> dict[str, tuple[int, int]]:
+        """Return by sample how many entries of the plan are done, without lost chunks, and how many there are."""
+        query = "SELECT sample, SUM(entries) FROM kept WHERE step = ? GROUP BY sample"
+        done = dict(self._db.execute(query, (step,)).fetchall())
         rows = self._db.execute(
-            "WITH gone AS (SELECT key FROM lost WHERE step = ?) "  # noqa: S608
-            f"SELECT sample, SUM(CASE WHEN {counts} THEN last - first ELSE 0 END) FROM plan "
-            "WHERE step = ? GROUP BY sample ORDER BY MIN(rowid)",
-            (step, step),
+            "SELECT sample, SUM(last - first) FROM plan WHERE step = ? GROUP BY sample ORDER BY MIN(rowid)", (step,)
         )
-        return dict(rows.fetchall())
+        return {sample: (done.get(sample, 0), total) for sample, total in rows}
 
     def verified(self) -> dict[str, tuple[str, str]]:
         """Return stamp and Adler-32, by path, of the files whose checksum was computed after they were written."""

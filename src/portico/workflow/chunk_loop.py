@@ -29,6 +29,7 @@ from portico.workflow.chunk_states import (
     Warn,
     WorkersChanged,
 )
+from portico.workflow.merging import Merging
 
 __all__ = ["Reporter", "run_chunks"]
 
@@ -60,6 +61,7 @@ def run_chunks(
     ledger: Ledger,
     reporter: Reporter,
     on_tick: Callable[[float | None], None] = lambda _: None,
+    merging: Merging | None = None,
 ) -> list[Failed]:
     """Run the missing chunks of a step.
 
@@ -75,6 +77,8 @@ def run_chunks(
         Shows what happens.
     on_tick : callable
         Called now and then with the seconds that the step is expected to take still, or None.
+    merging : Merging, optional
+        Merges neighbours that are done.
 
     Returns
     -------
@@ -91,17 +95,20 @@ def run_chunks(
     PorticoError
         If portico itself fails.
     """
-    return _ChunkLoop(job, executor, ledger, reporter).run(on_tick)
+    return _ChunkLoop(job, executor, ledger, reporter, merging).run(on_tick)
 
 
 class _ChunkLoop:
     """The shell around the scheduler: it has the clock, the executor, the ledger and the reporter."""
 
-    def __init__(self, job: StepJob, executor: Executor, ledger: Ledger, reporter: Reporter) -> None:
-        self._executor, self._ledger, self._reporter = executor, ledger, reporter
+    def __init__(
+        self, job: StepJob, executor: Executor, ledger: Ledger, reporter: Reporter, merging: Merging | None
+    ) -> None:
+        self._executor, self._ledger, self._reporter, self._merging = executor, ledger, reporter, merging
         self._scheduler = ChunkScheduler(job, time.monotonic(), in_queue=executor.keeps_running)
         self._submitted: dict[str, float] = {}
         self._finished: list[tuple[Attempt, bytes, list[dict[str, Any]]]] = []
+        self._planned: list[Planned] = []
         self._failed: list[Attempt] = []
 
     def run(self, on_tick: Callable[[float | None], None]) -> list[Failed]:
@@ -122,6 +129,7 @@ class _ChunkLoop:
                 self._commit()  # first: what is done is kept, whatever happens to the rest
             finally:
                 self._handle(Interrupted(leave))
+        self._merge()
         return scheduler.given_up
 
     def _sleep(self) -> list[Outcome]:
@@ -147,11 +155,13 @@ class _ChunkLoop:
                 case Keep(planned, done):
                     attempt = Attempt(planned.key, done.task.attempt, "done", metrics=dict(done.metrics))
                     self._finished.append((attempt, done.partial, _keep(planned, done.files)))
+                    self._planned.append(planned)
                     self._reporter.advance(planned.sample, planned.chunk.entries)
                 case Note():
                     self._failed.append(decision.attempt)
                 case Commit():
                     self._commit()
+                    self._merge()
                 case Warn():
                     self._reporter.warn(decision.message)
                 case AskForProblems():
@@ -163,9 +173,17 @@ class _ChunkLoop:
                     raise decision.error
 
     def _commit(self) -> None:
-        if self._finished or self._failed:
-            self._ledger.commit(self._finished, self._failed)
-            self._finished, self._failed = [], []
+        if not self._finished and not self._failed:
+            return
+        self._ledger.commit(self._finished, self._failed)
+        if self._merging is not None:
+            for planned, (_, partial, _) in zip(self._planned, self._finished, strict=True):
+                self._merging.take(planned, len(partial))
+        self._planned, self._finished, self._failed = [], [], []
+
+    def _merge(self) -> None:
+        if self._merging is not None:
+            self._merging.merge()
 
 
 def _keep(planned: Planned, files: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

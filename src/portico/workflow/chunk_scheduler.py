@@ -41,7 +41,7 @@ __all__ = ["ChunkScheduler", "StepJob"]
 _QUIET_SECONDS = 30.0
 _SLOW_SECONDS, _SLOW_TIMES = 120.0, 5.0
 _COMMIT_SECONDS = 0.5
-_COMMIT_CHUNKS = 200
+_COMMIT_CHUNKS, _COMMIT_BYTES = 200, 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class ChunkScheduler:
         self._given_up: dict[str, Failed] = {}
         self._slow: set[str] = set()
         self._warned: set[str] = set()
-        self._longest, self._successes, self._held, self._workers = 0.0, 0, 0, 0
+        self._longest, self._successes, self._held, self._held_bytes, self._workers = 0.0, 0, 0, 0, 0
         self._now = self._began = self._committed = self._quiet_since = now
 
     @property
@@ -188,7 +188,7 @@ class ChunkScheduler:
         return decisions
 
     def _commit(self) -> Commit:
-        self._held, self._committed = 0, self._now
+        self._held, self._held_bytes, self._committed = 0, 0, self._now
         return Commit()
 
     def _warn_of_slow(self) -> list[Decision]:
@@ -227,8 +227,10 @@ class ChunkScheduler:
         self._successes += 1
         self._longest = max(self._longest, self._now - sent)
         self._held += 1
+        self._held_bytes += len(done.partial)
         keep = Keep(self._planned[done.task.key], done)
-        return [*warnings, keep, self._commit()] if self._held >= _COMMIT_CHUNKS else [*warnings, keep]
+        is_much = self._held >= _COMMIT_CHUNKS or self._held_bytes >= _COMMIT_BYTES
+        return [*warnings, keep, self._commit()] if is_much else [*warnings, keep]
 
     def _fail(self, failed: Failed) -> list[Decision]:
         task = failed.task

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
+from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
+from portico.environment.bundle import as_text
 from portico.errors import ConfigError, InputError
 from portico.files import TreeSummary, is_remote, version_of
 from portico.files.checksums import checksum_of_file, server_checksums
 from portico.files.friends import friends_of
 
-__all__ = ["changed", "copies_between", "identities", "refuse_copies", "with_checksums"]
+__all__ = ["changed", "copies_between", "identities", "keys_of", "refuse_copies", "with_checksums"]
 
 
 def identities(
@@ -153,6 +157,26 @@ def _copies(
 
 def _place(file: str) -> str:
     return file if is_remote(file) else os.path.realpath(file)
+
+
+def keys_of(code: str, identity: Mapping[str, str], chunks: Iterable[Chunk]) -> list[str]:
+    """Return the key of each chunk: `key_of` of the code, of identity and tree of its file, and of its range.
+
+    Parameters
+    ----------
+    code : str
+        Digest of what makes a chunk's result apart from its events.
+    identity : mapping of str to str
+        As `identities` returns it; of other files the UUID stands for it.
+    chunks : iterable of Chunk
+        The chunks.
+    """
+    keys: list[str] = []
+    for (file, uuid, tree), of_file in groupby(chunks, lambda chunk: (chunk.file, chunk.uuid, chunk.tree)):
+        head = as_text(code, identity.get(file, uuid), tree).removesuffix("]")  # once for a file: there are many chunks
+        texts = (f"{head},{chunk.first},{chunk.last}]" for chunk in of_file)
+        keys += [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+    return keys
 
 
 def changed(summaries: Iterable[TreeSummary]) -> list[str]:

@@ -20,7 +20,7 @@ from portico.files.kept import find
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger, Lost, Planned
 from portico.runfolder.step_files import StepFiles
-from portico.workflow.input_identity import copies_between, identities, refuse_copies, with_checksums
+from portico.workflow.input_identity import copies_between, identities, keys_of, refuse_copies, with_checksums
 
 __all__ = ["Arguments", "Plan", "arguments_of", "bad_trees", "bundle_of", "missing", "over_trees", "plan_step",
            "reduced", "root_version", "sample_fields", "summary_file", "tree_read", "unblinded"]  # fmt: skip
@@ -247,7 +247,7 @@ def plan_step(
         code = key_of(__version__, root_version(), bundle.code, arguments.keyed, sample_fields(sample))
         written = [] if step.input == DATASET else ledger.outputs(step.input, name)
         identity = identities(sample, found, written)
-        keys = [key_of(code, identity.get(c.file, c.uuid), c.tree, c.first, c.last) for c in chunks]
+        keys = keys_of(code, identity, chunks)
         planned[name] = [Planned(name, i, key, c) for i, (key, c) in enumerate(zip(keys, chunks, strict=True))]
         files[name] = {summary.file: summary for summary in summaries}
         sources |= {s.file: f"{identity[s.file]}:{s.version}" for s in summaries if s.version}

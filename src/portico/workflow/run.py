@@ -126,7 +126,8 @@ def _run_steps(state: State, steps: Iterable[StepEntry]) -> None:
     finally:
         state.folder.clean()
         ledger.keep_version()
-    prune(state.folder, ledger)
+    if ledger.has_older():
+        prune(state.folder, ledger)
 
 
 @contextmanager

@@ -37,20 +37,20 @@ def shrunk(step: StepEntry, plan: Plan, ledger: Ledger) -> list[str]:
     """
     if step.input != DATASET:
         return []
-    done, results = ledger.done(step.name).keys(), ledger.result_keys(step.name)
+    results = ledger.result_keys(step.name)
+    done = ledger.entries(step.name) if any(name not in results for name in plan.samples) else {}
     lines = []
     for name, sample in plan.samples.items():
+        if not sample.files or (name not in results and not done.get(name, (0, 0))[0]):
+            continue
         before: dict[str, int] = {}
-        has_results = name in results
-        for planned in ledger.planned(step.name, name):
-            file = _first(sample, planned.chunk.file)
-            before[file] = before.get(file, 0) + planned.chunk.entries
-            has_results = has_results or planned.key in done
+        for path, read in ledger.files_read(step.name, name).items():
+            file = _first(sample, path)
+            before[file] = before.get(file, 0) + read
         for loss in plan.lost:
             before.pop(_first(sample, loss.file), None)
-        if has_results and sample.files:
-            now = {_first(sample, file): summary.entries for file, summary in plan.files[name].items()}
-            lines += _compared(f"step '{step.name}', sample '{name}'", before, now)
+        now = {_first(sample, file): summary.entries for file, summary in plan.files[name].items()}
+        lines += _compared(f"step '{step.name}', sample '{name}'", before, now)
     return lines
 
 

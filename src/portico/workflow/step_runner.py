@@ -10,7 +10,7 @@ from dataclasses import replace
 from portico._version import __version__
 from portico.analysis.analysis import StepEntry
 from portico.environment.bundle import Bundle, key_of
-from portico.errors import Detached, InputError, ProductError
+from portico.errors import Detached, InputError, ProductError, RunFolderError
 from portico.files.storage import storage_of
 from portico.results.packed import to_bytes
 from portico.results.partial import decode, merge_encoded
@@ -24,6 +24,7 @@ from portico.workflow.chunk_loop import run_chunks
 from portico.workflow.chunk_scheduler import StepJob
 from portico.workflow.explain import explain
 from portico.workflow.input_identity import changed
+from portico.workflow.merging import Merging
 from portico.workflow.partial_runs import completeness_of, losses, partial_label
 from portico.workflow.plan import (
     Arguments,
@@ -61,8 +62,7 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
     _check_shrunk(state, step, plan)
     _remove_leftovers(state, step.name)
     state.ledger.plan(step.name, position, bundle.needs.kind, plan.chunks, others=bool(state.samples))
-    chunks, lost = missing(step, plan, state.ledger)
-    state.ledger.forget(lost)
+    chunks = _missing(state, step, plan)
     bundle = bundle.with_library(state.reporter.note)  # also for what is exported without a chunk to run
     _begin(state, step, plan, chunks)
     _warn_of_files(state, step, plan)
@@ -70,11 +70,7 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
     state.ledger.set_state(step.name, "running", executor=state.executor.name)
     ended = "failed"
     try:
-        tasks = _tasks(state, step, arguments.only(bundle.options), plan, chunks)
-        job = StepJob(step.name, tasks, plan.files, plan.samples)
-        failed = run_chunks(job, state.executor, state.ledger, state.reporter, state.credentials.refresh)
-        bad = {failure.task.chunk.file for failure in failed}
-        failed += [f for f in _changed_files(state, step, plan, chunks) if f.task.chunk.file not in bad]
+        failed = _run(state, step, arguments.only(bundle.options), plan, chunks)
         ended = _finish(state, step, plan, failed)
     except (Detached, KeyboardInterrupt):
         ended = "interrupted"
@@ -83,6 +79,38 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
         seconds = time.monotonic() - started
         state.ledger.set_state(step.name, ended, seconds if chunks else 0.0, state.executor.workers)
         state.reporter.end(step.name, ended, seconds, len(chunks))
+
+
+def _missing(state: State, step: StepEntry, plan: Plan) -> list[Planned]:
+    """Forget the chunks whose files are gone, and return those that are to run: also what was merged with them."""
+    chunks, lost = missing(step, plan, state.ledger)
+    if lost:
+        state.ledger.forget(lost)
+        chunks, _ = missing(step, plan, state.ledger)
+    return chunks
+
+
+def _run(
+    state: State, step: StepEntry, arguments: Arguments, plan: Plan, chunks: Sequence[Planned]
+) -> list[Failed]:
+    """Run chunks, and again those that had been merged with one that turned out to be bad; return what failed."""
+    failed: list[Failed] = []
+    while chunks:
+        job = StepJob(step.name, _tasks(state, step, arguments, plan, chunks), plan.files, plan.samples)
+        merging = Merging(state.ledger, step.name, plan.chunks)
+        failed += run_chunks(job, state.executor, state.ledger, state.reporter, state.credentials.refresh, merging)
+        bad = {failure.task.chunk.file for failure in failed}
+        failed += [f for f in _changed_files(state, step, plan, chunks) if f.task.chunk.file not in bad]
+        chunks = _torn(state, step, plan, failed) if state.allow_partial else ()
+    return failed
+
+
+def _torn(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> list[Planned]:
+    """Take bad chunks out of the results of their neighbours; return those of which nothing is left."""
+    lost = {loss.key for loss in losses(plan, failed)}
+    state.ledger.dissolve(lost)
+    done = state.ledger.done(step.name)
+    return [c for chunks in plan.chunks.values() for c in chunks if c.key not in done and c.key not in lost]
 
 
 def _plan(state: State, step: StepEntry, bundle: Bundle, arguments: Arguments) -> Plan:
@@ -96,6 +124,7 @@ def _check_shrunk(state: State, step: StepEntry, plan: Plan) -> None:
     """Refuse input that has shrunk since results were made of it, unless the user accepts that."""
     if not state.accept_changed_input:
         refuse_shrunk(step, plan, state.ledger)
+        return
     for line in shrunk(step, plan, state.ledger):
         state.reporter.warn(line)
 
@@ -189,9 +218,8 @@ def _finish(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> 
 
 def _settle(state: State, step: str, plan: Plan) -> None:
     """Leave only the trees of the current results in the step's folders, and tell what else was there."""
-    ledger, planned = state.ledger, {planned.key for planned in state.ledger.planned(step)}
-    wanted = (output["path"] for files in ledger.done(step).values() for output in files)
-    samples = plan.chunks.keys() if state.samples else None
+    ledger, samples = state.ledger, plan.chunks.keys() if state.samples else None
+    wanted, planned = ledger.trees_of(step), ledger.planned_keys(step)
     moved = settle(state.folder.base, step, samples, wanted=wanted, known=ledger.trees(), keys=planned)
     for path, now in moved.items():
         what = f"is not of this run, and a pattern such as {path.rpartition('/')[0]}/*.root would count it"
@@ -202,8 +230,7 @@ def _remove_leftovers(state: State, step: str) -> None:
     """Remove the trees of attempts that an interrupted run has begun, while their plan is known."""
     ended = next((ended for name, _, ended, *_ in state.ledger.steps() if name == step), "done")
     if ended not in {"done", "partial"}:
-        keys = [planned.key for planned in state.ledger.planned(step)]
-        remove_leftovers(state.folder.base, step, keys, state.ledger.trees())
+        remove_leftovers(state.folder.base, step, state.ledger.planned_keys(step), state.ledger.trees())
 
 
 def _merge(
@@ -219,8 +246,13 @@ def _merge(
     if ledger.has_result(step.name, name, key):
         ledger.use_result(step.name, name, key, made, inputs)
         return
+    if (there := ledger.count(step.name, name)) != len(left):  # never, but a sum without them would look right
+        raise RunFolderError(
+            f"step '{step.name}', sample '{name}': the ledger has {there} of {len(left)} chunks; run again"
+        )
     try:
-        merged = merge_encoded(enumerate(ledger.partials(step.name, name)), ledger.places.files_written(files))
+        files = ledger.places.files_written(files)
+        merged = merge_encoded(ledger.partials(step.name, name), files)
     except ProductError as error:
         raise ProductError(f"step '{step.name}', sample '{name}': {error}") from error
     if merged is None:
