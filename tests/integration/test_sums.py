@@ -256,7 +256,8 @@ def test_a_tree_that_is_gone_is_made_again_with_its_subtree(bench: Bench, tmp_pa
     trees = sorted((tmp_path / "run" / "fill" / "s").glob("*.root"))
     trees[9].unlink()
     executor.ran.clear()
-    after, _ = bench.run(executor)
+    after, reporter = bench.run(executor)
+    assert any("3 chunks run again" in warning for warning in reporter.warnings)
     assert sorted(executor.ran) == [("b1", 150), ("b1", 200), ("b2", 0), ("b2", 50)]
     assert numbers_of(after, "fill") == numbers_of(before, "fill")
     assert sorted((tmp_path / "run" / "fill" / "s").glob("*.root")) == trees
@@ -275,7 +276,8 @@ def test_files_that_are_added_run_alone_and_those_before_them_shift_the_rest(ben
     assert numbers_of(run, "fill") == bench.whole()
     bench.add("b15")
     executor.ran.clear()
-    run, _ = bench.run(executor)
+    run, reporter = bench.run(executor)
+    assert any("chunks run again: their results were merged" in warning for warning in reporter.warnings)
     assert numbers_of(run, "fill") == bench.whole()
     assert ("b0", 0) not in executor.ran
     assert ("b15", 0) in executor.ran

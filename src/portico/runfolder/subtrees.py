@@ -156,6 +156,14 @@ class Subtrees:
         )
         return dict(rows.fetchall())
 
+    def unused(self, step: str) -> int:
+        """Return how many chunks of a step's plan are in subtrees alone, and in none of this plan."""
+        query = (
+            "SELECT COUNT(*) FROM plan JOIN done ON done.key = plan.key "
+            "WHERE step = ? AND partial IS NULL AND subtree NOT IN (SELECT key FROM subtree)"
+        )
+        return int(self._db.execute(query, (step,)).fetchone()[0])
+
     def partials(self, chunks: Iterable[str]) -> Iterator[bytes]:
         """Return the partial results of chunks that are in no subtree, one at a time.
 

@@ -87,6 +87,11 @@ def _missing(state: State, step: StepEntry, plan: Plan) -> list[Planned]:
     if lost:
         state.ledger.forget(lost)
         chunks, _ = missing(step, plan, state.ledger)
+    if chunks and (count := state.ledger.subtrees.unused(step.name)):
+        state.reporter.warn(
+            f"step '{step.name}': {count:,} chunks run again: their results were merged with those of chunks that are "
+            "not next to them any more, or that are to run again"
+        )
     return chunks
 
 
