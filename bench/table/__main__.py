@@ -1,6 +1,7 @@
 """The table of ratios: Portico against other programs on the same events, interleaved, with equal answers.
 
 Usage: python -m bench.table [--events N] [--rounds N] [--kind KIND] [--format FORMAT] [--only NAME] [--output FOLDER]
+       python -m bench.table --page runs/bench/table.json
 
 Events and compiled C++ are kept in $PORTICO_BENCH, by default `bench` in the cache folder of the user. The exit status
 is 1 if answers differ or a program fails; a ratio that is not reached is none of that.
@@ -9,6 +10,7 @@ is 1 if answers differ or a program fails; a ratio that is not reached is none o
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -18,16 +20,21 @@ from rich.console import Console
 from bench.table import output
 from bench.table.columns import KINDS
 from bench.table.inputs import Input, made
+from bench.table.page import draw, update
 from bench.table.rounds import run
 from bench.table.rows import fill, rows
 from bench.table.scenarios import scenarios
 
+DOCS = Path(__file__).parents[2] / "docs"
 PLACE = Path(os.environ.get("PORTICO_BENCH") or Path.home() / ".cache" / "portico" / "bench") / "table"
 
 
 def main() -> int:
     """Make the events, run the rounds, print the table, and write JSON and picture."""
     given = _arguments()
+    if given.page is not None:
+        update(DOCS / "performance.md", DOCS / "images" / "performance.png", json.loads(given.page.read_text()))
+        return 0
     kinds, formats, errors = given.kind or list(KINDS), given.format or ["TTree", "RNTuple"], Console(stderr=True)
     chosen = [
         one for one in scenarios(kinds, formats) if not given.only or any(word in str(one) for word in given.only)
@@ -46,7 +53,7 @@ def main() -> int:
         from bench.table.contenders.hnl_select import skimmed
 
         inputs["hnl", "RNTuple"] = skimmed(PLACE)
-    about = output.conditions(inputs)
+    about = output.conditions(inputs, given.rounds)
     found = run(
         chosen, inputs, given.rounds, PLACE / "lib", lambda text: errors.print(text, markup=False, highlight=False)
     )
@@ -54,9 +61,10 @@ def main() -> int:
     table = [fill(row, found) for row in rows(kinds, formats)
              if all(side is None or side[0] in names for side in (row.above, row.below))]  # fmt: skip
     output.print_table(table, found, about, Console(width=max(Console().width, 160)))
+    text = output.as_json(table, found, about)
     given.output.mkdir(parents=True, exist_ok=True)
-    (given.output / "table.json").write_text(output.as_json(table, found, about) + "\n", encoding="utf-8")
-    output.draw(table, about, given.output / "table.png")
+    (given.output / "table.json").write_text(text + "\n", encoding="utf-8")
+    draw(json.loads(text), given.output / "table.png")
     print(f"{given.output}/table.json, {given.output}/table.png")
     return 1 if found.differences or found.failed else 0
 
@@ -69,6 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--format", action="append", choices=["TTree", "RNTuple"], help="of ROOT files; default: both")
     parser.add_argument("--only", action="append", default=[], help="scenarios with this in their names")
     parser.add_argument("--output", type=Path, default=Path("runs/bench"), help="for JSON and picture; %(default)s")
+    parser.add_argument("--page", type=Path, metavar="JSON", help="only put this earlier run into docs/performance.md")
     given = parser.parse_args()
     if given.events < 1 or given.rounds < 1:
         parser.error("events and rounds are 1 or more")

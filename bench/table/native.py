@@ -42,7 +42,7 @@ def build(name: str, folder: Path) -> Path:
         If it does not compile; the compiler has written why.
     """
     source, home = SOURCES / f"{name}.cpp", root_home()
-    headers = sorted(SOURCES.glob("*.h"))
+    headers = sorted([*SOURCES.glob("*.h"), *SOURCES.parent.glob("adl/adl.*")])
     compiler = subprocess.run(["g++", "--version"], check=True, capture_output=True, text=True).stdout
     content = "\0".join([compiler, str(home), *FLAGS, *(file.read_text() for file in (source, *headers))])
     library = folder / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}.so"

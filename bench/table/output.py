@@ -1,4 +1,4 @@
-"""The table in the terminal, the same as JSON, and the picture."""
+"""The table in the terminal and as JSON, with the conditions under which it was measured."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from rich.table import Table
 from bench.table.inputs import Input
 from bench.table.rounds import Found
 from bench.table.rows import INSTALL, Filled
+from bench.table.scenarios import QUERIES
 
-__all__ = ["as_json", "draw", "print_table"]
+__all__ = ["as_json", "conditions", "grouped", "number", "print_table"]
 
 LABELS = ("first", "warm", "fill", "cached", "cut", "binning", "rule")
+COSTS = ("wall", "cpu", "work", "memory")
 PACKAGES = ("portico-hep", "root", "coffea", "uproot", "awkward", "numba", "duckdb", "polars", "dask", "numpy")
 
 
-def conditions(inputs: Mapping[tuple[str, str], Input]) -> dict[str, Any]:
-    """Return date, commit, machine, versions and sizes of the input."""
+def conditions(inputs: Mapping[tuple[str, str], Input], rounds: int) -> dict[str, Any]:
+    """Return date, commit, machine, versions, rounds and sizes of the input."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -37,7 +39,7 @@ def conditions(inputs: Mapping[tuple[str, str], Input]) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).date().isoformat(), "commit": _commit(), "processor": _processor(),
         "cores": psutil.cpu_count(), "load": psutil.getloadavg()[0], "python": platform.python_version(),
-        "versions": versions,
+        "versions": versions, "rounds": rounds,
         "input": {f"{kind}, {layout}": {"events": given.events, "files": len(given.files), "MB": round(given.megabytes)}
                   for (kind, layout), given in inputs.items() if given.events},
     }  # fmt: skip
@@ -54,16 +56,29 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+def grouped(table: Sequence[Filled]) -> dict[tuple[str, str], dict[str, Filled]]:
+    """Return the rows by what they are and what they measure, and by format."""
+    groups: dict[tuple[str, str], dict[str, Filled]] = {}
+    for one in table:
+        groups.setdefault((one.row.text, one.row.measure), {})[one.row.layout] = one
+    return groups
+
+
+def number(value: float) -> str:
+    """Return a number with three digits."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def as_json(table: Sequence[Filled], found: Found, about: Mapping[str, Any]) -> str:
     """Return all that was measured."""
     measured = {
-        name: {label: [[{"wall": c.wall, "cpu": c.cpu, "memory": c.memory} for c in costs] for costs in rounds]
+        name: {label: [[{of: getattr(cost, of) for of in COSTS} for cost in costs] for costs in rounds]
                for label, rounds in labels.items()}
         for name, labels in found.measured.items()
     }  # fmt: skip
     lines = [
-        {"text": one.row.text, "measure": one.row.measure, "values": one.values, "target": one.row.target,
-         "at most": one.row.at_most, "reached": one.reached, "reason": one.reason}
+        {"text": one.row.text, "format": one.row.layout, "measure": one.row.measure, "values": one.values,
+         "loops": one.loops, "to reach": one.row.to_reach, "reached": one.reached, "reason": one.reason}
         for one in table
     ]  # fmt: skip
     content = {
@@ -74,19 +89,15 @@ def as_json(table: Sequence[Filled], found: Found, about: Mapping[str, Any]) -> 
 
 
 def print_table(table: Sequence[Filled], found: Found, about: Mapping[str, Any], console: Console) -> None:
-    """Print the table, the seconds that it is made of, and where answers differ."""
-    console.print(_seconds(found))
-    ratios = Table("ratio or value", "of", "median", "least - largest", "to reach", "", box=None, pad_edge=False)
-    for one in table:
-        row = one.row
-        target = "" if row.target is None else f"{'<=' if row.at_most else '>='} {row.target:g}"
-        if one.values:
-            said = "" if one.reached is None else "reached" if one.reached else "MISSED"
-            spread = f"{_number(min(one.values))} - {_number(max(one.values))}"
-            ratios.add_row(row.text, row.measure, _number(one.median), spread, target, said)
-        else:
-            ratios.add_row(row.text, row.measure, "-", one.reason, target, "")
-    console.print(ratios)
+    """Print the seconds and the table that is made of them, and where answers differ."""
+    shown = {"seconds of CPU / by the clock": LABELS}
+    states = {"warm": "process runs, nothing cached", "cached": "process runs, cached"}
+    shown |= {f"ADL, {text}": tuple(f"{query} {label}" for query in QUERIES) for label, text in states.items()}
+    for head, labels in shown.items():
+        there = [label for label in labels if any(label in measured for measured in found.measured.values())]
+        if there:
+            console.print(_seconds(found, there, head), "")
+    console.print(_ratios(table))
     for name, packages in found.missing.items():
         console.print(f"{name}: not installed: {' '.join(packages)}; {INSTALL}", markup=False)
     for name, reason in found.failed.items():
@@ -97,47 +108,39 @@ def print_table(table: Sequence[Filled], found: Found, about: Mapping[str, Any],
         console.print(f"{found.compared} answers were compared with those of another program: all equal")
     sizes = "; ".join(f"{name}: {of['events']:,} events, {of['MB']:,} MB" for name, of in about["input"].items())
     console.print(f"{sizes}\n{about['date']}, {about['commit']}, {about['processor']}, {about['cores']} cores, load "
-                  f"{about['load']:.1f}", markup=False)  # fmt: skip
+                  f"{about['load']:.1f}, {about['rounds']} rounds", markup=False)  # fmt: skip
 
 
-def _seconds(found: Found) -> Table:
-    """Return the table of CPU and wall seconds, and of memory."""
-    shown = [label for label in LABELS if any(label in labels for labels in found.measured.values())]
-    table = Table("seconds of CPU / by the clock", *shown, "MB", box=None, pad_edge=False)
-    for name, labels in found.measured.items():
+def _ratios(table: Sequence[Filled]) -> Table:
+    """Return the table of ratios, with a column for each format."""
+    layouts = list(dict.fromkeys(one.row.layout for one in table))
+    printed = Table("ratio, or value; least - largest [loops alone]", "of", *layouts, box=None, pad_edge=False)
+    for (text, measure), of in grouped(table).items():
+        printed.add_row(text, measure, *(_cell(of[layout]) if layout in of else "" for layout in layouts))
+    return printed
+
+
+def _cell(one: Filled) -> str:
+    if not one.values:
+        return one.reason
+    words = f"{number(one.median)}; {number(min(one.values))} - {number(max(one.values))}"
+    if one.loops is not None:
+        words += rf" \[{number(one.loops)}]"
+    if one.reached is not None:
+        words += f", {one.row.to_reach} {'reached' if one.reached else 'MISSED'}"
+    return words
+
+
+def _seconds(found: Found, labels: Sequence[str], head: str) -> Table:
+    """Return the table of CPU and wall seconds, and of the memory of a process."""
+    table = Table(head, *labels, "MB", box=None, pad_edge=False)
+    for name, measured in found.measured.items():
         cells = []
-        for label in shown:
-            costs = [cost for costs in labels.get(label, []) for cost in costs]
-            cpu, wall = (
-                statistics.median(getattr(cost, of) for cost in costs) if costs else None for of in ("cpu", "wall")
-            )
-            cells.append(f"{cpu:.2f} / {wall:.2f}" if costs else "")
-        peaks = [cost.memory for rounds in labels.values() for costs in rounds for cost in costs]
-        table.add_row(name, *cells, f"{max(peaks):.0f}" if peaks else "")
+        for label in labels:
+            costs = [cost for costs in measured.get(label, []) for cost in costs]
+            medians = [statistics.median(getattr(cost, of) for cost in costs) for of in ("cpu", "wall") if costs]
+            cells.append(" / ".join(f"{median:.2f}" for median in medians))
+        peaks = [cost.memory for rounds in measured.values() for costs in rounds for cost in costs]
+        if any(cells):
+            table.add_row(name, *cells, f"{max(peaks):.0f}")
     return table
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def draw(table: Sequence[Filled], about: Mapping[str, Any], path: Path) -> None:
-    """Draw the ratios, with their spread and what they are to reach."""
-    from matplotlib.figure import Figure
-
-    drawn = [one for one in table if one.values and one.row.below is not None][::-1]
-    figure = Figure(figsize=(10, 0.27 * len(drawn) + 1.2), layout="constrained")
-    axes = figure.subplots()
-    for place, one in enumerate(drawn):
-        colour = {None: "0.6", True: "tab:green", False: "tab:red"}[one.reached]
-        axes.barh(place, one.median, color=colour, height=0.7)
-        axes.plot([min(one.values), max(one.values)], [place, place], color="black", linewidth=1)
-        if one.row.target is not None:
-            axes.plot([one.row.target] * 2, [place - 0.42, place + 0.42], color="black", linewidth=2)
-    axes.set_yticks(range(len(drawn)), [one.row.text for one in drawn], fontsize=7)
-    axes.set_xscale("log")
-    axes.axvline(1.0, color="0.4", linewidth=0.5)
-    axes.margins(y=0.01)
-    axes.set_xlabel("ratio of times, above 1: portico needs less; vertical bars: to reach; lines: spread of the rounds")
-    axes.set_title(f"{about['date']}, {about['commit']}, {about['cores']} cores of {about['processor']}", fontsize=8)
-    figure.savefig(path, dpi=130)

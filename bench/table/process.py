@@ -37,6 +37,9 @@ class Measured:
     ----------
     wall, cpu : float
         Seconds. Of the first query they include the start of the process, unless the contender says otherwise.
+    work : float
+        CPU seconds of the loops over events and of what they need, as portico counts them for its chunks: without
+        planning, ledger and the sum of the results. For the others, `cpu`.
     memory : float
         The largest resident size that any process but that of the user has had, or that process alone, in MB.
     contents : mapping of str to list of float
@@ -45,6 +48,7 @@ class Measured:
 
     wall: float
     cpu: float
+    work: float
     memory: float
     contents: Mapping[str, list[float]]
 
@@ -160,11 +164,13 @@ def serve(name: str, given: Input, workers: int, folder: Path) -> None:
     try:
         for line in sys.stdin:
             request = json.loads(line)
-            before, began = (0.0 if is_first else cpu_seconds()), time.perf_counter()
+            before, began, clock = (0.0 if is_first else cpu_seconds()), time.perf_counter(), time.time()
             contents = getattr(contender, request["method"])(**request["arguments"])
             wall, cpu = time.perf_counter() - began, cpu_seconds() - before
             wall = getattr(contender, "seconds", wall)
-            answer = {"wall": wall, "cpu": cpu, "memory": peak_megabytes(), "contents": contents, "whole": is_first}
+            work = contender.work(clock) if hasattr(contender, "work") else cpu
+            answer = {"wall": wall, "cpu": cpu, "work": work, "memory": peak_megabytes(), "contents": contents}
+            answer["whole"] = is_first
             print("=" + json.dumps(answer), flush=True)
             is_first = False
     finally:

@@ -154,8 +154,7 @@ def _ask(
     process: Process, scenario: Scenario, ask: Ask, arguments: Mapping[str, Any], found: Found, answers: Answers
 ) -> Measured:  # fmt: skip
     cost = process(ask.method, **ask.options, **arguments)
-    kind = "best" if scenario.kind == "wztree" else ask.method
-    question = f"{scenario.kind} {kind} {json.dumps(dict(arguments), sort_keys=True)}"
+    question = f"{scenario.kind} {json.dumps(dict(arguments), sort_keys=True)}"
     for sentence in answers.check(question, f"{scenario} ({ask.label or 'check'})", cost.contents):
         if sentence not in found.differences:
             found.differences.append(sentence)

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Ask", "Scenario", "missing_packages", "scenarios"]
+__all__ = ["QUERIES", "Ask", "Scenario", "missing_packages", "scenarios"]
 
 CUTS = ({"pt": 7.75}, {"pt": 8.0}, {"pt": 8.25})
 BINNINGS = ({"bins": 128}, {"bins": 32}, {"bins": 256})
 RULE = ({"rule": "prob"},)
+QUERIES = tuple(f"q{number}" for number in range(1, 9))
+"""The queries of the ADL benchmark; the labels of what they are asked begin with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,13 @@ def missing_packages(contender: str) -> list[str]:
 
 NEEDS = {
     "coffea": ("coffea",),
+    "coffea_adl": ("coffea",),
     "distrdf": ("distributed",),
     "duckdb": ("duckdb", "pyarrow"),
+    "duckdb_adl": ("duckdb", "pyarrow"),
+    "numba_adl": ("numba",),
     "polars": ("polars", "pyarrow"),
+    "polars_adl": ("polars", "pyarrow"),
     "portico_dask": ("distributed",),
     "uproot_numba": ("numba",),
 }
@@ -86,7 +92,7 @@ def scenarios(kinds: Iterable[str], formats: Iterable[str]) -> list[Scenario]:
     """Return the scenarios of some kinds of events, over ROOT files of some formats."""
     found: list[Scenario] = []
     for kind in kinds:
-        found += {"wztree": _wztree}[kind](tuple(formats))
+        found += {"wztree": _wztree, "nano": _nano}[kind](tuple(formats))
     return found
 
 
@@ -114,6 +120,35 @@ def _wztree(formats: tuple[str, ...]) -> list[Scenario]:
     found += [scenario(name, contender, "Parquet", _twice("best"))
               for name, contender in (("DuckDB", "duckdb"), ("Polars", "polars"))]  # fmt: skip
     return [*found, Scenario("hnl select", "hnl_select", "hnl", "RNTuple", 1, (Ask("first", "select"),))]
+
+
+def _nano(formats: tuple[str, ...]) -> list[Scenario]:
+    def scenario(name: str, contender: str, layout: str, asks: Iterable[Ask]) -> Scenario:
+        return Scenario(f"{name}, ADL", contender, "nano", layout, 1, tuple(asks))
+
+    found = []
+    for layout in formats:
+        found += [
+            scenario("RDataFrame, compiled", "compiled", layout, _adl()),
+            scenario("portico", "portico", layout, _adl(cache=True)),
+        ]
+    others = {"RDataFrame, Python": "rdataframe", "coffea": "coffea_adl", "uproot and numba": "numba_adl"}
+    # NanoAOD's own format; coffea's schema needs the lengths of its arrays.
+    found += [scenario(name, contender, "TTree", _adl()) for name, contender in others.items()]
+    databases = {"DuckDB": "duckdb_adl", "Polars": "polars_adl"}
+    return found + [scenario(name, contender, "Parquet", _adl()) for name, contender in databases.items()]
+
+
+def _adl(*, cache: bool = False) -> list[Ask]:
+    """Ask every query, after all are compiled."""
+    asks = []
+    for query in QUERIES:
+        asked = ({"query": query},)
+        asks += [Ask(f"{query} first", "adl", asked), Ask(f"{query} warm", "adl", asked)]
+        if cache:
+            kept = {"cache": True}
+            asks += [Ask(f"{query} fill", "adl", asked, kept), Ask(f"{query} cached", "adl", asked * 2, kept)]
+    return asks
 
 
 def _twice(method: str) -> list[Ask]:

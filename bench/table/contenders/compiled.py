@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.table.adl import steps as adl
 from bench.table.inputs import Input
 from bench.table.native import load
 from bench.table.wztree import HISTOGRAMS
@@ -17,7 +18,7 @@ _BY_HAND = {"TTree": "best_ttree", "RNTuple": "best_rntuple"}
 
 def source(method: str, layout: str) -> str:
     """Return the name of the C++ source of a method."""
-    return _BY_HAND[layout] if method == "by_hand" else "best_rdf"
+    return {"by_hand": _BY_HAND[layout], "rdataframe": "best_rdf", "adl": "adl_rdf"}[method]
 
 
 class Contender:
@@ -34,6 +35,15 @@ class Contender:
     def rdataframe(self, pt: float = 7.5, bins: int = 64, rule: str = "mass") -> dict[str, list[float]]:
         """Run the compiled RDataFrame."""
         return self._best("best_rdf", pt, bins, rule)
+
+    def adl(self, query: str) -> dict[str, list[float]]:
+        """Run a query of the ADL benchmark with the compiled RDataFrame."""
+        names = adl.HISTOGRAMS[query]
+        contents = np.zeros((len(names), adl.BINS + 2))
+        program, to = load("adl_rdf", self._libraries).adl_rdf, contents.ctypes.data_as(ctypes.c_void_p)
+        if program(self._files, len(self._files), int(query.removeprefix("q")), to):
+            raise RuntimeError(f"{query} failed; its message is above")
+        return dict(zip(names, contents.tolist(), strict=True))
 
     def _best(self, name: str, pt: float, bins: int, rule: str) -> dict[str, list[float]]:
         contents = np.zeros((len(HISTOGRAMS), bins + 2))

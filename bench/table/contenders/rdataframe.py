@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.table.adl import steps as adl
 from bench.table.analysis import steps
 from bench.table.inputs import Input
 
@@ -17,13 +18,19 @@ class Contender:
         import ROOT
 
         self._root, self._given = ROOT, given
-        ROOT.gInterpreter.Declare(f'#include "{HEADER}"')
+        header = HEADER if given.kind == "wztree" else adl.FOLDER / "adl.cc"
+        ROOT.gInterpreter.Declare(f'#include "{header}"')
 
     def best(self, pt: float = 7.5, bins: int = 64, rule: str = "mass") -> dict[str, list[float]]:
         """Run the query."""
         frame = self._root.RDataFrame(self._given.tree, list(self._given.files))
         booked = steps.book(frame, pt, bins, rule)
         return {name: contents(handle.GetValue()) for name, handle in booked.items()}
+
+    def adl(self, query: str) -> dict[str, list[float]]:
+        """Run a query of the ADL benchmark."""
+        frame = self._root.RDataFrame(self._given.tree, list(self._given.files))
+        return {name: contents(handle.GetValue()) for name, handle in adl.book(query, frame).items()}
 
     def close(self) -> None:
         """Nothing is left open."""

@@ -1,0 +1,128 @@
+"""The table as a part of docs/performance.md, and its picture, from the JSON of a run."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.table.output import number
+from bench.table.scenarios import QUERIES
+
+__all__ = ["draw", "update"]
+
+_TABLE = re.compile(r"(<!-- begin of make bench -->\n).*?(<!-- end of make bench -->\n)", re.DOTALL)
+_COLOURS = {"TTree": "tab:blue", "RNTuple": "tab:orange"}
+
+
+def update(page: Path, picture: Path, content: Mapping[str, Any]) -> None:
+    """Put the table of a run into a page, between its two comments, and its picture into a file.
+
+    Parameters
+    ----------
+    page, picture : Path
+        The files.
+    content : mapping
+        The JSON of the run.
+
+    Raises
+    ------
+    ValueError
+        If the page has no place for it.
+    """
+    text, made = page.read_text(encoding="utf-8"), markdown(content)
+    if not _TABLE.search(text):
+        raise ValueError(f"{page}: no '<!-- begin of make bench -->' and '<!-- end of make bench -->'")
+    page.write_text(_TABLE.sub(lambda found: f"{found[1]}{made}{found[2]}", text), encoding="utf-8")
+    draw(content, picture)
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    """Return the table and the conditions of a run."""
+    layouts = list(dict.fromkeys(row["format"] for row in content["rows"]))
+    sizes = [
+        f"{name} {of['events']:,} events in {of['files']} files, {of['MB']:,} MB"
+        for name, of in content["input"].items()
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+    equal = "all answers equal" if not content["differences"] else f"{len(content['differences'])} answers differ"
+    conditions = (
+        f"{content['date']}, commit {content['commit']}, {content['processor']}, {content['cores']} cores, load "
+        f"{content['load']:.1f} at the beginning, {content['rounds']} rounds; {'; '.join(sizes)}. "
+        f"Python {content['python']}, {versions}. {content['compared']} comparisons, {equal}."
+    )
+    head = f"| ratio, or value | of | to reach | {' | '.join(layouts)} |"
+    lines = [conditions, "", head, "|---" * (3 + len(layouts)) + "|"]
+    for (text, measure), of in _grouped(content["rows"]).items():
+        targets = list(dict.fromkeys(row["to reach"] for row in of.values()))
+        cells = [_cell(of[layout]) if layout in of else "" for layout in layouts]
+        lines.append(f"| {text} | {measure} | {' / '.join(targets)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _grouped(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Mapping[str, Any]]]:
+    groups: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["text"], row["measure"]), {})[row["format"]] = row
+    return groups
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    if not row["values"]:
+        return row["reason"]
+    median = number(statistics.median(row["values"]))
+    words = f"**{median}**" if row["reached"] else f"{median}, missed" if row["reached"] is False else median
+    loops = "" if row["loops"] is None else f" [{number(row['loops'])}]"
+    return f"{words} ({number(min(row['values']))} - {number(max(row['values']))}){loops}"
+
+
+def draw(content: Mapping[str, Any], path: Path) -> None:
+    """Draw the ratios that have something to reach: those of wztree, and beside them those of the ADL queries."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    rows = [row for row in content["rows"] if row["values"] and row["to reach"].startswith(">=")]
+    adl = [row for row in rows if row["text"].startswith("ADL")]
+    others = _grouped([row for row in rows if row not in adl])
+    figure = Figure(figsize=(11.5, max(3.0, 0.42 * len(others) + 1.3)), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[2, 1])
+    for place, of in enumerate(list(others.values())[::-1]):
+        for shift, row in zip((0.2, -0.2), of.values(), strict=False):
+            _bar(left, place + shift, row)
+    left.set_yticks(range(len(others)), [text for text, _ in others][::-1], fontsize=7)
+    for row in adl:
+        _point(right, row)
+    names = [query.upper() for query in QUERIES]
+    right.set_yticks(range(len(names)), names[::-1], fontsize=8)
+    right.set_title("ADL queries: compiled RDataFrame / portico", fontsize=8)
+    for axes in (left, right):
+        axes.set_xscale("log")
+        axes.axvline(1.0, color="0.5", linewidth=0.6)
+        axes.set_xlabel("ratio of times; black: to reach", fontsize=8)
+    key = [Line2D([], [], color=colour, linewidth=5, label=name) for name, colour in _COLOURS.items()]
+    key += [Line2D([], [], color="0.3", marker="o", linestyle="", fillstyle=style, label=label)
+            for style, label in (("none", "ADL, nothing cached"), ("full", "ADL, cached"))]  # fmt: skip
+    figure.legend(handles=key, loc="outside upper right", ncols=4, fontsize=7, frameon=False)
+    figure.text(0.01, 0.99, f"{content['date']}, {content['commit']}, {content['cores']} cores", fontsize=7, va="top")
+    figure.savefig(path, dpi=130)
+
+
+def _bar(axes: Any, place: float, row: Mapping[str, Any]) -> None:
+    values, target = row["values"], float(row["to reach"].partition(" ")[2])
+    axes.barh(place, statistics.median(values), color=_COLOURS[row["format"]], height=0.38)
+    axes.plot([min(values), max(values)], [place, place], color="0.25", linewidth=1)
+    axes.plot([target] * 2, [place - 0.2, place + 0.2], color="black", linewidth=2)
+
+
+def _point(axes: Any, row: Mapping[str, Any]) -> None:
+    number = int(row["text"].partition("Q")[2].partition(",")[0])
+    place = len(QUERIES) - number + (0.15 if row["format"] == "TTree" else -0.15)
+    style = "none" if "nothing cached" in row["text"] else "full"
+    values, target = row["values"], float(row["to reach"].partition(" ")[2])
+    axes.plot(
+        [statistics.median(values)], [place], color=_COLOURS[row["format"]], marker="o", fillstyle=style, markersize=5
+    )
+    axes.plot([min(values), max(values)], [place, place], color=_COLOURS[row["format"]], linewidth=1)
+    axes.plot([target] * 2, [place - 0.15, place + 0.15], color="black", linewidth=1.5)
