@@ -60,7 +60,7 @@ def main() -> int:
     names = {*found.measured, *found.missing, *found.failed}
     table = [fill(row, found) for row in rows(kinds, formats)
              if all(side is None or side[0] in names for side in (row.above, row.below))]  # fmt: skip
-    output.print_table(table, found, about, Console(width=max(Console().width, 160)))
+    output.print_table(table, found, about, Console(width=max(Console().width, 200)))
     text = output.as_json(table, found, about)
     given.output.mkdir(parents=True, exist_ok=True)
     (given.output / "table.json").write_text(text + "\n", encoding="utf-8")

@@ -114,7 +114,7 @@ def print_table(table: Sequence[Filled], found: Found, about: Mapping[str, Any],
 def _ratios(table: Sequence[Filled]) -> Table:
     """Return the table of ratios, with a column for each format."""
     layouts = list(dict.fromkeys(one.row.layout for one in table))
-    printed = Table("ratio, or value; least - largest [loops alone]", "of", *layouts, box=None, pad_edge=False)
+    printed = Table("ratio, or value; least - largest \\[loops alone]", "of", *layouts, box=None, pad_edge=False)
     for (text, measure), of in grouped(table).items():
         printed.add_row(text, measure, *(_cell(of[layout]) if layout in of else "" for layout in layouts))
     return printed
