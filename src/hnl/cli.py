@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hnl.processes import MESONS, MODES, ORIGINS, PARTS, PROCESSES
-from portico.cli.base import Command, Group, json_option, show_json
+from portico.cli.base import Command, Group, echo, json_option, show_json
 from portico.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def hepdata(run: Path, folder: Path) -> int:
     import portico
     from hnl.exports.hepdata import write_hepdata
 
-    click.echo(f"written: {write_hepdata(portico.load(run), folder)}")
+    echo(f"written: {write_hepdata(portico.load(run), folder)}")
     return 0
 
 
@@ -140,7 +140,7 @@ def _summary(result: Run, as_json: bool) -> None:
         numbers = {"events": written, "generated": generated, "filter_efficiency": efficiency}
         show_json({"run": str(result.path), "files": files, **numbers})
         return
-    click.echo(f"events:  {written:,} in {len(files)} files: {Path(files[0]).parent}" if files else "events:  none")
+    echo(f"events:  {written:,} in {len(files)} files: {Path(files[0]).parent}" if files else "events:  none")
     if efficiency is not None:
-        click.echo(f"filter efficiency: {efficiency:.4g} of {generated:,.0f} generated")
-    click.echo(f"look:    portico inspect {files[0]}" if files else "")
+        echo(f"filter efficiency: {efficiency:.4g} of {generated:,.0f} generated")
+    echo(f"look:    portico inspect {files[0]}" if files else "")

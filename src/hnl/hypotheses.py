@@ -10,13 +10,12 @@ lifetime. A coupling is excluded where the limit on mu is below 1.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from portico.config import Model as Strict
-from portico.config import parse
+from portico.config import parse, parse_json
 from portico.errors import ConfigError
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at
 from portico.stats.counting import Count, counting_cls, counting_limit
@@ -198,7 +197,10 @@ def read_hypotheses(path: str) -> list[Hypothesis]:
     ConfigError
         If it is something else.
     """
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        content = parse_json(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from error
     if not isinstance(content, list):
         raise ConfigError(f"{path}: no list of hypotheses; it is written by hnl.search")
     return [parse(Hypothesis, item, f"{path}: hypothesis {number}") for number, item in enumerate(content)]

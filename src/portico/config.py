@@ -1,8 +1,13 @@
-"""YAML files into frozen typed models, with errors that name file, key and the nearest valid key."""
+"""YAML files into frozen typed models, with errors that name file, key and the nearest valid key; and JSON as data.
+
+A file may come from a stranger: its size bounds what it costs to read it. YAML whose aliases would multiply it, and
+integers with more digits than any number of an analysis, are refused.
+"""
 
 from __future__ import annotations
 
 import copy
+import json
 import re
 import types
 import typing
@@ -18,7 +23,7 @@ from portico.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Model", "parse", "parse_size", "read_yaml"]
+__all__ = ["Model", "parse", "parse_json", "parse_size", "read_yaml"]
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?B)?")
@@ -40,8 +45,32 @@ class Model(BaseModel):
 AnyModel = TypeVar("AnyModel", bound=Model)
 
 
+_DEPTH = 100
+_DIGITS = 300  # of an integer: a double has no larger ones
+_REPEATED = 100_000  # values that aliases may add to a file
+
+_TOO_LONG = f"an integer of {{:,}} digits, more than {_DIGITS}"
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """The safe loader, which refuses a key written twice instead of taking the last."""
+    """The safe loader, which refuses a key written twice instead of taking the last, and what costs too much."""
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None:
+            _check_aliases(node)
+        return node
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803 (its name there)
+        if self.flow_level >= _DEPTH:  # PyYAML takes the square of the depth in time
+            raise yaml.scanner.ScannerError(None, None, f"more than {_DEPTH} brackets in each other", self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > _DIGITS:
+            what = _TOO_LONG.format(len(node.value))
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+        return super().construct_yaml_int(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -55,6 +84,30 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"key '{key}' appears twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:int", _UniqueKeyLoader.construct_yaml_int)
+
+
+def _check_aliases(root: yaml.Node) -> None:
+    """Refuse a file whose aliases stand for many more values than it has, or for themselves."""
+    sizes: dict[int, int] = {}  # with the aliases written out; 0 while it is being counted
+
+    def size(node: yaml.Node) -> int:
+        if id(node) in sizes:
+            if not sizes[id(node)]:
+                raise yaml.constructor.ConstructorError(None, None, "an alias of what contains it", node.start_mark)
+            return sizes[id(node)]
+        sizes[id(node)] = 0
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        inner = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in pairs for part in pair]
+        sizes[id(node)] = 1 + sum(map(size, inner))
+        return sizes[id(node)]
+
+    if size(root) > len(sizes) + _REPEATED:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"its aliases stand for {size(root):,} values; write them out, or use fewer", root.start_mark
+        )
 
 
 @lru_cache(maxsize=32)
@@ -79,11 +132,33 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
         content = copy.deepcopy(_load(text))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # of a date that does not exist, for example
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid YAML: its lists or mappings are nested too deeply") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")
     return content
+
+
+def parse_json(content: str | bytes) -> Any:
+    """Return what JSON of a user or a stranger holds.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, nested too deeply, or has an integer of more than 300 digits.
+    """
+    try:
+        return json.loads(content, parse_int=_integer)
+    except RecursionError as error:
+        raise ValueError("its lists or objects are nested too deeply") from error
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(_TOO_LONG.format(len(digits.lstrip("-"))))
+    return int(digits)
 
 
 def parse(model: type[AnyModel], content: object, where: str) -> AnyModel:

@@ -21,6 +21,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from portico.shown import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -42,11 +44,17 @@ __all__ = [
 
 
 class PorticoError(Exception):
-    """Base of all errors that portico raises; their text is for the user."""
+    """Base of all errors that portico raises; their text is for the user, without secrets and control characters."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(shown(one) if isinstance(one, str) else one for one in arguments))
 
 
 class PorticoWarning(UserWarning):
     """What the user should know although nothing failed; on a worker it is shown once, by the driver."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(shown(one) if isinstance(one, str) else one for one in arguments))
 
 
 class ConfigError(PorticoError):

@@ -19,6 +19,7 @@ from portico.files.storage import normal
 __all__ = ["DATASET", "POINTS", "Analysis", "StepEntry", "load_analysis"]
 
 _FILE = "analysis.yaml"
+_LOCK = "lock"
 DATASET = "dataset"
 """The input of steps that read the samples themselves."""
 
@@ -73,6 +74,13 @@ class StepEntry(Model):
     def lists_points(self) -> bool:
         """Whether a function returns its points."""
         return self.points is not None and ":" in self.points
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if name.lower() == _LOCK:
+            raise ValueError(f"'{_LOCK}' is a file of portico's in the run folder; choose another name")
+        return name
 
     @property
     def own_files(self) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import glob
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from portico.config import Model, parse, read_yaml
+from portico.config import Model, parse, parse_json, read_yaml
 from portico.errors import ConfigError, InputError, nearest
 from portico.files import is_remote
 
@@ -30,6 +29,7 @@ _NOT_WRITTEN = {
     "replicas": "the replicas of a file are a list within 'files'",
     "checksums": "the checksum of a file stands beside its path, as 'adler32' in an entry {path, adler32} of 'files'",
 }
+_FILES_OF_STEPS = frozenset({"results.root", "results.json"})
 _COMMENT = re.compile(r"(?:^|\s)#.*")  # a name may have a # within
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 
@@ -81,6 +81,13 @@ class Sample(Model):
     luminosity: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     parameters: dict[str, Parameter] = Field(default_factory=dict)
     completeness: float = Field(default=1.0, gt=0, le=1)
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if name.lower() in _FILES_OF_STEPS:
+            raise ValueError(f"'{name}' is a file of portico's in the folder of a step; choose another name")
+        return name
 
     @field_validator("files", mode="before")
     @classmethod
@@ -326,8 +333,8 @@ def _read_list(path: Path, where: str) -> list[_Entry]:
         lines = [_COMMENT.sub("", line).strip() if not is_remote(line) else line.strip() for line in text.splitlines()]
         return [line for line in lines if line]
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        content = parse_json(text)
+    except ValueError as error:
         raise ConfigError(f"{where}: {path} is not JSON: {error}") from error
     items: list[Any] = content if isinstance(content, list) else [None]
     lists = [item if isinstance(item, list) else [""] for item in items]

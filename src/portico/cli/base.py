@@ -13,16 +13,22 @@ import click
 
 from portico._version import __version__
 from portico.errors import ConfigError, PorticoError, nearest
+from portico.shown import shown
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-__all__ = ["Command", "Group", "json_option", "on_option", "show_json", "version_option"]
+__all__ = ["Command", "Group", "echo", "json_option", "on_option", "show_json", "version_option"]
 
 FAILED, WRONG_USAGE, PARTIAL, INTERRUPTED = 1, 2, 3, 130
 _DEBUG = "PORTICO_DEBUG"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
+    """Write a text to standard output or standard error, without secrets and without orders to the terminal."""
+    click.echo(shown(text), nl=nl, err=err)
 
 
 class Group(click.Group):
@@ -80,8 +86,8 @@ class Command(click.Command):
             raise
         except KeyboardInterrupt as interrupt:
             for note in getattr(interrupt, "__notes__", ()):
-                click.echo(f"\n{note}", err=True)
-            click.echo("\ninterrupted; what is done is kept, the same command goes on where it stopped", err=True)
+                echo(f"\n{note}", err=True)
+            echo("\ninterrupted; what is done is kept, the same command goes on where it stopped", err=True)
             ctx.exit(INTERRUPTED)
         except PorticoError as error:
             _complain(ctx, str(error), type(error).__name__)
@@ -99,10 +105,10 @@ def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 def _complain(ctx: click.Context, text: str, kind: str) -> None:
     if ctx.meta.get(_DEBUG):
-        click.echo(traceback.format_exc(), err=True)
+        echo(traceback.format_exc(), err=True)
     first, _, rest = text.partition("\n")
     click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(first + ("\n" + rest if rest else ""), err=True)
+    echo(first + ("\n" + rest if rest else ""), err=True)
     if ctx.params.get("as_json"):
         show_json({"error": text, "kind": kind})
 
@@ -140,7 +146,7 @@ def show_json(content: object) -> None:
     """Write JSON to standard output."""
     from portico.results.view import plain
 
-    click.echo(json.dumps(plain(content), indent=1, allow_nan=False))
+    echo(json.dumps(plain(content), indent=1, allow_nan=False))
 
 
 def version_option() -> click.Option:
@@ -148,7 +154,7 @@ def version_option() -> click.Option:
 
     def show(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
-            click.echo(f"portico {__version__}")
+            echo(f"portico {__version__}")
             ctx.exit()
 
     return click.Option(

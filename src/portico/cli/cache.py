@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from portico.cli.base import Command, json_option, show_json
+from portico.cli.base import Command, echo, json_option, show_json
 
 __all__ = ["cache"]
 
@@ -42,14 +42,14 @@ def cache(clear: bool, as_json: bool) -> int:
         })  # fmt: skip
         return 0
     if found is None:
-        click.echo("no columns are kept: PORTICO_COLUMNS or PORTICO_CACHE is empty, or the folder cannot be used")
+        echo("no columns are kept: PORTICO_COLUMNS or PORTICO_CACHE is empty, or the folder cannot be used")
         return 0
     if clear:
-        click.echo(f"removed: {size(freed)} in {found.folder}")
+        echo(f"removed: {size(freed)} in {found.folder}")
         return 0
     for file in kept:
         parts = f"{file.columns} columns of {file.chunks} chunks"
         ago = duration(max(0.0, time.time() - file.used))
-        click.echo(f"{size(file.size):>8}  {parts}, used {ago} ago: {file.file or '(unknown)'}")
-    click.echo(f"{size(held):>8}  of at most {size(limit)} in {found.folder}")
+        echo(f"{size(file.size):>8}  {parts}, used {ago} ago: {file.file or '(unknown)'}")
+    echo(f"{size(held):>8}  of at most {size(limit)} in {found.folder}")
     return 0

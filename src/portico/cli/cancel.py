@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from portico.cli.base import Command, json_option, show_json
+from portico.cli.base import Command, echo, json_option, show_json
 
 __all__ = ["cancel"]
 
@@ -34,9 +34,9 @@ def cancel(run: Path, as_json: bool) -> int:
         show_json({"run": str(run), "removed": len(removed), **counts, "jobs": list(removed)})
         return 0
     if not removed:
-        click.echo(f"{run}: no batch jobs are in a queue")
+        echo(f"{run}: no batch jobs are in a queue")
         return 0
     words = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
-    click.echo(f"removed {len(removed):,} job{'' if len(removed) == 1 else 's'} ({words})")
-    click.echo(f"what they finished is kept; portico run begins again with what is missing in {run}")
+    echo(f"removed {len(removed):,} job{'' if len(removed) == 1 else 's'} ({words})")
+    echo(f"what they finished is kept; portico run begins again with what is missing in {run}")
     return 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from portico.cli.base import Command, Group, json_option, show_json
+from portico.cli.base import Command, Group, echo, json_option, show_json
 
 if TYPE_CHECKING:
     from portico.corrections.schema import Function
@@ -120,5 +120,5 @@ def convert(
     grid = read_grid(file, source, axes, up=up, down=down, empty=empty)
     text = description or f"made of {file.name}{f', {source}' if source else ''} by portico corrections convert"
     write_corrections(output, [to_correction(grid, name, text)], add=add)
-    click.echo(f"{output}: {name}({', '.join((*grid.inputs, 'variation'))}), {grid.nominal.size} bins")
+    echo(f"{output}: {name}({', '.join((*grid.inputs, 'variation'))}), {grid.nominal.size} bins")
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from portico.cli.base import FAILED, Command, json_option, on_option, show_json
+from portico.cli.base import FAILED, Command, echo, json_option, on_option, show_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,7 +56,7 @@ def doctor(
 
     def tell(what: str) -> None:
         if not as_json:
-            click.echo(f"looking at {what} ...", err=True)
+            echo(f"looking at {what} ...", err=True)
 
     found = examine(loaded, on=on, workers=workers, folder=folder, patience=wait, tell=tell)
     findings = list(found) if as_json else _show(found)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from portico.cli.base import Command, json_option, show_json
+from portico.cli.base import Command, echo, json_option, show_json
 
 __all__ = ["export"]
 
@@ -36,11 +36,11 @@ def export(run: Path, step: str, output: Path, tree: str | None, samples: tuple[
     for exported in export_parquet(run, step, output, tree=tree, samples=samples):
         made.append(exported)
         if not as_json:
-            click.echo(f"{exported.path}: {exported.entries:,} entries, {exported.size / 1e6:.1f} MB")
+            echo(f"{exported.path}: {exported.entries:,} entries, {exported.size / 1e6:.1f} MB")
         if exported.partial:
-            click.echo(f"warning: {exported.path} is of a partial run", err=True)
+            echo(f"warning: {exported.path} is of a partial run", err=True)
         if exported.note:
-            click.echo(f"warning: {exported.path}: {exported.note}", err=True)
+            echo(f"warning: {exported.path}: {exported.note}", err=True)
     if as_json:
         show_json({"files": [exported.to_json() for exported in made]})
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from portico.cli.base import Command
+from portico.cli.base import Command, echo
 
 __all__ = ["init"]
 
@@ -28,6 +28,6 @@ def init(name: str) -> int:
     from portico.analysis.init_template import create
 
     for path in create(name, Path()):
-        click.echo(f"  {path}")
-    click.echo(f"next:\n  cd {name}\n  portico run .")
+        echo(f"  {path}")
+    echo(f"next:\n  cd {name}\n  portico run .")
     return 0

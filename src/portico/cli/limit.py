@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from portico.cli.base import Command, json_option, on_option, show_json
+from portico.cli.base import Command, echo, json_option, on_option, show_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -109,7 +109,7 @@ def limit(
 
 
 def _written(path: str, what: str, as_json: bool) -> None:
-    click.echo(f"written: {path}, {what.partition(',')[0]}", err=as_json)
+    echo(f"written: {path}, {what.partition(',')[0]}", err=as_json)
 
 
 def _show(result: Inference) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from portico.cli.base import Command, json_option, show_json
+from portico.cli.base import Command, echo, json_option, show_json
 
 __all__ = ["prune"]
 
@@ -46,7 +46,7 @@ def prune(run: Path, keep_days: float | None, keep_size: str | None, dry_run: bo
     from portico.monitor.units import size as in_words
 
     names = ", ".join(f"@{number}" for number in pruned.versions) or "no version"
-    click.echo(f"{'would remove' if dry_run else 'removed'}: {names}, {in_words(pruned.freed)}")
+    echo(f"{'would remove' if dry_run else 'removed'}: {names}, {in_words(pruned.freed)}")
     kept = ", ".join(f"@{number}" for number in pruned.kept) or "no earlier version"
-    click.echo(f"kept: {kept}, {in_words(pruned.older)}; the current results take {in_words(pruned.current)}")
+    echo(f"kept: {kept}, {in_words(pruned.older)}; the current results take {in_words(pruned.current)}")
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from portico.cli.base import Command
+from portico.cli.base import Command, echo
 
 __all__ = ["report"]
 
@@ -26,5 +26,5 @@ def report(run: Path, output: Path | None) -> int:
     """Write the report of the run folder RUN: one HTML file with everything in it."""
     from portico.report import write_report
 
-    click.echo(str(write_report(run, output)))
+    echo(str(write_report(run, output)))
     return 0

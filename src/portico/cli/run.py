@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from portico.cli.base import FAILED, PARTIAL, Command, json_option, on_option, show_json
+from portico.cli.base import FAILED, PARTIAL, Command, echo, json_option, on_option, show_json
 
 if TYPE_CHECKING:
     from portico.analysis.analysis import Analysis
@@ -118,7 +118,7 @@ def _submitted(words: str, folder: Path, as_json: bool) -> None:
 
         show_json(read_status(folder).to_json())
     else:
-        click.echo(words)
+        echo(words)
 
 
 def _preview(analysis: Analysis, options: dict[str, Any], as_json: bool) -> int:
@@ -142,7 +142,7 @@ def _report(result: Run) -> Path | None:
         return write_report(result.path)
     except Exception as error:
         text = " ".join(str(error).split())
-        click.echo(f"warning: the report could not be written: {type(error).__name__}: {text}", err=True)
+        echo(f"warning: the report could not be written: {type(error).__name__}: {text}", err=True)
         return None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from portico.cli.base import Command, json_option, show_json
+from portico.cli.base import Command, echo, json_option, show_json
 
 if TYPE_CHECKING:
     from portico.clusters.site import Site
@@ -81,8 +81,8 @@ def _list(as_json: bool) -> int:
     new_console().print(table)
     for row in rows:
         if row["error"]:
-            click.echo(f"warning: {row['error']}", err=True)
-    click.echo(f"\nyour own sites: {own_folder()}/NAME.yaml; to begin with: portico site EXAMPLE --write FILE")
+            echo(f"warning: {row['error']}", err=True)
+    echo(f"\nyour own sites: {own_folder()}/NAME.yaml; to begin with: portico site EXAMPLE --write FILE")
     return 0
 
 
@@ -114,7 +114,7 @@ def _script(loaded: Site, as_json: bool) -> int:
     if as_json:
         show_json({"site": loaded.name, "script": text})
     else:
-        click.echo(text, nl=not text.endswith("\n"))
+        echo(text, nl=not text.endswith("\n"))
     return 0
 
 
@@ -124,5 +124,5 @@ def _copy(name: str, target: Path) -> int:
     target = copy_site(name, target)
     seen = target.parent.resolve() == own_folder().resolve() and target.suffix == ".yaml"
     word = target.stem if seen else str(target)
-    click.echo(f"{target} is written; edit it, then: portico site {word} --script")
+    echo(f"{target} is written; edit it, then: portico site {word} --script")
     return 0

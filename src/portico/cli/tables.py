@@ -15,6 +15,7 @@ from rich.text import Text
 from portico.columns import column_cache
 from portico.files import TreeSummary
 from portico.monitor.batch import BatchStatus
+from portico.monitor.console import SafeConsole
 from portico.monitor.metrics import Cost, StepMetrics
 from portico.monitor.status import RunStatus
 from portico.monitor.units import duration, rate, share, size
@@ -32,7 +33,7 @@ _VERSIONS = 5
 
 def new_console() -> Console:
     """Return the console of standard output; a pipe gets lines as long as they need to be."""
-    return Console() if sys.stdout.isatty() else Console(width=1000)
+    return SafeConsole() if sys.stdout.isatty() else SafeConsole(width=1000)
 
 
 def new_table(*columns: str, left: Iterable[str] = ()) -> Table:

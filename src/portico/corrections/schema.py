@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import json
 import math
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from portico.config import parse_json
 from portico.corrections.binning import bounded, dumped
 from portico.errors import ConfigError, nearest
 
@@ -101,7 +101,7 @@ def read_set(content: bytes, where: str) -> dict[str, Any]:
         If it is not JSON of schema version 2.
     """
     try:
-        loaded = json.loads(gzip.decompress(content) if content.startswith(_GZIP) else content)
+        loaded = parse_json(gzip.decompress(content) if content.startswith(_GZIP) else content)
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{where}: not valid JSON of correctionlib: {error}") from error
     version = loaded.get("schema_version") if isinstance(loaded, dict) else None

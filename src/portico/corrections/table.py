@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from portico.config import parse_json
 from portico.errors import ConfigError, MissingExtra, nearest
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _parquet(content: bytes, wanted: tuple[str, ...], _: str | None, where: str)
 
 def _json(content: bytes, wanted: tuple[str, ...], _: str | None, where: str) -> Mapping[str, Any]:
     try:
-        loaded = json.loads(content)
+        loaded = parse_json(content)
     except ValueError as error:
         raise ConfigError(f"{where}: not valid JSON: {error}") from error
     if not isinstance(loaded, dict) or not all(isinstance(column, list) for column in loaded.values()):

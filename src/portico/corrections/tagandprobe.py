@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from itertools import pairwise
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from portico.config import parse_json
 from portico.corrections.convert import Grid, from_histogram
 from portico.corrections.schema import content_of
 from portico.errors import ConfigError, nearest
@@ -70,7 +70,7 @@ def from_tag_and_probe(path: Path, entry: str | None = None, inputs: Sequence[st
     """
     where = str(path)
     try:
-        loaded = json.loads(content_of(path))
+        loaded = parse_json(content_of(path))
     except ValueError as error:
         raise ConfigError(f"{where}: not valid JSON: {error}") from error
     found = _results(loaded, where)

@@ -36,6 +36,7 @@ RENEW = {
 
 _REMOTE = re.compile(r"\b(?:x?roots?|davs?|gsiftp|s3)://|https?://\S+\.root\b")
 _VARIABLES = {"proxy": "X509_USER_PROXY", "token": "BEARER_TOKEN_FILE"}
+_LARGEST = 1_000_000  # bytes; a proxy has some ten thousand
 _NAMES = {"proxy": "proxy.pem", "token": "token"}
 # RFC 5755, 4.1: attrCertValidityPeriod, two GeneralizedTimes. VOMS puts the attribute certificate into an extension of
 # the proxy, and it often expires before the proxy.
@@ -141,7 +142,11 @@ def locate() -> tuple[Source, ...]:
 
 def _read(kind: str, path: Path, required: bool) -> Source | None:
     try:
-        content, mode = path.read_bytes(), path.stat().st_mode
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            found = os.fstat(stream.fileno())
+            if refused := _refused(found):
+                return Source(kind, str(path), problem=refused)
+            content, mode = stream.read(_LARGEST), found.st_mode
     except FileNotFoundError:
         variable = _VARIABLES[kind]
         return Source(kind, str(path), problem=f"no such file, though {variable} names it") if required else None
@@ -152,6 +157,15 @@ def _read(kind: str, path: Path, required: bool) -> Source | None:
         return Source(kind, str(path), problem="is empty")
     others = "others can read it" if mode & (stat.S_IRWXG | stat.S_IRWXO) else ""
     return Source(kind, str(path), content, others)
+
+
+def _refused(found: os.stat_result) -> str:
+    """Return why a file is not taken for a credential: a device or pipe may never end, a stranger's file is a trap."""
+    if not stat.S_ISREG(found.st_mode):
+        return "cannot be read: it is not a regular file"
+    if found.st_uid not in {os.getuid(), 0}:
+        return f"belongs to another user (number {found.st_uid})"
+    return f"has more than {_LARGEST:,} bytes" if found.st_size > _LARGEST else ""
 
 
 def find_credentials() -> Credentials:

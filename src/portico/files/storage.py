@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, RunFolderError, SpaceError
 from portico.files.remote import is_remote, no_connection, retried, tune_xrootd
+from portico.shown import has_secret
 
 __all__ = ["Storage", "checksum_of", "normal", "speaks_xrootd", "storage_of"]
 
@@ -97,6 +98,11 @@ def storage_of(location: str | Path) -> Storage:
     text = str(location)
     if not is_remote(text):
         return _Folders()
+    if has_secret(text):
+        raise ConfigError(
+            f"{text}: a run keeps the URL of its store, so it must not carry a password or a token; put the token into "
+            "the file that BEARER_TOKEN_FILE names"
+        )
     if not speaks_xrootd(text):
         raise ConfigError(f"{text}: trees are written to folders and to XRootD, such as root://host//store/user/me")
     url = urlsplit(text)

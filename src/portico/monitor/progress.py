@@ -14,6 +14,7 @@ from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from portico.monitor.console import SafeConsole
 from portico.monitor.units import duration, rate, share
 
 __all__ = ["Progress"]
@@ -74,7 +75,7 @@ class Progress:
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or SafeConsole(stderr=True)
         widgets = self._console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
         self._live = self._console.is_terminal or widgets
         self._clock = clock

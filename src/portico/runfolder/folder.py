@@ -9,7 +9,7 @@ import tempfile
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,8 @@ class RunFolder:
             lock.write(f"process {os.getpid()} on {socket.gethostname()}")
             lock.flush()
             claimed = self._check(manifest)
+            with suppress(FileExistsError):  # others see what its owner lets them see, by chmod
+                os.close(os.open(self.ledger_path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             ledger = Ledger(self.ledger_path)
             try:
                 yield claimed, ledger

@@ -13,12 +13,13 @@ import json
 import time
 import zlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from portico.analysis.chunks import Chunk
 from portico.runfolder.result_store import ResultStore
 from portico.runfolder.subtrees import Subtrees, subtree_keys
+from portico.shown import without_secrets
 
 __all__ = ["Attempt", "Ledger", "Lost", "Planned"]
 
@@ -218,9 +219,10 @@ class Ledger(ResultStore):
                 self._note(attempt, now)
 
     def _note(self, attempt: Attempt, now: float) -> None:
+        attempt = replace(attempt, message=without_secrets(attempt.message), log=without_secrets(attempt.log))
         self._db.execute(
             "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*(getattr(attempt, name) for name in _NOTED), now, json.dumps(attempt.metrics)),
+            (*(getattr(attempt, name) for name in _NOTED), now, without_secrets(json.dumps(attempt.metrics))),
         )
 
     def forget(self, keys: Iterable[str]) -> None:
@@ -302,7 +304,7 @@ class Ledger(ResultStore):
 
     def set_lost(self, step: str, lost: Iterable[Lost]) -> None:
         """Record the losses of a step: what its results do not include; no subtree contains one of its chunks."""
-        lost = list(lost)
+        lost = [replace(x, message=without_secrets(x.message)) for x in lost]
         rows = ((step, x.sample, x.key, self.places.written(x.file), x.entries, x.kind, x.message) for x in lost)
         with self.transaction():
             if lost:

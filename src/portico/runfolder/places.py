@@ -10,6 +10,7 @@ from typing import Any
 from portico.results.kinds import KINDS
 from portico.results.partial import decode
 from portico.results.product import Product
+from portico.shown import without_secrets
 
 __all__ = ["Places"]
 
@@ -29,8 +30,8 @@ class Places:
         self._home = f"{home.resolve()}/"
 
     def written(self, path: str) -> str:
-        """Return a path as it is written: ``./STEP/SAMPLE/NAME`` for one in the run folder, as it is for others."""
-        return _HERE + path.removeprefix(self._home) if path.startswith(self._home) else path
+        """Return a path as it is written: ``./STEP/SAMPLE/NAME`` for one in the run folder; a URL without secrets."""
+        return _HERE + path.removeprefix(self._home) if path.startswith(self._home) else without_secrets(path)
 
     def used(self, path: str) -> str:
         """Return a path that was written as it is used now, absolute or a URL."""

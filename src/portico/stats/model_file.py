@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from portico.analysis.blinding import open_bins
-from portico.config import parse
+from portico.config import parse, parse_json
 from portico.errors import ConfigError, InputError, nearest
 from portico.stats.histfactory import check_workspace, choose_measurement, validated
 from portico.stats.model import Model
@@ -99,10 +99,10 @@ def _json(path: Path) -> Any:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        return json.loads(raw)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        return parse_json(raw)
+    except ValueError as error:
         looks = _looks_like(raw)
-        at = f", line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else ""
+        at = f", line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else f": {error}"
         raise InputError(f"{path}: not JSON{looks or at}; {_VALID}") from error
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["answer", "summarise"]
 
+_FILE_NAME = re.compile(r"[^\W.][^/\\\x00-\x1f\x7f-\x9f]*")
+_NAME_BYTES = 200  # file systems allow 255, and a file has a longer name while it is written
 _ROWS = 1_000_000  # of a table, written at a time
 
 
@@ -102,24 +106,32 @@ def summarise(
     files: list[tuple[str, bytes]] = []
     for name, value in returned.items():
         if isinstance(value, Figure):
+            _file_name(f"{name}.png")
             if partial:
                 value.text(0.99, 0.99, f"PARTIAL: {', '.join(partial)}", color="red", ha="right", va="top")
             files += [(f"{name}.{suffix}", picture) for suffix, picture in _pictures(value)]
         elif isinstance(value, (bytes, str)) and Path(name).suffix:
             files.append((_file_name(name), value if isinstance(value, bytes) else value.encode("utf-8")))
         elif _is_table(value):
-            files.append((f"{name}.root", _table(name, value)))
+            files.append((_file_name(f"{name}.root"), _table(name, value)))
         else:
             try:
                 values[name] = json.loads(json.dumps(value, allow_nan=False, default=_plain))
             except (TypeError, ValueError) as error:
                 raise StepError(f"the summary's '{name}' cannot be saved as JSON: {error}") from error
+    counts = Counter(name.lower() for name, _ in files)
+    if twice := [name for name, _ in files if counts[name.lower()] > 1]:
+        raise StepError(f"two files of the summary have the name '{twice[0]}', in upper or lower case")
     return values, files
 
 
 def _file_name(name: str) -> str:
-    if name == SUMMARY_FILE or Path(name).name != name or name.startswith("."):
-        raise StepError(f"a file of a summary has a name like 'card.txt', other than {SUMMARY_FILE}; not '{name}'")
+    """Return the name of a file in the step's folder, if it is one: it leads nowhere else, and is not portico's own."""
+    if name.lower() == SUMMARY_FILE or not _FILE_NAME.fullmatch(name) or len(name.encode()) > _NAME_BYTES:
+        raise StepError(
+            f"a file, figure or table of a summary has a name like 'card.txt', without '/' and other than "
+            f"{SUMMARY_FILE}; not {name!r}"
+        )
     return name
 
 

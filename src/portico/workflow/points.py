@@ -11,6 +11,7 @@ from portico._version import __version__
 from portico.analysis import chunks as cuts
 from portico.analysis.analysis import POINTS, Analysis, StepEntry
 from portico.analysis.dataset import Sample
+from portico.config import parse_json
 from portico.environment.bundle import Bundle, collect, key_of
 from portico.errors import ConfigError
 from portico.files.atomic import write_atomic
@@ -68,7 +69,7 @@ def known_points(
         return list(known["points"]) if known["key"] == key else None
     path = summary_file(f"{analysis.path}: step '{step.name}': points", step.points or "", folder, ledger)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError:
         content = None
     if not isinstance(content, list):

@@ -8,6 +8,7 @@ from portico.analysis.analysis import DATASET, StepEntry
 from portico.analysis.dataset import Sample
 from portico.errors import InputError
 from portico.runfolder.ledger import Ledger
+from portico.shown import without_secrets
 from portico.workflow.plan import Plan
 
 __all__ = ["refuse_shrunk", "shrunk"]
@@ -55,8 +56,10 @@ def shrunk(step: StepEntry, plan: Plan, ledger: Ledger) -> list[str]:
 
 
 def _first(sample: Sample, file: str) -> str:
-    """Return the replica by which a sample names a file."""
-    return next((first for first, others in sample.replicas.items() if file in others), file)
+    """Return the replica by which a sample names a file, without the secrets of its URL, which change."""
+    file = without_secrets(file)
+    found = (first for first, others in sample.replicas.items() if file in map(without_secrets, others))
+    return without_secrets(next(found, file))
 
 
 def _compared(where: str, before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
