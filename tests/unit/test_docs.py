@@ -19,6 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [
     REPOSITORY / "README.md",
     REPOSITORY / "CONTRIBUTING.md",
+    REPOSITORY / "SECURITY.md",
     *(REPOSITORY / "docs").glob("*.md"),
     *(REPOSITORY / "examples").rglob("*.md"),
 ]

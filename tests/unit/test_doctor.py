@@ -19,6 +19,7 @@ from portico.doctor.finding import Finding
 from portico.environment import probe
 from portico.environment.credentials import Credentials
 from portico.errors import WorkerError
+from portico.workflow.credential_refresh import CredentialRefresh
 from tests.proxies import NOW, make_proxy, make_token
 
 HERE = {
@@ -324,6 +325,26 @@ def test_credentials_over_an_open_network(address, warned):
     client = SimpleNamespace(scheduler_info=lambda n_workers: {"address": address})
     assert levels(credentials.unencrypted(SimpleNamespace(client=client))) == ["warning"] * warned  # type: ignore[arg-type]
     assert list(credentials.unencrypted(SimpleNamespace())) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("executor", [
+    SimpleNamespace(address="tcp://10.0.0.1:1"),
+    SimpleNamespace(client=SimpleNamespace(scheduler_info=lambda n_workers: {"address": "tcp://10.0.0.1:1"})),
+])  # fmt: skip
+def test_a_run_warns_and_sends_no_credentials_over_an_open_network_unless_told(
+    no_credentials, monkeypatch, tmp_path, make_analysis, executor
+):
+    monkeypatch.setenv("BEARER_TOKEN", make_token({"exp": time.time() + 90000}).decode())
+    monkeypatch.setattr("portico.doctor.ask_cluster", lambda executor: ({}, {}))
+    given = []
+    executor.send_credentials = given.append
+    analysis = remote_analysis(make_analysis)
+    for told, words in (("", "they are not sent to the workers of tcp://10.0.0.1:1"), ("1", "they are sent to")):
+        monkeypatch.setenv("PORTICO_SEND_UNENCRYPTED", told)
+        found = doctor.quick_check(analysis, executor, tmp_path)
+        assert [words in finding.what for finding in found if finding.check == "credentials"] == [True]
+        CredentialRefresh(executor, lambda text: None, needed=True).refresh()
+        assert len(given) == bool(told)
 
 
 def remote_analysis(make_analysis):

@@ -98,6 +98,11 @@ class DistrdfExecutor(Executor):
         return self._name
 
     @property
+    def address(self) -> str:
+        """Address of the scheduler."""
+        return self._address
+
+    @property
     def workers(self) -> int:
         """Number of Dask workers that are connected."""
         return self._dask.workers

@@ -92,7 +92,8 @@ def _access(
         yield from access.shared_folder(executor, folder)
     if shipped.files:
         yield from credentials.unencrypted(executor)
-        executor.send_credentials(shipped)
+        if credentials.may_send(executor):
+            executor.send_credentials(shipped)
     tell("the samples")
     unread = yield from access.samples(executor, analysis)
     if store is not None:
@@ -125,7 +126,9 @@ def quick_check(analysis: Analysis, executor: Executor, folder: Path, store: str
     """
     found = [*_missing_extra(analysis), *access.writable(folder)]
     if needs_credentials(analysis, store):
-        found += credentials.expired(find_credentials())
+        shipped = find_credentials()
+        found += credentials.expired(shipped)
+        found += credentials.unencrypted(executor) if shipped.files else ()
     cluster, threads = ask_cluster(executor)
     facts = Facts(describe(folder), cluster=cluster, threads=threads)
     found += [*machines.versions(facts), *machines.threads(facts)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from portico.doctor.credentials import may_send
 from portico.environment.credentials import Credentials, expires_before, find_credentials
 from portico.executors.base import Executor
 
@@ -47,7 +48,8 @@ class CredentialRefresh:
         self._looked = now
         found = find_credentials()
         if found.digest != self._sent.digest:
-            self._executor.send_credentials(found)
+            if may_send(self._executor):  # if not, the check before the run has said so
+                self._executor.send_credentials(found)
             self._sent, self._warned = found, ""
         ending = expires_before(found, (left or 0.0) + _MARGIN_SECONDS)
         if ending and not self._warned:
