@@ -24,6 +24,7 @@ import portico
 from portico.analysis.analysis import load_analysis
 from portico.executors.local import LocalExecutor
 from portico.runfolder.ledger import Ledger
+from tests import doors
 from tests.conftest import numbers_of, write_events
 from tests.services.farm.need import free_port, missing, wait_for
 from tests.services.farm.user import User, end
@@ -267,6 +268,8 @@ import time
 from pathlib import Path
 
 import distributed
+import psutil
+from doors import listening, needs_certificate
 from portico.environment.bundle import collect
 from portico.environment.credentials import Credentials
 from portico.errors import WorkerError
@@ -296,6 +299,10 @@ try:
     answer, _ = executor.call({"op": "nothing"}, [])
     told = executor.client.run(known)
     sent = executor.client.run_on_scheduler(plugins)
+    every = psutil.process_iter(["cmdline"])
+    started = [one for one in every if "distributed.cli" in " ".join(one.info["cmdline"] or ())]
+    processes = [psutil.Process(), *started, *(child for one in started for child in one.children(recursive=True))]
+    ports = [[address, needs_certificate((address, port))] for address, port in listening(processes)]
     address = executor.client.scheduler.address
     try:
         DaskExecutor(address, timeout=5)
@@ -303,7 +310,7 @@ try:
     except WorkerError as error:
         stranger = str(error)
     content = {"early": early, "told": list(told.values()), "sent": sent, "address": address, "stranger": stranger,
-               "modes": modes, "answer": answer["message"], "gone": str(keys)}
+               "ports": ports, "modes": modes, "answer": answer["message"], "gone": str(keys)}
 finally:
     executor.close()
 print(json.dumps(content))
@@ -315,6 +322,7 @@ print(json.dumps(content))
 def test_late_workers_get_all_and_strangers_nothing(kind: str, make_place: Callable[..., Place]) -> None:
     place = make_place(kind)
     program = place.user.write(place.folder / "trust.py", TRUST)
+    place.user.write(place.folder / "doors.py", Path(doors.__file__).read_text())
     said = place.user.run([place.user.python, program, place.site(kind)], cwd=place.folder, timeout=120)
     found = json.loads(said.stdout)
     assert found["early"] == 0
@@ -323,6 +331,7 @@ def test_late_workers_get_all_and_strangers_nothing(kind: str, make_place: Calla
     assert "nothing" in found["answer"]
     assert found["address"].startswith("tls://127.0.0.1:")
     assert "needs the cluster's certificates" in found["stranger"]
+    assert found["ports"] == [["127.0.0.1", True]] * 3  # the scheduler, a nanny and a worker; nothing speaks HTTP
     assert found["modes"] == [stat.S_IRWXU, *[stat.S_IRUSR | stat.S_IWUSR] * 3]
     assert not Path(found["gone"]).exists()
 
