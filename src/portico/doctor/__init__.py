@@ -15,6 +15,7 @@ from portico.environment.credentials import Credentials, find_credentials, needs
 from portico.environment.probe import describe
 from portico.errors import ConfigError, PorticoError
 from portico.executors.base import Executor
+from portico.executors.trust import may_send
 from portico.executors.where import connect
 from portico.files import is_remote
 
@@ -92,7 +93,7 @@ def _access(
         yield from access.shared_folder(executor, folder)
     if shipped.files:
         yield from credentials.unencrypted(executor)
-        if credentials.may_send(executor):
+        if may_send(executor):
             executor.send_credentials(shipped)
     tell("the samples")
     unread = yield from access.samples(executor, analysis)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from portico.doctor.finding import Finding, error, ok, warning
 from portico.environment.credentials import RENEW, Credentials, Lifetime, Source, lifetimes, locate
 from portico.executors.base import Executor
+from portico.executors.trust import SEND, may_send, open_connection
 from portico.monitor.units import duration
 
-__all__ = ["check", "expired", "may_send", "unencrypted"]
+__all__ = ["check", "expired", "unencrypted"]
 
-_SEND = "PORTICO_SEND_UNENCRYPTED"
 _SHORT = 3600.0
 _REFUSED = "servers refuse it"
 
@@ -48,34 +46,17 @@ def check(needed: bool) -> Iterator[Finding]:
 def unencrypted(executor: Executor) -> Iterator[Finding]:
     """Check whether credentials would cross a network without encryption; then they are sent only if that is asked for.
 
-    See `may_send`.
+    See `portico.executors.trust.may_send`.
     """
-    if not (address := _open_connection(executor)):
+    if not (address := open_connection(executor)):
         return
     how, fix = f"the workers of {address} over unencrypted connections", "use a scheduler with TLS, tls://HOST:PORT"
     if may_send(executor):
         why = "anyone who can read that network can use them until they expire"
-        yield warning("credentials", f"they are sent to {how}, since {_SEND} is set", why, f"{fix}, or unset it")
+        yield warning("credentials", f"they are sent to {how}, since {SEND} is set", why, f"{fix}, or unset it")
     else:
         why = "remote files that are not public cannot be read there"
-        yield warning("credentials", f"they are not sent to {how}", why, f"{fix}; or set {_SEND}=1 to send them anyway")
-
-
-def may_send(executor: Executor) -> bool:
-    """Return whether credentials are sent to the workers: over encrypted connections, on this machine, or if asked for.
-
-    ``PORTICO_SEND_UNENCRYPTED=1`` asks for it.
-    """
-    return not _open_connection(executor) or os.environ.get(_SEND, "") not in {"", "0"}
-
-
-def _open_connection(executor: Executor) -> str:
-    """Return the address of a scheduler of an unencrypted network; empty for others."""
-    address, client = getattr(executor, "address", ""), getattr(executor, "client", None)
-    if not address and client is not None:
-        address = str(client.scheduler_info(n_workers=0)["address"])
-    url = urlsplit(address)
-    return address if url.scheme == "tcp" and url.hostname not in {"127.0.0.1", "localhost", "::1"} else ""
+        yield warning("credentials", f"they are not sent to {how}", why, f"{fix}; or set {SEND}=1 to send them anyway")
 
 
 def expired(credentials: Credentials) -> Iterator[Finding]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from portico.doctor.credentials import may_send
 from portico.environment.credentials import Credentials, expires_before, find_credentials
 from portico.executors.base import Executor
+from portico.executors.trust import may_send
 
 __all__ = ["CredentialRefresh"]
 
