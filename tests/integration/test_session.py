@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import signal
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -320,6 +322,10 @@ def test_words_are_escaped(session: portico.Session) -> None:
     assert "x &lt; 5 &amp;&amp; n &gt; 0" in html
     assert "<td>one</td>" in html
     drawn = page("a < b", fill.result(), ["x"], Blinding())
-    assert drawn.count("<svg") == 1
+    (address,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', drawn)
+    picture = ET.fromstring(base64.b64decode(address))
+    assert picture.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "svg.plot path" in (picture[0].text or "")  # its style, and none for the rest of the notebook
+    assert "<style" not in drawn
     assert "a &lt; b" in drawn
     assert "nothing to draw like y" in page("", fill.result(), ["y"], Blinding())

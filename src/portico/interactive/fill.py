@@ -294,8 +294,10 @@ class Fill(Mapping[str, Results]):
             return f"{self.state}{at}: {done:,} of {total:,} entries ({share(done, total)})"
         if self._watch.error is not None:
             return f"failed: {self._watch.error}"
+        if self.state not in {"done", "partial"}:
+            return self.state
         ran = sum(self.ran.values())
-        return f"{self.state}, {ran:,} chunks ran" if self.state in {"done", "partial"} else self.state
+        return f"{self.state}, {ran:,} chunk{'' if ran == 1 else 's'} ran"
 
     def _repr_html_(self) -> str:
         found = self._watch.so_far()

@@ -1,7 +1,6 @@
 """Histograms in a notebook that fill while chunks come in.
 
-A display is updated in place, so that the last picture is part of the notebook's output and is there when it is opened
-again, without a kernel and without a widget's state.
+The last picture is part of the notebook's output: see `portico.monitor.notebook`.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ import time
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from portico.analysis.blinding import Blinding
 from portico.errors import ConfigError, MissingExtra, PorticoError, nearest
 from portico.interactive.watch import ENDED, Watch
+from portico.monitor.notebook import Shown
 from portico.results.kinds import KINDS
 from portico.results.view import Results
 
@@ -27,13 +27,8 @@ __all__ = ["Live", "page"]
 
 _SECONDS = 0.25  # between two pictures, and four times as long as one takes to draw
 _FEW = 4
-_STYLE = (
-    "<style>.portico-live svg{width:340px;font:9px system-ui,sans-serif;background:#fff}.portico-live path{fill:none;"
-    "stroke-width:1.3}.portico-live .frame{fill:none;stroke:#9aa3b2}.portico-live .tick{stroke:#9aa3b2}"
-    ".portico-live .error{stroke-width:.7;opacity:.7}.portico-live .y,.portico-live .label,.portico-live .mark"
-    "{text-anchor:end}.portico-live .x,.portico-live .empty{text-anchor:middle}.portico-live .blind{fill:#dfe3ea}"
-    ".portico-live .name{font-weight:600}.portico-live .mark{fill:#b3261e;font-weight:700}</style>"
-)
+_CARD = "width:340px;max-width:100%;margin:4px 4px 0 0;background:#fff;border-radius:4px"
+"""A picture is as in a publication, on white, whatever the notebook's theme is."""
 
 
 class Live:
@@ -63,7 +58,7 @@ class Live:
         analysis = fill.wanted.analysis
         kinds = {name: sample.kind for name, sample in analysis.dataset.samples.items()}
         self._blinding = Blinding.from_manifest({"blind": {} if fill.unblind else analysis.blind, "samples": kinds})
-        self._display = _display(self._draw())
+        self._shown = _shown(*self._draw())
         self._thread = threading.Thread(target=self._follow, name="portico display", daemon=True)
         self._thread.start()
 
@@ -77,17 +72,17 @@ class Live:
             seen = self._watch.next_change(seen)
             ended, began = self._fill.state in ENDED, time.monotonic()
             try:
-                self._display.update(_html(self._draw()))
+                self._shown.update(*self._draw())
             except PorticoError as error:
-                self._display.update(_html(f"<pre>{escape(str(error))}</pre>"))
+                self._shown.update(f"<pre>{escape(str(error))}</pre>", str(error))
             if ended:
                 return
             time.sleep(max(_SECONDS, 4 * (time.monotonic() - began)))
 
-    def _draw(self) -> str:
-        found = self._fill.partial()
+    def _draw(self) -> tuple[str, str]:
+        found, title = self._fill.partial(), self._fill.describe()
         results = {name: found[name] for name in self._samples if name in found}
-        return page(self._fill.describe(), results, self._products, self._blinding)
+        return page(title, results, self._products, self._blinding), title
 
 
 def page(title: str, results: Mapping[str, Results], products: Sequence[str], blinding: Blinding) -> str:
@@ -105,7 +100,7 @@ def page(title: str, results: Mapping[str, Results], products: Sequence[str], bl
         Intervals in which data are not shown.
     """
     from portico.plot.style import COLORS
-    from portico.report.svg import curve, draw
+    from portico.report.svg import curve, describe, draw, picture
 
     colors = dict(zip(results, itertools.cycle(COLORS), strict=False))
     names = _chosen(results, products)
@@ -115,12 +110,14 @@ def page(title: str, results: Mapping[str, Results], products: Sequence[str], bl
         curves = {sample: curve(product, blinding.of(name, [sample])) for sample, product in having.items()}
         mark = "PARTIAL" if any(results[sample].note for sample in having) else ""
         shaded = blinding.of(name, having)
-        pictures.append(draw(name, curves, colors, unit_area=len(having) > 1, mark=mark, blind=shaded))
+        drawn = picture(draw(name, curves, colors, unit_area=len(having) > 1, mark=mark, blind=shaded))
+        words = f'alt="{escape(name)}" title="{escape(describe(name, curves))}"'
+        pictures.append(f'<img {words} src="{drawn}" style="{_CARD}">')
     legend = " ".join(f'<span style="color:{colors[name]}">&#9632; {escape(name)}</span>' for name in results)
     head = f"<div><b>{escape(title)}</b></div><div>{legend}</div>"
     if results and products and not names:
         head += f"<div>there is nothing to draw like {escape(', '.join(products))}</div>"
-    return f'<div class="portico-live">{_STYLE}{head}{"".join(pictures)}</div>'
+    return f"<div>{head}{''.join(pictures)}</div>"
 
 
 def _chosen(results: Mapping[str, Results], patterns: Sequence[str]) -> list[str]:
@@ -136,22 +133,13 @@ def _chosen(results: Mapping[str, Results], patterns: Sequence[str]) -> list[str
     return [name for pattern in patterns for name in drawn if fnmatchcase(name, pattern)]
 
 
-def _display(text: str) -> Any:
-    """Show HTML in a notebook, and return what updates it."""
+def _shown(html: str, text: str) -> Shown:
+    """Show HTML in a notebook, to be updated."""
     try:
-        from IPython import display
         from IPython.core.getipython import get_ipython
     except ImportError as error:
         raise MissingExtra("notebook", "a display that follows a fill") from error
     shell = get_ipython()
     if shell is None or not hasattr(shell, "kernel"):
         raise ConfigError("show() needs a notebook; here, wait() shows the progress, and partial() what is there")
-    show: Any = display.display
-    return show(_html(text), display_id=True)
-
-
-def _html(text: str) -> Any:
-    from IPython import display
-
-    make: Any = display.HTML
-    return make(text)
+    return Shown(html, text)

@@ -1,8 +1,8 @@
-"""Progress of a run: bars in a terminal, a line now and then elsewhere."""
+"""Progress of a run: bars in a terminal or a notebook, a line now and then elsewhere."""
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from portico.monitor.console import SafeConsole
+from portico.monitor.notebook import Board, BoardBars
 from portico.monitor.units import duration, rate, share
 
 __all__ = ["Progress"]
@@ -68,16 +69,18 @@ class Progress:
     Parameters
     ----------
     console : rich.console.Console, optional
-        Where to write; standard error by default. Without a terminal, or a notebook that has ipywidgets, there are no
-        bars: a line when a step begins and ends, and in between at most one every ten seconds.
+        Where to write; standard error by default. Without a terminal or a notebook there are no bars: a line when
+        a step begins and ends, and in between at most one every ten seconds.
     clock : callable, optional
         Seconds that never go back.
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console or SafeConsole(stderr=True)
-        widgets = self._console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
-        self._live = self._console.is_terminal or widgets
+        self._board = Board() if self._console.is_jupyter else None
+        # A notebook asks the programs that it starts for colours, and rich then takes any stream for a terminal.
+        terminal = sys.stderr.isatty() if console is None else self._console.is_terminal
+        self._live = terminal or self._board is not None
         self._clock = clock
         self._step = ""
         self._counts: dict[str, _Count] = {}
@@ -155,11 +158,14 @@ class Progress:
         self._say(f"step {step}: {', '.join(words)}", style="" if state == "done" else "yellow")
 
     def _open(self) -> None:
-        self._bars = Bars(
-            TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
-            *(_Word(self._words, column) for column in range(4)),
-            console=self._console, transient=True, refresh_per_second=4,
-        )  # fmt: skip
+        words = [_Word(self._words, column) for column in range(4)]
+        if self._board is not None:
+            self._bars = BoardBars(self._board, words)
+        else:
+            self._bars = Bars(
+                TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), *words,
+                console=self._console, transient=True, refresh_per_second=4,
+            )  # fmt: skip
         self._tasks = {}
         samples = [name for name in self._counts if name != _TOTAL]
         shown = {*[name for name in samples if self._counts[name].done < self._counts[name].total][:_BARS], _TOTAL}
@@ -197,6 +203,9 @@ class Progress:
             self._bars = None
 
     def _say(self, text: str, style: str = "") -> None:
+        if self._board is not None:
+            self._board.say(text, style)
+            return
         self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
+from importlib.resources import files
 
 import numpy as np
 import numpy.typing as npt
 
 from portico.analysis.blinding import open_bins
-from portico.plot.bins import drawn_edges, tell_ends
+from portico.plot.bins import drawn_edges, is_logarithmic, tell_ends
 from portico.results.kinds import KINDS
 from portico.results.product import Product
 
-__all__ = ["Curve", "curve", "draw", "to_text"]
+__all__ = ["Curve", "curve", "describe", "draw", "picture", "to_text"]
 
 Array = npt.NDArray[np.float64]
 _WIDTH, _HEIGHT = 300, 190
@@ -31,6 +34,7 @@ _WORDS = (
 _SYMBOLS = dict(word.split(":") for word in _WORDS.split())
 _COMMAND = re.compile(r"[#\\]([A-Za-z]+)\s?")
 _SCRIPT = re.compile(r"([_^])\{([^{}]*)\}")
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ def draw(
     y = _Axis(min(lowest * 1.15, 0.0), highest * 1.15 if highest > 0 else 1.0, _HEIGHT - _BOTTOM, _TOP)
     parts = [
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(name)}">',
-        f"<title>{escape(_describe(name, curves))}</title>",
+        f"<title>{escape(describe(name, curves))}</title>",
         f'<text x="{_LEFT}" y="13" class="name">{escape(name)}</text>',
         *(_shade(interval, x, y) for interval in blind),
         _frame(x, y, first),
@@ -151,6 +155,22 @@ def draw(
     if mark:
         parts.append(f'<text x="{_WIDTH - _RIGHT - 4}" y="{_TOP + 12}" class="mark">{escape(mark)}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def picture(drawn: str) -> str:
+    """Return what `draw` returned as an address that an image can have: a picture of its own, with its style.
+
+    Unlike an SVG element in a page, it is shown where HTML is sanitised, and its style touches nothing else.
+    """
+    size = f'xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}"'
+    head, _, rest = drawn.replace("<svg ", f"<svg {size} ", 1).partition(">")
+    text = _NOT_XML.sub("", f"{head}><style>{_style()}</style>{rest}")
+    return "data:image/svg+xml;base64," + b64encode(text.encode()).decode("ascii")
+
+
+@cache
+def _style() -> str:
+    return (files("portico.report") / "templates" / "plot.css").read_text(encoding="utf-8")
 
 
 def _drawn(numbers: Array) -> Array:
@@ -186,9 +206,7 @@ class _Axis:
 
 def horizontal(edges: Array) -> _Axis:
     """Return the x axis of a picture; logarithmic if the widths of the bins suggest it."""
-    widths = np.diff(edges)
-    log = bool(edges[0] > 0 and widths.max() > 20 * widths.min())
-    return _Axis(float(edges[0]), float(edges[-1]), _LEFT, _WIDTH - _RIGHT, log)
+    return _Axis(float(edges[0]), float(edges[-1]), _LEFT, _WIDTH - _RIGHT, is_logarithmic(edges))
 
 
 def _frame(x: _Axis, y: _Axis, first: Curve) -> str:
@@ -254,7 +272,8 @@ def _bars(edges: Array, values: Array, errors: Array, x: _Axis, y: _Axis) -> str
     return "".join(f"M{m:.1f} {t:.1f}V{b:.1f}" for m, t, b in zip(middles, top, bottom, strict=True) if b - t > 1)
 
 
-def _describe(name: str, curves: Mapping[str, Curve]) -> str:
+def describe(name: str, curves: Mapping[str, Curve]) -> str:
+    """Return the entries and sums of the curves of one product in words, a line each."""
     lines = [
         f"{s}: {c.entries:g} entries, sum {c.total:.6g}" + (f", out of range {c.outside:.6g}" if c.outside else "")
         for s, c in curves.items()
