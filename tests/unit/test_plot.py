@@ -158,6 +158,13 @@ def test_cutflow_shows_fractions() -> None:
         plot.cutflow({"a": flow, "b": Cutflow(("other",), (1,), (1,))})
 
 
+def test_bins_of_very_different_widths_have_a_logarithmic_axis() -> None:
+    h = hist.Hist.new.Var(np.geomspace(0.25, 250, 61), label="m (GeV)").Double().fill([3.1, 91.0])
+    for figure in (plot.overlay({"a": h}), plot.histogram(h)):
+        assert figure.axes[0].get_xscale() == "log"
+    assert plot.histogram(gauss(3)).axes[0].get_xscale() == "linear"
+
+
 def test_spectrum_marks_regions() -> None:
     h = hist.Hist(hist.axis.Variable(np.geomspace(0.3, 200, 60), label="m (GeV)"))
     h.fill(np.random.default_rng(1).normal(91, 2, 500))

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
-    "Array", "Bins", "Intervals", "bins_of", "drawn_edges", "leave_headroom", "name_axes", "shade", "tell_ends",
-    "tell_flow",
+    "Array", "Bins", "Intervals", "bins_of", "drawn_edges", "is_logarithmic", "leave_headroom", "name_axes", "shade",
+    "tell_ends", "tell_flow",
 ]  # fmt: skip
 
 Array = npt.NDArray[np.float64]
@@ -51,6 +51,12 @@ def drawn_edges(edges: npt.ArrayLike) -> Array:
         drawn[0] = drawn[0] if np.isfinite(drawn[0]) else finite[0] - widths[0]
         drawn[-1] = drawn[-1] if np.isfinite(drawn[-1]) else finite[-1] + widths[-1]
     return drawn if finite.size else np.array([-1.0, 1.0])
+
+
+def is_logarithmic(edges: npt.ArrayLike) -> bool:
+    """Return whether bins are to be drawn on a logarithmic axis: they lie above 0, and their widths differ much."""
+    widths = np.diff(np.asarray(edges, np.float64))
+    return bool(np.min(edges) > 0 and widths.max() > 20 * widths.min())
 
 
 def tell_ends(edges: npt.ArrayLike) -> str:
@@ -117,6 +123,9 @@ def name_axes(axes: Axes, h: Hist[Any], *, density: bool = False, y: str | None 
     if labels:
         axes.set_xticks(np.arange(len(labels)) + 0.5, [to_label(item) for item in labels], rotation=30, ha="right")
         axes.tick_params(axis="x", which="minor", bottom=False, top=False)
+    if is_logarithmic(edges):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlim(float(edges[0]), float(edges[-1]))
 
 
