@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from portico.errors import PorticoError
 from portico.files.plain_name import plain_name
 from portico.files.storage import storage_of
 
-__all__ = ["PACKAGES", "answer", "describe", "free"]
+__all__ = ["PACKAGES", "answer", "describe", "free", "version_of"]
 
 PACKAGES = (
     "root", "numpy", "awkward", "uproot", "hist", "numba", "correctionlib", "dask", "distributed", "cloudpickle",
@@ -83,7 +84,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "host": socket.gethostname(),
         "python": platform.python_version(),
         "executable": sys.executable,
-        "versions": {"portico": __version__, **{name: _version(name) for name in PACKAGES}},
+        "versions": {"portico": __version__, **{name: version_of(name) for name in PACKAGES}},
         "source": source_digest(),
         "root": _root(),
         "image": next((os.environ[name] for name in _IMAGES if os.environ.get(name)), ""),
@@ -99,7 +100,9 @@ def describe(folder: Path) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str:
+@cache
+def version_of(package: str) -> str:
+    """Return the version of an installed package, empty if there is none."""
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
     return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from portico.analysis.analysis import DATASET, POINTS, Analysis, StepEntry
 from portico.analysis.chunks import Chunk, ChunkSize, plan, plan_generated
 from portico.analysis.dataset import Sample
 from portico.environment.bundle import Bundle, collect, key_of, kind_of
+from portico.environment.probe import version_of
 from portico.errors import ConfigError, InputError, ProductError, RunFolderError, nearest
 from portico.files import TreeSummary, raise_errors, summarise_each
 from portico.files.digest import digest_of
@@ -394,7 +394,4 @@ def tree_read(step: StepEntry, found: Iterable[str]) -> str:
 
 def root_version() -> str:
     """Return the version of the ROOT package, without importing it."""
-    try:
-        return metadata.version("root")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    return version_of("root") or "unknown"
