@@ -6,6 +6,8 @@ RUN ?= runs/hnl
 BENCH_EVENTS ?= 1000000
 BENCH_ROUNDS ?= 3
 BENCH_ARGS ?=
+NOTEBOOK ?= hnl.ipynb
+OPEN ?= yes
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,12 +17,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 INSTALL := $(PIP) install --retries 5 --timeout 60 --constraint $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types bench clean distclean
+.PHONY: help demo notebook test test-all lint types bench clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@printf '%s\n' \
 	  'make demo    the whole heavy-neutral-lepton search on made events, with a report' \
+	  'make notebook    JupyterLab with the notebooks (NOTEBOOK=dimuon.ipynb; OPEN=no prints the address, for servers)' \
 	  'make test    unit and integration tests, and one of each service' \
 	  'make test-all    all tests, with every repetition and every fault of a service' \
 	  'make lint    style (ruff) and types (mypy)' \
@@ -43,16 +46,29 @@ $(VENV)/.tools: $(VENV)/.installed
 	@$(INSTALL) --editable '.[gateway,hepdata,htcondor,jax,kubernetes,published,slurm,ssh,xrootd]' --editable plugins/distrdf --group dev
 	@touch $@
 
+$(VENV)/.jupyter: $(VENV)/.installed
+	@echo 'portico: installing JupyterLab'
+	@$(INSTALL) --editable '.[jupyter]' || { echo 'portico: JupyterLab could not be installed, which needs a network;' \
+	  'where there is a JupyterLab already, it needs the kernel alone: docs/jupyter.md' >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.browser: $(VENV)/.tools $(VENV)/.jupyter
+	@$(INSTALL) --group browser
+	@touch $@
+
 demo: $(VENV)/.installed
 	@$(BIN)/portico run hnl --run $(RUN)
 	@$(BIN)/python tools/show_limits.py $(RUN)
+
+notebook: $(VENV)/.jupyter
+	@$(BIN)/python tools/notebook.py $(if $(filter no,$(OPEN)),--no-browser) '$(NOTEBOOK)'
 
 test: $(VENV)/.tools
 	@bash tools/services.sh
 	@$(BIN)/python tools/run_tests.py $(PYTEST_ARGS)
 
-test-all: $(VENV)/.tools
-	@bash tools/services.sh
+test-all: $(VENV)/.browser
+	@bash tools/services.sh --browser
 	@$(BIN)/python tools/run_tests.py -m '' $(PYTEST_ARGS)
 
 lint: $(VENV)/.tools
@@ -70,7 +86,7 @@ bench: $(VENV)/.bench
 	@$(BIN)/python -m bench.table --events $(BENCH_EVENTS) --rounds $(BENCH_ROUNDS) $(BENCH_ARGS)
 
 clean:
-	rm -rf runs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .nox
+	rm -rf runs notebooks/runs notebooks/mymuons notebooks/made_muons.root dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .nox
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean

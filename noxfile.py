@@ -55,8 +55,8 @@ def services(session: nox.Session) -> None:
 @nox.session
 def full(session: nox.Session) -> None:
     """Every test, as make test-all."""
-    _install(session, "test", "services", project=f"-e.[{SERVICES}]")
-    session.run("bash", "tools/services.sh", external=True)
+    _install(session, "test", "services", "browser", project=f"-e.[{SERVICES}]")
+    session.run("bash", "tools/services.sh", "--browser", external=True)
     session.run("python", "tools/run_tests.py", "-m", "", *session.posargs)
 
 
@@ -89,7 +89,8 @@ def lock(session: nox.Session) -> None:
     report = Path(session.create_tmp()) / "report.json"
     session.run(
         "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--only-binary=:all:", "--no-binary=pylatex",
-        "--report", str(report), "--group", "dev", f".[{SERVICES},dask,numba,parquet]", "pip",
+        "--report", str(report), "--group", "dev", "--group", "browser", f".[{SERVICES},dask,jupyter,numba,parquet]",
+        "pip",
     )  # fmt: skip
     found = {
         item["metadata"]["name"]: item["metadata"]["version"] for item in json.loads(report.read_text())["install"]

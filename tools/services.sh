@@ -2,8 +2,13 @@
 # Installs the services that tests/services runs: XRootD, Slurm, HTCondor. Starts none of them.
 # Never fails: it names what cannot be installed, and the tests that need it are skipped with its name.
 # HTCondor is unpacked into the cache folder if the machine's own suite has no package of it.
-# usage: services.sh [CACHE_FOLDER]
+# usage: services.sh [--browser] [CACHE_FOLDER]; with --browser also Chromium, for the tests that look at pages
 set -uo pipefail
+browser=()
+if [ "${1:-}" = --browser ]; then
+    browser=(chromium chromium-driver)
+    shift
+fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [ "$(id -u)" = 0 ]; then
     home_cache=/var/cache/portico # the pools run as ordinary users, who cannot enter the home of root
@@ -147,7 +152,7 @@ if ! command -v apt-get >/dev/null; then
     say "no apt-get on this machine; install XRootD, Slurm and HTCondor by hand, otherwise their tests are skipped"
     exit 0
 fi
-install xrootd-server xrootd-client slurmctld slurmd slurm-client munge python3-venv
+install xrootd-server xrootd-client slurmctld slurmd slurm-client munge python3-venv "${browser[@]}"
 if command -v condor_master >/dev/null; then
     :
 elif offered htcondor; then

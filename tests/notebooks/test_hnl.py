@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import nbformat
 import pytest
 
 import portico
+from tests.notebooks.executed import EXECUTE, FOLDER, code_cells, copy, errors, execute, said, widgets
 from tests.reference import write_analysis
 from tests.services.test_reference import SITE
 
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "hnl.ipynb"
-EXECUTE = """
-import sys
-import nbformat
-from nbclient import NotebookClient
-
-notebook = nbformat.read(sys.argv[1], as_version=4)
-try:
-    NotebookClient(notebook, timeout=800).execute()
-finally:
-    nbformat.write(notebook, sys.argv[1])
-"""
+NOTEBOOK = FOLDER / "hnl.ipynb"
 STEPS = """
   - {name: skim, function: "hnl.skim:skim", samples: [signal_*, background, data]}
   - {name: select, function: "hnl.select:select", input: skim}
@@ -38,7 +23,7 @@ STEPS = """
 
 
 def test_the_notebook_has_no_plumbing() -> None:
-    cells = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+    cells = code_cells(NOTEBOOK)
     assert len(cells) <= 13
     assert all(not cell.outputs for cell in cells)
     words = ("import ROOT", "upload", "X509", "proxy", "scp ", "!", "subprocess", "sys.path")
@@ -49,30 +34,28 @@ def test_the_notebook_has_no_plumbing() -> None:
 @pytest.mark.parametrize("on", ["local", pytest.param("htcondor", marks=[pytest.mark.htcondor, pytest.mark.full])])
 def test_the_notebook_runs(on: str, request: pytest.FixtureRequest, tmp_path: Path, chain: portico.Run) -> None:
     path = (_on_the_farm if on == "htcondor" else _here)(request, tmp_path, chain)
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    said = ["".join(str(o.get("text", "")) + json.dumps(o.get("data", {})) for o in cell.outputs) for cell in cells]
-    assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
-    verdict = next(text for text in said if "bit for bit" in text)
+    cells = code_cells(path)
+    words = [said(cell) for cell in cells]
+    assert not errors(cells)
+    assert not widgets(cells)
+    verdict = next(text for text in words if "bit for bit" in text)
     assert "equal" in verdict
-    assert '"image/png"' in said[-1]
-    states = next(text for text in said if "'skim': 'done'" in text)
+    assert "image/png" in words[-1]
+    states = next(text for text in words if "'skim': 'done'" in text)
     assert "'limits': 'done'" in states
-    assert sum('"image/png"' in text for text in said) >= 3
+    assert sum("image/png" in text for text in words) >= 3
     # The first fill was drawn while it grew, and the way back to its cut ran nothing.
-    live = next(text for cell, text in zip(cells, said, strict=True) if ".show(" in cell.source)
-    assert live.count("<svg") == 2
+    live = next(text for cell, text in zip(cells, words, strict=True) if ".show(" in cell.source)
+    assert live.count("data:image/svg+xml") == 2
     assert "done" in live
     assert "PARTIAL" not in live
-    assert any("'select': 0}" in text and "'skim': 0" in text for text in said)
+    assert any("'select': 0}" in text and "'skim': 0" in text for text in words)
 
 
 def _here(_: pytest.FixtureRequest, folder: Path, chain: portico.Run) -> Path:
     """Execute the notebook on local processes, and return it."""
-    path = folder / "hnl.ipynb"
-    shutil.copy(NOTEBOOK, path)
-    analysis = _analysis(folder, chain)
-    environment = {**os.environ, "PORTICO_ON": "local", "PORTICO_ANALYSIS": str(analysis)}
-    subprocess.run([sys.executable, "-c", EXECUTE, str(path)], env=environment, cwd=folder, timeout=850, check=True)
+    path = copy("hnl.ipynb", folder)
+    execute(path, {"PORTICO_ON": "local", "PORTICO_ANALYSIS": str(analysis_of(folder, chain))})
     return path
 
 
@@ -82,14 +65,14 @@ def _on_the_farm(request: pytest.FixtureRequest, _: Path, chain: portico.Run) ->
     folder = user.folder("notebook")
     site = user.write(folder / "farm.yaml", SITE.format(kind="htcondor", folder=folder))
     path: Path = user.write(folder / "hnl.ipynb", NOTEBOOK.read_text(encoding="utf-8"))
-    analysis = _analysis(folder, chain)
+    analysis = analysis_of(folder, chain)
     user.own(folder)
     environment = {"PORTICO_ON": str(site), "PORTICO_ANALYSIS": str(analysis)}
     user.run([user.python, "-c", EXECUTE, path], env=environment, cwd=folder, timeout=850)
     return path
 
 
-def _analysis(folder: Path, chain: portico.Run) -> Path:
+def analysis_of(folder: Path, chain: portico.Run) -> Path:
     """Write the analysis of the chain's events."""
     shutil.copytree(chain.path / "simulate", folder / "events")
     return write_analysis(folder / "fewer", "events", lambda name: [f"{folder}/events/{name}/*.root"], STEPS)
