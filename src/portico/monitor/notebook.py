@@ -15,7 +15,7 @@ from rich.progress import Progress as Bars
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
-from portico.shown import shown, without_secrets
+from portico.shown import shown
 
 __all__ = ["Board", "BoardBars", "Shown"]
 
@@ -47,7 +47,7 @@ class Shown:
 
 
 def _bundle(html: str, text: str) -> dict[str, str]:
-    return {"text/html": html, "text/plain": text}
+    return {"text/html": html, "text/plain": shown(text)}
 
 
 class Board:
@@ -61,7 +61,7 @@ class Board:
 
     def say(self, text: str, style: str = "") -> None:
         """Add a line; ``yellow`` for a warning."""
-        self._lines.append((shown(without_secrets(text)), _COLORS.get(style, "")))
+        self._lines.append((shown(text), _COLORS.get(style, "")))
         self._draw()
 
     def show(self, bars: str) -> None:
