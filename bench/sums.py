@@ -4,7 +4,7 @@ Workers are left out: an executor of no processes answers each task at once with
 real ones, encoded as a worker encodes them. Measured are the driver's CPU time for a chunk, the ledger, the time of a
 resumed run, and memory. Each run is a process of its own, so that its largest memory is its own.
 
-Usage: python bench/sums.py [--chunks N ...] [--histograms N] [--bins N] [--folder PATH]
+Usage: python bench/sums.py [--chunks N ...] [--histograms N] [--bins N] [--fill X] [--folder PATH]
 """
 
 from __future__ import annotations
@@ -70,25 +70,27 @@ class Prepared(Executor):
     def close(self) -> None: ...
 
 
-def partial(seed: int, histograms: int, bins: int) -> bytes:
-    """Return a partial result of weighted histograms, whose contents have no pattern, and a cutflow."""
+def partial(seed: int, histograms: int, bins: int, fill: float) -> bytes:
+    """Return a partial result of histograms and a cutflow.
+
+    Bins have ``fill`` entries on average; with 0 their contents are weights without a pattern, which do not compress.
+    """
     random = np.random.default_rng(seed)
     axis = {"bins": bins, "low": 0.0, "high": 1.0, "edges": None, "title": "m [GeV]", "labels": {}}
     made = {}
     for number in range(histograms):
         name = f"category{number % 7}_mass_{number}"
         head = {"class": "TH1D", "name": name, "title": name, "axes": [axis], "content": "events"}
-        values = random.uniform(size=bins + 2)
-        arrays = {
-            "values": values, "sumw2": values**2, "stats": random.uniform(size=20), "entries": np.array([float(bins)]),
-        }  # fmt: skip
+        values = random.poisson(fill, bins + 2).astype(float) if fill else random.uniform(size=bins + 2)
+        squares, entries = values if fill else values**2, np.array([float(bins)])
+        arrays = {"values": values, "sumw2": squares, "stats": random.uniform(size=20), "entries": entries}
         made[name] = Product(ProductKind.HISTOGRAM, {**head, "variation": [name, "nominal"]}, arrays)
     flow = {"passed": np.array([seed, 1]), "all": np.array([10, seed])}
     made["cutflow"] = Product(ProductKind.CUTFLOW, {"cuts": ["trigger", "mass"]}, flow)
     return encode(made)
 
 
-def measured(chunks: int, histograms: int, bins: int, folder: Path) -> dict[str, Any]:
+def measured(chunks: int, histograms: int, bins: int, fill: float, folder: Path) -> dict[str, Any]:
     """Run and resume in one folder; return what it took. Called in a process of its own."""
     with scratch() as place:
         made = analysis(
@@ -96,7 +98,7 @@ def measured(chunks: int, histograms: int, bins: int, folder: Path) -> dict[str,
             "[{name: empty, function: 'steps:empty', chunk: 1 entries, options: {seconds: 0.0}}]",
         )  # fmt: skip
         began = time.process_time()
-        parts = [partial(seed, histograms, bins) for seed in range(KINDS)]
+        parts = [partial(seed, histograms, bins, fill) for seed in range(KINDS)]
         executor = Prepared(parts)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         encoding = (time.process_time() - began) / KINDS
@@ -104,14 +106,14 @@ def measured(chunks: int, histograms: int, bins: int, folder: Path) -> dict[str,
         run = portico.run(made, folder=folder, executor=executor, export=False)
         cpu, wall = time.process_time() - began, time.perf_counter() - clock
         found = run["empty"]["none"]
-        digest = json.dumps([hash(found["cutflow"].passed), len(found)])
+        assert found["cutflow"].reached[0] == 10 * chunks
         began, clock = time.process_time(), time.perf_counter()
         portico.run(made, folder=folder, executor=executor, export=False)
         again, resumed = time.process_time() - began, time.perf_counter() - clock
     return {
         "chunks": chunks, "kB": sum(map(len, parts)) / KINDS / 1e3, "encode": encoding, "cpu": cpu, "wall": wall,
         "resume": resumed, "resume_cpu": again, "ledger": (folder / "ledger.sqlite").stat().st_size / 1e6,
-        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, "before": before / 1e3, "digest": digest,
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, "before": before / 1e3,
     }  # fmt: skip
 
 
@@ -120,17 +122,18 @@ def main() -> None:
     parser.add_argument("--chunks", nargs="+", type=int, default=[1_000, 10_000])
     parser.add_argument("--histograms", type=int, default=40)
     parser.add_argument("--bins", type=int, default=150)
+    parser.add_argument("--fill", type=float, default=0.0, help="entries of a bin in a chunk; 0 for random weights")
     parser.add_argument("--folder", type=Path, help="where run folders are made; a temporary one by default")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    sizes = (chosen.histograms, chosen.bins)
+    sizes = (chosen.histograms, chosen.bins, chosen.fill)
     if chosen.one:
         print(json.dumps(measured(chosen.chunks[0], *sizes, chosen.folder)))
         return
     for chunks in chosen.chunks:
         with tempfile.TemporaryDirectory(prefix="portico-bench-", dir=chosen.folder) as place:
             command = [sys.executable, __file__, "--one", "--chunks", str(chunks), "--folder", f"{place}/run"]
-            command += ["--histograms", str(sizes[0]), "--bins", str(sizes[1])]
+            command += ["--histograms", str(sizes[0]), "--bins", str(sizes[1]), "--fill", str(sizes[2])]
             answer = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
         it = json.loads(answer.splitlines()[-1])
         print(

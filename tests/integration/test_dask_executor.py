@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from portico.analysis.analysis import Analysis
 from portico.environment.bundle import collect
 from portico.environment.credentials import Credentials
 from portico.errors import WorkerError
+from portico.executors import base
 from portico.executors.dask import DaskExecutor
 from portico.executors.local import LocalExecutor
 from portico.worker.task import Done, Task
@@ -79,15 +80,18 @@ def outcomes_of(executor: DaskExecutor, tasks: list[Task]) -> list[str]:
     deadline = time.monotonic() + 120
     while len(found) < len(tasks):
         assert time.monotonic() < deadline
-        for outcome in executor.wait(1):
+        ended = executor.wait(1)
+        assert len(ended) <= executor._portion.count
+        for outcome in ended:
             assert isinstance(outcome, Done), outcome
             found.append(str(outcome.metrics["worker"]))
     return found
 
 
 def test_workers_that_failed_are_avoided(
-    executor: DaskExecutor, events: Path, make_analysis: Callable[..., Analysis], tmp_path: Path
+    executor: DaskExecutor, events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(base, "_BYTES", 1)  # one result at a time
     (tmp_path / "mysteps.py").write_text(CODE)
     (tmp_path / "helper.py").write_text('EXPRESSION = "x"\n')
     executor.prepare(collect("mysteps:total", tmp_path))

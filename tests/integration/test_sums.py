@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import os
 import random
+import resource
 import shutil
 import signal
 import sqlite3
@@ -23,7 +24,7 @@ import numpy as np
 import pytest
 
 import portico
-from portico.analysis.analysis import Analysis
+from portico.analysis.analysis import Analysis, load_analysis
 from portico.environment.bundle import Bundle
 from portico.errors import InputError
 from portico.executors.base import Executor
@@ -394,7 +395,7 @@ def digest_of(analysis: Path, folder: Path, point: int | None = None) -> str:
 
     if point is not None:
         sqlite3.connect = watched
-    run = portico.run(portico.load_analysis(analysis), folder=folder, executor=Prepared(), export=False)
+    run = portico.run(load_analysis(analysis), folder=folder, executor=Prepared(), export=False)
     return hashlib.sha256(repr(sorted(numbers_of(run, "fill").items())).encode()).hexdigest()
 
 
@@ -410,3 +411,38 @@ killed_at(range(0, 10_000, {every}), Path({str(tmp_path)!r}))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int((tmp_path / "killed").read_text()) > 200 // every
+
+
+def large(folder: Path, bins: int, chunks: int) -> None:
+    """Run over a histogram of many bins in many chunks, and leave the bytes by which this process grew in a file."""
+    axis = {**AXIS, "bins": bins - 2}
+    values = np.random.default_rng(1).poisson(0.1, bins).astype(float)
+    arrays = {"values": values, "sumw2": values, "stats": np.zeros(20), "entries": np.array([values.sum()])}
+    made = {"h": Product(ProductKind.HISTOGRAM, {**HEAD, "axes": [axis]}, arrays)}
+    Prepared.make, merging.SEPARATE_BYTES = staticmethod(lambda *_: made), 10**6
+    (folder / "mysteps.py").write_text(CODE)
+    step = STEPS.replace("50 entries", "1 entries")
+    (folder / "analysis.yaml").write_text(
+        f"name: large\ndataset: {{samples: {{s: {{entries: {chunks}}}}}}}\nsteps:\n{step}\n"
+    )
+    encode(made)  # what the worker needs is not the driver's
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run = portico.run(load_analysis(folder), folder=folder / "run", executor=Prepared(), export=False)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert np.array_equal(run["fill"]["s"].products["h"].arrays["values"], chunks * values)
+    (folder / "grown").write_text(str(1024 * grown))
+
+
+@pytest.mark.parametrize(("bins", "chunks"), [(10**5, 200), pytest.param(10**6, 1000, marks=pytest.mark.full)])
+def test_large_histograms_fit_into_the_driver(tmp_path: Path, bins: int, chunks: int) -> None:
+    """The driver holds as many results as the tree is high, and the ledger has subtrees."""
+    code = f"""
+from pathlib import Path
+from tests.integration.test_sums import large
+large(Path({str(tmp_path)!r}), {bins}, {chunks})
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert kept(tmp_path / "run")[0] >= chunks // 64 - 1
+    one = 16 * bins  # bytes of a partial result
+    assert int((tmp_path / "grown").read_text()) < 2**27 + 20 * one

@@ -28,7 +28,7 @@ from portico.clusters.site import Site
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import ConfigError, Detached, PorticoError, WorkerError
-from portico.executors import batch
+from portico.executors import base, batch
 from portico.executors.batch import BatchExecutor, batch_script, group_size
 from portico.executors.job import _aside, read_outcome, write_outcome
 from portico.monitor.status import read_status
@@ -36,7 +36,7 @@ from portico.results.partial import encode
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Planned
 from portico.step import Needs
-from portico.worker.task import Done, Failed, Task
+from portico.worker.task import Done, Failed, FailureKind, Task
 from portico.workflow.dry_run import preview
 
 SITE = Site(name="here", kind="slurm", workers=2, memory="1 GB", patience=0.1)
@@ -192,6 +192,32 @@ def test_what_ended_is_collected_once_and_by_another_process(desk: Desk, opened:
         desk.end(name, "")
     assert outcomes(second, 1) == {"b": "done", "d": "done"}
     assert desk.removed == []
+
+
+def test_large_results_are_collected_a_few_at_a_time_and_none_is_lost(
+    desk: Desk, opened: Opened, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "_BYTES", 2 * base._LEAST)
+    executor = opened()
+    submit(executor, "abcde")
+    executor.wait(0)
+    finish(only(run), "abcde")
+    for name in ("1.0", "1.1"):
+        desk.end(name, "")
+    rounds = [outcomes(executor, 1) for _ in range(4)]
+    assert [len(of) for of in rounds] == [2, 2, 1, 0]
+    assert {kind for of in rounds for kind in of.values()} == {"done"}
+
+
+def test_how_many_results_come_at_a_time_depends_on_their_size() -> None:
+    portion = base.Portion()
+    before = portion.count
+    portion.learn([Done(task("a"), bytes(16)), Failed(task("b"), FailureKind.LOST, "why")])
+    assert portion.count == before == 64
+    portion.learn([Done(task("a"), bytes(2**26)), Done(task("b"), bytes(1))])
+    assert portion.count == 4
+    portion.learn([Done(task("c"), bytes(2**28 + 1))])
+    assert portion.count == 1
 
 
 STEP = """

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.runfolder.ledger import Planned
-from portico.worker.task import Outcome, Task
+from portico.worker.task import Done, Outcome, Task
 from portico.worker.wire import Message
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "Portion"]
+
+_BYTES, _LEAST = 2**28, 2**22
+
+
+class Portion:
+    """How many results to bring to the driver at a time, so that they take some 300 MB at most.
+
+    Results of one step differ little in size: those that were brought tell that of the next ones.
+    """
+
+    def __init__(self) -> None:
+        self._largest = _LEAST
+
+    @property
+    def count(self) -> int:
+        """So many."""
+        return max(1, _BYTES // self._largest)
+
+    def learn(self, outcomes: Iterable[Outcome]) -> None:
+        """Take note of the size of results."""
+        self._largest = max([self._largest, *(len(done.partial) for done in outcomes if isinstance(done, Done))])
 
 
 class Executor(ABC):

@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from portico.clusters.site import RESERVED, Site, load_site, looks_like_a_file
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import ConfigError, Detached, WorkerError
-from portico.executors.base import Executor
+from portico.executors.base import Executor, Portion
 from portico.executors.batchjobs import Job, Jobs, job_of
 from portico.runfolder.folder import BATCH
 from portico.worker.process import RunnerProcess
@@ -136,6 +137,7 @@ class BatchExecutor(Executor):
         self._waiting: dict[str, Task] = {}
         self._queued: list[Task] = []
         self._asked_at = self._scanned_at = self._queued_at = 0.0
+        self._portion, self._more = Portion(), False
         self._pause, self._peak, self._stillborn, self._trouble = _FAST, 0, 0, ""
 
     @property
@@ -189,9 +191,9 @@ class BatchExecutor(Executor):
         asked = now - self._asked_at >= self._poll
         if asked:
             self._ask()
-        if asked or self._detach or now - self._scanned_at >= self._pause:
+        if asked or self._detach or self._more or now - self._scanned_at >= self._pause:
             found = self._collect()
-        if asked:  # after collecting: what a job wrote before it ended is there by now
+        if asked and not self._more:  # after collecting: what a job wrote before it ended is there by now
             found += self._lost()
         if not found and self._detach and not self._queued:
             raise Detached(self.farewell())
@@ -280,7 +282,9 @@ class BatchExecutor(Executor):
 
     def _collect(self) -> list[Outcome]:
         """Look for results, the more seldom the longer none came."""
-        found = list(self._jobs.collect(self._waiting))
+        found = list(islice(self._jobs.collect(self._waiting), self._portion.count))
+        self._more = len(found) == self._portion.count
+        self._portion.learn(found)
         for outcome in found:
             del self._waiting[outcome.task.key]
             self._stillborn = 0

@@ -17,7 +17,7 @@ from portico.clusters.base import Cluster, runner_memory
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import MissingExtra, WorkerError
-from portico.executors.base import Executor
+from portico.executors.base import Executor, Portion
 from portico.worker.task import Failed, FailureKind, Outcome, Task, outcome_of
 from portico.worker.wire import Message
 
@@ -79,7 +79,7 @@ class DaskExecutor(Executor):
         self._running: dict[str, tuple[Future, Task]] = {}
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._pinned: dict[str, frozenset[str]] = {}
-        self._calls = 0
+        self._portion, self._calls = Portion(), 0
         self._sent: set[str] = set()
         self._known: tuple[float, dict[str, Any]] = (float("-inf"), {})
         try:
@@ -176,13 +176,14 @@ class DaskExecutor(Executor):
         ended: list[str] = []
         try:
             ended.append(self._ended.get(timeout=timeout))
-            while True:
+            while len(ended) < self._portion.count:
                 ended.append(self._ended.get_nowait())
         except queue.Empty:
             pass
         ended = [name for name in dict.fromkeys(ended) if name in self._running]
         fetched = self._fetched(ended)
         found = [self._outcome(name, fetched.get(name)) for name in ended]
+        self._portion.learn(found)
         if not found:
             self._raise_if_gone()
             self._raise_if_hopeless()
