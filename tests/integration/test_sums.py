@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import itertools
 import os
@@ -340,17 +341,43 @@ def test_lists_stay_in_parts(bench: Bench, tmp_path: Path, monkeypatch: pytest.M
     assert len(run["fill"]["s"]["x"]["x"]) == 20_000
 
 
-def killed_at(points: Iterable[int], folder: Path) -> None:
-    """Kill drivers at SQL statements and within them, one at each point; the next driver has to finish the run.
+CALLS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <signal.h>
+#include <unistd.h>
+static long left = -1;
+void kill_at(long calls) { left = calls; }
+#define WATCH(type, name, given, passed) \\
+  type name given { \\
+    static type (*real) given; \\
+    if (!real) *(void **)(&real) = dlsym(RTLD_NEXT, #name); \\
+    if (left >= 0 && left-- == 0) kill(getpid(), SIGKILL); \\
+    return real passed; \\
+  }
+WATCH(ssize_t, pwrite, (int f, const void *b, size_t n, off_t o), (f, b, n, o))
+WATCH(ssize_t, pwrite64, (int f, const void *b, size_t n, off64_t o), (f, b, n, o))
+WATCH(int, ftruncate, (int f, off_t n), (f, n))
+WATCH(int, ftruncate64, (int f, off64_t n), (f, n))
+WATCH(int, fdatasync, (int f), (f))
+WATCH(int, fsync, (int f), (f))
+WATCH(int, unlink, (const char *p), (p))
+WATCH(int, rename, (const char *p, const char *q), (p, q))
+"""
+
+
+def killed_at(what: str, points: Iterable[int], folder: Path) -> None:
+    """Kill drivers, one at each point of what they do; the next driver has to finish the run.
 
     In a process of its own, since it forks. Leaves the number of drivers that were killed in a file.
     """
     subtrees.SIZE, merging.SEPARATE_BYTES, chunk_scheduler._COMMIT_CHUNKS = 4, 0, 2
+    arm = at_statement if what == "statements" else ctypes.CDLL("").kill_at
     expected = in_child(lambda: digest_of(folder / "analysis", folder / "quiet"))
     killed = 0
     for point in points:
         place = folder / f"killed{point}"
-        if in_child(lambda: digest_of(folder / "analysis", place, point)):  # noqa: B023
+        if in_child(lambda: digest_of(folder / "analysis", place, lambda: arm(point))):  # noqa: B023
             break  # there are no more points
         killed += 1
         again = in_child(lambda: digest_of(folder / "analysis", place))  # noqa: B023
@@ -379,8 +406,8 @@ def in_child(work: Callable[[], str]) -> str:
     return text
 
 
-def digest_of(analysis: Path, folder: Path, point: int | None = None) -> str:
-    """Run an analysis and return the digest of its numbers; kill this process at a point in the use of the ledger."""
+def at_statement(point: int) -> None:
+    """Kill this process at an SQL statement, or within one."""
     connect, count = sqlite3.connect, itertools.count()
 
     def tick(*_: object) -> None:
@@ -393,22 +420,41 @@ def digest_of(analysis: Path, folder: Path, point: int | None = None) -> str:
         db.set_progress_handler(tick, 100)
         return db
 
-    if point is not None:
-        sqlite3.connect = watched
+    sqlite3.connect = watched
+
+
+def digest_of(analysis: Path, folder: Path, before: Callable[[], object] = lambda: None) -> str:
+    """Run an analysis and return the digest of its numbers."""
+    before()
     run = portico.run(load_analysis(analysis), folder=folder, executor=Prepared(), export=False)
     return hashlib.sha256(repr(sorted(numbers_of(run, "fill").items())).encode()).hexdigest()
 
 
-@pytest.mark.parametrize("every", [29, pytest.param(3, marks=pytest.mark.full)])
-def test_a_driver_that_is_killed_anywhere_is_resumed(bench: Bench, tmp_path: Path, every: int) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("what", "every"),
+    [
+        ("statements", 29),
+        pytest.param("statements", 5, marks=pytest.mark.full),
+        pytest.param("calls", 11, marks=pytest.mark.full),
+    ],
+)
+def test_a_driver_that_is_killed_anywhere_is_resumed(bench: Bench, tmp_path: Path, what: str, every: int) -> None:
+    """Killed at SQL statements and within them, or at the system calls by which the ledger is written."""
     bench.analysis()
     code = f"""
-import sys
 from pathlib import Path
 from tests.integration.test_sums import killed_at
-killed_at(range(0, 10_000, {every}), Path({str(tmp_path)!r}))
+killed_at({what!r}, range(0, 100_000, {every}), Path({str(tmp_path)!r}))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
+    environment = dict(os.environ)
+    if what == "calls":
+        (tmp_path / "calls.c").write_text(CALLS)
+        library = str(tmp_path / "calls.so")
+        subprocess.run(["g++", "-x", "c", "-shared", "-fPIC", "-o", library, str(tmp_path / "calls.c")], check=True)
+        environment["LD_PRELOAD"] = library
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int((tmp_path / "killed").read_text()) > 200 // every
 

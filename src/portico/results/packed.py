@@ -31,6 +31,7 @@ SQUARES: Mapping[str, str] = {"sumw2": "values", "bin_sumw2": "bin_entries"}
 _FORMAT = b"portico-partial-2"
 _ALIGNED = 16
 _HEADS = 64  # kept decoded: those of the samples that merge at one time
+_SAMPLES, _SAMPLE, _TRIED = 8, 2048, 65536
 _PAYS = 0.8  # what compression leaves more of is stored as it is, because it takes long to decompress
 
 
@@ -228,12 +229,20 @@ def to_bytes(packed: Packed) -> bytes:
     numbers = packed.rows.astype("<i8", copy=False).tobytes()
     blocks = (b.astype(block.dtype, copy=False) for b, block in zip(packed.blocks, packed.head.blocks, strict=True))
     body = b"".join([numbers, *(block.tobytes() for block in blocks)])
-    small = zlib.compress(body, level=1)
-    form, body = (b"z", small) if len(small) < _PAYS * len(body) else (b"r", body)
+    form, body = _compressed(body)
     head = packed.head.encoded
     line = b"%s %d %d %s" % (_FORMAT, len(head), len(items), form)
     line += b" " * (-(len(line) + 1 + len(head) + len(items)) % _ALIGNED)
     return b"".join([line, b"\n", head, items, body])
+
+
+def _compressed(body: bytes) -> tuple[bytes, bytes]:
+    """Return how a body is stored, and what is stored; a sample of it tells whether to try."""
+    step = max(1, len(body) // _SAMPLES)
+    sample = body if len(body) < _TRIED else b"".join(body[at : at + _SAMPLE] for at in range(0, len(body), step))
+    if len(zlib.compress(sample, level=1)) >= _PAYS * len(sample):
+        return b"r", body
+    return b"z", zlib.compress(body, level=1)
 
 
 def unpack(data: bytes) -> Packed:

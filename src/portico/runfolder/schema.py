@@ -1,6 +1,7 @@
 """The tables of the ledger.
 
-Rows that are read often are short: large values stand last, so that what stands before them is read without them.
+Rows that are read often are short: large values stand last, so that what stands before them is read without them. Pages
+are large because partial results take many.
 """
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION"]
@@ -9,6 +10,7 @@ SCHEMA_VERSION = 6
 """Ledgers of other versions are refused."""
 
 SCHEMA = """
+PRAGMA page_size = 16384;
 CREATE TABLE IF NOT EXISTS step (
     step TEXT PRIMARY KEY, position INTEGER, kind TEXT, state TEXT, seconds REAL, workers INTEGER, executor TEXT);
 CREATE TABLE IF NOT EXISTS plan (
