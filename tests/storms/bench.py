@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import portico
 from portico.analysis.analysis import Analysis, load_analysis
 from portico.executors.local import LocalExecutor
 from tests.conftest import Remember, numbers_of, write_events
+from tests.faulty import mounted
 
 __all__ = ["CUTS", "Bench", "everything", "files_agree", "listing"]
 
@@ -60,6 +63,16 @@ _STEPS = """
   - {name: fill, function: "mysteps:fill", input: skim}
   - {name: total, function: "mysteps:total", input: fill}
   - {name: scan, function: "mysteps:scan", points: "mysteps:grid"}
+"""
+
+
+_DRIVER = """
+import os
+import sys
+os.environ.pop("LD_PRELOAD")  # the driver alone
+import portico
+analysis = portico.load_analysis(sys.argv[1]).with_options("skim", cut=int(sys.argv[3]))
+portico.run(analysis, folder=sys.argv[2], workers=1)
 """
 
 
@@ -117,13 +130,20 @@ class Bench:
         return portico.run(analysis, folder=folder, executor=self.executor, reporter=reporter, **options)
 
     @contextmanager
-    def copy(self, template: str, name: str) -> Iterator[Path]:
-        """Yield a copy of a run folder under another name, in an empty folder of its own."""
+    def copy(self, template: str, name: str, on_small_disk: bool = False) -> Iterator[Path]:
+        """Yield a copy of a run folder under another name, in an empty folder of its own, perhaps on a small disk."""
         above = self.place / name
         shutil.rmtree(above, ignore_errors=True)
-        shutil.copytree(self.templates[template], above / "run", symlinks=True)
-        yield above / "run"
+        with mounted(above, "size=20m") if on_small_disk else nullcontext():
+            shutil.copytree(self.templates[template], above / "run", symlinks=True)
+            yield above / "run"
         shutil.rmtree(above, ignore_errors=True)
+
+    def run_elsewhere(self, folder: Path, cut: int, environment: dict[str, str]) -> str:
+        """Run the analysis with a cut in a process of its own; return how it ended."""
+        command = [sys.executable, "-c", _DRIVER, str(self.analysis.folder), str(folder), str(cut)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+        return f"status {done.returncode} {done.stderr[-500:]}"
 
 
 def everything(run: portico.Run) -> dict[str, Any]:
@@ -147,7 +167,7 @@ def files_agree(run: portico.Run, expected: dict[str, Any]) -> list[str]:
     """Return where what lies in the folders of a finished run is not what its results say, for those who use a glob."""
     wrong: list[str] = []
     for sample in ("a", "b"):
-        there = sorted((run.path / "skim" / sample).glob("*.root"))
+        there = sorted(path for path in (run.path / "skim" / sample).glob("*.root") if path.is_file())
         if b"".join(_columns(path) for path in there) != expected[sample]:
             wrong.append(f"skim/{sample}/*.root holds other events: {[path.name for path in there]}")
         for name in ("skim/results.json", f"skim/{sample}/manifest.json"):

@@ -214,7 +214,7 @@ def sql(folder: Path, chance: random.Random) -> str:
         "UPDATE done SET outputs = '[]'", "UPDATE done SET outputs = 'x'", "DELETE FROM done",
         "UPDATE current SET key = 'x'", "UPDATE step SET state = 'failed'", "VACUUM",
     ])  # fmt: skip
-    if not (folder / "ledger.sqlite").is_file():
+    if not all(path.is_file() for path in folder.glob("ledger.sqlite*")) or not (folder / "ledger.sqlite").exists():
         return "no ledger to change"
     db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
     try:

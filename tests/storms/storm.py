@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import os
 import random
 import shutil
 import signal
@@ -33,13 +34,15 @@ from portico.cli import cli
 from portico.errors import PorticoError
 from portico.executors.local import LocalExecutor
 from tests.conftest import Remember
+from tests.faulty import can_mount, failing, read_only
 from tests.storms.bench import Bench, everything, files_agree, listing
 from tests.storms.faults import FAULTS
 
 __all__ = ["Verdict", "storm"]
 
-_NEVER = ("fault of portico", "Traceback", "disk is full", "no space left")
-"""Words that no error may have; here no disk is full."""
+_NEVER, _FULL = ("fault of portico", "Traceback"), ("disk is full", "no space left")
+"""Words that no error may have, and those that none may have unless the disk is full."""
+_WEATHERS = ("calm", "calm", "calm", "full", "read-only", "killed")
 _LONG = 60
 """Seconds that anything may take."""
 
@@ -107,11 +110,16 @@ def storm(bench: Bench, seed: int, faults: tuple[str, ...] = (), keep: bool = Fa
     template = chance.choice(sorted(bench.templates))
     source = bench.templates[template]
     before = listing(source)
-    faulthandler.dump_traceback_later(3 * _LONG, exit=True)  # where a signal is not heard
-    with bench.copy(template, f"storm{seed}") as folder, warnings.catch_warnings():
+    faulthandler.dump_traceback_later(10 * _LONG, exit=True)  # where a signal is not heard
+    weather = "calm" if faults else chance.choice(_WEATHERS)
+    weather = weather if weather in {"calm", "killed"} or can_mount() else "calm"
+    with (
+        bench.copy(template, f"storm{seed}", on_small_disk=weather == "full") as folder,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
-        verdict.told.append(f"a copy of '{template}'")
-        _Storm(bench, folder, chance, verdict, 41 if template != "both" else 42).pass_over(faults)
+        verdict.told.append(f"a copy of '{template}', {weather}")
+        _Storm(bench, folder, chance, verdict, 41 if template != "both" else 42, weather).pass_over(faults)
         if keep and verdict.wrong:
             shutil.copytree(folder.parent, bench.place / f"kept{seed}", symlinks=True, dirs_exist_ok=True)
     faulthandler.cancel_dump_traceback_later()
@@ -123,8 +131,11 @@ def storm(bench: Bench, seed: int, faults: tuple[str, ...] = (), keep: bool = Fa
 
 
 class _Storm:
-    def __init__(self, bench: Bench, folder: Path, chance: random.Random, verdict: Verdict, cut: int) -> None:
+    def __init__(
+        self, bench: Bench, folder: Path, chance: random.Random, verdict: Verdict, cut: int, weather: str
+    ) -> None:
         self.bench, self.folder, self.chance, self.verdict, self.cut = bench, folder, chance, verdict, cut
+        self.weather, self.never = weather, _NEVER if weather == "full" else (*_NEVER, *_FULL)
         self.strangers: list[Path] = []
 
     def pass_over(self, faults: tuple[str, ...]) -> None:
@@ -137,6 +148,36 @@ class _Storm:
             if said.endswith("is the user's"):
                 self.strangers.append(self.folder / said.partition(" ")[0])
             self.verdict.told.append(said)
+        self.strangers = [path for path in self.strangers if path.exists()]
+        with self._weather():
+            self._live()
+        self._last()
+
+    @contextmanager
+    def _weather(self) -> Iterator[None]:
+        match self.weather:
+            case "full":
+                disk, free = self.folder.parent, os.statvfs(self.folder).f_bavail * 4096
+                left = self.chance.choice([0, 4096, 20_000, 100_000])
+                (disk / "ballast").write_bytes(bytes(max(0, free - left)))
+                yield
+                (disk / "ballast").unlink()
+            case "read-only":
+                with read_only(self.folder):
+                    yield
+            case "killed":
+                what, after = (
+                    self.chance.choice(["write", "sync", "rename", "read"]),
+                    self.chance.choice([0, 1, 2, 5, 10, 20]),
+                )
+                part = self.chance.choice(["/run/", "ledger.sqlite", ".part", ".root"])
+                done = self.bench.run_elsewhere(self.folder, 83 - self.cut, failing(f"{what}@{part}:KILL", after))
+                self.verdict.told.append(f"killed at {what} number {after} of {part}: {done}")
+                yield
+            case _:
+                yield
+
+    def _live(self) -> None:
         actions: list[Callable[[], Any]] = [
             self.status, self.report, self.load, self.previous, self.export, self.compare, self.prune, self.verify,
         ]  # fmt: skip
@@ -144,7 +185,6 @@ class _Storm:
             self._try(action.__name__, action)
         if self.chance.random() < 0.3:
             self._try("run of the other cut", lambda: self.run(83 - self.cut))
-        self._last()
 
     def _try(self, name: str, action: Callable[[], Any]) -> str:
         """Do something; return the words of an error, empty if there was none."""
@@ -155,7 +195,7 @@ class _Storm:
             text = str(error)
             self.verdict.named += 1
             self.verdict.told.append(f"{name}: {type(error).__name__}: {text}")
-            if not text.strip() or any(words in text for words in _NEVER):
+            if not text.strip() or any(words in text for words in self.never):
                 self.verdict.wrong.append(f"{name}: {text}")
             return text or "error"
         except _Hangs:
@@ -189,7 +229,7 @@ class _Storm:
         result = CliRunner().invoke(cli, list(arguments))
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        if result.exit_code and any(words in result.output for words in _NEVER):
+        if result.exit_code and any(words in result.output for words in self.never):
             raise RuntimeError(result.output)
         if result.exit_code:
             raise PorticoError(result.output)
@@ -230,6 +270,8 @@ class _Storm:
         return found.verdict
 
     def _equals(self, run: portico.Run, cut: int) -> str:
+        if self.weather == "killed" and set(run.states.values()) != {"done"}:
+            return "was killed"
         if run.notes or set(run.states.values()) != {"done"} or len(run.states) < 4:
             return f"notes {run.notes} states {run.states}"
         try:

@@ -719,12 +719,11 @@ def test_a_partial_run_is_told(tmp_path: Path) -> None:
     comparison = compare(a, b)
     assert comparison.notes == (f"{b}: step 'select' is partial: 500 of 1,000 entries",)
     assert found(comparison) == {("missing", "entries", "second"): 500}
-    ledger = Ledger(b / "ledger.sqlite")
-    ledger.set_lost("select", [
-        Lost("x", "select-x-0", "/d.root", 500, "input", "was done, and is gone without"),
-        Lost("x", "", "/e.root", 70, "input", "could not be planned"),
-    ])  # fmt: skip
-    ledger.close()
+    with RunFolder(b).claim({"analysis": "test"}) as (_, ledger):
+        ledger.set_lost("select", [
+            Lost("x", "select-x-0", "/d.root", 500, "input", "was done, and is gone without"),
+            Lost("x", "", "/e.root", 70, "input", "could not be planned"),
+        ])  # fmt: skip
     assert compare(a, b).notes == (f"{b}: step 'select' is partial: 0 of 1,070 entries",)
 
 
@@ -752,9 +751,8 @@ def test_what_was_not_computed_is_not_equal(tmp_path: Path) -> None:
 
     def gaps(change: Callable[[Ledger], None], **chosen: list[str]) -> set[str]:
         for folder in (a, b):
-            ledger = Ledger(folder / "ledger.sqlite")
-            change(ledger)
-            ledger.close()
+            with RunFolder(folder).claim({"analysis": "test"}) as (_, ledger):
+                change(ledger)
         comparison = compare(a, b, **chosen)
         assert comparison.agrees
         assert comparison.equal is not bool(comparison.gaps)
@@ -790,7 +788,7 @@ def test_what_is_no_run(tmp_path: Path) -> None:
         with pytest.raises(kind, match=message):
             compare(a, path)
     (a / "ledger.sqlite").write_bytes(b"damaged")
-    with pytest.raises(RunFolderError, match="is not a ledger"):
+    with pytest.raises(RunFolderError, match=r"ledger.sqlite: is damaged"):
         compare(a, a)
 
 

@@ -23,6 +23,7 @@ from portico.files.storage import normal, storage_of
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.tidy import settle
 from portico.worker.classify import check_log, classify
+from portico.worker.output_trouble import OutputError
 from portico.worker.runner import Runner
 from tests.conftest import write_events
 
@@ -129,6 +130,9 @@ def test_who_is_not_let_in_does_not_lose_all_files() -> None:
         (OSError(errno.ENOSPC, "full"), "", "", "space"),
         (SpaceError("full"), "", "", "space"),
         (RuntimeError("x"), "SysError in <TFile::WriteBuffer>: error (No space left on device)\n", "", "space"),
+        (RuntimeError("x"), "SysError in <TFile::Flush>: error flushing file /r/x Input/output error\n", "", "space"),
+        (RuntimeError("x"), "SysError in <TFile::ReadBuffer>: error reading from file /r/x\n", "", "input"),
+        (OutputError("/r/x: cannot be written: input/output error"), "", "", "space"),
         (MemoryError(), "", "steps.py:3 (x)", "memory"),
         (RuntimeError("bad_alloc: std::bad_alloc"), "", "", "memory"),
         (RunFolderError("root://h//x: cannot be made: [3010] permission denied"), "", "", "user"),
@@ -156,6 +160,8 @@ def test_a_log_can_refuse_what_seemed_to_go_well() -> None:
         check_log("Error in <TBranch::GetBasket>: bad\n", "/f")
     with pytest.raises(SpaceError, match="/f"):
         check_log("write: No space left on device\n", "/f")
+    with pytest.raises(OutputError, match="/f: cannot be written: SysError in <TFile::WriteBuffer>: error writing"):
+        check_log("SysError in <TFile::WriteBuffer>: error writing to file /f/x (-1) Input/output error\n", "/f")
 
 
 def test_limits_of_the_client_give_way_to_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +208,7 @@ def test_a_folder_that_is_full_or_closed_says_so(tmp_path: Path, monkeypatch: py
     source = tmp_path / "source"
     source.write_bytes(b"x")
     storage = storage_of(tmp_path)
-    with pytest.raises(RunFolderError, match="cannot be written: File exists; choose another folder"):
+    with pytest.raises(RunFolderError, match="cannot be written: something else is in its place; remove it"):
         storage.make(str(source))
     with pytest.raises(InputError, match="nothing: is not there"):
         storage.rename(str(tmp_path / "nothing"), str(tmp_path / "x"))

@@ -13,6 +13,8 @@ _COMMANDS = {
     "report": "portico.cli.report:report",
     "compare": "portico.cli.compare:compare",
     "prune": "portico.cli.prune:prune",
+    "verify": "portico.cli.verify:verify",
+    "repair": "portico.cli.repair:repair",
     "cache": "portico.cli.cache:cache",
     "limit": "portico.cli.limit:limit",
     "export": "portico.cli.export:export",

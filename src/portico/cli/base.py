@@ -22,6 +22,7 @@ __all__ = ["Command", "Group", "echo", "json_option", "on_option", "show_json", 
 
 FAILED, WRONG_USAGE, PARTIAL, INTERRUPTED = 1, 2, 3, 130
 _DEBUG = "PORTICO_DEBUG"
+_FAULT = "this is a fault of portico; --debug shows where it happened"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -92,11 +93,23 @@ class Command(click.Command):
         except PorticoError as error:
             _complain(ctx, str(error), type(error).__name__)
             ctx.exit(WRONG_USAGE if isinstance(error, ConfigError) else FAILED)
+        except OSError as error:
+            text = _of_the_system(error)
+            _complain(ctx, text, "InternalError" if _FAULT in text else "RunFolderError")
+            ctx.exit(FAILED)
         except Exception as error:
             text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            _complain(ctx, f"{text}\nthis is a fault of portico; --debug shows where it happened", "InternalError")
+            _complain(ctx, f"{text}\n{_FAULT}", "InternalError")
             ctx.exit(FAILED)
         ctx.exit(status or 0)
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return the words for an error of the system: of a disk, or else a fault of portico."""
+    from portico.files.troubles import of_a_disk
+
+    found = of_a_disk(error, "the current folder")
+    return str(found) if found else f"{type(error).__name__}: {' '.join(str(error).split())}\n{_FAULT}"
 
 
 def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:

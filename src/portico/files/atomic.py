@@ -1,16 +1,75 @@
-"""Files that appear complete or not at all: written under another name, then renamed."""
+"""Files that appear complete or not at all, and are on disk when that is said.
+
+They are written under another name, brought to the disk, and renamed; then the folder is, which has the new name.
+"""
 
 from __future__ import annotations
 
 import errno
+import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from portico.errors import SpaceError
+from portico.files.troubles import explained
 
-__all__ = ["write_atomic"]
+__all__ = ["make_folder", "sync", "sync_folders", "write_atomic"]
+
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EBADF}
+"""What file systems answer that cannot bring a folder to the disk by itself, as some of user space."""
+
+
+def sync(path: Path) -> None:
+    """Bring a file or folder to the disk, so that it is there after a power cut.
+
+    Raises
+    ------
+    OSError
+        If the disk fails or is full.
+    """
+    try:
+        number = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(number)
+
+
+def sync_folders(folders: Iterable[str | Path]) -> None:
+    """Bring the names in folders to the disk.
+
+    Raises
+    ------
+    SpaceError, RunFolderError
+        If the disk fails or is full.
+    """
+    for folder in sorted({Path(folder) for folder in folders}):
+        try:
+            sync(folder)
+        except OSError as error:
+            raise explained(error, folder) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder with those above it, on disk; it may be there already.
+
+    Raises
+    ------
+    OSError
+        If that is not possible.
+    """
+    if folder.is_dir():
+        return
+    new = [folder, *(above for above in folder.parents if not above.exists())]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in new:
+        sync(path.parent)
 
 
 @contextmanager
@@ -21,15 +80,20 @@ def write_atomic(path: Path) -> Iterator[Path]:
     ------
     SpaceError
         If the disk is full.
+    RunFolderError
+        If it cannot be written for another reason.
     """
     aside = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
+    ours = {str(place) for place in (aside, path, *path.parents)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         yield aside
+        sync(aside)
         aside.replace(path)
+        sync(path.parent)
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise SpaceError(f"{path}: no space left; free space and run again, what is done is kept") from error
+        if error.filename is None or str(error.filename) in ours:
+            raise explained(error, path) from error
         raise
     finally:
         aside.unlink(missing_ok=True)

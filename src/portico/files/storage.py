@@ -7,6 +7,7 @@ words.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 import zlib
@@ -18,7 +19,9 @@ from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, RunFolderError, SpaceError
+from portico.files.atomic import make_folder, sync
 from portico.files.remote import is_remote, no_connection, retried, tune_xrootd
+from portico.files.troubles import explained, is_regular
 from portico.shown import has_secret
 
 __all__ = ["Storage", "checksum_of", "normal", "speaks_xrootd", "storage_of"]
@@ -137,14 +140,16 @@ class _Folders:
     """Folders of this machine or of a shared disk."""
 
     def make(self, folder: str) -> None:
-        self._write(folder, lambda: Path(folder).mkdir(parents=True, exist_ok=True))
+        self._write(folder, lambda: make_folder(Path(folder)))
 
     def write(self, path: str, source: Path) -> str:
         try:
             self._write(path, lambda: shutil.copyfile(source, path))
+            self._write(path, lambda: sync(Path(path)))
             return checksum_of(Path(path))
         except BaseException:
-            Path(path).unlink(missing_ok=True)
+            with suppress(OSError):
+                Path(path).unlink(missing_ok=True)
             raise
 
     def rename(self, aside: str, final: str) -> None:
@@ -158,18 +163,12 @@ class _Folders:
         return None if found is None else found[0]
 
     def stat(self, path: str) -> tuple[int, int] | None:
-        try:
-            status = Path(path).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return status.st_size, status.st_mtime_ns
+        status = _status(path)
+        return None if status is None else (status.st_size, status.st_mtime_ns)
 
     def stamp(self, path: str) -> str | None:
-        try:
-            found = Path(path).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
+        found = _status(path)
+        return None if found is None else f"{found.st_size}:{found.st_mtime_ns}:{found.st_ino}"
 
     def listed(self, folder: str) -> dict[str, str]:
         found = {str(path): self.stamp(str(path)) for path in sorted(Path(folder).rglob("*")) if path.is_file()}
@@ -182,6 +181,8 @@ class _Folders:
         return [path for path in self.listed(folder) if path.endswith(suffix)]
 
     def checksum(self, path: str) -> str:
+        if not is_regular(Path(path)):
+            return ""  # of no file
         try:
             return checksum_of(Path(path))
         except OSError as error:
@@ -197,9 +198,17 @@ class _Folders:
         except FileNotFoundError as error:
             raise InputError(f"{error.filename}: is not there") from error
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise SpaceError(f"{path}: no space left; free space and run again, what is done is kept") from error
-            raise RunFolderError(f"{path}: cannot be written: {error.strerror}; choose another folder") from error
+            raise explained(error, path) from error
+
+
+def _status(path: str) -> os.stat_result | None:
+    """Return the status of a file; None if it is not there, or there is only a link that leads nowhere."""
+    try:
+        return Path(path).stat()
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            return None
+        raise explained(error, path, "read") from error
 
 
 @lru_cache

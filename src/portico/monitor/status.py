@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,11 @@ from typing import Any
 from portico.monitor.batch import BatchStatus, read_batch
 from portico.monitor.metrics import StepMetrics, run_metrics
 from portico.runfolder.folder import RunFolder
+from portico.runfolder.owner import working
 
 __all__ = ["RunStatus", "read_status"]
 
 _UNFINISHED = {"planned", "running"}
-_LOCKS = Path("/proc/locks")
-_OWNER = re.compile(r"process (\d+) on (\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +84,6 @@ def read_status(path: Path) -> RunStatus:
         steps, batch, versions = run_metrics(ledger), read_batch(path, ledger), tuple(ledger.versions())
     finally:
         ledger.close()
-    driver = _driver(path / "lock") if any(step.state in _UNFINISHED for step in steps) or not steps else ""
+    driver = working(path) if any(step.state in _UNFINISHED for step in steps) or not steps else ""
     name, file, version = (str(manifest.get(key, "")) for key in ("analysis", "file", "portico"))
     return RunStatus(path, name, file, version, driver, steps, batch, versions)
-
-
-def _driver(lock: Path) -> str:
-    """Say which process holds the folder, without touching the lock: asking for it could keep a driver out."""
-    try:
-        text, inode = lock.read_text(encoding="utf-8").strip(), lock.stat().st_ino
-    except OSError:
-        return ""
-    match = _OWNER.fullmatch(text)
-    if match is None:
-        return ""
-    if match[2] != socket.gethostname():
-        return text  # locks of other machines cannot be seen from here
-    held = (line.split() for line in _LOCKS.read_text(encoding="ascii").splitlines()) if _LOCKS.exists() else ()
-    ours = any(words[1] == "FLOCK" and words[4] == match[1] and words[5].endswith(f":{inode}") for words in held)
-    return text if ours else ""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from portico.analysis.chunks import Chunk
+from portico.runfolder.database import from_json
 from portico.runfolder.result_store import ResultStore
 from portico.runfolder.subtrees import Subtrees, subtree_keys
 from portico.shown import without_secrets
@@ -169,7 +170,7 @@ class Ledger(ResultStore):
         return Chunk(self.places.used(file), *others)
 
     def _files(self, outputs: str) -> list[dict[str, Any]]:
-        return [] if outputs == "[]" else self.places.files_used(json.loads(outputs))  # most chunks write none
+        return self.places.from_text(outputs)
 
     def files_read(self, step: str, sample: str) -> dict[str, int]:
         """Return the files that the plan of a step's sample reads, in order, and how many entries of each."""
@@ -183,6 +184,11 @@ class Ledger(ResultStore):
         """Return the keys of a step's chunks that are done, with the files that each wrote."""
         rows = self._db.execute("SELECT key, outputs FROM available WHERE step = ?", (step,))
         return {key: self._files(outputs) for key, outputs in rows}
+
+    def all_done(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """Return the key of each chunk that is done, planned or not, with the files that it wrote."""
+        for key, outputs in self._db.execute("SELECT key, outputs FROM done"):
+            yield key, self._files(outputs)
 
     def trees(self) -> set[str]:
         """Return the paths of all trees that done chunks wrote, also those of results that are not current."""
@@ -207,7 +213,7 @@ class Ledger(ResultStore):
         now = time.time()
         with self.transaction():
             for attempt, partial, outputs in finished:
-                files = json.dumps(self.places.files_written(outputs))
+                files = self.places.to_text(outputs)
                 self._db.execute(
                     "INSERT INTO done VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET attempt = "
                     "excluded.attempt, checksum = excluded.checksum, outputs = excluded.outputs, "
@@ -289,7 +295,7 @@ class Ledger(ResultStore):
         for key in keys:
             for number, outcome, message, log, metrics, partial, outputs, checksum in self._db.execute(query, (key,)):
                 whole = partial if partial is None else self.subtrees.checked(key, partial, checksum)
-                yield Attempt(key, number, outcome, message, log, json.loads(metrics)), whole, self._files(outputs)
+                yield Attempt(key, number, outcome, message, log, from_json(metrics)), whole, self._files(outputs)
                 break
 
     def outputs(self, step: str, sample: str) -> list[list[dict[str, Any]]]:
@@ -327,7 +333,7 @@ class Ledger(ResultStore):
             (step,),
         )
         for sample, position, metrics, number in rows:
-            yield sample, position, {**json.loads(metrics), "attempt": number}
+            yield sample, position, {**from_json(metrics), "attempt": number}
 
     def failures(self, step: str) -> list[tuple[Planned, Attempt, bool]]:
         """Return the failed attempts at the chunks of the plan, the latest last, and whether a later one succeeded."""
@@ -341,7 +347,7 @@ class Ledger(ResultStore):
         return [
             (
                 Planned(r[0], r[1], r[2], self._chunk(*r[3:8])),
-                Attempt(r[2], r[8], r[9], r[10], r[11], json.loads(r[12])),
+                Attempt(r[2], r[8], r[9], r[10], r[11], from_json(r[12])),
                 bool(r[13]),
             )
             for r in rows
@@ -364,7 +370,7 @@ class Ledger(ResultStore):
         """Return the bytes of each done chunk with its trees, by key."""
         rows = self._db.execute("SELECT key, COALESCE(LENGTH(partial), 0), outputs FROM done")
         sizes = {
-            key: size + sum(int(item.get("size", 0)) for item in json.loads(outputs)) for key, size, outputs in rows
+            key: size + sum(int(item.get("size", 0)) for item in self._files(outputs)) for key, size, outputs in rows
         }
         for first, size in self.subtrees.sizes():  # kept as long as all its chunks
             sizes[first] = sizes.get(first, 0) + size
@@ -391,5 +397,4 @@ class Ledger(ResultStore):
         SpaceError
             If the disk is full.
         """
-        with self._guard():
-            self._db.execute("VACUUM")
+        self._db.execute("VACUUM")

@@ -7,6 +7,7 @@ nothing in a store that it shares with the original.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import zlib
 from collections.abc import Mapping
@@ -16,8 +17,9 @@ from typing import Any
 
 from portico.errors import RunFolderError
 from portico.files.atomic import write_atomic
+from portico.files.troubles import explained
 
-__all__ = ["MANIFEST", "Standing", "place_of", "read_manifest", "standing", "write_manifest"]
+__all__ = ["MANIFEST", "Standing", "mark_of", "place_of", "read_manifest", "standing", "write_manifest"]
 
 MANIFEST = "run.json"
 
@@ -46,16 +48,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        if path.exists() and not path.is_file():
+        if os.path.lexists(path) and not path.is_file():
             raise RunFolderError(f"{path}: is no file; remove what is in its place, then: portico repair {folder}")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError as error:
         problem = "is not a run folder of portico" if folder.is_dir() else "no such folder"
         raise RunFolderError(f"{folder}: {problem}; {_HINT}") from error
     except NotADirectoryError as error:
         raise RunFolderError(f"{folder}: is a file, not a run folder of portico; {_HINT}") from error
-    except UnicodeDecodeError:
-        text = ""
+    except OSError as error:
+        raise explained(error, path, "read") from error
     try:
         content = json.loads(text)
     except ValueError:
@@ -85,6 +87,13 @@ def _checksum(content: Mapping[str, Any]) -> str:
 def place_of(folder: Path) -> dict[str, Any]:
     """Return where a folder lies: host, path and inode."""
     return {"host": socket.gethostname(), "path": str(folder.resolve()), "inode": folder.stat().st_ino}
+
+
+def mark_of(manifest: Mapping[str, Any]) -> str:
+    """Return the name of the file with which a run marks its store: of the run, and of where its folder lies."""
+    place = manifest.get("place") or {}
+    where = zlib.crc32(f"{place.get('inode')} {place.get('path')}".encode())
+    return f"portico-run-{manifest.get('run')}-{where:08x}"
 
 
 def standing(known: Mapping[str, Any], folder: Path) -> Standing:

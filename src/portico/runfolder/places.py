@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +12,15 @@ from typing import Any
 from portico.results.kinds import KINDS
 from portico.results.partial import decode
 from portico.results.product import Product
+from portico.runfolder.database import Damaged
 from portico.shown import without_secrets
 
-__all__ = ["Places"]
+__all__ = ["MEND", "Places"]
 
+MEND = "run again: what is damaged is forgotten, and made again"
+"""What to do about damages in a ledger."""
+
+_NONE = "[]"
 _HERE = "./"  # how a path in the run folder begins where others may be relative to something else
 
 
@@ -45,10 +52,34 @@ class Places:
         """Return descriptions of files with their ``path`` as it is used."""
         return [{**file, "path": self.used(file["path"])} for file in files]
 
+    def to_text(self, files: Iterable[Mapping[str, Any]]) -> str:
+        """Return descriptions of files as text with a checksum; ``[]`` if there are none."""
+        text = json.dumps(self.files_written(files))
+        return text if text == _NONE else f"{text}{_checksum(text)}"
+
+    def from_text(self, text: str) -> list[dict[str, Any]]:
+        """Return the descriptions of files that `to_text` returned.
+
+        Raises
+        ------
+        Damaged
+            If it returned something else.
+        """
+        if text == _NONE:  # most chunks write no files
+            return []
+        content = text[: -len(_checksum(""))]
+        if text != f"{content}{_checksum(content)}":
+            raise Damaged(f"{self._home}: what the ledger says of a chunk's files is damaged; {MEND}")
+        return self.files_used(json.loads(content))
+
     def decode(self, data: bytes) -> dict[str, Product]:
         """Decode a result that was written, with the paths of its files as they are used."""
         return {name: replace(product, items=tuple(self.files_used(product.items))) if _has_paths(product) else product
                 for name, product in decode(data).items()}  # fmt: skip
+
+
+def _checksum(text: str) -> str:
+    return f" {zlib.crc32(text.encode()):08x}"
 
 
 def _has_paths(product: Product) -> bool:

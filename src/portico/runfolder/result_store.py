@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from portico.errors import RunFolderError, SpaceError
-from portico.runfolder.places import Places
+from portico.errors import RunFolderError
+from portico.runfolder.damage import Damage, find_damage, forget, result_checksum
+from portico.runfolder.database import Damaged, Database, from_json
+from portico.runfolder.places import MEND, Places
 from portico.runfolder.schema import SCHEMA, SCHEMA_VERSION
 from portico.runfolder.version import SUMMARY, StepVersion, Version
 
@@ -29,85 +29,89 @@ class ResultStore:
         The SQLite file.
     read_only : bool
         For those who only look, while a driver may be writing.
+    locks : bool
+        Whether the file system has locks.
 
     Raises
     ------
-    RunFolderError
-        If the file is not a ledger, or one of another version.
+    RunFolderError, SpaceError
+        As `Database`.
     """
 
-    def __init__(self, path: Path, read_only: bool = False) -> None:
-        self._path, self._read_only = path, read_only
+    def __init__(self, path: Path, read_only: bool = False, locks: bool = True) -> None:
+        self._path = path
+        self._db = Database(path, SCHEMA, SCHEMA_VERSION, read_only, locks)
         self.places = Places(path.parent)
         """How paths are written in it, and in the results that it keeps."""
-        # A driver that was killed may have left a journal, which only a reader who may write can roll back.
-        mode = ("?mode=rw" if os.access(path, os.W_OK) else "?mode=ro") if read_only else ""
-        uri = f"{path.resolve().as_uri()}{mode}"
-        try:
-            self._db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
-            with self._guard():
-                if read_only:
-                    self._db.execute("PRAGMA query_only = ON")
-                else:
-                    self._db.execute("PRAGMA synchronous = NORMAL")
-                    self._db.execute("PRAGMA secure_delete = OFF")  # ON, as some build it, writes zeros over results
-                    self._db.execute("PRAGMA journal_mode = TRUNCATE")  # no WAL: ledgers live on network disks
-                self._open(read_only)
-        except sqlite3.DatabaseError as error:
-            raise RunFolderError(f"{path}: is not a ledger of portico: {error}") from error
-
-    def _open(self, read_only: bool) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and read_only:
-            raise RunFolderError(f"{self._path}: the run has not begun yet")
-        if version not in {0, SCHEMA_VERSION}:
-            raise RunFolderError(f"{self._path}: written by another version of portico; use a new run folder")
-        if not read_only:
-            self._db.executescript(SCHEMA)
-            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if "full" in str(error) or "disk I/O" in str(error):
-                raise SpaceError(
-                    f"{self._path}: cannot be written, the disk is full ({error}); free space and run again"
-                ) from error
-            raise
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> AbstractContextManager[None]:
         """See one state of the ledger in all that follows, whatever a driver commits meanwhile."""
-        self._db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._db.execute("COMMIT")
+        return self._db.reading()
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Do all that follows, or nothing.
+    def transaction(self) -> AbstractContextManager[None]:
+        """Do all that follows, or nothing; at the end it is on disk.
 
         Raises
         ------
         SpaceError
             If the disk is full.
+        RunFolderError
+            If the file cannot be written.
         """
-        with self._guard():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+        return self._db.transaction()
+
+    def about(self, name: str) -> str:
+        """Return a property of the whole run, such as its manifest; empty if it is not known."""
+        row = self._db.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
+        return "" if row is None else str(row[0])
+
+    def set_about(self, values: Mapping[str, str]) -> None:
+        """Note properties of the whole run."""
+        with self.transaction():
+            self._db.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", values.items())
+
+    def watch(self, check: Callable[[], None]) -> None:
+        """Call a function before each transaction, which raises an error if nothing may be written."""
+        self._db.check = check
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the structure of the file."""
+        return self._db.faults()
+
+    def take_rows(self, rows: Iterable[tuple[str, Sequence[str], Sequence[Any]]]) -> int:
+        """Take rows of another ledger that fit, each with its table and columns; return how many."""
+        taken, known = 0, self._db.columns()
+        with self.transaction():
+            for table, columns, values in rows:
+                if known.get(table) == set(columns):
+                    taken += self._db.take(table, columns, values)
+        return taken
+
+    def damage(self) -> Damage:
+        """Return what is not as it was written, after looking at all that is kept."""
+        return find_damage(self._db, self.places)
+
+    def mend(self, damage: Damage, distrust: bool) -> None:
+        """Forget what is damaged.
+
+        Parameters
+        ----------
+        damage : Damage
+            From `damage`.
+        distrust : bool
+            Something else has written to the ledger: forget what has no checksum as well, plans and states of steps,
+            which the next run makes again.
+        """
+        with self.transaction():
+            forget(self._db, damage)
+            if distrust:
+                for table in ("plan", "planned", "lost"):
+                    self._db.execute(f"DELETE FROM {table}")  # noqa: S608
+                self._db.execute("UPDATE step SET state = 'interrupted'")
 
     def set_result(
         self, step: str, sample: str, key: str, merged: bytes, completeness: float = 1.0, *,
@@ -129,10 +133,11 @@ class ResultStore:
             As in `use_result`.
         """
         names = zlib.compress("\n".join(chunks).encode())
+        checksum = result_checksum(step, sample, key, merged, float(completeness), names)
         with self.transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (step, sample, key, merged, zlib.crc32(merged), completeness, names),
+                (step, sample, key, merged, checksum, float(completeness), names),
             )
             self._use(step, sample, key, made, json.dumps(list(inputs)))
 
@@ -189,21 +194,21 @@ class ResultStore:
 
         Raises
         ------
-        RunFolderError
-            If it is damaged.
+        Damaged
+            If it is not as it was written.
         """
         row = self._db.execute(
-            "SELECT key, merged, checksum FROM result WHERE step = ? AND sample = ? AND key = "
+            "SELECT checksum, key, merged, completeness, chunks FROM result WHERE step = ? AND sample = ? AND key = "
             "COALESCE(?, (SELECT key FROM current WHERE step = ? AND sample = ?))",
             (step, sample, key, step, sample),
         ).fetchone()
         if row is None:
             return None
-        if zlib.crc32(row[1]) != row[2]:
+        checksum, found, merged, completeness, chunks = row
+        if result_checksum(step, sample, found, merged, completeness, chunks) != checksum:
             where = f"the result of step '{step}'" + (f", sample '{sample}'," if sample != SUMMARY else "")
-            raise RunFolderError(f"{self._path}: {where} is damaged; remove the run folder and run again")
-        merged: bytes = row[1]
-        return merged
+            raise Damaged(f"{self._path}: {where} is damaged; {MEND}")
+        return bytes(merged)
 
     def set_files(
         self, step: str, key: str, files: Sequence[Mapping[str, Any]], text: str = "", *,
@@ -273,7 +278,7 @@ class ResultStore:
         found: set[tuple[str, str]] = set()
         for step, sample, key, made, inputs in rows:
             keys[step, sample] = key
-            made_of[step, sample] = [((earlier, other), then) for earlier, other, then in json.loads(inputs)]
+            made_of[step, sample] = [((earlier, other), then) for earlier, other, then in from_json(inputs)]
             if made != wanted.get((step, sample), ""):
                 found.add((step, sample))
         known = -1
@@ -313,7 +318,7 @@ class ResultStore:
         row = self._db.execute("SELECT * FROM version WHERE number = ?", (number,)).fetchone()
         if row is None:
             raise RunFolderError(f"{self._path}: there is no version {number}")
-        return Version.from_json(*row)
+        return _read_version(*row)
 
     def versions(self) -> list[tuple[int, float]]:
         """Return number and time of each version that is kept, the latest last."""
@@ -326,7 +331,7 @@ class ResultStore:
             "SELECT step, sample, key FROM current JOIN step USING (step) WHERE sample != ? OR kind = 'summary'",
             (SUMMARY,),
         )
-        if {(step, sample): key for step, sample, key in rows} == (Version.from_json(*last).keys if last else {}):
+        if {(step, sample): key for step, sample, key in rows} == (_read_version(*last).keys if last else {}):
             return
         now = Version(0, time.time(), self._steps())
         with self.transaction():
@@ -365,6 +370,13 @@ class ResultStore:
     def set_verified(self, found: Iterable[tuple[str, str, str]]) -> None:
         """Note path, stamp and Adler-32 of files whose checksum was computed, unless the ledger is only read."""
         rows = [(self.places.written(path), stamp, adler32) for path, stamp, adler32 in found]
-        if rows and not self._read_only:
+        if rows and not self._db.read_only:
             with self.transaction():
                 self._db.executemany("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)", rows)
+
+
+def _read_version(number: int, time: float, steps: str) -> Version:
+    try:
+        return Version.from_json(number, time, steps)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"version @{number} in the ledger is damaged ({error}); {MEND}") from error

@@ -6,7 +6,7 @@ are large because partial results take many.
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION"]
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Ledgers of other versions are refused."""
 
 SCHEMA = """
@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS current (
 CREATE TABLE IF NOT EXISTS wanted (step TEXT, sample TEXT, made TEXT, PRIMARY KEY (step, sample));
 CREATE TABLE IF NOT EXISTS version (number INTEGER PRIMARY KEY, time REAL, steps TEXT);
 CREATE TABLE IF NOT EXISTS verified (path TEXT PRIMARY KEY, stamp TEXT, adler32 TEXT);
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS lost (
     step TEXT, sample TEXT, key TEXT, file TEXT, entries INTEGER, kind TEXT, message TEXT);
 CREATE INDEX IF NOT EXISTS lost_key ON lost (key);

@@ -7,13 +7,15 @@ again, they are verified by their checksums.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from portico.errors import InputError
-from portico.files.atomic import write_atomic
+from portico.files.atomic import make_folder, write_atomic
 from portico.files.kept import OLDER, Kept, find
 from portico.files.storage import checksum_of, storage_of
+from portico.files.troubles import explaining
 from portico.runfolder.result_store import ResultStore
 from portico.runfolder.version import SUMMARY
 
@@ -74,6 +76,12 @@ class StepFiles:
     def are_whole(self, key: str) -> bool:
         """Return whether all files of a key are there, as they were written."""
         return self._ledger.has_result(self._step, SUMMARY, key) and not any(kept.fault for kept in self._found(key))
+
+    def faults(self, key: str) -> list[str]:
+        """Return what is wrong with the files of a key; nothing if it has none."""
+        if not self._ledger.has_result(self._step, SUMMARY, key):
+            return []
+        return [f"{kept.path}: {kept.fault}" for kept in self._found(key) if kept.fault]
 
     def _found(self, key: str | None) -> list[Kept]:
         items = self.items(key)
@@ -143,9 +151,11 @@ class StepFiles:
             if not kept.fault and kept.path == item["path"]:
                 _move(Path(kept.path), Path(item["aside"]))
             else:
-                Path(item["path"]).unlink(missing_ok=True)
+                with explaining(item["path"]), suppress(FileNotFoundError, NotADirectoryError):
+                    Path(item["path"]).unlink()
 
 
 def _move(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source.replace(target)
+    with explaining(target):
+        make_folder(target.parent)
+        source.replace(target)

@@ -8,14 +8,14 @@ other positions does not use it. It is there only while each of its chunks is do
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import zlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from portico.errors import RunFolderError
+from portico.runfolder.database import Damaged, Database
+from portico.runfolder.places import MEND
 
 __all__ = ["SIZE", "Subtree", "Subtrees", "subtree_keys"]
 
@@ -70,15 +70,13 @@ class Subtrees:
     ----------
     path : Path
         The ledger, for messages.
-    db : sqlite3.Connection
+    db : Database
         The same, open.
     transaction : callable
         Begins a transaction.
     """
 
-    def __init__(
-        self, path: Path, db: sqlite3.Connection, transaction: Callable[[], AbstractContextManager[None]]
-    ) -> None:
+    def __init__(self, path: Path, db: Database, transaction: Callable[[], AbstractContextManager[None]]) -> None:
         self._path, self._db, self._transaction = path, db, transaction
 
     def checked(self, key: str, result: bytes, checksum: int) -> bytes:
@@ -86,13 +84,11 @@ class Subtrees:
 
         Raises
         ------
-        RunFolderError
-            If it is damaged.
+        Damaged
+            If it is not as it was written.
         """
         if zlib.crc32(result) != checksum:
-            raise RunFolderError(
-                f"{self._path}: the result of chunk {key[:12]} is damaged; remove the run folder and run again"
-            )
+            raise Damaged(f"{self._path}: the result of chunk {key[:12]} is damaged; {MEND}")
         return result
 
     def keep(self, merged: Mapping[tuple[str, ...], bytes]) -> None:

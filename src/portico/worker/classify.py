@@ -9,10 +9,10 @@ import traceback
 from portico import root
 from portico.errors import InputError, PorticoError, ProductError, SpaceError, StepError
 from portico.files import may_pass
+from portico.worker.output_trouble import NO_SPACE, OutputError, output_trouble
 
 __all__ = ["check_log", "classify"]
 
-_NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
 _NO_MEMORY = re.compile(r"\bstd::bad_alloc\b|\bbad_alloc: std::bad_alloc\b")
 _SERVER = re.compile(r"(?:SysError|Error) in <(?:TNetXNG|TXNet)[^>]*>: *(.*)")
 _NOT_LET_IN = re.compile(r"Auth failed|\[3030\]")  # no property of the file: it would be so for all
@@ -43,11 +43,15 @@ def check_log(log: str, folder: str) -> None:
     ------
     SpaceError
         If there was no space for them.
+    OutputError
+        If they could not be written for another reason.
     InputError
         If not all could be read.
     """
-    if _NO_SPACE.search(log):
+    if NO_SPACE.search(log):
         raise SpaceError(f"no space left in {folder}")
+    if trouble := output_trouble(log):
+        raise OutputError(f"{folder}: cannot be written: {trouble}")
     if words := _SERVER.search(log):
         raise InputError(f"cannot be read: {words[1]}")
     if bad := _BAD_INPUT.search(_HARMLESS.sub("", log)):
@@ -72,10 +76,11 @@ def classify(error: BaseException, log: str, frames: traceback.StackSummary, whe
     said = _SERVER.search(log)
     words = said[1].strip() if said else ""
     is_step = isinstance(error, (StepError, ProductError))
-    if isinstance(error, SpaceError) or getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}:
+    no_space = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}
+    if no_space or isinstance(error, (SpaceError, OutputError)):
         return "space", text
-    if _NO_SPACE.search(log):
-        return "space", "no space left on device"
+    if trouble := output_trouble(log):
+        return "space", trouble
     if isinstance(error, MemoryError) or _NO_MEMORY.search(own):
         return "memory", "needs more memory than there is"
     if may_pass(own) and not is_step:

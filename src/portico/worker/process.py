@@ -18,13 +18,13 @@ from portico.environment.credentials import Credentials, forget
 from portico.environment.interpreter import isolated
 from portico.environment.scratch import Scratch
 from portico.worker.death import ABORTS, last_words
+from portico.worker.log import LOG, bound, tail
 from portico.worker.task import FailureKind, Outcome, Task, outcome_of, without_entries
 from portico.worker.wire import Message, receive, send
 
 __all__ = ["RunnerProcess"]
 
-_LOG = "stderr.log"
-_LOG_BYTES = 4096
+_LOG_BYTES, _WORDS_BYTES = 4096, 2**17
 _TICK = 0.5
 _VMSTAT = Path("/proc/vmstat")
 _OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
@@ -45,7 +45,7 @@ class RunnerProcess:
     def __init__(self, memory: int | None = None, optimised: bool = True) -> None:
         self._memory, self._optimised = memory, optimised
         self._reasons: dict[str, dict[str, Any]] = {}  # why steps end their process, by bundle and sample
-        self._outgrown = 0
+        self._outgrown, self._prints = 0, False
         self._kills = _oom_kills()
         self._scratch = Scratch()
         self._folder = self._scratch.path
@@ -82,7 +82,10 @@ class RunnerProcess:
         return self._stdout.fileno()
 
     def watch(self) -> None:
-        """End the process if it outgrew its memory with a chunk; the outcome then says so."""
+        """Bound the log of the process, and end it if it outgrew its memory with a chunk; the outcome then says so."""
+        if not bound(self._folder) and self._process is not None:
+            self._prints = True
+            self._process.kill()
         if self._memory is None or self._process is None or self._task is None:
             return
         with suppress(psutil.NoSuchProcess):
@@ -171,9 +174,7 @@ class RunnerProcess:
         return None
 
     def _wait(self) -> None:
-        """Wait until there is something to read, watching the memory."""
-        if self._memory is None:
-            return
+        """Wait until there is something to read, watching memory and log."""
         with selectors.DefaultSelector() as selector:
             selector.register(self, selectors.EVENT_READ)
             while not selector.select(_TICK):
@@ -182,6 +183,11 @@ class RunnerProcess:
     def _crashed(self, content: dict[str, Any]) -> dict[str, Any]:
         code = self._process.wait() if self._process is not None else 0
         used, self._outgrown = self._outgrown, 0
+        if self._prints:
+            self._prints = False
+            self._kill()
+            words = "wrote more to standard error than its disk should hold; print less, or not for each event"
+            return {"failed": "user", "message": f"the step {words}", "metrics": {}}
         if used and self._memory is not None:
             self._kill()
             text = f"its process grew to {used / 1e6:,.0f} MB of memory, {self._memory / 1e6:,.0f} MB are allowed"
@@ -193,7 +199,7 @@ class RunnerProcess:
             return {"failed": "memory", "message": "the machine ran out of memory while it worked on it", "metrics": {}}
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         log = self._log_tail()
-        kind, words = last_words(log)
+        kind, words = last_words(tail(self._folder, _WORDS_BYTES))
         self._kill()
         if -code in ABORTS and not words and self._optimised and content["op"] == "chunk" and not content.get("points"):
             kind, words = self._reason(content)
@@ -218,8 +224,7 @@ class RunnerProcess:
         return ("user", answer["message"]) if answer.get("failed") == "user" else ("crash", "")
 
     def _log_tail(self) -> str:
-        path = self._folder / _LOG
-        return path.read_bytes()[-_LOG_BYTES:].decode(errors="replace") if path.exists() else ""
+        return tail(self._folder, _LOG_BYTES)
 
     def _ensure(self) -> None:
         if self.alive:
@@ -227,7 +232,8 @@ class RunnerProcess:
         self._kill()
         slow = {} if self._optimised else {"EXTRA_CLING_ARGS": f"{os.environ.get('EXTRA_CLING_ARGS', '')} -O0".strip()}
         python, environment = isolated(**slow)
-        with (self._folder / _LOG).open("wb") as log:
+        (self._folder / LOG).unlink(missing_ok=True)
+        with (self._folder / LOG).open("ab") as log:  # at the end, wherever that is
             self._process = subprocess.Popen(
                 [*python, "-m", "portico.worker.runner", str(self._folder)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment,

@@ -41,6 +41,7 @@ from portico.worker.cached import CachedChunk, CachedChunks
 from portico.worker.classify import check_log, classify
 from portico.worker.declared import Declarations
 from portico.worker.globals import Generators, Globals
+from portico.worker.log import Log
 from portico.worker.task import Done, Task
 from portico.worker.wire import Message, receive, send
 
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 
     Ran = tuple[dict[str, Product], Timing, Sequence[Mapping[str, Any]]]
 
-_LOG = "stderr.log"
 _LOG_BYTES = 8192
 _TREES = "trees"  # what a chunk writes, on its way to a server
 _ASIDE = re.compile(r"([^\s'\"]*)/\.[0-9a-f]{32}\.part")  # the name of a tree until its chunk is done
@@ -79,11 +79,11 @@ class Runner:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._log = folder / _LOG
+        self._log = Log(folder)
         self._active: tuple[str, Path] | None = None
         self._content: dict[str, Any] = {}
         self._holds = ""
-        self._declarations = Declarations(self._log_size, self._read_log)
+        self._declarations = Declarations(self._log.size, self._log.read)
         self._globals: Globals | None = None
         self._generators: list[Generators] = []  # as in a new process; after the imports
         self._cached, self._warnings, self._chunk_log = CachedChunks(), list[str](), 0
@@ -100,7 +100,7 @@ class Runner:
                 content, blobs = receive(source)
             except EOFError:
                 return
-            started, before = time.time(), self._log_size()
+            started, before = time.time(), self._log.begin()
             try:
                 if "credentials" in content:
                     names = content.pop("credentials")
@@ -117,7 +117,7 @@ class Runner:
                 answer, payload = {"stale": True} if stale else self._explain(error, before), []
             answer["holds"] = self._holds
             answer["warnings"] = self._told()
-            answer["log"] = _RDF.sub("", self._read_log(before))[-_LOG_BYTES:]
+            answer["log"] = _RDF.sub("", self._log.read(before))[-_LOG_BYTES:]
             ended, metrics = time.time(), answer.setdefault("metrics", {})
             metrics.update(
                 started=started, ended=ended, setup=max(0.0, ended - started - metrics.get("wall", 0.0)),
@@ -125,15 +125,6 @@ class Runner:
                 peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             )  # fmt: skip
             send(sink, answer, payload)
-
-    def _log_size(self) -> int:
-        return self._log.stat().st_size if self._log.exists() else 0
-
-    def _read_log(self, start: int) -> str:
-        sys.stderr.flush()
-        with self._log.open("rb") as stream:
-            stream.seek(start)
-            return stream.read().decode(errors="replace")
 
     def _hold(self, content: dict[str, Any], archive_bytes: bytes) -> None:
         """Unpack a bundle, make it the one from which modules are imported, and declare its headers."""
@@ -234,7 +225,7 @@ class Runner:
     def _chunk(self, content: dict[str, Any], _: list[bytes]) -> Message:
         from portico.worker.points import run_points
 
-        task, self._chunk_log = Task.from_json(content), self._log_size()
+        task, self._chunk_log = Task.from_json(content), self._log.size()
         wall, cpu = time.perf_counter(), time.process_time()
         files: Sequence[Mapping[str, Any]] = ()
         if task.points is None:
@@ -252,13 +243,13 @@ class Runner:
         """Run a step over a chunk; ROOT tells some damages only once, perhaps in an earlier try from the cache."""
         from portico.analysis.dataset import Sample
         from portico.worker.frame import run_chunk
-        from portico.worker.upload import upload
+        from portico.worker.upload import bring_to_disk, upload
 
         function, remote = self._checked(task.function, task.sample, task.options), is_remote(task.folder)
         folder = self._folder / _TREES if remote else Path(plain_name(task.folder, self._folder))
 
         def compiled() -> float:
-            return sum(float(seconds) for seconds in _JIT.findall(self._read_log(self._chunk_log)))
+            return sum(float(seconds) for seconds in _JIT.findall(self._log.read(self._chunk_log)))
 
         if remote:
             folder.mkdir(exist_ok=True)
@@ -268,12 +259,14 @@ class Runner:
                     function, task.chunk, Sample(**task.sample), task.options, folder, compiled, self._folder,
                     task.friends, task.reference, cached, in_blocks,
                 )  # fmt: skip
-            log, where = self._read_log(self._chunk_log), task.folder
+            log, where = self._log.read(self._chunk_log), task.folder
             check_log(log, f"{folder}, on the way to {where}" if remote else where)
             products, files = take_files(products)
             if remote:
                 files, seconds = upload(files, task.folder)
                 timing.serialise += seconds
+            else:
+                timing.serialise += bring_to_disk(files, folder)
         finally:
             if remote:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -323,7 +316,7 @@ class Runner:
         """Return the kind of a failure and a message that names the user's files."""
         frames = traceback.extract_tb(error.__traceback__)
         where = self._user_line(frames)
-        kind, text = classify(error, self._read_log(log_start), frames, where)
+        kind, text = classify(error, self._log.read(log_start), frames, where)
         text = "; ".join([text, *getattr(error, "__notes__", ())])
         if kind == "internal":
             traceback.print_exception(error)  # into the log, which travels with the answer

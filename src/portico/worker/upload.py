@@ -1,4 +1,4 @@
-"""Upload of the trees that a chunk wrote to a server."""
+"""The trees that a chunk wrote, on their way to where they are kept: on disk, or uploaded to a server."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Any
 
 from portico.errors import PorticoError
 from portico.files import no_connection
+from portico.files.atomic import sync
 from portico.files.storage import storage_of
+from portico.files.troubles import explained
+from portico.worker.output_trouble import OutputError
 
-__all__ = ["upload"]
+__all__ = ["bring_to_disk", "upload"]
 
 
 def upload(files: Sequence[Mapping[str, Any]], folder: str) -> tuple[list[dict[str, Any]], float]:
@@ -50,3 +53,33 @@ def upload(files: Sequence[Mapping[str, Any]], folder: str) -> tuple[list[dict[s
                 storage.remove(url)
         raise
     return moved, time.perf_counter() - began
+
+
+def bring_to_disk(files: Sequence[Mapping[str, Any]], folder: Path) -> float:
+    """Have the trees of a chunk on the disk, not only in the memory of this machine, before they count as done.
+
+    Parameters
+    ----------
+    files : sequence of mapping
+        As in `upload`.
+    folder : Path
+        Where they were written.
+
+    Returns
+    -------
+    float
+        Seconds that it took.
+
+    Raises
+    ------
+    OutputError
+        If the disk fails or is full.
+    """
+    began = time.perf_counter()
+    for file in files:
+        path = folder / Path(file["path"]).name
+        try:
+            sync(path)
+        except OSError as error:
+            raise OutputError(str(explained(error, path))) from error
+    return time.perf_counter() - began

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from portico.errors import Detached
 from portico.executors.base import Executor
+from portico.files import is_remote
+from portico.files.atomic import sync_folders
 from portico.files.storage import storage_of
 from portico.runfolder.ledger import Attempt, Ledger, Planned
 from portico.runfolder.tidy import tree_name
@@ -110,6 +112,7 @@ class _ChunkLoop:
         self._finished: list[tuple[Attempt, bytes, list[dict[str, Any]]]] = []
         self._planned: list[Planned] = []
         self._failed: list[Attempt] = []
+        self._folders: set[str] = set()  # with new names of trees, which are not on disk yet
 
     def run(self, on_tick: Callable[[float | None], None]) -> list[Failed]:
         scheduler, leave = self._scheduler, False
@@ -154,7 +157,9 @@ class _ChunkLoop:
                     self._executor.submit(decision.task)
                 case Keep(planned, done):
                     attempt = Attempt(planned.key, done.task.attempt, "done", metrics=dict(done.metrics))
-                    self._finished.append((attempt, done.partial, _keep(planned, done.files)))
+                    kept = _keep(planned, done.files)
+                    self._folders |= {file["path"].rpartition("/")[0] for file in kept if not is_remote(file["path"])}
+                    self._finished.append((attempt, done.partial, kept))
                     self._planned.append(planned)
                     self._reporter.advance(planned.sample, planned.chunk.entries)
                 case Note():
@@ -175,6 +180,8 @@ class _ChunkLoop:
     def _commit(self) -> None:
         if not self._finished and not self._failed:
             return
+        sync_folders(self._folders)  # before the ledger says that they are there
+        self._folders.clear()
         self._ledger.commit(self._finished, self._failed)
         if self._merging is not None:
             for planned, (_, partial, _) in zip(self._planned, self._finished, strict=True):

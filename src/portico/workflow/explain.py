@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from portico.errors import PorticoError, SpaceError, StepError, WorkerError, nearest
+from portico.errors import PorticoError, RunFolderError, SpaceError, StepError, WorkerError, nearest
 from portico.files import TreeSummary, column_changes
 from portico.runfolder.ledger import Planned
 from portico.worker.task import Failed, FailureKind
@@ -62,7 +62,9 @@ def error_of(failed: Failed, text: str) -> PorticoError:
         case FailureKind.USER:
             return StepError(text)
         case FailureKind.SPACE:
-            return SpaceError(f"{text}; free space and run again, what is done is kept")
+            if "no space" in text:
+                return SpaceError(f"{text}; free space and run again, what is done is kept")
+            return RunFolderError(f"{text}; run again when the disk works, what is done is kept")
         case FailureKind.TRANSIENT:
             return WorkerError(f"{text}; the store does not answer; run again when it does, what is done is kept")
         case _:

@@ -265,12 +265,12 @@ def _unopened(sample: Sample, found: Sequence[TreeSummary | InputError]) -> Iter
             yield Lost(sample.name, "", file, each, "input", str(error).removeprefix(f"{file}: "))
 
 
-def missing(step: StepEntry, planned: Plan, ledger: Ledger) -> tuple[list[Planned], list[str]]:
-    """Return the chunks that are not done, and the keys of those done chunks whose files are gone."""
+def missing(step: StepEntry, planned: Plan, ledger: Ledger) -> tuple[list[Planned], dict[str, str]]:
+    """Return the chunks that are not done, and what is wrong with the files of chunks that were, by their keys."""
     done = ledger.done(step.name)
     lost = bad_trees(ledger, done)
     finished = done.keys() - lost.keys()
-    return [chunk for chunks in planned.chunks.values() for chunk in chunks if chunk.key not in finished], list(lost)
+    return [chunk for chunks in planned.chunks.values() for chunk in chunks if chunk.key not in finished], lost
 
 
 def bad_trees(ledger: Ledger, done: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -14,15 +13,14 @@ from portico.analysis.dataset import Sample
 from portico.config import parse_json
 from portico.environment.bundle import Bundle, collect, key_of
 from portico.errors import ConfigError
-from portico.files.atomic import write_atomic
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger, Planned
+from portico.runfolder.point_list import POINTS_FILE, read_points, write_points
 from portico.workflow.plan import Arguments, Plan, summary_file
 from portico.workflow.state import State
 
 __all__ = ["known_points", "plan_over", "plan_points"]
 
-_LIST = "points.json"  # in the step's folder: the list that its function returned, with the key of code and arguments
 _CHUNK = cuts.ChunkSize(entries=1)
 
 
@@ -42,10 +40,7 @@ def plan_points(state: State, step: StepEntry, bundle: Bundle, arguments: Argume
         state.executor.prepare(listing)
         content = {"op": "points", "function": listing.function, "options": own.given}
         points = state.call(content, [], f"step '{step.name}', {listing.function}")[0]["points"]
-        path = state.folder.step(step.name) / _LIST
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with write_atomic(path) as aside:
-            aside.write_text(json.dumps({"key": key, "points": points}, indent=1), encoding="utf-8")
+        write_points(state.folder.step(step.name) / POINTS_FILE, key, points)
     state.broken.discard(POINTS)  # these points are not those of an earlier step
     return plan_over(points, step, bundle, arguments)
 
@@ -61,12 +56,8 @@ def known_points(
         If the file is missing, or does not contain a list.
     """
     if step.lists_points:
-        key = _listing(analysis, step, arguments)[2]
-        try:
-            known = json.loads((folder.step(step.name) / _LIST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return list(known["points"]) if known["key"] == key else None
+        known = read_points(folder.step(step.name) / POINTS_FILE)
+        return known[1] if known and known[0] == _listing(analysis, step, arguments)[2] else None
     path = summary_file(f"{analysis.path}: step '{step.name}': points", step.points or "", folder, ledger)
     try:
         content = parse_json(path.read_text(encoding="utf-8"))

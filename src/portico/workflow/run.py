@@ -167,6 +167,8 @@ def _complain(state: State, run_folder: RunFolder) -> None:
 
 def _check(analysis: Analysis, executor: Executor, run_folder: RunFolder, reporter: Reporter) -> None:
     """Look at what can be seen at once: what cannot work stops the run before it begins."""
+    for note in run_folder.notes:
+        reporter.warn(note)
     found = quick_check(analysis, executor, run_folder.path, run_folder.store)
     for finding in found:
         if finding.level == "warning":

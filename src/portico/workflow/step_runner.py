@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from portico._version import __version__
@@ -40,9 +40,11 @@ from portico.workflow.recipes import inputs_of
 from portico.workflow.references import references
 from portico.workflow.shrunk_input import refuse_shrunk, shrunk
 from portico.workflow.state import State
-from portico.workflow.summary_step import run_summary
+from portico.workflow.summary_step import run_summary, tell_faults
 
 __all__ = ["run_step", "write_exports"]
+
+_SHOWN = 3
 
 
 def run_step(state: State, position: int, step: StepEntry) -> None:
@@ -85,6 +87,7 @@ def _missing(state: State, step: StepEntry, plan: Plan) -> list[Planned]:
     """Forget the chunks whose files are gone, and return those that are to run: also what was merged with them."""
     chunks, lost = missing(step, plan, state.ledger)
     if lost:
+        _tell_lost(state, step, lost)
         state.ledger.forget(lost)
         chunks, _ = missing(step, plan, state.ledger)
     if chunks and (count := state.ledger.subtrees.unused(step.name)):
@@ -169,6 +172,14 @@ def _changed_files(state: State, step: StepEntry, plan: Plan, chunks: Sequence[P
             message = "the file was written to while the step read it"
             failed.setdefault(planned.chunk.file, Failed(task, FailureKind.INPUT, message))
     return list(failed.values())
+
+
+def _tell_lost(state: State, step: StepEntry, lost: Mapping[str, str]) -> None:
+    """Tell which trees are not as they were written; their chunks run again."""
+    for fault in list(lost.values())[:_SHOWN]:
+        state.reporter.warn(f"step '{step.name}': {fault.partition('; ')[0]}; it is made again")
+    if len(lost) > _SHOWN:
+        state.reporter.warn(f"step '{step.name}': {len(lost) - _SHOWN} more trees are made again")
 
 
 def _begin(state: State, step: StepEntry, plan: Plan, chunks: Sequence[Planned]) -> None:
@@ -278,6 +289,7 @@ def write_exports(state: State, step: str) -> None:
     files, key = StepFiles(state.folder.path, step, state.ledger), key_of(__version__, keys, partial, stale)
     if files.bring(key):
         return
+    tell_faults(state, step, files, key)
     if not state.export:
         files.clear()
         return

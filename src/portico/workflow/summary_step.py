@@ -20,7 +20,7 @@ from portico.workflow.plan import Arguments, reduced, sample_fields
 from portico.workflow.recipes import inputs_of, mixed
 from portico.workflow.state import State
 
-__all__ = ["SummaryInput", "run_summary"]
+__all__ = ["SummaryInput", "run_summary", "tell_faults"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,12 @@ class SummaryInput:
         return not self.absent and StepFiles(folder.path, self.step, ledger).are_whole(self.key)
 
 
+def tell_faults(state: State, step: str, files: StepFiles, key: str) -> None:
+    """Tell which files of a step's folder are not as they were written, and are made again."""
+    for fault in files.faults(key):
+        state.reporter.warn(f"step '{step}': {fault.partition('; ')[0]}; it is made again")
+
+
 def run_summary(
     state: State, position: int, step: StepEntry, bundle: Bundle, arguments: Arguments, started: float
 ) -> None:
@@ -101,6 +107,7 @@ def run_summary(
     made, inputs = state.recipes.get((step.name, SUMMARY), ""), inputs_of(step, state.ledger, list(given.samples))
     done = files.bring(given.key, made, inputs)
     if not done:
+        tell_faults(state, step.name, files, given.key)
         state.reporter.begin(step.name, {}, {}, 1)
         state.executor.prepare(bundle)
         blobs = [state.ledger.result(step.input, name) or b"" for name in given.samples]

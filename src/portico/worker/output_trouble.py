@@ -1,0 +1,23 @@
+"""Troubles with what a chunk writes, recognised in ROOT's words: they are of the disk, not of the input or the step."""
+
+from __future__ import annotations
+
+import re
+
+from portico.errors import RunFolderError
+
+__all__ = ["NO_SPACE", "OutputError", "output_trouble"]
+
+NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
+_FAILS = re.compile(r"(?:SysError|Error) in <TFile::\w+>: error (?:writing|flushing)[^\n]*")
+
+
+class OutputError(RunFolderError):
+    """A disk, or the server that it is on, does not take what a chunk writes."""
+
+
+def output_trouble(log: str) -> str:
+    """Return what is wrong where a chunk writes, from what ROOT wrote; empty if nothing is."""
+    if NO_SPACE.search(log):
+        return "no space left on device"
+    return found[0] if (found := _FAILS.search(log)) else ""
