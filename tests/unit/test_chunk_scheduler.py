@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
-from portico.errors import PorticoError, SpaceError, StepError, WorkerError
+from portico.errors import PorticoError, RunFolderError, SpaceError, StepError, WorkerError
 from portico.executors.base import Executor
 from portico.results.partial import encode
 from portico.results.product import Product, ProductKind
@@ -141,8 +141,8 @@ def test_every_chunk_ends_once(
     states = simulation.scheduler.states
     assert all(count == 1 for count in simulation.kept.values()), "a chunk counts once"
     assert max(simulation.attempts.values()) <= DEATHS + TRANSIENTS + replicas
-    if simulation.error is not None:  # no space left, no answer of the store, or chunks that all crash
-        assert isinstance(simulation.error, SpaceError | StepError)
+    if simulation.error is not None:  # no space, a bad disk, no answer of the store, or only crashes
+        assert isinstance(simulation.error, SpaceError | StepError | RunFolderError)
         return
     assert set(states.values()) <= ENDS
     assert {key for key in keys if states[key] is ChunkState.DONE} == simulation.kept.keys()
