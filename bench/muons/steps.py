@@ -5,7 +5,7 @@ import time
 from portico import step
 
 SPARE = 20
-VARIABLES = {"pt": (0.0, 100.0), "eta": (-2.5, 2.5), "phi": (-3.2, 3.2), "mass": (0.0, 0.2)}
+VARIABLES = ("pt", "eta", "phi", "mass")
 
 
 @step(headers=["muons.h"])
@@ -53,16 +53,6 @@ def book(frame):
 def dimuon(frame, sample):
     """The timed analysis."""
     return book(frame)
-
-
-def fifty(frame, sample):
-    """Fifty histograms, for memory."""
-    products = {f"spare{i}": frame.Histo1D((f"spare{i}", "", 50, 0, 1), f"Muon_spare{i}") for i in range(SPARE)}
-    for i in range(30):
-        name = list(VARIABLES)[i % 4]
-        low, high = VARIABLES[name]
-        products[f"{name}{i}"] = frame.Histo1D((f"{name}{i}", "", 60 + i, low, high), f"Muon_{name}")
-    return products
 
 
 def empty(frame, sample, *, seconds=0.0):

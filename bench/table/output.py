@@ -19,9 +19,9 @@ from rich.table import Table
 from bench.table.inputs import Input
 from bench.table.rounds import Found
 from bench.table.rows import INSTALL, Filled
-from bench.table.scenarios import QUERIES
+from bench.table.scenarios import FOUR_LEPTONS, QUERIES
 
-__all__ = ["as_json", "conditions", "grouped", "number", "print_table"]
+__all__ = ["LABELS", "as_json", "conditions", "grouped", "number", "print_table"]
 
 LABELS = ("first", "warm", "fill", "cached", "cut", "binning", "rule")
 COSTS = ("wall", "cpu", "work", "memory")
@@ -92,7 +92,10 @@ def print_table(table: Sequence[Filled], found: Found, about: Mapping[str, Any],
     """Print the seconds and the table that is made of them, and where answers differ."""
     shown = {"seconds of CPU / by the clock": LABELS}
     states = {"warm": "process runs, nothing cached", "cached": "process runs, cached"}
-    shown |= {f"ADL, {text}": tuple(f"{query} {label}" for query in QUERIES) for label, text in states.items()}
+    shown |= {
+        f"ADL, {text}": tuple(f"{query} {label}" for query in (*QUERIES, FOUR_LEPTONS))
+        for label, text in states.items()
+    }
     for head, labels in shown.items():
         there = [label for label in labels if any(label in measured for measured in found.measured.values())]
         if there:

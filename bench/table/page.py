@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.table.output import number
-from bench.table.scenarios import QUERIES
+from bench.table.output import LABELS, number
+from bench.table.scenarios import FOUR_LEPTONS, QUERIES
 
 __all__ = ["draw", "update"]
 
@@ -59,7 +59,28 @@ def markdown(content: Mapping[str, Any]) -> str:
         targets = list(dict.fromkeys(row["to reach"] for row in of.values()))
         cells = [_cell(of[layout]) if layout in of else "" for layout in layouts]
         lines.append(f"| {text} | {measure} | {' / '.join(targets)} | {' | '.join(cells)} |")
+    tables = {"CPU / wall seconds": LABELS}
+    for label, text in {"warm": "nothing cached", "cached": "cached"}.items():
+        tables[f"ADL, {text}: CPU / wall seconds"] = tuple(f"{query} {label}" for query in (*QUERIES, FOUR_LEPTONS))
+    for head, labels in tables.items():
+        lines += ["", *_seconds(content["measured"], head, labels)]
     return "\n".join(lines) + "\n"
+
+
+def _seconds(measured: Mapping[str, Any], head: str, labels: Sequence[str]) -> list[str]:
+    """Return the table of the medians of these labels."""
+    found = [label for label in labels if any(label in of for of in measured.values())]
+    lines = [f"| {head} | {' | '.join(label.partition(' ')[0] for label in found)} |", "|---" * (1 + len(found)) + "|"]
+    for name, of in measured.items():
+        cells = []
+        for label in found:
+            costs = [cost for rounds in of.get(label, []) for cost in rounds]
+            cells.append(
+                " / ".join(f"{statistics.median(cost[a] for cost in costs):.2f}" for a in ("cpu", "wall") if costs)
+            )
+        if any(cells):
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines if found else []
 
 
 def _grouped(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Mapping[str, Any]]]:

@@ -124,4 +124,71 @@ double transverse_mass(double met, double met_phi, const Floats &muon_pt, const 
   return std::sqrt(2 * pt(leading) * met * (1 - std::cos(delta_phi(met_phi, phi))));
 }
 
+namespace {
+
+// Whether all leptons pass the cuts on kinematics, isolation and impact parameters.
+bool all_good(const Leptons &l, double min_pt, double max_eta) {
+  for (std::size_t i = 0; i < l.pt.size(); ++i) {
+    const double ip = std::hypot(double(l.dxy[i]), double(l.dz[i]));
+    const double error = std::hypot(double(l.dxy_error[i]), double(l.dz_error[i]));
+    if (!(l.pt[i] > min_pt && std::abs(l.eta[i]) < max_eta && l.isolation[i] < 0.4 && ip / error < 4 &&
+          std::abs(l.dxy[i]) < 0.5 && std::abs(l.dz[i]) < 1))
+      return false;
+  }
+  return true;
+}
+
+bool are_z(double first, double second) { return first > 40 && first < 120 && second > 12 && second < 120; }
+
+void add_same(const Leptons &l, double min_pt, double max_eta, ROOT::RVecD &found) {
+  if (l.pt.size() != 4 || ROOT::VecOps::Sum(l.charge) != 0 || !all_good(l, min_pt, max_eta))
+    return;
+  const auto p = vectors(l.pt, l.eta, l.phi, l.mass);
+  double nearest = HUGE_VAL, first = 0;
+  std::size_t a = 0, b = 0;
+  for (std::size_t i = 0; i < 4; ++i)
+    for (std::size_t j = i + 1; j < 4; ++j) {
+      const double pair = mass(p[i] + p[j]);
+      if (l.charge[i] != l.charge[j] && std::abs(pair - 91.2) < nearest) {
+        nearest = std::abs(pair - 91.2);
+        first = pair;
+        a = i, b = j;
+      }
+    }
+  std::vector<std::size_t> rest;
+  for (std::size_t i = 0; i < 4; ++i)
+    if (i != a && i != b)
+      rest.push_back(i);
+  if (are_z(first, mass(p[rest[0]] + p[rest[1]])))
+    found.push_back(mass(p[0] + p[1] + p[2] + p[3]));
+}
+
+bool are_apart(const Leptons &l) { return std::hypot(double(l.eta[0]) - l.eta[1], delta_phi(l.phi[0], l.phi[1])) > 0.02; }
+
+bool is_leading(const Leptons &l) { return std::max(l.pt[0], l.pt[1]) > 20 && std::min(l.pt[0], l.pt[1]) > 10; }
+
+void add_mixed(const Leptons &muons, const Leptons &electrons, ROOT::RVecD &found) {
+  if (muons.pt.size() != 2 || electrons.pt.size() != 2 || ROOT::VecOps::Sum(muons.charge) != 0 ||
+      ROOT::VecOps::Sum(electrons.charge) != 0 || !(is_leading(muons) || is_leading(electrons)) || !are_apart(muons) ||
+      !are_apart(electrons) || !all_good(muons, 5, 2.4) || !all_good(electrons, 7, 2.5))
+    return;
+  const auto m = vectors(muons.pt, muons.eta, muons.phi, muons.mass);
+  const auto e = vectors(electrons.pt, electrons.eta, electrons.phi, electrons.mass);
+  double first = mass(m[0] + m[1]), second = mass(e[0] + e[1]);
+  if (std::abs(second - 91.2) < std::abs(first - 91.2))
+    std::swap(first, second);
+  if (are_z(first, second))
+    found.push_back(mass(m[0] + m[1] + e[0] + e[1]));
+}
+
+} // namespace
+
+ROOT::RVecD four_leptons(const Leptons &muons, const Leptons &electrons) {
+  ROOT::RVecD found;
+  add_same(muons, 5, 2.4, found);
+  add_same(electrons, 7, 2.5, found);
+  add_mixed(muons, electrons, found);
+  return found;
+}
+
 } // namespace adl

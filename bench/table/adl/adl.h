@@ -25,5 +25,16 @@ double transverse_mass(double met, double met_phi, const Floats &muon_pt, const 
                        const Floats &electron_eta, const Floats &electron_phi, const Floats &electron_mass,
                        const Ints &electron_charge);
 
+// Leptons of one flavour, as columns: pt, eta, phi, mass, charge, isolation, dxy, its error, dz, its error.
+struct Leptons {
+  const Floats &pt, &eta, &phi, &mass;
+  const Ints &charge;
+  const Floats &isolation, &dxy, &dxy_error, &dz, &dz_error;
+};
+
+// Mass of four leptons from two Z, in the channels 4 muons, 4 electrons, and 2 of each, as ROOT's tutorial df103 chooses them:
+// the masses of the channels that an event is in.
+ROOT::RVecD four_leptons(const Leptons &muons, const Leptons &electrons);
+
 } // namespace adl
 #endif

@@ -1,4 +1,7 @@
-"""The ADL queries as steps of Portico: declared where a selection can say it, with RDataFrame where it cannot."""
+"""The ADL queries, and ROOT's four-lepton analysis, as steps of Portico.
+
+They are declared where a selection can say it, and written with RDataFrame where it cannot.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,16 @@ HISTOGRAMS = {
     "q6": {"trijet_pt": (0, 256), "trijet_btag": (-1, 1)},
     "q7": {"ht": (0, 512)},
     "q8": {"transverse_mass": (0, 256)},
+    "h4l": {"mass": (64, 320)},
 }
 BINS = 128
 DECLARED = ("q4", "q5", "q6", "q7")
 """The others fill all events, several objects of an event, or events that may lack any one kind of objects."""
+
+
+def _leptons(kind):
+    names = ("pt", "eta", "phi", "mass", "charge", "pfRelIso03_all", "dxy", "dxyErr", "dz", "dzErr")
+    return f"adl::Leptons{{{', '.join(f'{kind}_{name}' for name in names)}}}"
 
 
 def book(query, frame):
@@ -42,6 +51,8 @@ def book(query, frame):
     elif query == "q8":
         frame = frame.Define("transverse_mass", f"adl::transverse_mass(MET_pt, MET_phi, {muon}, {electron})")
         frame = frame.Filter("transverse_mass >= 0")
+    elif query == "h4l":
+        frame = frame.Define("mass", f"adl::four_leptons({_leptons('Muon')}, {_leptons('Electron')})")
     return {
         name: frame.Histo1D((name, "", BINS, low, high), "central_pt" if query == "q3" else name)
         for name, (low, high) in HISTOGRAMS[query].items()

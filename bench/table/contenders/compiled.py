@@ -41,7 +41,7 @@ class Contender:
         names = adl.HISTOGRAMS[query]
         contents = np.zeros((len(names), adl.BINS + 2))
         program, to = load("adl_rdf", self._libraries).adl_rdf, contents.ctypes.data_as(ctypes.c_void_p)
-        if program(self._files, len(self._files), int(query.removeprefix("q")), to):
+        if program(self._files, len(self._files), list(adl.HISTOGRAMS).index(query) + 1, to):
             raise RuntimeError(f"{query} failed; its message is above")
         return dict(zip(names, contents.tolist(), strict=True))
 
