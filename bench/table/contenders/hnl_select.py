@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -52,7 +54,15 @@ def skimmed(folder: Path) -> Input:
     folder : Path
         Where the files of all benchmarks are kept.
     """
-    analysis = portico.load_analysis(Path(hnl.__file__).parent)
-    run = portico.run(analysis, folder=folder / "hnl", steps=["simulate", "skim"], samples=["signal_m1p0_ctau100"])
-    files = run["skim"]["signal_m1p0_ctau100"]["wztree"]
-    return Input("wztree", "RNTuple", tuple(map(str, files)), 0)
+    place, sample = folder / "hnl", "signal_m1p0_ctau100"
+    if not place.is_dir():
+        part = place.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        with tempfile.TemporaryDirectory(prefix="portico-bench-") as run:
+            analysis = portico.load_analysis(Path(hnl.__file__).parent)
+            made = portico.run(analysis, folder=Path(run) / "run", steps=["simulate", "skim"], samples=[sample])
+            for file in made["skim"][sample]["wztree"]:
+                shutil.copy(file, part)
+        part.rename(place)
+    return Input("wztree", "RNTuple", tuple(map(str, sorted(place.iterdir()))), 0)
