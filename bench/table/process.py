@@ -12,6 +12,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,6 +27,7 @@ from bench.table.inputs import Input
 __all__ = ["Measured", "Process"]
 
 REPOSITORY = Path(__file__).parents[2]
+_SECONDS = 1800  # after which a program is taken to hang
 _SHOWN = 2000  # characters of what a process wrote before it ended
 
 
@@ -65,7 +67,7 @@ class Process:
     workers : int
         How many cores it may use.
     folder : Path
-        Its own; libraries are kept in ``lib`` beside the input.
+        Its own, for what it writes.
     libraries : Path
         Where compiled C++ is kept.
     """
@@ -76,7 +78,7 @@ class Process:
             **os.environ, "PORTICO_CACHE": str(folder / "cache"), "PORTICO_COLUMNS": str(folder / "columns"),
             "PORTICO_LIBRARIES": str(libraries / "portico"), "NUMBA_CACHE_DIR": str(libraries / "numba"),
             "PYTHONWARNINGS": "ignore", "BENCH_LIBRARIES": str(libraries),
-            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
         }  # fmt: skip
         for threads in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NUM_THREADS"):
             environment[threads] = str(workers)
@@ -100,7 +102,7 @@ class Process:
         Raises
         ------
         RuntimeError
-            If the process ends instead, with the end of what it wrote.
+            If the process ends instead, with the end of what it wrote; after half an hour it is killed.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -108,12 +110,17 @@ class Process:
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps({"method": method, "arguments": arguments}) + "\n")
             self._process.stdin.flush()
-        for line in self._process.stdout:
-            if line.startswith("="):
-                answer = json.loads(line[1:])
-                wall = time.perf_counter() - began if answer.pop("whole") else answer["wall"]
-                self._began = None
-                return Measured(**{**answer, "wall": wall})
+        timer = threading.Timer(_SECONDS, self._process.kill)
+        timer.start()
+        try:
+            line = next((line for line in self._process.stdout if line.startswith("=")), "")
+        finally:
+            timer.cancel()
+        if line:
+            answer = json.loads(line[1:])
+            wall = time.perf_counter() - began if answer.pop("whole") else answer["wall"]
+            self._began = None
+            return Measured(**{**answer, "wall": wall})
         written = self._log.read_text(errors="replace").strip()[-_SHOWN:]
         raise RuntimeError(f"the process of '{self.name}' ended in '{method}':\n{written}")
 
