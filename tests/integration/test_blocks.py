@@ -16,7 +16,7 @@ import yaml
 import portico
 from portico.analysis.analysis import Analysis
 from portico.analysis.dataset import Sample
-from portico.errors import InputError, WorkerError
+from portico.errors import InputError, StepError, WorkerError
 from portico.executors.local import LocalExecutor
 from portico.selection import book, load_selection
 from portico.selection.loop import Loop
@@ -115,4 +115,19 @@ def test_a_damaged_basket_is_told_as_rdataframe_tells_it(
     )
     (Path(analysis.folder) / "selection.yaml").write_text(selection.read_text())
     with pytest.raises((InputError, WorkerError), match=r"damaged\.root"):
+        portico.run(analysis, folder=tmp_path / "run", executor=single)
+
+
+def test_lists_of_different_lengths_are_the_users_error(
+    make_analysis: Callable[..., Analysis], single: LocalExecutor, tmp_path: Path, root: Any
+) -> None:
+    file = write(tmp_path / "f.root")
+    frame = root.RDataFrame("Events", str(file)).Define("c_z", "ROOT::RVec<float>{1.f}")
+    frame.Snapshot("Events", str(tmp_path / "z.root"))
+    other = {**SELECTION, "preselection": {"both": "c_x > c_z"}}
+    analysis = make_analysis(
+        STEP, '  - {name: select, function: "mysteps:select"}', f'    a: {{kind: data, files: ["{tmp_path}/z.root"]}}'
+    )
+    (Path(analysis.folder) / "selection.yaml").write_text(yaml.safe_dump(other))
+    with pytest.raises(StepError, match=r"z\.root entries .*column c_z has 1 elements"):
         portico.run(analysis, folder=tmp_path / "run", executor=single)
