@@ -14,6 +14,7 @@ from bench.table.scenarios import FOUR_LEPTONS, QUERIES
 __all__ = ["draw", "update"]
 
 _TABLE = re.compile(r"(<!-- begin of make bench -->\n).*?(<!-- end of make bench -->\n)", re.DOTALL)
+_PICTURE = "![Ratios of times with what they are to reach, by row and by query](images/performance.png)"
 _COLOURS = {"TTree": "tab:blue", "RNTuple": "tab:orange"}
 
 
@@ -54,7 +55,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         f"Python {content['python']}, {versions}. {content['compared']} comparisons, {equal}."
     )
     head = f"| ratio, or value | of | to reach | {' | '.join(layouts)} |"
-    lines = [conditions, "", head, "|---" * (3 + len(layouts)) + "|"]
+    lines = [_PICTURE, "", conditions, "", head, "|---" * (3 + len(layouts)) + "|"]
     for (text, measure), of in _grouped(content["rows"]).items():
         targets = list(dict.fromkeys(row["to reach"] for row in of.values()))
         cells = [_cell(of[layout]) if layout in of else "" for layout in layouts]

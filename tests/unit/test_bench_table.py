@@ -123,6 +123,7 @@ def test_what_is_not_installed_or_fails_is_in_the_table(tmp_path: Path) -> None:
     assert "old" not in words
     assert "| third | CPU | >= 2 | 1, missed (1 - 1) [1] |" in words
     assert words.count("not installed: coffea") == 1
+    assert words.count("](images/performance.png)") == 1
     assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
     page.write_text("# A\n")
     with pytest.raises(ValueError, match="begin of make bench"):
