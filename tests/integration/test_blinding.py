@@ -93,7 +93,7 @@ def test_a_comparison_shows_no_data_either(analysis, single, tmp_path):
 @pytest.mark.integration
 @pytest.mark.parametrize("name", ["summary.json", "a/b.txt", ".hidden.txt"])
 def test_a_file_of_a_summary_stays_in_its_folder(analysis, single, tmp_path, name):
-    with pytest.raises(PorticoError, match="a file of a summary has a name like"):
+    with pytest.raises(PorticoError, match="a file, figure or table of a summary has a name like"):
         portico.run(analysis.with_options("fit", name=name), folder=tmp_path / "run", executor=single)
 
 
