@@ -11,6 +11,7 @@ from typing import Any
 
 from portico.analysis.analysis import Analysis
 from portico.files import is_remote
+from portico.files.atomic import make_folder, sync
 from portico.files.kept import find
 from portico.files.storage import storage_of
 from portico.interactive.needed import kind_of_step, needed, run_needed
@@ -97,9 +98,11 @@ def _linked(outputs: Iterable[Mapping[str, Any]], folder: str) -> Iterator[dict[
             yield item
             continue
         place = Path(folder) / Path(kept.path).name
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(place.parent)
         try:
             os.link(kept.path, place)
         except OSError:  # another file system, or one without links
             shutil.copy2(kept.path, place)
+            sync(place)
+        sync(place.parent)
         yield {**item, "path": str(place), "stamp": storage_of(str(place)).stamp(str(place))}

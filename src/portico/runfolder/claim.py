@@ -85,15 +85,17 @@ def claim(path: Path, given: str | None, manifest: Mapping[str, Any]) -> Iterato
     with hold(path) as held:
         put_journal_aside(path, held, notes)
         changed = is_changed(path, held.before)
-        known = _known(path, held, notes)
+        known, is_written = _known(path, held, notes)
         content, store = _identified(path, given, known, manifest)
         ledger, whole = _opened(path, held, known, changed, notes), False
         try:
             _refuse_foreign(path, ledger, {known.get(_RUN), content.get("was"), content[_RUN]})
             _mend(path, ledger, held, changed, notes)
             ledger.watch(held.check)
-            write_manifest(path, content)
-            ledger.set_about({_RUN: content[_RUN], _TEXT: json.dumps(content)})
+            if not is_written or content != known:
+                write_manifest(path, content)
+            if ledger.about(_TEXT) != (text := json.dumps(content)):
+                ledger.set_about({_RUN: content[_RUN], _TEXT: text})
             yield Claimed(ledger, store, notes)
             whole = True
         except Damaged:
@@ -103,12 +105,6 @@ def claim(path: Path, given: str | None, manifest: Mapping[str, Any]) -> Iterato
             raise
         finally:
             close_ledger(ledger, held, whole)
-
-
-def make_private(path: Path) -> None:
-    """Make an empty file that its owner alone can read, if there is none; others see what its owner lets them see."""
-    with explaining(path), suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def free_name(path: Path) -> Path:
@@ -127,6 +123,12 @@ def put_journal_aside(path: Path, held: Held, notes: list[str]) -> None:
     with explaining(journal):
         journal.rename(aside)
     notes.append(f"{journal}: is not of this ledger, which was closed without one; it was moved to {aside}")
+
+
+def make_private(file: Path) -> None:
+    """Make a file that others see only if its owner lets them, by chmod; it may be there."""
+    with explaining(file), suppress(FileExistsError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _opened(path: Path, held: Held, known: Mapping[str, Any], changed: bool, notes: list[str]) -> Ledger:
@@ -181,16 +183,16 @@ def _probe(path: Path) -> None:
         Path(name).unlink()
 
 
-def _known(path: Path, held: Held, notes: list[str]) -> dict[str, Any]:
-    """Return the manifest of a folder: what is written there, or if that is lost or damaged, what the ledger has."""
+def _known(path: Path, held: Held, notes: list[str]) -> tuple[dict[str, Any], bool]:
+    """Return the manifest of a folder, and whether it is written there: if it is lost or damaged, the ledger has it."""
     if not os.path.lexists(path / MANIFEST) and not (path / LEDGER).exists():
-        return {}
+        return {}, False
     try:
-        return read_manifest(path)
+        return read_manifest(path), True
     except RunFolderError as error:
         text = remembered_manifest(path, held.locks)
         if not text and not os.path.lexists(path / MANIFEST):
-            return {}
+            return {}, False
         words = str(error).rpartition(";")[0] if os.path.lexists(path / MANIFEST) else f"{path / MANIFEST}: is gone"
         if not text:
             raise RunFolderError(
@@ -199,8 +201,7 @@ def _known(path: Path, held: Held, notes: list[str]) -> dict[str, Any]:
         if os.path.lexists(path / MANIFEST) and not (path / MANIFEST).is_file():
             raise
         notes.append(f"{words}; it is written again, from the ledger")
-        content: dict[str, Any] = json.loads(text)
-        return content
+        return dict(json.loads(text)), False
 
 
 def remembered_manifest(path: Path, locks: bool) -> str:
@@ -233,7 +234,8 @@ def _identified(
         _claim_store(path, store, new, known, is_copy)
         new["store"] = places.written(store)
     content = {name: value for name, value in manifest.items() if name not in {"was", "store"}}
-    return {**content, **new}, store
+    written: dict[str, Any] = json.loads(json.dumps({**content, **new}))  # as it is read again
+    return written, store
 
 
 def _claim_store(path: Path, store: str, new: Mapping[str, Any], known: Mapping[str, Any], is_copy: bool) -> None:

@@ -211,15 +211,16 @@ class Held:
     def begin(self) -> None:
         """Say that this driver works here, and that the folder is not as the last one left it any more."""
         self.leave = {}
-        self._write({"driver": asdict(self.record), "locks": self.locks})
+        self._write({"driver": asdict(self.record), "locks": self.locks}, durably=True)
 
-    def _write(self, content: Mapping[str, Any]) -> None:
+    def _write(self, content: Mapping[str, Any], durably: bool = False) -> None:
         """Write the lock file; it is not replaced, since a lock is of one file and not of a name."""
         lock = self.files[-1]
         with explaining(self.folder / LOCK):
             lock.truncate(0)
             lock.write(json.dumps(content).encode())
-            os.fsync(lock.fileno())
+            if durably:
+                os.fsync(lock.fileno())
 
     def end(self) -> None:
         """Leave the folder."""

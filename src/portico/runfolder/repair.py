@@ -13,15 +13,7 @@ from typing import Any
 
 from portico.errors import RunFolderError
 from portico.files.troubles import explaining, explaining_any
-from portico.runfolder.claim import (
-    LEDGER,
-    claim,
-    close_ledger,
-    free_name,
-    is_changed,
-    make_private,
-    put_journal_aside,
-)
+from portico.runfolder.claim import LEDGER, claim, close_ledger, free_name, is_changed, make_private, put_journal_aside
 from portico.runfolder.database import Damaged
 from portico.runfolder.ledger import Ledger
 from portico.runfolder.manifest import MANIFEST, read_manifest
