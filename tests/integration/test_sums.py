@@ -26,6 +26,7 @@ import pytest
 
 import portico
 from portico.analysis.analysis import Analysis, load_analysis
+from portico.analysis.chunks import Chunk
 from portico.environment.bundle import Bundle
 from portico.errors import InputError
 from portico.executors.base import Executor
@@ -36,6 +37,7 @@ from portico.results.partial import encode
 from portico.results.product import Product, ProductKind
 from portico.runfolder import subtrees
 from portico.runfolder.folder import RunFolder
+from portico.runfolder.ledger import Ledger, Planned
 from portico.runfolder.prune import prune_run
 from portico.worker.task import Done, Failed, FailureKind, Outcome, Task
 from portico.worker.wire import Message
@@ -289,6 +291,35 @@ def test_files_that_are_added_run_alone_and_those_before_them_shift_the_rest(ben
     run, _ = bench.run(executor, accept_changed_input=True)
     assert executor.ran == []
     assert numbers_of(run, "fill") == bench.whole()
+
+
+def test_a_plan_that_another_program_changed_is_written_again(bench: Bench, tmp_path: Path) -> None:
+    executor = Prepared()
+    before, _ = bench.run(executor)
+    for change in ("DELETE FROM plan WHERE position = 7", "UPDATE plan SET last = last + 1, subtree = ''"):
+        with closing(sqlite3.connect(tmp_path / "run" / "ledger.sqlite")) as db, db:
+            db.execute(change)
+        executor.ran.clear()
+        run, _ = bench.run(executor, accept_changed_input=True)
+        assert executor.ran == []
+        assert numbers_of(run, "fill") == numbers_of(before, "fill")
+        assert read_status(tmp_path / "run").steps[0].total.entries == 1000
+
+
+def test_samples_keep_their_order_when_one_of_them_changes(tmp_path: Path) -> None:
+    def plan(*order: str, files: int = 1) -> list[str]:
+        chunks = {
+            name: [Planned(name, n, f"{name}{n}", Chunk(f"f{n}", "", "t", 0, 9)) for n in range(count)]
+            for name, count in ((name, files if name == "a" else 1) for name in order)
+        }
+        ledger.plan("fill", 0, "frame", chunks, others=False)
+        assert [p.key for p in ledger.planned("fill")] == [p.key for of in chunks.values() for p in of]
+        return list(ledger.entries("fill"))
+
+    with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
+        assert plan("a", "b") == plan("a", "b", files=2) == ["a", "b"]
+        assert plan("b", "a", files=2) == ["b", "a"]
+        assert plan("b") == ["b"]
 
 
 def test_an_earlier_cut_comes_back_without_a_chunk(bench: Bench, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ transaction: they are there whole or not at all, and never twice. Those of neigh
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import json
 import time
@@ -109,30 +108,28 @@ class Ledger(ResultStore):
                 "DO UPDATE SET position = excluded.position, kind = excluded.kind, state = 'planned'",
                 (step, position, kind),
             )
+            rows = [row for sample, planned in samples.items() for row in self._rows(sample, planned)]
             if not others:
                 self._db.execute("DELETE FROM lost WHERE step = ?", (step,))
-                for (sample,) in self._db.execute("SELECT sample FROM planned WHERE step = ?", (step,)).fetchall():
-                    if sample not in samples:
-                        self._forget_plan(step, sample)
-            for sample, planned in samples.items():
+                if self._is_planned(step, rows):  # to read many chunks is quicker than to write them
+                    return
+                self._db.execute("DELETE FROM plan WHERE step = ?", (step,))
+            for sample in samples:
+                self._db.execute("DELETE FROM plan WHERE step = ? AND sample = ?", (step, sample))
                 self._db.execute("DELETE FROM lost WHERE step = ? AND sample = ?", (step, sample))
-                chunks = ((p.position, p.key, self.places.written(p.chunk.file), p.chunk) for p in planned)
-                rows = [(number, key, file, c.uuid, c.tree, c.first, c.last) for number, key, file, c in chunks]
-                digest = hashlib.sha256(repr(rows).encode()).hexdigest()
-                query = "SELECT 1 FROM planned WHERE step = ? AND sample = ? AND digest = ?"
-                if self._db.execute(query, (step, sample, digest)).fetchone() is not None:  # the same as before
-                    continue
-                self._forget_plan(step, sample)
-                self._db.execute("INSERT INTO planned VALUES (?, ?, ?)", (step, sample, digest))
-                subtrees = subtree_keys([p.key for p in planned])
-                self._db.executemany(
-                    "INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    ((step, sample, *row, subtree) for row, subtree in zip(rows, subtrees, strict=True)),
-                )
+            new = ((step, *row) for row in rows)
+            self._db.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", new)
 
-    def _forget_plan(self, step: str, sample: str) -> None:
-        for table in ("plan", "planned"):
-            self._db.execute(f"DELETE FROM {table} WHERE step = ? AND sample = ?", (step, sample))  # noqa: S608
+    def _rows(self, sample: str, planned: Sequence[Planned]) -> Iterator[tuple[Any, ...]]:
+        written = self.places.written
+        for p, subtree in zip(planned, subtree_keys([p.key for p in planned]), strict=True):
+            c = p.chunk
+            yield sample, p.position, p.key, written(c.file), c.uuid, c.tree, c.first, c.last, subtree
+
+    def _is_planned(self, step: str, rows: Sequence[tuple[Any, ...]]) -> bool:
+        columns = "sample, position, key, file, uuid, tree, first, last, subtree"
+        query = f"SELECT {columns} FROM plan WHERE step = ? ORDER BY rowid"  # noqa: S608
+        return self._db.execute(query, (step,)).fetchall() == rows
 
     def keep_only(self, step: str, samples: Iterable[str]) -> None:
         """Leave samples that a step does not run on any more without a current result."""

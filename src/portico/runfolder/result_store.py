@@ -109,7 +109,7 @@ class ResultStore:
         with self.transaction():
             forget(self._db, damage)
             if distrust:
-                for table in ("plan", "planned", "lost"):
+                for table in ("plan", "lost"):
                     self._db.execute(f"DELETE FROM {table}")  # noqa: S608
                 self._db.execute("UPDATE step SET state = 'interrupted'")
 

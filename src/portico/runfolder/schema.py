@@ -17,7 +17,6 @@ CREATE TABLE IF NOT EXISTS plan (
     step TEXT, sample TEXT, position INTEGER, key TEXT, file TEXT, uuid TEXT, tree TEXT, first INTEGER, last INTEGER,
     subtree TEXT, PRIMARY KEY (step, sample, position));
 CREATE INDEX IF NOT EXISTS plan_key ON plan (key);
-CREATE TABLE IF NOT EXISTS planned (step TEXT, sample TEXT, digest TEXT, PRIMARY KEY (step, sample));
 CREATE TABLE IF NOT EXISTS done (
     key TEXT PRIMARY KEY, attempt INTEGER, checksum INTEGER, outputs TEXT, partial BLOB);
 CREATE INDEX IF NOT EXISTS done_files ON done (key) WHERE outputs != '[]';
