@@ -179,7 +179,7 @@ def test_a_full_scratch_disk_is_told_with_its_place(
     analysis = make_analysis(code, '  - {name: total, function: "mysteps:total"}', files)
     reporter, executor = Remember(), LocalExecutor(1)
     try:
-        with pytest.raises(SpaceError, match=r"no space|No space"):
+        with pytest.raises(SpaceError, match=rf"a file in {disk}.*: no space left; free space and run again"):
             portico.run(analysis, folder=tmp_path / "run", executor=executor, reporter=reporter)
     finally:
         executor.close()

@@ -26,7 +26,7 @@ THROWN = "terminate called after throwing an instance of '{}'\n  what():  {}\n"
      "an exception that nothing catches: Resource temporarily unavailable"),
     ("terminate called after throwing an instance of 'Mine'\n", "crash", "an exception that nothing catches: Mine"),
     ("SysError in <TFile::WriteBuffer>: error writing to file /r/.x.part (-1) Input/output error\n"
-     + THROWN.format("std::runtime_error", "GetBranchNames: error in opening the tree kept"), "space",
+     + THROWN.format("std::runtime_error", "GetBranchNames: error in opening the tree kept"), "disk",
      "SysError in <TFile::WriteBuffer>: error writing to file /r/.x.part (-1) Input/output error"),
     ("write: No space left on device\n" + THROWN.format("std::runtime_error", "no tree"), "space",
      "no space left on device"),

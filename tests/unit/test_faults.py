@@ -44,6 +44,7 @@ def actions(kind: FailureKind, replicas: int = 1, entries: int = 100) -> list[Ac
         (FailureKind.CRASH, 1, [Action.RETRY] * (DEATHS - 1) + [Action.GIVE_UP]),
         (FailureKind.LOST, 1, [Action.RETRY] * (DEATHS - 1) + [Action.GIVE_UP]),
         (FailureKind.SPACE, 1, [Action.RETRY] * (DEATHS - 1) + [Action.STOP]),
+        (FailureKind.DISK, 1, [Action.RETRY] * (DEATHS - 1) + [Action.STOP]),
         (FailureKind.TRANSIENT, 1, [Action.RETRY] * (TRANSIENTS - 1) + [Action.QUARANTINE]),
         (FailureKind.INPUT, 1, [Action.QUARANTINE]),
         (FailureKind.INPUT, 3, [Action.RETRY, Action.RETRY, Action.QUARANTINE]),

@@ -127,7 +127,9 @@ def of_a_disk(error: OSError, folder: str | Path) -> PorticoError | None:
     """
     if error.errno not in ENVIRONMENT or (error.filename is None and error.errno not in _OF_DISKS):
         return None
-    where = error.filename or f"a file in {folder}, or a temporary one in {tempfile.gettempdir()}"
+    other = tempfile.gettempdir()
+    or_other = f", or a temporary one in {other}" if other != f"{folder}" else ""
+    where = error.filename or f"a file in {folder}{or_other}"
     return explained(error, where)
 
 

@@ -51,7 +51,7 @@ def check_log(log: str, folder: str) -> None:
     if NO_SPACE.search(log):
         raise SpaceError(f"no space left in {folder}")
     if trouble := output_trouble(log):
-        raise OutputError(f"{folder}: cannot be written: {trouble}")
+        raise OutputError(f"{folder}: cannot be written: {trouble[1]}")
     if words := _SERVER.search(log):
         raise InputError(f"cannot be read: {words[1]}")
     if bad := _BAD_INPUT.search(_HARMLESS.sub("", log)):
@@ -77,10 +77,12 @@ def classify(error: BaseException, log: str, frames: traceback.StackSummary, whe
     words = said[1].strip() if said else ""
     is_step = isinstance(error, (StepError, ProductError))
     no_space = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}
-    if no_space or isinstance(error, (SpaceError, OutputError)):
+    if no_space or isinstance(error, SpaceError):
         return "space", text
+    if isinstance(error, OutputError):
+        return "disk", text
     if trouble := output_trouble(log):
-        return "space", trouble
+        return trouble
     if isinstance(error, MemoryError) or _NO_MEMORY.search(own):
         return "memory", "needs more memory than there is"
     if may_pass(own) and not is_step:

@@ -39,12 +39,12 @@ def last_words(log: str) -> tuple[str, str]:
     Returns
     -------
     kind, words : str
-        ``space`` if what it wrote could not be written; ``user`` if RDataFrame refused the step or its C++ threw an
-        exception; ``memory`` if there was too little; else ``crash``: a file or the machine may be at fault. The words
-        are empty if there are none.
+        ``space`` or ``disk`` if what it wrote could not be written; ``user`` if RDataFrame refused the step or its C++
+        threw an exception; ``memory`` if there was too little; else ``crash``: a file or the machine may be at fault.
+        The words are empty if there are none.
     """
     if trouble := output_trouble(log):  # what else ROOT says follows from it
-        return "space", trouble
+        return trouble
     if found := _ASSERTION.search(log):
         what, where = found[1].strip(), found[2]
         reason = re.search(r'&& "(.+)"$', what)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from portico.errors import RunFolderError
+from portico.worker.task import FailureKind
 
 __all__ = ["NO_SPACE", "OutputError", "output_trouble"]
 
@@ -16,8 +17,8 @@ class OutputError(RunFolderError):
     """A disk, or the server that it is on, does not take what a chunk writes."""
 
 
-def output_trouble(log: str) -> str:
-    """Return what is wrong where a chunk writes, from what ROOT wrote; empty if nothing is."""
+def output_trouble(log: str) -> tuple[FailureKind, str] | None:
+    """Return what is wrong where a chunk writes, kind and words, from what ROOT wrote; None if nothing is."""
     if NO_SPACE.search(log):
-        return "no space left on device"
-    return found[0] if (found := _FAILS.search(log)) else ""
+        return FailureKind.SPACE, "no space left on device"
+    return (FailureKind.DISK, found[0]) if (found := _FAILS.search(log)) else None

@@ -32,9 +32,10 @@ from portico import root
 from portico.environment.bundle import key_of
 from portico.environment.credentials import install
 from portico.environment.variables import set_variables
-from portico.errors import PorticoError, PorticoWarning, StepError
+from portico.errors import PorticoError, PorticoWarning, SpaceError, StepError
 from portico.files import is_remote, tune_xrootd
 from portico.files.plain_name import plain_name
+from portico.files.troubles import of_a_disk
 from portico.results.partial import decode, encode, take_files
 from portico.step import Needs, forget_needs, needs_of
 from portico.worker.cached import CachedChunk, CachedChunks
@@ -316,6 +317,8 @@ class Runner:
         """Return the kind of a failure and a message that names the user's files."""
         frames = traceback.extract_tb(error.__traceback__)
         where = self._user_line(frames)
+        if isinstance(error, OSError) and isinstance(full := of_a_disk(error, self._folder.parent), SpaceError):
+            error = full  # with the place, of which the system's words say nothing
         kind, text = classify(error, self._log.read(log_start), frames, where)
         text = "; ".join([text, *getattr(error, "__notes__", ())])
         if kind == "internal":

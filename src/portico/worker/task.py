@@ -30,7 +30,9 @@ class FailureKind(StrEnum):
     LOST = "lost"
     """The worker went away."""
     SPACE = "space"
-    """No space left where trees are written."""
+    """No space left where the worker writes."""
+    DISK = "disk"
+    """A disk that the worker writes to, or its server, fails."""
     INTERNAL = "internal"
     """Portico itself failed."""
 
@@ -42,7 +44,7 @@ class FailureKind(StrEnum):
     @property
     def is_of_the_worker(self) -> bool:
         """Whether the worker may be at fault, so that another one tries the chunk again."""
-        return self in {FailureKind.CRASH, FailureKind.LOST, FailureKind.SPACE}
+        return self in {FailureKind.CRASH, FailureKind.LOST, FailureKind.SPACE, FailureKind.DISK}
 
     @property
     def stops_the_run(self) -> bool:

@@ -62,8 +62,9 @@ def error_of(failed: Failed, text: str) -> PorticoError:
         case FailureKind.USER:
             return StepError(text)
         case FailureKind.SPACE:
-            if "no space" in text:
-                return SpaceError(f"{text}; free space and run again, what is done is kept")
+            advice = "" if "free space" in text else "; free space and run again, what is done is kept"
+            return SpaceError(f"{text}{advice}")
+        case FailureKind.DISK:
             return RunFolderError(f"{text}; run again when the disk works, what is done is kept")
         case FailureKind.TRANSIENT:
             return WorkerError(f"{text}; the store does not answer; run again when it does, what is done is kept")

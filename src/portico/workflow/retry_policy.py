@@ -10,7 +10,7 @@ from portico.worker.task import Failed, FailureKind
 __all__ = ["DEATHS", "TRANSIENTS", "Action", "History", "Response", "respond"]
 
 DEATHS = 3
-"""How often a chunk is tried whose worker died, or had no space left."""
+"""How often a chunk is tried whose worker died, or had no disk to write to."""
 
 TRANSIENTS = 6
 """How often a chunk is tried whose file cannot be read just now: again after 1, 2, 4, 8 and 16 seconds."""
@@ -102,7 +102,7 @@ def respond(failed: Failed, history: History) -> Response:
         if history.deaths < DEATHS:
             message = f"trying again on another worker ({history.deaths + 1} of {DEATHS})"
             return Response(Action.RETRY, on_another_worker=True, message=message)
-        return Response(Action.STOP if kind is FailureKind.SPACE else Action.GIVE_UP)
+        return Response(Action.STOP if kind in {FailureKind.SPACE, FailureKind.DISK} else Action.GIVE_UP)
     match kind:
         case FailureKind.TRANSIENT if history.transients < TRANSIENTS:
             delay, several = 2.0 ** (history.transients - 1), history.replicas > 1
