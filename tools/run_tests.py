@@ -9,6 +9,7 @@ usage: run_tests.py [ARGUMENTS OF PYTEST...]; with paths of tests among them, on
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -48,6 +49,11 @@ class Group:
             else:
                 print(line, end="", flush=True)
 
+    def interrupt(self) -> None:
+        """Have it end as with Ctrl-C: tidy up, and say what was done."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+
     def wait(self) -> int:
         """Return the exit status, when all has been read."""
         self._thread.join()
@@ -75,6 +81,7 @@ def run(groups: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> int:
     """Run all groups at once; return the exit status, which is 0 only if every group's is."""
     began, total, bad = time.monotonic(), Counter[str](), False
     started = [Group(name, [*paths, *arguments]) for name, paths in groups.items()]
+    signal.signal(signal.SIGTERM, lambda *_: [group.interrupt() for group in started])
     try:
         statuses = [group.wait() for group in started]
     except KeyboardInterrupt:  # which the processes have as well: they tidy up and say what was done

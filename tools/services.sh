@@ -45,7 +45,8 @@ forbid_starting() {
 }
 
 daemons() {
-    pgrep -x -d ' ' 'munged|slurmctld|slurmd|xrootd|cmsd|condor_master' || true
+    local name
+    for name in munged slurmctld slurmd xrootd cmsd condor_master; do pgrep -x "$name" || true; done
 }
 
 # install PACKAGE...: the missing ones, one by one if they cannot be installed together

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -78,3 +80,25 @@ def test_processes_end_with_one_summary(
     assert sum(line.startswith("=") and " in " in line for line in lines) == 1
     for words in said:
         assert words in done.stdout
+
+
+def test_what_ends_it_ends_the_processes_that_it_started(tmp_path: Path) -> None:
+    (tmp_path / "test_long.py").write_text(
+        "import os, time\nfrom pathlib import Path\n\n\ndef test_a():\n"
+        "    Path('pid').write_text(str(os.getpid()))\n    os.rename('pid', 'begun')\n    time.sleep(300)\n"
+    )
+    code = "import sys, run_tests; sys.exit(run_tests.run({'long': ['test_long.py']}, []))"
+    begun = tmp_path / "begun"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+    ) as process:  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    assert "KeyboardInterrupt" in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(begun.read_text()), 0)
