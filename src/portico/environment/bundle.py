@@ -13,7 +13,9 @@ import io
 import json
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -26,7 +28,9 @@ from portico.environment.variables import variables_of
 from portico.errors import ConfigError, nearest
 from portico.step import Needs
 
-__all__ = ["Bundle", "collect", "kind_of"]
+__all__ = ["Bundle", "collect", "kind_of", "one_code"]
+
+_COLLECTED: ContextVar[dict[tuple[str, Path, str], Bundle] | None] = ContextVar("collected", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,20 @@ class Bundle:
         }
 
 
+@contextmanager
+def one_code() -> Iterator[None]:
+    """Read the code of each function once: while the block runs, `collect` returns what it returned first.
+
+    What is saved meanwhile belongs to the next run, so that a run never mixes two versions of a module.
+    """
+    token = _COLLECTED.set({}) if _COLLECTED.get() is None else None
+    try:
+        yield
+    finally:
+        if token is not None:
+            _COLLECTED.reset(token)
+
+
 def collect(function: str, folder: Path, kind: str = "frame") -> Bundle:
     """Collect everything that ``module:function`` needs.
 
@@ -129,6 +147,16 @@ def collect(function: str, folder: Path, kind: str = "frame") -> Bundle:
     ConfigError
         If the module, the function, a header, a source or a file does not exist, or if a module is not valid Python.
     """
+    collected = _COLLECTED.get()
+    if collected is None:
+        return _collect(function, folder, kind)
+    key = (function, folder, kind)
+    if key not in collected:
+        collected[key] = _collect(function, folder, kind)
+    return collected[key]
+
+
+def _collect(function: str, folder: Path, kind: str) -> Bundle:
     module, _, name = function.partition(":")
     if module.partition(".")[0] in sys.stdlib_module_names:
         raise ConfigError(
@@ -173,6 +201,8 @@ def collect(function: str, folder: Path, kind: str = "frame") -> Bundle:
 
 def kind_of(function: str, folder: Path) -> str:
     """Return the kind of step that ``module:function`` is; see `collect`, of which this is a part."""
+    if (found := (_COLLECTED.get() or {}).get((function, folder, "frame"))) is not None:
+        return found.needs.kind
     module, _, name = function.partition(":")
     root, package = _find_root(module, folder)
     trees = {name: (path, tree) for name, (path, _, tree) in _modules(module, root, package).items()}

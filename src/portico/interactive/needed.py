@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from portico.analysis.analysis import Analysis, StepEntry
-from portico.environment.bundle import kind_of
+from portico.environment.bundle import kind_of, one_code
 from portico.runfolder.load import Run
 from portico.workflow.run import run
 
@@ -28,6 +28,7 @@ def kind_of_step(analysis: Analysis, step: StepEntry) -> str:
     return "points" if step.points is not None else kind_of(step.function, analysis.folder)
 
 
+@one_code()
 def run_needed(analysis: Analysis, step: str, samples: Sequence[str], **options: Any) -> Run:
     """Run what is missing of a step and of those that it needs.
 

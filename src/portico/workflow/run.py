@@ -11,6 +11,7 @@ from typing import Any
 from portico._version import __version__
 from portico.analysis.analysis import Analysis, StepEntry
 from portico.doctor import quick_check
+from portico.environment.bundle import one_code
 from portico.environment.credentials import needs_credentials
 from portico.errors import ConfigError, InputError, PorticoError, WorkerError
 from portico.executors.base import Executor
@@ -45,6 +46,7 @@ class _Silent:
     def end(self, step: str, state: str, seconds: float, ran: int) -> None: ...
 
 
+@one_code()
 def run(
     analysis: Analysis, *, folder: str | Path | None = None, on: str = "local", workers: int | None = None,
     batch: bool = False, detach: bool = False, chunks_per_job: int | None = None, steps: Iterable[str] = (),
