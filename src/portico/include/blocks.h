@@ -3,6 +3,7 @@
 #define PORTICO_BLOCKS_H
 
 #include "columns_read.h"
+#include "cursor.h"
 
 #include <ROOT/RDF/Utils.hxx>
 #include <ROOT/RFieldBase.hxx>
@@ -25,35 +26,6 @@ namespace portico {
 // Columns cannot be read in blocks, but perhaps by RDataFrame.
 struct NotInBlocks : std::runtime_error {
   using std::runtime_error::runtime_error;
-};
-
-// Where the values of a column are in the present block: objects that follow each other, or the elements of lists.
-class Cursor {
-  using View = ROOT::RVec<std::uint64_t>; // as in ViewReader
-  char *fValues = nullptr;
-  std::size_t fSize = 0; // of an object or element
-  const std::uint32_t *fOffsets = nullptr;
-  std::uint64_t fFirst = 0;
-  View fView;
-
-public:
-  void move(const void *values, std::size_t size, const std::uint32_t *offsets, std::uint64_t first) {
-    fValues = static_cast<char *>(const_cast<void *>(values));
-    fSize = size;
-    fOffsets = offsets;
-    fFirst = first;
-  }
-  const void *at(std::uint64_t entry) {
-    const auto i = entry - fFirst;
-    if (!fOffsets)
-      return fValues + i * fSize;
-    const auto *offsets = fOffsets + i;
-    char *begin = fValues + offsets[0] * fSize;
-    __builtin_prefetch(offsets + 64); // more columns than the processor follows by itself
-    __builtin_prefetch(begin + 512);
-    fView.~View();
-    return new (&fView) View(reinterpret_cast<std::uint64_t *>(begin), offsets[1] - offsets[0]);
-  }
 };
 
 class Blocks {

@@ -5,15 +5,15 @@
 #include <ROOT/RVec.hxx>
 #include <TH1D.h>
 
+#include "cursor.h"
 #include "rows.h"
 
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <initializer_list>
 #include <limits>
+#include <map>
 #include <memory>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -66,13 +66,16 @@ constexpr T abs(T value) {
   return value;
 }
 
+// Methods that are not inlined make the choice of a selection, which calls them, quick to compile.
+#define PORTICO_CALLED __attribute__((noinline))
+
 // The best candidate so far by one rule in one selection.
 struct Best {
   int index = -1;
   bool preferred = false;
   double score = -std::numeric_limits<double>::infinity();
 
-  void offer(int candidate, bool prefer, double value) {
+  PORTICO_CALLED void offer(int candidate, bool prefer, double value) {
     value = std::isnan(value) ? -std::numeric_limits<double>::infinity() : value;
     if (index < 0 || prefer > preferred || (prefer == preferred && value > score)) {
       index = candidate;
@@ -82,50 +85,63 @@ struct Best {
   }
 };
 
-// One choice per rule among the candidates that are in any category, and the category of each candidate: the first that
-// it is in, 0 for none.
-struct Shared {
-  std::vector<Best> best;
-  RVec<int> category;
-
-  Shared(std::size_t rules, std::size_t candidates) : best(rules), category(candidates, 0) {}
-  void put(std::size_t candidate, int s) {
-    if (category[candidate] == 0)
-      category[candidate] = s;
-  }
-};
-
 // The choices of a selection in one event. Rules and selections are numbered; selection 0 is the inclusive one.
 struct Choices {
-  std::size_t rules, selections;
-  RVec<int> depth;        // per selection: number of cuts passed by the candidate that passes most
-  RVec<int> passing;      // per selection: number of candidates that pass all cuts
-  std::vector<Best> best; // per rule and selection
-  RVec<char> matched;     // per candidate; empty without matching
+  std::size_t rules = 0, selections = 0;
+  std::vector<int> depth;    // per selection: number of cuts passed by the candidate that passes most
+  std::vector<int> passing;  // per selection: number of candidates that pass all cuts
+  std::vector<Best> best;    // per rule and selection
+  std::vector<char> matched; // per candidate; empty without matching
+  // One choice per rule among the candidates that are in any category, and the category of each candidate: the first
+  // that it is in, 0 for none.
+  std::vector<Best> shared;
+  std::vector<int> category;
 
-  Choices(std::size_t r = 0, std::size_t s = 0) : rules(r), selections(s), depth(s, 0), passing(s, 0), best(r * s) {}
-
-  void reach(std::size_t s, int cuts) {
+  PORTICO_CALLED void reset(std::size_t r, std::size_t s) {
+    rules = r;
+    selections = s;
+    depth.assign(s, 0);
+    passing.assign(s, 0);
+    best.assign(r * s, Best());
+    matched.clear();
+  }
+  PORTICO_CALLED void match(std::size_t candidates) { matched.assign(candidates, 0); }
+  PORTICO_CALLED void share(std::size_t candidates) {
+    shared.assign(rules, Best());
+    category.assign(candidates, 0);
+  }
+  PORTICO_CALLED void reach(std::size_t s, int cuts) {
     if (cuts > depth[s])
       depth[s] = cuts;
   }
-  void reach_all(int cuts) {
+  PORTICO_CALLED void reach_all(int cuts) {
     for (auto &d : depth)
       if (cuts > d)
         d = cuts;
+  }
+  PORTICO_CALLED void put(std::size_t candidate, int s) {
+    if (category[candidate] == 0)
+      category[candidate] = s;
+  }
+  PORTICO_CALLED void pass(std::size_t s) { ++passing[s]; }
+  PORTICO_CALLED void offer(std::size_t rule, std::size_t s, int candidate, bool prefer, double score) {
+    best[rule * selections + s].offer(candidate, prefer, score);
+  }
+  PORTICO_CALLED void offer_shared(std::size_t rule, int candidate, bool prefer, double score) {
+    shared[rule].offer(candidate, prefer, score);
   }
   const Best &of(std::size_t rule, std::size_t s) const { return best[rule * selections + s]; }
   bool is_matched(int candidate) const { return matched.empty() || matched[candidate]; }
   bool has_choice(std::size_t rule, std::size_t s) const { return of(rule, s).index >= 0 && is_matched(of(rule, s).index); }
 
   // Make the shared choice that of the inclusive selection, and of the category that the chosen candidate is in.
-  void take(const Shared &shared, bool inclusive, bool category) {
+  PORTICO_CALLED void take(bool inclusive, bool of_category) {
     for (std::size_t rule = 0; rule < rules; ++rule) {
-      const Best &chosen = shared.best[rule];
+      const Best &chosen = shared[rule];
       if (chosen.index >= 0 && inclusive)
         best[rule * selections] = chosen;
-      if (chosen.index >= 0 && category)
-        best[rule * selections + shared.category[chosen.index]] = chosen;
+      if (chosen.index >= 0 && of_category)
+        best[rule * selections + category[chosen.index]] = chosen;
     }
   }
 
@@ -144,6 +160,12 @@ struct Choices {
   }
 };
 
+// How many cuts the best candidate passes that was looked at.
+struct Depth {
+  int depth = 0;
+  void reach_all(int cuts) { depth = cuts > depth ? cuts : depth; }
+};
+
 enum class Quantity { selections, candidates, multiplicities };
 struct ChosenBy {
   std::size_t rule;
@@ -159,7 +181,7 @@ struct ChosenBy {
     return result;
   }
 };
-inline void require_size(std::size_t found, std::size_t expected, const char *column) {
+PORTICO_CALLED inline void require_size(std::size_t found, std::size_t expected, const char *column) {
   if (found != expected)
     throw std::runtime_error(std::string("column ") + column + " has " + std::to_string(found) +
                              " elements, but other candidate columns have " + std::to_string(expected) +
@@ -189,32 +211,8 @@ struct Unsigned {
   }
 };
 
-// The lines of a text. This and the functions below take plain literals, because each temporary object in the function
-// that books a selection costs a millisecond to compile.
-inline std::vector<std::string> lines(const char *text) {
-  std::vector<std::string> result;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);)
-    result.push_back(line);
-  return result;
-}
-
 // One histogram per variable and selection.
 using Histograms = std::vector<TH1D>;
-
-// `ends` are the edges of all bins, or the two ends of the axis if `bins` gives the number of equal bins.
-inline void prototypes(Histograms &histograms, const std::vector<std::string> &selections, const char *name,
-                       const char *title, int bins, std::initializer_list<double> ends) {
-  for (const auto &selection : selections) {
-    const std::string full = selection + "_" + name;
-    if (bins > 0)
-      histograms.emplace_back(full.c_str(), title, bins, *ends.begin(), *(ends.end() - 1));
-    else
-      histograms.emplace_back(full.c_str(), title, static_cast<int>(ends.size()) - 1, ends.begin());
-    histograms.back().SetDirectory(nullptr);
-    histograms.back().Sumw2();
-  }
-}
 
 inline void add(Histograms &to, const Histograms &from) {
   for (std::size_t i = 0; i < from.size(); ++i)
@@ -312,10 +310,10 @@ inline TH1D labelled(const std::string &name, const std::string &title, const st
 }
 
 inline Counts counts(const std::vector<std::string> &selections, const std::vector<std::string> &rules,
-                     std::initializer_list<const char *> cuts) {
+                     const std::vector<std::vector<std::string>> &cuts) {
   Counts result;
   for (std::size_t s = 0; s < selections.size(); ++s) {
-    result.flows.emplace_back("cutflow_" + selections[s], lines(*(cuts.begin() + s)));
+    result.flows.emplace_back("cutflow_" + selections[s], cuts.at(s));
     TH1D candidates(("candidates_" + selections[s]).c_str(), ";candidates that pass;weighted events", 30, 0, 30);
     candidates.SetDirectory(nullptr);
     candidates.Sumw2();
@@ -329,26 +327,91 @@ inline Counts counts(const std::vector<std::string> &selections, const std::vect
   return result;
 }
 
-// The columns of an event, in the order of the kernel's; those that are not read are null.
-using Columns = std::vector<const void *>;
-
 // What a selection fills, empty: the nominal choice and the varied shapes.
 struct Empty {
   Counts counts;
   Filled nominal, shapes;
 };
 
+// Makes it, in the order of the functions.
+class EmptySelection {
+  std::vector<std::string> fSelections;
+  Counts fCounts;
+  Histograms fPlain, fVaried;
+
+public:
+  EmptySelection(const std::vector<std::string> &selections, const std::vector<std::string> &rules,
+                 const std::vector<std::vector<std::string>> &cuts)
+      : fSelections(selections), fCounts(portico::counts(selections, rules, cuts)) {}
+  // `ends` are the edges of all bins, or the two ends of the axis if `bins` gives the number of equal bins.
+  void histogram(bool varied, const std::string &name, const std::string &title, int bins,
+                 const std::vector<double> &ends) {
+    auto &histograms = varied ? fVaried : fPlain;
+    for (const auto &selection : fSelections) {
+      const std::string full = selection + "_" + name;
+      if (bins > 0)
+        histograms.emplace_back(full.c_str(), title.c_str(), bins, ends.front(), ends.back());
+      else
+        histograms.emplace_back(full.c_str(), title.c_str(), static_cast<int>(ends.size()) - 1, ends.data());
+      histograms.back().SetDirectory(nullptr);
+      histograms.back().Sumw2();
+    }
+  }
+  Empty finish(const std::vector<std::string> &nominal, const std::vector<std::string> &shapes) const {
+    return {fCounts, Filled(fPlain, fVaried, nominal), Filled({}, fVaried, shapes)};
+  }
+};
+
+// The columns of an event, in the order of the kernel's; those that are not read are null.
+using Columns = const void *const *;
+
+// How a compiled selection chooses; `parameters` are those of the sample, of a type that it knows.
+struct Choice {
+  void (*choose)(const void *parameters, Columns columns, Choices &to);
+  // Writes for each entry how many cuts the best of its candidates passes, or -1 if `choose` has to say; null if it
+  // always has to.
+  void (*scan)(const void *parameters, Cursor *const *cursors, std::uint64_t first, std::uint64_t last,
+               std::int16_t *depth);
+};
+
 // A compiled selection.
 class Kernel {
 public:
   virtual ~Kernel() = default;
-  virtual Empty empty() const = 0;
-  virtual Choices choose(const Columns &columns) const = 0;
-  virtual double weigh(const Columns &columns) const = 0; // without the weights of candidates
-  virtual void fill(Filled &to, const Choices &choices, const Columns &columns) = 0;
-  virtual void fill_shapes(Filled &to, const Columns &columns) = 0; // of every varied shape
+  virtual void choose(Columns columns, Choices &to) const = 0;
+  virtual double weigh(Columns columns) const = 0; // without the weights of candidates
+  virtual void fill(Filled &to, const Choices &choices, Columns columns) = 0;
+  virtual void fill_shapes(Filled &to, Columns columns) = 0; // of every varied shape
   virtual void describe(Rows &rows) const = 0; // name the variables that `fill` sets
+
+  bool can_scan() const { return portico_choice.scan; }
+  void scan(Cursor *const *cursors, std::uint64_t first, std::uint64_t last, std::int16_t *depth) const {
+    portico_choice.scan(fParameters, cursors, first, last, depth);
+  }
+
+protected:
+  Choice portico_choice;
+  const void *fParameters;
+  Kernel(const Choice &choice, const void *parameters) : portico_choice(choice), fParameters(parameters) {}
 };
+
+// What was compiled in this process, by its namespace: each enters itself.
+using NewKernel = std::shared_ptr<Kernel> (*)(double normalisation, const std::vector<double> &parameters,
+                                              const Choice &choice);
+inline std::map<std::string, Choice> &compiled_choices() {
+  static std::map<std::string, Choice> all;
+  return all;
+}
+inline std::map<std::string, NewKernel> &compiled_kernels() {
+  static std::map<std::string, NewKernel> all;
+  return all;
+}
+inline bool enter(const char *name, Choice choice) { return compiled_choices().emplace(name, choice).second; }
+inline bool enter(const char *name, NewKernel kernel) { return compiled_kernels().emplace(name, kernel).second; }
+inline std::shared_ptr<Kernel> make_kernel(const std::string &kernel, const std::string &choice, double normalisation,
+                                           const std::vector<double> &parameters) {
+  return compiled_kernels().at(kernel)(normalisation, parameters, compiled_choices().at(choice));
+}
 
 } // namespace portico
 

@@ -21,12 +21,12 @@ namespace portico {
 struct Loop {
   std::shared_ptr<Kernel> kernel;
   Trees trees;
-  std::vector<Columns> columns;
+  std::vector<std::vector<const void *>> columns;
   std::vector<Choices> choices;
   std::mutex filling; // the kernel has one row for all threads
 
   Loop(std::shared_ptr<Kernel> k, Trees t, std::size_t slots, std::size_t n)
-      : kernel(std::move(k)), trees(std::move(t)), columns(slots, Columns(n)), choices(slots) {}
+      : kernel(std::move(k)), trees(std::move(t)), columns(slots, std::vector<const void *>(n)), choices(slots) {}
 };
 
 // An action that hands over a column.
@@ -79,8 +79,8 @@ class Choose : public Action<Choose, Counts> {
 public:
   using Action<Choose, Counts>::Action;
   void Exec(unsigned slot, unsigned) {
-    const Columns &columns = fLoop->columns[slot];
-    fLoop->choices[slot] = fLoop->kernel->choose(columns);
+    const Columns columns = fLoop->columns[slot].data();
+    fLoop->kernel->choose(columns, fLoop->choices[slot]);
     count(fSlots[slot], fLoop->choices[slot], fLoop->kernel->weigh(columns));
   }
 };
@@ -88,7 +88,7 @@ public:
 class FillShapes : public Action<FillShapes, Filled> {
 public:
   using Action<FillShapes, Filled>::Action;
-  void Exec(unsigned slot, unsigned) { fLoop->kernel->fill_shapes(fSlots[slot], fLoop->columns[slot]); }
+  void Exec(unsigned slot, unsigned) { fLoop->kernel->fill_shapes(fSlots[slot], fLoop->columns[slot].data()); }
 };
 
 class Fill : public Action<Fill, Filled> {
@@ -102,7 +102,7 @@ public:
   }
   void Exec(unsigned slot, unsigned) {
     const std::scoped_lock locked(fLoop->filling);
-    fLoop->kernel->fill(fSlots[slot], fLoop->choices[slot], fLoop->columns[slot]);
+    fLoop->kernel->fill(fSlots[slot], fLoop->choices[slot], fLoop->columns[slot].data());
     portico::fill(fLoop->trees);
   }
   void Finalize() {
@@ -135,27 +135,27 @@ class Booking {
 public:
   Booked booked;
 
-  Booking(ROOT::RDF::RNode node, std::shared_ptr<Kernel> kernel, Trees trees, std::size_t columns)
-      : fNode(std::move(node)),
+  Booking(ROOT::RDF::RNode node, std::shared_ptr<Kernel> kernel, Empty empty, Trees trees, std::size_t columns)
+      : fNode(std::move(node)), fEmpty(std::move(empty)),
         fLoop(std::make_shared<Loop>(std::move(kernel), std::move(trees), fNode.GetNSlots(), columns)) {}
   template <typename T>
   void capture(std::size_t column, const char *name) {
     booked.captured.push_back(fNode.Book<T>(Capture<T>(fLoop, column), {name}));
   }
   void choose() {
-    const Empty empty = fLoop->kernel->empty();
-    booked.counts = fNode.Book<unsigned>(Choose(fLoop, empty.counts), {"rdfslot_"});
-    if (!empty.shapes.sets.empty())
-      booked.filled.push_back(fNode.Book<unsigned>(FillShapes(fLoop, empty.shapes), {"rdfslot_"}));
+    booked.counts = fNode.Book<unsigned>(Choose(fLoop, fEmpty.counts), {"rdfslot_"});
+    if (!fEmpty.shapes.sets.empty())
+      booked.filled.push_back(fNode.Book<unsigned>(FillShapes(fLoop, fEmpty.shapes), {"rdfslot_"}));
   }
   void cut(int cuts, const char *label) { fNode = fNode.Filter(Reached{fLoop, cuts}, {"rdfslot_"}, label); }
   void fill() {
     booked.report = fNode.Report();
-    booked.filled.push_back(fNode.Book<unsigned>(Fill(fLoop, fLoop->kernel->empty().nominal), {"rdfslot_"}));
+    booked.filled.push_back(fNode.Book<unsigned>(Fill(fLoop, fEmpty.nominal), {"rdfslot_"}));
   }
 
 private:
   ROOT::RDF::RNode fNode;
+  Empty fEmpty;
   std::shared_ptr<Loop> fLoop;
 };
 

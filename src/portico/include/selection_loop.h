@@ -5,6 +5,7 @@
 #include "blocks.h"
 #include "selection.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -21,18 +22,18 @@ public:
   Filled nominal, shapes;
   std::vector<std::int64_t> reached; // events before all cuts, and after each: `cuts`, and the choice
 
-  SelectionLoop(std::shared_ptr<Kernel> kernel, Trees trees, std::unique_ptr<Blocks> blocks, std::size_t columns,
-                std::size_t cuts)
-      : SelectionLoop(kernel->empty(), std::move(trees), columns, cuts) {
-    fKernel = std::move(kernel);
-    fBlocks = std::move(blocks);
-  }
+  SelectionLoop(std::shared_ptr<Kernel> kernel, Empty empty, Trees trees, std::unique_ptr<Blocks> blocks,
+                std::size_t columns, std::size_t cuts)
+      : counts(std::move(empty.counts)), nominal(std::move(empty.nominal)), shapes(std::move(empty.shapes)),
+        reached(cuts + 2), fKernel(std::move(kernel)), fTrees(std::move(trees)), fColumns(columns), fCursors(columns),
+        fBlocks(std::move(blocks)) {}
 
-  // A column that is read in every event, or only where a choice was made.
-  void read(std::size_t column, const std::string &name, const std::string &type, bool always) {
-    auto &read = (always ? fAlways : fChosen).emplace_back();
+  // A column that is read in every event (0), in those that have to be looked at (1), or where a choice was made (2).
+  void read(std::size_t column, const std::string &name, const std::string &type, int stage) {
+    auto &read = fRead[stage].emplace_back();
     read.first = column;
-    fBlocks->add(read.second, name, type, always);
+    fCursors[column] = &read.second;
+    fBlocks->add(read.second, name, type, stage < 2);
   }
 
   void run(std::uint64_t first, std::uint64_t last) {
@@ -41,35 +42,58 @@ public:
       rows->open();
     }
     for (std::uint64_t entry = first; entry < last;)
-      for (const auto end = fBlocks->load(entry, last); entry < end; ++entry)
-        event(entry);
+      for (const auto end = fBlocks->load(entry, last); entry < end;)
+        entry = part(entry, std::min(end, entry + kEntries));
     for (auto &rows : fTrees)
       rows->close();
   }
 
 private:
-  using Read = std::deque<std::pair<std::size_t, Cursor>>; // by the number of the column
+  static constexpr std::uint64_t kEntries = 4096;
   std::shared_ptr<Kernel> fKernel;
   Trees fTrees;
-  Columns fColumns;
+  std::vector<const void *> fColumns;
+  std::vector<Cursor *> fCursors;
   std::unique_ptr<Blocks> fBlocks;
-  Read fAlways, fChosen;
+  std::deque<std::pair<std::size_t, Cursor>> fRead[3]; // by the number of the column
+  Choices fChoices;
+  std::vector<std::int16_t> fDepth = std::vector<std::int16_t>(kEntries, -1);
 
-  SelectionLoop(Empty empty, Trees trees, std::size_t columns, std::size_t cuts)
-      : counts(std::move(empty.counts)), nominal(std::move(empty.nominal)), shapes(std::move(empty.shapes)),
-        reached(cuts + 2), fTrees(std::move(trees)), fColumns(columns) {}
-
-  void load(Read &read, std::uint64_t entry) {
-    for (auto &[column, cursor] : read)
+  void load(int stage, std::uint64_t entry) {
+    for (auto &[column, cursor] : fRead[stage])
       fColumns[column] = cursor.at(entry);
   }
 
+  std::uint64_t part(std::uint64_t entry, std::uint64_t end) {
+    if (fKernel->can_scan())
+      fKernel->scan(fCursors.data(), entry, end, fDepth.data());
+    for (std::size_t i = 0; entry < end; ++i, ++entry) {
+      load(0, entry);
+      if (fDepth[i] < 0)
+        event(entry);
+      else
+        rejected(fDepth[i]);
+    }
+    return end;
+  }
+
+  // An event without a candidate that passes what comes before the categories.
+  void rejected(int depth) {
+    const double weight = fKernel->weigh(fColumns.data());
+    for (auto &flow : counts.flows)
+      for (int cut = 0; cut <= depth; ++cut)
+        flow.count(cut, weight);
+    for (int cut = 0; cut <= depth; ++cut)
+      ++reached[cut];
+  }
+
   void event(std::uint64_t entry) {
-    load(fAlways, entry);
-    const Choices choices = fKernel->choose(fColumns);
-    count(counts, choices, fKernel->weigh(fColumns));
+    load(1, entry);
+    fKernel->choose(fColumns.data(), fChoices);
+    const Choices &choices = fChoices;
+    count(counts, choices, fKernel->weigh(fColumns.data()));
     if (!shapes.sets.empty())
-      fKernel->fill_shapes(shapes, fColumns);
+      fKernel->fill_shapes(shapes, fColumns.data());
     ++reached[0];
     for (std::size_t cut = 1; cut + 1 < reached.size(); ++cut) {
       if (choices.depth[0] < static_cast<int>(cut))
@@ -80,8 +104,8 @@ private:
       return;
     ++reached.back();
     fBlocks->load_rest(entry);
-    load(fChosen, entry);
-    fKernel->fill(nominal, choices, fColumns);
+    load(2, entry);
+    fKernel->fill(nominal, choices, fColumns.data());
     fill(fTrees);
   }
 };

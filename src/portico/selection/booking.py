@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from portico import root
 from portico.corrections import Correction, Lookup, declare
 from portico.errors import ConfigError, PorticoWarning, StepError
-from portico.selection.functions import choice, functions, parameters
+from portico.selection.choice import choice
+from portico.selection.empty import empty
+from portico.selection.functions import functions, parameters
 from portico.selection.kernel import Kernel, kernel
 from portico.selection.loop import Loop, new_trees, rows_of, written
 from portico.selection.resolve import resolve
@@ -109,24 +111,25 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
     used = {name for e in resolved.expressions() for name in e.names.functions}
     wanted = {name: function for name, function in sources.items() if name in used}
     called, generated = declare(wanted, folder) if wanted else None, kernel(resolved)
-    space = _compiled_class(resolved, called, generated, where)
+    namespaces = _compiled_class(resolved, called, generated, where)
     trees = new_trees(selection.output.formats if selection.output is not None else ())
-    made = space.portico_new(event_weight(sample), list(resolved.parameters.values()))
-    if (loop := Loop.over(frame, made, generated, trees)) is not None:
+    given = ROOT.std.vector["double"](list(resolved.parameters.values()))
+    made = ROOT.portico.make_kernel(*namespaces, event_weight(sample), given)
+    filled = empty(resolved, generated.cuts)
+    if (loop := Loop.over(frame, made, filled, generated, trees)) is not None:
         return loop.handles()
-    space = getattr(ROOT, _compile("", generated.book, "selection_actions.h", where))
-    return _handles(space.portico_book(ROOT.RDF.AsRNode(frame), made, rows_of(trees)), trees)
+    space = getattr(ROOT, _compile(generated.book, "selection_actions.h", where))
+    return _handles(space.portico_book(ROOT.RDF.AsRNode(frame), made, filled, rows_of(trees)), trees)
 
 
-def _compiled_class(resolved: Resolved, called: str | None, generated: Kernel, where: str) -> Any:
-    """Return the namespace of a selection's class. What a changed cut or another sample has in common is kept."""
-    import ROOT
-
-    of_sample = _compile(parameters(resolved), "", "selection_loop.h", where)
-    chosen = _compile(choice(resolved, called, of_sample), "", "selection_loop.h", where)
-    fixed = _compile(functions(resolved, called, of_sample), generated.text, "selection_loop.h", where)
-    rest = f"using {chosen}::portico_choose;\nnamespace portico_fixed = {fixed};\n{generated.rest}"
-    return getattr(ROOT, _compile("using ROOT::RVec;", rest, "selection_loop.h", where))
+def _compiled_class(resolved: Resolved, called: str | None, generated: Kernel, where: str) -> tuple[str, str]:
+    """Return the namespaces of a selection's class and of its choice: what changed alone is compiled."""
+    of_sample = _compile(parameters(resolved), "selection_loop.h", where)
+    look, choose = choice(resolved, called, of_sample, list(generated.columns))
+    chosen = _compile(look, "selection_loop.h", where, choose)
+    # The class calls functions and no more: to optimise it fully takes another second, and gains little.
+    fixed = _compile(functions(resolved, called, of_sample), "selection_loop.h", where, generated.text)
+    return fixed, chosen
 
 
 def _handles(booked: Any, trees: dict[str, tuple[str, str, Path]]) -> dict[str, Any]:
@@ -136,16 +139,17 @@ def _handles(booked: Any, trees: dict[str, tuple[str, str, Path]]) -> dict[str, 
     return products | {name: written(tree, filled[-1]) for name, tree in trees.items()}
 
 
-def _compile(functions: str, kernel: str, header: str, where: str) -> str:
+def _compile(text: str, header: str, where: str, less_optimised: str = "") -> str:
     """Compile C++ once per process; return the name of its namespace, which is a digest of the content."""
     import ROOT
 
-    namespace = "portico_selection_" + hashlib.sha256(f"{header}\0{functions}\0{kernel}".encode()).hexdigest()[:16]
+    namespace = "portico_selection_" + hashlib.sha256(f"{header}\0{text}\0{less_optimised}".encode()).hexdigest()[:16]
     if namespace not in _compiled:
         root.use(header)
-        # The kernel calls functions and no more: to optimise it fully takes another second, and gains little.
-        parts = (f"namespace {namespace} {{\n{functions}\n}}",
-                 f"#pragma cling optimize(1)\nnamespace {namespace} {{\n{kernel}\n}}")  # fmt: skip
+        name = f'constexpr const char *portico_namespace = "{namespace}";'
+        parts = [f"namespace {namespace} {{\n{name}\n{text}\n}}"]
+        if less_optimised:
+            parts.append(f"#pragma cling optimize(1)\nnamespace {namespace} {{\n{less_optimised}\n}}")
         for part in parts:
             if not ROOT.gInterpreter.Declare(part):
                 raise StepError(f"{where} does not compile; the compiler's messages name the key and the expression")

@@ -10,20 +10,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from portico.cpp import mapped, quoted
+from portico.selection.choice import column_value
 from portico.selection.expression import SAMPLE
-from portico.selection.functions import argument_type, groups, literal
-from portico.selection.model import INCLUSIVE
+from portico.selection.functions import argument_type, groups
 from portico.selection.resolved import Expression, Resolved, ResolvedWeight, element_type, name_expression, tree_name
 
 __all__ = ["Kernel", "kernel"]
 
 _FILL = (
     "void portico_fill(portico::Histograms &portico_set, bool portico_nominal, "
-    "const portico::Choices &portico_choices, const portico_columns &portico_now, portico::Filled &portico_to)"
+    "const portico::Choices &portico_choices, portico::Columns portico_now, portico::Filled &portico_to)"
 )
-_CHOICE = "portico::Choices portico_choice(const portico_columns &portico_now)"
-_NEW = "std::shared_ptr<portico::Kernel> portico_new(double normalisation, const std::vector<double> &parameters)"
-_UNSIGNED = ("std::uint32_t", "std::uint32_t", "std::uint64_t")
+_NEW = (
+    "std::shared_ptr<portico::Kernel> portico_new(double normalisation, const std::vector<double> &parameters, "
+    "const portico::Choice &choice)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +36,24 @@ class Kernel:
     text : str
         The class ``portico_kernel``, for the namespace of the selection's functions. It lacks the choice of candidates
         and the empty histograms, so that it stays as it is when a cut or a binning changes.
-    rest : str
-        The class ``portico_selected``, which has them, and ``std::shared_ptr<portico::Kernel> portico_new(double
-        normalisation, const std::vector<double> &parameters)``, for the namespace of the choice, where
-        ``portico_fixed`` stands for the other one.
     book : str
-        ``portico::Booked portico_book(RNode, std::shared_ptr<portico::Kernel>, const portico::Trees &)`` for the same.
+        ``portico::Booked portico_book(RNode, std::shared_ptr<portico::Kernel>, const portico::Empty &, const
+        portico::Trees &)``, which books it on a frame.
     columns : mapping of str to str
         The columns by number, with their C++ types in the input.
     always : frozenset of str
-        Those that are read in every event; the others only where a choice was made.
+        Those that the choice needs; others only where a choice was made.
+    every : frozenset of str
+        Those that are read in every event, also where a look at the candidates is enough: for the weight of the event.
     cuts : tuple of str
         Labels of the cuts before the categories.
     """
 
     text: str
-    rest: str
     book: str
     columns: dict[str, str]
     always: frozenset[str]
+    every: frozenset[str]
     cuts: tuple[str, ...]
 
 
@@ -66,26 +66,25 @@ class _Kernel:
     def __init__(self, resolved: Resolved) -> None:
         self._r = r = resolved
         self._event = [weight for weight in r.weights if not weight.of_candidate]
-        self._tags = [f"{weight.name}:{tag}" for weight in r.weights for tag in weight.varied]
-        self._shape_tags = [f"{shape.name}:{tag}" for shape in r.shapes for tag in shape.tags]
         weights = [e for weight in r.weights for e in (weight.nominal, *weight.varied.values())]
         values = [*weights, *(name_expression(one.column) for one in r.histograms)]
         self._to_choose = self._needed(r.choice_expressions())
         self._to_weigh = self._needed(weight.nominal for weight in self._event)
-        self._to_vary = self._needed([*r.choice_expressions(), *values], varied=True) if self._shape_tags else []
+        self._to_vary = self._needed([*r.choice_expressions(), *values], varied=True) if r.shape_tags else []
         self._to_fill = self._needed([*values, *map(name_expression, r.output)])
         self._always = frozenset({*self._to_choose, *self._to_weigh, *self._to_vary})
         self._all = sorted({*self._always, *self._to_fill})
+        self._numbers = {column: number for number, column in enumerate(self._all)}
         self._before = (*r.event, *(["generator matched"] if r.match else []), *r.preselection)
 
     def kernel(self) -> Kernel:
         columns = {column: self._type(column) for column in self._all}
-        return Kernel(self._text(), self._rest(), self._book(), columns, self._always, self._before)
+        return Kernel(self._text(), self._book(), columns, self._always, frozenset(self._to_weigh), self._before)
 
     def _text(self) -> str:
-        given = "const portico::Columns &portico_given"
+        given = "portico::Columns portico_given"
         methods = {
-            f"portico::Choices choose({given}) const": self._choose(),
+            f"void choose({given}, portico::Choices &portico_choices) const": self._choose(),
             f"double weigh({given}) const": self._weigh(),
             f"void fill(portico::Filled &portico_to, const portico::Choices &portico_choices, {given})": self._fill(),
             f"void fill_shapes(portico::Filled &portico_to, {given})": self._fill_shapes(),
@@ -93,25 +92,17 @@ class _Kernel:
         }
         inside = "\n".join([
             f"portico_parameters {SAMPLE};", "double portico_normalisation;", "portico_row portico_out;",
-            f"portico_kernel(const portico_parameters &p, double n) : {SAMPLE}(p), portico_normalisation(n) {{}}",
-            *(f"{head} override;" for head in methods),
-            f"virtual {_CHOICE} const = 0;", f"{_FILL};",
+            "portico_kernel(const portico_parameters &p, double n, const portico::Choice &c)",
+            f": portico::Kernel(c, &{SAMPLE}), {SAMPLE}(p), portico_normalisation(n) {{}}",
+            *(f"{head} override;" for head in methods), f"{_FILL};",
         ])  # fmt: skip
-        parts = [self._columns(), self._row(), f"struct portico_kernel : portico::Kernel {{\n{inside}\n}};"]
+        parts = [self._row(), f"struct portico_kernel : portico::Kernel {{\n{inside}\n}};"]
         parts += [_outside("portico_kernel", head, body) for head, body in methods.items()]
-        return "\n".join([*parts, self._fill_one()])
-
-    def _rest(self) -> str:
-        choice = self._call_of("choose", "", self._r.choice_expressions())
         parameters = ", ".join(f"parameters.at({n})" for n in range(len(self._r.parameters)))
         return "\n".join([
-            "using portico_fixed::portico_columns;",
-            "struct portico_selected : portico_fixed::portico_kernel {", "using portico_kernel::portico_kernel;",
-            f"{_CHOICE} const override {{ return {choice}; }}", "portico::Empty empty() const override;", "};",
-            _outside("portico_selected", "portico::Empty empty() const", self._empty()),
-            f"{_NEW} {{",
-            f"portico::Kernel *made = new portico_selected({{{parameters}}}, normalisation);",
-            "return std::shared_ptr<portico::Kernel>(made);", "}",
+            *parts, self._fill_one(), f"{_NEW} {{",
+            f"return std::make_shared<portico_kernel>(portico_parameters{{{parameters}}}, normalisation, choice);", "}",
+            "static const bool portico_entered = portico::enter(portico_namespace, portico_new);",
         ])  # fmt: skip
 
     # ---- columns: as they are in the input, and as expressions see them
@@ -130,39 +121,29 @@ class _Kernel:
         """Return the type of a column in the input."""
         return self._r.key_types.get(column) or argument_type(self._r, column)
 
-    def _columns(self) -> str:
-        """Return the struct of the columns of an event, keys by value, and the function that reads it."""
-        unsigned = dict(zip(self._r.key_types, _UNSIGNED, strict=True))
-        members, reads = [], []
-        for number, column in enumerate(self._all):
-            name, given = mapped("at", column), f"static_cast<const {self._type(column)} *>(portico_given[{number}])"
-            if column in unsigned:
-                members.append(f"{unsigned[column]} {name};")
-                convert = f"portico::Unsigned<{unsigned[column]}, {self._type(column)}>{{}}"
-                reads.append(f"portico_read.{name} = portico_given[{number}] ? {convert}(*{given}) : 0;")
-            else:
-                members.append(f"const {argument_type(self._r, column)} *{name};")
-                reads.append(f"portico_read.{name} = {given};")
-        return (
-            f"struct portico_columns {{\n{' '.join(members)}\n}};\n"
-            f"portico_columns portico_unpack(const portico::Columns &portico_given) {{\n"
-            "portico_columns portico_read;\n" + "\n".join(reads) + "\nreturn portico_read;\n}"
-        )
-
     def _read(self, columns: Sequence[str]) -> list[str]:
         """Return the code that makes ``portico_raw``, the input, and ``portico_now``, the same with corrections."""
-        lines = ["const portico_columns portico_raw = portico_unpack(portico_given);"]
-        lines.append("portico_columns portico_now = portico_raw;")
+        if not self._r.shapes:
+            return ["const portico::Columns portico_now = portico_given;"]
+        count = len(self._all)
+        lines = [f"const portico::Columns portico_raw = portico_given;\nconst void *portico_now[{count}];",
+                 f"std::copy_n(portico_raw, {count}, portico_now);"]  # fmt: skip
         for shape in self._r.shapes:
             for column in [c for c in shape.nominal if c in columns]:
                 name, used = mapped("corrected", column), sorted({*self._r.needed([shape.nominal[column]])[0], column})
                 lines.append(f"const auto {name} = {self._call('nominal', column, used, of='portico_raw')};")
-                lines.append(f"portico_now.{mapped('at', column)} = &{name};")
+                lines.append(f"{self._pointer(column)} = &{name};")
         return lines
+
+    def _pointer(self, column: str, of: str = "portico_now") -> str:
+        return f"{of}[{self._numbers[column]}]"
+
+    def _value(self, column: str, of: str = "portico_now") -> str:
+        return column_value(self._r, column, self._pointer(column, of))
 
     def _call(self, kind: str, name: str, columns: Iterable[str], *, first: str = "", of: str = "portico_now") -> str:
         function = mapped(kind, name) if name else f"portico_{kind}"
-        given = (f"{'' if c in self._r.key_types else '*'}{of}.{mapped('at', c)}" for c in columns)
+        given = (self._value(c, of) for c in columns)
         return f"{function}{{{SAMPLE}}}({', '.join([*([first] if first else []), *given])})"
 
     def _call_of(self, kind: str, name: str, expressions: Iterable[Expression], *, of_candidate: bool = False) -> str:
@@ -172,7 +153,7 @@ class _Kernel:
     # ---- methods
 
     def _choose(self) -> list[str]:
-        return [*self._read(self._to_choose), "return portico_choice(portico_now);"]
+        return [*self._read(self._to_choose), f"portico_choice.choose(&{SAMPLE}, portico_now, portico_choices);"]
 
     def _weigh(self) -> list[str]:
         factors = ", ".join(self._weight(weight) for weight in self._event)
@@ -188,22 +169,26 @@ class _Kernel:
 
     def _fill_shapes(self) -> list[str]:
         """Return the loop over varied shapes, which may choose other candidates, also where there was no choice."""
-        if not self._shape_tags:
+        if not self._r.shape_tags:
             return []
         r, first = self._r, 0
-        lines = [*self._read(self._to_vary), "const portico_columns portico_corrected = portico_now;"]
+        count = len(self._all)
+        lines = [
+            *self._read(self._to_vary), "portico::Choices portico_choices;", f"const void *portico_corrected[{count}];",
+            f"std::copy_n(portico_now, {count}, portico_corrected);",
+        ]  # fmt: skip
         for shape in [shape for shape in r.shapes if shape.tags]:
             columns = r.needed(e for tags in shape.columns.values() for e in tags.values())[0]
             lines += [
                 "{", f"const auto portico_varied = {self._call('shape', shape.name, columns, of='portico_raw')};",
                 f"for (std::size_t portico_k = 0; portico_k < {len(shape.tags)}; ++portico_k) {{",
-                "portico_now = portico_corrected;",
+                f"std::copy_n(portico_corrected, {count}, portico_now);",
             ]  # fmt: skip
             for number, column in enumerate(shape.columns):
                 source = f"portico_varied[{number}]" if len(shape.columns) > 1 else "portico_varied"
-                lines.append(f"portico_now.{mapped('at', column)} = &{source}[portico_k];")
+                lines.append(f"{self._pointer(column)} = &{source}[portico_k];")
             lines += [
-                "const portico::Choices portico_choices = portico_choice(portico_now);",
+                f"portico_choice.choose(&{SAMPLE}, portico_now, portico_choices);",
                 "if (portico_choices.any_choice())",
                 f"portico_fill(portico_to.sets[{first} + portico_k], false, portico_choices, portico_now, portico_to);",
                 "}", "}",
@@ -279,13 +264,13 @@ class _Kernel:
     def _write(self) -> list[str]:
         r, lines = self._r, list[str]()
         for name, variable in self._variables.items():
-            of_candidate, column = name in r.of_candidate, f"portico_now.{mapped('at', name)}"
+            of_candidate = name in r.of_candidate
             if name in r.definitions:
                 value = self._call_of("define", name, [name_expression(name)], of_candidate=of_candidate)
             elif of_candidate:
-                value = f"portico::Pick<{element_type(r.columns[name])}>{{}}(*{column}, portico_chosen)"
+                value = f"portico::Pick<{element_type(r.columns[name])}>{{}}({self._value(name)}, portico_chosen)"
             else:
-                value = column if name in r.key_types else f"*{column}"
+                value = self._value(name)
             lines.append(f"portico_out.{variable} = {value};")
         for name, (rule, what) in r.choice_columns.items():
             chosen = f"portico::ChosenBy{{{rule}, portico::Quantity::{what}}}(portico_choices)"
@@ -296,41 +281,19 @@ class _Kernel:
 
     def _book(self) -> str:
         lines = [
-            f"portico::Booking booking(std::move(node), std::move(kernel), trees, {len(self._all)});",
+            f"portico::Booking booking(std::move(node), std::move(kernel), empty, trees, {len(self._all)});",
             *self._capture([column for column in self._all if column in self._always]), "booking.choose();",
             *(f"booking.cut({number}, {quoted(label)});" for number, label in enumerate(self._before, 1)),
             'booking.cut(-1, "best candidate");',
             *self._capture([column for column in self._all if column not in self._always]),
             "booking.fill();", "return booking.booked;",
         ]  # fmt: skip
-        arguments = "ROOT::RDF::RNode node, std::shared_ptr<portico::Kernel> kernel, const portico::Trees &trees"
+        arguments = ("ROOT::RDF::RNode node, std::shared_ptr<portico::Kernel> kernel, const portico::Empty &empty, "
+                     "const portico::Trees &trees")  # fmt: skip
         return "\n".join(["using ROOT::RVec;", f"portico::Booked portico_book({arguments}) {{", *lines, "}"])
 
     def _capture(self, columns: Sequence[str]) -> list[str]:
         return [f"booking.capture<{self._type(c)}>({self._all.index(c)}, {quoted(c)});" for c in columns]
-
-    def _empty(self) -> list[str]:
-        r = self._r
-        in_categories = {INCLUSIVE: ["any category"]} if r.inclusive_in_categories else {}
-        cuts_of = {**r.categories, **in_categories}
-        stages = [[*self._before, *cuts_of.get(selection, {}), "best candidate"] for selection in r.selections]
-        cuts = "{" + ", ".join(quoted("\n".join(stage)) for stage in stages) + "}"
-        nominal = ["nominal", *self._tags] if r.has_variations else []
-        return [
-            f"const auto selections = {_strings(r.selections)};", *self._prototypes(),
-            f"return {{portico::counts(selections, {_strings(r.rules)}, {cuts}),",
-            f"portico::Filled(plain, varied, {_strings(nominal)}),",
-            f"portico::Filled({{}}, varied, {_strings(self._shape_tags)})}};",
-        ]  # fmt: skip
-
-    def _prototypes(self) -> list[str]:
-        lines = ["portico::Histograms plain, varied;"]
-        for group, filled in groups(self._r).items():
-            for one in filled:
-                edges = "{" + ", ".join(literal(float(edge)) for edge in one.edges) + "}"
-                what = f"{quoted(one.name)}, {quoted(f';{one.title};events')}, {one.bins or 0}, {edges}"
-                lines.append(f"portico::prototypes({group}, selections, {what});")
-        return lines
 
 
 def _outside(owner: str, head: str, body: Iterable[str]) -> str:
@@ -338,7 +301,3 @@ def _outside(owner: str, head: str, body: Iterable[str]) -> str:
     result, _, rest = head.partition("(")
     returned, _, name = result.rpartition(" ")
     return "\n".join([f"{returned} {owner}::{name}({rest} {{", *body, "}"])
-
-
-def _strings(values: Iterable[str]) -> str:
-    return "portico::lines(" + quoted("\n".join(values)) + ")"

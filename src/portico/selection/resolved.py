@@ -160,6 +160,16 @@ class Resolved:
         return any(shape.tags for shape in self.shapes) or any(weight.varied for weight in self.weights)
 
     @property
+    def weight_tags(self) -> list[str]:
+        """Return the names of the variations of weights."""
+        return [f"{weight.name}:{tag}" for weight in self.weights for tag in weight.varied]
+
+    @property
+    def shape_tags(self) -> list[str]:
+        """Return the names of the variations of columns."""
+        return [f"{shape.name}:{tag}" for shape in self.shapes for tag in shape.tags]
+
+    @property
     def output_columns(self) -> list[str]:
         """Columns of the tree: those of the declaration, and the choices of each rule."""
         return [*map(tree_name, self.output), *self.choice_columns, "weight"]

@@ -1,0 +1,192 @@
+"""The C++ of the choice of candidates, apart from all else, so that a changed cut compiles nothing but this.
+
+The loop over candidates evaluates cuts in order and defines a quantity just before the first cut that uses it. Beside
+the function that makes the choice of one event there is one that only looks, for many events in one call, at what comes
+before the categories: few events have a candidate that passes that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from portico.cpp import line_directive, quoted
+from portico.selection.functions import Generator, argument_type, declared, parenthesised
+from portico.selection.resolved import Expression, Resolved, element_type
+
+__all__ = ["choice", "column_value"]
+
+_UNSIGNED = ("std::uint32_t", "std::uint32_t", "std::uint64_t")
+_GIVEN = "*static_cast<const portico_parameters *>(portico_given)"
+_EACH = "for (std::size_t portico_i = 0; portico_i < portico_size; ++portico_i)"
+
+
+def choice(resolved: Resolved, called: str | None, of_sample: str, columns: Sequence[str]) -> tuple[str, str]:
+    """Return the functions that look and those that choose, without their namespace; the second enters both.
+
+    Parameters
+    ----------
+    resolved, called, of_sample
+        As for `portico.selection.functions.functions`.
+    columns : sequence of str
+        The columns by number.
+    """
+    return _Choice(resolved, columns).text(called, of_sample)
+
+
+def column_value(resolved: Resolved, column: str, pointer: str) -> str:
+    """Return the value of a column of the input as expressions see it: run, luminosity block and event are unsigned."""
+    if column not in resolved.key_types:
+        return f"*static_cast<const {argument_type(resolved, column)} *>({pointer})"
+    kind = resolved.key_types[column]
+    to = dict(zip(resolved.key_types, _UNSIGNED, strict=True))[column]
+    return f"portico::Unsigned<{to}, {kind}>{{}}(*static_cast<const {kind} *>({pointer}))"
+
+
+class _Choice(Generator):
+    def __init__(self, resolved: Resolved, columns: Sequence[str]) -> None:
+        super().__init__(resolved)
+        self._numbers = {column: number for number, column in enumerate(columns)}
+        self._used, self._defined = resolved.needed(resolved.choice_expressions())
+        self._sizes = {c: f"{self._argument(c)}.size()" for c in self._used if c in resolved.of_candidate}
+
+    def text(self, called: str | None, of_sample: str) -> tuple[str, str]:
+        scan = [] if self._r.shapes else self._scan()  # which may move candidates across cuts
+        entered = f"portico::Choice{{portico_choose_one, {'portico_scan' if scan else 'nullptr'}}}"
+        enter = f"static const bool portico_entered = portico::enter(portico_namespace, {entered});"
+        return "\n".join([*self._names(called, of_sample), *scan]), f"{self._choose()}\n{enter}"
+
+    # ---- the choice in one event
+
+    def _choose(self) -> str:
+        r = self._r
+        body = [
+            f"portico_choices.reset({len(r.rules)}, {len(r.selections)});",
+            f"const std::size_t portico_size = {self._size()};",
+            *(f"portico::require_size({size}, portico_size, {quoted(c)});" for c, size in self._sizes.items()),
+            self._definitions(self._split(self._defined)[0]),
+        ]
+        if r.match:
+            body.append("portico_choices.match(portico_size);")
+        body += self._before("return;", "portico_choices.matched[portico_i] = ")
+        if self._shared_choice:
+            body.append("portico_choices.share(portico_size);")
+        body.append(f"{_EACH} {{\n{self._candidate(self._used, '[portico_i]')}\n{self._loop()}\n}}")
+        if self._shared_choice:
+            flags = ", ".join("true" if flag else "false" for flag in (r.inclusive_in_categories, r.per_event))
+            body.append(f"portico_choices.take({flags});")
+        arguments = ", ".join(["portico::Choices &portico_choices", *filter(None, [self._arguments(self._used)])])
+        function = declared("portico_choose", "void", arguments, "\n".join(body))
+        values = [column_value(r, c, f"portico_columns[{self._numbers[c]}]") for c in self._used]
+        given = ", ".join(["portico_choices", *values])
+        return (
+            f"{function}\nvoid portico_choose_one(const void *portico_given, portico::Columns portico_columns, "
+            f"portico::Choices &portico_choices) {{\nportico_choose{{{_GIVEN}}}({given});\n}}"
+        )
+
+    def _size(self) -> str:
+        return next(iter(self._sizes.values()), "0")
+
+    def _before(self, leave: str, matched: str = "") -> list[str]:
+        """Return the cuts on the event, and the matching of candidates, with what to do about an event that fails."""
+        r, reach = self._r, "portico_choices.reach_all(++portico_reached);"
+        body = ["int portico_reached = 0;"]
+        body += [f"{line_directive(c.where)}if (!({parenthesised(c)})) {leave}\n{reach}" for c in r.event.values()]
+        if r.match:
+            used, names = r.needed([r.match])
+            body.append(
+                f"bool portico_any = false;\n{_EACH} {{\n"
+                f"{self._candidate(used, '[portico_i]')}\n{self._definitions(self._split(names)[1])}\n"
+                f"{line_directive(r.match.where)}portico_any |= {matched}bool({parenthesised(r.match)});\n}}\n"
+                f"if (!portico_any) {leave}\n{reach}"
+            )
+        return body
+
+    def _define(self, expressions: Sequence[Expression], known: set[str]) -> str:
+        """Return the definitions of a candidate that expressions need and that are not known yet."""
+        names = [n for n in self._split(self._r.needed(expressions)[1])[1] if n not in known]
+        known.update(names)
+        return self._definitions(names)
+
+    def _preselection(self, known: set[str]) -> list[str]:
+        lines = []
+        for number, cut in enumerate(self._r.preselection.values(), 1):
+            lines.append(
+                f"{self._define([cut], known)}\n{line_directive(cut.where)}if (!({parenthesised(cut)})) continue;"
+            )
+            lines.append(f"portico_choices.reach_all(portico_reached + {number});")
+        return lines
+
+    def _loop(self) -> str:
+        r, known = self._r, set[str]()
+        lines = self._preselection(known)
+        scores = [e for score, prefer in r.rules.values() for e in (score, prefer) if e is not None]
+        lines.append(self._define([*scores, *(cut for cuts in r.categories.values() for cut in cuts.values())], known))
+        for number, (score, prefer) in enumerate(r.rules.values()):
+            lines.append(f"{line_directive(score.where)}const double portico_score{number} = {parenthesised(score)};")
+            if prefer is not None:
+                lines.append(
+                    f"{line_directive(prefer.where)}const bool portico_prefer{number} = {parenthesised(prefer)};"
+                )
+
+        def offers(call: str) -> str:
+            preferred = [f"portico_prefer{n}" if prefer else "true" for n, (_, prefer) in enumerate(r.rules.values())]
+            scored = (f"portico_i, {p}, portico_score{n});" for n, p in enumerate(preferred))
+            return " ".join(f"portico_choices.{call.format(n)}, {one}" for n, one in enumerate(scored))
+
+        for s, name in enumerate(r.selections):
+            if s == 0 and r.inclusive_in_categories:
+                continue
+            cuts = list(r.categories[name].values()) if s else []
+            opened = ""
+            for number, cut in enumerate(cuts, len(r.preselection) + 1):
+                reached = f"portico_choices.reach({s}, portico_reached + {number});"
+                opened += f"{line_directive(cut.where)}if ({parenthesised(cut)}) {{ {reached}\n"
+            taken = f"portico_choices.put(portico_i, {s});" if s and self._shared_choice else ""
+            own = "" if s and r.per_event else offers(f"offer({{}}, {s}")
+            lines.append(f"{opened}portico_choices.pass({s}); {taken} {own}{' }' * len(cuts)}")
+        if self._shared_choice:
+            reached = f"portico_choices.reach(0, portico_reached + {len(r.preselection) + 1});"
+            counted = f"{reached} portico_choices.pass(0);" if r.inclusive_in_categories else ""
+            lines.append(f"if (portico_choices.category[portico_i]) {{ {counted} {offers('offer_shared({}')} }}")
+        return "\n".join(lines)
+
+    @property
+    def _shared_choice(self) -> bool:
+        """Whether the candidates of all categories compete."""
+        return self._r.per_event or self._r.inclusive_in_categories
+
+    # ---- a look at many events
+
+    def _scan(self) -> list[str]:
+        r, vectors = self._r, self._r.of_candidate
+        looked = [*r.event.values(), *([r.match] if r.match else []), *r.preselection.values()]
+        needed, defined = r.needed(looked)
+        arguments = [
+            f"const portico::Span<{element_type(r.columns[c])}> &{self._argument(c)}" if c in vectors
+            else f"const {argument_type(r, c)} &{self._argument(c)}" for c in self._used
+        ]  # fmt: skip
+        unequal = " || ".join(f"{size} != portico_size" for size in list(self._sizes.values())[1:])
+        inside = [self._candidate([c for c in needed if c in vectors], "[portico_i]"), *self._preselection(set())]
+        body = [
+            f"const std::size_t portico_size = {self._size()};",
+            *([f"if ({unequal}) return -1;"] if unequal else []),  # the choice refuses it with words
+            self._definitions(self._split(defined)[0]), "portico::Depth portico_choices;",
+            *self._before("return portico_choices.depth;"), f"{_EACH} {{", *inside, "return -1;", "}",
+            "return portico_choices.depth;",
+        ]  # fmt: skip
+        given = ", ".join(self._at(c) for c in self._used)
+        return [
+            declared("portico_look", "int", ", ".join(arguments), "\n".join(body)),
+            "void portico_scan(const void *portico_given, portico::Cursor *const *portico_at,",
+            "std::uint64_t portico_first, std::uint64_t portico_last, std::int16_t *portico_depth) {",
+            f"const portico_look portico_one{{{_GIVEN}}};",
+            "for (auto portico_entry = portico_first; portico_entry < portico_last; ++portico_entry)",
+            f"portico_depth[portico_entry - portico_first] = portico_one({given});", "}",
+        ]  # fmt: skip
+
+    def _at(self, column: str) -> str:
+        """Return the value of a column in an entry."""
+        cursor = f"portico_at[{self._numbers[column]}]->"
+        if column in self._r.of_candidate:
+            return f"{cursor}list<{element_type(self._r.columns[column])}>(portico_entry)"
+        return column_value(self._r, column, f"{cursor}at(portico_entry)")
