@@ -37,6 +37,8 @@ public:
   virtual std::uint64_t load(std::uint64_t first, std::uint64_t last) = 0;
   // Reads the other columns of an entry in the block.
   virtual void load_rest(std::uint64_t entry) = 0;
+  // Whether all columns stay where they are while a block is read.
+  virtual bool stay() const { return false; }
 };
 
 class TreeBlocks final : public Blocks {

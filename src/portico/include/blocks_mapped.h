@@ -37,6 +37,7 @@ public:
     return last;
   }
   void load_rest(std::uint64_t) final {}
+  bool stay() const final { return true; }
 };
 
 // The source must live as long.

@@ -57,6 +57,7 @@ private:
   std::unique_ptr<Blocks> fBlocks;
   std::deque<std::pair<std::size_t, Cursor>> fRead[3]; // by the number of the column
   Choices fChoices;
+  std::vector<std::uint64_t> fLooked; // the events that `event` has to look at
   std::vector<std::int16_t> fDepth = std::vector<std::int16_t>(kEntries, -1);
 
   void load(int stage, std::uint64_t entry) {
@@ -67,14 +68,34 @@ private:
   std::uint64_t part(std::uint64_t entry, std::uint64_t end) {
     if (fKernel->can_scan())
       fKernel->scan(fCursors.data(), entry, end, fDepth.data());
-    for (std::size_t i = 0; entry < end; ++i, ++entry) {
-      load(0, entry);
+    const auto first = entry;
+    fLooked.clear();
+    for (std::uint64_t i = 0; i < end - first; ++i)
       if (fDepth[i] < 0)
+        fLooked.push_back(first + i);
+    for (std::size_t looked = 0; entry < end; ++entry) {
+      load(0, entry);
+      if (fDepth[entry - first] < 0) {
+        fetch(++looked);
         event(entry);
-      else
-        rejected(fDepth[i]);
+      } else {
+        rejected(fDepth[entry - first]);
+      }
     }
     return end;
+  }
+
+  // Has the processor fetch columns of events to come, which are far apart in memory.
+  void fetch(std::size_t next) {
+    if (!fBlocks->stay())
+      return;
+    for (int stage : {1, 2})
+      for (const auto &[_, cursor] : fRead[stage]) {
+        if (next + 1 < fLooked.size())
+          cursor.fetch_offsets(fLooked[next + 1]);
+        if (next < fLooked.size())
+          cursor.fetch_values(fLooked[next]);
+      }
   }
 
   // An event without a candidate that passes what comes before the categories.
