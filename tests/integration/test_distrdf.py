@@ -253,11 +253,12 @@ def test_workers_of_others_are_used_but_not_replaced(
 
     steps = '  - {name: slow, function: "mysteps:slow", chunk: 50 entries}'
     samples = f'    a: {{files: ["{files}/e0.root"]}}'
-    keys = single._keys
-    for name, value in (("CA_FILE", "ca_file"), ("CLIENT__KEY", "key"), ("CLIENT__CERT", "cert")):
-        monkeypatch.setenv(f"DASK_DISTRIBUTED__COMM__TLS__{name}", keys[value])
-    monkeypatch.setattr(dask.config, "config", dask.config.merge(dask.config.config, dask.config.collect([])))
-    theirs = connect(f"distrdf+{single._address}", None)
+    named = {"ca-file": "ca_file", "client.key": "key", "client.cert": "cert"}
+    keys = {f"distributed.comm.tls.{name}": single._keys[key] for name, key in named.items()}
+    for name, path in keys.items():
+        monkeypatch.setenv(f"DASK_{name.upper().replace('.', '__').replace('-', '_')}", path)
+    with dask.config.set(keys):
+        theirs = connect(f"distrdf+{single._address}", None)
     try:
         run = portico.run(analyse(make_analysis, steps, samples), folder=tmp_path / "run", executor=theirs)
         assert run["slow"]["a"]["n"] == 250

@@ -252,6 +252,19 @@ def test_a_damaged_manifest_without_a_ledger(run: Path) -> None:
         claim(run)
 
 
+def test_a_driver_that_was_killed_before_the_first_table_is_no_hindrance(tmp_path: Path) -> None:
+    """SQLite's header is written before the tables are, and before run.json."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with sqlite3.connect(folder / "ledger.sqlite") as ledger:
+        ledger.execute("CREATE TABLE x (y)")
+        ledger.execute("DROP TABLE x")
+    ledger.close()
+    assert (folder / "ledger.sqlite").stat().st_size
+    assert claim(folder) == ()
+    assert not verify(folder).faults
+
+
 def test_a_ledger_that_is_removed_or_replaced_while_it_is_written(run: Path) -> None:
     for replaced in (False, True):
         with RunFolder(run).claim({"analysis": "test"}) as (_, ledger):

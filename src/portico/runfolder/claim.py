@@ -7,7 +7,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from portico.errors import PorticoError, RunFolderError
 from portico.files.atomic import make_folder
 from portico.files.storage import checksum_of, normal, storage_of
 from portico.files.troubles import explained, explaining
-from portico.runfolder.database import Damaged
+from portico.runfolder.database import Damaged, NotBegun
 from portico.runfolder.ledger import Ledger
 from portico.runfolder.manifest import (
     MANIFEST,
@@ -208,11 +208,11 @@ def remembered_manifest(path: Path, locks: bool) -> str:
     """Return the text of the manifest that the ledger has; empty if there is no ledger that has one."""
     if not (path / LEDGER).exists() or not (path / LEDGER).stat().st_size:
         return ""
-    ledger = Ledger(path / LEDGER, read_only=True, locks=locks)
     try:
-        return ledger.about(_TEXT)
-    finally:
-        ledger.close()
+        with closing(Ledger(path / LEDGER, read_only=True, locks=locks)) as ledger:
+            return ledger.about(_TEXT)
+    except NotBegun:
+        return ""
 
 
 def _identified(

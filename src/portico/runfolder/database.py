@@ -16,7 +16,7 @@ from typing import Any
 from portico.errors import PorticoError, RunFolderError, SpaceError
 from portico.files.troubles import explained, explaining, is_regular
 
-__all__ = ["Damaged", "Database", "from_json"]
+__all__ = ["Damaged", "Database", "NotBegun", "from_json"]
 
 LOCKED_SECONDS = 30.0
 """How long another program may hold the file."""
@@ -25,6 +25,10 @@ _PATIENCE = 1.0  # of SQLite itself, which hears no signals
 _SHORT = 0.05
 _JOURNAL = "-journal"
 _PROBE = 2**16
+
+
+class NotBegun(RunFolderError):  # noqa: N818 (it is as it should be)
+    """The ledger has no tables yet: its driver was killed before it wrote them, or is about to."""
 
 
 class Damaged(RunFolderError):  # noqa: N818 (what it says of a part of the ledger)
@@ -175,7 +179,7 @@ class Database:
             self.execute("PRAGMA journal_mode = TRUNCATE")  # no WAL: ledgers live on network disks
         found = self.execute("PRAGMA user_version").fetchone()[0]
         if found == 0 and self.read_only:
-            raise RunFolderError(f"{self.path}: the run has not begun yet")
+            raise NotBegun(f"{self.path}: the run has not begun yet")
         if found not in {0, version}:
             raise RunFolderError(f"{self.path}: written by another version of portico; use a new run folder")
         if found == 0:
