@@ -1,4 +1,4 @@
-"""What a selection fills, before it is filled. Nothing is compiled for it, so a changed binning costs nothing."""
+"""Empty histograms and cutflows of a selection. Nothing is compiled for them, so a changed binning costs nothing."""
 
 from __future__ import annotations
 
