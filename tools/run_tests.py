@@ -22,7 +22,7 @@ from pathlib import Path
 WITH_SERVICES = [f"tests/integration/test_{name}.py" for name in ("hnl", "run", "cli_run", "session")]
 GROUPS = {
     "units": ["tests/unit", "tests/integration", *(f"--ignore={path}" for path in WITH_SERVICES)],
-    "services": [*WITH_SERVICES, "tests/notebooks", "tests/services", "tests/storms"],
+    "services": [*WITH_SERVICES, "tests/notebooks", "tests/services", "tests/simulation", "tests/storms"],
 }
 ORDER = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warnings", "errors")
 SECTION = re.compile(r"^=+ (ERRORS|FAILURES|XPASSES|warnings summary|short test summary info|slowest .*) =+$")

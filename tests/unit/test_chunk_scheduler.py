@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -315,6 +318,46 @@ def test_outcomes_of_tasks_that_do_not_run_are_ignored() -> None:
     assert scheduler.handle(Failed(first, FailureKind.LOST, "late")) == []
 
 
+def test_the_failure_of_an_earlier_attempt_does_not_count_for_the_one_that_runs() -> None:
+    scheduler = ChunkScheduler(job(1, 1))
+    (task,) = submitted(scheduler)
+    scheduler.handle(Failed(task, FailureKind.LOST, "gone"))
+    scheduler.handle(TimePassed(scheduler._now))
+    (again,) = submitted(scheduler)
+    for _ in range(DEATHS):
+        assert scheduler.handle(Failed(task, FailureKind.LOST, "gone")) == []
+    assert scheduler.states[task.key] is ChunkState.RUNNING
+    kept = [d for d in scheduler.handle(Done(task, EMPTY, {})) if isinstance(d, Keep)]
+    assert len(kept) == 1, "a result is one, whichever attempt it is of"
+    assert scheduler.handle(Failed(again, FailureKind.LOST, "gone")) == []
+    assert scheduler.is_finished
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_each_replica_is_read_before_a_file_is_bad(bad: int) -> None:
+    """Also if servers did not answer meanwhile; a replica that is bad is not read again."""
+    for seed in range(20):
+        numbers, scheduler, now = random.Random(seed), ChunkScheduler(job(1, 1, replicas=3)), 0.0
+        (task,) = submitted(scheduler)
+        replicas, read = ("root://a//f0", "root://r1//f0", "root://r2//f0"), list[str]()
+        transients = TRANSIENTS - 1
+        while not scheduler.is_finished:
+            file = task.chunk.file
+            assert file not in read, "it was found to be bad"
+            if transients and numbers.random() < 0.4:
+                transients -= 1
+                scheduler.handle(Failed(task, FailureKind.TRANSIENT, "why"))
+            elif file in replicas[:bad]:
+                read.append(file)
+                scheduler.handle(Failed(task, FailureKind.INPUT, "truncated"))
+            else:
+                scheduler.handle(Done(task, EMPTY, {}))
+            now += 100.0
+            scheduler.handle(TimePassed(now))
+            task = next(iter(submitted(scheduler)), task)
+        assert scheduler.given_up == []
+
+
 def test_halves_become_one_result_or_none() -> None:
     product = encode({"n": Product(ProductKind.COUNT, {}, {"value": np.array([1])}, ())})
     scheduler = ChunkScheduler(job(1, 1))
@@ -370,3 +413,89 @@ def test_what_is_done_is_kept_also_if_nothing_can_be_cancelled(tmp_path: Path) -
         run_chunks(work, Leaving(), ledger, Remember())
     assert ledger.done("step").keys() == {"k000-"}
     ledger.close()
+
+
+class Late(Executor):
+    """Answers a task twice: that its worker is lost, and then all the same. Both attempts hold its only worker."""
+
+    name, workers = "late", 1
+
+    def __init__(self) -> None:
+        self._answers: list[Outcome] = []
+        self._held = self._asked = 0
+
+    @property
+    def free(self) -> int:
+        self._asked += 1
+        return 0 if self._asked == 2 else 1 - self._held  # so that the lost task is the first to be tried again
+
+    def prepare(self, bundle: object) -> None: ...
+
+    def submit(self, task: Task) -> None:
+        self._held += 1
+        if task.attempt == 1 and not self._answers:
+            self._answers = [Failed(task, FailureKind.LOST, "gone"), Done(task, EMPTY, {})]
+        else:
+            self._answers.append(Done(task, EMPTY, {}))
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        if not self._answers:
+            return []
+        outcome = self._answers.pop(0)
+        self._held -= isinstance(outcome, Failed) or not self._answers
+        return [outcome]
+
+    def call(self, content: object, blobs: object) -> Message:
+        raise NotImplementedError
+
+    def close(self) -> None: ...
+
+
+def test_a_worker_that_answers_late_does_not_stop_the_loop(tmp_path: Path) -> None:
+    """The second attempt holds the worker that the next chunk waits for, though its result is not waited for."""
+    work, ledger = job(1, 2), Ledger(tmp_path / "ledger.sqlite")
+    ledger.plan("step", 0, "frame", {"s": [planned for planned, _ in work.tasks]}, others=False)
+    assert run_chunks(work, Late(), ledger, Remember()) == []
+    assert ledger.done("step").keys() == {"k000-", "k001-"}
+    ledger.close()
+
+
+class Unanswered(Ledger):
+    """Commits, and then says that it could not, once."""
+
+    failed = False
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with super().transaction():
+            yield
+        if not self.failed and self.done("step"):
+            self.failed = True
+            raise RunFolderError("input/output error")
+
+
+def test_a_commit_whose_answer_was_lost_counts_once(tmp_path: Path) -> None:
+    work, ledger = job(1, 3), Unanswered(tmp_path / "ledger.sqlite")
+    ledger.plan("step", 0, "frame", {"s": [planned for planned, _ in work.tasks]}, others=False)
+    with pytest.raises(RunFolderError, match="input/output error"):
+        run_chunks(work, Once(), ledger, Remember())
+    assert ledger.done("step").keys() == {"k001-", "k002-"}
+    assert len(list(ledger.metrics("step"))) == 2
+    assert [attempt.number for _, attempt, _ in ledger.failures("step")] == [1], "its failure is noted once"
+    rows = ledger._db.execute("SELECT key FROM attempt WHERE outcome = 'done'").fetchall()
+    assert len(rows) == 2
+    ledger.close()
+
+
+class Once(Leaving):
+    """Loses the first task, and does the others."""
+
+    workers, free = 1, 3
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        first, *others = self._tasks
+        self._tasks = []
+        time.sleep(0.6)  # so that the next round commits
+        return [*(Done(task, EMPTY, {}) for task in others), Failed(first, FailureKind.LOST, "gone")]
+
+    def cancel(self) -> None: ...

@@ -79,6 +79,11 @@ class _Rows:
     def __init__(self, cursor: sqlite3.Cursor, explained: Callable[[sqlite3.Error], PorticoError]) -> None:
         self._cursor, self._explained = cursor, explained
 
+    @property
+    def changed(self) -> int:
+        """How many rows the statement has written."""
+        return self._cursor.rowcount
+
     def __iter__(self) -> Iterator[Any]:
         while (row := self.fetchone()) is not None:
             yield row

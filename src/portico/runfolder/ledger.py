@@ -201,30 +201,33 @@ class Ledger(ResultStore):
         return {output["path"] for (outputs,) in rows for output in self._files(outputs)}
 
     def commit(
-        self, finished: Iterable[tuple[Attempt, bytes | None, list[dict[str, Any]]]], failed: Iterable[Attempt] = ()
-    ) -> None:
+        self, finished: Iterable[tuple[Attempt, bytes | None, list[dict[str, Any]]]], failed: Iterable[Attempt] = (),
+        at: float | None = None,
+    ) -> None:  # fmt: skip
         """Record attempts, with partial result and files of those that succeeded; a chunk counts once.
 
-        The partial result is None if it is in a subtree.
+        The partial result is None if it is in a subtree. What is recorded with a time ``at`` is not recorded again: a
+        commit may be repeated after an error, which does not tell whether it took place.
         """
-        now = time.time()
+        now = time.time() if at is None else at
         with self.transaction():
             for attempt, partial, outputs in finished:
                 files = self.places.to_text(outputs)
-                self._db.execute(
+                row = (attempt.key, attempt.number, zlib.crc32(partial or b""), files, partial)
+                new = self._db.execute(
                     "INSERT INTO done VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET attempt = "
                     "excluded.attempt, checksum = excluded.checksum, outputs = excluded.outputs, "
-                    "partial = excluded.partial WHERE partial IS NULL",
-                    (attempt.key, attempt.number, zlib.crc32(partial or b""), files, partial),
-                )
-                self._note(attempt, now)
+                    "partial = excluded.partial WHERE partial IS NULL", row)  # fmt: skip
+                if new.changed:
+                    self._note(attempt, now)
             for attempt in failed:
                 self._note(attempt, now)
 
     def _note(self, attempt: Attempt, now: float) -> None:
         attempt = replace(attempt, message=without_secrets(attempt.message), log=without_secrets(attempt.log))
         self._db.execute(
-            "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO attempt SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS "
+            "(SELECT 1 FROM attempt WHERE key = ?1 AND number = ?2 AND outcome = ?3 AND time = ?6)",
             (*(getattr(attempt, name) for name in _NOTED), now, without_secrets(json.dumps(attempt.metrics))),
         )
 

@@ -109,9 +109,11 @@ class _ChunkLoop:
         self._executor, self._ledger, self._reporter, self._merging = executor, ledger, reporter, merging
         self._scheduler = ChunkScheduler(job, time.monotonic(), in_queue=executor.keeps_running)
         self._submitted: dict[str, float] = {}
+        self._unanswered: set[tuple[str, int]] = set()
         self._finished: list[tuple[Attempt, bytes, list[dict[str, Any]]]] = []
         self._planned: list[Planned] = []
         self._failed: list[Attempt] = []
+        self._tried: float | None = None  # when a commit was tried that raised an error
         self._folders: set[str] = set()  # with new names of trees, which are not on disk yet
 
     def run(self, on_tick: Callable[[float | None], None]) -> list[Failed]:
@@ -119,7 +121,7 @@ class _ChunkLoop:
         try:
             while not scheduler.is_finished:
                 self._handle(WorkersChanged(self._executor.workers, self._executor.free))
-                outcomes = self._executor.wait(_TICK) if scheduler.running else self._sleep()
+                outcomes = self._executor.wait(_TICK) if scheduler.running or self._unanswered else self._sleep()
                 self._handle(TimePassed(time.monotonic()))
                 for outcome in sorted(outcomes, key=lambda outcome: isinstance(outcome, Failed)):
                     self._handle(self._with_wait(outcome))  # what is done first: a failure may end the loop
@@ -143,6 +145,7 @@ class _ChunkLoop:
     def _with_wait(self, outcome: Outcome) -> Outcome:
         """Return the outcome with the seconds that the task waited for a worker, by the clocks of both machines."""
         submitted = self._submitted.pop(outcome.task.key, None)
+        self._unanswered.discard((outcome.task.key, outcome.task.attempt))
         if submitted is None or "started" not in outcome.metrics:
             return outcome
         wait = max(0.0, outcome.metrics["started"] - submitted)
@@ -154,6 +157,7 @@ class _ChunkLoop:
             match decision:
                 case Submit():
                     self._submitted[decision.task.key] = time.time()
+                    self._unanswered.add((decision.task.key, decision.task.attempt))
                     self._executor.submit(decision.task)
                 case Keep(planned, done):
                     attempt = Attempt(planned.key, done.task.attempt, "done", metrics=dict(done.metrics))
@@ -182,7 +186,9 @@ class _ChunkLoop:
             return
         sync_folders(self._folders)  # before the ledger says that they are there
         self._folders.clear()
-        self._ledger.commit(self._finished, self._failed)
+        self._tried = time.time() if self._tried is None else self._tried
+        self._ledger.commit(self._finished, self._failed, self._tried)
+        self._tried = None
         if self._merging is not None:
             for planned, (_, partial, _) in zip(self._planned, self._finished, strict=True):
                 self._merging.take(planned, len(partial))

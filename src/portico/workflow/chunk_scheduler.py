@@ -6,7 +6,7 @@ Events go in, decisions come out (`portico.workflow.chunk_states`); `portico.wor
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from portico.analysis.dataset import Sample
@@ -91,6 +91,7 @@ class ChunkScheduler:
         self._running: dict[str, tuple[float, Task]] = {}
         self._halves = Halves()
         self._histories: dict[str, History] = {}
+        self._refused: dict[str, set[str]] = {}  # the replicas that were found to be bad, by key
         self._bad_files: set[tuple[str, str]] = set()
         self._given_up: dict[str, Failed] = {}
         self._slow: set[str] = set()
@@ -136,7 +137,11 @@ class ChunkScheduler:
             case Done():
                 return self._succeed(event) if event.task.key in self._running else []
             case Failed():
-                return self._fail(event) if event.task.key in self._running else []
+                return self._fail(event) if self._is_awaited(event.task) else []
+
+    def _is_awaited(self, task: Task) -> bool:
+        """Whether this attempt is the one that runs: the failure of an earlier one may come twice, or late."""
+        return task.key in self._running and self._running[task.key][1].attempt == task.attempt
 
     def _move(self, key: str, cause: Cause) -> None:
         self._states[key] = TRANSITIONS[self._states[key], cause]
@@ -253,7 +258,7 @@ class ChunkScheduler:
             case Action.STOP:
                 return [*decisions, Stop(error_of(failed, text))]
             case Action.RETRY:
-                self._retry(failed, response, history, replicas)
+                self._retry(failed, response, replicas)
             case Action.SPLIT:
                 self._split(task)
             case Action.QUARANTINE | Action.GIVE_UP:
@@ -267,10 +272,13 @@ class ChunkScheduler:
             decisions.append(Stop(StepError(f"{text}\n{words}")))
         return decisions
 
-    def _retry(self, failed: Failed, response: Response, history: History, replicas: tuple[str, ...]) -> None:
+    def _retry(self, failed: Failed, response: Response, replicas: tuple[str, ...]) -> None:
         task, chunk, avoid = failed.task, failed.task.chunk, failed.task.avoid
         if response.from_next_replica:
-            chunk = replace(chunk, file=replicas[(history.refusals + history.transients) % len(replicas)])
+            bad = self._refused.setdefault(task.key, set())
+            if failed.kind is FailureKind.INPUT:
+                bad.add(chunk.file)
+            chunk = replace(chunk, file=_next_replica(replicas, chunk.file, bad))
         if response.on_another_worker and "worker" in failed.metrics:
             avoid = (*avoid, str(failed.metrics["worker"]))
         again = replace(task, attempt=task.attempt + 1, chunk=chunk, avoid=avoid)
@@ -292,3 +300,9 @@ class ChunkScheduler:
         self._end_split(failed.task, Cause.HALF_GIVEN_UP)
         whole = self._halves.planned(failed.task)
         self._given_up[whole.key] = replace(failed, task=whole)
+
+
+def _next_replica(replicas: tuple[str, ...], last: str, bad: Collection[str]) -> str:
+    """Return the replica after the last one that was read, without those that are bad."""
+    after = replicas.index(last) + 1
+    return next(file for file in (*replicas[after:], *replicas[:after]) if file not in bad)

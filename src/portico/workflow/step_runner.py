@@ -42,7 +42,7 @@ from portico.workflow.shrunk_input import refuse_shrunk, shrunk
 from portico.workflow.state import State
 from portico.workflow.summary_step import run_summary, tell_faults
 
-__all__ = ["run_step", "write_exports"]
+__all__ = ["run_plan", "run_step", "write_exports"]
 
 _SHOWN = 3
 
@@ -62,6 +62,30 @@ def run_step(state: State, position: int, step: StepEntry) -> None:
         return
     plan = _plan(state, step, bundle, arguments) if step.points is None else plan_points(state, step, bundle, arguments)
     _check_shrunk(state, step, plan)
+    run_plan(state, position, step, bundle, arguments, plan, started)
+
+
+def run_plan(
+    state: State, position: int, step: StepEntry, bundle: Bundle, arguments: Arguments, plan: Plan, started: float
+) -> None:
+    """Run what is missing of the plan of a step, and write its results.
+
+    Parameters
+    ----------
+    state : State
+        Of the run.
+    position : int
+        Of the step in the analysis.
+    step, bundle, arguments, plan
+        What is to be run.
+    started : float
+        When the step began, of ``time.monotonic()``.
+
+    Raises
+    ------
+    PorticoError
+        As `portico.workflow.run.run`; what is done is in the ledger.
+    """
     _remove_leftovers(state, step.name)
     state.ledger.plan(step.name, position, bundle.needs.kind, plan.chunks, others=bool(state.samples))
     chunks = _missing(state, step, plan)

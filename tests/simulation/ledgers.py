@@ -1,0 +1,112 @@
+"""SQLite as the ledger meets it, with its faults: busy, full, failing, or done without an answer."""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from portico.runfolder.schema import SCHEMA, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+__all__ = ["Connection", "Sqlite"]
+
+_FAULTS = (("SQLITE_FULL", 13), ("SQLITE_IOERR_FSYNC", 1034), ("SQLITE_IOERR_WRITE", 778))
+
+
+class Connection(sqlite3.Connection):
+    """A connection of the world's driver.
+
+    SQLite itself is trusted to keep or undo a transaction as a whole, also when power is lost. Drivers are not killed
+    here as processes are, so the journal is in memory, which is quicker.
+    """
+
+    world: World
+
+    def execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:  # type: ignore[override]
+        world = self.world
+        world.alive()
+        if statement == "COMMIT":
+            return self._commit(statement)
+        if statement.startswith("BEGIN"):
+            with world.operation("begin"):
+                if world.fails("ledger is busy"):
+                    world.clock.now += world.random("storage").choice((1.0, 20.0, 31.0))  # 30 s are waited for
+                    raise _error("SQLITE_BUSY", 5)
+                return super().execute(statement, values)
+        if statement.startswith("PRAGMA journal_mode"):
+            statement = "PRAGMA journal_mode = MEMORY"
+        return super().execute(statement, values)
+
+    def executemany(self, statement: str, rows: Any) -> sqlite3.Cursor:  # type: ignore[override]
+        self.world.alive()
+        return super().executemany(statement, rows)
+
+    def _commit(self, statement: str) -> sqlite3.Cursor:
+        world = self.world
+        with world.operation("commit"):
+            if world.fails("commit fails"):
+                raise _error(*world.random("storage").choice(_FAULTS))
+            cursor = super().execute(statement)
+            if world.fails("answer of commit is lost"):
+                raise _error("SQLITE_IOERR_DIR_FSYNC", 1290)
+            return cursor
+
+
+def _error(name: str, code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("simulated")
+    error.sqlite_errorname, error.sqlite_errorcode = name, code
+    return error
+
+
+class Sqlite:
+    """Stands for the module `sqlite3`: connects as the world says.
+
+    Parameters
+    ----------
+    world : World
+        Has the faults.
+    in_memory : bool
+        Keep the ledger in memory, which is quicker; the file is there, and empty.
+    """
+
+    def __init__(self, world: World, in_memory: bool) -> None:
+        self._world, self._opened = world, list[Connection]()
+        self._keeper: sqlite3.Connection | None = None
+        if in_memory:
+            self._name = f"file:/simulation-{world.seed}-{id(self)}?vfs=memdb"
+            self._keeper = sqlite3.connect(self._name, uri=True)
+            _empty_ledger().backup(self._keeper)
+
+    def connect(self, place: str, **kwargs: Any) -> Connection:
+        self._world.alive()
+        place = place if self._keeper is None else self._name
+        connection = sqlite3.connect(place, factory=Connection, **kwargs)
+        connection.world = self._world
+        self._opened.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close what a driver that was killed has left open, which undoes what was not committed."""
+        for connection in self._opened:
+            connection.close()
+        self._opened.clear()
+
+    def end(self) -> None:
+        """Close all."""
+        self.close()
+        if self._keeper is not None:
+            self._keeper.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sqlite3, name)
+
+
+@lru_cache
+def _empty_ledger() -> sqlite3.Connection:
+    """Return a ledger with its tables, which take long to make."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    return connection
