@@ -32,9 +32,12 @@ def _must(holds: bool, *words: object) -> None:
 
 def check(driver: Driver, life: Life, farm: Farm, disks: Disks) -> None:
     """Check all that must hold after a driver."""
-    ledger = Ledger(driver.folder / "ledger.sqlite")
+    driver.note_failures(farm)
+    if driver.overtaken:
+        _check_overtaken(driver)
+        return
+    ledger = Ledger(driver.folder / "ledger.sqlite", locks=driver.settings.locks)
     try:
-        driver.failed.update((key[:64], attempt, kind) for key, attempt, kind in farm.distinct_failures)
         _check_ledger(ledger, driver, disks)
         if driver.error is not None:
             _check_error(driver, life, farm)
@@ -42,6 +45,12 @@ def check(driver: Driver, life: Life, farm: Farm, disks: Disks) -> None:
             _check_end(ledger, driver, life, farm, disks)
     finally:
         ledger.close()
+
+
+def _check_overtaken(driver: Driver) -> None:
+    """A driver whose folder another one has taken over changes nothing any more, and says so."""
+    _must(driver.content() == driver.overtaken, "a driver that was overtaken has changed ledger or trees")
+    _must(driver.was_killed or driver.error is not None, "a driver that was overtaken does not say so")
 
 
 def _check_ledger(ledger: Ledger, driver: Driver, disks: Disks) -> None:

@@ -45,6 +45,7 @@ class Disks:
     files: dict[str, File] = field(default_factory=dict)
     unsynced: dict[str, list[tuple[str, File | None, File | None]]] = field(default_factory=dict)
     """By folder, in order: a path, and what it named before and after."""
+    removed: set[str] = field(default_factory=set)
     number: int = 0
 
     def put(self, path: str, content: bytes) -> File:
@@ -109,7 +110,11 @@ class Disks:
         self._do("rename", f"{aside.rpartition('/')[2]} to {final}", final, move)
 
     def remove(self, path: str) -> None:
-        self._do("remove", path, path, lambda: self.change((path, None)))
+        def unlink() -> None:
+            self.change((path, None))
+            self.removed.add(path)
+
+        self._do("remove", path, path, unlink)
 
     def _do(self, what: str, told: str, path: str, action: Callable[[], None]) -> None:
         with self.world.operation(f"{what} {told}"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -123,6 +124,15 @@ class Farm(Executor):
         """The failures of this life by task, attempt and kind: each counts once, however often it came."""
         return {(failed.task.key, failed.task.attempt, str(failed.kind)) for failed in self.failures}
 
+    def another(self) -> Farm:
+        """Return an executor of another driver."""
+        return Farm(self._world, self._data, self._disks, Mood(), 2)
+
+    def is_overtaken(self) -> None:
+        """Take note that another driver has done what this one submits."""
+        self.ledger = None
+        self._seconds = math.inf
+
     def check_time(self, seconds: float) -> None:
         """Check that a life took no longer than its attempts, its waits and those for workers, one after the other."""
         delays = 2.0**retry_policy.TRANSIENTS * len(self.failures)
@@ -135,6 +145,8 @@ class Farm(Executor):
         self._waits += 1
         if self._waits > _WAITS:
             raise Violation("the chunk loop does not end")
+        if self.keeps_running:
+            return 10**6  # the queue is that of the batch system
         if not self.workers:
             self._seconds += 2.0
         if not self.workers and self._random.random() < 0.2:
@@ -162,9 +174,7 @@ class Farm(Executor):
     def _take_over(self, task: Task) -> bool:
         """Find the job or the result of a chunk that an earlier driver submitted."""
         if (outcome := self._results.pop(task.key, None)) is not None:
-            there = all(file["path"] in self._disks.files for file in outcome.files)
-            found = replace(outcome, task=task) if there else Failed(task, FailureKind.LOST, "its tree is not there")
-            self._push(0.1, task, None, "", found)
+            self._push(0.1, task, None, "", replace(outcome, task=task))
             return True
         earlier = [ending for ending in self._endings if ending.number <= self._before]
         known = next((ending for ending in earlier if ending.task.key == task.key), None)
@@ -178,10 +188,11 @@ class Farm(Executor):
         limit = ATTEMPTS + self._data.file_of(task.chunk).replicas
         if self.submitted[task.key] > limit:
             raise Violation(f"chunk {task.key[:8]} is tried {self.submitted[task.key]} times; at most {limit} may be")
-        assert self.ledger is not None
         if (task.key, task.chunk) in ((f.task.key, f.task.chunk) for f in self.failures if f.kind is FailureKind.INPUT):
             raise Violation(f"{task.chunk} is read again, though the replica is bad")
         query = "SELECT 1 FROM available WHERE key = ?"
+        if self.ledger is None:  # another driver has taken the folder over
+            return
         if self.ledger._db.execute(query, (task.key[:64],)).fetchone() is not None:
             raise Violation(f"chunk {task.key[:8]} is done, and runs again")
 
@@ -227,14 +238,14 @@ class Farm(Executor):
             first = self._endings[0].due if self._endings else clock.now
             soon = clock.now + timeout
             clock.now = soon if first <= soon or self._random.random() < 0.05 else first  # else the driver was stopped
-            outcomes = list(self._ended()) if self.workers else []
+            outcomes = list(self._ended()) if self.workers or self.keeps_running else []
             self._random.shuffle(outcomes)
             return outcomes
 
     def _ended(self) -> Iterator[Outcome]:
         while self._endings and self._endings[0].due <= self._world.clock.now:
             ending = heapq.heappop(self._endings)
-            outcome = ending.outcome or self._outcome(ending)
+            outcome = self._collected(ending.outcome) if ending.outcome else self._outcome(ending)
             if ending.outcome is None and self._random.random() < self._mood.doubled:
                 self._world.count("doubled outcome", ending.task.key[:6])
                 self._push(self._random.choice((0.0, 1.0, 30.0)), ending.task, ending.kind, ending.worker, outcome)
@@ -246,6 +257,15 @@ class Farm(Executor):
             elif self.keeps_running:
                 self._results[outcome.task.key] = outcome  # until the ledger has it
             yield outcome
+
+    def _collected(self, outcome: Outcome) -> Outcome:
+        """Return an outcome that a job has left, if its tree is there: a driver that was killed may have renamed it."""
+        paths = {str(file["path"]) for file in outcome.files} if isinstance(outcome, Done) else set()
+        if not self.keeps_running or paths <= self._disks.files.keys():
+            return outcome
+        if gone := paths & self._disks.removed:
+            raise Violation(f"the tree of a job that goes on without a driver was removed: {gone}")
+        return Failed(outcome.task, FailureKind.LOST, "its tree is not there", metrics={"worker": "job"})
 
     def _outcome(self, ending: _Ending) -> Outcome:
         task, chunk, clock = ending.task, ending.task.chunk, self._world.clock

@@ -10,16 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from portico.results.partial import decode
+from portico.runfolder.ledger import Ledger
 from portico.worker.task import FailureKind
 from tests.simulation.checks import check
-from tests.simulation.data import Data
+from tests.simulation.data import STEP, Data
 from tests.simulation.disks import LOCAL, REMOTE, Disks
 from tests.simulation.farm import Farm, Mood
 from tests.simulation.ledgers import Sqlite
 from tests.simulation.life import Driver, Life, Settings, installed
 from tests.simulation.world import PowerLoss, World
 
-__all__ = ["Failure", "History", "run_seed"]
+__all__ = ["End", "Failure", "History", "run_seed"]
 
 _SURVIVED = tuple(kind for kind in FailureKind if not kind.stops_the_run)
 _MEMORY = Path("/dev/shm")  # quicker than a disk, where there is one
@@ -53,6 +55,25 @@ class Failure:
         return f"seed {self.seed}: {type(self.error).__name__}: {self.error}\n{last}\nrepeat it with: {self.command}"
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a driver ended.
+
+    Parameters
+    ----------
+    operations : int
+        What it did, by which kills are counted.
+    verdict : str
+        State of the step or kind of error, and the keys of the chunks that are lost.
+    results : tuple of bytes
+        The numbers of each sample.
+    """
+
+    operations: int
+    verdict: str
+    results: tuple[bytes | None, ...]
+
+
 @dataclass(slots=True)
 class History:
     """What a seed decides.
@@ -80,7 +101,7 @@ class History:
         self.settings = Settings(
             subtree=4 if is_small else 64, separate=numbers.choice((0, 3000)) if is_small else 10**8,
             commits=numbers.choice((1, 3, 200)), store=numbers.choice((LOCAL, LOCAL, REMOTE)),
-            claims=numbers.random() < 0.1, exports=numbers.random() < 0.1,
+            claims=numbers.random() < 0.15, locks=numbers.random() < 0.5, exports=numbers.random() < 0.1,
         )  # fmt: skip
         data = Data.draw(numbers)
         versions = [data]
@@ -114,13 +135,13 @@ def _life(data: Data, is_bounded: bool, numbers: random.Random) -> Life:
     return Life(
         data, mood, chance=numbers.choice((0.0, 0.03, 0.2)), allowed=numbers.choice((1, 2, 5)),
         kill_at=kill if numbers.random() < 0.5 else None, loses_power=numbers.random() < 0.4,
-        allow_partial=numbers.random() < 0.7, rival=numbers.random() < 0.3,
+        allow_partial=numbers.random() < 0.7, rival=numbers.random() < 0.6,
     )  # fmt: skip
 
 
 def run_seed(
     seed: int, *, tells: bool = False, counts: Counter[str] | None = None,
-    change: Callable[[History], None] = lambda _: None, operations: list[int] | None = None,
+    change: Callable[[History], None] = lambda _: None, ends: list[End] | None = None,
 ) -> Failure | None:  # fmt: skip
     """Run the history of a seed.
 
@@ -134,8 +155,8 @@ def run_seed(
         Takes the faults by kind.
     change : callable
         Changes the history before it runs.
-    operations : list of int, optional
-        Takes the number of operations of each driver.
+    ends : list of End, optional
+        Takes how each driver ended.
 
     Returns
     -------
@@ -147,7 +168,7 @@ def run_seed(
     world = World(seed, is_told=tells)
     folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=_MEMORY if _MEMORY.is_dir() else None))
     try:
-        _run(history, world, folder / "run", [] if operations is None else operations)
+        _run(history, world, folder / "run", ends)
     except Exception as error:  # whatever it is, it is a finding
         return Failure(seed, error, world.history)
     finally:
@@ -157,7 +178,7 @@ def run_seed(
     return None
 
 
-def _run(history: History, world: World, folder: Path, operations: list[int]) -> None:
+def _run(history: History, world: World, folder: Path, ends: list[End] | None) -> None:
     disks, sqlite = Disks(world), Sqlite(world, in_memory=not history.settings.claims)
     driver = Driver(world, disks, sqlite, folder, history.settings)
     farm: Farm | None = None
@@ -169,12 +190,32 @@ def _run(history: History, world: World, folder: Path, operations: list[int]) ->
             if farm is None or not (farm.keeps_running and keeps_running):
                 farm = Farm(world, life.data, disks, life.mood, workers, keeps_running)
             driver.live(life, farm)
-            operations.append(world.operations)
             if driver.was_killed:
                 farm.die()
+                driver.seem_dead()
             if isinstance(driver.death, PowerLoss):
                 disks.lose_power()
             if driver.began:
                 check(driver, life, farm, disks)
+            if ends is not None and driver.began:
+                ends.append(_end_of(driver))
             sqlite.close()
         sqlite.end()
+
+
+def _end_of(driver: Driver) -> End:
+    ledger = Ledger(driver.folder / "ledger.sqlite", locks=driver.settings.locks)
+    try:
+        lost = sorted(loss.key for loss in ledger.lost(STEP))
+        how = type(driver.error).__name__ if driver.error is not None else driver.reporter.state
+        results = tuple(_numbers(ledger.result(STEP, sample)) for sample in driver.plan.chunks)
+    finally:
+        ledger.close()
+    return End(driver.world.operations, f"{how}, lost: {lost}", results)
+
+
+def _numbers(result: bytes | None) -> bytes | None:
+    """Return the numbers of a result alone: trees differ from attempt to attempt."""
+    if result is None:
+        return None
+    return b"".join(array.tobytes() for product in decode(result).values() for array in product.arrays.values())

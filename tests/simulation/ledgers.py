@@ -88,6 +88,15 @@ class Sqlite:
         self._opened.append(connection)
         return connection
 
+    def leave(self) -> list[Connection]:
+        """Hand over what is open, for another driver to work meanwhile."""
+        opened, self._opened = self._opened, []
+        return opened
+
+    def join(self, opened: list[Connection]) -> None:
+        """Take back what `leave` handed over."""
+        self._opened += opened
+
     def close(self) -> None:
         """Close what a driver that was killed has left open, which undoes what was not committed."""
         for connection in self._opened:

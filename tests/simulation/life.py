@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
 import sys
+import time
 import types
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 from portico.analysis.analysis import StepEntry
 from portico.environment.bundle import Bundle
-from portico.errors import PorticoError
+from portico.errors import PorticoError, RunFolderError
 from portico.files import storage as storages
 from portico.runfolder import claim, database, owner, subtrees
 from portico.runfolder.folder import RunFolder
@@ -29,11 +33,12 @@ from tests.simulation.data import STEP, Data
 from tests.simulation.disks import LOCAL, Disks
 from tests.simulation.farm import Farm, Mood
 from tests.simulation.ledgers import Sqlite
-from tests.simulation.world import Killed, World
+from tests.simulation.world import Killed, Violation, World
 
 __all__ = ["Driver", "Life", "Settings", "installed"]
 
 _ENTRY = StepEntry(name=STEP, function="simulated:fill")
+_TABLES = ("step", "plan", "done", "attempt", "subtree", "result", "current", "lost", "version")
 _BUNDLE = Bundle("simulated:fill", Needs(), (), {}, {}, "", "", b"")
 
 
@@ -53,6 +58,8 @@ class Settings:
         Where trees are written.
     claims : bool
         Whether drivers claim the folder; else they open the ledger alone, which is quicker.
+    locks : bool
+        Whether the file system of the folder has locks.
     exports : bool
         Whether drivers write results.root and results.json.
     """
@@ -62,6 +69,7 @@ class Settings:
     commits: int = chunk_scheduler._COMMIT_CHUNKS
     store: str = LOCAL
     claims: bool = False
+    locks: bool = True
     exports: bool = False
 
 
@@ -135,6 +143,8 @@ class Driver:
         """Failures that came to one of its lives, by chunk, attempt and kind."""
         self.error: PorticoError | None = None
         self.reporter = Reporter(world)
+        self.overtaken = ""
+        """What the folder was like when another driver that had taken it over was done."""
         self.was_killed = False
         self.death: Killed | None = None
         self.began = False
@@ -146,7 +156,7 @@ class Driver:
         world.kill_at, world.loses_power = life.kill_at, life.loses_power
         world.chance, world.allowed = life.chance, life.allowed
         world.faults.clear()
-        self.error, self.was_killed, self.reporter = None, False, Reporter(world)
+        self.error, self.was_killed, self.reporter, self.overtaken = None, False, Reporter(world), ""
         world.tell(f"a driver begins: {life}")
         farm.begin(life.data, life.mood)
         began = world.clock.now
@@ -160,6 +170,7 @@ class Driver:
             self.error = error
         finally:
             self.sqlite.close()
+            farm.on_wait = _nothing
         self.death = world.death  # also if something handled it
         self.was_killed = self.death is not None
         farm.check_time(world.clock.now - began)
@@ -170,6 +181,8 @@ class Driver:
     def _run(self, life: Life, farm: Farm) -> None:
         with self.opened() as (folder, ledger):
             farm.ledger = ledger
+            if life.rival and self.settings.claims:
+                farm.on_wait = lambda: self._meet(life, farm)
             entries = types.SimpleNamespace(steps=[_ENTRY])
             refresh = CredentialRefresh(farm, self.reporter.warn, needed=False)
             recipes = {(STEP, name): str(life.data.code) for name in life.data.samples}
@@ -179,6 +192,66 @@ class Driver:
             )  # fmt: skip
             self.plan, self.began = life.data.plan(), True
             run._run_steps(state, [_ENTRY])
+
+    def _meet(self, life: Life, farm: Farm) -> None:
+        """Let another driver try to work in the same folder, after a while in which this one gave no sign of life."""
+        numbers = self.world.random("rival")
+        if self.overtaken or numbers.random() > 0.1:
+            return
+        if not self.settings.locks and numbers.random() < 0.5:
+            self._is_overtaken(life, farm)
+            return
+        self.world.count("second driver")
+        try:
+            with self.opened():
+                raise Violation("two drivers work in one folder")
+        except RunFolderError as error:
+            if "in use by another portico run" not in str(error):
+                raise
+
+    def _is_overtaken(self, life: Life, farm: Farm) -> None:
+        """Let another driver do all of it, while this one is stopped."""
+        world = self.world
+        world.count("overtaken by a driver")
+        world.clock.now += 100.0
+        self.seem_dead()
+        kept = {name: getattr(world, name) for name in ("operations", "kill_at", "loses_power", "chance", "allowed")}
+        faults, mine = list(world.faults), self.sqlite.leave()
+        other = Driver(world, self.disks, self.sqlite, self.folder, self.settings)
+        its_farm = farm.another()
+        other.live(replace(life, mood=Mood(), chance=0.0, kill_at=None, rival=False), its_farm)
+        self.note_failures(its_farm)
+        if other.was_killed or (other.error is not None and not life.data.lost()):
+            raise Violation(f"a driver that took a folder over failed: {other.error!r}")
+        for name, value in kept.items():
+            setattr(world, name, value)
+        world.faults[:] = faults
+        farm.is_overtaken()
+        (self.folder / f".{0:032x}.part").touch()  # of a worker of the other driver
+        self.overtaken = self.content()
+        self.sqlite.join(mine)
+
+    def note_failures(self, farm: Farm) -> None:
+        """Take note of the failures that came to a driver."""
+        self.failed.update((key[:64], attempt, kind) for key, attempt, kind in farm.distinct_failures)
+
+    def seem_dead(self) -> None:
+        """Make the last sign of life an old one."""
+        lock = self.folder / owner.LOCK
+        if not self.settings.locks and lock.exists():
+            long_ago = time.time() - 2 * owner.DEAD_SECONDS
+            os.utime(lock, (long_ago, long_ago))
+
+    def content(self) -> str:
+        """Return what the ledger and the folder of trees hold."""
+        there = self.disks.listed(f"{self.settings.store}/{STEP}")
+        visible = {path: stamp for path, stamp in there.items() if "/." not in path}
+        ledger = Ledger(self.folder / "ledger.sqlite", locks=self.settings.locks)
+        try:
+            tables = [sorted(ledger._db.execute(f"SELECT * FROM {name}").fetchall()) for name in _TABLES]
+        finally:
+            ledger.close()
+        return repr((visible, tables, sorted(self.folder.glob(".*.part"))))
 
     def step(self, state: State, position: int, entry: StepEntry) -> None:
         """Stand for `portico.workflow.step_runner.run_step`, whose plan comes from files."""
@@ -201,6 +274,29 @@ class Driver:
                 ledger.close()
 
 
+def _nothing() -> None:
+    pass
+
+
+class _NoLocks:
+    """Stands for the module `fcntl` on a file system without locks."""
+
+    LOCK_EX = LOCK_SH = LOCK_NB = 0
+
+    @staticmethod
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+_RECORDS = itertools.count(1)
+
+
+def _record() -> owner.Record:
+    """Return the record of a driver on a machine of its own."""
+    number = next(_RECORDS)
+    return owner.Record(number, f"host{number}", token=f"{number:032x}")
+
+
 @contextmanager
 def installed(driver: Driver) -> Iterator[None]:
     """Put the world in the place of what the code under test has around it."""
@@ -219,9 +315,11 @@ def installed(driver: Driver) -> Iterator[None]:
     def hold(folder: Path) -> Iterator[Held]:  # without the thread, and without a farewell of the dead
         with ExitStack() as stack:
             held = owner._taken(folder, stack)
-            yield held
-            if world.death is None:
-                held.end()
+            try:
+                yield held
+            finally:
+                if world.death is None:
+                    held.end()
 
     changes: list[tuple[Any, str, object]] = [
         (Ledger, "commit", commit), (claim, "hold", hold), (database, "sqlite3", driver.sqlite),
@@ -229,6 +327,8 @@ def installed(driver: Driver) -> Iterator[None]:
         (merging, "SEPARATE_BYTES", driver.settings.separate),
         (chunk_scheduler, "_COMMIT_CHUNKS", driver.settings.commits), (chunk_loop, "sync_folders", disks.sync),
     ]  # fmt: skip
+    if not driver.settings.locks:
+        changes += [(owner, "fcntl", _NoLocks), (owner.Record, "mine", _record)]
     for name, module in list(sys.modules.items()):
         if name.startswith(("portico.workflow.", "portico.runfolder.", "portico.files.")):
             found = vars(module)
@@ -236,7 +336,7 @@ def installed(driver: Driver) -> Iterator[None]:
                 changes.append((module, "storage_of", storage_of))
             if name.startswith(("portico.workflow.", "portico.runfolder.")) and "time" in found:
                 changes.append((module, "time", world.clock))
-    before = [(place, name, getattr(place, name)) for place, name, _ in changes]
+    before = [(place, name, vars(place)[name]) for place, name, _ in changes]
     for place, name, value in changes:
         setattr(place, name, value)
     try:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from portico.worker.task import FailureKind
 from tests.simulation.__main__ import seeds_of
-from tests.simulation.data import Data, Input
+from tests.simulation.data import Data, Input, Trouble
 from tests.simulation.farm import Mood
-from tests.simulation.history import History, run_seed
+from tests.simulation.history import End, History, run_seed
+from tests.simulation.life import Life, Settings
 
 REPOSITORY = Path(__file__).parents[2]
 PARTS, EACH = 4, 500
@@ -55,10 +57,10 @@ def _killed_everywhere(seed: int, data: Data | None = None) -> int:
         history.lives = [first, replace(first, mood=Mood(), kill_at=None)]
         history.workers = [history.workers[0], (2, False)]
 
-    operations: list[int] = []
-    failure = run_seed(seed, change=lambda history: killed_at(history, 0, False, False), operations=operations)
+    ends: list[End] = []
+    failure = run_seed(seed, change=lambda history: killed_at(history, 0, False, False), ends=ends)
     assert failure is None, failure
-    for number in range(1, operations[0] + 1):
+    for number in range(1, ends[0].operations + 1):
         for after in (False, True):
             loses = after or number % 2 == 0  # what is lost with the power was done before the kill
 
@@ -69,7 +71,7 @@ def _killed_everywhere(seed: int, data: Data | None = None) -> int:
             failure = run_seed(seed, change=change, counts=counts)
             assert failure is None, f"killed {'after' if after else 'before'} operation {number}: {failure}"
             assert counts["kill"] + counts["power loss"] == 1
-    return operations[0]
+    return ends[0].operations
 
 
 def test_a_kill_before_and_after_every_operation() -> None:
@@ -80,6 +82,46 @@ def test_a_kill_before_and_after_every_operation() -> None:
 @pytest.mark.parametrize("seed", range(10, 40))
 def test_kills_of_more_drivers(seed: int) -> None:
     _killed_everywhere(seed)
+
+
+def _bad(kind: FailureKind, chunks: tuple[int, ...]) -> Input:
+    return Input("bad.root", 4, 4, trouble=Trouble(kind, chunks, (0,)))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        _bad(FailureKind.INPUT, (1, 3)),
+        _bad(FailureKind.TRANSIENT, (0, 1, 2, 3)),
+        _bad(FailureKind.MEMORY, (0, 2)),
+        _bad(FailureKind.CRASH, (2,)),
+        pytest.param(
+            _bad(FailureKind.CRASH, (0, 1, 2, 3)),
+            marks=pytest.mark.xfail(strict=False, reason="such a file ends the run if it comes first"),
+        ),
+    ],
+    ids=["input", "transient", "memory", "one chunk that crashes", "a file that crashes"],
+)
+def test_verdicts_depend_on_neither_order_nor_workers(bad: Input) -> None:
+    """Wherever the bad file stands, and whoever runs it."""
+    good = [Input(f"f{number}.root", 3, 4) for number in range(3)]
+    verdicts, results = set[str](), dict[int, set[tuple[bytes | None, ...]]]()
+    for place in range(4):
+        data = Data({"a": (*good[:place], bad, *good[place:])})
+        for seed, workers in ((1, 1), (2, 2), (3, 5), (4, 50)):
+
+            def change(history: History, data: Data = data, workers: int = workers) -> None:
+                history.settings = Settings(commits=3)
+                history.lives = [Life(data, Mood(changing=0.3 if workers == 5 else 0.0))]
+                history.workers = [(workers, False)]
+
+            ends: list[End] = []
+            failure = run_seed(seed, change=change, ends=ends)
+            assert failure is None, failure
+            verdicts.add(ends[0].verdict)
+            results.setdefault(place, set()).add(ends[0].results)
+    assert len(verdicts) == 1, verdicts
+    assert all(len(of_place) == 1 for of_place in results.values())
 
 
 def test_a_seed_is_the_same_again() -> None:

@@ -35,6 +35,7 @@ from portico.monitor.status import read_status
 from portico.results.partial import encode
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Planned
+from portico.runfolder.tidy import remove_leftovers, tree_name
 from portico.step import Needs
 from portico.worker.task import Done, Failed, FailureKind, Task
 from portico.workflow.dry_run import preview
@@ -469,6 +470,40 @@ def test_trees_come_home(desk: Desk, opened: Opened, run: Path) -> None:
     RunFolder(run).clean()  # of a driver that starts meanwhile
     assert outcomes(executor) == {"a": "done", "b": "lost"}
     assert (home / ".x.part.root").read_text() == "tree"
+
+
+def test_a_tree_of_a_job_that_is_gone_from_the_store_is_made_again(
+    desk: Desk, opened: Opened, run: Path, tmp_path: Path
+) -> None:
+    """A driver that was killed had given it its name, and the next one removed it."""
+    executor, store = opened(), tmp_path / "store" / "select" / "a"
+    store.mkdir(parents=True)
+    for key in "ab":
+        executor.submit(task(key, str(store)))
+    executor.wait(0)
+    (store / ".x.part.root").write_text("tree")
+    for key, name in (("a", ".x.part.root"), ("b", ".gone.part.root")):
+        file = {"product": "kept", "tree": "kept", "path": str(store / name), "entries": 3}
+        write_outcome(only(run).outcomes / key, Done(task(key, str(store)), encode({}), {}, [file]))
+    assert outcomes(executor) == {"a": "done", "b": "lost"}
+    assert (store / ".x.part.root").read_text() == "tree"
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_trees_on_their_way_stay_if_jobs_go_on_without_a_driver(tmp_path: Path, hidden: bool) -> None:
+    key, folder = "0123456789", tmp_path / "select" / "a"
+    folder.mkdir(parents=True)
+    on_its_way, begun, known, other = (
+        folder / name
+        for name in (f".{7:032x}.part.root", tree_name("kept", 0, key), tree_name("kept", 1, key), "other.root")
+    )
+    for path in (on_its_way, begun, known, other):
+        path.touch()
+    remove_leftovers(str(tmp_path), "select", [key], {str(known)}, hidden=hidden)
+    assert on_its_way.exists() is not hidden
+    assert not begun.exists()
+    assert known.exists()
+    assert other.exists()
 
 
 def test_only_trees_of_the_run_folder_are_written_beside_the_jobs(tmp_path: Path) -> None:

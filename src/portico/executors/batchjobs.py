@@ -19,6 +19,7 @@ from portico.environment.bundle import Bundle
 from portico.environment.interpreter import SAFE
 from portico.errors import RunFolderError, WorkerError
 from portico.executors.job import read_outcome, write_bundle
+from portico.files.storage import storage_of
 from portico.runfolder.folder import BATCH, RunFolder
 from portico.worker.task import Failed, FailureKind, Outcome, Task
 
@@ -292,7 +293,11 @@ def _brought_home(outcome: Outcome, submission: Submission) -> Outcome:
                 here.replace(Path(above, name))
             except FileNotFoundError:
                 return Failed(outcome.task, FailureKind.LOST, f"the tree that its job wrote is not there: {here}")
-        elif above != outcome.task.folder.rstrip("/"):
+        elif above == outcome.task.folder.rstrip("/"):
+            if storage_of(above).size(str(file["path"])) is None:  # a driver that was killed may have renamed it
+                words = f"the tree that its job wrote is not there: {file['path']}"
+                return Failed(outcome.task, FailureKind.LOST, words)
+        else:
             words = f"the tree that its job wrote is that of another run folder: {file['path']}"
             return Failed(outcome.task, FailureKind.LOST, words)
         files.append({**file, "path": f"{above}/{name}"})

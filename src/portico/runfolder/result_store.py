@@ -78,6 +78,10 @@ class ResultStore:
         """Call a function before each transaction, which raises an error if nothing may be written."""
         self._db.check = check
 
+    def check(self) -> None:
+        """Raise the error of the function that `watch` was given, if nothing may be written."""
+        self._db.check()
+
     def faults(self) -> list[str]:
         """Return what is wrong with the structure of the file."""
         return self._db.faults()

@@ -33,7 +33,9 @@ def tree_name(tree: str, position: int, key: str, number: int = 0) -> str:
     return f"{tree}-{position:06d}-{key[:8]}{f'-{number}' if number else ''}.root"
 
 
-def remove_leftovers(base: str, step: str, keys: Iterable[str], known: Collection[str]) -> None:
+def remove_leftovers(
+    base: str, step: str, keys: Iterable[str], known: Collection[str], *, hidden: bool = True
+) -> None:  # fmt: skip
     """Remove trees of attempts that were interrupted, before the plan that they belong to is replaced.
 
     Parameters
@@ -46,6 +48,8 @@ def remove_leftovers(base: str, step: str, keys: Iterable[str], known: Collectio
         Of the chunks in the plan of the interrupted run.
     known : collection of str
         The trees of all results that are kept.
+    hidden : bool
+        Remove files on their way as well, which no job that goes on without a driver may be writing, or has written.
 
     Raises
     ------
@@ -55,7 +59,8 @@ def remove_leftovers(base: str, step: str, keys: Iterable[str], known: Collectio
     folder, begun = f"{base}/{step}", {key[:8] for key in keys}
     storage = storage_of(folder)
     for path in storage.listed(folder):
-        if path not in known and _is_written(path.rpartition("/")[2], begun):
+        name = path.rpartition("/")[2]
+        if path not in known and _is_written(name, begun) and (hidden or not HIDDEN.fullmatch(name)):
             storage.remove(path)
 
 

@@ -160,6 +160,7 @@ class _ChunkLoop:
                     self._unanswered.add((decision.task.key, decision.task.attempt))
                     self._executor.submit(decision.task)
                 case Keep(planned, done):
+                    self._ledger.check()  # the names of trees are those of the driver that has the folder
                     attempt = Attempt(planned.key, done.task.attempt, "done", metrics=dict(done.metrics))
                     kept = _keep(planned, done.files)
                     self._folders |= {file["path"].rpartition("/")[0] for file in kept if not is_remote(file["path"])}

@@ -126,6 +126,7 @@ def _run_steps(state: State, steps: Iterable[StepEntry]) -> None:
             run_step(state, state.analysis.steps.index(step), step)
         _tell_stale(state)
     finally:
+        ledger.check()  # files on their way may be those of a driver that has taken the folder over
         state.folder.clean()
         ledger.keep_version()
     if ledger.has_older():

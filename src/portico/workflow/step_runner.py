@@ -270,7 +270,8 @@ def _remove_leftovers(state: State, step: str) -> None:
     """Remove the trees of attempts that an interrupted run has begun, while their plan is known."""
     ended = next((ended for name, _, ended, *_ in state.ledger.steps() if name == step), "done")
     if ended not in {"done", "partial"}:
-        remove_leftovers(state.folder.base, step, state.ledger.planned_keys(step), state.ledger.trees())
+        keys, known, hidden = state.ledger.planned_keys(step), state.ledger.trees(), not state.executor.keeps_running
+        remove_leftovers(state.folder.base, step, keys, known, hidden=hidden)
 
 
 def _merge(
