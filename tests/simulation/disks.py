@@ -90,6 +90,13 @@ class Disks:
                     raise self._error(folder)
                 self.unsynced[folder] = []
 
+    def sync_path(self, path: Path) -> None:
+        """Stand for `portico.files.atomic.sync`: of the files of the run folder, which are real."""
+        with self.world.operation(f"sync {path.name}"):
+            if self.world.fails("write fails", path.name):
+                number = self.world.random("storage").choice(_ERRORS)
+                raise OSError(number, os.strerror(number), str(path))
+
     # As `portico.files.storage.Storage`:
 
     def make(self, folder: str) -> None:

@@ -101,7 +101,7 @@ class History:
         self.settings = Settings(
             subtree=4 if is_small else 64, separate=numbers.choice((0, 3000)) if is_small else 10**8,
             commits=numbers.choice((1, 3, 200)), store=numbers.choice((LOCAL, LOCAL, REMOTE)),
-            claims=numbers.random() < 0.15, locks=numbers.random() < 0.5, exports=numbers.random() < 0.1,
+            claims=numbers.random() < 0.15, locks=numbers.random() < 0.5, exports=numbers.random() < 0.2,
         )  # fmt: skip
         data = Data.draw(numbers)
         versions = [data]

@@ -18,6 +18,7 @@ from typing import Any, cast
 from portico.analysis.analysis import StepEntry
 from portico.environment.bundle import Bundle
 from portico.errors import PorticoError, RunFolderError
+from portico.files import atomic
 from portico.files import storage as storages
 from portico.runfolder import claim, database, owner, subtrees
 from portico.runfolder.folder import RunFolder
@@ -326,6 +327,7 @@ def installed(driver: Driver) -> Iterator[None]:
         (run, "run_step", driver.step), (subtrees, "SIZE", driver.settings.subtree),
         (merging, "SEPARATE_BYTES", driver.settings.separate),
         (chunk_scheduler, "_COMMIT_CHUNKS", driver.settings.commits), (chunk_loop, "sync_folders", disks.sync),
+        (atomic, "sync", disks.sync_path),
     ]  # fmt: skip
     if not driver.settings.locks:
         changes += [(owner, "fcntl", _NoLocks), (owner.Record, "mine", _record)]

@@ -13,14 +13,21 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 PATCHES = sorted((Path(__file__).parent / "bugs").glob("*.patch"))
-SEEDS = "1-400"  # half of all that are found need ten
+SEEDS = "1-1000"
+RARE = {"noted_twice", "overtaken_driver", "replica_skipped", "second_attempt_counts", "two_drivers"}
+"""Those that need many seeds; tests of units show the same."""
 
 
 def test_there_are_enough() -> None:
-    assert len(PATCHES) >= 12
+    names = {patch.stem for patch in PATCHES}
+    assert len(names - RARE) >= 12
+    assert names >= RARE
 
 
-@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
+@pytest.mark.parametrize(
+    "patch",
+    [pytest.param(p, marks=pytest.mark.full if p.stem in RARE else (), id=p.stem) for p in PATCHES],
+)
 def test_a_planted_bug_is_found(patch: Path, tmp_path: Path) -> None:
     files = re.findall(r"^\+\+\+ b/(\S+)$", patch.read_text(encoding="utf-8"), re.MULTILINE)
     assert files

@@ -23,9 +23,9 @@ PARTS, EACH = 4, 500
 FULL = os.environ.get("PORTICO_SIMULATION_SEEDS", "2001-22000")
 FAULTS = {
     "kill", "power loss", "lost name", "commit fails", "answer of commit is lost", "ledger is busy", "rename fails",
-    "answer of rename is lost", "sync fails", "interrupt", "clock jumped", "workers changed", "late outcome",
-    "doubled outcome", "answer of a lost worker", "chunk: crash", "chunk: disk", "chunk: input", "chunk: lost",
-    "chunk: memory", "chunk: space", "chunk: transient",
+    "answer of rename is lost", "sync fails", "write fails", "second driver", "overtaken by a driver", "interrupt",
+    "clock jumped", "workers changed", "late outcome", "doubled outcome", "answer of a lost worker", "chunk: crash",
+    "chunk: disk", "chunk: input", "chunk: lost", "chunk: memory", "chunk: space", "chunk: transient",
 }  # fmt: skip
 
 
