@@ -24,6 +24,8 @@ class Connection(sqlite3.Connection):
     """
 
     world: World
+    stays_open = False
+    """One connection serves all drivers, one after the other: to open one takes long."""
 
     def execute(self, statement: str, values: Any = ()) -> sqlite3.Cursor:  # type: ignore[override]
         world = self.world
@@ -43,6 +45,12 @@ class Connection(sqlite3.Connection):
     def executemany(self, statement: str, rows: Any) -> sqlite3.Cursor:  # type: ignore[override]
         self.world.alive()
         return super().executemany(statement, rows)
+
+    def close(self) -> None:
+        if not self.stays_open:
+            super().close()
+        elif self.in_transaction:
+            super().execute("ROLLBACK")
 
     def _commit(self, statement: str) -> sqlite3.Cursor:
         world = self.world
@@ -74,15 +82,16 @@ class Sqlite:
 
     def __init__(self, world: World, in_memory: bool) -> None:
         self._world, self._opened = world, list[Connection]()
-        self._keeper: sqlite3.Connection | None = None
+        self._kept: Connection | None = None
         if in_memory:
-            self._name = f"file:/simulation-{world.seed}-{id(self)}?vfs=memdb"
-            self._keeper = sqlite3.connect(self._name, uri=True)
-            _empty_ledger().backup(self._keeper)
+            self._kept = sqlite3.connect(":memory:", isolation_level=None, factory=Connection)
+            self._kept.world, self._kept.stays_open = world, True
+            _empty_ledger().backup(self._kept)
 
     def connect(self, place: str, **kwargs: Any) -> Connection:
         self._world.alive()
-        place = place if self._keeper is None else self._name
+        if self._kept is not None:
+            return self._kept
         connection = sqlite3.connect(place, factory=Connection, **kwargs)
         connection.world = self._world
         self._opened.append(connection)
@@ -99,15 +108,16 @@ class Sqlite:
 
     def close(self) -> None:
         """Close what a driver that was killed has left open, which undoes what was not committed."""
-        for connection in self._opened:
+        for connection in self._opened if self._kept is None else [self._kept]:
             connection.close()
         self._opened.clear()
 
     def end(self) -> None:
         """Close all."""
         self.close()
-        if self._keeper is not None:
-            self._keeper.close()
+        if self._kept is not None:
+            self._kept.stays_open = False
+            self._kept.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sqlite3, name)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -298,6 +299,23 @@ def _record() -> owner.Record:
     return owner.Record(number, f"host{number}", token=f"{number:032x}")
 
 
+@lru_cache
+def _with_storage() -> list[types.ModuleType]:
+    """Return the modules of the driver that use storage."""
+    return [module for module in _modules() if vars(module).get("storage_of") is storages.storage_of]
+
+
+@lru_cache
+def _with_clock() -> list[types.ModuleType]:
+    """Return the modules of the driver that have a clock."""
+    return [module for module in _modules() if vars(module).get("time") is time]
+
+
+def _modules() -> list[types.ModuleType]:
+    ours = ("portico.workflow.", "portico.runfolder.", "portico.files.kept")
+    return [module for name, module in sys.modules.items() if name.startswith(ours)]
+
+
 @contextmanager
 def installed(driver: Driver) -> Iterator[None]:
     """Put the world in the place of what the code under test has around it."""
@@ -331,13 +349,8 @@ def installed(driver: Driver) -> Iterator[None]:
     ]  # fmt: skip
     if not driver.settings.locks:
         changes += [(owner, "fcntl", _NoLocks), (owner.Record, "mine", _record)]
-    for name, module in list(sys.modules.items()):
-        if name.startswith(("portico.workflow.", "portico.runfolder.", "portico.files.")):
-            found = vars(module)
-            if found.get("storage_of") is real_storage:
-                changes.append((module, "storage_of", storage_of))
-            if name.startswith(("portico.workflow.", "portico.runfolder.")) and "time" in found:
-                changes.append((module, "time", world.clock))
+    changes += [(module, "storage_of", storage_of) for module in _with_storage()]
+    changes += [(module, "time", world.clock) for module in _with_clock()]
     before = [(place, name, vars(place)[name]) for place, name, _ in changes]
     for place, name, value in changes:
         setattr(place, name, value)
