@@ -19,7 +19,7 @@ from portico.worker.wire import Message
 from portico.workflow import retry_policy
 from tests.simulation.data import Data, partial_of
 from tests.simulation.disks import Disks
-from tests.simulation.world import Violation, World
+from tests.simulation.world import World
 
 __all__ = ["ATTEMPTS", "Farm", "Mood"]
 
@@ -112,7 +112,7 @@ class Farm(Executor):
     def begin(self, data: Data, mood: Mood) -> None:
         """Serve a driver."""
         self._data, self._mood = data, mood
-        self._seconds = 100.0
+        self._seconds = 100.0 + sum(max(0.0, ending.due - self._world.clock.now) for ending in self._endings)
         self.submitted.clear()
         self._harmed.clear()
         self._answered.clear()
@@ -138,13 +138,13 @@ class Farm(Executor):
         delays = 2.0**retry_policy.TRANSIENTS * len(self.failures)
         most = self._seconds + 20 * delays + 40 * self._world.operations
         if seconds > most:
-            raise Violation(f"a driver took {seconds:.0f} s, at most {most:.0f} were needed")
+            raise self._world.violation(f"a driver took {seconds:.0f} s, at most {most:.0f} were needed")
 
     @property
     def free(self) -> int:
         self._waits += 1
         if self._waits > _WAITS:
-            raise Violation("the chunk loop does not end")
+            raise self._world.violation("the chunk loop does not end")
         if self.keeps_running:
             return 10**6  # the queue is that of the batch system
         if not self.workers:
@@ -187,14 +187,15 @@ class Farm(Executor):
         self.submitted[task.key] += 1
         limit = ATTEMPTS + self._data.file_of(task.chunk).replicas
         if self.submitted[task.key] > limit:
-            raise Violation(f"chunk {task.key[:8]} is tried {self.submitted[task.key]} times; at most {limit} may be")
+            words = f"chunk {task.key[:8]} is tried {self.submitted[task.key]} times; at most {limit} may be"
+            raise self._world.violation(words)
         if (task.key, task.chunk) in ((f.task.key, f.task.chunk) for f in self.failures if f.kind is FailureKind.INPUT):
-            raise Violation(f"{task.chunk} is read again, though the replica is bad")
+            raise self._world.violation(f"{task.chunk} is read again, though the replica is bad")
         query = "SELECT 1 FROM available WHERE key = ?"
         if self.ledger is None:  # another driver has taken the folder over
             return
         if self.ledger._db.execute(query, (task.key[:64],)).fetchone() is not None:
-            raise Violation(f"chunk {task.key[:8]} is done, and runs again")
+            raise self._world.violation(f"chunk {task.key[:8]} is done, and runs again")
 
     def _push(
         self, seconds: float, task: Task, kind: FailureKind | None, worker: str, outcome: Outcome | None = None
@@ -264,7 +265,7 @@ class Farm(Executor):
         if not self.keeps_running or paths <= self._disks.files.keys():
             return outcome
         if gone := paths & self._disks.removed:
-            raise Violation(f"the tree of a job that goes on without a driver was removed: {gone}")
+            raise self._world.violation(f"the tree of a job that goes on without a driver was removed: {gone}")
         return Failed(outcome.task, FailureKind.LOST, "its tree is not there", metrics={"worker": "job"})
 
     def _outcome(self, ending: _Ending) -> Outcome:

@@ -35,7 +35,7 @@ from tests.simulation.data import STEP, Data
 from tests.simulation.disks import LOCAL, Disks
 from tests.simulation.farm import Farm, Mood
 from tests.simulation.ledgers import Sqlite
-from tests.simulation.world import Killed, Violation, World
+from tests.simulation.world import Killed, World
 
 __all__ = ["Driver", "Life", "Settings", "installed"]
 
@@ -175,6 +175,8 @@ class Driver:
             farm.on_wait = _nothing
         self.death = world.death  # also if something handled it
         self.was_killed = self.death is not None
+        if world.found:  # whatever the code made of it
+            raise world.found[0]
         farm.check_time(world.clock.now - began)
         ended = "killed" if self.was_killed else f"error: {self.error!r}" if self.error else self.reporter.state
         world.tell(f"the driver ended: {ended}")
@@ -206,7 +208,7 @@ class Driver:
         self.world.count("second driver")
         try:
             with self.opened():
-                raise Violation("two drivers work in one folder")
+                raise self.world.violation("two drivers work in one folder")
         except RunFolderError as error:
             if "in use by another portico run" not in str(error):
                 raise
@@ -223,8 +225,8 @@ class Driver:
         its_farm = farm.another()
         other.live(replace(life, mood=Mood(), chance=0.0, kill_at=None, rival=False), its_farm)
         self.note_failures(its_farm)
-        if other.was_killed or (other.error is not None and not life.data.lost()):
-            raise Violation(f"a driver that took a folder over failed: {other.error!r}")
+        if isinstance(other.error, RunFolderError):
+            raise self.world.violation(f"a driver that took a folder over failed: {other.error!r}")
         for name, value in kept.items():
             setattr(world, name, value)
         world.faults[:] = faults

@@ -51,6 +51,7 @@ class World:
     """Of a fault of storage or ledger, in each operation."""
     allowed: int = 0
     """So many of them are left."""
+    found: list[Violation] = field(default_factory=list)
     is_told: bool = False
     _streams: dict[str, random.Random] = field(default_factory=dict)
 
@@ -83,6 +84,11 @@ class World:
         self.faults.append(fault)
         self.count(fault, where)
         return True
+
+    def violation(self, words: str) -> Violation:
+        """Return a violation, and remember it: the code under test may raise something else in its place."""
+        self.found.append(Violation(words))
+        return self.found[-1]
 
     def alive(self) -> None:
         """Refuse to do anything for a driver that was killed."""
