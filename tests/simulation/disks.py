@@ -43,8 +43,8 @@ class Disks:
 
     world: World
     files: dict[str, File] = field(default_factory=dict)
-    unsynced: dict[str, list[tuple[str, File | None, File | None]]] = field(default_factory=dict)
-    """By folder, in order: a path, and what it named before and after."""
+    unsynced: list[dict[str, File | None]] = field(default_factory=list)
+    """Changes in order, each as a whole: paths, and what they named before."""
     removed: set[str] = field(default_factory=set)
     number: int = 0
 
@@ -59,14 +59,13 @@ class Disks:
         return path.startswith((LOCAL, REMOTE))
 
     def lose_power(self) -> None:
-        """Lose names that were not synced: in each folder the last changes, however many."""
-        random = self.world.random("power")
-        for folder, changes in self.unsynced.items():
-            kept = random.randint(0, len(changes))
-            for path, before, _ in reversed(changes[kept:]):
+        """Lose names that were not synced: the last changes, however many. A rename is one change."""
+        kept = self.world.random("power").randint(0, len(self.unsynced))
+        for change in reversed(self.unsynced[kept:]):
+            for path, before in change.items():
                 self.world.count("lost name", path)
                 self._set(path, before)
-            self.unsynced[folder] = []
+        self.unsynced.clear()
 
     def _set(self, path: str, file: File | None) -> None:
         if file is None:
@@ -76,10 +75,9 @@ class Disks:
 
     def change(self, *changes: tuple[str, File | None]) -> None:
         """Give names, which are on a server's disk at once, and on a local one when their folder is synced."""
+        if changes[0][0].startswith(LOCAL):
+            self.unsynced.append({path: self.files.get(path) for path, _ in changes})
         for path, file in changes:
-            if path.startswith(LOCAL):
-                folder = path.rpartition("/")[0]
-                self.unsynced.setdefault(folder, []).append((path, self.files.get(path), file))
             self._set(path, file)
 
     def sync(self, folders: Iterable[str | Path]) -> None:
@@ -88,7 +86,7 @@ class Disks:
             with self.world.operation(f"sync {folder}"):
                 if self.world.fails("sync fails", folder):
                     raise self._error(folder)
-                self.unsynced[folder] = []
+                self.unsynced = [c for c in self.unsynced if all(path.rpartition("/")[0] != folder for path in c)]
 
     def sync_path(self, path: Path) -> None:
         """Stand for `portico.files.atomic.sync`: of the files of the run folder, which are real."""

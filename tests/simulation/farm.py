@@ -115,6 +115,9 @@ class Farm(Executor):
         self._seconds = 100.0 + sum(max(0.0, ending.due - self._world.clock.now) for ending in self._endings)
         self.submitted.clear()
         self._harmed.clear()
+        for ending in self._endings:  # of jobs that an earlier driver submitted
+            if ending.kind is not None:
+                self._may(ending.task, ending.kind)
         self._answered.clear()
         self.failures.clear()
         self._waits, self._before = 0, self._numbers
@@ -266,6 +269,7 @@ class Farm(Executor):
             return outcome
         if gone := paths & self._disks.removed:
             raise self._world.violation(f"the tree of a job that goes on without a driver was removed: {gone}")
+        self._harmed[outcome.task.key, "deaths"] += 1
         return Failed(outcome.task, FailureKind.LOST, "its tree is not there", metrics={"worker": "job"})
 
     def _outcome(self, ending: _Ending) -> Outcome:
