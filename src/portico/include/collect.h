@@ -6,6 +6,7 @@
 #include <TBranch.h>
 #include <TBufferFile.h>
 #include <TFile.h>
+#include <TH1D.h>
 #include <TH3.h>
 #include <THn.h>
 #include <TProfile.h>
@@ -15,6 +16,7 @@
 
 #include <cstdio>
 #include <string>
+#include <vector>
 
 namespace portico {
 
@@ -116,6 +118,57 @@ inline void ReadSums(const TH1 &h, double *to) {
   if (auto cube = dynamic_cast<const TH3 *>(&h))
     Sums::of(*cube, to);
 }
+
+// Many histograms of one class as flat arrays, one after the other.
+struct HistogramList {
+  // For each histogram: name, title, title of its contents, bins, the two ends and the title of its axis, its edges if
+  // they are not equally far apart, its labels with their bins.
+  std::string heads;
+  std::vector<Long64_t> cells, squares; // numbers of them; no squares where only counts are kept
+  std::vector<double> values, sumw2, stats, entries;
+
+  explicit HistogramList(std::vector<TH1D> &histograms) {
+    for (auto &h : histograms) {
+      h.BufferEmpty(1);
+      Head(h);
+      cells.push_back(h.GetNcells());
+      values.insert(values.end(), h.GetArray(), h.GetArray() + h.GetNcells());
+      squares.push_back(h.GetSumw2N());
+      if (h.GetSumw2N())
+        sumw2.insert(sumw2.end(), h.GetSumw2()->GetArray(), h.GetSumw2()->GetArray() + h.GetNcells());
+      stats.resize(stats.size() + kStats);
+      ReadSums(h, stats.data() + stats.size() - kStats);
+      entries.push_back(h.GetEntries());
+    }
+  }
+
+private:
+  static constexpr std::size_t kStats = 20;
+  void Add(const std::string &text) { heads += text + '\x1f'; }
+  void Add(double value) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.17g", value);
+    Add(std::string(text));
+  }
+  void Head(const TH1D &h) {
+    const TAxis &axis = *h.GetXaxis();
+    for (const char *text : {h.GetName(), h.GetTitle(), h.GetYaxis()->GetTitle()})
+      Add(std::string(text));
+    Add(std::to_string(axis.GetNbins()));
+    Add(axis.GetXmin());
+    Add(axis.GetXmax());
+    Add(std::string(axis.GetTitle()));
+    for (int i = 0; i < axis.GetXbins()->GetSize(); ++i)
+      Add(axis.GetXbins()->At(i));
+    heads += '\x1d';
+    for (int bin = 1; const_cast<TAxis &>(axis).GetLabels() && bin <= axis.GetNbins(); ++bin)
+      if (*axis.GetBinLabel(bin)) {
+        Add(std::to_string(bin));
+        Add(std::string(axis.GetBinLabel(bin)));
+      }
+    heads += '\x1e';
+  }
+};
 
 // Contents of a THn in linear bin order, including flow bins; `squares` may be null.
 inline void ReadTHn(const THn &h, double *values, double *squares) {

@@ -15,6 +15,7 @@ from portico import root
 from portico.errors import ProductError
 from portico.results.columns import counts_key
 from portico.results.exact import LIMBS, exact_sum
+from portico.results.histogram_list import products_of
 from portico.results.own_handle import OwnHandle
 from portico.results.product import Product, ProductKind
 from portico.results.root_makers import STORAGE, axes_of, content_axis
@@ -127,9 +128,9 @@ def _collect_variations(name: str, handle: Any) -> list[tuple[str, Product]]:
     handle["nominal"]
     operation = "Count" if type(handle).__name__ in _COUNTS else ""
     return [
-        varied(part, str(key), collect_value(part, value, operation))
+        varied(part, str(key), product)
         for key in handle.GetKeys()
-        for part, value in _parts(name, handle[key]).items()
+        for part, product in _parts(name, handle[key], operation)
     ]
 
 
@@ -139,28 +140,25 @@ def varied(name: str, variation: str, product: Product) -> tuple[str, Product]:
     return variation_name(name, variation), replace(product, meta=meta)
 
 
-def _parts(name: str, value: Any) -> dict[str, Any]:
-    """Return the parts of a list of histograms, or of a selection's counts, by their own names."""
-    if type(value).__name__ == "vector<TH1D>":
-        return {str(histogram.GetName()): histogram for histogram in value}
-    if type(value).__name__ == "Counts":
-        return {**{str(flow.name): flow for flow in value.flows}, **_parts(name, value.histograms)}
-    return {name: value}
+def _parts(name: str, value: Any, operation: str) -> list[tuple[str, Product]]:
+    """Convert a value, or the histograms of a list by their own names."""
+    return products_of(value) if _type(value) == "vector<TH1D>" else [(name, collect_value(name, value, operation))]
+
+
+def _type(value: Any) -> str:
+    return type(value).__name__
 
 
 def collect_parts(name: str, value: Any, operation: str = "") -> list[tuple[str, Product]]:
     """Convert the value of one handle to its products."""
-    if type(value).__name__ == "Filled":
-        return _filled(value)
-    return [(key, collect_value(key, part, operation)) for key, part in _parts(name, value).items()]
-
-
-def _filled(value: Any) -> list[tuple[str, Product]]:
-    """Convert ``portico::Filled``: histograms without variations, and those of each variation."""
-    found = [(str(h.GetName()), _histogram(str(h.GetName()), h)) for h in value.plain]
-    for tag, histograms in zip(value.tags, value.sets, strict=True):
-        found += [varied(name, str(tag), _histogram(name, h)) for h in histograms for name in [str(h.GetName())]]
-    return found
+    if _type(value) == "Filled":  # without variations, and those of each variation
+        tagged = zip(value.tags, value.sets, strict=True)
+        varied_ones = [varied(key, str(tag), one) for tag, of_tag in tagged for key, one in products_of(of_tag)]
+        return products_of(value.plain) + varied_ones
+    if _type(value) == "Counts":
+        flows = [(str(flow.name), collect_value(str(flow.name), flow, operation)) for flow in value.flows]
+        return flows + products_of(value.histograms)
+    return _parts(name, value, operation)
 
 
 def collect_value(name: str, value: Any, operation: str) -> Product:

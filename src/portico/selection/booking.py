@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["book", "event_weight"]
 
 _PB_PER_FB = 1000.0
+_KEPT = 64
 _compiled: set[str] = set()
 
 
@@ -99,27 +101,58 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
             f"{where}: a Vary above a selection does not reach it: {above}; declare variations under shapes or weights"
         )
     columns = {str(name): str(frame.GetColumnType(name)) for name in frame.GetColumnNames()}
-    sources: dict[str, Correction | Lookup] = {**selection.corrections, **selection.lookups}
-    try:
-        resolved = resolve(selection, columns, sample, where)
-    except ConfigError as error:  # with what would be the next one
-        absent = [f"{where}: {name}: no file {folder / function.file}" for name, function in sources.items()
-                  if not (folder / function.file).is_file()]  # fmt: skip
-        raise ConfigError("\n".join([str(error), *absent])) from None
+    prepared = _prepare(selection, columns, sample, folder, where)
+    resolved, generated = prepared.resolved, prepared.generated
     for sentence in resolved.skipped:
         warnings.warn(sentence, PorticoWarning, stacklevel=2)
     used = {name for e in resolved.expressions() for name in e.names.functions}
-    wanted = {name: function for name, function in sources.items() if name in used}
-    called, generated = declare(wanted, folder) if wanted else None, kernel(resolved)
-    namespaces = _compiled_class(resolved, called, generated, where)
+    wanted = {name: function for name, function in _sources(selection).items() if name in used}
+    called = declare(wanted, folder) if wanted else None
+    if called not in prepared.namespaces:
+        prepared.namespaces[called] = _compiled_class(resolved, called, generated, where)
+    namespaces = prepared.namespaces[called]
     trees = new_trees(selection.output.formats if selection.output is not None else ())
     given = ROOT.std.vector["double"](list(resolved.parameters.values()))
     made = ROOT.portico.make_kernel(*namespaces, event_weight(sample), given)
-    filled = empty(resolved, generated.cuts)
+    filled = prepared.empty
     if (loop := Loop.over(frame, made, filled, generated, trees)) is not None:
         return loop.handles()
     space = getattr(ROOT, _compile(generated.book, "selection_actions.h", where))
     return _handles(space.portico_book(ROOT.RDF.AsRNode(frame), made, filled, rows_of(trees)), trees)
+
+
+@dataclass
+class _Prepared:
+    """What does not change from one chunk of a sample to the next."""
+
+    selection: Selection  # whose identity is a part of the key
+    resolved: Resolved
+    generated: Kernel
+    empty: Any
+    namespaces: dict[str | None, tuple[str, str]] = field(default_factory=dict)  # by that of the corrections
+
+
+_prepared: dict[tuple[object, ...], _Prepared] = {}
+
+
+def _prepare(selection: Selection, columns: dict[str, str], sample: Sample, folder: Path, where: str) -> _Prepared:
+    key = (id(selection), *columns.items(), sample.model_dump_json(exclude={"files", "replicas", "checksums"}), where)
+    if key not in _prepared:
+        try:
+            resolved = resolve(selection, columns, sample, where)
+        except ConfigError as error:  # with what would be the next one
+            files = {name: folder / function.file for name, function in _sources(selection).items()}
+            absent = [f"{where}: {name}: no file {file}" for name, file in files.items() if not file.is_file()]
+            raise ConfigError("\n".join([str(error), *absent])) from None
+        generated = kernel(resolved)
+        _prepared[key] = _Prepared(selection, resolved, generated, empty(resolved, generated.cuts))
+        for old in list(_prepared)[:-_KEPT]:
+            del _prepared[old]
+    return _prepared[key]
+
+
+def _sources(selection: Selection) -> dict[str, Correction | Lookup]:
+    return {**selection.corrections, **selection.lookups}
 
 
 def _compiled_class(resolved: Resolved, called: str | None, generated: Kernel, where: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from portico import root
 from portico.selection.functions import groups
 from portico.selection.model import INCLUSIVE
 from portico.selection.resolved import Resolved
@@ -22,12 +23,10 @@ def empty(resolved: Resolved, before: Sequence[str]) -> Any:
     before : sequence of str
         Labels of the cuts before the categories.
     """
-    import ROOT
-
     in_categories = {INCLUSIVE: ["any category"]} if resolved.inclusive_in_categories else {}
     cuts = {**resolved.categories, **in_categories}
     stages = [[*before, *cuts.get(selection, {}), "best candidate"] for selection in resolved.selections]
-    made = ROOT.portico.EmptySelection(list(resolved.selections), list(resolved.rules), stages)
+    made = root.use("selection_loop.h").EmptySelection(list(resolved.selections), list(resolved.rules), stages)
     for group, filled in groups(resolved).items():
         for one in filled:
             edges = [float(edge) for edge in one.edges]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ __all__ = ["SWITCHES", "load_selection"]
 
 SWITCHES = ("weights", "shapes", "rules")
 """The keys whose entries can be switched on and off."""
+
+_KEPT = 16
+_loaded: dict[tuple[str, bytes, str], Selection] = {}  # a worker loads the same selection for every chunk
 
 
 def load_selection(
@@ -42,14 +46,29 @@ def load_selection(
         message names the key and the nearest valid one.
     """
     path = Path(path)
-    selection = parse(Selection, read_yaml(path), str(path))
-    changed = {
-        **_with_cuts(selection, cuts or {}, path),
-        **_switched(selection, switch or {}, path),
-        **_with_histograms(selection, histograms or {}, path),
-    }
-    given = selection.model_dump(exclude_unset=True)
-    return parse(Selection, {**given, **changed}, f"{path} with options") if changed else selection
+    key = (str(path), _content(path), json.dumps([cuts, switch, histograms], default=repr))
+    if key not in _loaded:
+        selection = parse(Selection, read_yaml(path), str(path))
+        changed = {
+            **_with_cuts(selection, cuts or {}, path),
+            **_switched(selection, switch or {}, path),
+            **_with_histograms(selection, histograms or {}, path),
+        }
+        given = selection.model_dump(exclude_unset=True)
+        selection = parse(Selection, {**given, **changed}, f"{path} with options") if changed else selection
+        if _content(path) != key[1]:  # written to meanwhile
+            return selection
+        _loaded[key] = selection
+        for old in list(_loaded)[:-_KEPT]:
+            _loaded.pop(old, None)
+    return _loaded[key]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _with_cuts(selection: Selection, cuts: Mapping[str, str], path: Path) -> dict[str, Any]:
