@@ -23,8 +23,9 @@ from portico.cpp import KEYWORDS, mapped, unmapped
 from portico.errors import ConfigError
 from portico.results.view import Results
 from portico.selection import Selection, book
+from portico.selection.choice import choice
 from portico.selection.expression import names_of
-from portico.selection.functions import choice, functions, parameters
+from portico.selection.functions import functions, parameters
 from portico.selection.kernel import kernel
 from portico.selection.resolve import resolve
 from portico.worker.frame import run_chunk
@@ -161,8 +162,8 @@ def tokens(selection: Selection, columns: list[str]) -> Counter[str]:
     kinds |= {name: "ROOT::VecOps::RVec<float>" if name.startswith("C_") else "int" for name in columns}
     resolved = resolve(selection, kinds, DATA)
     made = kernel(resolved)
-    parts = parameters(resolved), functions(resolved, None, "n"), choice(resolved, None, "n")
-    text = re.sub(r"(?m)^#.*$", "", "\n".join([*parts, made.text, made.rest, made.book]))
+    parts = parameters(resolved), functions(resolved, None, "n"), *choice(resolved, None, "n", list(made.columns))
+    text = re.sub(r"(?m)^#.*$", "", "\n".join([*parts, made.text, made.book]))
     return Counter(re.findall(r"\b[A-Za-z_]\w*", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)))
 
 
