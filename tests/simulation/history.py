@@ -181,7 +181,7 @@ def run_seed(
 def _run(history: History, world: World, folder: Path, ends: list[End] | None) -> None:
     disks, sqlite = Disks(world), Sqlite(world, in_memory=not history.settings.claims)
     driver = Driver(world, disks, sqlite, folder, history.settings)
-    farm: Farm | None = None
+    farm, data = None, history.lives[0].data
     with installed(driver):
         if not history.settings.claims:
             folder.mkdir()
@@ -189,9 +189,14 @@ def _run(history: History, world: World, folder: Path, ends: list[End] | None) -
         for life, (workers, keeps_running) in zip(history.lives, history.workers, strict=True):
             if farm is None or not (farm.keeps_running and keeps_running):
                 farm = Farm(world, life.data, disks, life.mood, workers, keeps_running)
+            if life.data is not data:
+                disks.removed.clear()  # what jobs of other code or input have left is not needed
+            data = life.data
             driver.live(life, farm)
             if driver.was_killed:
                 farm.die()
+            elif driver.error is None:
+                disks.removed.clear()  # nor what they have left of a step that is done
                 driver.seem_dead()
             if isinstance(driver.death, PowerLoss):
                 disks.lose_power()
