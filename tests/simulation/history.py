@@ -195,9 +195,9 @@ def _run(history: History, world: World, folder: Path, ends: list[End] | None) -
             driver.live(life, farm)
             if driver.was_killed:
                 farm.die()
+                driver.seem_dead()
             elif driver.error is None:
                 disks.removed.clear()  # nor what they have left of a step that is done
-                driver.seem_dead()
             if isinstance(driver.death, PowerLoss):
                 disks.lose_power()
             if driver.began:
