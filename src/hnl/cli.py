@@ -9,6 +9,7 @@ import click
 
 from hnl.processes import MESONS, MODES, ORIGINS, PARTS, PROCESSES
 from portico.cli.base import Command, Group, echo, json_option, show_json
+from portico.cli.interrupt import ready_to_leave
 from portico.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ cli = Group(
 
 def main() -> None:
     """Run the command line."""
+    ready_to_leave()
     cli(prog_name="hnl")
 
 

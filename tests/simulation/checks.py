@@ -14,6 +14,7 @@ from portico.results.product import Product
 from portico.runfolder.ledger import Ledger, Planned
 from portico.worker.task import FailureKind
 from portico.workflow.retry_policy import DEATHS
+from portico.workflow.trials import LEAST, TIMES
 from tests.simulation.data import STEP, expected
 from tests.simulation.disks import Disks
 from tests.simulation.farm import Farm
@@ -106,13 +107,14 @@ def _check_error(driver: Driver, life: Life, farm: Farm) -> None:
     if driver.world.faults and (isinstance(error, _OF_FAULTS) or "interrupted" in str(error)):
         return
     kinds = {failed.kind for failed in farm.failures}
-    crashed = sum(failed.kind is FailureKind.CRASH for failed in farm.failures)
+    crashed = sum(failed.kind in {FailureKind.CRASH, FailureKind.TIMEOUT} for failed in farm.failures)
     allowed = {
-        "StepError": bool(kinds & {FailureKind.USER}) or crashed >= DEATHS * DEATHS,
+        "StepError": bool(kinds & {FailureKind.USER}) or crashed >= TIMES * LEAST,
         "SpaceError": FailureKind.SPACE in kinds and not life.mood.is_bounded,
         "RunFolderError": FailureKind.DISK in kinds and not life.mood.is_bounded,
         "PorticoError": FailureKind.INTERNAL in kinds,
-        "InputError": life.allow_partial and "no chunk could be read" in str(error),
+        "InputError": (life.allow_partial and "no chunk could be read" in str(error))
+        or "no file can be read" in str(error),
     }
     _must(allowed.get(type(error).__name__, False), f"nothing explains the error {error!r}")
     if isinstance(error, InputError):

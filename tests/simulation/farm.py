@@ -188,12 +188,13 @@ class Farm(Executor):
 
     def _check(self, task: Task) -> None:
         self.submitted[task.key] += 1
-        limit = ATTEMPTS + self._data.file_of(task.chunk).replicas
+        limit = ATTEMPTS + self._data.file_of(task.chunk).replicas * (retry_policy.DOUBTS + 1)
         if self.submitted[task.key] > limit:
             words = f"chunk {task.key[:8]} is tried {self.submitted[task.key]} times; at most {limit} may be"
             raise self._world.violation(words)
-        if (task.key, task.chunk) in ((f.task.key, f.task.chunk) for f in self.failures if f.kind is FailureKind.INPUT):
-            raise self._world.violation(f"{task.chunk} is read again, though the replica is bad")
+        refused = [f.task for f in self.failures if f.kind is FailureKind.INPUT and f.task.key == task.key]
+        if len({other.attempt for other in refused if other.chunk == task.chunk}) > retry_policy.DOUBTS:
+            raise self._world.violation(f"{task.chunk} is read again and again, though the replica is bad")
         query = "SELECT 1 FROM available WHERE key = ?"
         if self.ledger is None:  # another driver has taken the folder over
             return

@@ -331,7 +331,11 @@ def test_a_lost_job_is_blamed_on_the_chunk_it_worked_on(desk: Desk, opened: Open
 
 @pytest.mark.parametrize(
     ("cause", "kind", "words"),
-    [("memory", "memory", "it may use 1 GB"), ("walltime", "lost", "--chunks-per-job"), ("", "space", "no space left")],
+    [
+        ("memory", "memory", "it may use 1 GB"),
+        ("walltime", "timeout", "--chunks-per-job"),
+        ("", "space", "no space left"),
+    ],
 )
 def test_what_a_job_had_too_little_of(
     desk: Desk, opened: Opened, run: Path, cause: Any, kind: str, words: str
@@ -628,6 +632,18 @@ def test_a_job_with_one_core_gets_its_share(tmp_path: Path) -> None:
 def test_batch_needs_a_site(on: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no batch jobs can go to"):
         batch.open_batch(on, tmp_path)
+
+
+def test_jobs_wait_a_while_for_other_machines_than_those_that_failed() -> None:
+    job = BatchJob("name", ("x",), 1, Path("/logs"), avoid=("bad1.site.example", "bad2"))
+    site = Site(name="a", kind="htcondor")
+    bad = '!regexp("^bad1([.]|$)", TARGET.Machine) && !regexp("^bad2([.]|$)", TARGET.Machine)'
+    wanted = f"requirements = ({bad} || time() - MY.QDate > 300)\n"
+    assert wanted in htcondor.HTCondor(site).script(job)
+    own = site.model_copy(update={"extra": {"Requirements": "Memory > 1"}})
+    assert wanted.replace("requirements = ", "Requirements = (Memory > 1) && ") in htcondor.HTCondor(own).script(job)
+    assert "requirements" not in htcondor.HTCondor(site).script(replace(job, avoid=()))
+    assert "#SBATCH --exclude=bad1,bad2\n" in slurm.Slurm(site).script(replace(job, avoid=("bad1", "bad2")))
 
 
 def test_htcondor_job_description() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
-from portico.errors import PorticoError, RunFolderError, SpaceError, StepError, WorkerError
+from portico.errors import InputError, PorticoError, RunFolderError, SpaceError, StepError, WorkerError
 from portico.executors.base import Executor
 from portico.results.partial import encode
 from portico.results.product import Product, ProductKind
@@ -43,7 +43,8 @@ from portico.workflow.chunk_states import (
     Warn,
     WorkersChanged,
 )
-from portico.workflow.retry_policy import DEATHS, TRANSIENTS
+from portico.workflow.retry_policy import DEATHS, DOUBTS, LOSSES, TRANSIENTS
+from portico.workflow.trials import TIMES
 from tests.conftest import Remember
 
 ENDS = {ChunkState.DONE, ChunkState.GIVEN_UP, ChunkState.DROPPED}
@@ -143,9 +144,9 @@ def test_every_chunk_ends_once(
     simulation.run()
     states = simulation.scheduler.states
     assert all(count == 1 for count in simulation.kept.values()), "a chunk counts once"
-    assert max(simulation.attempts.values()) <= DEATHS + TRANSIENTS + replicas
-    if simulation.error is not None:  # no space, a bad disk, no answer of the store, or only crashes
-        assert isinstance(simulation.error, SpaceError | StepError | RunFolderError)
+    assert max(simulation.attempts.values()) <= DEATHS + LOSSES + TRANSIENTS + DOUBTS + replicas * (DOUBTS + 1)
+    if simulation.error is not None:  # no space, a bad disk, no answer of the store, only crashes or bad files
+        assert isinstance(simulation.error, SpaceError | StepError | RunFolderError | InputError)
         return
     assert set(states.values()) <= ENDS
     assert {key for key in keys if states[key] is ChunkState.DONE} == simulation.kept.keys()
@@ -172,6 +173,13 @@ def test_an_interrupt_cancels_unless_jobs_may_stay(seed: int, after: int, leave:
 
 def submitted(scheduler: ChunkScheduler, free: int = 100) -> list[Task]:
     return [d.task for d in scheduler.handle(WorkersChanged(free, free)) if isinstance(d, Submit)]
+
+
+def alone(scheduler: ChunkScheduler) -> list[Task]:
+    """What is read once more because nothing else is left to be read."""
+    assert submitted(scheduler) == []
+    scheduler.handle(TimePassed(scheduler._now + 1.0))
+    return submitted(scheduler)
 
 
 @pytest.mark.parametrize("kind", [FailureKind.USER, FailureKind.INTERNAL])
@@ -238,21 +246,35 @@ def test_the_next_replica_is_read() -> None:
         read.append(task.chunk.file)
     assert len(set(read)) == 3
     scheduler.handle(Failed(task, FailureKind.INPUT, "truncated"))
+    (task,) = alone(scheduler)
+    for _ in range(2):
+        scheduler.handle(Failed(task, FailureKind.INPUT, "truncated"))
+        scheduler.handle(TimePassed(scheduler._now))
+        (task,) = submitted(scheduler)
+        read.append(task.chunk.file)
+    assert len(set(read[3:])) == 2, "each replica is read once more"
+    scheduler.handle(Failed(task, FailureKind.INPUT, "truncated"))
     assert scheduler.is_finished
     assert [failed.task.key for failed in scheduler.given_up] == ["k000-"]
 
 
 def test_a_failure_is_noted_and_told() -> None:
-    scheduler = ChunkScheduler(job(1, 2))
+    scheduler = ChunkScheduler(job(2, 1))
     first, second = submitted(scheduler)
     lost = Failed(first, FailureKind.LOST, "gone", "the log", {"worker": "w1"})
     note, warning = scheduler.handle(lost)
     assert note == Note(Attempt("k000-", 1, FailureKind.LOST, "gone", "the log", {"worker": "w1"}))
     where = "step 'step', sample 's', root://a//f0 entries 0-7"
-    assert warning == Warn(f"{where}: gone; trying again on another worker (2 of 3)")
+    assert warning == Warn(f"{where}: gone; trying again on another worker (2 of {LOSSES})")
+    _, told = scheduler.handle(Failed(second, FailureKind.INPUT, "cut"))
+    assert isinstance(told, Warn)
+    assert told.message.endswith("cut; it is read once more when another file was read: the machine may be at fault")
+    (first,) = submitted(scheduler)
+    scheduler.handle(Done(first, EMPTY, {}))
+    (second,) = submitted(scheduler)
     _, told = scheduler.handle(Failed(second, FailureKind.INPUT, "cut"))
     advice = "copy or make the file again, or go on without it with --allow-partial"
-    assert told == Warn(f"step 'step', sample 's', root://a//f0 entries 8-15: cut; {advice}")
+    assert told == Warn(f"step 'step', sample 's', root://a//f1 entries 8-15: cut; {advice}")
 
 
 def test_warnings_of_chunks_are_told_once() -> None:
@@ -269,28 +291,41 @@ def test_no_more_is_read_of_a_bad_file() -> None:
     scheduler = ChunkScheduler(job(2, 2))
     (first,) = submitted(scheduler, 1)
     scheduler.handle(Failed(first, FailureKind.INPUT, "cut"))
-    assert [task.chunk.file for task in submitted(scheduler)] == ["root://a//f1", "root://a//f1"]
+    others = submitted(scheduler)
+    assert [task.chunk.file for task in others] == ["root://a//f1", "root://a//f1"], "none while the file is in doubt"
+    scheduler.handle(Done(others[0], EMPTY, {}))
+    (again,) = submitted(scheduler)
+    assert again.key == first.key
+    scheduler.handle(Failed(again, FailureKind.INPUT, "cut"))
+    assert submitted(scheduler) == []
+    scheduler.handle(Done(others[1], EMPTY, {}))
+    assert scheduler.is_finished
+    assert scheduler.states["k001-"] is ChunkState.DROPPED
 
 
 @pytest.mark.parametrize("succeeds", [False, True])
-def test_a_step_that_kills_every_process_is_stopped_unless_something_succeeded(succeeds: bool) -> None:
-    scheduler = ChunkScheduler(job(1, 8))
+@pytest.mark.parametrize(("files", "whose"), [(1, "the step itself, or its only file,"), (2, "the step itself")])
+def test_a_step_that_kills_every_process_is_stopped_unless_something_succeeded(
+    succeeds: bool, files: int, whose: str
+) -> None:
+    scheduler = ChunkScheduler(job(files, 8 // files))
     tasks, stops = submitted(scheduler, 8), []
     if succeeds:
         scheduler.handle(Done(tasks.pop(), EMPTY, {}))
-    for task in tasks[:DEATHS]:
-        again = task
-        for attempt in range(1, DEATHS + 1):
-            assert again.attempt == attempt
-            stops += [d for d in scheduler.handle(Failed(again, FailureKind.CRASH, "died")) if isinstance(d, Stop)]
-            if attempt < DEATHS:
-                scheduler.handle(TimePassed(scheduler._now + 1.0))
-                (again,) = submitted(scheduler, 1)
-        assert len(scheduler.given_up) == tasks.index(task) + 1
-        assert len(stops) == (len(scheduler.given_up) == DEATHS and not succeeds)
+    for attempt in range(1, DEATHS + 1):
+        assert {task.attempt for task in tasks} == {attempt}
+        for task in tasks:
+            stops += [d for d in scheduler.handle(Failed(task, FailureKind.CRASH, "died")) if isinstance(d, Stop)]
+        if stops:
+            assert attempt == TIMES
+            break
+        scheduler.handle(TimePassed(scheduler._now + 1.0))
+        tasks = submitted(scheduler, 8)
+    assert len(stops) == (not succeeds)
     for stop in stops:
         assert isinstance(stop.error, StepError)
-        words = f": died\nthe first {DEATHS} chunks all killed their process: the step itself is at fault"
+        tried = "8 chunks" if files == 1 else "8 chunks of 2 files"
+        words = f": died\n{tried} were tried, and all killed their process or took too long: {whose} is at fault"
         assert str(stop.error).endswith(words)
 
 

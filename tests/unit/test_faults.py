@@ -18,7 +18,18 @@ from portico.runfolder.ledger import Lost, Planned
 from portico.worker.task import Done, Failed, FailureKind, Task
 from portico.workflow.partial_runs import completeness_of, losses
 from portico.workflow.plan import Plan, reduced
-from portico.workflow.retry_policy import DEATHS, TRANSIENTS, Action, History, Response, respond
+from portico.workflow.retry_policy import (
+    DEATHS,
+    DOUBTS,
+    LOSSES,
+    TRANSIENTS,
+    Action,
+    Evidence,
+    History,
+    Response,
+    patience,
+    respond,
+)
 from portico.workflow.split_chunks import Halves
 
 
@@ -26,13 +37,20 @@ def task(first: int = 0, last: int = 100, key: str = "k") -> Task:
     return Task(key, 1, Chunk("root://a//f", "u", "t", first, last), "m:f", {}, {}, "out")
 
 
-def actions(kind: FailureKind, replicas: int = 1, entries: int = 100) -> list[Action]:
+WITNESSED = Evidence()
+
+
+def actions(
+    kind: FailureKind, replicas: int = 1, entries: int = 100, evidence: Evidence = WITNESSED
+) -> list[Action]:
     """What follows as one failure comes after another, until the chunk is not tried again."""
     history, found = History(replicas), []
     while True:
         history = history.after(kind)
-        found.append(respond(Failed(task(0, entries), kind, "why"), history).action)
-        if found[-1] is not Action.RETRY:
+        found.append(respond(Failed(task(0, entries), kind, "why"), history, evidence).action)
+        if found[-1] is Action.DOUBT:
+            history = replace(history, doubts=history.doubts + 1)
+        elif found[-1] is not Action.RETRY:
             return found
 
 
@@ -42,12 +60,13 @@ def actions(kind: FailureKind, replicas: int = 1, entries: int = 100) -> list[Ac
         (FailureKind.USER, 1, [Action.STOP]),
         (FailureKind.INTERNAL, 2, [Action.STOP]),
         (FailureKind.CRASH, 1, [Action.RETRY] * (DEATHS - 1) + [Action.GIVE_UP]),
-        (FailureKind.LOST, 1, [Action.RETRY] * (DEATHS - 1) + [Action.GIVE_UP]),
+        (FailureKind.TIMEOUT, 1, [Action.RETRY] * (DEATHS - 1) + [Action.GIVE_UP]),
+        (FailureKind.LOST, 1, [Action.RETRY] * (LOSSES - 1) + [Action.GIVE_UP]),
         (FailureKind.SPACE, 1, [Action.RETRY] * (DEATHS - 1) + [Action.STOP]),
         (FailureKind.DISK, 1, [Action.RETRY] * (DEATHS - 1) + [Action.STOP]),
         (FailureKind.TRANSIENT, 1, [Action.RETRY] * (TRANSIENTS - 1) + [Action.QUARANTINE]),
-        (FailureKind.INPUT, 1, [Action.QUARANTINE]),
-        (FailureKind.INPUT, 3, [Action.RETRY, Action.RETRY, Action.QUARANTINE]),
+        (FailureKind.INPUT, 1, [Action.DOUBT, Action.QUARANTINE]),
+        (FailureKind.INPUT, 3, [Action.RETRY, Action.RETRY, Action.DOUBT] + [Action.RETRY] * 2 + [Action.QUARANTINE]),
         (FailureKind.MEMORY, 1, [Action.SPLIT]),
     ],
 )
@@ -60,7 +79,30 @@ def test_kinds_say_what_follows_from_them(kind: FailureKind) -> None:
     action = actions(kind)[-1]
     assert kind.stops_the_run == (actions(kind) == [Action.STOP])
     assert kind.is_of_the_file == (action is Action.QUARANTINE)
-    assert kind.is_of_the_worker == respond(Failed(task(), kind, ""), History().after(kind)).on_another_worker
+    avoids = respond(Failed(task(), kind, ""), History().after(kind)).on_another_worker
+    assert (kind.is_of_the_worker or kind.is_of_the_file) == avoids
+
+
+def test_without_a_witness_a_file_is_doubted_some_times_more() -> None:
+    nobody = Evidence(has_witness=False)
+    assert actions(FailureKind.INPUT, evidence=nobody) == [Action.DOUBT] * DOUBTS + [Action.QUARANTINE]
+    expected = [Action.RETRY] * (TRANSIENTS - 1) + [Action.DOUBT] * DOUBTS + [Action.QUARANTINE]
+    assert actions(FailureKind.TRANSIENT, evidence=nobody) == expected
+    alone = Evidence(has_witness=False, is_alone=True)
+    assert actions(FailureKind.INPUT, evidence=alone) == [Action.DOUBT, Action.QUARANTINE]
+    told = respond(Failed(task(), FailureKind.INPUT, "cut"), History(refusals=2, doubts=1), alone).message
+    assert "no other file was read since" in told
+
+
+def test_evictions_lose_nothing_and_a_chunk_that_loses_its_worker_is_found() -> None:
+    """Of 10^5 chunks whose attempts are evicted with 5%, less than 0.001 may be given up; also with 20%."""
+    for rate in (0.05, 0.2):
+        often = patience(10**5, int(rate * 10**4), 10**4)
+        assert 10**5 * rate**often < 1e-3
+        assert often <= LOSSES
+    assert patience(10**5, 0, 10**5) == DEATHS, "nobody else loses a worker"
+    assert patience(1, 0, 0) == LOSSES, "nobody else has run yet"
+    assert actions(FailureKind.LOST, evidence=Evidence(losses=DEATHS))[DEATHS - 1 :] == [Action.GIVE_UP]
 
 
 def transients(replicas: int, failed: Failed) -> list[Response]:

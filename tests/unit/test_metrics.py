@@ -245,3 +245,17 @@ def test_bars_in_a_terminal():
 )
 def test_units(text, expected):
     assert text == expected
+
+
+def test_a_machine_that_failed_what_others_did_is_sick(ledger):
+    """One failed three chunks of four, and has done none; the other lost a worker, and failed one that it did."""
+    sick = [Attempt(f"a-{n}", 1, "input", "cannot be opened", metrics={"host": "blind"}) for n in range(3)]
+    other = [Attempt("b-0", 1, "crash", "died", metrics={"host": "good"}),
+             Attempt("b-0", 2, "lost", "gone", metrics={"host": "good"})]  # fmt: skip
+    ledger.commit([], [*sick, *other])
+    assert step_metrics(ledger, "skim").failing == {}, "others have not done them yet"
+    ledger.commit([ran(f"a-{n}", 20.0, 2.0, number=2, host="good") for n in range(3)])
+    ledger.commit([ran("b-0", 20.0, 2.0, number=3, host="good")])
+    metrics = step_metrics(ledger, "skim")
+    assert metrics.failing == {"blind": 3}
+    assert metrics.to_json()["failing"] == {"blind": 3}

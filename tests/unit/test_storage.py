@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import sys
+import threading
 import traceback
 import zlib
 from pathlib import Path
@@ -205,12 +206,22 @@ def test_a_folder_keeps_files(tmp_path: Path) -> None:
     assert storage.size(f"{folder}/x.root") is None
 
 
+def test_a_file_that_a_network_disk_shows_late_is_renamed(tmp_path: Path) -> None:
+    aside, final = tmp_path / ".1.part", tmp_path / "x.root"
+    late = threading.Timer(0.4, aside.write_bytes, (b"late",))
+    late.start()
+    storage_of(tmp_path).rename(str(aside), str(final))
+    assert final.read_bytes() == b"late"
+    late.join()
+
+
 def test_a_folder_that_is_full_or_closed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"x")
     storage = storage_of(tmp_path)
     with pytest.raises(RunFolderError, match="cannot be written: something else is in its place; remove it"):
         storage.make(str(source))
+    monkeypatch.setattr("portico.files.storage._SEEN_SECONDS", 0.1)
     with pytest.raises(InputError, match="nothing: is not there"):
         storage.rename(str(tmp_path / "nothing"), str(tmp_path / "x"))
     with pytest.raises(InputError, match="nothing: cannot be read: No such file"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from portico.cli.base import Group, version_option
+from portico.cli.interrupt import ready_to_leave
 
 __all__ = ["cli", "main"]
 
@@ -46,4 +47,5 @@ cli = Group(
 
 def main() -> None:
     """Run the command line."""
+    ready_to_leave()
     cli(prog_name="portico")

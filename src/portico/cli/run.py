@@ -67,6 +67,8 @@ Examples:
 @click.option("--batch", is_flag=True, help="Plain batch jobs on the site of --on; they go on without this process.")
 @click.option("--chunks-per-job", type=click.IntRange(min=1), metavar="N",
               help="With --batch: chunks that a job runs, one after the other.")  # fmt: skip
+@click.option("--chunk-timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+              help="How long a chunk may run; one that takes longer runs again elsewhere.")  # fmt: skip
 @click.option("--detach", is_flag=True, help="With --batch: leave when all is submitted; the same command collects.")
 @click.option("--cache/--no-cache", help="Keep the columns that steps read on the workers' disks, to read them there "
               "the next time; off by default.")  # fmt: skip
@@ -79,7 +81,7 @@ Examples:
 def run(
     analysis: str, on: str, workers: int | None, steps: tuple[str, ...], samples: tuple[str, ...],
     folder: Path | None, store: str | None, allow_partial: bool, accept_changed_input: bool, unblind: bool, batch: bool,
-    chunks_per_job: int | None, detach: bool, cache: bool, dry_run: bool, as_json: bool,
+    chunks_per_job: int | None, chunk_timeout: float | None, detach: bool, cache: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run the steps of ANALYSIS in order, over all samples.
 
@@ -100,9 +102,11 @@ def run(
     from portico.monitor.progress import Progress
     from portico.workflow.run import run as run_analysis
 
+    _say_what_ctrl_c_waits_for(on, batch)
     try:
         with Progress() as reporter:
             options |= {"allow_partial": allow_partial, "accept_changed_input": accept_changed_input, "cache": cache}
+            options |= {"chunk_timeout": chunk_timeout}
             result = run_analysis(loaded, **options, reporter=reporter)
     except Detached as detached:
         _submitted(str(detached), folder, as_json)
@@ -110,6 +114,16 @@ def run(
     report = _report(result)
     _summary(result, report, as_json)
     return PARTIAL if result.partial else 0
+
+
+def _say_what_ctrl_c_waits_for(on: str, batch: bool) -> None:
+    from portico.cli.interrupt import wait_for
+    from portico.clusters.site import RESERVED
+
+    if batch:
+        wait_for("the batch system to say which jobs go on", 5)
+    elif on not in RESERVED and "://" not in on:
+        wait_for(f"the jobs of '{on}' to be removed (without a driver they end by themselves in two minutes)", 15)
 
 
 def _submitted(words: str, folder: Path, as_json: bool) -> None:

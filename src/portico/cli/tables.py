@@ -162,6 +162,9 @@ def _failures(console: Console, status: RunStatus) -> None:
             console.print(Text.assemble(("lost", "yellow"), where), soft_wrap=True)
         if len(step.lost_files) > _FAULTS:
             _say(console, f"... and {len(step.lost_files) - _FAULTS} more files; all with --json")
+        for machine, count in step.failing.items():
+            where = f": step '{step.step}', machine {machine} failed {count:,} chunks that others did"
+            console.print(Text.assemble(("sick", "yellow"), where), soft_wrap=True)
         again = [fault for fault in step.faults if fault.recovered]
         if again:
             words = f"{len(again)} chunk{'' if len(again) == 1 else 's'} had to be tried again"

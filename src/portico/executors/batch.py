@@ -355,7 +355,7 @@ class BatchExecutor(Executor):
             return FailureKind.MEMORY, f"{name} had too little memory: {told}; it may use {self._site.memory}", log
         if cause == "walltime":
             hint = "give the site more, or the jobs less with --chunks-per-job"
-            return FailureKind.LOST, f"{name} was over its walltime of {self._site.walltime}: {told}; {hint}", log
+            return FailureKind.TIMEOUT, f"{name} was over its walltime of {self._site.walltime}: {told}; {hint}", log
         if _NO_SPACE.search(log):
             return FailureKind.SPACE, f"{name} had no space left on its disk", log
         last = next((line for line in reversed(log.splitlines()) if line.strip()), "")

@@ -19,11 +19,14 @@ from portico.environment.bundle import Bundle
 from portico.environment.interpreter import SAFE
 from portico.errors import RunFolderError, WorkerError
 from portico.executors.job import read_outcome, write_bundle
+from portico.files.atomic import rename_when_seen
 from portico.files.storage import storage_of
 from portico.runfolder.folder import BATCH, RunFolder
 from portico.worker.task import Failed, FailureKind, Outcome, Task
 
 __all__ = ["Job", "Jobs", "job_of"]
+
+_SEEN_SECONDS = 3.0  # until a tree is seen whose job has ended; if not, its chunk runs again
 
 
 @dataclass(eq=False, slots=True)
@@ -127,7 +130,8 @@ class Jobs:
         for number, group in enumerate(groups):
             submission.tasks(number).write_text(json.dumps([task.to_json() for task in group]), encoding="utf-8")
         submission.write()
-        job = job_of(self._site, folder, len(groups))
+        avoid = sorted({name for group in groups for task in group for name in task.avoid})
+        job = replace(job_of(self._site, folder, len(groups)), avoid=avoid)
         (folder / "job.txt").write_text(self.queue.script(job), encoding="utf-8")
         try:
             submission = submission.submitted_as(self.queue.submit(job))
@@ -290,7 +294,7 @@ def _brought_home(outcome: Outcome, submission: Submission) -> Outcome:
         if above == str(submission.trees) or here.exists():
             above = outcome.task.folder
             try:
-                here.replace(Path(above, name))
+                rename_when_seen(here, Path(above, name), _SEEN_SECONDS)
             except FileNotFoundError:
                 return Failed(outcome.task, FailureKind.LOST, f"the tree that its job wrote is not there: {here}")
         elif above == outcome.task.folder.rstrip("/"):

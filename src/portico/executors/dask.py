@@ -9,15 +9,16 @@ import queue
 import time
 import traceback
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from portico.clusters.base import Cluster, runner_memory
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import MissingExtra, WorkerError
 from portico.executors.base import Executor, Portion
+from portico.executors.daskscheduler import SchedulerLink, unreachable
 from portico.worker.task import Failed, FailureKind, Outcome, Task, outcome_of
 from portico.worker.wire import Message
 
@@ -29,8 +30,9 @@ __all__ = ["DaskExecutor"]
 logger = logging.getLogger(__name__)
 
 _AHEAD = 2  # tasks per worker, so that none waits for the driver
-_COUNT_AGAIN = 0.5  # seconds for which the number of workers is not asked for again
 _CALL_TICK = 1.0
+_SEND_SECONDS = 60.0  # within which every worker takes what is sent to all; one that is stopped gets it later
+_FETCH_SECONDS = 20.0  # within which a worker hands over results
 _LOST_SECONDS = 30.0  # within which every worker must answer a message that is sent to all
 
 
@@ -81,14 +83,14 @@ class DaskExecutor(Executor):
         self._pinned: dict[str, frozenset[str]] = {}
         self._portion, self._calls = Portion(), 0
         self._sent: set[str] = set()
-        self._known: tuple[float, dict[str, Any]] = (float("-inf"), {})
+        self._hosts: dict[str, str] = {}  # of workers by name, as their outcomes tell
         try:
             self._client: Client = Client(address or target, security=security, timeout=timeout, set_as_default=False)
         except (OSError, TimeoutError, TypeError, ValueError, RuntimeError, ImportError) as error:
             self._stop_clusters()
-            raise WorkerError(_unreachable(address, error)) from error
+            raise WorkerError(unreachable(address, error)) from error
         self._owner = self._client.id
-        self._address = str(self._client.scheduler_info(n_workers=0)["address"])
+        self._link = SchedulerLink(self._client, "start it again and " if cluster is None else "")
         self._lonely_since = time.monotonic()
         if cluster is not None:
             cluster.adapt(lambda: len(self._running) + self._calls)
@@ -106,27 +108,12 @@ class DaskExecutor(Executor):
     @property
     def workers(self) -> int:
         """Number of workers that are connected."""
-        return int(self._counts()["n_workers"])
-
-    def _counts(self) -> dict[str, Any]:
-        """Return what the scheduler tells of itself, without a list of workers, which may be long."""
-        when, found = self._known
-        if time.monotonic() - when > _COUNT_AGAIN:
-            with self._asking():
-                found = self._client.scheduler_info(n_workers=0)
-            self._known = (time.monotonic(), found)
-        return found
-
-    def _names(self) -> dict[str, str]:
-        """Return the name of each worker by its address."""
-        with self._asking():
-            workers = self._client.scheduler_info(n_workers=-1)["workers"]
-        return {address: str(worker["name"]) for address, worker in workers.items()}
+        return int(self._link.counts["n_workers"])
 
     @property
     def free(self) -> int:
         """How many tasks may be submitted: some for each worker, also for those that a site may yet start."""
-        threads = int(self._counts()["total_threads"])
+        threads = int(self._link.counts["total_threads"])
         expected = max(threads, self._site.maximum if self._site is not None else 1)
         return max(_AHEAD * expected - len(self._running), 0)
 
@@ -135,16 +122,16 @@ class DaskExecutor(Executor):
         from portico.executors.daskworker import RunnerPlugin, SentPlugin
 
         memory = runner_memory(self._site.site) if self._site is not None else None
-        with self._asking():
-            try:
-                self._client.register_plugin(RunnerPlugin(memory), name="portico-runner")
-                self._send(SentPlugin(self._owner, bundle), "bundle")
-            except Exception as error:
-                self._raise_if_gone(error)
-                raise WorkerError(
-                    f"the Dask cluster cannot take the analysis: {error}; its scheduler and workers need the same "
-                    "versions of portico, dask and Python as this process"
-                ) from error
+        try:
+            self._send(RunnerPlugin(memory), "portico-runner")
+            self._send_own(SentPlugin(self._owner, bundle), "bundle")
+        except WorkerError:
+            raise
+        except Exception as error:
+            raise WorkerError(
+                f"the Dask cluster cannot take the analysis: {error}; its scheduler and workers need the same "
+                "versions of portico, dask and Python as this process"
+            ) from error
 
     def submit(self, task: Task) -> None:
         """Submit a task; workers that failed on it get it only if there are no others."""
@@ -153,10 +140,8 @@ class DaskExecutor(Executor):
         name = f"portico-{task.key}-{task.attempt}"
         if name in self._running:  # the same chunk in halves: keys tell tasks apart
             name = f"{name}-{uuid.uuid4().hex}"
-        others: list[str] = []
-        if task.avoid:
-            others = [address for address, worker in self._names().items() if worker not in task.avoid]
-        with self._asking():
+        others = self._others(task.avoid) if task.avoid else []
+        with self._link.asking():
             future = self._client.submit(
                 execute, task.to_json(), self._owner, key=name, pure=False, retries=0, workers=others or None,
             )  # fmt: skip
@@ -164,6 +149,12 @@ class DaskExecutor(Executor):
             self._pinned[name] = frozenset(others)
         self._running[name] = (future, task)
         future.add_done_callback(lambda done: self._ended.put(done.key))
+
+    def _others(self, avoid: tuple[str, ...]) -> list[str]:
+        """Return the addresses of workers that are neither avoided nor on machines that are, or else of the former."""
+        names = {address: name for address, name in self._link.names().items() if name not in avoid}
+        elsewhere = [address for address, name in names.items() if self._hosts.get(name, "") not in avoid]
+        return elsewhere or list(names)
 
     def wait(self, timeout: float) -> list[Outcome]:
         """Return what ended, at the latest after ``timeout`` seconds.
@@ -182,17 +173,20 @@ class DaskExecutor(Executor):
             pass
         ended = [name for name in dict.fromkeys(ended) if name in self._running]
         fetched = self._fetched(ended)
-        found = [self._outcome(name, fetched.get(name)) for name in ended]
+        outcomes = [self._outcome(name, fetched.get(name)) for name in ended]
+        found = [outcome for outcome in outcomes if outcome is not None]
+        known = (outcome.metrics for outcome in found if "worker" in outcome.metrics)
+        self._hosts |= {str(metrics["worker"]): str(metrics.get("host", "")) for metrics in known}
         self._portion.learn(found)
         if not found:
-            self._raise_if_gone()
+            self._link.raise_if_gone()
             self._raise_if_hopeless()
             found = self._stranded() if self._pinned else []
         return found
 
     def _stranded(self) -> list[Outcome]:
         """Give back the tasks that were kept from some workers, when all others are gone."""
-        here = self._names().keys()
+        here = self._link.names().keys()
         lost = [name for name, workers in self._pinned.items() if not workers & here and name in self._running]
         outcomes: list[Outcome] = []
         for name in lost:
@@ -211,27 +205,34 @@ class DaskExecutor(Executor):
         if len(futures) < 2:
             return {}
         try:
-            return dict(zip(futures, self._client.gather(list(futures.values())), strict=True))
+            gather, asked = self._client._gather, list(futures.values())
+            return dict(zip(futures, self._link.sync(gather, asked, seconds=_FETCH_SECONDS), strict=True))
         except Exception:  # each is asked for alone, and says what is wrong with it
             return {}
 
-    def _outcome(self, name: str, fetched: Message | None) -> Outcome:
+    def _outcome(self, name: str, fetched: Message | None) -> Outcome | None:
+        """Return the outcome of a task; None if it has to be asked for again."""
         from distributed import KilledWorker
 
         future, task = self._forget(name)
         raised = future.status == "error"
         try:
-            message = fetched or future.result(timeout=60)
+            message = fetched or future.result(timeout=_FETCH_SECONDS)
         except KilledWorker as error:
-            return Failed(task, FailureKind.LOST, f"the workers that worked on it died: {error}")
+            died: Mapping[str, Any] = {"worker": str(error.last_worker.name)}
+            return Failed(task, FailureKind.LOST, f"the workers that worked on it died: {error}", metrics=died)
         except Exception as error:
             if raised:
                 log = "".join(traceback.format_exception(error))
                 return Failed(task, FailureKind.INTERNAL, f"{type(error).__name__}: {error}", log)
-            self._raise_if_gone(error)
-            return Failed(task, FailureKind.LOST, f"its result was lost with its worker: {error}")
-        finally:
+            self._link.raise_if_gone(error)
+            if self._link.problem:  # it is the scheduler that does not answer, and may do so again
+                self._running[name] = future, task
+                self._ended.put(name)
+                return None
             future.release()
+            return Failed(task, FailureKind.LOST, f"its result was lost with its worker: {error}")
+        future.release()
         return outcome_of(task, message)
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
@@ -246,7 +247,7 @@ class DaskExecutor(Executor):
 
         self._calls = 1
         try:
-            with self._asking():
+            with self._link.asking():
                 future = self._client.submit(
                     answer, content, blobs, self._owner, key=f"portico-{uuid.uuid4().hex}", pure=False
                 )
@@ -255,7 +256,7 @@ class DaskExecutor(Executor):
                 with suppress(TimeoutError):
                     reply: Message = future.result(timeout=_CALL_TICK)
                     return reply
-                self._raise_if_gone()
+                self._link.raise_if_gone()
                 self._raise_if_hopeless()
                 if time.monotonic() - told > self._patience:
                     told = time.monotonic()
@@ -264,7 +265,7 @@ class DaskExecutor(Executor):
         except WorkerError:
             raise
         except Exception as error:
-            self._raise_if_gone(error)
+            self._link.raise_if_gone(error)
             raise WorkerError(f"the workers died while they made '{content['op']}': {error}") from error
         finally:
             self._calls = 0
@@ -273,8 +274,8 @@ class DaskExecutor(Executor):
         """Have every worker answer a message; one that does not is told as ``failed``."""
         from portico.executors.daskworker import answer
 
-        names = self._names()
-        with self._asking():
+        names = self._link.names()
+        with self._link.asking():
             futures = {
                 address: self._client.submit(
                     answer, content, [], self._owner, workers=[address], pure=False,
@@ -288,7 +289,7 @@ class DaskExecutor(Executor):
             try:
                 answers[name] = futures[address].result(timeout=max(deadline - time.monotonic(), 0.1))[0]
             except Exception as error:
-                self._raise_if_gone(error)
+                self._link.raise_if_gone(error)
                 words = f"worker {name} did not answer: {' '.join(str(error).split()) or type(error).__name__}"
                 answers[name] = {"failed": "lost", "message": words, "log": "", "metrics": {}}
         return answers
@@ -297,49 +298,40 @@ class DaskExecutor(Executor):
         """Send credentials to all workers; those that join later get them when they join."""
         from portico.executors.daskworker import SentPlugin
 
-        with self._asking():
-            self._send(SentPlugin(self._owner, credentials), "credentials")
+        with self._link.asking():
+            self._send_own(SentPlugin(self._owner, credentials), "credentials")
 
-    def _send(self, plugin: Any, kind: str) -> None:
+    def _send_own(self, plugin: Any, kind: str) -> None:
         """Send to all workers, also later ones; what was sent before under this name is replaced."""
         name = f"portico-{kind}-{self._owner}"
-        self._client.register_plugin(plugin, name=name)
         self._sent.add(name)
+        self._send(plugin, name)
+
+    def _send(self, plugin: Any, name: str) -> None:
+        register = self._client._register_worker_plugin
+        idempotent = bool(getattr(plugin, "idempotent", False))
+        try:
+            with self._link.asking():
+                self._link.sync(register, plugin, name, idempotent, seconds=_SEND_SECONDS)
+        except TimeoutError:  # all others have it
+            words = f"a Dask worker has not taken the analysis within {_SEND_SECONDS:.0f} s; is one stopped?"
+            logger.warning("%s", self._link.problem or words)
 
     def problems(self) -> list[str]:
-        """Say why no worker is connected, in the batch system's words, once the patience of the site is over."""
+        """Say that the scheduler is silent, or why no worker is connected, in the batch system's words."""
+        if silent := self._link.problem:
+            return [silent]
         if self.workers:
             self._lonely_since = time.monotonic()
-            return []
+            return self._link.silent_workers()
         if time.monotonic() - self._lonely_since < self._patience:
             return []
         told = self._site.problems() if self._site is not None else []
-        return told or [f"no worker is connected to {self._address}; the run goes on when one joins"]
+        return told or [f"no worker is connected to {self._link.address}; the run goes on when one joins"]
 
     @property
     def _patience(self) -> float:
         return self._site.site.patience if self._site is not None else 10.0
-
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Tell as the scheduler's loss what fails because of it."""
-        try:
-            yield
-        except WorkerError:
-            raise
-        except Exception as error:
-            self._raise_if_gone(error)
-            raise
-
-    def _raise_if_gone(self, cause: Exception | None = None) -> None:
-        if self._client.status != "running":
-            self._raise_gone(cause)
-
-    def _raise_gone(self, cause: Exception | None) -> NoReturn:
-        again = "start it again and run" if self._site is None else "run"
-        raise WorkerError(
-            f"the Dask scheduler at {self._address} is gone; what is done is kept; {again} the same command"
-        ) from cause
 
     def _raise_if_hopeless(self) -> None:
         if self._site is not None and (why := self._site.hopeless()):
@@ -355,12 +347,7 @@ class DaskExecutor(Executor):
 
     def close(self) -> None:
         """Leave the scheduler, and take what was sent along; stop the own cluster."""
-        if self._client.status == "running":
-            for name in self._sent:
-                with suppress(Exception):  # of a scheduler that is gone
-                    self._client.unregister_worker_plugin(name)
-        with _quiet(self._client.status != "running"):
-            self._client.close()
+        self._link.close(self._sent)
         self._stop_clusters()
 
     def _stop_clusters(self) -> None:
@@ -369,27 +356,3 @@ class DaskExecutor(Executor):
         if self._site is not None:
             self._site.close()
 
-
-@contextmanager
-def _quiet(lost: bool) -> Iterator[None]:
-    """Keep a client quiet that lost its scheduler: that it cannot connect again is told already."""
-    log = logging.getLogger("distributed.client")
-    level = log.level
-    if lost:
-        log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-
-
-def _unreachable(address: str | None, error: Exception) -> str:
-    told = " ".join(str(error).split()) or type(error).__name__
-    if address is None:
-        return f"the Dask cluster cannot be reached: {told}"
-    if address.startswith("tls://") and not isinstance(error, (OSError, TimeoutError)):
-        return (
-            f"no Dask scheduler can be reached at {address}: {told}; a tls:// address needs the cluster's certificates "
-            "in Dask's configuration (distributed.comm.tls), see docs/facility.md"
-        )
-    return f"no Dask scheduler answers at {address}: {told}; is it running and reachable?"

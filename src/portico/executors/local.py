@@ -59,8 +59,9 @@ class LocalExecutor(Executor):
                 if runner.busy:
                     runner.watch()
                     selector.register(runner, selectors.EVENT_READ, runner)
-            ready = selector.select(timeout) if selector.get_map() else []
-            return [outcome for key, _ in ready if (outcome := key.data.next_outcome()) is not None]
+            ready = {key.data for key, _ in selector.select(timeout)} if selector.get_map() else set()
+        ended = [runner for runner in self._runners if runner.busy and (runner in ready or not runner.alive)]
+        return [outcome for runner in ended if (outcome := runner.next_outcome()) is not None]
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         """Have one of the idle processes answer a message, by preference one that holds ROOT already."""
@@ -76,8 +77,15 @@ class LocalExecutor(Executor):
         for runner in self._runners:
             runner.use_credentials(credentials)
 
+    def problems(self) -> list[str]:
+        """Name the processes that are stopped."""
+        return [words for runner in self._runners if (words := runner.trouble)]
+
     def cancel(self) -> None:
         """Stop the processes that are busy; they are started again when needed."""
+        for runner in self._runners:
+            if runner.busy:
+                runner.kill()  # all at once: it takes a while until the memory of one is free
         for index, runner in enumerate(self._runners):
             if runner.busy:
                 runner.stop()

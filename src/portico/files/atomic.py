@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from portico.files.troubles import explained
 
-__all__ = ["make_folder", "sync", "sync_folders", "write_atomic"]
+__all__ = ["make_folder", "rename_when_seen", "sync", "sync_folders", "write_atomic"]
+
+_FIRST_WAIT = 0.05
 
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EBADF}
 """What file systems answer that cannot bring a folder to the disk by itself, as some of user space."""
@@ -70,6 +73,41 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in new:
         sync(path.parent)
+
+
+def rename_when_seen(aside: Path, final: Path, seconds: float) -> None:
+    """Rename a file that another machine wrote, and that a network disk may show here only a little later.
+
+    Parameters
+    ----------
+    aside, final : Path
+        Its old and new name.
+    seconds : float
+        For how long to wait until it is seen.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not seen then.
+    OSError
+        If it cannot be renamed for another reason.
+    """
+    wait, until = _FIRST_WAIT, time.monotonic() + seconds
+    while not _renamed(aside, final):
+        if time.monotonic() + wait > until:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(aside))
+        time.sleep(wait)
+        wait *= 2
+        with suppress(OSError):
+            list(aside.parent.iterdir())  # asks the server for the names, which may be remembered otherwise
+
+
+def _renamed(aside: Path, final: Path) -> bool:
+    try:
+        aside.replace(final)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, RunFolderError, SpaceError
-from portico.files.atomic import make_folder, sync
+from portico.files.atomic import make_folder, rename_when_seen, sync
 from portico.files.remote import is_remote, no_connection, retried, tune_xrootd
 from portico.files.troubles import explained, is_regular
 from portico.shown import has_secret
@@ -29,6 +29,7 @@ __all__ = ["Storage", "checksum_of", "normal", "speaks_xrootd", "storage_of"]
 _CALL_SECONDS = 120
 _SLOWEST = 50_000  # bytes a second; a copy may take as long as that, and a call's time more
 _BLOCK = 2**20
+_SEEN_SECONDS = 10.0  # until a file that a worker wrote on a network disk is seen here
 _PROTOCOLS = ("root", "roots", "xroot", "xroots")
 # Numbers of answers, from XProtocol.hh.
 _NOT_FOUND, _EXISTS = 3011, 3018
@@ -153,7 +154,7 @@ class _Folders:
             raise
 
     def rename(self, aside: str, final: str) -> None:
-        self._write(final, lambda: Path(aside).replace(final))
+        self._write(final, lambda: rename_when_seen(Path(aside), Path(final), _SEEN_SECONDS))
 
     def remove(self, path: str) -> None:
         self._write(path, lambda: Path(path).unlink(missing_ok=True))

@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from portico.worker.metrics import join
+from portico.worker.task import FailureKind
 
 if TYPE_CHECKING:
     from portico.runfolder.ledger import Ledger, Lost
 
 __all__ = ["ChunkTime", "Cost", "Fault", "LostFile", "Phases", "StepMetrics", "run_metrics", "step_metrics"]
 
+_SICK = 3
 _SLOWEST = 5
 
 
@@ -187,6 +189,8 @@ class StepMetrics:
         The slowest chunks, the slowest first.
     hosts : mapping of str to int
         Chunks done by each machine.
+    failing : mapping of str to int
+        Chunks that others did, failed by each machine that failed more than it did: a sick one.
     faults : tuple of Fault
         Chunks with failed attempts, those that are not done first.
     lost : tuple of Lost
@@ -205,6 +209,7 @@ class StepMetrics:
     samples: Mapping[str, Cost]
     slowest: tuple[ChunkTime, ...] = ()
     hosts: Mapping[str, int] = field(default_factory=dict)
+    failing: Mapping[str, int] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
     lost: tuple[Lost, ...] = ()
     stale: tuple[str, ...] = ()
@@ -237,6 +242,7 @@ class StepMetrics:
             "samples": {name: cost.to_json() for name, cost in self.samples.items()},
             "slowest": [asdict(chunk) for chunk in self.slowest],
             "hosts": dict(self.hosts),
+            "failing": dict(self.failing),
             "faults": [asdict(fault) for fault in self.faults],
             "lost_seconds": self.lost_seconds,
             "lost": [asdict(file) for file in self.lost_files],
@@ -288,7 +294,7 @@ def step_metrics(ledger: Ledger, step: str) -> StepMetrics:
     return StepMetrics(
         step, kind, state, executor, workers, seconds,
         together.cost(), {name: tally.cost() for name, tally in tallies.items()},
-        _slowest(ledger, step, slow), dict(sorted(hosts.items())), _faults(ledger, step),
+        _slowest(ledger, step, slow), dict(sorted(hosts.items())), _failing(ledger, step, hosts), _faults(ledger, step),
         tuple(ledger.lost(step)), tuple(sample for other, sample in sorted(ledger.stale()) if other == step),
     )  # fmt: skip
 
@@ -367,6 +373,16 @@ def _faults(ledger: Ledger, step: str) -> tuple[Fault, ...]:
             (before.attempts if before else 0) + 1, (before.seconds if before else 0.0) + lost, recovered,
         )  # fmt: skip
     return tuple(sorted(faults.values(), key=lambda fault: (fault.recovered, fault.sample, fault.position)))
+
+
+def _failing(ledger: Ledger, step: str, done: Mapping[str, int]) -> dict[str, int]:
+    """Return how many chunks each sick machine failed that others did."""
+    failed: Counter[str] = Counter()
+    for _, attempt, recovered in ledger.failures(step):
+        if recovered and FailureKind(attempt.outcome).tells_of_the_machine:
+            failed[str(attempt.metrics.get("host", ""))] += 1
+    sick = {name: count for name, count in failed.items() if name and count >= _SICK and count > done.get(name, 0)}
+    return dict(sorted(sick.items()))
 
 
 def _ratio(a: float, b: float) -> float:

@@ -81,7 +81,7 @@ def classify(error: BaseException, log: str, frames: traceback.StackSummary, whe
         return "space", text
     if isinstance(error, OutputError):
         return "disk", text
-    if trouble := output_trouble(log):
+    if trouble := output_trouble(log if may_pass(own) else f"{log}\n{own}"):
         return trouble
     if isinstance(error, MemoryError) or _NO_MEMORY.search(own):
         return "memory", "needs more memory than there is"

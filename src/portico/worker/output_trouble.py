@@ -11,6 +11,14 @@ __all__ = ["NO_SPACE", "OutputError", "output_trouble"]
 
 NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
 _FAILS = re.compile(r"(?:SysError|Error) in <TFile::\w+>: error (?:writing|flushing)[^\n]*")
+_UNOPENED = re.compile(  # under the name that only what a chunk writes has, `portico.worker.snapshot.part`
+    r"^[^\n]*/\.[0-9a-f]{32}\.part\b[^\n]*$", re.MULTILINE
+)
+_WORDS = re.compile(
+    r"can ?not (?:be )?(?:open|create|writ)|could not (?:be )?(?:open|create|writ)|(?:unable|failed) to (?:open|create)"
+    r"|No such file|Permission denied|Read-only file system|Input/output error|Stale file handle|does not exist",
+    re.IGNORECASE,
+)
 
 
 class OutputError(RunFolderError):
@@ -18,7 +26,10 @@ class OutputError(RunFolderError):
 
 
 def output_trouble(log: str) -> tuple[FailureKind, str] | None:
-    """Return what is wrong where a chunk writes, kind and words, from what ROOT wrote; None if nothing is."""
+    """Return what is wrong where a chunk writes, kind and words, from what ROOT said; None if nothing is."""
     if NO_SPACE.search(log):
         return FailureKind.SPACE, "no space left on device"
-    return (FailureKind.DISK, found[0]) if (found := _FAILS.search(log)) else None
+    if found := _FAILS.search(log):
+        return FailureKind.DISK, found[0]
+    unopened = next((line for line in _UNOPENED.findall(log) if _WORDS.search(line)), "")
+    return (FailureKind.DISK, unopened.strip()) if unopened else None

@@ -6,8 +6,11 @@ import os
 import re
 import selectors
 import signal
+import socket
 import subprocess
+import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,10 +20,11 @@ from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials, forget
 from portico.environment.interpreter import isolated
 from portico.environment.scratch import Scratch
+from portico.worker.child import Inbox, end, has_died, is_stopped, kill, post, start
 from portico.worker.death import ABORTS, last_words
 from portico.worker.log import LOG, bound, tail
 from portico.worker.task import FailureKind, Outcome, Task, outcome_of, without_entries
-from portico.worker.wire import Message, receive, send
+from portico.worker.wire import Message
 
 __all__ = ["RunnerProcess"]
 
@@ -45,11 +49,13 @@ class RunnerProcess:
     def __init__(self, memory: int | None = None, optimised: bool = True) -> None:
         self._memory, self._optimised = memory, optimised
         self._reasons: dict[str, dict[str, Any]] = {}  # why steps end their process, by bundle and sample
-        self._outgrown, self._prints = 0, False
+        self._outgrown, self._prints, self._overdue = 0, False, False
         self._kills = _oom_kills()
         self._scratch = Scratch()
         self._folder = self._scratch.path
         self._process: subprocess.Popen[bytes] | None = None
+        self._inbox: Inbox | None = None
+        self._began = 0.0
         self._bundle: Bundle | None = None
         self._credentials = Credentials()
         self._trusted = Credentials()
@@ -70,7 +76,15 @@ class RunnerProcess:
     @property
     def alive(self) -> bool:
         """Whether its process has been started and lives."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and not has_died(self._process)
+
+    @property
+    def trouble(self) -> str:
+        """Say why nothing comes from its process, as far as can be seen; empty if it works."""
+        if self._process is None or self._task is None or not is_stopped(self._process):
+            return ""
+        process = self._process.pid
+        return f"process {process}, at work on {self._task.chunk}, is stopped; let it go on with: kill -CONT {process}"
 
     @property
     def task(self) -> Task | None:
@@ -82,11 +96,16 @@ class RunnerProcess:
         return self._stdout.fileno()
 
     def watch(self) -> None:
-        """Bound the log of the process, and end it if it outgrew its memory with a chunk; the outcome then says so."""
+        """Bound the log of the process, and end it if its chunk takes too long or too much, as the outcome will say."""
         if not bound(self._folder) and self._process is not None:
             self._prints = True
             self._process.kill()
-        if self._memory is None or self._process is None or self._task is None:
+        if self._process is None or self._task is None:
+            return
+        if 0 < self._task.seconds < time.monotonic() - self._began:
+            self._overdue = True
+            self._process.kill()
+        if self._memory is None:
             return
         with suppress(psutil.NoSuchProcess):
             used = psutil.Process(self._process.pid).memory_info().rss
@@ -104,17 +123,17 @@ class RunnerProcess:
 
     def start(self, task: Task) -> None:
         """Send a task; its outcome is read with `outcome`."""
-        self._task = task
+        self._task, self._began = task, time.monotonic()
         self._begin({"op": "chunk", **task.to_json()}, [])
 
     def outcome(self) -> Outcome:
         """Wait for the outcome of the task that was started."""
         while (found := self.next_outcome()) is None:
-            pass
+            self._wait()
         return found
 
     def next_outcome(self) -> Outcome | None:
-        """Wait for the answer of the process: the outcome, or None if a new process has been given the task."""
+        """Return the outcome; None if it is not there yet, also if a new process has been given the task."""
         task = self._task
         if task is None:
             raise RuntimeError("no task was started")
@@ -122,12 +141,18 @@ class RunnerProcess:
         if message is None:
             return None
         self._task = None
-        return outcome_of(task, message)
+        outcome = outcome_of(task, message)
+        return replace(outcome, metrics={"host": socket.gethostname(), **outcome.metrics})
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         """Send a message and wait for its answer, which tells ``failed`` and ``message`` if it failed."""
         self._begin(content, blobs)
         return self._finish(content, blobs)
+
+    def kill(self) -> None:
+        """Kill the process, without waiting until it is gone; `stop` follows."""
+        if self._process is not None:
+            kill(self._process)
 
     def stop(self) -> None:
         """End the process, whatever it does, and remove its folder."""
@@ -146,21 +171,27 @@ class RunnerProcess:
                 *self._credentials.files.values(), *blobs,
             ]  # fmt: skip
             self._trusted = self._credentials
-        with suppress(BrokenPipeError):
-            send(self._stdin, content, blobs)
+        if self._process is None:
+            raise RuntimeError("the process is not running")
+        self._inbox = Inbox(self._process)
+        post(_piped(self._process.stdin), content, blobs)
 
     def _finish(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         while (message := self._next_answer(content, blobs)) is None:
-            pass
+            self._wait()
         return message
 
     def _next_answer(self, content: dict[str, Any], blobs: list[bytes]) -> Message | None:
-        """Return the answer; None if the process holds other C++ than the message needs, and a new one was started."""
+        """Return the answer; None if it is not there, also if the process holds other C++ and a new one was started."""
+        if self._inbox is None:
+            raise RuntimeError("the process is not running")
         try:
-            self._wait()
-            answer, payload = receive(self._stdout)
+            message = self._inbox.take()
         except EOFError:
             return self._crashed(content), []
+        if message is None:
+            return None
+        answer, payload = message
         if not answer.get("stale"):
             self._knows, self._is_new = answer.get("holds", ""), False
             if answer.get("failed") == FailureKind.INPUT:
@@ -174,15 +205,21 @@ class RunnerProcess:
         return None
 
     def _wait(self) -> None:
-        """Wait until there is something to read, watching memory and log."""
+        """Wait until there is something to read or the process is dead, watching memory, time and log."""
         with selectors.DefaultSelector() as selector:
             selector.register(self, selectors.EVENT_READ)
-            while not selector.select(_TICK):
+            while not selector.select(_TICK) and self.alive:
                 self.watch()
 
     def _crashed(self, content: dict[str, Any]) -> dict[str, Any]:
-        code = self._process.wait() if self._process is not None else 0
+        code = end(self._process) if self._process is not None else 0
         used, self._outgrown = self._outgrown, 0
+        if self._overdue:
+            self._overdue = False
+            self._kill()
+            seconds = self._task.seconds if self._task is not None else 0
+            return {"failed": "timeout", "message": f"took longer than the {seconds:g} s that a chunk may take",
+                    "metrics": {}}  # fmt: skip
         if self._prints:
             self._prints = False
             self._kill()
@@ -234,25 +271,13 @@ class RunnerProcess:
         python, environment = isolated(**slow)
         (self._folder / LOG).unlink(missing_ok=True)
         with (self._folder / LOG).open("ab") as log:  # at the end, wherever that is
-            self._process = subprocess.Popen(
-                [*python, "-m", "portico.worker.runner", str(self._folder)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment,
-            )  # fmt: skip
+            self._process = start([*python, "-m", "portico.worker.runner", str(self._folder)], log, environment)
 
     def _kill(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for stream in (self._process.stdin, self._process.stdout):
-                if stream is not None:
-                    with suppress(BrokenPipeError):
-                        stream.close()
+            end(self._process)
         forget(self._folder)
-        self._process, self._knows, self._trusted = None, "", Credentials()
-
-    @property
-    def _stdin(self) -> IO[bytes]:
-        return _piped(self._process.stdin if self._process else None)
+        self._process, self._inbox, self._knows, self._trusted = None, None, "", Credentials()
 
     @property
     def _stdout(self) -> IO[bytes]:

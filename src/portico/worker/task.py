@@ -28,7 +28,9 @@ class FailureKind(StrEnum):
     CRASH = "crash"
     """The process died while it worked on the chunk."""
     LOST = "lost"
-    """The worker went away."""
+    """The worker went away: evicted, preempted, cut off."""
+    TIMEOUT = "timeout"
+    """It ran longer than a chunk may."""
     SPACE = "space"
     """No space left where the worker writes."""
     DISK = "disk"
@@ -44,7 +46,16 @@ class FailureKind(StrEnum):
     @property
     def is_of_the_worker(self) -> bool:
         """Whether the worker may be at fault, so that another one tries the chunk again."""
-        return self in {FailureKind.CRASH, FailureKind.LOST, FailureKind.SPACE, FailureKind.DISK}
+        return self in {
+            FailureKind.CRASH, FailureKind.LOST, FailureKind.TIMEOUT, FailureKind.SPACE, FailureKind.DISK,
+        }  # fmt: skip
+
+    @property
+    def tells_of_the_machine(self) -> bool:
+        """Whether a machine that fails so several times in a row may be at fault; workers are lost on sound ones."""
+        return self in {
+            FailureKind.INPUT, FailureKind.TRANSIENT, FailureKind.CRASH, FailureKind.SPACE, FailureKind.DISK,
+        }  # fmt: skip
 
     @property
     def stops_the_run(self) -> bool:
@@ -73,7 +84,7 @@ class Task:
     folder : str
         Where trees are written aside: a folder, or a URL such as ``root://host//path/step/sample``.
     avoid : tuple of str
-        Workers, by name, that failed on it and should not get it again if there are others.
+        Workers and machines, by name, that failed on it or on others, and should not get it if there are others.
     points : tuple of JSON values, optional
         Of a step over points: those of the chunk.
     friends : tuple of str
@@ -84,6 +95,8 @@ class Task:
         The identity of the file, under which its columns may be kept; empty if they may not.
     version : str
         Size and time of the last modification of the file when it was planned, as `portico.files.version_of`.
+    seconds : float
+        How long the chunk may run; 0 for any time.
     """
 
     key: str
@@ -99,6 +112,7 @@ class Task:
     reference: str = ""
     source: str = ""
     version: str = ""
+    seconds: float = 0.0
 
     def split(self) -> tuple[Task, Task]:
         """Return both halves of a task of at least two entries or points; the key of each has a letter after it."""

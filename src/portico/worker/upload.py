@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from portico.errors import PorticoError
-from portico.files import no_connection
+from portico.errors import InputError, PorticoError
+from portico.files import may_pass, no_connection
 from portico.files.atomic import sync
 from portico.files.storage import storage_of
 from portico.files.troubles import explained
@@ -37,8 +37,10 @@ def upload(files: Sequence[Mapping[str, Any]], folder: str) -> tuple[list[dict[s
 
     Raises
     ------
-    RunFolderError, SpaceError, InputError
+    RunFolderError, SpaceError
         As `Storage.write`; then no tree is left on the server.
+    InputError
+        If the server does not answer just now.
     """
     began, moved = time.perf_counter(), [{**f, "path": f"{folder.rstrip('/')}/{Path(f['path']).name}"} for f in files]
     sent: list[str] = []
@@ -51,6 +53,8 @@ def upload(files: Sequence[Mapping[str, Any]], folder: str) -> tuple[list[dict[s
         for url in () if no_connection(str(error)) else sent:
             with suppress(PorticoError):
                 storage.remove(url)
+        if isinstance(error, InputError) and not may_pass(str(error)):  # of the store, not of the input
+            raise OutputError(str(error)) from error
         raise
     return moved, time.perf_counter() - began
 

@@ -5,12 +5,12 @@ Events go in, decisions come out (`portico.workflow.chunk_states`); `portico.wor
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from portico.analysis.dataset import Sample
-from portico.errors import StepError
 from portico.files import TreeSummary
 from portico.runfolder.ledger import Attempt, Planned
 from portico.worker.task import Done, Failed, FailureKind, Task
@@ -32,9 +32,12 @@ from portico.workflow.chunk_states import (
     Warn,
     WorkersChanged,
 )
-from portico.workflow.explain import error_of, explain
-from portico.workflow.retry_policy import DEATHS, Action, History, Response, respond
+from portico.workflow.doubts import Doubts
+from portico.workflow.explain import error_of, explain, failing_machine, hopeless, slow_chunk
+from portico.workflow.machines import Machines, machine_of
+from portico.workflow.retry_policy import Action, Evidence, History, Response, next_replica, patience, respond
 from portico.workflow.split_chunks import Halves
+from portico.workflow.trials import LEAST, TIMES, Trials
 
 __all__ = ["ChunkScheduler", "StepJob"]
 
@@ -42,6 +45,9 @@ _QUIET_SECONDS = 30.0
 _SLOW_SECONDS, _SLOW_TIMES = 120.0, 5.0
 _COMMIT_SECONDS = 0.5
 _COMMIT_CHUNKS, _COMMIT_BYTES = 200, 2**26
+_ALONE_SECONDS = 1.0
+_LAST = {FailureKind.CRASH, FailureKind.LOST, FailureKind.TIMEOUT}
+_AGAINST_THE_STEP = {FailureKind.CRASH, FailureKind.TIMEOUT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +64,15 @@ class StepJob:
         What is known about each input file of each sample, for explanations.
     samples : mapping of str to Sample
         Each sample as the step sees it.
+    others : iterable of Planned
+        The chunks of the step that are done already.
     """
 
     step: str
     tasks: Iterable[tuple[Planned, Task]]
     files: Mapping[str, Mapping[str, TreeSummary]]
     samples: Mapping[str, Sample]
+    others: Iterable[Planned] = ()
 
 
 class ChunkScheduler:
@@ -89,7 +98,11 @@ class ChunkScheduler:
         self._states = dict.fromkeys(self._planned, ChunkState.WAITING)
         self._delayed: list[tuple[float, Task]] = []
         self._running: dict[str, tuple[float, Task]] = {}
-        self._halves = Halves()
+        self._halves, self._doubts, self._machines = Halves(), Doubts(), Machines()
+        self._trials: Trials | None = None
+        self._against: Counter[str] = Counter()  # deaths that speak against the step, by chunk
+        self._submissions: dict[str, int] = {}
+        self._submitted = self._ended = self._lost = 0
         self._histories: dict[str, History] = {}
         self._refused: dict[str, set[str]] = {}  # the replicas that were found to be bad, by key
         self._bad_files: set[tuple[str, str]] = set()
@@ -101,8 +114,8 @@ class ChunkScheduler:
 
     @property
     def is_finished(self) -> bool:
-        """Whether no chunk is waiting, delayed or running."""
-        return not (self._waiting or self._delayed or self._running)
+        """Whether no chunk is waiting, delayed, doubted or running."""
+        return not (self._waiting or self._delayed or self._running or self._doubts.are_open)
 
     @property
     def running(self) -> int:
@@ -149,24 +162,44 @@ class ChunkScheduler:
     def _submit(self, event: WorkersChanged) -> list[Decision]:
         self._workers = event.workers
         decisions: list[Decision] = []
-        for _ in range(min(event.free, len(self._waiting))):
+        suspects = tuple(sorted(self._machines.suspects))
+        while self._waiting and len(decisions) < event.free:
             task = self._waiting.popleft()
             if self._is_needless(task):
                 self._drop(task)
-                continue
-            self._move(task.key, Cause.SUBMITTED)
-            self._running[task.key] = (self._now, task)
-            decisions.append(Submit(task))
+            elif not self._doubts.hold(self._file_of(task), task):
+                self._move(task.key, Cause.SUBMITTED)
+                self._running[task.key] = (self._now, task)
+                self._submitted += 1
+                self._submissions[task.key] = self._submitted
+                others = [name for name in suspects if name not in task.avoid]
+                decisions.append(Submit(replace(task, avoid=(*task.avoid, *others)) if others else task))
+        if not (self._waiting or self._delayed or self._running):
+            self._read_alone()
         return decisions
+
+    def _read_alone(self, keys: Collection[str] | None = None) -> None:
+        """Read what is doubted once more, all or some, for nothing else can be read."""
+        for task in self._doubts.recall_alone(keys):
+            self._move(task.key, Cause.ALONE)
+            self._delayed.append((self._now + _ALONE_SECONDS, task))
+
+    def _file_of(self, task: Task) -> tuple[str, str]:
+        planned = self._planned_of(task)
+        return planned.sample, planned.chunk.file
 
     def _is_needless(self, task: Task) -> bool:
         """Whether a task need not run: its file is in quarantine, or its other half was given up."""
-        planned = self._planned_of(task)
-        return (planned.sample, planned.chunk.file) in self._bad_files or planned.key in self._given_up
+        return self._file_of(task) in self._bad_files or self._planned_of(task).key in self._given_up
 
     def _drop(self, task: Task) -> None:
         self._move(task.key, Cause.NOT_NEEDED)
         self._end_split(task, Cause.NOT_NEEDED)
+        self._settle(task)
+
+    def _settle(self, task: Task) -> None:
+        """Let the chunks run that wait for what comes of a doubted one, if this was it."""
+        self._waiting.extendleft(reversed(self._doubts.settle(self._file_of(task), task.key)))
 
     def _end_split(self, task: Task, cause: Cause) -> None:
         """End what waits for halves of the same chunk, which will not all come."""
@@ -203,23 +236,21 @@ class ChunkScheduler:
             return []
         limit = max(_SLOW_SECONDS, _SLOW_TIMES * self._longest)
         slow = {key: task for key, (sent, task) in self._running.items() if self._now - sent > limit}
-        decisions: list[Decision] = []
-        for key in slow.keys() - self._slow:
-            seconds = self._now - self._running[key][0]
-            words = f"has been running for {seconds:.0f} s, the longest before took {self._longest:.0f} s"
-            decisions.append(
-                Warn(f"step '{self._job.step}', {slow[key].chunk}: {words}; is its storage or machine slow?")
-            )
+        decisions: list[Decision] = [
+            Warn(slow_chunk(self._job.step, slow[key].chunk, self._now - self._running[key][0], self._longest))
+            for key in slow.keys() - self._slow
+        ]
         self._slow |= slow.keys()
         return decisions
 
     def _succeed(self, done: Done) -> list[Decision]:
         self._quiet_since = self._now
-        sent, _ = self._running.pop(done.task.key)
-        self._move(done.task.key, Cause.SUCCEEDED)
+        sent, task = self._running.pop(done.task.key)
+        self._move(task.key, Cause.SUCCEEDED)
+        told = self._learn(task, done.metrics)
         new = [text for text in dict.fromkeys(done.warnings) if text not in self._warned]
         self._warned |= set(new)
-        warnings: list[Decision] = [Warn(f"step '{self._job.step}': {text}") for text in new]
+        warnings: list[Decision] = [Warn(f"step '{self._job.step}': {text}") for text in (*told, *new)]
         if self._halves.is_half(done.task) and self._is_needless(done.task):
             self._end_split(done.task, Cause.NOT_NEEDED)
             return warnings
@@ -237,52 +268,111 @@ class ChunkScheduler:
         is_much = self._held >= _COMMIT_CHUNKS or self._held_bytes >= _COMMIT_BYTES
         return [*warnings, keep, self._commit()] if is_much else [*warnings, keep]
 
+    def _learn(self, task: Task, metrics: Mapping[str, Any]) -> list[str]:
+        """Take note that a file was read, and where; return what is to be said of machines that could not."""
+        file = self._file_of(task)
+        self._ended += 1
+        failing = self._machines.succeeded(task.key, file, self._submissions.pop(task.key), metrics)
+        self._settle(task)
+        again = self._doubts.recall(self._machines.was_read_since)
+        for other in again:
+            self._move(other.key, Cause.OTHER_READ)
+        self._waiting.extendleft(reversed(again))
+        where = f"{self._planned_of(task).chunk}"
+        return [failing_machine(name, self._machines.failures(name), where) for name in failing]
+
     def _fail(self, failed: Failed) -> list[Decision]:
-        task = failed.task
         self._quiet_since = self._now
-        del self._running[task.key]
+        _, task = self._running.pop(failed.task.key)
         if self._is_needless(task):
             self._drop(task)
             return []
         planned = self._planned_of(task)
         replicas = self._job.samples[planned.sample].replicas_of(planned.chunk.file)
-        history = self._histories.get(task.key, History(len(replicas))).after(failed.kind)
-        self._histories[task.key] = history
-        response = respond(failed, history)
+        history, evidence = self._weigh(failed, task, len(replicas))
+        response = respond(failed, history, evidence)
         final = response.action in {Action.QUARANTINE, Action.GIVE_UP}
         text = explain(failed, self._job.step, planned, self._job.files, final)
         self._held += 1
         attempt = Attempt(planned.key, task.attempt, failed.kind, failed.message, failed.log, dict(failed.metrics))
         decisions: list[Decision] = [Note(attempt)]
+        if is_trying := response.action is Action.DOUBT or final or failed.kind in _AGAINST_THE_STEP:
+            self._begin_trials()
         match response.action:
             case Action.STOP:
                 return [*decisions, Stop(error_of(failed, text))]
-            case Action.RETRY:
-                self._retry(failed, response, replicas)
+            case Action.RETRY | Action.DOUBT:
+                self._retry(failed, task, response, replicas)
             case Action.SPLIT:
                 self._split(task)
             case Action.QUARANTINE | Action.GIVE_UP:
-                if response.action is Action.QUARANTINE:
-                    self._bad_files.add((planned.sample, planned.chunk.file))
-                self._give_up(failed)
+                self._give_up(failed, task, is_bad_file=response.action is Action.QUARANTINE)
         decisions.append(Warn(f"{text}; {response.message}" if response.message else text))
-        crashed = sum(given.kind is FailureKind.CRASH for given in self._given_up.values())
-        if crashed >= DEATHS and not self._successes:
-            words = f"the first {crashed} chunks all killed their process: the step itself is at fault"
-            decisions.append(Stop(StepError(f"{text}\n{words}")))
-        return decisions
+        return [*decisions, *self._try_step(text)] if is_trying else decisions
 
-    def _retry(self, failed: Failed, response: Response, replicas: tuple[str, ...]) -> None:
-        task, chunk, avoid = failed.task, failed.task.chunk, failed.task.avoid
+    def _weigh(self, failed: Failed, task: Task, replicas: int) -> tuple[History, Evidence]:
+        """Return what a chunk went through, a failure included, and what the others say about it."""
+        key, whole = task.key, self._planned_of(task).key
+        history = self._histories.get(key, History(replicas)).after(failed.kind)
+        self._histories[key] = history
+        self._machines.failed(key, self._file_of(task), self._submitted, failed.kind, failed.metrics)
+        self._ended += 1
+        self._lost += failed.kind is FailureKind.LOST
+        self._against[whole] += failed.kind in _AGAINST_THE_STEP
+        if failed.kind is FailureKind.LOST:
+            others = self._lost - history.losses, self._ended - history.losses
+            return history, Evidence(losses=patience(len(self._planned), *others))
+        if not failed.kind.is_of_the_file:
+            return history, Evidence()
+        is_alone = self._doubts.is_alone(key) and self._machines.tried_again(key, failed.metrics)
+        return history, Evidence(self._machines.is_witnessed(key, failed.metrics), is_alone)
+
+    def _begin_trials(self) -> None:
+        """Run some chunks of different files first: if all of them fail, the files are not to blame."""
+        if self._trials is None:
+            self._trials = Trials([*self._planned.values(), *self._job.others])
+            first = [task for task in self._waiting if self._is_trial(task)]
+            self._waiting = deque([*first, *(task for task in self._waiting if not self._is_trial(task))])
+
+    def _is_trial(self, task: Task) -> bool:
+        return self._trials is not None and self._planned_of(task).key in self._trials.chunks
+
+    def _try_step(self, text: str) -> list[Decision]:
+        """Stop if no chunk that was tried can be done; ask once more for those whose files nobody could read yet."""
+        trials = self._trials
+        if trials is None or len(trials.chunks) < LEAST:
+            return []
+        if all(self._speaks_against(*item) for item in trials.chunks.items()):
+            return [Stop(hopeless(text, trials.chunks.values(), self._bad_files))]
+        in_doubt = (self._states.get(key) is ChunkState.DOUBTED or self._speaks_against(key, file)
+                    for key, file in trials.chunks.items())  # fmt: skip
+        if not self._successes and all(in_doubt):
+            self._read_alone(trials.chunks)
+        return []
+
+    def _speaks_against(self, key: str, file: tuple[str, str]) -> bool:
+        if file in self._bad_files or key in self._given_up:
+            return True
+        return self._against[key] >= TIMES and self._states[key] is not ChunkState.DONE
+
+    def _retry(self, failed: Failed, task: Task, response: Response, replicas: tuple[str, ...]) -> None:
+        chunk, avoid, history = task.chunk, task.avoid, self._histories[task.key]
+        bad = self._refused.setdefault(task.key, set())
+        if failed.kind is FailureKind.INPUT:
+            bad.add(chunk.file)
+        if response.action is Action.DOUBT:
+            bad.clear()  # each is read once more
         if response.from_next_replica:
-            bad = self._refused.setdefault(task.key, set())
-            if failed.kind is FailureKind.INPUT:
-                bad.add(chunk.file)
-            chunk = replace(chunk, file=_next_replica(replicas, chunk.file, bad))
-        if response.on_another_worker and "worker" in failed.metrics:
-            avoid = (*avoid, str(failed.metrics["worker"]))
+            chunk = replace(chunk, file=next_replica(replicas, chunk.file, bad))
+        if response.on_another_worker:
+            names = (str(failed.metrics.get("worker", "")), machine_of(failed.metrics))
+            avoid = tuple(dict.fromkeys([*avoid, *(name for name in names if name)]))
         again = replace(task, attempt=task.attempt + 1, chunk=chunk, avoid=avoid)
-        if response.on_another_worker and self._successes:
+        if response.action is Action.DOUBT:
+            self._histories[task.key] = replace(history, doubts=history.doubts + 1)
+            self._move(task.key, Cause.DOUBTED)
+            self._doubts.park(self._file_of(task), again)
+        elif failed.kind in _LAST and not (self._is_trial(task) and not self._successes):
             self._move(task.key, Cause.RETRIED)
             self._waiting.append(again)  # last, so that a storm does not hit the same chunk again and again
         else:
@@ -294,15 +384,17 @@ class ChunkScheduler:
         halves = self._halves.split(task)
         self._states |= {half.key: ChunkState.WAITING for half in halves}
         self._waiting.extendleft(reversed(halves))
+        self._settle(task)
 
-    def _give_up(self, failed: Failed) -> None:
-        self._move(failed.task.key, Cause.GIVEN_UP)
-        self._end_split(failed.task, Cause.HALF_GIVEN_UP)
-        whole = self._halves.planned(failed.task)
+    def _give_up(self, failed: Failed, task: Task, *, is_bad_file: bool) -> None:
+        self._move(task.key, Cause.GIVEN_UP)
+        self._end_split(task, Cause.HALF_GIVEN_UP)
+        whole, file = self._halves.planned(task), self._file_of(task)
         self._given_up[whole.key] = replace(failed, task=whole)
-
-
-def _next_replica(replicas: tuple[str, ...], last: str, bad: Collection[str]) -> str:
-    """Return the replica after the last one that was read, without those that are bad."""
-    after = replicas.index(last) + 1
-    return next(file for file in (*replicas[after:], *replicas[:after]) if file not in bad)
+        self._settle(task)
+        if not is_bad_file:
+            return
+        self._bad_files.add(file)
+        self._machines.condemn(file)
+        for other in self._doubts.end(file):
+            self._drop(other)

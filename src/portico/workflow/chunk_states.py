@@ -43,6 +43,8 @@ class ChunkState(StrEnum):
     """Submitted to the executor."""
     DELAYED = "delayed"
     """It failed, and is tried again after a while."""
+    DOUBTED = "doubted"
+    """Its file could not be read, for which the machine may be to blame."""
     SPLIT = "split"
     """Its two halves run in its stead."""
     DONE = "done"
@@ -60,6 +62,9 @@ class Cause(StrEnum):
     RETRIED = "retried at once"
     RETRIED_LATER = "retried later"
     DUE = "its delay is over"
+    DOUBTED = "cannot read its file"
+    OTHER_READ = "another file was read"
+    ALONE = "nothing else is left"
     SPLIT = "needs too much memory"
     HALVES_DONE = "both halves are done"
     HALF_GIVEN_UP = "a half was given up"
@@ -74,6 +79,10 @@ TRANSITIONS: Mapping[tuple[ChunkState, Cause], ChunkState] = {
     (ChunkState.RUNNING, Cause.RETRIED): ChunkState.WAITING,
     (ChunkState.RUNNING, Cause.RETRIED_LATER): ChunkState.DELAYED,
     (ChunkState.DELAYED, Cause.DUE): ChunkState.WAITING,
+    (ChunkState.RUNNING, Cause.DOUBTED): ChunkState.DOUBTED,
+    (ChunkState.DOUBTED, Cause.OTHER_READ): ChunkState.WAITING,
+    (ChunkState.DOUBTED, Cause.ALONE): ChunkState.DELAYED,
+    (ChunkState.DOUBTED, Cause.NOT_NEEDED): ChunkState.DROPPED,
     (ChunkState.RUNNING, Cause.SPLIT): ChunkState.SPLIT,
     (ChunkState.SPLIT, Cause.HALVES_DONE): ChunkState.DONE,
     (ChunkState.SPLIT, Cause.HALF_GIVEN_UP): ChunkState.GIVEN_UP,

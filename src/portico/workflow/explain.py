@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from portico.errors import PorticoError, RunFolderError, SpaceError, StepError, WorkerError, nearest
+from portico.analysis.chunks import Chunk
+from portico.errors import InputError, PorticoError, RunFolderError, SpaceError, StepError, WorkerError, nearest
 from portico.files import TreeSummary, column_changes
 from portico.runfolder.ledger import Planned
 from portico.worker.task import Failed, FailureKind
 
-__all__ = ["error_of", "explain"]
+__all__ = ["error_of", "explain", "failing_machine", "hopeless", "slow_chunk"]
 
 _UNDECLARED = re.compile(r"undeclared identifier '(\w+)'|[Uu]nknown columns?:? \"?(\w+)")
 
@@ -40,6 +41,8 @@ def explain(
         return f"{text}; copy or make the file again, or go on without it with --allow-partial" if final else text
     if failed.kind is FailureKind.MEMORY and final:
         return f"{text}; give workers more memory, or go on without it with --allow-partial"
+    if failed.kind is FailureKind.TIMEOUT and final:
+        return f"{text}; allow more time or make chunks smaller, or go on without it with --allow-partial"
     if failed.kind is not FailureKind.USER or summary is None:
         return text
     word = next((word for match in _UNDECLARED.findall(failed.message) for word in match if word), "")
@@ -70,3 +73,44 @@ def error_of(failed: Failed, text: str) -> PorticoError:
             return WorkerError(f"{text}; the store does not answer; run again when it does, what is done is kept")
         case _:
             return PorticoError(f"{text}\nthis is a fault of portico or of its installation:\n{failed.log.strip()}")
+
+
+def slow_chunk(step: str, chunk: Chunk, seconds: float, longest: float) -> str:
+    """Return the warning about a chunk that takes very much longer than the longest one before."""
+    return (
+        f"step '{step}', {chunk}: has been running for {seconds:.0f} s, the longest before took {longest:.0f} s; is "
+        "its storage or machine slow, or its process stopped? to end such chunks: --chunk-timeout"
+    )
+
+
+def failing_machine(name: str, count: int, where: str) -> str:
+    """Return the warning about a machine that fails what others do."""
+    return (
+        f"machine {name} fails what others do: {count:,} chunks in a row, {where} among them, which another machine "
+        "has done; it gets no more chunks as long as there are others; see its mounts, its disks and its network"
+    )
+
+
+def hopeless(text: str, tried: Collection[tuple[str, str]], bad: Collection[tuple[str, str]]) -> PorticoError:
+    """Return the error of a step of which nothing can be done.
+
+    Parameters
+    ----------
+    text : str
+        Explains the last failure.
+    tried : collection of tuple of str
+        Sample and file of each chunk that was tried.
+    bad : collection of tuple of str
+        The files that cannot be read; the chunks of others killed their process, or took too long.
+    """
+    files = {file for file in tried if file[1]}
+    words = f"{len(tried)} chunks{f' of {len(files)} files' if len(files) > 1 else ''} were tried"
+    if files & set(bad):
+        others = sum(file not in bad for file in tried)
+        killed = f" ({others} of the chunks killed their process or took too long)" if others else ""
+        return InputError(
+            f"{text}\n{words}, and no file can be read{killed}: the disk, the mount or the server of all of them is at "
+            "fault, or the machine; see: portico doctor"
+        )
+    whose = "the step itself, or its only file," if len(files) == 1 else "the step itself"
+    return StepError(f"{text}\n{words}, and all killed their process or took too long: {whose} is at fault")

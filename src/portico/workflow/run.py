@@ -52,7 +52,7 @@ def run(
     batch: bool = False, detach: bool = False, chunks_per_job: int | None = None, steps: Iterable[str] = (),
     samples: Iterable[str] = (), allow_partial: bool = False, accept_changed_input: bool = False, unblind: bool = False,
     store: str | None = None, reporter: Reporter | None = None, executor: Executor | None = None, cache: bool = False,
-    export: bool = True,
+    export: bool = True, chunk_timeout: float | None = None,
 ) -> Run:  # fmt: skip
     """Run an analysis; what is done already is not done again.
 
@@ -77,11 +77,11 @@ def run(
         Is told about progress.
     executor : Executor, optional
         An open one, of `portico.connect`, which stays open, instead of ``on``, ``workers``, ``batch`` and its options.
-    cache : bool
-        Keep the columns that steps read on the workers' disks, and read them from there the next time.
-    export : bool
-        Write ``results.root`` and ``results.json``, which takes longer than a small selection. Without, those of other
-        results are put aside all the same.
+    cache, export : bool
+        Keep the columns that steps read on the workers' disks, and read them from there the next time; write
+        ``results.root`` and ``results.json`` (without, those of other results are put aside all the same).
+    chunk_timeout : float, optional
+        Seconds that a chunk may run; one that takes longer runs again elsewhere. No limit by default.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def run(
     KeyboardInterrupt
         When interrupted; notes on it say which batch jobs go on.
     """
-    _check_executor(executor, on, workers, batch=batch, detach=detach, chunks_per_job=chunks_per_job)
+    _check_executor(executor, on, workers, chunk_timeout, batch=batch, detach=detach, chunks_per_job=chunks_per_job)
     analysis, allowed = unblinded(analysis) if unblind else analysis, (allow_partial, accept_changed_input)
     chosen, selected = analysis.steps_named(steps), analysis.dataset.matching(samples)
     path = Path(folder) if folder is not None else analysis.run_folder
@@ -102,14 +102,18 @@ def run(
         run_folder.clean()
         _check(analysis, runner, run_folder, teller)
         refresh = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, run_folder.store))
-        recipes = recipes_of(analysis)
-        state = State(analysis, run_folder, ledger, runner, teller, refresh, recipes, selected, *allowed, cache, export)
+        state = State(analysis, run_folder, ledger, runner, teller, refresh, recipes_of(analysis), selected, *allowed,
+                      cache, export, chunk_timeout or 0.0)  # fmt: skip
         _run_steps(state, chosen)
     _complain(state, run_folder)
     return Run(run_folder.path)
 
 
-def _check_executor(executor: Executor | None, on: str, workers: int | None, **options: Any) -> None:
+def _check_executor(
+    executor: Executor | None, on: str, workers: int | None, seconds: float | None, **options: Any
+) -> None:
+    if seconds is not None and seconds <= 0:
+        raise ConfigError(f"in {seconds:g} s no chunk can run; give a positive chunk_timeout")
     if executor is None:
         check_options(on, workers, **options)
     elif any(value is not None and value is not False for value in options.values()):

@@ -34,6 +34,7 @@ class State:
     accept_changed_input: bool
     cache: bool = False
     export: bool = True
+    chunk_seconds: float = 0.0
     said: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)

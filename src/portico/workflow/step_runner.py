@@ -128,7 +128,9 @@ def _run(
     """Run chunks, and again those that had been merged with one that turned out to be bad; return what failed."""
     failed: list[Failed] = []
     while chunks:
-        job = StepJob(step.name, _tasks(state, step, arguments, plan, chunks), plan.files, plan.samples)
+        left = {planned.key for planned in chunks}
+        others = (planned for of in plan.chunks.values() for planned in of if planned.key not in left)
+        job = StepJob(step.name, _tasks(state, step, arguments, plan, chunks), plan.files, plan.samples, others)
         merging = Merging(state.ledger, step.name, plan.chunks)
         failed += run_chunks(job, state.executor, state.ledger, state.reporter, state.credentials.refresh, merging)
         bad = {failure.task.chunk.file for failure in failed}
@@ -225,7 +227,8 @@ def _tasks(
     known = {name: references(of.values()) for name, of in plan.files.items()}
     for planned in chunks:
         name, key, file = planned.sample, planned.key, planned.chunk.file
-        task = Task(key, 1, planned.chunk, step.function, fields[name], arguments.given, folders.get(name, ""))
+        task = Task(key, 1, planned.chunk, step.function, fields[name], arguments.given, folders.get(name, ""),
+                    seconds=state.chunk_seconds)  # fmt: skip
         if (summary := plan.files[name].get(file)) is not None:
             source = plan.sources.get(file, "") if state.cache else ""
             friends = tuple(friend.file for friend in summary.friends)

@@ -30,6 +30,8 @@ class BatchJob:
         Folder on a disk that the jobs share, for the job script and the output ``NUMBER.out`` and ``NUMBER.err``.
     environment : mapping
         Variables to set.
+    avoid : sequence of str
+        Machines, by host name, on which the jobs run only if there are no others.
     """
 
     name: str
@@ -37,6 +39,7 @@ class BatchJob:
     count: int
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    avoid: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,9 @@ _REMOVED_BY_US = 1  # a reason code of our choice; the bindings take a reason on
 PASSED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "HOME", "USER", "LANG", "X509_CERT_DIR", "EXTRA_CLING_ARGS")
 """Variables that jobs get. Every user of the pool can read job descriptions, so they have only what programs need."""
 
+_AVOID_SECONDS = 300
+"""Seconds for which a job waits for another machine than those that it avoids."""
+
 _EXPLAIN_AGAIN = 60.0
 """Seconds after which the slots of the pool are queried again."""
 
@@ -91,9 +94,13 @@ class HTCondor:
             lines["getenv"] = ", ".join(PASSED)
         if variables := {**site.environment, **job.environment}:
             lines["environment"] = _quoted([f"{name}={value}" for name, value in variables.items()])
-        given = {name.lower() for name in site.extra}
+        extra = dict(site.extra)
+        if job.avoid:
+            name = next((name for name in extra if name.lower() == "requirements"), "requirements")
+            extra[name] = " && ".join([*([f"({extra[name]})"] if name in extra else []), _elsewhere(job.avoid)])
+        given = {name.lower() for name in extra}
         kept = {name: value for name, value in lines.items() if name not in given}
-        return "".join(f"{name} = {value}\n" for name, value in {**kept, **site.extra}.items()) + f"queue {job.count}\n"
+        return "".join(f"{name} = {value}\n" for name, value in {**kept, **extra}.items()) + f"queue {job.count}\n"
 
     def submit(self, job: BatchJob) -> list[str]:
         """Submit all jobs as one cluster.
@@ -216,6 +223,13 @@ def _constraint(ids: Iterable[str]) -> str:
         else:
             runs.append([cluster, proc, proc])
     return " || ".join(f"(ClusterId == {c} && ProcId >= {first} && ProcId <= {last})" for c, first, last in runs)
+
+
+def _elsewhere(machines: Iterable[str]) -> str:
+    """Return the requirement of a job that is to run on other machines, unless none takes it for a while."""
+    names = (name.partition(".")[0] for name in machines)  # with its domain or without
+    others = " && ".join(f'!regexp("^{name}([.]|$)", TARGET.Machine)' for name in dict.fromkeys(names))
+    return f"({others} || time() - MY.QDate > {_AVOID_SECONDS})"
 
 
 def _quoted(words: Iterable[str]) -> str:

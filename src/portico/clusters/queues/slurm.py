@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal
 
@@ -68,6 +69,7 @@ class Slurm:
             "time": site.walltime,
             "output": f"{logs}/%a.out",
             "error": f"{logs}/%a.err",
+            **({"exclude": ",".join(job.avoid)} if job.avoid else {}),
             **{name.lstrip("-"): value for name, value in site.extra.items()},
         }
         lines = [f"#SBATCH --{name}" + (f"={shlex.quote(value)}" if value else "") for name, value in options.items()]
@@ -78,6 +80,10 @@ class Slurm:
 
     def submit(self, job: BatchJob) -> list[str]:
         """Submit all jobs as one array; see `Queue`."""
+        if job.avoid:
+            nodes = set(_run(["sinfo", "--noheader", "--Node", "--responding", "--format=%N"]).split())
+            known = [name for name in (name.partition(".")[0] for name in job.avoid) if name in nodes]
+            job = replace(job, avoid=known if nodes - set(known) else [])
         answer = _run(["sbatch", "--parsable", "--chdir", str(job.folder)], self.script(job))
         number = answer.strip().partition(";")[0]
         return [f"{number}_{index}" for index in range(job.count)]
