@@ -4,8 +4,8 @@ For each mass m there is a fit window of m +- 10 sigma and a counting window of 
 7.78e-3 m (mass resolution of arXiv:2403.04584). Until they are asked for with ``unblind``, data in the counting window
 are neither counted nor fitted.
 
-Limits are asymptotic, from fits of all categories together, where at least 5 background events are expected within
-2 sigma in each category that has a percent or more of the signal. Elsewhere they are from the exact counting
+Limits are asymptotic, from fits of all categories together, where at least 5 background events within 2 sigma
+decide the limit (`portico.stats.few`; a category counts by its sensitivity). Elsewhere they are from the exact counting
 construction: the background in the counting window is the count in both sidebands, from 4 to 10 sigma, scaled by the
 widths, for a background that is linear over them. A count of n is taken as n + 1 +- sqrt(n + 1), mean and width of a
 Poisson mean with a flat prior (as for an on/off measurement, arXiv:physics/0702156), so that empty sidebands are no
@@ -40,8 +40,8 @@ from hnl.normalisation import signal_events
 from portico import summary
 from portico.analysis.blinding import open_bins
 from portico.errors import ConfigError
-from portico.stats.counting import ASYMPTOTIC_FROM
 from portico.stats.families import choose_families
+from portico.stats.few import ASYMPTOTIC_FROM, effective_events, sensitive_strength
 from portico.stats.fit import Fit, Fitter
 from portico.stats.goodness import goodness_of_fit
 from portico.stats.model import Channel, Component, Model
@@ -56,8 +56,7 @@ __all__ = ["search"]
 
 FIT: Final = 10.0  # resolutions on each side: the fit window, and the outer end of the sidebands
 BINS: Final = 5  # of the fit in one resolution
-_NEAR: Final = 2.0  # resolutions, in which 5 background events are asked for
-_SHARE: Final = 0.01  # of the signal, from which a category decides on the method
+_NEAR: Final = 2.0  # resolutions, in which the events that decide a limit are counted
 _FEWEST: Final = 10.0  # effective simulated events, below which a coupling is left out
 
 
@@ -317,20 +316,23 @@ def _method(
 ) -> tuple[Literal["asymptotic", "counting"], str]:
     if not points:
         return "counting", "no coupling can be tested"
-    shares = {
-        name: max(point.yields[name].events / max(point.events, 1e-300) for point in points) for name in counts
-    }
-    few = [
-        name
-        for name, side in counts.items()
-        if shares[name] >= _SHARE and side.background * _NEAR / options.window < ASYMPTOTIC_FROM
-    ]
-    if few:
+    names = list(counts)
+    background = np.array([counts[name].background * _NEAR / options.window for name in names])
+    found = []
+    for point in points:
+        signal = np.array([point.yields[name].events * counts[name].signal_fraction for name in names])
+        if signal.sum() > 0:
+            strength = sensitive_strength(signal, background)
+            found.append(effective_events(background, background + strength * signal))
+    if not found:
+        return "counting", "no coupling can be tested"
+    fewest, at = min(found)
+    if fewest < ASYMPTOTIC_FROM:
         return "counting", (
-            f"fewer than {ASYMPTOTIC_FROM:g} background events within {_NEAR:g} resolutions in {', '.join(few)}: "
-            "asymptotic limits are too low there"
+            f"about {fewest:.2g} background events within {_NEAR:g} resolutions decide the limit, mostly in "
+            f"{names[at]}: below {ASYMPTOTIC_FROM:g} asymptotic limits are too low"
         )
-    return "asymptotic", f"at least {ASYMPTOTIC_FROM:g} background events in each category that matters"
+    return "asymptotic", f"about {fewest:.3g} background events within {_NEAR:g} resolutions decide the limit"
 
 
 def _model(

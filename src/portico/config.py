@@ -141,8 +141,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse_json(content: str | bytes) -> Any:
+def parse_json(content: str | bytes, *, unique: bool = False) -> Any:
     """Return what JSON of a user or a stranger holds.
+
+    Parameters
+    ----------
+    content : str or bytes
+    unique : bool
+        Refuse a key that an object has twice; otherwise the last one counts.
 
     Raises
     ------
@@ -150,9 +156,17 @@ def parse_json(content: str | bytes) -> Any:
         If it is not JSON, nested too deeply, or has an integer of more than 300 digits.
     """
     try:
-        return json.loads(content, parse_int=_integer)
+        return json.loads(content, parse_int=_integer, object_pairs_hook=_unique if unique else None)
     except RecursionError as error:
         raise ValueError("its lists or objects are nested too deeply") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key '{next(name for name in names if names.count(name) > 1)}' appears twice in an object")
+    return found
 
 
 def _integer(digits: str) -> int:

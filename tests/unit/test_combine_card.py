@@ -22,7 +22,8 @@ from portico.stats.exports.pyhf import pyhf_counting
 from portico.stats.limit import Limit
 from portico.stats.model import Channel, Component, Model
 from portico.stats.shapes import Bernstein, DoubleCrystalBall, Exponentials, Parameter, Template
-from portico.stats.workspace import PyhfProfiles, Workspace
+from portico.stats.workspace import Workspace
+from portico.stats.workspace_profiles import PyhfProfiles
 
 # The example of the documentation of Combine, "A simple counting experiment", with its comments.
 REALISTIC = """\

@@ -34,7 +34,8 @@ from portico.stats.limit import Limit
 from portico.stats.model import Channel, Component, Model, observation
 from portico.stats.model_file import read_model
 from portico.stats.shapes import Bernstein, DoubleCrystalBall, Exponentials, Parameter, PowerLaws, Template
-from portico.stats.workspace import INTERPOLATION, PyhfProfiles, Workspace
+from portico.stats.workspace import INTERPOLATION, Workspace
+from portico.stats.workspace_profiles import PyhfProfiles
 
 EDGES = tuple(np.linspace(1.0, 2.0, 13))
 PEAK = DoubleCrystalBall(low=1, high=2, mean=1.5, width=0.08, alpha_left=9, n_left=3, alpha_right=9, n_right=3)

@@ -247,8 +247,12 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (modify(0, type="lumi", name="lumi", data=None), r"has no uncertainty of the luminosity.*\"sigmas\""),
     (modify(0, name="mu"), r"pyhf cannot build a model from this workspace: InvalidNameReuse"),
     (modify(1, data=[1.0, -1.0]), r"sample 'background', staterror 'stat', bin 2 is -1: an uncertainty is not negati"),
-    (lambda s: s["observations"].append({"name": "B", "data": [1.0]}), r"of a channel 'B' that does not exist; valid:"),
-    (lambda s: s["observations"][0].update(name="B"), r"of a channel 'B' that does not exist; valid: A"),
+    (lambda s: s["observations"][0].update(name="B"), r"channel 'A' has no observations.*those of 'B' belong to no ch"),
+    (modify(0, name="stat", type="staterror", data=[1.0, 2.0]),
+     r"channel 'A', sample 'background': modifier 'stat' of type staterror appears twice; keep one"),
+    (put(0, modifiers=[MU, MU]), r"channel 'A', sample 'signal': modifier 'mu' of type normfactor appears twice"),
+    (put(0, modifiers=[MU, {**MU, "name": "k"}]),
+     r"'mu' and 'k' are degenerate: both are free factors of the same samples \(channel 'A', sample 'signal'\)"),
     (lambda s: s["observations"][0].update(data=[1.0]), r"channel 'A': 1 observed bins, but its samples have 2"),
     (lambda s: s["observations"][0].update(data=[1.0, -1.0]), r"channel 'A': observed, bin 2 is -1: not a number of"),
     (lambda s: s["channels"].append(s["channels"][0]), r"channels: the name 'A' appears twice"),
@@ -316,7 +320,7 @@ def test_the_printed_text(tmp_path: Path) -> None:
     assert answer.limit.observed is not None
     lines = [re.sub(r"\s+", " ", line).strip() for line in done.stdout.splitlines()]
     assert lines[0] == (
-        "upper limits on mu at 0.95 CL, CLs, asymptotic: at least 100 background events are expected where signal is"
+        "upper limits on mu at 0.95 CL, CLs, asymptotic: about 96.1 background events decide the limit"
     )
     assert lines[2] == "observed -2 sigma -1 sigma expected +1 sigma +2 sigma"
     rows = [(of.observed or 0.0, *of.expected) for of in (answer.limit, answer.points[0], answer.points[1])]
@@ -325,7 +329,9 @@ def test_the_printed_text(tmp_path: Path) -> None:
         " ".join([name, *(f"{value:.4g}" for value in row)]) for name, row in zip(names, rows, strict=True)
     ]
     first, second = answer.points
-    assert lines[8:] == [
+    assert lines[7:] == [
+        "-2 to +2 sigma: the quantiles 2.28%, 15.9%, 50%, 84.1%, 97.7%; Combine prints 2.5%, 16%, 50%, 84%, 97.5%",
+        "",
         f"mu = 1: CLs+b = {first.clsb:.4g}, CLb = {first.clb:.4g}",
         f"mu = 0.5: CLs+b = {second.clsb:.4g}, CLb = {second.clb:.4g}",
         f"best fit: mu = {answer.best:.4g}; no signal: p = {answer.p_value:.3g}, {answer.significance:.2f} sigma",
@@ -335,7 +341,7 @@ def test_the_printed_text(tmp_path: Path) -> None:
 def test_the_printed_text_while_blinded(tmp_path: Path) -> None:
     done = run(write(tmp_path / "model.json", SPEC), "--blind", "--cl", 0.9)
     assert done.exit_code == 0
-    assert done.stdout.startswith("upper limits on mu at 0.9 CL, CLs, asymptotic: at least 102 background events")
+    assert done.stdout.startswith("upper limits on mu at 0.9 CL, CLs, asymptotic: about 96.3 background")
     (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith("limit")]
     assert row[1] == "-"
     assert done.stdout.endswith("blinded: no observed numbers\n")
@@ -370,13 +376,13 @@ def test_toys_are_thrown_where_asked_and_shown_with_their_precision(
         assert options["reporter"] is not None
     lines = [re.sub(r"\s+", " ", line).strip() for line in done.stdout.splitlines()]
     assert lines[0] == (
-        "upper limits on mu at 0.95 CL, CLs, toys: 200 of each hypothesis and strength; 100 background events expected "
-        "where signal is"
+        "upper limits on mu at 0.95 CL, CLs, toys: 200 of each hypothesis and strength; about 96.1 background events "
+        "decide the limit, mostly in channel 'A'"
     )
     assert lines[4:6] == ["limit 3.21 1 2 3 4 5", "+- from the number of toys 0.23 0.11 0.12 0.13 0.14 0.15"]
     assert lines[6].startswith("CLs of mu = 2 0.4 ")  # 40 of 200 toys above 2 with signal, 100 of 200 without
     assert lines[7].startswith("+- from the number of toys 0.063 ")
-    assert lines[9] == "mu = 2: CLs+b = 0.2, CLb = 0.5"
+    assert lines[10] == "mu = 2: CLs+b = 0.2, CLb = 0.5"
     found = json.loads(run(path, "--toys", 200, "--run", "here", "--blind", "--json").stdout)
     assert asked[-1][1:3] == (Path("here/limit"), 200)
     assert (found["method"], found["limit"]["uncertainty"], found["best"]) == ("toys", 0.231, None)
@@ -388,13 +394,14 @@ def test_the_json(tmp_path: Path) -> None:
     answer = infer(read_model(path), mus=[1.0])
     found = json.loads(done.stdout)
     assert list(found) == [
-        "poi", "cl", "method", "why", "limit", "cls", "best", "p_value", "significance", "notes",
+        "poi", "cl", "method", "why", "limit", "quantiles", "cls", "best", "p_value", "significance", "notes",
     ]  # fmt: skip
     assert (found["poi"], found["cl"], found["method"], found["notes"]) == ("mu", 0.95, "asymptotic", [])
     assert found["limit"]["expected"] == pytest.approx(answer.limit.expected)
     assert found["cls"][0]["mu"] == 1.0
     assert found["cls"][0]["observed"] == pytest.approx(answer.points[0].observed)
     assert found["best"] == pytest.approx(answer.best)
+    assert found["quantiles"] == pytest.approx([0.02275, 0.15866, 0.5, 0.84134, 0.97725], abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,15 +13,18 @@ import pyhf
 import pytest
 from scipy import stats
 
-from portico.errors import FitError, InputError, MissingExtra
-from portico.stats import workspace as module
+from portico.errors import FitError, MissingExtra
+from portico.stats import workspace_fits
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at
-from portico.stats.infer import fewest_background, infer
+from portico.stats.counting import Count, counting_cls, counting_limit
+from portico.stats.infer import deciding_events, infer
 from portico.stats.limit import CLs
 from portico.stats.model import Model
 from portico.stats.toy_limits import cls_of
 from portico.stats.toys import throw_toys
-from portico.stats.workspace import PyhfProfiles, Workspace, WorkspaceFitter, using
+from portico.stats.workspace import Workspace, using
+from portico.stats.workspace_fits import WorkspaceFitter
+from portico.stats.workspace_profiles import PyhfProfiles
 from portico.stats.workspace_toys import PyhfToys
 
 MU = {"name": "mu", "type": "normfactor", "data": None}
@@ -169,8 +174,8 @@ def test_a_backend_that_is_missing_or_unknown(monkeypatch: pytest.MonkeyPatch) -
 def test_the_backend_and_the_log_are_put_back_after_an_error() -> None:
     before, level = pyhf.get_backend(), logging.getLogger("pyhf").level
     def fail() -> None:
-        with using("minuit"):
-            assert pyhf.optimizer.name == "minuit"
+        with using("numpy"):
+            pyhf.set_backend("numpy", "minuit")
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -181,48 +186,34 @@ def test_the_backend_and_the_log_are_put_back_after_an_error() -> None:
 # What fits do where they have trouble
 
 
-def failing(*names: str) -> Any:
-    """A fit of pyhf that fails with some optimisers."""
-    real = pyhf.infer.mle.fit
-
-    def fit(*arguments: Any, **options: Any) -> Any:
-        if pyhf.optimizer.name in names:
-            raise pyhf.exceptions.FailedMinimization(type("Result", (), {"message": "no luck"})())
-        return real(*arguments, **options)
-
-    return fit
-
-
-def test_minuit_tries_where_scipy_fails_and_this_is_said(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_iminuit_finds_what_scoring_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     reference = cls_at(PyhfProfiles(WORKSPACES["uncorrelated"]), 1.0)
-    monkeypatch.setattr(pyhf.infer.mle, "fit", failing("scipy"))
-    profiles = PyhfProfiles(WORKSPACES["uncorrelated"])
-    assert cls_at(profiles, 1.0).observed == pytest.approx(reference.observed, abs=1e-4)
-    (note,) = profiles.fitter.notes
-    assert note == "scipy failed in some fits (first with: no luck); iminuit found their minima"
-    assert not caplog.records
+    monkeypatch.setattr(workspace_fits, "score", lambda *_: None)
+    found = cls_at(PyhfProfiles(WORKSPACES["uncorrelated"]), 1.0)
+    assert found.observed == pytest.approx(reference.observed, abs=1e-4)
 
 
 def test_a_fit_that_does_not_converge(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyhf.infer.mle, "fit", failing("scipy", "minuit"))
-    with pytest.raises(FitError, match=r"test: the fit with mu = 0 does not converge: no luck"):
+    monkeypatch.setattr(workspace_fits, "score", lambda *_: None)
+    monkeypatch.setattr(WorkspaceFitter, "_minuit", lambda *_: None)
+    with pytest.raises(FitError, match=r"test: the fit with mu = 0 does not converge, neither by Fisher"):
         PyhfProfiles(WORKSPACES["uncorrelated"])
 
 
-def test_a_likelihood_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyhf.infer.mle, "fit", lambda *_, **__: (np.ones(3), np.array(np.nan)))
-    with pytest.raises(FitError, match=r"the fit with mu = 0 does not converge: the likelihood is no number"):
-        PyhfProfiles(WORKSPACES["uncorrelated"])
+def test_expected_events_that_are_not_those_of_pyhf_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = WORKSPACES["uncorrelated"]
+    assert spec.model is not None
+    monkeypatch.setattr(spec.model, "expected_data", lambda at: np.array([1.0, 2.0, 99.0, 4.0]))
+    with pytest.raises(FitError, match=r"expected events are not those of pyhf: .* in bin 3; please report"):
+        WorkspaceFitter(spec)
 
 
-def test_a_best_fit_that_was_none_is_found_out(profiles: dict[str, PyhfProfiles]) -> None:
-    wrong = copy.copy(profiles["correlated"])
+def test_a_best_fit_that_was_none_is_replaced(profiles: dict[str, PyhfProfiles]) -> None:
+    wrong, right = PyhfProfiles(WORKSPACES["correlated"]), asymptotic_limit(profiles["correlated"])
     assert wrong.best is not None
-    wrong.best = type(wrong.best)(wrong.best.values, 0.0, wrong.best.objective + 30.0, ())
-    with pytest.raises(FitError, match="is better than the best fit, which was no minimum; try another backend"):
-        wrong._find(1.4)
+    wrong.best = replace(wrong.best, objective=wrong.best.objective + 30.0)
+    assert asymptotic_limit(wrong).observed == pytest.approx(right.observed, rel=1e-4)
+    assert wrong.improved == 1
 
 
 def test_the_bound_of_the_strength_is_no_limit_of_the_answer() -> None:
@@ -279,28 +270,64 @@ def test_blinded_data_are_not_looked_at() -> None:
 
 
 def test_few_background_events_are_told() -> None:
-    answer = infer(single(1.0, 2.0, 2.0))
-    (note,) = answer.notes
-    assert note == (
-        "channel 'A' expects 2 background events where signal is: below 5 asymptotic limits are too low; use toys "
-        "(--toys 1000)"
+    """With nothing but the strength free the construction is exact; else there is a note."""
+    exact = infer(single(1.0, 2.0, 2.0), mus=[3.0])
+    assert exact.limit.method == "counting"
+    reference = counting_limit([Count("A", 2.0, 0.0, 1.0, 0.0, 2)])
+    assert exact.limit.observed == pytest.approx(reference.observed, rel=1e-4)
+    assert exact.points[0].observed == pytest.approx(
+        counting_cls([Count("A", 2.0, 0.0, 1.0, 0.0, 2)], 3.0).observed, rel=1e-4
     )
+    assert "exact probabilities, since about 2 background events decide the limit, mostly in channel 'A'" in exact.why
+    assert re.fullmatch(r"asymptotic formulae would give \d\S+ observed and \d\S+ expected", exact.notes[0])
     assert not infer(single(1.0, 6.0, 5.0)).notes
-    with pytest.raises(InputError, match=r"channel 'A' expects no background where signal is: asymptotic"):
-        infer(single(1.0, 0.0, 0.0))
+    assert infer(single(1.0, 0.0, 0.0)).limit.observed == pytest.approx(-np.log(0.05), rel=1e-4)
+    (note,) = infer(uncertain(2.0)).notes
+    assert note == (
+        "about 2 background events decide the limit, mostly in channel 'A': below 5 asymptotic limits are too low; use "
+        "toys (--toys 1000)"
+    )
 
 
-def test_background_is_counted_where_signal_is(profiles: dict[str, PyhfProfiles]) -> None:
+def uncertain(background: float) -> Workspace:
+    """One bin with an uncertainty of 1% of its signal."""
+    modifiers = [MU, {"name": "eff", "type": "normsys", "data": {"lo": 0.99, "hi": 1.01}}]
     samples = [
-        {"name": "signal", "data": [0.01, 9.0, 0.1], "modifiers": [MU]},
-        {"name": "background", "data": [500.0, 3.0, 500.0], "modifiers": []},
+        {"name": "signal", "data": [1.0], "modifiers": modifiers},
+        {"name": "background", "data": [background], "modifiers": []},
     ]
-    spec = make([{"name": "C", "samples": samples}, *TWO_CHANNELS], {"C": [500.0, 3.0, 500.0], **DATA})
-    name, events = fewest_background(PyhfProfiles(spec, blind=True))
-    assert name == "C"
-    assert events == pytest.approx(3.0)
-    name, events = fewest_background(profiles["two channels"])
-    assert (name, 100 < events < 200) == ("A", True)
+    return make([{"name": "A", "samples": samples}], {"A": [round(background)]})
+
+
+def test_bins_count_by_what_they_contribute_to_the_sensitivity(profiles: dict[str, PyhfProfiles]) -> None:
+    def deciding(signal: list[float], background: list[float], modifiers: Any = ()) -> tuple[float, str]:
+        samples = [
+            {"name": "signal", "data": signal, "modifiers": [MU]},
+            {"name": "background", "data": background, "modifiers": list(modifiers)},
+        ]
+        made = PyhfProfiles(make([{"name": "C", "samples": samples}], {"C": background}))
+        return deciding_events(made, asymptotic_limit(made).median)
+
+    assert deciding([1.0], [3.0]) == (pytest.approx(3.0, rel=1e-3), "C")
+    assert deciding([1.0] * 20, [1.0] * 20)[0] == pytest.approx(20.0, rel=1e-3)  # equal bins are one count
+    assert deciding([5.0, 10.0], [0.3, 60.0])[0] < 1  # most of the signal is not most of the sensitivity
+    assert deciding([0.01, 9.0, 0.1], [0.1, 50.0, 500.0])[0] > 30  # what has little signal hardly matters
+    assert deciding([5.0, 10.0], [1e-6, 60.0])[0] < 5
+    far_off = {"name": "norm", "type": "normsys", "data": {"lo": 0.2, "hi": 5.0}}
+    many = deciding([2.0, 300.0], [4.0, 1e4])[0]
+    samples = [
+        {"name": "signal", "data": [300.0], "modifiers": [MU]},
+        {"name": "background", "data": [1e4], "modifiers": [far_off]},
+    ]
+    known = [
+        {"name": "signal", "data": [2.0], "modifiers": [MU]}, {"name": "background", "data": [4.0], "modifiers": []}
+    ]  # fmt: skip
+    made = PyhfProfiles(make([{"name": "U", "samples": samples}, {"name": "K", "samples": known}],
+                             {"U": [1e4], "K": [4.0]}))  # fmt: skip
+    few, where = deciding_events(made, asymptotic_limit(made).median)
+    assert (many > 100, few < 5, where) == (True, True, "K")  # what is not known to 500% tells nothing
+    events, name = deciding_events(profiles["two channels"], 1.5)
+    assert (name, 30 < events < 200) == ("A", True)
 
 
 # The models of portico against pyhf
@@ -378,11 +405,12 @@ def test_own_models_give_what_pyhf_gives(monkeypatch: pytest.MonkeyPatch) -> Non
             [reference.observed, reference.clsb, reference.clb], abs=1e-4
         )
     limit = infer(own_model()).limit
-    codes = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code0"}}
-    monkeypatch.setattr(module, "INTERPOLATION", codes)
-    reference_limit = asymptotic_limit(PyhfProfiles(the_same_for_pyhf()))
-    assert limit.observed == pytest.approx(reference_limit.observed, rel=1e-3)
-    assert limit.expected == pytest.approx(reference_limit.expected, rel=1e-3)
+    assert limit.observed is not None
+    for factor, sign in ((0.998, 1), (1.002, -1)):
+        codes = ("code1", "code0")
+        assert sign * ((of_pyhf("own", limit.observed * factor, codes).observed or 0.0) - 0.05) > 0
+        for i, expected in enumerate(limit.expected):
+            assert sign * (of_pyhf("own", expected * factor, codes).expected[i] - 0.05) > 0
 
 
 def test_own_models_are_asked_the_same() -> None:

@@ -53,7 +53,7 @@ Exit status: 0 done; 1 the model is not sound, or fits do not converge; 2 wrong 
 @click.option("--mu", "mus", type=float, multiple=True, metavar="NUMBER",
               help="CLs of this signal strength as well; may be repeated.")  # fmt: skip
 @click.option("--backend", type=click.Choice(["numpy", "jax", "minuit"]), default="numpy", show_default=True,
-              help="What fits a workspace; where scipy fails, minuit tries.")  # fmt: skip
+              help="What fits a workspace: numpy is the fastest, the others check it.")  # fmt: skip
 @click.option("--toys", type=click.IntRange(min=1), metavar="N",
               help="Throw so many toys of each hypothesis for each strength, instead of asymptotic formulae: for few "
                    "expected events.")  # fmt: skip
@@ -116,6 +116,7 @@ def _show(result: Inference) -> None:
     from rich.text import Text
 
     from portico.cli.tables import new_console, new_table
+    from portico.stats.limit import QUANTILES
 
     out = new_console()
     head = f" at {result.cl:.4g} CL, CLs, {result.limit.method}: {result.why}"
@@ -130,6 +131,8 @@ def _show(result: Inference) -> None:
         if errors := cls.expected_uncertainties:
             table.add_row("+- from the number of toys", *_numbers([cls.uncertainty, *errors], 2))
     out.print(table)
+    shares = ", ".join(f"{100 * share:.3g}%" for share in QUANTILES)
+    out.print(f"-2 to +2 sigma: the quantiles {shares}; Combine prints 2.5%, 16%, 50%, 84%, 97.5%", highlight=False)
     out.print()
     for cls in result.points:
         if cls.clsb is not None and cls.clb is not None:

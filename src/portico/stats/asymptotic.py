@@ -9,8 +9,8 @@ may come from this package or from pyhf: see `Profiles`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Final, Protocol
 
 import numpy as np
@@ -20,11 +20,17 @@ from portico.errors import FitError
 from portico.stats.fit import Fit, Fitter
 from portico.stats.limit import BANDS, CLs, Limit
 from portico.stats.model import Model, Observation, Points, observation
+from portico.stats.shapes import Array
 
 __all__ = ["ModelProfiles", "Profiles", "asymptotic_limit", "cls_at", "discovery"]
 
 _PRECISION: Final = 3e-4  # of a limit, relative
 _DOUBLINGS: Final = 40
+_REPEATS: Final = 5
+_IMPROVED: Final = 1e-4  # of -2 log L, by which a better best fit changes results
+_BEYOND: Final = (1.5, 3.0)  # of a limit, where CLs must stay below its level
+_FINE: Final = 12  # points beyond a limit, where CLs rises
+_RISE: Final = 0.01  # by which log CLs, or a significance, may be wrong
 
 
 class Profiles(Protocol):
@@ -40,6 +46,18 @@ class Profiles(Protocol):
     @property
     def poi(self) -> str:
         """Name of the parameter of interest."""
+
+    @property
+    def unit(self) -> float:
+        """A strength of the order of the limits, where the search for them begins."""
+
+    @property
+    def improved(self) -> int:
+        """How often the best fit was replaced by a better one: statistics of before do not hold."""
+
+    @property
+    def several_minima(self) -> bool:
+        """Whether likelihoods of this model may have more than one minimum."""
 
 
 class ModelProfiles:
@@ -69,24 +87,65 @@ class ModelProfiles:
             model, self.asimov, penalty=penalty, choice=self.background.choice, known=self.background.values
         )
         self._free_asimov = self._of_asimov.fit({model.poi: 0.0})
+        self.several_minima = self._fitter.several_minima
+        self.unit, self.improved = _unit(model, self._of_asimov, self.background), 0
         self.best: Fit | None = self._fitter.fit() if model.observed else None
         if self.best is not None and self.best.objective > self.background.objective:
             self.best = self.background  # a bound: the minimum is at 0
-        self.poi, self.statistics = model.poi, cache(self._find)
+        self.poi = model.poi
+        self._fits: dict[tuple[str, float], Fit] = {}
 
     @property
     def observed(self) -> bool:
         """Whether there are data, none of them blinded."""
         return self.best is not None
 
-    def _find(self, mu: float) -> tuple[float, float]:
-        fixed = {self.model.poi: mu}
-        of_asimov = max(self._of_asimov.fit(fixed).objective - self._free_asimov.objective, 0.0)
+    def statistics(self, mu: float) -> tuple[float, float]:
+        """Return q~_mu of the data (of the Asimov data where there are none) and of the Asimov data of mu = 0."""
+        of_asimov = max(self.conditional("asimov", mu).objective - self._free_asimov.objective, 0.0)
         if self.best is None:
             return of_asimov, of_asimov
-        if self.best.values[self.model.poi] >= mu:
+        if self.best.values[self.poi] >= mu:
             return 0.0, of_asimov
-        return max(self._fitter.fit(fixed).objective - self.best.objective, 0.0), of_asimov
+        fixed = self.conditional("data", mu)
+        if fixed.objective < self.best.objective:
+            better = min(fixed, self._fitter.fit(), key=lambda fit: fit.objective)
+            self.improved += better.objective < self.best.objective - _IMPROVED
+            self.best = better
+        return max(fixed.objective - self.best.objective, 0.0), of_asimov
+
+    def conditional(self, which: str, mu: float) -> Fit:
+        """Fit ``data`` or ``asimov`` data with a fixed strength."""
+        key = which, mu
+        if key not in self._fits:
+            fitter = self._fitter if which == "data" else self._of_asimov
+            others = [fit.values for fit in (self.background, self.best) if fit is not None]
+            self._fits[key] = fitter.fit({self.poi: mu}, others=others)
+        return self._fits[key]
+
+
+    def hypotheses(self, mu: float) -> dict[str, tuple[Array, Array]]:
+        """Return the Asimov data, and the expectation of the fit to them with a strength, by channel."""
+        fit = self.conditional("asimov", mu)
+        edges = [channel.fine_edges for channel in self.model.channels]
+        expected = self._of_asimov.likelihood(fit.choice).expected(fit.values, edges)
+        return {
+            channel.name: (points.weights, np.asarray(np.sum(list(parts.values()), axis=0), dtype=np.float64))
+            for channel, points, parts in zip(self.model.channels, self.asimov.channels, expected, strict=True)
+        }
+
+
+def _unit(model: Model, fitter: Fitter, fit: Fit) -> float:
+    """Return the strength whose signal is the uncertainty of the background, bin by bin."""
+    likelihood, step = fitter.likelihood(fit.choice), model.all_parameters[model.poi].step
+    none, some = (
+        [np.sum(list(parts.values()), axis=0) for parts in likelihood.expected({**fit.values, model.poi: mu})]
+        for mu in (0.0, step)
+    )
+    background, with_signal = np.concatenate(none), np.concatenate(some)
+    signal = np.maximum(with_signal - background, 0.0) / step
+    information = float(np.sum(signal**2 / np.maximum(background, 1.0)))
+    return information**-0.5 if information > 0 else 1.0
 
 
 def asimov(model: Model, fitter: Fitter, fit: Fit) -> Observation:
@@ -150,6 +209,15 @@ def asymptotic_limit(profiles: Profiles, *, cl: float = 0.95) -> Limit:
     """
     if not 0 < cl < 1:
         raise ValueError(f"confidence level = {cl!r}; it lies between 0 and 1")
+    for _ in range(_REPEATS):
+        before = profiles.improved
+        limit = _limit(profiles, cl)
+        if profiles.improved == before:
+            return limit
+    raise FitError(f"each fit with a fixed {profiles.poi} is better than the best fit: no limit can be given")
+
+
+def _limit(profiles: Profiles, cl: float) -> Limit:
     scale = _scale(profiles)
     # expected CLs at n standard deviations: [1 - Phi(sqrt(q_A) - n)] / Phi(n)
     targets = [n - float(special.ndtri((1 - cl) * special.ndtr(n))) for n in BANDS]
@@ -158,20 +226,51 @@ def asymptotic_limit(profiles: Profiles, *, cl: float = 0.95) -> Limit:
     def significance(mu: float) -> float:
         return math.sqrt(profiles.statistics(mu)[1])
 
-    expected = tuple(invert(significance, target, scale, known) for target in targets)
-    if not profiles.observed:
-        return Limit("asymptotic", None, expected)
-
     def minus_log_cls(mu: float) -> float:
         return -math.log(max(cls_at(profiles, mu).observed or 0.0, 1e-300))
 
-    observed = invert(minus_log_cls, -math.log(1 - cl), expected[2])
-    return Limit("asymptotic", observed, expected)
+    expected = tuple(_last(significance, target, scale, known, profiles.several_minima) for target in targets)
+    notes = [_note(f"expected CLs of {profiles.poi}", at) for at in [_fall(known)] if at]
+    if not profiles.observed:
+        return Limit("asymptotic", None, expected, notes=tuple(notes))
+    seen: dict[float, float] = {0.0: 0.0}
+    observed = _last(minus_log_cls, -math.log(1 - cl), expected[2], seen, profiles.several_minima)
+    notes += [_note(f"CLs of {profiles.poi}", at) for at in [_fall(seen)] if at]
+    return Limit("asymptotic", observed, expected, notes=tuple(notes))
+
+
+def _last(
+    function: Callable[[float], float], target: float, start: float, known: dict[float, float], beyond: bool
+) -> float:
+    """Solve function(x) = target as `invert`, for the largest x; look beyond it where the function may fall again."""
+    x = invert(function, target, start, known)
+    for factor in _BEYOND if beyond else ():
+        further = factor * x
+        if not any(1.2 * x < at <= further for at in known):
+            known[further] = function(further)
+    for further in np.geomspace(x, _BEYOND[-1] * x, _FINE + 1)[1:].tolist() if _fall(known) else ():
+        known[further] = function(further)
+    again = any(value < target for at, value in known.items() if at > x)
+    return invert(function, target, start, known) if again else x
+
+
+def _fall(values: Mapping[float, float]) -> tuple[float, float] | None:
+    """Return between which two points a function falls that should rise."""
+    ordered = sorted(values.items())
+    falls = ((x, more) for (x, value), (more, lower) in pairwise(ordered) if lower < value * (1 - _RISE) - _RISE)
+    return next(falls, None)
+
+
+def _note(what: str, at: tuple[float, float]) -> str:
+    return (
+        f"{what} rises between {at[0]:.4g} and {at[1]:.4g}: the likelihood has several minima there, and the limit is "
+        "the largest strength that is not excluded"
+    )
 
 
 def _scale(profiles: Profiles) -> float:
     """Return the signal strength that is two standard deviations away in the Asimov data."""
-    mu = 1.0
+    mu = profiles.unit
     for _ in range(_DOUBLINGS):
         significance = math.sqrt(profiles.statistics(mu)[1])
         if 0.02 <= significance <= 20.0:

@@ -17,17 +17,17 @@ from scipy import optimize, signal, stats
 
 from portico.errors import FitError
 from portico.stats.asymptotic import invert
+from portico.stats.few import ASYMPTOTIC_FROM, effective_events, sensitive_strength
 from portico.stats.limit import BANDS, CLs, Limit
 from portico.stats.shapes import Array
 
-__all__ = ["ASYMPTOTIC_FROM", "COMMON", "Count", "asymptotic_counts", "counting_cls", "counting_limit",
-           "histfactory_channels", "upper_limit"]  # fmt: skip
+__all__ = ["COMMON", "Count", "asymptotic_counts", "counting_cls", "counting_limit",
+           "deciding_events", "histfactory_channels", "upper_limit"]  # fmt: skip
 
-#: Expected background events in a count below which asymptotic limits are too low (2.2 instead of 3.0 for n = 0).
-ASYMPTOTIC_FROM: Final = 5.0
 #: Name of the nuisance parameter shared by the signals of all counts.
 COMMON: Final = "common_signal"
-_LARGEST_WEIGHT: Final = 10
+#: Of a count in the sum of `counting_limit`; counts with a twentieth of the weight of another are left out.
+LARGEST_WEIGHT: Final = 10
 _FARTHEST: Final = 1e6  # a limit, relative to the strength where the search for it begins
 _LONG: Final = 500  # entries of a distribution above which convolutions use Fourier transforms
 _NODES, _SHARES = np.polynomial.hermite_e.hermegauss(15)  # to average over a standard normal distribution
@@ -70,9 +70,10 @@ class Count:
 
 
 def upper_limit(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
-    """Upper limit on mu: asymptotic where each channel expects `ASYMPTOTIC_FROM` background events, else counting.
+    """Upper limit on mu: counting where fewer than `ASYMPTOTIC_FROM` events decide it, else asymptotic.
 
-    The counting limit is also used where the fits of the asymptotic method do not converge. Channels without signal
+    Counts matter by what they contribute to the sensitivity, see `portico.stats.few`. The counting limit is also used
+    where the fits of the asymptotic method do not converge. Channels without signal
     do not constrain mu and are left out.
 
     Parameters
@@ -87,11 +88,24 @@ def upper_limit(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
     ValueError
         If no channel has signal, or only some are blinded.
     """
-    few = any(count.background < ASYMPTOTIC_FROM for count in counts if count.signal > 0)
-    if not few:
+    if deciding_events(counts)[0] >= ASYMPTOTIC_FROM:
         with suppress(FitError):
             return asymptotic_counts(counts, cl=cl)
     return counting_limit(counts, cl=cl)
+
+
+def deciding_events(counts: Sequence[Count]) -> tuple[float, str]:
+    """Return how many events decide the limit from counts, and the count that this depends on most.
+
+    Raises
+    ------
+    ValueError
+        As `upper_limit`.
+    """
+    counts = _contributing(counts)
+    signal, background = (np.array([getattr(c, of) for c in counts]) for of in ("signal", "background"))
+    number, at = effective_events(background, background + sensitive_strength(signal, background) * signal)
+    return number, counts[at].name
 
 
 def asymptotic_counts(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
@@ -180,7 +194,7 @@ def histfactory_channels(counts: Sequence[Count], unit: float = 1.0, *, poi: str
     ]
 
 
-def counting_limit(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
+def counting_limit(counts: Sequence[Count], *, cl: float = 0.95, weights: int = LARGEST_WEIGHT) -> Limit:
     """CLs limit from exact Poisson probabilities, for any number of events.
 
     The test statistic is the number of events, summed over channels with integer weights proportional to
@@ -189,19 +203,28 @@ def counting_limit(counts: Sequence[Count], *, cl: float = 0.95) -> Limit:
     binomial counts), and once more over the uncertainty that the signals share. CLs is
     P(T <= t | mu s + b) / P(T <= t | b). With one channel and a known background it is the classical counting limit.
 
+    Parameters
+    ----------
+    counts : sequence of Count
+        Statistically independent.
+    cl : float
+        Confidence level, between 0 and 1.
+    weights : int
+        The largest weight: with larger ones counts of little weight are not left out.
+
     Raises
     ------
     ValueError
         As `upper_limit`.
     """
     _check_level(cl)
-    total = _Weighted(counts)
+    total = _Weighted(counts, weights)
     expected = tuple(total.solve(threshold, 1 - cl) for threshold in total.quantiles())
     observed = None if total.observed is None else total.solve(total.observed, 1 - cl)
     return Limit("counting", observed, expected)
 
 
-def counting_cls(counts: Sequence[Count], mu: float = 1.0) -> CLs:
+def counting_cls(counts: Sequence[Count], mu: float = 1.0, *, weights: int = LARGEST_WEIGHT) -> CLs:
     """CLs of one signal strength from exact Poisson probabilities: mu is excluded at 95% where it is below 0.05.
 
     Parameters
@@ -210,6 +233,8 @@ def counting_cls(counts: Sequence[Count], mu: float = 1.0) -> CLs:
         Statistically independent. The construction is that of `counting_limit`, which solves this for mu.
     mu : float
         Signal strength, not negative.
+    weights : int
+        As there.
 
     Raises
     ------
@@ -218,7 +243,7 @@ def counting_cls(counts: Sequence[Count], mu: float = 1.0) -> CLs:
     """
     if not (math.isfinite(mu) and mu >= 0):
         raise ValueError(f"mu = {mu!r}; a signal strength is finite and not negative")
-    total = _Weighted(counts)
+    total = _Weighted(counts, weights)
     pairs = [total.p_values(mu, threshold) for threshold in total.quantiles()]
     expected = tuple(clsb / clb for clsb, clb in pairs)
     if total.observed is None:
@@ -236,9 +261,9 @@ class _Weighted:
         Its value in the data.
     """
 
-    def __init__(self, counts: Sequence[Count]) -> None:
+    def __init__(self, counts: Sequence[Count], largest: int) -> None:
         counts = _contributing(counts)
-        pairs = zip(counts, _weights(counts), strict=True)
+        pairs = zip(counts, _weights(counts, largest), strict=True)
         self._terms = [(count, weight) for count, weight in pairs if weight > 0]
         self._unit = _natural_strength(counts)
         blinded = counts[0].observed is None
@@ -321,7 +346,7 @@ def _natural_strength(counts: Sequence[Count]) -> float:
     return (3 + 2 * math.sqrt(variance) + max(excess, 0.0)) / sum(count.signal for count in counts)
 
 
-def _weights(counts: Sequence[Count]) -> list[int]:
+def _weights(counts: Sequence[Count], largest: int = LARGEST_WEIGHT) -> list[int]:
     blinded = [replace(count, observed=None) for count in counts]
     mu = _natural_strength(blinded)
     # A background below 0.1 is not known to be zero; without the floor its channel would outweigh all others.
@@ -331,7 +356,7 @@ def _weights(counts: Sequence[Count]) -> list[int]:
     ]
     if len(values) == 1:
         return [1]
-    return [round(_LARGEST_WEIGHT * value / max(values)) for value in values]
+    return [round(largest * value / max(values)) for value in values]
 
 
 def _probabilities(mean: Array, relative: float, number: int) -> Array:

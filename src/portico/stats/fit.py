@@ -10,14 +10,16 @@ that the profile of the parameter of interest is the envelope over the choices.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from portico.errors import FitError, nearest
 from portico.stats.likelihood import Choice, Likelihood, competing
+from portico.stats.minima import Found, bending, lowest
 from portico.stats.model import Channel, Model, Observation, Points, shape_parameters
 from portico.stats.scoring import score
 from portico.stats.shapes import Array, Parameter
@@ -99,6 +101,7 @@ class Fitter:
         self._likelihoods: dict[Choice, Likelihood] = {}
         self._single: dict[tuple[str, Choice], Likelihood] = {}
         self._shared = _shared(model)
+        self._bending: dict[Choice, list[int]] = {}
 
     def likelihood(self, choice: Choice) -> Likelihood:
         """Return the likelihood with a choice of shapes."""
@@ -106,7 +109,10 @@ class Fitter:
             self._likelihoods[choice] = Likelihood(self.model, self.data, choice)
         return self._likelihoods[choice]
 
-    def fit(self, fixed: Mapping[str, float] | None = None, *, errors: bool = False) -> Fit:
+    def fit(
+        self, fixed: Mapping[str, float] | None = None, *, errors: bool = False,
+        others: Sequence[Mapping[str, float]] = (),
+    ) -> Fit:  # fmt: skip
         """Maximise the likelihood.
 
         Parameters
@@ -115,6 +121,8 @@ class Fitter:
             Parameters that are held.
         errors : bool
             Find errors and covariance as well.
+        others : sequence of mapping of str to float
+            Where further fits begin, if there may be several minima.
 
         Raises
         ------
@@ -126,12 +134,12 @@ class Fitter:
             name = sorted(unknown)[0]
             raise FitError(f"the model has no parameter '{name}'; {nearest(name, self.model.all_parameters)}")
         choice = self._choice
-        best = self._minimise(choice, held, errors=False)
+        best = self._minimise(choice, held, errors=False, others=others)
         for _ in range(_ROUNDS if self._choose and self._rivals else 0):
             choice = self._better(best, held)
             if choice == best.choice:
                 break
-            other = self._minimise(choice, held, errors=False)
+            other = self._minimise(choice, held, errors=False, others=others)
             if other.objective > best.objective - _GAIN:
                 break
             best = other
@@ -141,11 +149,18 @@ class Fitter:
         self._known |= best.values
         return best
 
-    def _minimise(self, choice: Choice, held: Mapping[str, float], *, errors: bool) -> Fit:
+    @property
+    def several_minima(self) -> bool:
+        """Whether variations of templates make several minima possible."""
+        return bool(self._sided(self.likelihood(self._choice)))
+
+    def _minimise(
+        self, choice: Choice, held: Mapping[str, float], *, errors: bool, others: Sequence[Mapping[str, float]] = ()
+    ) -> Fit:
         likelihood = self.likelihood(choice)
-        at = _scored(likelihood, self._known, held)
         found: dict[str, float] = {}
         covariance: Array | None = None
+        at = self._lowest(likelihood, held, others)
         if at is None or errors:
             known = self._known if at is None else dict(zip(likelihood.names, at.tolist(), strict=True))
             minuit = _minuit(likelihood, known, held)
@@ -159,6 +174,34 @@ class Fitter:
         objective = 2 * nll + self._penalty * likelihood.shape_parameters
         at_limit = _at_limit(values, held, self.model.all_parameters)
         return Fit(values, nll, objective, choice, at_limit, found, covariance)
+
+    def _lowest(
+        self, likelihood: Likelihood, held: Mapping[str, float], others: Sequence[Mapping[str, float]]
+    ) -> Array | None:
+        """Return the minimum by Fisher scoring, the lowest of several; None where scoring does not find it."""
+        sided = [i for i in self._sided(likelihood) if likelihood.names[i] not in held]
+        if not sided:
+            return _scored(likelihood, self._known, held)
+        free = np.array([name not in held for name in likelihood.names])
+        low, high = _bounds(likelihood)
+
+        def local(start: Array, loose: npt.NDArray[np.bool_]) -> Found | None:
+            at = score(likelihood, start, loose, low, high)
+            return None if at is None else (at, likelihood(at))
+
+        starts = [likelihood.start({**known, **held}) for known in (self._known, *others, {})]
+        for start in starts:
+            for i, name in enumerate(likelihood.names):
+                start[i] = held.get(name, start[i])
+        found = lowest(local, starts, free, sided)
+        return None if found is None else found[0]
+
+    def _sided(self, likelihood: Likelihood) -> list[int]:
+        """Return the parameters in which the likelihood may have two minima."""
+        if likelihood.choice not in self._bending:
+            start = likelihood.start(self._known)
+            self._bending[likelihood.choice] = [i for i in likelihood.bent if _bends(likelihood, start, i)]
+        return self._bending[likelihood.choice]
 
     def _better(self, best: Fit, held: Mapping[str, float]) -> Choice:
         """Choose each shape anew, with all that channels share where the last fit left it."""
@@ -225,13 +268,26 @@ def _of_channel(model: Model, data: Observation, channel: Channel, shapes: Mappi
 
 def _scored(likelihood: Likelihood, known: Mapping[str, float], held: Mapping[str, float]) -> Array | None:
     """Return the minimum by Fisher scoring, if that finds it."""
-    of = likelihood.model.all_parameters
     start, free = likelihood.start(known), np.ones(len(likelihood.names), dtype=np.bool_)
     for i, name in enumerate(likelihood.names):
         if name in held:
             start[i], free[i] = held[name], False
-    low, high = (np.array([getattr(of[name], end) for name in likelihood.names]) for end in ("low", "high"))
-    return score(likelihood, start, free, low, high)
+    return score(likelihood, start, free, *_bounds(likelihood))
+
+
+def _bounds(likelihood: Likelihood) -> tuple[Array, Array]:
+    of = [likelihood.model.all_parameters[name] for name in likelihood.names]
+    return np.array([parameter.low for parameter in of]), np.array([parameter.high for parameter in of])
+
+
+def _bends(likelihood: Likelihood, start: Array, index: int) -> bool:
+    """Whether there may be a minimum on each side of 0 of a parameter."""
+    at = {sign: start.copy() for sign in (-1.0, 0.0, 1.0)}
+    for sign, values in at.items():
+        values[index] = sign
+    down, none, up = (likelihood.totals(values) for values in at.values())
+    slope, bend = 0.5 * (up - down), up + down - 2 * none
+    return bool(bending(slope[:, None], bend[:, None], none)[0])
 
 
 def _errors(minuit: Minuit, held: Mapping[str, float]) -> tuple[dict[str, float], Array | None]:

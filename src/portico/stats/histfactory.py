@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from portico.errors import ConfigError, InputError, nearest
 
-__all__ = ["ASIMOV", "check_workspace", "choose_measurement", "validated"]
+__all__ = ["ASIMOV", "check_workspace", "choose_measurement", "left_observations", "validated"]
 
 #: Types of modifiers, which change the yields of a sample.
 MODIFIERS: Final = ("histosys", "lumi", "normfactor", "normsys", "shapefactor", "shapesys", "staterror")
@@ -93,16 +93,24 @@ def check_workspace(spec: Mapping[str, Any], where: str) -> None:
     _unique([channel["name"] for channel in channels], f"{where}: channels")
     _unique([entry["name"] for entry in spec["observations"]], f"{where}: observations")
     _unique([entry["name"] for entry in spec["measurements"]], f"{where}: measurements")
-    names = [channel["name"] for channel in channels]
-    for name in observations:
-        if name not in names:
-            raise InputError(f"{where}: observations of a channel '{name}' that does not exist; {nearest(name, names)}")
     linear = _may_be_negative(spec["measurements"])
     for channel in channels:
         place = f"{where}: channel '{channel['name']}'"
         if channel["name"] not in observations:
-            raise InputError(f"{place} has no observations; give it an entry in 'observations'")
+            left = [name for name in observations if name not in {of["name"] for of in channels}]
+            hint = f"; those of '{left[0]}' belong to no channel: a misspelt name?" if left else ""
+            raise InputError(f"{place} has no observations; give it an entry in 'observations'{hint}")
         _check_channel(channel, observations[channel["name"]], linear, place)
+
+
+def left_observations(spec: Mapping[str, Any]) -> list[str]:
+    """Note observations without a channel, which a patch that removes channels leaves; they are not used."""
+    names = {channel["name"] for channel in spec["channels"]}
+    left = [entry["name"] for entry in spec["observations"] if entry["name"] not in names]
+    if not left:
+        return []
+    of = f"channel '{left[0]}', which does" if len(left) == 1 else f"channels {', '.join(left)}, which do"
+    return [f"observations of {of} not exist, are not used: a patch may have removed what they belong to"]
 
 
 def _check_modifier_types(spec: Mapping[str, Any], where: str) -> None:
@@ -170,6 +178,7 @@ def _check_sample(sample: Mapping[str, Any], bins: int, linear: set[str], place:
     advice = "a yield is not negative: merge bins, or set it to 0 with an uncertainty"
     signed = any(_is_strength(modifier, name) for modifier in sample["modifiers"] for name in linear)
     _all(sample["data"], lambda n: math.isfinite(n) and (n >= 0 or signed), f"{place}: expected events", advice)
+    _check_repeated(sample["modifiers"], place)
     for modifier in sample["modifiers"]:
         name, kind, data = modifier["name"], modifier["type"], modifier["data"]
         of = f"{place}, {kind} '{name}'"
@@ -184,6 +193,19 @@ def _check_sample(sample: Mapping[str, Any], bins: int, linear: set[str], place:
         elif kind in {"shapesys", "staterror"}:
             _lengths(data, bins, of)
             _all(data, lambda n: math.isfinite(n) and n >= 0, of, "an uncertainty is not negative")
+
+
+def _check_repeated(modifiers: Sequence[Mapping[str, Any]], place: str) -> None:
+    """Refuse a modifier that is there twice: pyhf takes the last one in silence."""
+    seen: set[tuple[str, str]] = set()
+    for modifier in modifiers:
+        key = modifier["name"], modifier["type"]
+        if key in seen:
+            raise InputError(
+                f"{place}: modifier '{key[0]}' of type {key[1]} appears twice; keep one of them, or give them two "
+                "names (modifiers of different types may share a name, and so a parameter)"
+            )
+        seen.add(key)
 
 
 def _may_expect(sample: Mapping[str, Any], index: int) -> bool:
@@ -252,10 +274,34 @@ def choose_measurement(spec: Mapping[str, Any], name: str, where: str) -> tuple[
     if strengths[poi] <= 0:
         raise InputError(f"{where}: what '{poi}' multiplies expects no events in any bin: there is no signal to limit")
     _check_parameters(spec, measurement["config"], f"{where}: measurement '{name}'")
+    _check_degenerate(spec, measurement["config"], where)
     observed = {entry["name"]: entry["data"] for entry in spec["observations"]}
     for channel in spec["channels"]:
         _check_impossible(channel, observed[channel["name"]], poi, f"{where}: channel '{channel['name']}'")
     return name, poi, measurement["config"]["parameters"]
+
+
+def _check_degenerate(spec: Mapping[str, Any], config: Mapping[str, Any], where: str) -> None:
+    """Refuse a free factor that multiplies what the parameter of interest multiplies, and nothing else."""
+    fixed = {parameter["name"] for parameter in config["parameters"] if parameter.get("fixed")}
+    factors: dict[str, set[tuple[str, str]]] = {}
+    for channel in spec["channels"]:
+        for sample in channel["samples"]:
+            for name in {m["name"] for m in sample["modifiers"] if m["type"] == "normfactor"}:
+                factors.setdefault(name, set()).add((channel["name"], sample["name"]))
+    constrained = {
+        m["name"] for channel in spec["channels"] for sample in channel["samples"] for m in sample["modifiers"]
+        if m["type"] != "normfactor"
+    }  # fmt: skip
+    poi = config["poi"]
+    for name, places in factors.items():
+        if name != poi and name not in fixed | constrained and places == factors[poi]:
+            channel, sample = min(places)
+            raise InputError(
+                f"{where}: '{poi}' and '{name}' are degenerate: both are free factors of the same samples (channel "
+                f"'{channel}', sample '{sample}'{', and others' if len(places) > 1 else ''}) and of no other, so that "
+                f"only their product can be found; fix '{name}' in the measurement (\"fixed\": true) or remove it"
+            )
 
 
 def _check_parameters(spec: Mapping[str, Any], config: Mapping[str, Any], place: str) -> None:
@@ -263,7 +309,7 @@ def _check_parameters(spec: Mapping[str, Any], config: Mapping[str, Any], place:
     _unique([parameter["name"] for parameter in config["parameters"]], f"{place}: parameters")
     for name, of in settings.items():
         for pair in of.get("bounds", ()):
-            if len(pair) != 2 or not pair[0] < pair[1]:
+            if len(pair) != 2 or pair[0] > pair[1] or (pair[0] == pair[1] and name != config["poi"]):
                 raise InputError(f"{place}: the bounds of '{name}' are {pair}, not two numbers that rise")
         if name == config["poi"] and of.get("fixed"):
             raise InputError(f"{place} fixes '{name}', its parameter of interest: leave out 'fixed'")

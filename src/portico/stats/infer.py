@@ -7,30 +7,31 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from scipy import stats
 
-from portico.errors import ConfigError, InputError
+from portico.errors import ConfigError, FitError, InputError
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at
-from portico.stats.counting import ASYMPTOTIC_FROM
+from portico.stats.counting import Count, counting_cls, counting_limit
+from portico.stats.few import ASYMPTOTIC_FROM, effective_events
 from portico.stats.fit import Fit
 from portico.stats.histfactory import ASIMOV
-from portico.stats.limit import CLs, Limit
+from portico.stats.limit import BANDS, QUANTILES, CLs, Limit
 from portico.stats.model import Model
-from portico.stats.shapes import Array
 from portico.stats.toy_limits import cls_of
 from portico.stats.toys import with_expectation
-from portico.stats.workspace import PyhfProfiles, Workspace, using
+from portico.stats.workspace import Workspace, using
+from portico.stats.workspace_profiles import PyhfProfiles
 from portico.workflow.chunk_loop import Reporter
 
-__all__ = ["Inference", "Toys", "fewest_background", "infer"]
+__all__ = ["Inference", "Toys", "deciding_events", "infer"]
 
-_BULK: Final = 0.9  # of the signal of a channel: the bins where signal is expected
 _NONE: Final = 1e-6  # events
-_SHARE: Final = 0.05  # of all signal; channels with less contribute little
+_WEIGHTS: Final = 100  # the largest of a bin in the exact construction
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,10 @@ class Inference:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form, see `portico.stats.limit`."""
+        """Return the JSON form, see `portico.stats.limit`; ``quantiles`` are those of the expected values."""
         return {
             "poi": self.poi, "cl": self.cl, "method": self.limit.method, "why": self.why,
-            "limit": self.limit.to_json(),
+            "limit": self.limit.to_json(), "quantiles": list(QUANTILES),
             "cls": [cls.to_json() for cls in self.points],
             "best": self.best, "p_value": self.p_value, "significance": self.significance, "notes": list(self.notes),
         }  # fmt: skip
@@ -135,33 +136,66 @@ def infer(
         If fits do not converge.
     """
     check(cl, mus)
-    with using(backend) if isinstance(model, Workspace) else nullcontext():
+    with using(backend) if backend == "jax" and isinstance(model, Workspace) else nullcontext():
         profiles = profiles_of(model, backend=backend, blind=blind)
-        where, fewest = fewest_background(profiles)
-        if toys is None:
-            limit, points, notes = _asymptotic(profiles, cl, mus, where, fewest)
-            why = f"at least {fewest:.3g} background events are expected where signal is"
-            return _inference(model, cl, limit, points, profiles, "toys were not asked for" if notes else why, notes)
-    limit, points = _with_toys(model, cl, mus, blind, toys)
-    why = f"{toys.number:,} of each hypothesis and strength; {fewest:.3g} background events expected where signal is"
-    return _inference(model, cl, limit, points, profiles, why, [])
-
-
-def _asymptotic(
-    profiles: ModelProfiles | PyhfProfiles, cl: float, mus: Sequence[float], where: str, fewest: float
-) -> tuple[Limit, tuple[CLs, ...], list[str]]:
+        limit = _named(model, profiles, cl)
+        points = tuple(cls_at(profiles, mu) for mu in mus)
+        fewest, where = deciding_events(profiles, limit.median)
+    few = f"about {fewest:.3g} background events decide the limit, mostly in channel '{where}'"
+    if toys is not None:
+        limit, points = _with_toys(model, cl, mus, blind, toys)
+        why = f"{toys.number:,} of each hypothesis and strength; {few}"
+        return _inference(model, cl, limit, points, profiles, why, [])
+    if fewest >= ASYMPTOTIC_FROM:
+        why = f"about {fewest:.3g} background events decide the limit"
+        return _inference(model, cl, limit, points, profiles, why, [])
+    if counts := _exact_counts(profiles):
+        note = f"asymptotic formulae would give {_both(limit)}"
+        limit, points = _exactly(counts, cl, mus)
+        return _inference(model, cl, limit, points, profiles, f"exact probabilities, since {few}", [note])
     if fewest < _NONE:
         raise InputError(
             f"channel '{where}' expects no background where signal is: asymptotic formulae have no meaning there; use "
             "toys (--toys 1000)"
         )
-    limit = asymptotic_limit(profiles, cl=cl)
-    points = tuple(cls_at(profiles, mu) for mu in mus)
-    few = (
-        f"channel '{where}' expects {fewest:.2g} background events where signal is: below {ASYMPTOTIC_FROM:g} "
-        "asymptotic limits are too low; use toys (--toys 1000)"
-    )
-    return limit, points, [few] if fewest < ASYMPTOTIC_FROM else []
+    note = f"{few}: below {ASYMPTOTIC_FROM:g} asymptotic limits are too low; use toys (--toys 1000)"
+    return _inference(model, cl, limit, points, profiles, "toys were not asked for", [note])
+
+
+def _named(model: Model | Workspace, profiles: ModelProfiles | PyhfProfiles, cl: float) -> Limit:
+    """Return the asymptotic limit; where there is none, name the parameters that change events as the strength does."""
+    try:
+        return asymptotic_limit(profiles, cl=cl)
+    except FitError as error:
+        like = [group for group in _degenerate(profiles) if model.poi in group]
+        if not like:
+            raise
+        raise FitError(f"{error}; {_alike(like[0])}") from None
+
+
+def _both(limit: Limit) -> str:
+    observed = "" if limit.observed is None else f"{limit.observed:.4g} observed and "
+    return f"{observed}{limit.median:.4g} expected"
+
+
+def _exact_counts(profiles: ModelProfiles | PyhfProfiles) -> list[Count]:
+    """Return the bins as counts if nothing but the strength is free; nothing otherwise."""
+    if not isinstance(profiles, PyhfProfiles) or not profiles.fitter.only_poi:
+        return []
+    events, data = profiles.events(), profiles.data if profiles.observed else None
+    signal, background = (np.concatenate([of[i] for of in events.values()]) for i in (0, 1))
+    seen: list[Any] = [None] * len(signal) if data is None else data[: len(signal)].tolist()
+    if np.any(signal < 0) or any(n is not None and n != round(n) for n in seen):
+        return []
+    return [
+        Count(f"bin {i + 1}", float(b), 0.0, float(s), 0.0, None if n is None else round(n))
+        for i, (s, b, n) in enumerate(zip(signal, background, seen, strict=True))
+    ]
+
+
+def _exactly(counts: Sequence[Count], cl: float, mus: Sequence[float]) -> tuple[Limit, tuple[CLs, ...]]:
+    limit = counting_limit(counts, cl=cl, weights=_WEIGHTS)
+    return limit, tuple(counting_cls(counts, mu, weights=_WEIGHTS) for mu in mus)
 
 
 def _with_toys(
@@ -213,46 +247,20 @@ def profiles_of(
     return profiles
 
 
-def fewest_background(profiles: ModelProfiles | PyhfProfiles) -> tuple[str, float]:
-    """Return the channel with the fewest background events where its signal is, and their number.
+def deciding_events(profiles: ModelProfiles | PyhfProfiles, mu: float) -> tuple[float, str]:
+    """Return how many background events decide a limit, and the channel that this depends on most.
 
-    Where signal is: in the bins with the most signal that hold 90% of it together. Channels with less than 5% of all
-    signal are left out.
+    See `portico.stats.few`; the hypotheses are the Asimov data, and the fit to them with a strength.
     """
-    events = profiles.events() if isinstance(profiles, PyhfProfiles) else _events(profiles)
-    total = sum(float(signal.sum()) for signal, _ in events.values())
-    found = {
-        name: _background_at_signal(signal, background)
-        for name, (signal, background) in events.items()
-        if signal.sum() > 0 and signal.sum() >= _SHARE * total
-    }
-    if not found:
-        raise InputError("no signal is expected where data are: there is no limit on its strength")
-    name = min(found, key=lambda of: found[of])
-    return name, found[name]
-
-
-def _background_at_signal(signal: Array, background: Array) -> float:
-    order = np.argsort(-signal, kind="stable")
-    bins = int(np.searchsorted(np.cumsum(signal[order]), _BULK * signal.sum() * (1 - 1e-12))) + 1
-    return float(background[order[:bins]].sum())
-
-
-def _events(profiles: ModelProfiles) -> dict[str, tuple[Array, Array]]:
-    """Return expected signal for a strength of 1 and background of each channel of a `Model`."""
-    from portico.stats.fit import Fitter
-
-    model, fit = profiles.model, profiles.background
-    likelihood = Fitter(model, profiles.asimov).likelihood(fit.choice)
-    with_signal = likelihood.expected({**fit.values, model.poi: 1.0})
-    found = {}
-    for channel, parts in zip(model.channels, with_signal, strict=True):
-        signal, background = np.zeros(len(channel.edges) - 1), np.zeros(len(channel.edges) - 1)
-        for component in channel.components:
-            into = signal if component.strength == model.poi else background
-            into += parts[component.name]
-        found[channel.name] = signal, background
-    return found
+    if isinstance(profiles, PyhfProfiles):
+        without, with_signal = profiles.hypotheses(mu)
+        names = [name for name, part in profiles.events().items() for _ in part[0]]
+    else:
+        found = profiles.hypotheses(mu)
+        without, with_signal = (np.concatenate([of[i] for of in found.values()]) for i in (0, 1))
+        names = [name for name, of in found.items() for _ in of[0]]
+    number, at = effective_events(without, with_signal)
+    return number, names[at] if at < len(names) else "auxiliary measurements"
 
 
 def _inference(
@@ -260,9 +268,10 @@ def _inference(
     profiles: ModelProfiles | PyhfProfiles, why: str, notes: Sequence[str],
 ) -> Inference:  # fmt: skip
     best, background = profiles.best, profiles.background
-    lines = [*notes, *_limits_reached({"without signal": background, "of the best fit": best}, model.poi)]
+    lines = [*notes, *limit.notes, *_rising(points), *(_alike(group) for group in _degenerate(profiles))]
+    lines += [*_limits_reached({"without signal": background, "of the best fit": best}, model.poi)]
     if isinstance(model, Workspace):
-        lines += _notes_on_measurement(model)
+        lines += [*model.notes, *_notes_on_measurement(model)]
     if isinstance(model, Model) and not model.has_data:
         lines.append("there are no data: expected numbers are those of the start values of all parameters")
     if isinstance(profiles, PyhfProfiles):
@@ -288,6 +297,38 @@ def _notes_on_measurement(workspace: Workspace) -> list[str]:
             hint = f"; did you mean '{close[0]}'?" if close else ""
             notes.append(f"measurement '{workspace.measurement}' sets '{name}', which the model does not have{hint}")
     return notes
+
+
+def _rising(points: Sequence[CLs]) -> list[str]:
+    """Note where CLs rises with the strength, by more than the precision of fits or toys."""
+    ordered = sorted(points, key=lambda cls: cls.mu)
+    found = []
+    for cls, more in pairwise(ordered):
+        pairs = [("CLs", cls.observed, more.observed, more.uncertainty or 0.0)]
+        median = BANDS.index(0)
+        error = more.expected_uncertainties[median] if more.expected_uncertainties else 0.0
+        pairs.append(("expected CLs", cls.expected[median], more.expected[median], error))
+        for name, lower, higher, error in pairs:
+            if lower is not None and higher is not None and higher > lower * 1.01 + 1e-4 + 3 * error:
+                found.append(
+                    f"{name} rises from {lower:.4g} at {cls.mu:g} to {higher:.4g} at {more.mu:g}: the likelihood has "
+                    "several minima"
+                )
+    return found
+
+
+def _degenerate(profiles: ModelProfiles | PyhfProfiles) -> list[list[str]]:
+    """Return groups of parameters that change the expected events in one way only; of workspaces."""
+    if not isinstance(profiles, PyhfProfiles):
+        return []
+    return profiles.fitter.degenerate(profiles.background.values)
+
+
+def _alike(group: Sequence[str]) -> str:
+    return (
+        f"{', '.join(group[:-1])} and {group[-1]} are degenerate: a change of one is undone by the others, so that "
+        "only their bounds tell them apart; fix all but one of them"
+    )
 
 
 def _limits_reached(fits: Mapping[str, Fit | None], poi: str) -> list[str]:

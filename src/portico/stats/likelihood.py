@@ -104,6 +104,20 @@ class Likelihood:
         self._saturated = [_saturated(points) for points in data.channels]
 
     @property
+    def bent(self) -> list[int]:
+        """The nuisance parameters whose effects up and down are not inverse to each other, or that move templates."""
+        found: set[int] = set()
+        for term in (term for terms in self._terms for term in terms):
+            found |= {i for i, _, even in term.effects if even != 0}
+            found |= {i for _, i in term.free if isinstance(term.shape, Template)}
+        return sorted(found)
+
+    def totals(self, at: Array) -> Array:
+        """Return the expected events in the bins of all channels, one behind the other."""
+        parts = self.expected(dict(zip(self.names, at.tolist(), strict=True)))
+        return np.concatenate([np.sum(list(of.values()), axis=0) for of in parts])
+
+    @property
     def shape_parameters(self) -> int:
         """How many parameters the chosen shapes of competing components have: what the penalty counts."""
         rivals = competing(self.model)

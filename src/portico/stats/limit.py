@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["BANDS", "CLs", "Limit"]
+__all__ = ["BANDS", "QUANTILES", "CLs", "Limit"]
 
 #: Positions of expected values in the background-only distribution, in standard deviations.
 BANDS: Final = (-2, -1, 0, 1, 2)
+#: The same as fractions of the outcomes without signal. CMS Combine prints 0.025, 0.16, 0.5, 0.84 and 0.975.
+QUANTILES: Final = tuple(0.5 * (1 + math.erf(n / math.sqrt(2))) for n in BANDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class Limit:
         Of the expected limits; empty without toys.
     scan : tuple of CLs
         CLs at the strengths where toys were thrown.
+    notes : tuple of str
+        Warnings, such as a CLs that rises with the strength.
     """
 
     method: str
@@ -95,6 +99,7 @@ class Limit:
     uncertainty: float | None = None
     expected_uncertainties: tuple[float, ...] = ()
     scan: tuple[CLs, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def median(self) -> float:
@@ -104,7 +109,8 @@ class Limit:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, see the module."""
         scan = [cls.to_json() for cls in self.scan]
-        return {"method": self.method, **_json(self, "observed", "expected"), **_toys_json(self, scan=scan)}
+        notes = {"notes": list(self.notes)} if self.notes else {}
+        return {"method": self.method, **_json(self, "observed", "expected"), **_toys_json(self, scan=scan), **notes}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Limit:
@@ -118,7 +124,7 @@ class Limit:
         return cls(
             content["method"], _read(content["observed"]), _all_read(content["expected"]),
             _read(content.get("uncertainty")), _all_read(content.get("expected_uncertainties", ())),
-            tuple(CLs.from_json(cls) for cls in content.get("scan", ())),
+            tuple(CLs.from_json(cls) for cls in content.get("scan", ())), tuple(content.get("notes", ())),
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from portico.analysis.blinding import open_bins
 from portico.config import parse, parse_json
 from portico.errors import ConfigError, InputError, nearest
-from portico.stats.histfactory import check_workspace, choose_measurement, validated
+from portico.stats.histfactory import check_workspace, choose_measurement, left_observations, validated
 from portico.stats.model import Model
 from portico.stats.shapes import Shape, Template
 from portico.stats.workspace import Workspace
@@ -58,7 +58,7 @@ def read_model(path: Path, patches: Sequence[Path] = (), measurement: str = "") 
         return model
     check_workspace(content, where)
     name, poi, parameters = choose_measurement(content, measurement, where)
-    workspace = Workspace(where, content, name, poi, tuple(parameters))
+    workspace = Workspace(where, content, name, poi, tuple(parameters), tuple(left_observations(content)))
     workspace.model  # noqa: B018 (made here, so that what pyhf finds wrong is found here)
     return workspace
 
@@ -99,8 +99,10 @@ def _json(path: Path) -> Any:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        return parse_json(raw)
+        return parse_json(raw, unique=True)
     except ValueError as error:
+        if "appears twice" in str(error):
+            raise InputError(f"{path}: {error}; only one of them can be meant") from error
         looks = _looks_like(raw)
         at = f", line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else f": {error}"
         raise InputError(f"{path}: not JSON{looks or at}; {_VALID}") from error

@@ -6,15 +6,14 @@ estimated distance to the minimum is as small as iminuit requires; other fits ar
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from portico.stats.likelihood import Likelihood
 from portico.stats.shapes import Array
 
-__all__ = ["score"]
+__all__ = ["Curved", "score"]
 
 _DISTANCE: Final = 1e-6  # estimated, of -log L; iminuit's with tol = 0.01 is 1e-5
 _ITERATIONS: Final = 40
@@ -24,12 +23,22 @@ _ROUNDING: Final = 1e-9  # of -log L
 _RIDGE: Final = 1e-9  # of the information, where a parameter does nothing
 
 
-def score(likelihood: Likelihood, start: Array, free: npt.NDArray[np.bool_], low: Array, high: Array) -> Array | None:
+class Curved(Protocol):
+    """-log L with its derivatives."""
+
+    def __call__(self, at: Array) -> float:
+        """Return -log L."""
+
+    def curvature(self, at: Array) -> tuple[Array, Array]:
+        """Return the gradient, (n,), and the information, (n, n)."""
+
+
+def score(likelihood: Curved, start: Array, free: npt.NDArray[np.bool_], low: Array, high: Array) -> Array | None:
     """Minimise -log L within bounds.
 
     Parameters
     ----------
-    likelihood : Likelihood
+    likelihood : Curved
     start : array of shape (n,)
         Within the bounds.
     free : array of bool of shape (n,)
@@ -49,10 +58,13 @@ def score(likelihood: Likelihood, start: Array, free: npt.NDArray[np.bool_], low
         if not len(loose):
             return at
         part = information[np.ix_(loose, loose)]
-        part[np.diag_indices_from(part)] *= 1 + _RIDGE
-        part[np.diag_indices_from(part)] += 1e-12
+        # Each parameter in its own standard deviations, so that units do not matter.
+        size = np.sqrt(np.diag(part))
+        size[size == 0] = 1.0
+        part = part / np.outer(size, size)
+        part[np.diag_indices_from(part)] += _RIDGE
         try:
-            step: Array = -np.asarray(np.linalg.solve(part, slope[loose]), dtype=np.float64)
+            step: Array = -np.asarray(np.linalg.solve(part, slope[loose] / size), dtype=np.float64) / size
         except np.linalg.LinAlgError:
             return None
         if not np.isfinite(step).all():
@@ -67,7 +79,7 @@ def score(likelihood: Likelihood, start: Array, free: npt.NDArray[np.bool_], low
 
 
 def _along(
-    likelihood: Likelihood, at: Array, value: float, slope: Array, loose: npt.NDArray[np.intp], step: Array,
+    likelihood: Curved, at: Array, value: float, slope: Array, loose: npt.NDArray[np.intp], step: Array,
     low: Array, high: Array,
 ) -> tuple[Array, float] | None:  # fmt: skip
     """Go along a step, cut at the bounds, half as far until it leads down enough."""

@@ -25,7 +25,8 @@ from portico.stats.model import Model
 from portico.stats.model_file import read_model
 from portico.stats.toy_limits import OutOfRange, ToyStatistics, limit_of, statistics_of
 from portico.stats.toys import ModelToys, ToySource, check, throw_toy, with_expectation
-from portico.stats.workspace import PyhfProfiles, Workspace
+from portico.stats.workspace import Workspace
+from portico.stats.workspace_profiles import PyhfProfiles
 from portico.stats.workspace_toys import PyhfToys
 from portico.workflow.chunk_loop import Reporter
 from portico.workflow.run import run

@@ -104,9 +104,14 @@ class ModelToys:
     def _statistic(self, mu: float, data: Observation, near: Fit) -> float:
         poi, fitter = self.model.poi, self._fitter(data, near)
         fixed = fitter.fit({poi: mu})
-        best = fitter.fit()
+        best = fitter.fit(others=[{**near.values, poi: 0.0}])
+        if fixed.objective < best.objective:
+            best = min(fixed, fitter.fit(others=[fixed.values]), key=lambda fit: fit.objective)
         if best.values[poi] >= mu:
             return 0.0
+        if fitter.several_minima:
+            again = fitter.fit({poi: mu}, others=[best.values])
+            fixed = min(fixed, again, key=lambda fit: fit.objective)
         if best.choice != fixed.choice:  # the other families might be better for the fixed strength, too
             again = fitter.fit({poi: mu})
             fixed = min(fixed, again, key=lambda fit: fit.objective)

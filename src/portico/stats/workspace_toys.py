@@ -9,7 +9,8 @@ import numpy as np
 from portico.errors import FitError
 from portico.stats.fit import Fit
 from portico.stats.shapes import Array
-from portico.stats.workspace import Workspace, WorkspaceFitter
+from portico.stats.workspace import Workspace
+from portico.stats.workspace_fits import WorkspaceFitter
 
 __all__ = ["PyhfToys", "ThrownData"]
 
@@ -49,7 +50,7 @@ class PyhfToys:
         self.workspace, self.fitter = workspace, WorkspaceFitter(workspace, backend)
         config = workspace.model.config
         self._data = np.concatenate([workspace.counts, config.auxdata])
-        self._normal, self._widths = _auxiliary(config)
+        self._normal, self._widths = self.fitter.likelihood.normal, self.fitter.likelihood.widths
         self._background: Fit | None = None
         self._thrown: dict[float, tuple[Fit, Array]] = {}
 
@@ -107,20 +108,12 @@ class PyhfToys:
         return self.fitter.fit(self._data, mu, self._background.values)
 
     def _statistic(self, mu: float, data: Array, near: Fit) -> float:
-        best = self.fitter.fit(data, start=near.values)
+        best = self.fitter.fit(data, start=near.values, others=[{**near.values, self.workspace.poi: 0.0}])
         if best.values[self.workspace.poi] >= mu:
             return 0.0
-        fixed = self.fitter.fit(data, mu, near.values)
+        fixed = self.fitter.fit(data, mu, near.values, [best.values])
+        if fixed.objective < best.objective:
+            best = min(fixed, self.fitter.fit(data, start=fixed.values), key=lambda fit: fit.objective)
+            if best.values[self.workspace.poi] >= mu:
+                return 0.0
         return max(fixed.objective - best.objective, 0.0)
-
-
-def _auxiliary(config: object) -> tuple[Array, Array]:
-    """Return for each auxiliary measurement whether it is normal (Poisson otherwise), and its width."""
-    normal: list[bool] = []
-    widths: list[float] = []
-    for name in config.auxdata_order:  # type: ignore[attr-defined]
-        parameters = config.param_set(name)  # type: ignore[attr-defined]
-        is_normal = parameters.pdf_type == "normal"
-        normal += [is_normal] * parameters.n_parameters
-        widths += [float(width) for width in parameters.width()] if is_normal else [0.0] * parameters.n_parameters
-    return np.array(normal, dtype=np.bool_), np.array(widths)

@@ -1,0 +1,175 @@
+"""Likelihoods with several minima: limits are those of a search of everything, whatever fits, and nothing is silent."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from portico.cli.limit import limit
+from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at
+from portico.stats.infer import infer
+from portico.stats.model import Model
+from portico.stats.toys import ModelToys
+from portico.stats.workspace import Workspace
+from portico.stats.workspace_profiles import PyhfProfiles
+from portico.stats.workspace_toys import PyhfToys, ThrownData
+from tests.second_minima import Searched, random_model
+
+MU = {"name": "mu", "type": "normfactor", "data": None}
+UP, DOWN = [86.8, 57.6], [112.3, 71.1]
+#: Both variations of the first bin lead up, and the data are far above: profiles have two minima.
+TWO_MINIMA: dict[str, Any] = {
+    "channels": [
+        {
+            "name": "SR",
+            "samples": [
+                {"name": "sig", "data": [23.7, 39.6], "modifiers": [MU]},
+                {
+                    "name": "bkg", "data": [80.6, 54.3],
+                    "modifiers": [{"name": "h", "type": "histosys", "data": {"hi_data": UP, "lo_data": DOWN}}],
+                },
+            ],
+        },
+        {
+            "name": "CR",
+            "samples": [
+                {
+                    "name": "bkg", "data": [93.9],
+                    "modifiers": [{"name": "h", "type": "histosys", "data": {"hi_data": [105.6], "lo_data": [80.3]}}],
+                }
+            ],
+        },
+    ],
+    "observations": [{"name": "SR", "data": [141, 107]}, {"name": "CR", "data": [93]}],
+    "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+    "version": "1.0.0",
+}  # fmt: skip
+RIGHT = 1.818  # by minuit from many starts, and by the search of everything
+
+
+def workspace(spec: dict[str, Any]) -> Workspace:
+    return Workspace("test", spec, "m", "mu")
+
+
+@pytest.mark.parametrize("backend", ["numpy", "minuit", pytest.param("jax", marks=pytest.mark.full)])
+def test_the_limit_is_that_of_the_lowest_minimum(backend: str) -> None:
+    answer = infer(workspace(TWO_MINIMA), backend=backend, mus=[1.0, 1.2, 1.5, 1.8])
+    assert answer.limit.observed == pytest.approx(RIGHT, rel=5e-4)
+    observed = [cls.observed or 0.0 for cls in answer.points]
+    assert observed == sorted(observed, reverse=True)
+    assert answer.notes == ()
+
+
+def test_the_search_of_everything_finds_the_same() -> None:
+    observed, expected = Searched(TWO_MINIMA).limits()
+    assert observed == pytest.approx(RIGHT, rel=5e-4)
+    assert expected == pytest.approx(asymptotic_limit(PyhfProfiles(workspace(TWO_MINIMA))).median, rel=1e-3)
+
+
+def own(spec: dict[str, Any]) -> Model:
+    """The same as a model of portico, whose templates are interpolated in straight lines."""
+    observed = {entry["name"]: entry["data"] for entry in spec["observations"]}
+    channels = []
+    for channel in spec["channels"]:
+        components = []
+        for sample in channel["samples"]:
+            data, bins = sample["data"], len(sample["data"])
+            changes = {
+                m["name"]: [m["data"]["lo_data"], m["data"]["hi_data"]]
+                for m in sample["modifiers"] if m["type"] == "histosys"
+            }  # fmt: skip
+            shape = {"kind": "template", "low": 0.0, "high": float(bins), "bins": data, "changes": changes}
+            component: dict[str, Any] = {"name": sample["name"], "events": sum(data), "shapes": [shape]}
+            components.append(component | ({"strength": "mu"} if sample["name"] == "sig" else {}))
+        edges = [float(i) for i in range(bins + 1)]
+        channels.append({"name": channel["name"], "edges": edges, "counts": observed[channel["name"]],
+                         "components": components})  # fmt: skip
+    return Model.model_validate({"channels": channels, "parameters": [{"name": "mu", "start": 1.0, "low": 0.0}]})
+
+
+def test_own_models_have_the_same_minima() -> None:
+    """Their templates move in other curves between the variations: the limits are close, and those of many starts."""
+    model = own(TWO_MINIMA)
+    found = asymptotic_limit(ModelProfiles(model))
+    assert found.observed == pytest.approx(RIGHT, rel=0.03)
+    profiles = ModelProfiles(model)
+    for mu in (1.2, 1.5, 1.8):
+        likelihood = profiles._fitter.likelihood(())
+        at = likelihood.names.index("h")
+        values = [
+            likelihood([mu if name == "mu" else h for name in likelihood.names])
+            for h in np.linspace(-4, 4, 2001).tolist()
+        ]
+        assert likelihood.names[at] == "h"
+        assert profiles.conditional("data", mu).nll == pytest.approx(min(values), abs=1e-4)
+
+
+def test_toys_take_the_lowest_minimum() -> None:
+    toys, profiles = PyhfToys(workspace(TWO_MINIMA)), PyhfProfiles(workspace(TWO_MINIMA))
+    for mu in (1.5, 1.8):
+        expected = profiles.statistics(mu)[0]
+        assert toys.observed_statistic(mu) == pytest.approx(expected, abs=2e-3)
+        for side in (-2.0, 2.0):  # wherever fits to a toy begin
+            assert profiles.data is not None
+            near = toys.fitter.fit(profiles.data, mu, {**toys.fitter.start(), "mu": mu, "h": side})
+            assert toys.statistic(mu, ThrownData(profiles.data, near)) == pytest.approx(expected, abs=2e-3)
+    assert ModelToys(own(TWO_MINIMA)).observed_statistic(1.5) == pytest.approx(
+        ModelProfiles(own(TWO_MINIMA)).statistics(1.5)[0], abs=2e-3
+    )
+
+
+class Rising:
+    """Statistics whose CLs rises: 1/CLs falls between 1.2 and 1.6."""
+
+    poi, unit, improved, several_minima, observed = "mu", 1.0, 0, True, True
+
+    def statistics(self, mu: float) -> tuple[float, float]:
+        q = 4 * mu**2 if mu < 1.2 else max(5.76 - 8 * (mu - 1.2), 1.0) if mu < 1.8 else 1.0 + 4 * (mu - 1.8) ** 2
+        return q, 6.25 * mu**2
+
+
+def test_a_cls_that_rises_is_never_silent() -> None:
+    found = asymptotic_limit(Rising())
+    assert found.observed is not None
+    assert found.observed > 1.8
+    assert cls_at(Rising(), found.observed).observed == pytest.approx(0.05, abs=1e-3)
+    (note,) = found.notes
+    assert note.startswith("CLs of mu rises between ")
+    assert "the limit is the largest strength that is not excluded" in note
+
+
+def off(seeds: range) -> dict[int, tuple[float, ...]]:
+    """Return the models whose limits are off by more than 0.5%, and by how much."""
+    found = {}
+    for seed in seeds:
+        spec = random_model(seed)
+        ours = asymptotic_limit(PyhfProfiles(workspace(spec)))
+        ratios = (ours.observed or math.nan, ours.median) / np.array(Searched(spec).limits())
+        if not np.all(np.abs(ratios - 1) < 0.005):
+            found[seed] = tuple(ratios.tolist())
+    return found
+
+
+def test_random_models_have_the_limits_of_a_search_of_everything() -> None:
+    assert off(range(5)) == {}
+
+
+@pytest.mark.full
+@pytest.mark.timeout(7200)
+def test_a_thousand_random_models_have_the_limits_of_a_search_of_everything() -> None:
+    assert off(range(1000)) == {}
+
+
+def test_the_command_says_nothing_where_nothing_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "workspace.json"
+    path.write_text(json.dumps(TWO_MINIMA))
+    done = CliRunner().invoke(limit, [str(path)])
+    assert done.exit_code == 0
+    assert "1.818" in done.stdout
+    assert "note" not in done.stdout
