@@ -9,7 +9,8 @@ import importlib.util
 import time
 
 from portico.stats.asymptotic import asymptotic_limit, cls_at
-from portico.stats.workspace import BACKENDS, PyhfProfiles, Workspace, using
+from portico.stats.workspace import BACKENDS, Workspace, using
+from portico.stats.workspace_profiles import PyhfProfiles
 
 CHANNEL = {
     "name": "A",
