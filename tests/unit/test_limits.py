@@ -18,6 +18,7 @@ from hnl.fits.signal import cms_resolution
 from hnl.hypotheses import Hypothesis, Point, WindowCounts, Yield, evaluate, read_hypotheses
 from hnl.limits import crossings, limits
 from hnl.scan import scan
+from hnl.search import _method, _Options
 from portico.analysis.analysis import load_analysis
 from portico.errors import ConfigError
 from portico.stats.exports.card import read_card
@@ -204,3 +205,24 @@ def test_what_is_no_hypothesis_is_refused(tmp_path: Path) -> None:
     path.write_text('[{"mass": 1.0}]')
     with pytest.raises(ConfigError, match="hypothesis 0: key 'window' is missing"):
         read_hypotheses(str(path))
+
+
+def test_the_method_is_chosen_by_the_events_that_decide_the_limit() -> None:
+    """Categories count by what they contribute to the sensitivity, not by their share of the signal."""
+    def chosen(yields: list[float], backgrounds: list[float]) -> tuple[str, str]:
+        counts = {
+            f"c{i}": WindowCounts(
+                background=1.5 * b, uncertainty=1.0, observed=None, signal_fraction=1.0, systematic=0.1
+            )
+            for i, b in enumerate(backgrounds)
+        }
+        found = {f"c{i}": Yield(events=s, statistical=0.1, effective_events=100.0) for i, s in enumerate(yields)}
+        point = Point(coupling_squared=1e-4, ctau=1.0, yields=found)
+        return _method([point], counts, _Options(3.0, 4.0, 20, False))
+
+    assert chosen([5.0, 10.0], [0.3, 60.0])[0] == "counting"
+    assert "mostly in c0" in chosen([5.0, 10.0], [0.3, 60.0])[1]
+    assert chosen([0.01, 10.0], [0.3, 60.0])[0] == "asymptotic"  # 0.1% of the signal, and less of the sensitivity
+    assert chosen([0.3, 10.0], [2.0, 60.0])[0] == "asymptotic"  # 3% of the signal
+    assert chosen([1.0] * 6, [0.3] * 6)[0] == "counting"
+    assert chosen([0.0, 0.0], [1.0, 1.0]) == ("counting", "no coupling can be tested")
