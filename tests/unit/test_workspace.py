@@ -282,6 +282,19 @@ def test_few_background_events_are_told() -> None:
     assert re.fullmatch(r"asymptotic formulae would give \d\S+ observed and \d\S+ expected", exact.notes[0])
     assert not infer(single(1.0, 6.0, 5.0)).notes
     assert infer(single(1.0, 0.0, 0.0)).limit.observed == pytest.approx(-np.log(0.05), rel=1e-4)
+    many = make(
+        [
+            {
+                "name": "A",
+                "samples": [
+                    {"name": "signal", "data": [5.0] * 11, "modifiers": [MU]},
+                    {"name": "background", "data": [0.3] + [30.0] * 10, "modifiers": []},
+                ],
+            }
+        ],
+        {"A": [0.0] + [30.0] * 10},
+    )  # exact probabilities of many bins take minutes
+    assert infer(many).limit.method == "asymptotic"
     (note,) = infer(uncertain(2.0)).notes
     assert note == (
         "about 2 background events decide the limit, mostly in channel 'A': below 5 asymptotic limits are too low; use "

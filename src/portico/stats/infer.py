@@ -31,6 +31,7 @@ from portico.workflow.chunk_loop import Reporter
 __all__ = ["Inference", "Toys", "deciding_events", "infer"]
 
 _NONE: Final = 1e-6  # events
+_EXACT_BINS, _EXACT_EVENTS = 4, 500.0  # up to which the exact construction takes less than a second
 _WEIGHTS: Final = 100  # the largest of a bin in the exact construction
 
 
@@ -179,12 +180,14 @@ def _both(limit: Limit) -> str:
 
 
 def _exact_counts(profiles: ModelProfiles | PyhfProfiles) -> list[Count]:
-    """Return the bins as counts if nothing but the strength is free; nothing otherwise."""
+    """Return the bins as counts if nothing but the strength is free and probabilities are quick; nothing otherwise."""
     if not isinstance(profiles, PyhfProfiles) or not profiles.fitter.only_poi:
         return []
     events, data = profiles.events(), profiles.data if profiles.observed else None
     signal, background = (np.concatenate([of[i] for of in events.values()]) for i in (0, 1))
     seen: list[Any] = [None] * len(signal) if data is None else data[: len(signal)].tolist()
+    if len(signal) > _EXACT_BINS or float(background.sum()) > _EXACT_EVENTS:
+        return []
     if np.any(signal < 0) or any(n is not None and n != round(n) for n in seen):
         return []
     return [
