@@ -42,6 +42,7 @@ def check(driver: Driver, life: Life, farm: Farm, disks: Disks) -> None:
         _check_ledger(ledger, driver, disks)
         if driver.error is not None:
             _check_error(driver, life, farm)
+            _check_kept(ledger, driver, life, farm)
         elif not driver.was_killed:
             _check_end(ledger, driver, life, farm, disks)
     finally:
@@ -122,6 +123,16 @@ def _check_error(driver: Driver, life: Life, farm: Farm) -> None:
         _must(bool(lost), "no chunk failed, and none could be read")
     if isinstance(error, StepError) and FailureKind.USER not in kinds and life.mood.is_bounded:
         _must(life.data.troubles(FailureKind.CRASH) >= DEATHS, "the step is blamed for workers that died")
+
+
+def _check_kept(ledger: Ledger, driver: Driver, life: Life, farm: Farm) -> None:
+    """What a driver got before the user interrupted it, or the step's code failed, is in the ledger."""
+    if driver.world.faults not in ([], ["interrupt"]) or not life.mood.is_bounded:
+        return
+    failed = {failed.task.key for failed in farm.failures}
+    kept = ledger.done(STEP).keys()
+    gone = {key for key in farm.done - failed - life.data.lost() if len(key) == 64} - kept
+    _must(not gone, "results that came before the end of a run are not kept:", [key[:8] for key in gone])
 
 
 def _check_losses(life: Life, farm: Farm, lost: set[str], by_key: dict[str, Planned]) -> None:

@@ -98,6 +98,8 @@ class Farm(Executor):
         self.ledger: Ledger | None = None
         self.on_wait: Callable[[], None] = lambda: None
         self.submitted: Counter[str] = Counter()
+        self.done: set[str] = set()
+        """Tasks whose results the driver got in this life."""
         self.failures: list[Failed] = []
         """Of this life, in the order in which the driver got them."""
         self._world, self._data, self._disks, self._mood = world, data, disks, mood
@@ -114,6 +116,7 @@ class Farm(Executor):
         self._data, self._mood = data, mood
         self._seconds = 100.0 + sum(max(0.0, ending.due - self._world.clock.now) for ending in self._endings)
         self.submitted.clear()
+        self.done.clear()
         self._harmed.clear()
         for ending in self._endings:  # of jobs that an earlier driver submitted
             if ending.kind is not None:
@@ -259,8 +262,10 @@ class Farm(Executor):
             self._world.tell(f"outcome {outcome.task.key[:6]}{outcome.task.key[64:]} {outcome.task.attempt}: {how}")
             if isinstance(outcome, Failed):
                 self.failures.append(outcome)
-            elif self.keeps_running:
-                self._results[outcome.task.key] = outcome  # until the ledger has it
+            else:
+                self.done.add(outcome.task.key)
+                if self.keeps_running:
+                    self._results[outcome.task.key] = outcome  # until the ledger has it
             yield outcome
 
     def _collected(self, outcome: Outcome) -> Outcome:
@@ -268,7 +273,8 @@ class Farm(Executor):
         paths = {str(file["path"]) for file in outcome.files} if isinstance(outcome, Done) else set()
         if not self.keeps_running or paths <= self._disks.files.keys():
             return outcome
-        if gone := paths & self._disks.removed:
+        gone = paths & self._disks.removed
+        if gone and self.ledger is not None:  # else another driver has taken the folder over, and done all
             raise self._world.violation(f"the tree of a job that goes on without a driver was removed: {gone}")
         self._harmed[outcome.task.key, "deaths"] += 1
         return Failed(outcome.task, FailureKind.LOST, "its tree is not there", metrics={"worker": "job"})
