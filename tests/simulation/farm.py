@@ -45,6 +45,8 @@ class Mood:
     changing, late, doubled, jumping, interrupted : float
         Chances, for each call of `Farm.wait`, that the number of workers or the clock changes or the user presses
         Ctrl-C, and for each outcome that it comes late or twice.
+    is_blind : bool
+        One of several machines cannot read any file.
     """
 
     failing: float = 0.0
@@ -55,6 +57,7 @@ class Mood:
     doubled: float = 0.0
     jumping: float = 0.0
     interrupted: float = 0.0
+    is_blind: bool = False
 
 
 @dataclass(order=True, slots=True)
@@ -169,8 +172,12 @@ class Farm(Executor):
             self._check(task)
             if self.keeps_running and self._take_over(task):
                 return
-            worker = self._random.choice([f"w{n}" for n in range(max(1, self.workers))])
+            workers = [f"w{number}" for number in range(max(1, self.workers))]
+            worker = self._random.choice([name for name in workers if name not in task.avoid] or workers)
             kind = self._data.file_of(task.chunk).failure(task.chunk) or self._by_chance(task)
+            if self._mood.is_blind and worker == "w0" and kind is None:
+                world.count("machine without input", task.key[:6])
+                kind = FailureKind.INPUT
             seconds = self._random.choice((0.1, 1.0, 1.0, 3.0, 60.0))
             if self._random.random() < self._mood.late:
                 world.count("late outcome")

@@ -111,8 +111,11 @@ class History:
                 is_new = len(versions) == 1 or numbers.random() < 0.5
                 data = data.changed(numbers) if is_new else numbers.choice(versions)
                 versions.append(data)
-            self.lives.append(_life(data, is_bounded, numbers))
+            life = _life(data, is_bounded, numbers)
             self.workers.append((numbers.choice((0, 1, 2, 5, 20)), numbers.random() < 0.2))
+            if self.workers[-1][0] > 2 and life.mood.changing == 0:
+                life = replace(life, mood=replace(life.mood, is_blind=True))
+            self.lives.append(life)
         last = Life(data, Mood(), allow_partial=numbers.random() < 0.7)
         self.lives.append(last)
         self.workers.append((numbers.choice((1, 3, 50)), False))
