@@ -14,9 +14,12 @@ import sys, time
 from portico.cli import interrupt
 
 def stuck():
-    print("ready", flush=True)
+    ready = False
     while True:
         try:
+            if not ready:
+                ready = True
+                print("ready", flush=True)
             time.sleep(600)
         except KeyboardInterrupt:
             print("interrupted", flush=True)
