@@ -27,7 +27,6 @@ ATTEMPTS = sum(value for name in retry_policy.__all__ if isinstance(value := get
 """All limits of the retry policy together: no chunk is tried more often on one replica."""
 
 _WAITS = 5_000  # of one life; none that ends has a tenth of them
-_DEATHS = [kind for kind in FailureKind if kind.is_of_the_worker]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
 from portico.errors import ProductError
 from portico.files import summarise
+from portico.results.histogram_list import products_of
 from portico.results.partial import decode, encode, merge_all
 from portico.results.product import Product, ProductKind
 from portico.results.root_makers import make_histogram
@@ -252,3 +253,30 @@ def test_checksum_is_of_the_file_as_it_stays(source: Path, tmp_path: Path, monke
     products, _ = run_chunk(write, chunk, Sample(name="s"), {}, tmp_path)
     (written,) = products["events"].items
     assert f"{zlib.adler32(Path(written['path']).read_bytes()):08x}" == written["adler32"]
+
+
+def test_histograms_of_a_list_are_those_collected_one_by_one() -> None:
+    """Whatever their axes, labels and titles; also with characters that separate fields on the way."""
+    ROOT = root.load()
+    histograms = ROOT.std.vector["TH1D"]()
+    for number, title in enumerate(["plain;mass [GeV];events", "a\x1eb\x1fc\x1dd\x10e;\x1f;\x10", "", "µ → π\n;ß;"]):
+        for edges in ([], [-np.inf, 0.1, 0.3, 7.0], [0.0, 1e-300, 1 / 3, np.inf]):
+            name = f"h{number}_{len(histograms)}"
+            axis = (len(edges) - 1, np.array(edges)) if edges else (5, 1 / 3, 2 / 3)
+            histograms.push_back(ROOT.TH1D(name, title, *axis))
+            h = histograms.back()
+            h.SetDirectory(ROOT.nullptr)
+            if number % 2:
+                h.Sumw2()
+                h.GetXaxis().SetBinLabel(2, f"\x1f{title}")
+            for x in (-1.0, 0.2, 0.4, 0.4, 9.0):
+                h.Fill(x, 0.1 + number)
+    found = products_of(histograms)
+    assert [name for name, _ in found] == [str(h.GetName()) for h in histograms]
+    for (name, product), h in zip(found, histograms, strict=True):
+        expected = collect_value(name, h, "")
+        assert (product.kind, product.meta) == (expected.kind, expected.meta)
+        assert product.arrays.keys() == expected.arrays.keys()
+        for key, values in expected.arrays.items():
+            np.testing.assert_array_equal(product.arrays[key], values, err_msg=f"{name} {key}", strict=True)
+    assert products_of(ROOT.std.vector["TH1D"]()) == []

@@ -26,7 +26,6 @@ from portico.workflow.retry_policy import DEATHS, DOUBTS, LOSSES
 from portico.workflow.trials import COUNT
 
 EMPTY = encode({})
-NEVER = 10**9
 
 
 @dataclass

@@ -119,10 +119,11 @@ def run(
 def _say_what_ctrl_c_waits_for(on: str, batch: bool) -> None:
     from portico.cli.interrupt import wait_for
     from portico.clusters.site import RESERVED
+    from portico.executors.plugins import plugin_of
 
     if batch:
         wait_for("the batch system to say which jobs go on", 5)
-    elif on not in RESERVED and "://" not in on:
+    elif on not in RESERVED and "://" not in on and not plugin_of(on):
         wait_for(f"the jobs of '{on}' to be removed (without a driver they end by themselves in two minutes)", 15)
 
 

@@ -144,7 +144,16 @@ struct HistogramList {
 
 private:
   static constexpr std::size_t kStats = 20;
-  void Add(const std::string &text) { heads += text + '\x1f'; }
+  void Add(const std::string &text) {
+    for (const char c : text)
+      if (c == '\x10' || ('\x1d' <= c && c <= '\x1f')) { // a title may have what separates them here
+        heads += '\x10';
+        heads += static_cast<char>(c + ' ');
+      } else {
+        heads += c;
+      }
+    heads += '\x1f';
+  }
   void Add(double value) {
     char text[32];
     std::snprintf(text, sizeof text, "%.17g", value);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -46,9 +47,16 @@ def _heads(text: str) -> tuple[Mapping[str, Any], ...]:
     return tuple(_head(*record.split("\x1d")) for record in text.split("\x1e")[:-1])
 
 
+def _fields(text: str) -> list[str]:
+    fields = text.split("\x1f")[:-1]
+    if "\x10" not in text:
+        return fields
+    return [re.sub(r"\x10(.)", lambda found: chr(ord(found[1]) - ord(" ")), field) for field in fields]
+
+
 def _head(first: str, second: str) -> dict[str, Any]:
-    name, title, content, bins, low, high, axis_title, *edges = first.split("\x1f")[:-1]
-    words = second.split("\x1f")[:-1]
+    name, title, content, bins, low, high, axis_title, *edges = _fields(first)
+    words = _fields(second)
     axis = {
         "bins": int(bins), "low": float(low), "high": float(high),
         "edges": [float(edge) for edge in edges] or None, "title": axis_title,

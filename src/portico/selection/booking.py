@@ -136,7 +136,7 @@ _prepared: dict[tuple[object, ...], _Prepared] = {}
 
 
 def _prepare(selection: Selection, columns: dict[str, str], sample: Sample, folder: Path, where: str) -> _Prepared:
-    key = (id(selection), *columns.items(), sample.model_dump_json(exclude={"files", "replicas", "checksums"}), where)
+    key = (id(selection), *columns.items(), repr(sample.model_dump(exclude={"files", "checksums"})), where)
     if key not in _prepared:
         try:
             resolved = resolve(selection, columns, sample, where)

@@ -170,11 +170,6 @@ class Resolved:
         return [f"{shape.name}:{tag}" for shape in self.shapes for tag in shape.tags]
 
     @property
-    def output_columns(self) -> list[str]:
-        """Columns of the tree: those of the declaration, and the choices of each rule."""
-        return [*map(tree_name, self.output), *self.choice_columns, "weight"]
-
-    @property
     def choice_columns(self) -> dict[str, tuple[int, str]]:
         """Columns of the tree with the choices: number of the rule, and what of its choices."""
         columns = {"selection": (0, "selections"), "chosen": (0, "candidates"), "multiplicity": (0, "multiplicities")}

@@ -123,7 +123,6 @@ class ModelProfiles:
             self._fits[key] = fitter.fit({self.poi: mu}, others=others)
         return self._fits[key]
 
-
     def hypotheses(self, mu: float) -> dict[str, tuple[Array, Array]]:
         """Return the Asimov data, and the expectation of the fit to them with a strength, by channel."""
         fit = self.conditional("asimov", mu)

@@ -7,7 +7,6 @@ each side of 0 of its nuisance parameter. A fit that begins near one of them nev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import combinations, product
 from typing import Final
 
 import numpy as np
@@ -22,7 +21,6 @@ _STIFF: Final = 0.25  # of what the data know of a parameter, since they know le
 _SIDES: Final = (-1.5, 1.5)  # where a fit begins on the other side, in standard deviations
 _NEAR: Final = 0.75  # what is no other side
 _GAIN: Final = 1e-5  # of -log L
-_PAIRS: Final = 4  # parameters, of which all pairs are tried
 _ROUNDS: Final = 6
 
 #: A minimum and -log L there.
@@ -69,8 +67,8 @@ def lowest(local: Local, starts: Iterable[Array], free: npt.NDArray[np.bool_], s
         return None
     for _ in range(_ROUNDS):
         before: Found = best
-        for sides in _other_sides(before[0], sided, 1):
-            best = _lower(_from(local, best[0], free, sides), best) or best
+        for i, side in _other_sides(before[0], sided):
+            best = _lower(_from(local, best[0], free, i, side), best) or best
         if best is before:
             break
     return best
@@ -82,18 +80,14 @@ def _lower(found: Found | None, best: Found | None) -> Found | None:
     return found
 
 
-def _other_sides(at: Array, sided: Sequence[int], together: int) -> Iterable[dict[int, float]]:
-    """Yield where fits begin: some parameters together, on other sides than where they are."""
-    for some in combinations(sided, together):
-        for sides in product(_SIDES, repeat=together):
-            if all(abs(at[i] - side) >= _NEAR for i, side in zip(some, sides, strict=True)):
-                yield dict(zip(some, sides, strict=True))
+def _other_sides(at: Array, sided: Sequence[int]) -> Iterable[tuple[int, float]]:
+    """Yield parameters with the other sides than where they are: fits begin there."""
+    return ((i, side) for i in sided for side in _SIDES if abs(at[i] - side) >= _NEAR)
 
 
-def _from(local: Local, at: Array, free: npt.NDArray[np.bool_], sides: dict[int, float]) -> Found | None:
-    """Fit all others with some parameters held on a side, and then everything."""
+def _from(local: Local, at: Array, free: npt.NDArray[np.bool_], i: int, side: float) -> Found | None:
+    """Fit all others with a parameter held on a side, and then everything."""
     start, others = at.copy(), free.copy()
-    for i, side in sides.items():
-        start[i], others[i] = side, False
+    start[i], others[i] = side, False
     held = local(start, others) if others.any() else None
     return local(held[0] if held is not None else start, free)

@@ -125,8 +125,7 @@ class WorkspaceFitter:
         minuit = Minuit(
             lambda at: likelihood(at) - offset, start, grad=lambda at: likelihood.curvature(at)[0], name=self._names
         )
-        minuit.errordef, minuit.strategy, minuit.tol = Minuit.LIKELIHOOD, 0, _TOLERANCE
-        minuit.print_level = -1
+        minuit.errordef, minuit.tol = Minuit.LIKELIHOOD, _TOLERANCE
         widths = np.diag(likelihood.curvature(start)[1])
         for i, name in enumerate(self._names):
             minuit.limits[name] = (self._low[i], self._high[i])
