@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,10 @@ def wrong(frame, sample):
 
 
 @contextmanager
-def process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     started = subprocess.Popen(
         [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]],
+        env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -68,10 +70,10 @@ def address(tmp_path: Path) -> Iterator[str]:
         yield json.loads(file.read_text())["address"]
 
 
-def worker(address: str, name: str, folder: Path) -> list[str]:
+def worker(address: str, name: str, folder: Path, host: str = "127.0.0.1") -> list[str]:
     return [
         "dask_worker", address, "--name", name, "--nthreads", "1", "--no-nanny", "--no-dashboard",
-        "--local-directory", str(folder / name), "--host", "127.0.0.1",
+        "--local-directory", str(folder / name), "--host", host,
     ]  # fmt: skip
 
 
@@ -137,6 +139,31 @@ def test_edited_code_and_errors_reach_live_workers(analysis: Analysis, address: 
                 portico.run(broken, folder=tmp_path / "run", executor=executor)
         finally:
             executor.close()
+
+
+@pytest.mark.full
+def test_chunks_go_back_to_the_machine_that_keeps_their_columns(
+    analysis: Analysis, address: str, tmp_path: Path
+) -> None:
+    hosts = {"one": "127.0.0.1", "two": "127.0.0.2"}  # two machines, as far as Dask knows
+    with ExitStack() as stack:
+        for name, host in hosts.items():
+            command, columns = worker(address, name, tmp_path, host), str(tmp_path / f"columns of {name}")
+            stack.enter_context(process(*command, PORTICO_COLUMNS=columns))
+        executor = stack.enter_context(closing(DaskExecutor(address)))
+        while executor.workers < 2:
+            time.sleep(0.1)
+        found, of_worker = [], []
+        for slow in (0.1, 0.101, 0.102):
+            changed = analysis.with_options("total", slow=slow)
+            run = portico.run(changed, folder=tmp_path / "run", executor=executor, cache=True)
+            with closing(Ledger(run.path / "ledger.sqlite", read_only=True)) as ledger:
+                metrics = [some for _, _, some in ledger.metrics("total")][-20:]
+            found.append(sum(some["columns_found"] for some in metrics))
+            of_worker.append(Counter(some["worker"] for some in metrics))
+    assert found[0] == 0
+    assert all(columns >= 0.9 * 40 for columns in found[1:]), found  # an idle worker may take a chunk of the other
+    assert all(len(of) == 2 for of in of_worker)
 
 
 def test_a_scheduler_that_is_not_there_is_told() -> None:

@@ -19,7 +19,8 @@ from portico.environment.credentials import Credentials
 from portico.errors import MissingExtra, WorkerError
 from portico.executors.base import Executor, Portion
 from portico.executors.daskscheduler import SchedulerLink, unreachable
-from portico.worker.task import Failed, FailureKind, Outcome, Task, outcome_of
+from portico.executors.homes import Homes
+from portico.worker.task import Done, Failed, FailureKind, Outcome, Task, outcome_of
 from portico.worker.wire import Message
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class DaskExecutor(Executor):
         self._portion, self._calls = Portion(), 0
         self._sent: set[str] = set()
         self._hosts: dict[str, str] = {}  # of workers by name, as their outcomes tell
+        self._homes = Homes()
         try:
             self._client: Client = Client(address or target, security=security, timeout=timeout, set_as_default=False)
         except (OSError, TimeoutError, TypeError, ValueError, RuntimeError, ImportError) as error:
@@ -134,16 +136,21 @@ class DaskExecutor(Executor):
             ) from error
 
     def submit(self, task: Task) -> None:
-        """Submit a task; workers that failed on it get it only if there are no others."""
+        """Submit a task; workers that failed on it get it only if there are no others.
+
+        Otherwise it goes to a machine that keeps its columns, or to another one if those there are busy.
+        """
         from portico.executors.daskworker import execute
 
         name = f"portico-{task.key}-{task.attempt}"
         if name in self._running:  # the same chunk in halves: keys tell tasks apart
             name = f"{name}-{uuid.uuid4().hex}"
         others = self._others(task.avoid) if task.avoid else []
+        near = [] if others or not task.source else self._homes.near(task, self._link.names())
         with self._link.asking():
             future = self._client.submit(
-                execute, task.to_json(), self._owner, key=name, pure=False, retries=0, workers=others or None,
+                execute, task.to_json(), self._owner, key=name, pure=False, retries=0, workers=others or near or None,
+                allow_other_workers=bool(near),
             )  # fmt: skip
         if others:
             self._pinned[name] = frozenset(others)
@@ -177,12 +184,20 @@ class DaskExecutor(Executor):
         found = [outcome for outcome in outcomes if outcome is not None]
         known = (outcome.metrics for outcome in found if "worker" in outcome.metrics)
         self._hosts |= {str(metrics["worker"]): str(metrics.get("host", "")) for metrics in known}
+        self._learn_homes(found)
         self._portion.learn(found)
         if not found:
             self._link.raise_if_gone()
             self._raise_if_hopeless()
             found = self._stranded() if self._pinned else []
         return found
+
+    def _learn_homes(self, outcomes: list[Outcome]) -> None:
+        done = [outcome for outcome in outcomes if isinstance(outcome, Done) and outcome.task.source]
+        addresses = {name: address for address, name in self._link.names().items()} if done else {}
+        for outcome in done:
+            if address := addresses.get(str(outcome.metrics.get("worker"))):
+                self._homes.learn(outcome.task, address)
 
     def _stranded(self) -> list[Outcome]:
         """Give back the tasks that were kept from some workers, when all others are gone."""
@@ -355,4 +370,3 @@ class DaskExecutor(Executor):
             self._own.close()
         if self._site is not None:
             self._site.close()
-
