@@ -149,10 +149,9 @@ class _Look:
                 return (_Same(value), value.shape)
             return ("array", value.shape, value.dtype.str, zlib.adler32(np.ascontiguousarray(value).tobytes()))
         if isinstance(value, (random.Random, np.random.RandomState)):
-            state = value.getstate() if isinstance(value, random.Random) else value.get_state()
-            return repr(state)
+            return value.getstate() if isinstance(value, random.Random) else _bits(value.get_state(legacy=False))
         if isinstance(value, np.random.Generator):
-            return repr(value.bit_generator.state)
+            return _bits(value.bit_generator.state)
         if isinstance(value, itertools.count):
             return repr(value)
         return None
@@ -192,6 +191,13 @@ def _is_filled(cell: types.CellType) -> bool:
         return False
 
 
+def _bits(state: Any) -> Any:
+    """Return the state of a generator of numpy's with the bytes of its arrays: to print them takes milliseconds."""
+    if isinstance(state, Mapping):
+        return {name: _bits(value) for name, value in state.items()}
+    return state.tobytes() if isinstance(state, np.ndarray) else state
+
+
 class Generators:
     """The global generators of random numbers: of Python, numpy and ROOT."""
 
@@ -209,7 +215,7 @@ class Generators:
         if now["random"] != self._taken["random"]:
             random.setstate(self._taken["random"])
             moved += [] if imported else ["random"]
-        if repr(now["numpy.random"]) != repr(self._taken["numpy.random"]):
+        if _bits(now["numpy.random"]) != _bits(self._taken["numpy.random"]):
             np.random.set_state(self._taken["numpy.random"])  # noqa: NPY002 (the one that user code may use)
             moved.append("numpy.random")
         if now["ROOT.gRandom"] != self._taken["ROOT.gRandom"]:
@@ -224,5 +230,5 @@ class Generators:
         import ROOT
 
         state = str(ROOT.portico.RandomState())
-        of_numpy = np.random.get_state()  # noqa: NPY002 (the one that user code may use)
+        of_numpy = np.random.get_state(legacy=False)  # noqa: NPY002 (the one that user code may use)
         return {"random": random.getstate(), "numpy.random": of_numpy, "ROOT.gRandom": state}
