@@ -24,12 +24,14 @@ from typing import Any
 from portico.environment.decorators import find_function, imported_names
 from portico.environment.included import included
 from portico.environment.library import build, compiler, library_name
+from portico.environment.looked import Kept, is_file, note
 from portico.environment.variables import variables_of
 from portico.errors import ConfigError, nearest
 from portico.step import Needs
 
 __all__ = ["Bundle", "collect", "kind_of", "one_code"]
 
+_kept: Kept[tuple[str, Path, str], Bundle] = Kept()  # a session plans the same steps again and again
 _COLLECTED: ContextVar[dict[tuple[str, Path, str], Bundle] | None] = ContextVar("collected", default=None)
 
 
@@ -147,13 +149,13 @@ def collect(function: str, folder: Path, kind: str = "frame") -> Bundle:
     ConfigError
         If the module, the function, a header, a source or a file does not exist, or if a module is not valid Python.
     """
-    collected = _COLLECTED.get()
-    if collected is None:
-        return _collect(function, folder, kind)
-    key = (function, folder, kind)
-    if key not in collected:
-        collected[key] = _collect(function, folder, kind)
-    return collected[key]
+    collected, key = _COLLECTED.get(), (function, folder, kind)
+    if collected is not None and key in collected:
+        return collected[key]
+    found = _kept.get(key, lambda: _collect(*key))
+    if collected is not None:
+        collected[key] = found
+    return found
 
 
 def _collect(function: str, folder: Path, kind: str) -> Bundle:
@@ -230,7 +232,7 @@ def _find_root(module: str, folder: Path) -> tuple[Path, str]:
 def _module_file(module: str, root: Path) -> Path | None:
     base = root.joinpath(*module.split("."))
     for candidate in (base.with_name(base.name + ".py"), base / "__init__.py"):
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate.resolve()
     return None
 
@@ -278,8 +280,11 @@ def _imports(tree: ast.Module, module: str, is_package: bool) -> tuple[str, ...]
 
 
 def _files(path: Path, function: str) -> list[Path]:
+    note(path)
     if path.is_dir():
-        return sorted(p.resolve() for p in path.rglob("*") if p.is_file())
+        for inside in (found := sorted(path.rglob("*"))):
+            note(inside)
+        return sorted(p.resolve() for p in found if p.is_file())
     if not path.is_file():
         raise ConfigError(f"{function}: no file {path}")
     return [path.resolve()]
@@ -313,7 +318,7 @@ def _zipped(contents: tuple[tuple[str, bytes], ...], others: bytes = b"") -> byt
     return buffer.getvalue()
 
 
-_archive = lru_cache(maxsize=16)(_zipped)  # a session plans the same steps again and again
+_archive = lru_cache(maxsize=16)(_zipped)
 
 
 def key_of(*parts: object) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from portico.environment.looked import is_file
 from portico.environment.strings import strings_of
 from portico.errors import ConfigError
 
@@ -97,7 +98,7 @@ def included(
     """
     search = _Search(root, [root, Path.cwd()])
     for file in declared:
-        if not file.is_file():
+        if not is_file(file):
             raise ConfigError(f"{function}: no C++ file {file}")
         search.add(file)
     for path, text in strings_of(modules, _ADD_FOLDER):
@@ -174,14 +175,14 @@ class _Search:
         """Add the dictionaries of a library, which ROOT looks for beside it."""
         stem = library.stem
         for name in (f"{stem}_rdict.pcm", f"{stem}.rootmap", f"{stem.removeprefix('lib')}_rdict.pcm"):
-            if (beside := library.with_name(name)).is_file():
+            if is_file(beside := library.with_name(name)):
                 self._includes[self._member(library)].append(self.add(beside))
 
     def _find(self, name: str, folders: list[Path]) -> Path | None:
         name = os.path.expanduser(os.path.expandvars(name))  # noqa: PTH111 (as ROOT does)
         for base in (*folders, *self.folders):
             path = base / name
-            if os.path.isfile(path):  # noqa: PTH113 (false for what cannot be a path)
+            if is_file(path):
                 real = path.resolve()
                 return path if real.is_relative_to(self._root) or not is_of_the_system(real) else None
         return None

@@ -108,6 +108,7 @@ def version_of(package: str) -> str:
     return ""
 
 
+@cache
 def source_digest() -> str:
     """Return a digest of portico's own source: two copies of the same version may differ."""
     digest, package = hashlib.sha256(), Path(__file__).parents[1]
@@ -143,6 +144,7 @@ def _cpu() -> dict[str, Any]:
     return {"model": model[1].strip() if model else "", "features": [name for name in _FEATURES if name in known]}
 
 
+@cache
 def arithmetic() -> str:
     """Return a digest of the values of exp, log, sin, pow and others on this machine.
 

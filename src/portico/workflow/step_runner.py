@@ -89,10 +89,12 @@ def run_plan(
     _remove_leftovers(state, step.name)
     state.ledger.plan(step.name, position, bundle.needs.kind, plan.chunks, others=bool(state.samples))
     chunks = _missing(state, step, plan)
-    bundle = bundle.with_library(state.reporter.note)  # also for what is exported without a chunk to run
+    if needed := bool(chunks or state.export):  # what is exported may need it without a chunk to run
+        bundle = bundle.with_library(state.reporter.note)
     _begin(state, step, plan, chunks)
     _warn_of_files(state, step, plan)
-    state.executor.prepare(bundle)
+    if needed:
+        state.executor.prepare(bundle)
     state.ledger.set_state(step.name, "running", executor=state.executor.name)
     ended = "failed"
     try:
@@ -122,9 +124,7 @@ def _missing(state: State, step: StepEntry, plan: Plan) -> list[Planned]:
     return chunks
 
 
-def _run(
-    state: State, step: StepEntry, arguments: Arguments, plan: Plan, chunks: Sequence[Planned]
-) -> list[Failed]:
+def _run(state: State, step: StepEntry, arguments: Arguments, plan: Plan, chunks: Sequence[Planned]) -> list[Failed]:
     """Run chunks, and again those that had been merged with one that turned out to be bad; return what failed."""
     failed: list[Failed] = []
     while chunks:
