@@ -60,8 +60,9 @@ class Head:
     def __init__(self, content: list[list[Any]], encoded: bytes = b"") -> None:
         self.content, self._encoded = content, encoded
         groups: dict[tuple[Any, ...], list[tuple[int, str, tuple[int, ...]]]] = {}
-        for number, (_, kind, _, arrays) in enumerate(content):
-            rules = KINDS[ProductKind(kind)].rules
+        self.kinds = [ProductKind(kind) for _, kind, *_ in content]
+        for number, (_, _, _, arrays) in enumerate(content):
+            rules = KINDS[self.kinds[number]].rules
             for key, dtype, row in arrays:
                 rule = rules.get(key, concatenate)
                 alone = (number, key) if rule is concatenate else ()
@@ -75,6 +76,11 @@ class Head:
             for (group, _), (first, last) in zip(found, pairwise(ends), strict=True)
         ]
         self.places = {(number, key): place for place, (number, key, _) in enumerate(self.arrays)}
+        self.exact = [
+            place for place, (number, key, _) in enumerate(self.arrays)
+            if KINDS[self.kinds[number]].rules.get(key) is add_exactly
+        ]  # fmt: skip
+        """Those that are exact sums, by their place."""
         self.widths = np.array([math.prod(row) for _, _, row in self.arrays], np.int64)
 
     @property
@@ -134,10 +140,10 @@ class Packed:
         places = self.head.places
         return {
             name: Product(
-                ProductKind(kind), meta, {key: views[places[number, key]] for key, _, _ in arrays},
+                self.head.kinds[number], meta, {key: views[places[number, key]] for key, _, _ in arrays},
                 self.items.get(name, ()),
             )
-            for number, (name, kind, meta, arrays) in enumerate(self.head.content)
+            for number, (name, _, meta, arrays) in enumerate(self.head.content)
         }  # fmt: skip
 
 
@@ -206,15 +212,11 @@ def settled(packed: Packed) -> Packed:
     The bits of a NaN depend on the order of terms.
     """
     head, blocks = packed.head, list(packed.blocks)
-    exacts = [
-        place for place, (number, key, _) in enumerate(head.arrays)
-        if KINDS[ProductKind(head.content[number][1])].rules.get(key) is add_exactly
-    ]  # fmt: skip
     for which, block in enumerate(head.blocks):
         content = blocks[which]
         if block.rule is add and block.dtype.kind == "f" and np.isnan(content).any():
             blocks[which] = np.where(np.isnan(content), np.nan, content)
-        ours = [place - block.first for place in exacts if block.first <= place < block.last]
+        ours = [place - block.first for place in head.exact if block.first <= place < block.last]
         if ours:
             blocks[which], ends = content.copy(), packed.ends(block)
             for place in ours:
