@@ -90,6 +90,35 @@ def texts(run: portico.Run, step: str) -> dict[str, str]:
     return {name: repr(found[name]) for name in ("points", "values")}
 
 
+SUMS = """
+import numpy as np
+
+from portico import points
+
+
+def seeds():
+    return [1, 2, 3]
+
+
+@points()
+def dot(point):
+    random = np.random.default_rng(point)
+    x, y = random.normal(size=(2, 1_000_000))
+    return (x @ y).hex()
+"""
+
+
+def test_sums_of_numpy_do_not_depend_on_the_number_of_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.py").write_text(SUMS)
+    (tmp_path / "analysis.yaml").write_text('name: s\nsteps:\n  - {name: dot, function: "m:dot", points: "m:seeds"}\n')
+    found = []
+    for threads in "1", "2":  # with as many threads as cores, BLAS splits sums into as many parts
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", threads)
+        run = portico.run(load_analysis(tmp_path), folder=tmp_path / threads, workers=1)
+        found.append(texts(run, "dot")["values"])
+    assert found[0] == found[1]
+
+
 def test_the_same_whoever_computes_and_however_often(
     analysis: Callable[..., portico.Analysis], local: LocalExecutor, tmp_path: Path
 ) -> None:

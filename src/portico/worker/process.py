@@ -28,6 +28,11 @@ from portico.worker.wire import Message
 
 __all__ = ["RunnerProcess"]
 
+# A process uses one core. numpy's sums and products would have other bits with other numbers of threads.
+_ONE_THREAD = dict.fromkeys(
+    ("BLIS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NUMEXPR_NUM_THREADS", "OMP_NUM_THREADS",
+     "OPENBLAS_NUM_THREADS"), "1",
+)  # fmt: skip
 _LOG_BYTES, _WORDS_BYTES = 4096, 2**17
 _TICK = 0.5
 _VMSTAT = Path("/proc/vmstat")
@@ -268,7 +273,7 @@ class RunnerProcess:
             return
         self._kill()
         slow = {} if self._optimised else {"EXTRA_CLING_ARGS": f"{os.environ.get('EXTRA_CLING_ARGS', '')} -O0".strip()}
-        python, environment = isolated(**slow)
+        python, environment = isolated(**_ONE_THREAD, **slow)
         (self._folder / LOG).unlink(missing_ok=True)
         with (self._folder / LOG).open("ab") as log:  # at the end, wherever that is
             self._process = start([*python, "-m", "portico.worker.runner", str(self._folder)], log, environment)
