@@ -6,17 +6,18 @@ Processes live on between the steps, edits and runs of one executor; here they d
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import IO, ClassVar
 
 import pytest
 
 from portico.environment.scratch import Scratch
+from portico.worker.child import Child, end
+from portico.worker.fork_server import ForkServer
 from portico.worker.process import RunnerProcess
 
 _MODULES = ("portico.executors.local", "portico.workflow.checks")
@@ -30,14 +31,13 @@ def _surroundings() -> tuple[str, dict[str, str]]:
 
 @dataclass(frozen=True)
 class _Spare:
-    process: subprocess.Popen[bytes]
+    process: Child
     scratch: Scratch
     knows: str
     surroundings: tuple[str, dict[str, str]]
 
     def end(self) -> None:
-        self.process.kill()
-        self.process.communicate()
+        end(self.process)
         self.scratch.close()
 
 
@@ -50,8 +50,8 @@ class ReusedProcess(RunnerProcess):
     spare: ClassVar[list[_Spare]] = []
     disk: ClassVar[str]
 
-    def __init__(self, memory: int | None = None, optimised: bool = True) -> None:
-        super().__init__(memory, optimised)
+    def __init__(self, memory: int | None = None, optimised: bool = True, server: ForkServer | None = None) -> None:
+        super().__init__(memory, optimised, server)
         self._own: list[Scratch] = []
         self._surroundings = _surroundings()
 
@@ -82,6 +82,21 @@ class ReusedProcess(RunnerProcess):
         super()._ensure()
 
 
+class SharedServer(ForkServer):
+    """One server for all executors in the same surroundings; the last few are kept."""
+
+    kept: ClassVar[dict[object, ForkServer]] = {}
+
+    def start(self, command: Sequence[str], folder: Path, log: IO[bytes], environment: Mapping[str, str]) -> Child:
+        environment = {name: value for name, value in environment.items() if not name.startswith("PYTEST_")}
+        key = (str(Path.cwd()), tuple(sorted(environment.items())))
+        server = self.kept.pop(key, None) or ForkServer()
+        self.kept[key] = server
+        while len(self.kept) > _SPARE:
+            self.kept.pop(next(iter(self.kept))).close()
+        return server.start(command, folder, log, environment)
+
+
 @contextmanager
 def reused() -> Iterator[None]:
     """Keep processes, and end them all at last."""
@@ -89,6 +104,9 @@ def reused() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in _MODULES:
             patch.setattr(f"{module}.RunnerProcess", ReusedProcess)
+        patch.setattr("portico.executors.local.ForkServer", SharedServer)
         yield
     while ReusedProcess.spare:
         ReusedProcess.spare.pop().end()
+    for server in SharedServer.kept.values():
+        server.close()

@@ -9,6 +9,7 @@ from typing import Any
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.executors.base import Executor
+from portico.worker.fork_server import ForkServer
 from portico.worker.process import RunnerProcess
 from portico.worker.task import Outcome, Task
 from portico.worker.wire import Message
@@ -31,7 +32,11 @@ class LocalExecutor(Executor):
 
     def __init__(self, workers: int | None = None, memory: int | None = None) -> None:
         self._memory = memory
-        self._runners = [RunnerProcess(memory) for _ in range(workers or len(os.sched_getaffinity(0)))]
+        self._server = ForkServer()
+        self._runners = [self._new() for _ in range(workers or len(os.sched_getaffinity(0)))]
+
+    def _new(self) -> RunnerProcess:
+        return RunnerProcess(self._memory, server=self._server)
 
     @property
     def workers(self) -> int:
@@ -89,9 +94,10 @@ class LocalExecutor(Executor):
         for index, runner in enumerate(self._runners):
             if runner.busy:
                 runner.stop()
-                self._runners[index] = RunnerProcess(self._memory)
+                self._runners[index] = self._new()
 
     def close(self) -> None:
         """Stop all processes."""
         for runner in self._runners:
             runner.stop()
+        self._server.close()

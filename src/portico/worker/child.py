@@ -13,27 +13,55 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import psutil
 
 from portico.worker.wire import Incoming, Message, send
 
-__all__ = ["Inbox", "end", "has_died", "is_stopped", "kill", "post", "start"]
+__all__ = ["Child", "Inbox", "end", "has_died", "is_stopped", "kill", "post", "start"]
 
 _PIECE = 2**20
 _MOMENT = 0.05  # within which a process that writes goes on writing
 _PATIENCE = 5.0  # until a process that was killed, but waits for its disk, is left alone
 
 
-def start(command: Sequence[str], log: IO[bytes], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a process in a group of its own, which `end` ends with all that it has started."""
+class Child(Protocol):
+    """A child process with pipes: `subprocess.Popen`, or one that was forked by other means."""
+
+    pid: int
+    returncode: int | None
+    stdin: IO[bytes] | None
+    stdout: IO[bytes] | None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, and return its status."""
+
+    def kill(self) -> None:
+        """Kill it."""
+
+
+def start(command: Sequence[str], log: IO[bytes], environment: Mapping[str, str], *files: int) -> Child:
+    """Start a process in a group of its own, which `end` ends with all that it has started.
+
+    Parameters
+    ----------
+    command : sequence of str
+        The program and its arguments.
+    log : file
+        Its standard error.
+    environment : mapping of str
+        Its environment variables.
+    *files : int
+        Files that it gets besides.
+    """
     return subprocess.Popen(
         command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, process_group=0,
+        pass_fds=files,
     )  # fmt: skip
 
 
-def has_died(process: subprocess.Popen[bytes]) -> bool:
+def has_died(process: Child) -> bool:
     """Return whether a process is dead; it stays known to the system, so that its number is not given to another."""
     if process.returncode is not None:
         return True
@@ -43,7 +71,7 @@ def has_died(process: subprocess.Popen[bytes]) -> bool:
         return True
 
 
-def is_stopped(process: subprocess.Popen[bytes]) -> bool:
+def is_stopped(process: Child) -> bool:
     """Return whether a process was stopped (SIGSTOP), and will not go on by itself."""
     try:
         return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
@@ -51,14 +79,14 @@ def is_stopped(process: subprocess.Popen[bytes]) -> bool:
         return False
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: Child) -> None:
     """Kill a process with all that it has started and that is in its group."""
     if process.returncode is None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def end(process: subprocess.Popen[bytes]) -> int:
+def end(process: Child) -> int:
     """Kill a process with all that it has started and that is in its group; return its status, as Popen has it."""
     if process.returncode is None:
         kill(process)
@@ -91,11 +119,11 @@ class Inbox:
 
     Parameters
     ----------
-    process : Popen
+    process : Child
         Who answers.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: Child) -> None:
         self._process, self._incoming = process, Incoming()
         if process.stdout is None:
             raise RuntimeError("the process has no pipe")

@@ -170,7 +170,7 @@ class _CheckedCall:
 
 
 @cache
-def _check_methods() -> None:
+def check_methods() -> None:
     """Replace the methods of every class of RDataFrame nodes, now and when a class is made, once per process."""
     import ROOT
     from ROOT._pythonization import pythonization
@@ -248,7 +248,7 @@ def run_chunk(
     NotInBlocks
         If a TTree cannot be read without RDataFrame.
     """
-    _check_methods()
+    check_methods()
     timing, clock, read_before, scratch = Timing(), _Clock(), _bytes_read(), scratch or folder
     frame = cached.frame() if cached else open_chunk(chunk, scratch, friends, in_blocks=in_blocks)
     timing.open, graph = clock.lap(), _Graph(folder, chunk, sample, scratch, "" if friends else reference)

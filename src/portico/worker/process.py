@@ -7,7 +7,6 @@ import re
 import selectors
 import signal
 import socket
-import subprocess
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -20,8 +19,9 @@ from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials, forget
 from portico.environment.interpreter import isolated
 from portico.environment.scratch import Scratch
-from portico.worker.child import Inbox, end, has_died, is_stopped, kill, post, start
+from portico.worker.child import Child, Inbox, end, has_died, is_stopped, kill, post, start
 from portico.worker.death import ABORTS, last_words
+from portico.worker.fork_server import ForkServer
 from portico.worker.log import LOG, bound, tail
 from portico.worker.task import FailureKind, Outcome, Task, outcome_of, without_entries
 from portico.worker.wire import Message
@@ -49,16 +49,18 @@ class RunnerProcess:
     optimised : bool
         Compile for speed. Without, compilation is faster, and ROOT can say why it refuses a step: where cling
         optimises, an exception that passes through compiled code may end the process (seen with Vary and Redefine).
+    server : ForkServer, optional
+        Forks the process, which must be used in one thread; without, it is started, and loads ROOT itself.
     """
 
-    def __init__(self, memory: int | None = None, optimised: bool = True) -> None:
-        self._memory, self._optimised = memory, optimised
+    def __init__(self, memory: int | None = None, optimised: bool = True, server: ForkServer | None = None) -> None:
+        self._memory, self._optimised, self._server = memory, optimised, server
         self._reasons: dict[str, dict[str, Any]] = {}  # why steps end their process, by bundle and sample
         self._outgrown, self._prints, self._overdue = 0, False, False
         self._kills = _oom_kills()
         self._scratch = Scratch()
         self._folder = self._scratch.path
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._inbox: Inbox | None = None
         self._began = 0.0
         self._bundle: Bundle | None = None
@@ -274,9 +276,13 @@ class RunnerProcess:
         self._kill()
         slow = {} if self._optimised else {"EXTRA_CLING_ARGS": f"{os.environ.get('EXTRA_CLING_ARGS', '')} -O0".strip()}
         python, environment = isolated(**_ONE_THREAD, **slow)
+        command = [*python, "-m", "portico.worker.runner"]
         (self._folder / LOG).unlink(missing_ok=True)
         with (self._folder / LOG).open("ab") as log:  # at the end, wherever that is
-            self._process = start([*python, "-m", "portico.worker.runner", str(self._folder)], log, environment)
+            if self._server is not None and self._optimised:
+                self._process = self._server.start(command, self._folder, log, environment)
+            else:
+                self._process = start([*command, str(self._folder)], log, environment)
 
     def _kill(self) -> None:
         if self._process is not None:

@@ -6,7 +6,6 @@ its standard input and output. What ROOT and the step print goes to standard err
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import io
 import os
@@ -14,7 +13,6 @@ import random
 import re
 import resource
 import shutil
-import signal
 import socket
 import sys
 import time
@@ -22,7 +20,7 @@ import traceback
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -32,8 +30,8 @@ from portico import root
 from portico.environment.bundle import key_of
 from portico.environment.credentials import install
 from portico.environment.variables import set_variables
-from portico.errors import PorticoError, PorticoWarning, SpaceError, StepError
-from portico.files import is_remote, tune_xrootd
+from portico.errors import PorticoWarning, SpaceError, StepError
+from portico.files import is_remote
 from portico.files.plain_name import plain_name
 from portico.files.troubles import of_a_disk
 from portico.results.partial import decode, encode, take_files
@@ -41,7 +39,9 @@ from portico.step import Needs, forget_needs, needs_of
 from portico.worker.cached import CachedChunk, CachedChunks
 from portico.worker.classify import check_log, classify
 from portico.worker.declared import Declarations
+from portico.worker.fork_server import serve
 from portico.worker.globals import Generators, Globals
+from portico.worker.loading import load, warm
 from portico.worker.log import Log
 from portico.worker.task import Done, Task
 from portico.worker.wire import Message, receive, send
@@ -373,21 +373,26 @@ def _hear(heard: list[str]) -> None:
     warnings.showwarning = show
 
 
-def main() -> None:
+def _run(folder: Path) -> None:
     """Serve on standard input and output, which nothing else may use from here on."""
     source = os.fdopen(os.dup(0), "rb")
     sink = os.fdopen(os.dup(1), "wb")
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what Ctrl-C means
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the driver or Dask worker
-    tune_xrootd()
-    with suppress(PorticoError):  # reported when the first message needs ROOT
-        root.load()
-    Runner(Path(sys.argv[1])).serve(source, sink)
+    load()
+    Runner(folder).serve(source, sink)
     sink.close()
     os._exit(0)  # ROOT may crash while it is taken down; the work is done
+
+
+def main() -> None:
+    """Run chunks, or fork processes that do."""
+    if sys.argv[1] == "--fork-server":
+        load()
+        serve(int(sys.argv[2]), _run, warm)
+    else:
+        _run(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,41 @@
+"""What a process that runs chunks does before its first one."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+from contextlib import suppress
+
+from portico import root
+from portico.errors import PorticoError
+from portico.files import tune_xrootd
+
+__all__ = ["load", "warm"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def load() -> None:
+    """Load ROOT into a process that ends with the driver or Dask worker, who decides what Ctrl-C means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    tune_xrootd()
+    with suppress(PorticoError):  # reported when the first message needs ROOT
+        root.load()
+
+
+def warm() -> None:
+    """Compile what nearly every step needs, for the processes that are forked from this one."""
+    import ROOT
+
+    from portico.worker.frame import check_methods
+
+    check_methods()
+    frame = ROOT.RDataFrame(1).Define("x", "1.0 + rdfentry_").Define("w", "2.f * x")
+    kept = frame.Filter("x > 0 && w < 9", "cut")
+    results = [
+        kept.Count(), kept.Sum("x"), kept.Max("x"), kept.Report(), kept.Histo1D(("warm", "", 1, 0.0, 2.0), "x"),
+        kept.Histo1D(("weighted", "", 1, 0.0, 2.0), "x", "w"),
+    ]  # fmt: skip
+    for result in results:
+        result.GetValue()
