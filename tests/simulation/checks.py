@@ -109,8 +109,9 @@ def _check_error(driver: Driver, life: Life, farm: Farm) -> None:
         return
     kinds = {failed.kind for failed in farm.failures}
     crashed = sum(failed.kind in {FailureKind.CRASH, FailureKind.TIMEOUT} for failed in farm.failures)
+    outgrown = len({failed.task.key[:64] for failed in farm.failures if failed.kind is FailureKind.MEMORY})
     allowed = {
-        "StepError": bool(kinds & {FailureKind.USER}) or crashed >= TIMES * LEAST,
+        "StepError": bool(kinds & {FailureKind.USER}) or crashed + TIMES * outgrown >= TIMES * LEAST,
         "SpaceError": FailureKind.SPACE in kinds and not life.mood.is_bounded,
         "RunFolderError": FailureKind.DISK in kinds and not life.mood.is_bounded,
         "PorticoError": FailureKind.INTERNAL in kinds,

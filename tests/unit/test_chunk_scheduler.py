@@ -325,7 +325,8 @@ def test_a_step_that_kills_every_process_is_stopped_unless_something_succeeded(
     for stop in stops:
         assert isinstance(stop.error, StepError)
         tried = "8 chunks" if files == 1 else "8 chunks of 2 files"
-        words = f": died\n{tried} were tried, and all killed their process or took too long: {whose} is at fault"
+        why = "killed their process, took too long or needed too much memory"
+        words = f": died\n{tried} were tried, and all {why}: {whose} is at fault"
         assert str(stop.error).endswith(words)
 
 

@@ -101,16 +101,16 @@ def hopeless(text: str, tried: Collection[tuple[str, str]], bad: Collection[tupl
     tried : collection of tuple of str
         Sample and file of each chunk that was tried.
     bad : collection of tuple of str
-        The files that cannot be read; the chunks of others killed their process, or took too long.
+        The files that cannot be read; the chunks of others were given up for other reasons.
     """
     files = {file for file in tried if file[1]}
     words = f"{len(tried)} chunks{f' of {len(files)} files' if len(files) > 1 else ''} were tried"
     if files & set(bad):
         others = sum(file not in bad for file in tried)
-        killed = f" ({others} of the chunks killed their process or took too long)" if others else ""
+        killed = f" ({others} of the chunks killed their process, took too long or needed too much memory)" if others else ""
         return InputError(
             f"{text}\n{words}, and no file can be read{killed}: the disk, the mount or the server of all of them is at "
             "fault, or the machine; see: portico doctor"
         )
     whose = "the step itself, or its only file," if len(files) == 1 else "the step itself"
-    return StepError(f"{text}\n{words}, and all killed their process or took too long: {whose} is at fault")
+    return StepError(f"{text}\n{words}, and all killed their process, took too long or needed too much memory: {whose} is at fault")
