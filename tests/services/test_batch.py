@@ -361,7 +361,7 @@ def test_slurm_job_over_its_walltime(slurm: Farm, quiet: dict[str, bytes]) -> No
     place.ends(driver)
     place.equals(quiet)
     ((outcome, message),) = place.attempts()
-    assert outcome == "lost"
+    assert outcome == "timeout"
     assert "over its walltime of 00:01:00: TIMEOUT" in message
     assert "--chunks-per-job" in message
 

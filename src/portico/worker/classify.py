@@ -15,7 +15,7 @@ __all__ = ["check_log", "classify"]
 
 _NO_MEMORY = re.compile(r"\bstd::bad_alloc\b|\bbad_alloc: std::bad_alloc\b")
 _SERVER = re.compile(r"(?:SysError|Error) in <(?:TNetXNG|TXNet)[^>]*>: *(.*)")
-_NOT_LET_IN = re.compile(r"Auth failed|\[3030\]")  # no property of the file: it would be so for all
+_NOT_LET_IN = re.compile(r"Auth failed|\[3030\]")  # no property of file or disk: it would be so for all
 _BAD_INPUT = re.compile(
     r"(?:SysError|Error) in <(?:TBasket|TBranch|TTree|TFile|TNetXNG|TXNet|TBuffer|TKey|R__|TStreamer)[^>]*>:.*"
     r"|page checksum verification failed.*|TTreeReader.*status code.*|unzip.*failed.*|R__unzip.*",
@@ -80,7 +80,7 @@ def classify(error: BaseException, log: str, frames: traceback.StackSummary, whe
     if no_space or isinstance(error, SpaceError):
         return "space", text
     if isinstance(error, OutputError):
-        return "disk", text
+        return ("user" if _NOT_LET_IN.search(text) else "disk"), text
     if trouble := output_trouble(log if may_pass(own) else f"{log}\n{own}"):
         return trouble
     if isinstance(error, MemoryError) or _NO_MEMORY.search(own):

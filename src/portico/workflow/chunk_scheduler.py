@@ -247,6 +247,7 @@ class ChunkScheduler:
         self._quiet_since = self._now
         sent, task = self._running.pop(done.task.key)
         self._move(task.key, Cause.SUCCEEDED)
+        self._against.pop(self._planned_of(task).key, None)  # what the step can do with a half of a chunk counts
         told = self._learn(task, done.metrics)
         new = [text for text in dict.fromkeys(done.warnings) if text not in self._warned]
         self._warned |= set(new)
@@ -331,8 +332,7 @@ class ChunkScheduler:
         """Run some chunks of different files first: if all of them fail, the files are not to blame."""
         if self._trials is None:
             self._trials = Trials([*self._planned.values(), *self._job.others])
-            first = [task for task in self._waiting if self._is_trial(task)]
-            self._waiting = deque([*first, *(task for task in self._waiting if not self._is_trial(task))])
+            self._waiting = deque(sorted(self._waiting, key=lambda task: not self._is_trial(task)))
 
     def _is_trial(self, task: Task) -> bool:
         return self._trials is not None and self._planned_of(task).key in self._trials.chunks
