@@ -1,4 +1,4 @@
-"""What a search has looked at on disk, so as to tell later whether it would find the same again.
+"""Searches on disk that are not made again while they would find the same.
 
 Counted are the files that were read, the folders that were listed, and also the paths at which nothing was: a file that
 appears there may be found the next time.

@@ -1,4 +1,4 @@
-"""What a process that runs chunks does before its first one."""
+"""Loading of ROOT, and of what most steps need, into a process that runs chunks."""
 
 from __future__ import annotations
 
