@@ -100,7 +100,7 @@ class ChunkScheduler:
         self._running: dict[str, tuple[float, Task]] = {}
         self._halves, self._doubts, self._machines = Halves(), Doubts(), Machines()
         self._trials: Trials | None = None
-        self._against: Counter[str] = Counter()  # deaths that speak against the step, by chunk
+        self._against, self._able = Counter[str](), set[str]()  # deaths, and successes also in part, by chunk
         self._submissions: dict[str, int] = {}
         self._submitted = self._ended = self._lost = 0
         self._histories: dict[str, History] = {}
@@ -247,7 +247,7 @@ class ChunkScheduler:
         self._quiet_since = self._now
         sent, task = self._running.pop(done.task.key)
         self._move(task.key, Cause.SUCCEEDED)
-        self._against.pop(self._planned_of(task).key, None)  # what the step can do with a half of a chunk counts
+        self._able.add(self._planned_of(task).key)
         told = self._learn(task, done.metrics)
         new = [text for text in dict.fromkeys(done.warnings) if text not in self._warned]
         self._warned |= set(new)
@@ -353,7 +353,7 @@ class ChunkScheduler:
     def _speaks_against(self, key: str, file: tuple[str, str]) -> bool:
         if file in self._bad_files or key in self._given_up:
             return True
-        return self._against[key] >= TIMES and self._states[key] is not ChunkState.DONE
+        return self._against[key] >= TIMES and key not in self._able
 
     def _retry(self, failed: Failed, task: Task, response: Response, replicas: tuple[str, ...]) -> None:
         chunk, avoid, history = task.chunk, task.avoid, self._histories[task.key]
