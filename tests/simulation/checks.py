@@ -123,7 +123,8 @@ def _check_error(driver: Driver, life: Life, farm: Farm) -> None:
         lost = {failed.task.key[:64] for failed in farm.failures}
         _must(bool(lost), "no chunk failed, and none could be read")
     if isinstance(error, StepError) and FailureKind.USER not in kinds and life.mood.is_bounded:
-        _must(life.data.troubles(FailureKind.CRASH) >= DEATHS, "the step is blamed for workers that died")
+        fatal = life.data.troubles(FailureKind.CRASH) + life.data.troubles(FailureKind.MEMORY)
+        _must(fatal >= DEATHS, "the step is blamed for workers that died")
 
 
 def _check_kept(ledger: Ledger, driver: Driver, life: Life, farm: Farm) -> None:
