@@ -23,7 +23,7 @@ from tests.reference import small_analysis
 os.environ.setdefault("EXTRA_CLING_ARGS", "-O0")
 # What tests remember of files lasts as long as the process, but for those that say otherwise.
 os.environ["PORTICO_CACHE"] = ""
-os.environ["PORTICO_LIBRARIES"] = str(Path(__file__).parents[1] / ".pytest_cache" / "libraries")
+os.environ.setdefault("PORTICO_LIBRARIES", str(Path(__file__).parents[1] / ".pytest_cache" / "libraries"))
 # A shell without job control lets what it starts in the background ignore Ctrl-C, and that would be inherited by every
 # driver that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -31,7 +31,8 @@ def test_the_notebook_has_no_plumbing() -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("on", ["local", pytest.param("htcondor", marks=[pytest.mark.htcondor, pytest.mark.full])])
+@pytest.mark.full
+@pytest.mark.parametrize("on", ["local", pytest.param("htcondor", marks=pytest.mark.htcondor)])
 def test_the_notebook_runs(on: str, request: pytest.FixtureRequest, tmp_path: Path, chain: portico.Run) -> None:
     path = (_on_the_farm if on == "htcondor" else _here)(request, tmp_path, chain)
     cells = code_cells(path)
