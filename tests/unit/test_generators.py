@@ -12,8 +12,6 @@ import pytest
 from portico import root as root_of_portico
 from portico.worker.globals import Generators, _Look
 
-# ruff: noqa: NPY002 (the generator that user code may use)
-
 
 @pytest.fixture
 def generators(root: Any) -> Generators:

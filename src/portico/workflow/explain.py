@@ -15,6 +15,8 @@ __all__ = ["error_of", "explain", "failing_machine", "hopeless", "slow_chunk"]
 
 _UNDECLARED = re.compile(r"undeclared identifier '(\w+)'|[Uu]nknown columns?:? \"?(\w+)")
 
+_FATAL = "killed their process, took too long or needed too much memory"
+
 
 def explain(
     failed: Failed, step: str, planned: Planned, files: Mapping[str, Mapping[str, TreeSummary]], final: bool = False
@@ -107,10 +109,10 @@ def hopeless(text: str, tried: Collection[tuple[str, str]], bad: Collection[tupl
     words = f"{len(tried)} chunks{f' of {len(files)} files' if len(files) > 1 else ''} were tried"
     if files & set(bad):
         others = sum(file not in bad for file in tried)
-        killed = f" ({others} of the chunks killed their process, took too long or needed too much memory)" if others else ""
+        killed = f" ({others} of the chunks {_FATAL})" if others else ""
         return InputError(
             f"{text}\n{words}, and no file can be read{killed}: the disk, the mount or the server of all of them is at "
             "fault, or the machine; see: portico doctor"
         )
     whose = "the step itself, or its only file," if len(files) == 1 else "the step itself"
-    return StepError(f"{text}\n{words}, and all killed their process, took too long or needed too much memory: {whose} is at fault")
+    return StepError(f"{text}\n{words}, and all {_FATAL}: {whose} is at fault")
