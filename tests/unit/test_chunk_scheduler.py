@@ -43,7 +43,7 @@ from portico.workflow.chunk_states import (
     Warn,
     WorkersChanged,
 )
-from portico.workflow.retry_policy import DEATHS, DOUBTS, LOSSES, TRANSIENTS
+from portico.workflow.retry_policy import DEATHS, TRANSIENTS, DOUBTS, LOSSES, TRANSIENTS
 from portico.workflow.trials import TIMES
 from tests.conftest import Remember
 
@@ -344,6 +344,24 @@ def test_a_transient_failure_waits_and_reads_the_next_replica() -> None:
         (task,) = submitted(scheduler)
         read.append(task.chunk.file)
     assert read == ["root://a//f0", "root://r1//f0", "root://r2//f0", "root://a//f0"]
+
+
+def test_a_replica_that_one_machine_refused_is_read_again_when_the_others_do_not_answer() -> None:
+    scheduler = ChunkScheduler(job(1, 1, replicas=2))
+    (task,) = submitted(scheduler)
+    scheduler.handle(Failed(task, FailureKind.INPUT, "no such file", metrics={"host": "without the mount"}))
+    read = []
+    for _ in range(TRANSIENTS):
+        scheduler.handle(TimePassed(scheduler._now + 100.0))
+        (task,) = submitted(scheduler)
+        read.append(task.chunk.file)
+        scheduler.handle(Failed(task, FailureKind.TRANSIENT, "no answer", metrics={"host": "another"}))
+    assert set(read) == {"root://r1//f0"}
+    (task,) = alone(scheduler)
+    assert task.chunk.file == "root://a//f0"
+    scheduler.handle(Done(task, EMPTY, {"host": "another"}))
+    assert scheduler.is_finished
+    assert not scheduler.given_up
 
 
 def test_outcomes_of_tasks_that_do_not_run_are_ignored() -> None:

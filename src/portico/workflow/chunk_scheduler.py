@@ -360,10 +360,10 @@ class ChunkScheduler:
         bad = self._refused.setdefault(task.key, set())
         if failed.kind is FailureKind.INPUT:
             bad.add(chunk.file)
+        if response.from_next_replica:
+            chunk = replace(chunk, file=next_replica(replicas, chunk.file, bad, response.action is Action.DOUBT))
         if response.action is Action.DOUBT:
             bad.clear()  # each is read once more
-        if response.from_next_replica:
-            chunk = replace(chunk, file=next_replica(replicas, chunk.file, bad))
         if response.on_another_worker:
             names = (str(failed.metrics.get("worker", "")), machine_of(failed.metrics))
             avoid = tuple(dict.fromkeys([*avoid, *(name for name in names if name)]))

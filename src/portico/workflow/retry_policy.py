@@ -172,7 +172,7 @@ def respond(failed: Failed, history: History, evidence: Evidence = Evidence()) -
         case FailureKind.TRANSIENT if failed.task.folder and failed.task.folder in failed.message:
             return Response(Action.STOP)  # it is the store that does not answer, not the input
         case FailureKind.TRANSIENT:
-            return _once_more(history, evidence, doubts=0) or Response(
+            return _once_more(history, evidence, doubts=min(history.refusals, 1)) or Response(
                 Action.QUARANTINE, message=_given_up(f"given up after {history.transients} attempts", evidence)
             )
         case FailureKind.INPUT if history.refusals % history.replicas:
@@ -188,10 +188,11 @@ def respond(failed: Failed, history: History, evidence: Evidence = Evidence()) -
             return Response(Action.GIVE_UP)
 
 
-def next_replica(replicas: Sequence[str], last: str, bad: Collection[str]) -> str:
-    """Return the replica after the last one that was read, without those that are bad."""
+def next_replica(replicas: Sequence[str], last: str, bad: Collection[str], doubted: bool = False) -> str:
+    """Return the replica after the last one that was read, of those that are not bad; of the bad ones if in doubt."""
     after = replicas.index(last) + 1
-    return next(file for file in (*replicas[after:], *replicas[:after]) if file not in bad)
+    files = (*replicas[after:], *replicas[:after])
+    return next((file for file in files if (file in bad) is doubted), files[0])
 
 
 def _after_death(kind: FailureKind, history: History, evidence: Evidence) -> Response:
