@@ -19,7 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # Runs of whole analyses go where the two end at about the same time; that of hnl is shared with the notebook.
-WITH_SERVICES = [f"tests/integration/test_{name}.py" for name in ("hnl", "run", "cli_run", "session")]
+_WITH_SERVICES = (
+    "hnl", "run", "cli_run", "session", "blocks", "column_cache", "current", "declared", "doctor", "files_of_steps",
+)  # fmt: skip
+WITH_SERVICES = [f"tests/integration/test_{name}.py" for name in _WITH_SERVICES]
 GROUPS = {
     "units": ["tests/unit", "tests/integration", *(f"--ignore={path}" for path in WITH_SERVICES)],
     "services": [*WITH_SERVICES, "tests/notebooks", "tests/services", "tests/simulation", "tests/storms"],

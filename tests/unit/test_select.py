@@ -416,7 +416,7 @@ def test_both_formats_hold_the_same(ntuple: Path, chosen: tuple[str, ak.Array, R
             assert column.ndim == 1 or ak.all(ak.num(column) == ak.num(tree[name])), name
 
 
-@pytest.fixture(scope="module", params=["vectors", "arrays", "RNTuple"])
+@pytest.fixture(scope="module")
 def copy(request: pytest.FixtureRequest, ntuple: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The events in small clusters: in vectors, in arrays whose lengths are in other branches, as RNTuple."""
     if request.param == "vectors":
@@ -435,7 +435,15 @@ def copy(request: pytest.FixtureRequest, ntuple: Path, tmp_path_factory: pytest.
     return path
 
 
-@pytest.mark.parametrize("kind", ["data", "background"])
+@pytest.mark.parametrize(
+    ("copy", "kind"),
+    [
+        ("vectors", "background"), ("arrays", "data"), ("RNTuple", "data"),
+        *(pytest.param(*of, marks=pytest.mark.full)
+          for of in (("vectors", "data"), ("arrays", "background"), ("RNTuple", "background"))),
+    ],
+    indirect=["copy"],
+)  # fmt: skip
 def test_a_loop_without_rdataframe_has_its_bits(
     copy: Path, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
