@@ -119,11 +119,12 @@ def test_processors_are_told_apart_by_what_they_compute():
 
 
 def test_arithmetic_is_that_of_this_process_and_no_constant(monkeypatch):
-    first = probe.arithmetic()
-    assert first == probe.arithmetic()
+    arithmetic = probe.arithmetic.__wrapped__
+    first = arithmetic()
+    assert first == arithmetic() == probe.arithmetic()
     exact = probe.math.sin
     monkeypatch.setattr(probe.math, "sin", lambda x: exact(x) * (1 + 2**-52))
-    assert probe.arithmetic() != first
+    assert arithmetic() != first
 
 
 def test_threads_and_crowded_machines():
