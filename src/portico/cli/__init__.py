@@ -23,6 +23,7 @@ _COMMANDS = {
     "site": "portico.cli.site:site",
     "inspect": "portico.cli.inspect:inspect",
     "init": "portico.cli.init:init",
+    "lint": "portico.cli.lint:lint",
     "corrections": "portico.cli.corrections:corrections",
     "completion": "portico.cli.completion:completion",
 }

@@ -4,6 +4,7 @@
 
 #include <ROOT/RDF/InterfaceUtils.hxx>
 #include <ROOT/RDF/RInterface.hxx>
+#include <ROOT/RDF/RMetaData.hxx>
 #include <ROOT/RDF/RSample.hxx>
 #include <ROOT/RDF/RSampleInfo.hxx>
 
@@ -19,8 +20,9 @@ namespace portico {
 struct Source {
   ROOT::RDF::Experimental::RSample sample;
   ROOT::RDF::RSampleInfo info;
-  Source(const std::string &name, const std::string &id, const std::string &tree, const std::string &file, ULong64_t n)
-      : sample(name, tree, file), info(id, {0, n}, &sample, n) {}
+  Source(const std::string &name, const std::string &id, const std::string &tree, const std::string &file, ULong64_t n,
+         const ROOT::RDF::Experimental::RMetaData &metadata)
+      : sample(name, tree, file, metadata), info(id, {0, n}, &sample, n) {}
   Source(const Source &) = delete;
 };
 
@@ -44,8 +46,9 @@ public:
 template <typename F>
 ROOT::RDF::RNode DefinePerSample(ROOT::RDF::RNode node, const std::string &column, const F &function,
                                  const std::string &name, const std::string &id, const std::string &tree,
-                                 const std::string &file, ULong64_t entries) {
-  auto source = std::make_shared<Source>(name, id, tree, file, entries);
+                                 const std::string &file, ULong64_t entries,
+                                 const ROOT::RDF::Experimental::RMetaData &metadata) {
+  auto source = std::make_shared<Source>(name, id, tree, file, entries, metadata);
   return node.Define(column, PerSample<F>(function, source), {});
 }
 

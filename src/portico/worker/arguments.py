@@ -11,7 +11,19 @@ from typing import Any
 
 from portico.errors import MissingExtra, PorticoWarning, ProductError, StepError
 
-__all__ = ["refuse_local_entry", "require_model", "require_numba", "warn_of_range"]
+__all__ = [
+    "LOOP_WHILE_BUILT", "RANGE", "refuse_discarded", "refuse_local_entry", "require_model", "require_numba",
+    "warn_of_range",
+]  # fmt: skip
+
+RANGE = (
+    "Range counts within each chunk, so that its results change with the size of chunks and differ from those of one "
+    "loop; it is for a quick look only"
+)
+LOOP_WHILE_BUILT = (
+    "the step ran the event loop while it was being built; return the handle itself and leave out GetValue(), Print(), "
+    "loops over results and other uses of them: they need an event loop each"
+)
 
 _ENTRY = re.compile(r"\b[rt]dfentry_\b")  # ROOT knows it under both names
 
@@ -43,12 +55,18 @@ def _words(arguments: Sequence[Any]) -> Iterator[str]:
 def warn_of_range(name: str) -> None:
     """Warn of ``Range``, whose entries are others for chunks of another size."""
     if name == "Range":
-        warnings.warn(
-            "Range counts within each chunk, so that its results change with the size of chunks and differ from "
-            "those of one loop; it is for a quick look only",
-            PorticoWarning,
-            stacklevel=2,
-        )
+        warnings.warn(RANGE, PorticoWarning, stacklevel=2)
+
+
+def refuse_discarded(tree: str) -> None:
+    """Refuse a Snapshot that the step does not return.
+
+    Raises
+    ------
+    ProductError
+        Always.
+    """
+    raise ProductError(f"the Snapshot '{tree}' is not among the returned products and would not be written")
 
 
 def require_numba(name: str, arguments: Sequence[Any]) -> None:

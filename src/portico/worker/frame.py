@@ -18,7 +18,9 @@ from portico.results import root_objects
 from portico.results.own_handle import OwnHandle, has_own_loop
 from portico.results.partial import gather
 from portico.results.product import Product, ProductKind
-from portico.worker.arguments import refuse_local_entry, require_model, require_numba, warn_of_range
+from portico.worker.arguments import (
+    LOOP_WHILE_BUILT, refuse_discarded, refuse_local_entry, require_model, require_numba, warn_of_range,
+)  # fmt: skip
 from portico.worker.missing_columns import MISSING, of_ntuple
 from portico.worker.open_chunk import open_chunk, refuse_short
 from portico.worker.opened import expect
@@ -342,19 +344,14 @@ def check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int)
         if type(handles[name]).__name__ == "RResultMap<ROOT::RDF::RCutFlowReport>":  # would end the process
             raise ProductError(f"product '{name}': ROOT cannot vary a Report; use VariationsFor of a Count after a cut")
     if loops > 0:
-        raise StepError(
-            "the step ran the event loop while it was being built; return the handle itself and leave out "
-            "GetValue(), Print(), loops over results and other uses of them: they need an event loop each"
-        )
+        raise StepError(LOOP_WHILE_BUILT)
     returned = [root_objects.tag_of(handle) for handle in handles.values()]
     trees = [tree for tree, _, _ in booked]
     for snapshot in booked:
         if trees.count(snapshot[0]) > 1:
             raise ProductError(f"two Snapshots are named '{snapshot[0]}'; give each tree a name of its own")
         if snapshot not in returned:
-            raise ProductError(
-                f"the Snapshot '{snapshot[0]}' is not among the returned products and would not be written"
-            )
+            refuse_discarded(snapshot[0])
 
 
 def _collect(handles: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, Product]]]]:

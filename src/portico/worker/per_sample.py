@@ -52,8 +52,21 @@ def define_per_sample(node: Any, given: Sequence[Any], chunk: Chunk, sample: Sam
         entries = sample.entries if sample.entries is not None else chunk.last
         where = f"Empty source, range: {{0, {entries}}}"
     function = _compiled(*given) if isinstance(given[1], str) else given[1]
-    source = sample.name, where, chunk.tree, chunk.file, entries
+    source = sample.name, where, chunk.tree, chunk.file, entries, _metadata(sample)
     return ours.DefinePerSample(ROOT.RDF.AsRNode(node), given[0], function, *source)
+
+
+def _metadata(sample: Sample) -> Any:
+    """Return the sample's parameters as ROOT's metadata, which has whole numbers of 32 bits, doubles and texts."""
+    import ROOT
+
+    metadata = ROOT.RDF.Experimental.RMetaData()
+    for key, value in sample.parameters.items():
+        if isinstance(value, int) and abs(value) >= 2**31:
+            metadata.Add(key, float(value))
+        elif isinstance(value, (int, float, str)):
+            metadata.Add(key, int(value) if isinstance(value, bool) else value)
+    return metadata
 
 
 def _compiled(column: str, expression: str) -> Any:
