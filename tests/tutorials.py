@@ -33,7 +33,7 @@ SAVED = {
     "df105": ("# Create the plot", "{n: h for n, h in globals().items() if n in files}"),
     "df106": (
         "# We reached the end of the analysis part",
-        "{**{h.GetName(): h.GetValue() for h in histos}, **{n: histos_mc[n] for n in ('nominal', 'weight:up', 'weight:down')}}",
+        "{h.GetName(): h.GetValue() for h in histos} | {str(n): histos_mc[n] for n in histos_mc.GetKeys()}",
     ),
 }
 SAVE = """\
@@ -88,7 +88,8 @@ def run_plain(short: str, script: Path) -> dict[str, Any]:
     assert text.count(line) == 1
     indent = " " * (len(line) - len(line.lstrip()))
     plain = script.with_name("plain.py")
-    plain.write_text(text.replace(line, SAVE.format(indent=indent, what=what) + f"{indent}raise SystemExit(0)\n" + line))
+    saving = SAVE.format(indent=indent, what=what)
+    plain.write_text(text.replace(line, f"{saving}{indent}raise SystemExit(0)\n{line}"))
     subprocess.run([sys.executable, plain.name, "-b"], cwd=script.parent, check=True, capture_output=True, timeout=300)
     with uproot.open(script.with_name("plain.root")) as file:
         return {name.partition(";")[0]: file[name].to_hist() for name in file.keys(cycle=False)}
@@ -102,7 +103,7 @@ def _jagged(random: np.random.Generator, counts: np.ndarray, columns: Mapping[st
 def _write(path: Path, tree: str, columns: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with uproot.recreate(path) as file:
-        file.mktree(tree, {name: value.type if isinstance(value, ak.Array) else value.dtype for name, value in columns.items()})
+        file.mktree(tree, {n: v.type if isinstance(v, ak.Array) else v.dtype for n, v in columns.items()})
         file[tree].extend(columns)
 
 

@@ -13,7 +13,7 @@ import pytest
 import portico
 from portico.executors.local import LocalExecutor
 from portico.lint import read_script, write
-from portico.lint.module import FUNCTION
+from portico.lint.module import STEP
 from tests.tutorials import local_copy, run_plain
 
 pytestmark = pytest.mark.integration
@@ -38,7 +38,7 @@ def assert_equal(found: list[hist.Hist], expected: hist.Hist, *, tolerance: floa
 def test_df102_is_ported_without_a_change(single: LocalExecutor, tmp_path: Path) -> None:
     script = local_copy("df102", tmp_path)
     plain = run_plain("df102", script)
-    results = ported(script, single)[FUNCTION]["Run2012BC_DoubleMuParked_Muons"]
+    results = ported(script, single)[STEP]["Run2012BC_DoubleMuParked_Muons"]
     assert_equal([results["h"]], plain["h"], tolerance=0)
     cutflow = results["report"]
     assert cutflow.cuts == ("Events with exactly two muons", "Muons with opposite charge")
@@ -58,7 +58,7 @@ def test_df103_is_ported_without_a_change(single: LocalExecutor, tmp_path: Path)
     assert set(samples) == set(plain)
     for name, sample in samples.items():
         product = "df_h_" + name.replace("signal", "sig").replace("background", "bkg")
-        assert_equal([run[FUNCTION][sample][product]], plain[name])
+        assert_equal([run[STEP][sample][product]], plain[name])
 
 
 @pytest.mark.full
@@ -67,7 +67,7 @@ def test_df104_is_ported_without_a_change(single: LocalExecutor, tmp_path: Path)
     plain = run_plain("df104", script)
     run = ported(script, single)
     for sample in ("data", "ggH", "VBF"):
-        assert_equal([run[FUNCTION][sample][f"hists_{sample}"]], plain[sample])
+        assert_equal([run[STEP][sample][f"hists_{sample}"]], plain[sample])
 
 
 @pytest.mark.full
@@ -78,7 +78,7 @@ def test_df105_is_ported_but_for_the_sums_of_its_samples(single: LocalExecutor, 
     processes: dict[str, Any] = json.loads((tmp_path / "df105.json").read_text())
     for process, samples in processes.items():
         # By hand: the script adds the samples of a process where it draws them, after the event loop.
-        added = [run[FUNCTION][sample][f"histos_{sample}"] for _, sample, *_ in samples]
+        added = [run[STEP][sample][f"histos_{sample}"] for _, sample, *_ in samples]
         assert_equal(added, plain[process])
 
 
@@ -87,11 +87,11 @@ def test_df106_is_ported_but_for_the_sums_of_its_samples(single: LocalExecutor, 
     script = local_copy("df106", tmp_path)
     plain = run_plain("df106", script)
     run = ported(script, single)
-    samples = list(run[FUNCTION])
+    samples = list(run[STEP])
     # By hand: its one frame has the events of all samples, which are ours to add.
     for number, name in enumerate(("data", "higgs", "zz", "other")):
-        assert_equal([run[FUNCTION][sample][f"histos_{number}"] for sample in samples], plain[name])
+        assert_equal([run[STEP][sample][f"histos_{number}"] for sample in samples], plain[name])
     for name, product in (("nominal", "histos_mc"), ("weight_up", "histos_mc_weight_up"),
                           ("weight_down", "histos_mc_weight_down")):  # fmt: skip
-        assert_equal([run[FUNCTION][sample][product] for sample in samples], plain[name])
+        assert_equal([run[STEP][sample][product] for sample in samples], plain[name])
     assert not np.array_equal(plain["weight_up"].values(), plain["nominal"].values())

@@ -34,7 +34,7 @@ LAYERS = (
     ("worker",),
     ("clusters", "monitor"),
     ("executors",),
-    ("doctor", "workflow"),
+    ("doctor", "lint", "workflow"),
     ("corrections",),
     ("selection", "compare", "stats", "plot"),
     ("report",),

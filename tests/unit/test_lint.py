@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from portico.errors import ConfigError
 from portico.lint import Finding, Script, check, read_script, write
 from tests.tutorials import NAMES, folder_of_tutorials
 
+PAGE = Path(__file__).parents[2] / "docs" / "porting.md"
 HEAD = 'import ROOT\ndf = ROOT.RDataFrame("Events", "events.root")\n'
 MODEL = '("pt", ";p_{T} (GeV);events", 50, 0, 100)'
 
@@ -34,7 +36,7 @@ def rules(tmp_path: Path, code: str) -> list[tuple[int, str, str]]:
     return [(one.line, one.level, one.rule) for one in found(tmp_path, code)]
 
 
-CLEAN = f"""\
+CLEAN = """\
 import os
 import ROOT
 
@@ -42,19 +44,19 @@ FILES = [os.path.join("data", name) for name in ("a.root", "b.root")]
 ROOT.gInterpreter.Declare('''
 #include <cmath>
 static const double scale = 1.2;
-double scaled(double x) {{ return scale * std::abs(x); }}
+double scaled(double x) { return scale * std::abs(x); }
 ''')
 
 
 def select(df, threshold):
-    good = df.Filter("nMuon >= 2", "two muons").Filter(f"Muon_pt[0] > {{threshold}}")
+    good = df.Filter("nMuon >= 2", "two muons").Filter(f"Muon_pt[0] > {threshold}")
     return good.Define("lead", "Muon_pt[0]").Define("best", "Muon_pt[Muon_tight]").Filter("best.size() > 0")
 
 
 def main():
     df = ROOT.RDataFrame("Events", FILES)
     chosen = select(df, 20)
-    hists = {{}}
+    hists = {}
     for name in ["lead", "MET"]:
         hists[name] = chosen.Histo1D((name, "", 50, 0, 100), name)
     n, report = chosen.Count(), chosen.Report()
@@ -64,7 +66,7 @@ def main():
     canvas = ROOT.TCanvas()
     for name, h in hists.items():
         h.Draw()
-        canvas.SaveAs(f"{{name}}.pdf")
+        canvas.SaveAs(f"{name}.pdf")
     ratio = n.GetValue() / 2
 
 
@@ -98,50 +100,53 @@ def test_a_correct_script_has_no_findings(tmp_path: Path) -> None:
             id="either of two",
         ),
         pytest.param(
-            'import sys\nif len(sys.path) > 3:\n    df.Count().GetValue()\n    sys.exit()\nn = df.Sum("x")', id="or it ends"
+            'import sys\nif len(sys.path) > 3:\n    df.Count().GetValue()\n    sys.exit()\nn = df.Sum("x")',
+            id="or it ends",
         ),
         pytest.param("import pandas\ntable = pandas.read_csv('/home/me/table.csv', mode='w')", id="a file written"),
         pytest.param("ROOT.gInterpreter.Declare('#include \"TH1D.h\"')", id="a header of ROOT"),
-        pytest.param("ROOT.gInterpreter.Declare('#include <vector>\\nint f(int x) { int n = 0; return n + x; }')", id="C++"),
+        pytest.param(
+            "ROOT.gInterpreter.Declare('#include <vector>\\nint f(int x) { int n = 0; return n + x; }')", id="C++"
+        ),
     ],
 )
 def test_what_is_right_is_left_alone(tmp_path: Path, code: str) -> None:
     assert found(tmp_path, HEAD + code) == []
 
 
-@pytest.mark.parametrize(
-    ("code", "line", "level", "rule"),
-    [
-        ('df.Define("i", "rdfentry_")', 3, "error", "local-entry"),
-        ('df.DefineSlotEntry("i", "f")', 3, "error", "local-entry"),
-        ('df.Filter(lambda rdfentry_: rdfentry_ < 5, ["rdfentry_"])', 3, "error", "local-entry"),
-        ("few = df.Range(100)", 3, "warning", "range"),
-        ('h = df.Histo1D("pt")', 3, "error", "no-model"),
-        ('h = (df\n  .Filter("x > 0")\n  .Histo2D("x", "y"))', 5, "error", "no-model"),
-        ('df.Snapshot("t", "out.root")', 3, "error", "snapshot"),
-        ("n = df.Count().GetValue()\nm = df.Sum('x')", 3, "error", "extra-loop"),
-        ("n = df.Count()\nprint(n.GetValue())\nm = df.Sum('x')\nprint(m.GetValue())", 4, "error", "extra-loop"),
-        ("for cut in ('a', 'b'):\n    print(df.Filter(cut).Count().GetValue())", 4, "error", "extra-loop"),
-        ("for cut in make():\n    print(df.Filter(cut).Count().GetValue())", 4, "error", "extra-loop"),
-        ("df.Foreach(lambda x: print(x), ['x'])", 3, "error", "foreach"),
-        ("a = df.AsNumpy(['x'])\nlow = a['x'].min()\nb = df.Count()", 4, "error", "extra-loop"),
-        ("total = df.Aggregate(f, g, 'x')", 3, "error", "product"),
-        ('h = df.Filter("Muon_pt[0] > 20")', 3, "warning", "index"),
-        ('h = df.Define("lead", "Muon_pt[Muon_tight][0]")', 3, "warning", "index"),
-        ("ROOT.EnableImplicitMT(8)", 3, "note", "threads"),
-        ("ROOT.gInterpreter.Declare('#include \"mine.h\"')", 3, "error", "include"),
-        ("ROOT.gInterpreter.Declare(f'#include \"{folder()}/mine.h\"')", 3, "error", "include"),
-        ("ROOT.gROOT.LoadMacro(find('mine.C'))", 3, "error", "include"),
-        ("ROOT.gInterpreter.Declare('''\nint n = 0;\nbool f() { return ++n > 5; }\n''')", 4, "warning", "global"),
-        ("ROOT.gInterpreter.Declare('bool f() { static int n = 0; return ++n > 5; }')", 3, "warning", "global"),
-        ("n = 0\ndef count(x):\n    global n\n    n += 1", 5, "warning", "global"),
-        ("import sys\nname = sys.argv[1]", 4, "warning", "arguments"),
-        ("d = ROOT.RDF.Experimental.FromSpec('spec.json')", 3, "warning", "from-spec"),
-        ("d = ROOT.RDF.FromCSV('table.csv')", 3, "error", "not-files"),
-        ("d = ROOT.RDataFrame('Events', '/home/me/events.root')", 3, "warning", "local-path"),
-        ("import numpy as np\nw = np.loadtxt('/afs/cern.ch/user/m/me/weights.txt')", 4, "warning", "local-path"),
-    ],
-)
+RULES = [
+    ('df.Define("i", "rdfentry_")', 3, "error", "local-entry"),
+    ('df.DefineSlotEntry("i", "f")', 3, "error", "local-entry"),
+    ('df.Filter(lambda rdfentry_: rdfentry_ < 5, ["rdfentry_"])', 3, "error", "local-entry"),
+    ("few = df.Range(100)", 3, "warning", "range"),
+    ('h = df.Histo1D("pt")', 3, "error", "no-model"),
+    ('h = (df\n  .Filter("x > 0")\n  .Histo2D("x", "y"))', 5, "error", "no-model"),
+    ('df.Snapshot("t", "out.root")', 3, "error", "snapshot"),
+    ("n = df.Count().GetValue()\nm = df.Sum('x')", 3, "error", "extra-loop"),
+    ("n = df.Count()\nprint(n.GetValue())\nm = df.Sum('x')\nprint(m.GetValue())", 4, "error", "extra-loop"),
+    ("for cut in ('a', 'b'):\n    print(df.Filter(cut).Count().GetValue())", 4, "error", "extra-loop"),
+    ("for cut in make():\n    print(df.Filter(cut).Count().GetValue())", 4, "error", "extra-loop"),
+    ("df.Foreach(lambda x: print(x), ['x'])", 3, "error", "foreach"),
+    ("a = df.AsNumpy(['x'])\nlow = a['x'].min()\nb = df.Count()", 4, "error", "extra-loop"),
+    ("total = df.Aggregate(f, g, 'x')", 3, "error", "product"),
+    ('h = df.Filter("Muon_pt[0] > 20")', 3, "warning", "index"),
+    ('h = df.Define("lead", "Muon_pt[Muon_tight][0]")', 3, "warning", "index"),
+    ("ROOT.EnableImplicitMT(8)", 3, "note", "threads"),
+    ("ROOT.gInterpreter.Declare('#include \"mine.h\"')", 3, "error", "include"),
+    ("ROOT.gInterpreter.Declare(f'#include \"{folder()}/mine.h\"')", 3, "error", "include"),
+    ("ROOT.gROOT.LoadMacro(find('mine.C'))", 3, "error", "include"),
+    ("ROOT.gInterpreter.Declare('''\nint n = 0;\nbool f() { return ++n > 5; }\n''')", 4, "warning", "global"),
+    ("ROOT.gInterpreter.Declare('bool f() { static int n = 0; return ++n > 5; }')", 3, "warning", "global"),
+    ("n = 0\ndef count(x):\n    global n\n    n += 1", 5, "warning", "global"),
+    ("import sys\nname = sys.argv[1]", 4, "warning", "arguments"),
+    ("d = ROOT.RDF.Experimental.FromSpec('spec.json')", 3, "warning", "from-spec"),
+    ("d = ROOT.RDF.FromCSV('table.csv')", 3, "error", "not-files"),
+    ("d = ROOT.RDataFrame('Events', '/home/me/events.root')", 3, "warning", "local-path"),
+    ("import numpy as np\nw = np.loadtxt('/afs/cern.ch/user/m/me/weights.txt')", 4, "warning", "local-path"),
+]
+
+
+@pytest.mark.parametrize(("code", "line", "level", "rule"), RULES)
 def test_each_rule_finds_its_line(tmp_path: Path, code: str, line: int, level: str, rule: str) -> None:
     (finding,) = [one for one in found(tmp_path, HEAD + code) if one.rule == rule]
     assert (finding.line, finding.level) == (line, level)
@@ -263,7 +268,7 @@ class Named:
 def products(module: str, sample: str) -> dict[str, tuple[str, ...]]:
     """Call the step that was written, with frames that remember, and return what it books."""
     names: dict[str, Any] = {}
-    exec(compile(module.replace("import ROOT\n", ""), "script.py", "exec"), names)  # noqa: S102 (our own text)
+    exec(compile(module.replace("import ROOT\n", ""), "script.py", "exec"), names)
     return {name: product.calls for name, product in names["analyse"](Recorder(), Named(sample)).items()}
 
 
@@ -338,6 +343,18 @@ def test_results_that_no_variable_keeps_are_kept(tmp_path: Path) -> None:
     assert ("Sum('x',)",) in made.values()
 
 
+def test_names_of_the_script_are_left_to_it(tmp_path: Path) -> None:
+    code = "import ROOT\nkept = {}\ndef analyse(frame):\n    return frame.Filter('x > 1').Count()\n"
+    code += "for keep in ('top', 'data'):\n    n = analyse(ROOT.RDataFrame('t', f'{keep}.root'))\n"
+    code += "    kept[keep] = n\n    print(n.GetValue())\n"
+    folder, module = written(tmp_path, code)
+    assert "function: script:analyse_of_step" in (folder / "analysis.yaml").read_text()
+    names: dict[str, Any] = {}
+    exec(compile(module.replace("import ROOT\n", ""), "script.py", "exec"), names)
+    made = names["analyse_of_step"](Recorder(), Named("top"))
+    assert {name: one.calls for name, one in made.items()} == {"kept_top": ("Filter('x > 1',)", "Count()")}
+
+
 def test_options_have_their_defaults(tmp_path: Path) -> None:
     code = (
         "import argparse\nimport ROOT\nparser = argparse.ArgumentParser()\n"
@@ -352,7 +369,10 @@ def test_options_have_their_defaults(tmp_path: Path) -> None:
 
 
 def test_code_in_strings_is_not_indented(tmp_path: Path) -> None:
-    code = "import ROOT\ndef main():\n    df = ROOT.RDataFrame(100)\n    text = '''\n  a\nb'''\n    n = df.Filter(text).Count()\n\nmain()\n"
+    code = (
+        "import ROOT\ndef main():\n    df = ROOT.RDataFrame(100)\n    text = '''\n  a\nb'''\n"
+        "    n = df.Filter(text).Count()\n\nmain()\n"
+    )
     folder, module = written(tmp_path, code)
     assert products(module, "script") == {"n": ("Filter('\\n  a\\nb',)", "Count()")}
     assert load_analysis(folder).dataset["script"].entries == 100
@@ -373,7 +393,8 @@ def test_what_lies_beside_the_script_is_copied(tmp_path: Path) -> None:
     (tmp_path / "helpers.py").write_text("def cut():\n    return 'x > 1'\n")
     (tmp_path / "mine.h").write_text("int f();\n")
     (tmp_path / "events.root").touch()
-    code = HEAD + "import helpers\nROOT.gInterpreter.Declare('#include \"mine.h\"')\nn = df.Filter(helpers.cut()).Count()\n"
+    code = HEAD + "import helpers\nROOT.gInterpreter.Declare('#include \"mine.h\"')\n"
+    code += "n = df.Filter(helpers.cut()).Count()\n"
     folder, module = written(tmp_path, code)
     assert sorted(path.name for path in folder.iterdir()) == [
         "analysis.yaml", "datasets.yaml", "helpers.py", "mine.h", "script.py",
@@ -428,3 +449,36 @@ def test_command_says_that_nothing_was_found(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["lint", str(script)])
     assert (done.exit_code, done.output) == (0, f"{script}: nothing found\n")
     assert CliRunner().invoke(cli, ["lint", str(tmp_path / "missing.py")]).exit_code == 2
+
+
+# ---- the page
+
+
+def test_the_page_has_every_rule_and_its_level() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\w+)", PAGE.read_text(), re.MULTILINE)
+    tested = {(rule, level) for _, _, level, rule in RULES}
+    assert {(rule, level) for rule, level in rows} == tested | {("result-in-graph", "error")}
+
+
+def test_the_page_shows_what_is_written(tmp_path: Path) -> None:
+    before, after = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[:2]
+    path = tmp_path / "dimuon.py"
+    path.write_text(before)
+    write(read_script(path), tmp_path / "mydimuon")
+    made = (tmp_path / "mydimuon" / "dimuon.py").read_text()
+    assert made.partition("\n\n")[2] == after
+
+
+# ---- all of them
+
+
+@pytest.mark.parametrize("path", sorted(folder_of_tutorials().glob("df*.py")), ids=lambda path: path.name[:5])
+def test_no_tutorial_of_root_is_too_much(path: Path, tmp_path: Path) -> None:
+    script = read_script(path)
+    assert all(1 <= one.line <= len(script.lines) for one in check(script))
+    try:
+        files = write(script, tmp_path / "made").files
+    except ConfigError as error:
+        assert re.search("makes no RDataFrame|books no result", str(error))  # noqa: PT017 (most have neither)
+    else:
+        ast.parse(next(file for file in files if file.suffix == ".py").read_text())

@@ -26,12 +26,12 @@ Examples:
   portico lint analysis.py --write mysearch && portico run mysearch
   portico lint analysis.py --json | jq '.findings[] | select(.level == "error")'
 
-Exit status: 0 without errors, also with warnings and notes; 1 with errors, also if --write dealt with them; 2 if the script
-cannot be read, or FOLDER exists.""",
+Exit status: 0 without errors, also with warnings and notes; 1 with errors, also if --write dealt with
+them; 2 if the script cannot be read, or FOLDER exists.""",
 )
 @click.argument("script", type=click.Path(path_type=Path))
 @click.option("--write", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Make a new folder with a first analysis of the script, and list what is left to do by hand.")  # fmt: skip
+              help="Make a new folder with a first analysis of the script, and list what is left to do.")  # fmt: skip
 @json_option()
 def lint(script: Path, folder: Path | None, as_json: bool) -> int:
     """Look for what in SCRIPT, which uses RDataFrame in Python, would not work in a step of an analysis.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from portico.lint.parts import Part, Parts
@@ -13,7 +13,10 @@ from portico.lint.script import Edit, Script
 from portico.lint.trace import Trace
 from portico.lint.values import Handle
 
-__all__ = ["Edits", "text_of"]
+__all__ = ["OWN", "Edits", "text_of"]
+
+OWN = ("Absent", "analyse", "frame_of", "keep", "kept", "products")
+"""The names that a module may have besides those of the script."""
 
 _NO_PART = ("RunGraphs", "EnableImplicitMT", "AddProgressBar", "SetBatch", "DisableImplicitMT")
 
@@ -30,16 +33,21 @@ class Edits:
         Further variables with results.
     keeps : bool
         Whether ``keep`` is called.
+    names : mapping of str to str
+        What ``keep`` and the other names of the module's own are called, since a script may have them, too.
     """
 
     edits: list[Edit]
     products: list[str]
     keeps: bool
+    names: Mapping[str, str]
 
     @classmethod
     def of(cls, script: Script, followed: Trace, samples: Samples, parts: Parts) -> Edits:
         """Find the changes."""
-        made = cls([], [], False)
+        used = {one.id for one in ast.walk(script.tree) if isinstance(one, ast.Name)}
+        used |= {one.name for one in ast.walk(script.tree) if isinstance(one, (ast.FunctionDef, ast.ClassDef))}
+        made = cls([], [], False, {name: name if name not in used else f"{name}_of_step" for name in OWN})
         for part in parts.parts:
             if part.kept:
                 made._part(part, script, followed, samples, parts)
@@ -55,9 +63,7 @@ class Edits:
             for node in _own(statement):
                 self._node(node, statement, script, followed, samples, parts)
 
-    def _expression(
-        self, node: ast.Expr, in_loop: bool, script: Script, followed: Trace, parts: Parts
-    ) -> bool:
+    def _expression(self, node: ast.Expr, in_loop: bool, script: Script, followed: Trace, parts: Parts) -> bool:
         """Keep the result of a statement that only books one; return whether it was such a statement."""
         handle = followed.discarded.get(id(node)) or next(
             (parts.lost[id(inner)] for inner in ast.walk(node) if id(inner) in parts.lost), None
@@ -67,7 +73,7 @@ class Edits:
         name = _name(handle)
         if in_loop or handle.action != "Snapshot" or id(node) not in followed.discarded:
             self.keeps = True
-            self._replace(script, node, f"keep({name!r}, {_text(script, handle.node)})")
+            self._replace(script, node, f'{self.names["keep"]}("{name}", {_text(script, handle.node)})')
         else:
             while name in self.products:
                 name += "_2"
@@ -83,24 +89,24 @@ class Edits:
         if not isinstance(node, ast.Call):
             return
         if id(node) in samples.labels:
-            self._replace(script, node, _frame(samples, samples.labels[id(node)]))
+            self._replace(script, node, self._frame(samples, samples.labels[id(node)]))
         elif id(node) in followed.graph.copied and isinstance(node.func, ast.Attribute):
             self.edits.append(Edit(script.span(node.func.value)[1], script.span(node)[1], ""))
-        elif isinstance(node.func, ast.Attribute) and node.func.attr == "parse_args" and not (node.args or node.keywords):
+        elif ast.unparse(node.func).endswith(".parse_args") and not (node.args or node.keywords):
             end = script.span(node)[1]
             self.edits.append(Edit(end - 1, end, "[])"))
         if id(node) in parts.lost:
             start, end = script.span(node)
             self.keeps = True
-            self.edits += [Edit(start, start, f"keep({_target(statement, parts.lost[id(node)])!r}, ")]
+            name = _target(statement, parts.lost[id(node)])
+            self.edits += [Edit(start, start, f'{self.names["keep"]}("{name}", ')]
             self.edits += [Edit(end, end, ")")]
+
+    def _frame(self, samples: Samples, label: str) -> str:
+        return "frame" if samples.one or not label else f"{self.names['frame_of']}({label})"
 
     def _replace(self, script: Script, node: ast.expr | ast.stmt, text: str) -> None:
         self.edits.append(Edit(*script.span(node), text))
-
-
-def _frame(samples: Samples, label: str) -> str:
-    return "frame" if samples.one else f"frame_of({label})" if label else "frame"
 
 
 def _statements(node: ast.stmt, in_loop: bool) -> Iterator[tuple[ast.stmt, bool]]:

@@ -10,13 +10,24 @@ from typing import Any
 from portico.lint import frames, plain
 from portico.lint.graph import DISTINCT, Graph
 from portico.lint.values import (
-    UNKNOWN, Chain, Frame, Function, Handle, Member, Options, Parser, Read, Scope, Source, is_known,
+    UNKNOWN,
+    Chain,
+    Frame,
+    Function,
+    Handle,
+    Member,
+    Options,
+    Parser,
+    Read,
+    Scope,
+    Source,
+    is_known,
 )  # fmt: skip
 
 __all__ = ["Evaluator", "MemberCall", "TooLong", "bind"]
 
 _STEPS = 100_000  # expressions, before a script is given up: it may have loops in loops
-_CONVERT = {"float", "int", "print", "str", "sum", "round", "abs", "min", "max"}
+_CONVERT = {"float", "int", "len", "print", "str", "sum", "round", "abs", "min", "max"}
 
 
 class TooLong(Exception):  # noqa: N818 (not an error)
@@ -47,7 +58,7 @@ class Evaluator:
         Returns what a function of the script gives for arguments.
     """
 
-    inline: Callable[[Function, ast.Call | None, list[Any], dict[str, Any]], Any]
+    inline: Callable[[Function, list[Any], dict[str, Any]], Any]
     graph: Graph = field(default_factory=Graph)
     sources: list[Source] = field(default_factory=list)
     members: list[MemberCall] = field(default_factory=list)
@@ -73,13 +84,21 @@ class Evaluator:
                 return self._call(node, scope)
             case ast.Subscript(value=base, slice=key):
                 return self._item(node, self.value(base, scope), self.value(key, scope))
+            case ast.JoinedStr(values=parts):
+                return self._text(node, parts, scope)
+            case ast.Lambda():
+                return Function(node, scope)
+            case ast.Starred(value=inner) | ast.Await(value=inner) | ast.NamedExpr(value=inner):
+                return self.value(inner, scope)
+        return self._container(node, scope)
+
+    def _container(self, node: ast.expr, scope: Scope) -> Any:
+        match node:
             case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
                 values = self._elements(items, scope)
                 return UNKNOWN if values is None else (tuple(values) if isinstance(node, ast.Tuple) else values)
             case ast.Dict(keys=keys, values=values):
                 return self._mapping(keys, values, scope)
-            case ast.JoinedStr(values=parts):
-                return self._text(node, parts, scope)
             case ast.ListComp(generators=loops, elt=item) | ast.GeneratorExp(generators=loops, elt=item):
                 return self._comprehension(loops, scope, lambda inner: self.value(item, inner))
             case ast.DictComp(generators=loops, key=key, value=item):
@@ -88,10 +107,6 @@ class Evaluator:
                 )
                 known = isinstance(pairs, list) and all(isinstance(name, (str, int)) for name, _ in pairs)
                 return dict(pairs) if known else UNKNOWN
-            case ast.Lambda():
-                return Function(node, scope)
-            case ast.Starred(value=inner) | ast.Await(value=inner) | ast.NamedExpr(value=inner):
-                return self.value(inner, scope)
         return self._operation(node, scope)
 
     def _operation(self, node: ast.expr, scope: Scope) -> Any:
@@ -143,9 +158,9 @@ class Evaluator:
             return plain.call("os.getenv", [key], {})
         if isinstance(value, Member):
             return value  # a template
-        if isinstance(value, (list, tuple, dict, str)) and isinstance(key, (str, int)):
+        if isinstance(value, (list, tuple, dict, str)) and is_known(key):
             try:
-                return value[key]  # type: ignore[index]  # a wrong kind of key is an error of the script
+                return value[key]
             except (LookupError, TypeError):
                 return UNKNOWN
         return UNKNOWN
@@ -253,7 +268,7 @@ class Evaluator:
 
     def _called(self, node: ast.Call, callee: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
         if isinstance(callee, Function):
-            return self.inline(callee, node, arguments, keywords)
+            return self.inline(callee, arguments, keywords)
         if isinstance(callee, Member):
             sure = not (self.aside or self.graph.arms)
             self.members.append(MemberCall(node, callee.path, tuple(arguments), keywords, sure))
@@ -275,9 +290,8 @@ class Evaluator:
             return UNKNOWN
         if (made := frames.other(path, arguments)) is not None:
             return made
-        if path in _CONVERT or path == "len":
-            if (read := self._after_reading(node, arguments)) is not None:
-                return read
+        if path in _CONVERT and (read := self._after_reading(node, arguments)) is not None:
+            return read
         if path in plain.FUNCTIONS:
             return plain.call(path, arguments, keywords)
         return next((one for one in arguments if isinstance(one, Frame)), UNKNOWN)

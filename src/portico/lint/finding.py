@@ -18,8 +18,8 @@ class Finding:
     Parameters
     ----------
     level : {"error", "warning", "note"}
-        ``error``: a step cannot do this, or its numbers would be others. ``warning``: it may fail, elsewhere or for some
-        events. ``note``: it has no effect.
+        ``error``: a step cannot do this, or its numbers would be others. ``warning``: it may fail, elsewhere or for
+        some events. ``note``: it has no effect.
     rule : str
         Which rule found it, such as ``local-entry``.
     line : int

@@ -1,4 +1,4 @@
-"""What a script makes that has files: frames, chains, options with defaults."""
+"""Frames, chains and parsers of options that a script makes, with their files and defaults."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def method(value: Chain | Parser, name: str, arguments: list[Any], keywords: dic
         names = [one for one in arguments if isinstance(one, str)]
         long = next((one for one in names if one.startswith("--")), names[0] if names else "")
         target = keywords.get("dest", long.lstrip("-").replace("-", "_"))
-        default = {"store_true": False, "store_false": True}.get(str(keywords.get("action")), None)
+        default = {"store_true": False, "store_false": True}.get(str(keywords.get("action")))
         is_option = long.startswith("-")
         value.defaults[target] = keywords.get("default", default) if is_option else keywords.get("default", UNKNOWN)
         return UNKNOWN

@@ -11,10 +11,10 @@ from portico.lint.samples import Samples
 from portico.lint.script import Script
 from portico.lint.trace import Trace
 
-__all__ = ["FUNCTION", "module_text"]
+__all__ = ["STEP", "module_text"]
 
-FUNCTION = "analyse"
-"""The name of the step and of its function."""
+STEP = "analyse"
+"""The name of the step; its function is called so, too, unless the script has that name."""
 
 _LINE = 100
 
@@ -41,7 +41,8 @@ def products(**results):
     for name, result in results.items():
         if isinstance(result, (dict, list, tuple)):
             items = result.items() if isinstance(result, dict) else enumerate(result)
-            found |= products(**{{f"{{name}}_{{key}}": item for key, item in items}})
+            keyed = [("_".join(map(str, key)) if isinstance(key, tuple) else key, item) for key, item in items]
+            found |= products(**{{f"{{name}}_{{key}}": item for key, item in keyed}})
         elif {test}:
             found[re.sub(r"[^A-Za-z0-9_.+-]", "_", name)] = result
     return found
@@ -52,8 +53,11 @@ _KEEP = '''
     def keep(name, result):
         """Return a result, and remember it by name."""
         if {test}:
-            number = sum(one == name or one.startswith(f"{{name}}_") for one in kept)
-            kept[f"{{name}}_{{number + 1}}" if number else name] = result
+            number, free = 1, name
+            while free in kept:
+                number += 1
+                free = f"{{name}}_{{number}}"
+            kept[free] = result
         return result
 '''
 _FRAME_OF = '''
@@ -65,49 +69,74 @@ _FRAME_OF = '''
 
 def module_text(
     script: Script, followed: Trace, samples: Samples, parts: Parts, by_hand: list[tuple[int, str]]
-) -> str:
-    """Return the module; the products of its step are the results that the script books."""
+) -> tuple[str, str]:
+    """Return the module, and the name of its function; its products are the results that the script books."""
     edits = Edits.of(script, followed, samples, parts)
-    outside, inside = [], []
-    imports = []
-    for part in parts.parts:
-        if not part.kept:
-            continue
-        text = text_of(part, script, edits.edits)
-        if isinstance(part.node, (ast.Import, ast.ImportFrom)) and not part.inside:
-            imports.append(text.strip())
-        elif part.inside:
-            inside.append(text)
-        else:
-            is_block = isinstance(part.node, (ast.FunctionDef, ast.ClassDef))
-            outside.append(f"\n\n\n{text.strip()}\n\n\n" if is_block else f"{text}\n")
     names = [*parts.products, *edits.products]
     several = not samples.one
     gathers = several or edits.keeps or _has_containers(names, followed, parts)
     test = "not isinstance(result, Absent)" if several else "result is not None"
+    imports, outside, inside = _texts(script, parts, edits)
     if gathers and "import re" not in imports:
         imports.append("import re")
-    pieces = [_docstring(script, by_hand), "\n\n", "\n".join(imports), "\n"]
-    pieces += ["\n", _ABSENT] if several else []
-    pieces += ["\n", _PRODUCTS.format(test=test), "\n\n"] if gathers else []
-    pieces += [*outside, "\n\n", f"def {FUNCTION}(frame, sample):\n", _words(script), _FRAME_OF if several else ""]
-    pieces += [_KEEP.format(test=test) if edits.keeps else "", "\n" if several or edits.keeps else ""]
-    pieces += [text + "\n" for text in ["".join(inside[:1]).lstrip("\n"), *inside[1:]]]
-    pieces.append(_return(names, gathers, edits.keeps))
-    return _tidy("".join(pieces))
+    blocks = [(_docstring(script, by_hand), False), ("\n" + "\n".join(imports), False)]
+    helpers = [_ABSENT] if several else []
+    helpers += [_PRODUCTS.format(test=test)] if gathers else []
+    blocks += [(_own(text, edits).strip("\n"), True) for text in helpers]
+    blocks += outside
+    begin = [f"def analyse(frame, sample):\n{_words(script)}"]
+    begin += [_FRAME_OF.rstrip("\n")] if several else []
+    begin += [_KEEP.format(test=test).rstrip("\n")] if edits.keeps else []
+    gap = "\n" if several or edits.keeps else ""
+    end = _return(names, gathers, edits)
+    blocks.append(("\n".join([_own("\n".join(begin), edits), gap + "\n".join(inside).lstrip("\n"), end]), True))
+    return _joined(blocks), edits.names[STEP]
+
+
+def _own(text: str, edits: Edits) -> str:
+    """Return text of ours with the names that are free in the script."""
+    for name, free in edits.names.items():
+        text = re.sub(rf"\b{name}\b", free, text) if free != name else text
+    return text
+
+
+def _texts(script: Script, parts: Parts, edits: Edits) -> tuple[list[str], list[tuple[str, bool]], list[str]]:
+    """Return the imports, the module's other statements, each with whether it is a definition, and the step's."""
+    imports, outside, inside = [], [], []
+    for part in parts.parts:
+        if not part.kept:
+            continue
+        text = text_of(part, script, edits.edits)
+        if part.inside:
+            inside.append(text)
+        elif isinstance(part.node, (ast.Import, ast.ImportFrom)):
+            imports.append(text.strip())
+        else:
+            outside.append((text, isinstance(part.node, (ast.FunctionDef, ast.ClassDef))))
+    return imports, outside, inside
+
+
+def _joined(blocks: list[tuple[str, bool]]) -> str:
+    """Return blocks with two empty lines around definitions, and elsewhere an empty line where the script has one."""
+    pieces, after_definition = [], False
+    for number, (text, is_definition) in enumerate(blocks):
+        gap = "\n\n\n" if is_definition or after_definition else "\n\n" if text.startswith("\n") else "\n"
+        pieces += [gap if number else "", text.lstrip("\n")]
+        after_definition = is_definition
+    return "".join(pieces).rstrip() + "\n"
 
 
 def _docstring(script: Script, by_hand: list[tuple[int, str]]) -> str:
-    lines = [f'"""The step made of {script.path.name} by portico lint --write.']
+    lines = [f"The step made of {script.path.name} by portico lint --write."]
     if by_hand:
         lines += ["", "To do by hand; the lines are those of the script:", ""]
-        lines += [f"- line {line}: {what}" for line, what in by_hand]
-    text = "\n".join(lines).replace("\\", "\\\\")
-    return text.replace('"""', "'''").replace("'''", '"""', 1) + ('\n"""' if by_hand else '"""')
+        lines += [f"- line {line}: {what}" for line, what in by_hand] + [""]
+    text = "\n".join(lines).replace("\\", "\\\\").replace('"""', "'''")
+    return f'"""{text}"""'
 
 
 def _words(script: Script) -> str:
-    return f'    """Book what {script.path.name} books, over one chunk of a sample."""\n'
+    return f'    """Book what {script.path.name} books, over one chunk of a sample."""'
 
 
 def _has_containers(names: list[str], followed: Trace, parts: Parts) -> bool:
@@ -115,22 +144,13 @@ def _has_containers(names: list[str], followed: Trace, parts: Parts) -> bool:
     return any(isinstance(scope.names.get(name), (list, tuple, dict)) for scope in scopes for name in names)
 
 
-def _return(names: list[str], gathers: bool, keeps: bool) -> str:
+def _return(names: list[str], gathers: bool, edits: Edits) -> str:
     if gathers:
-        given = [f"{name}={name}" for name in names] + (["**kept"] if keeps else [])
-        return _wrapped("products(", given, ")")
-    return _wrapped("{", [f'"{name}": {name}' for name in names], "}")
-
-
-def _wrapped(begin: str, items: list[str], end: str) -> str:
-    line = f"    return {begin}{', '.join(items)}{end}\n"
+        given = [f"{name}={name}" for name in names] + ([f"**{edits.names['kept']}"] if edits.keeps else [])
+        begin, items, end = f"{edits.names['products']}(", given, ")"
+    else:
+        begin, items, end = "{", [f'"{name}": {name}' for name in names], "}"
+    line = f"    return {begin}{', '.join(items)}{end}"
     if len(line) <= _LINE:
         return line
-    return "".join([f"    return {begin}\n", *(f"        {item},\n" for item in items), f"    {end}\n"])
-
-
-def _tidy(text: str) -> str:
-    """Return text with at most two empty lines in a row, and one end."""
-    while "\n\n\n\n" in text:
-        text = text.replace("\n\n\n\n", "\n\n\n")
-    return re.sub(r"\n\n+(?=    \S)", "\n\n", text).rstrip() + "\n"
+    return "\n".join([f"    return {begin}", *(f"        {item}," for item in items), f"    {end}"])

@@ -27,7 +27,9 @@ _READERS = ("numpy.loadtxt", "numpy.load", "numpy.genfromtxt", "uproot.open", "p
             "ROOT.TFile.Open", "ROOT.TFile", "correctionlib.CorrectionSet.from_file")  # fmt: skip
 _PRIVATE = re.compile(r"^(?:file:)?(?:~|/home/|/Users/|/afs/|/tmp/|/root/|/var/|/private/|/scratch/|/data/)")
 _STATIC = re.compile(r"\bstatic\s+(?!const\b|constexpr\b|inline\b|assert)(?:[\w:<>,]+\s+)+(\w+)\s*(?:=|;|\{)")
-_COUNTER = re.compile(r"^(?:unsigned |long |std::atomic<)?(?:int|long|double|float|size_t)>? +(\w+)(?: *= *[\w.]+)?;", re.M)
+_COUNTER = re.compile(
+    r"^(?:unsigned |long |std::atomic<)?(?:int|long|double|float|size_t)>? +(\w+)(?: *= *[\w.]+)?;", re.MULTILINE
+)
 
 
 def _calls(followed: Trace, ends: tuple[str, ...]) -> Iterator[MemberCall]:
@@ -50,8 +52,8 @@ def _includes(script: Script, followed: Trace) -> Iterator[Finding]:
             continue
         for name in _named(call, str(text)):
             if not _is_found(name, script.path.parent):
-                what = f"{name} is not found from {script.path.parent or '.'}, nor from the working directory"
-                why = "a worker does not have it either"
+                what = f"{name} is found neither beside the script nor in the working directory"
+                why = "a worker does not find it either"
                 fix = 'correct the path; with @step(headers=["include/..."]) it is relative to the module'
                 yield Finding("error", "include", call.node.lineno, what, why, fix)
 
@@ -105,7 +107,7 @@ def _of_root(name: str) -> bool:
 
 def _threads(_: Script, followed: Trace) -> Iterator[Finding]:
     for call in _calls(followed, ("EnableImplicitMT",)):
-        why = "threads add up in an order that changes from run to run; a step has one thread, and chunks run side by side"
+        why = "threads add up in an order that changes from run to run; a step has one, and chunks run side by side"
         yield Finding("note", "threads", call.node.lineno, "EnableImplicitMT() has no effect in a step", why,
                       "remove it; portico run --workers N sets how many chunks run at a time")  # fmt: skip
 
@@ -114,7 +116,8 @@ def _globals(script: Script, followed: Trace) -> Iterator[Finding]:
     why = "each chunk may run in another process, which has a variable of its own, and begins with its first value"
     for node in ast.walk(script.tree):
         if isinstance(node, ast.Global):
-            what = f"the global variable{'s' if len(node.names) > 1 else ''} {', '.join(node.names)} changed by a function"
+            names = ", ".join(node.names)
+            what = f"a function changes the global variable{'s' if len(node.names) > 1 else ''} {names}"
             fix = "pass it as an argument; count events with Count, Sum or a histogram"
             yield Finding("warning", "global", node.lineno, what, why, fix)
     for call in _calls(followed, DECLARES):
@@ -123,8 +126,8 @@ def _globals(script: Script, followed: Trace) -> Iterator[Finding]:
             for match in (*_STATIC.finditer(text), *_COUNTER.finditer(text)):
                 fix = "make it const if it never changes; else count with Count, Sum or a histogram"
                 what = f"the variable {match[1]} of C++ keeps its value from event to event"
-                yield Finding("warning", "global", _line_of(call, match[0]), what, f"{why}, or with that of a chunk before",
-                              fix)  # fmt: skip
+                line = _line_of(call, match[0])
+                yield Finding("warning", "global", line, what, f"{why}, or with that of an earlier chunk", fix)
 
 
 def _line_of(call: MemberCall, text: str) -> int:
@@ -155,9 +158,12 @@ def _spec(_: Script, followed: Trace) -> Iterator[Finding]:
     for source in followed.evaluator.sources:
         if source.kind == "spec":
             why = "in a step, the frame is that of one chunk of one sample"
-            fix = "list the samples in datasets.yaml, with the metadata under 'parameters', where rdfsampleinfo_ finds it; "
-            yield Finding("warning", "from-spec", source.line, "FromSpec reads samples and files from its own file", why,
-                          f"{fix}--write does so")  # fmt: skip
+            what = "FromSpec reads samples and files from its own file"
+            fix = (
+                "list the samples in datasets.yaml, with the metadata under 'parameters', where rdfsampleinfo_ finds "
+                "it; --write does so"
+            )
+            yield Finding("warning", "from-spec", source.line, what, why, fix)
         elif source.kind == "other" and source.node is not None:
             yield Finding("error", "not-files", source.line, f"{ast.unparse(source.node.func)} reads no ROOT file",
                           "the input of a step is a TTree, an RNTuple, or a number of generated events",
@@ -169,9 +175,9 @@ def _local_files(_: Script, followed: Trace) -> Iterator[Finding]:
         local = [name for name in source.files or () if _PRIVATE.match(name)]
         if local:
             more = f" and {len(local) - 1} more" if len(local) > 1 else ""
-            yield Finding("warning", "local-path", source.line, f"{local[0]}{more}",
-                          "workers on other machines do not see this folder",
-                          "put the files on a shared disk or server, and their paths or root:// URLs into datasets.yaml")  # fmt: skip
+            why = "workers on other machines do not see this folder"
+            fix = "put the files on a shared disk or server, and their paths or root:// URLs into datasets.yaml"
+            yield Finding("warning", "local-path", source.line, f"{local[0]}{more}", why, fix)
     for call in _calls(followed, _READERS):
         name = call.arguments[0] if call.arguments else UNKNOWN
         modes = [*call.arguments[1:2], call.keywords.get("mode", "r")]

@@ -25,6 +25,13 @@ _INDEX = re.compile(r"(?<![\w.>])([A-Za-z_]\w*)((?:\[[A-Za-z_]\w*\])?)\[(\d+)\]"
 _SIZES = re.compile(
     r"\bn_?[A-Z]\w*|\bn_\w+|\w+_n\b|\w*[nN]um\w*|\.size\(\)|\bsize\(|\.empty\(\)|\bSum\(|\bAny\(|\bNonzero\(|\?\(\)|\b\w*[cC]ount\w*"
 )
+_OBJECT = re.compile(
+    r"(?:good|sel|gen|reco|calo|tight|loose|iso)?_?(?:muons?|mu|electrons?|ele?|leptons?|leps?|photons?|gammas?|taus?|"
+    r"(?:fat)?jets?|tracks?|trk|vertex|vtx|sv|part|particles?|cands?|hits?|clusters?)_\w+$",
+    re.IGNORECASE,
+)
+"""Columns of objects, of which an event has any number; what has another name may be an array of fixed size."""
+
 _CALL = re.compile(r"\b([A-Za-z_][\w:]*)\s*\(")
 _MATHS = {
     "abs", "All", "acos", "asin", "atan", "atan2", "cos", "cosh", "DeltaPhi", "DeltaR", "exp", "fabs", "hypot", "log",
@@ -64,7 +71,8 @@ def _local_entry(followed: Trace) -> Iterator[Finding]:
 
 
 def _range(followed: Trace) -> Iterator[Finding]:
-    threads = [one.node.lineno for one in followed.evaluator.members if one.path.endswith("EnableImplicitMT") and one.sure]
+    members = [one for one in followed.evaluator.members if one.sure]  # not if an option switches them on
+    threads = [one.node.lineno for one in members if one.path.endswith("EnableImplicitMT")]
     for call in followed.graph.calls:
         if call.method == "Range":
             if threads:
@@ -96,16 +104,21 @@ def _loops(followed: Trace) -> Iterator[Finding]:
 def _dependent(followed: Trace) -> Iterator[Finding]:
     for line, read in followed.graph.dependent:
         what = f"the graph depends on a result that is read at line {read}"
-        why = f"in a step, {_LOOP_WHY}, over one chunk, where a result is not yet that of all events"
-        fix = "make two steps: the first returns the result, a summary step makes a file of it, and the second has this "
-        fix += "file under 'files' in analysis.yaml"
+        why = (
+            "a step books everything before its event loop, and its results are those of one chunk until all are merged"
+        )
+        fix = (
+            "for a weight by the number of generated events, write this number as processed_events into datasets.yaml "
+            "and use sample.processed_events; else make two steps: the first returns the result, a summary step makes "
+            "a file of it, and the second has this file under 'files' in analysis.yaml"
+        )
         yield Finding("error", "result-in-graph", line, what, why, fix)
 
 
 def _snapshots(followed: Trace) -> Iterator[Finding]:
     for handle in followed.discarded.values():
         tree = handle.node.args[0] if handle.node.args else None
-        name = tree.value if isinstance(tree, ast.Constant) else "tree"
+        name = tree.value if isinstance(tree, ast.Constant) and isinstance(tree.value, str) else "tree"
         if handle.action == "Snapshot" and (words := _refusal(refuse_discarded, name)):
             fix = 'keep what Snapshot returns, and return it: {"events": frame.Snapshot(...)}; in a step it is lazy'
             yield Finding("error", "snapshot", handle.line, f"the Snapshot '{name}' is not kept", words[0], fix)
@@ -114,7 +127,7 @@ def _snapshots(followed: Trace) -> Iterator[Finding]:
 def _products(followed: Trace) -> Iterator[Finding]:
     for handle in followed.graph.booked:
         if why := _NOT_PRODUCTS.get(handle.action):
-            fix = "return a Sum, Min, Max, Count or histogram, or Take of the column" if "merges" in why else "remove it"
+            fix = "remove it" if handle.action == "Display" else "return a Sum, Min, Max, Count, Take or histogram"
             yield Finding("error", "product", handle.line, f"{handle.action} is no product", why, fix)
 
 
@@ -125,7 +138,7 @@ def _indices(followed: Trace) -> Iterator[Finding]:
             continue
         text = texts[0] if call.method == "Filter" else texts[1] if len(texts) > 1 else ""
         for match in _INDEX.finditer(text):
-            if not _is_checked(match[1], text[: match.start()], call.frame):
+            if _OBJECT.match(match[1]) and not _is_checked(match[1], text[: match.start()], call.frame):
                 what = f"{match[0]} without a cut on the number of {match[1]} before"
                 why = "in an event with fewer, it reads what lies behind the last one: a wrong number, without an error"
                 fix = f'cut first, for example Filter("{match[1]}.size() > {match[3]}")'

@@ -184,7 +184,7 @@ def _changed(node: ast.AST, followed: Trace, names: dict[str, Any]) -> Iterator[
         yield from _base(node)
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         function = node.value.func
-        changed = [function] if isinstance(function, ast.Attribute) else []
+        changed: list[ast.expr] = [function] if isinstance(function, ast.Attribute) else []
         if isinstance(function, ast.Name) and id(node) in followed.booking:
             changed += [one for one in node.value.args if isinstance(one, ast.Name)]
         for one in changed:

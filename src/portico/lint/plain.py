@@ -13,7 +13,7 @@ from typing import Any
 from portico.config import parse_json
 from portico.lint.values import UNKNOWN, is_known
 
-__all__ = ["FUNCTIONS", "OPERATORS", "MUTATORS", "Opened", "call", "compare", "method", "tutorials"]
+__all__ = ["FUNCTIONS", "MUTATORS", "OPERATORS", "Opened", "call", "compare", "method", "tutorials"]
 
 _LARGEST = 10_000  # items of a container, letters of a text
 
@@ -27,8 +27,8 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Is: operator.is_, ast.IsNot: operator.is_not,
 }  # fmt: skip
 _OF_TEXT = {
-    "endswith", "format", "join", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rpartition",
-    "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "title", "upper",
+    "endswith", "format", "join", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace",
+    "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "title", "upper",
 }  # fmt: skip
 _OF_MAPPINGS = {"get", "items", "keys", "values"}
 MUTATORS = {"append", "extend", "insert", "update", "add", "setdefault"}
@@ -73,7 +73,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "os.path.abspath": os.path.abspath, "os.path.realpath": os.path.realpath, "os.path.normpath": os.path.normpath,
     "os.path.expanduser": os.path.expanduser, "os.path.expandvars": os.path.expandvars,
     "os.path.splitext": os.path.splitext, "os.getenv": os.environ.get, "os.environ.get": os.environ.get,
-    "os.fspath": str, "pathlib.Path": _path, "json.load": _load, "json.loads": lambda text: parse_json(text),
+    "os.fspath": str, "pathlib.Path": _path, "json.load": _load, "json.loads": parse_json,
     "open": _open, "range": _range, "len": len, "list": list, "tuple": tuple, "dict": dict, "sorted": sorted,
     "reversed": lambda items: list(items)[::-1], "enumerate": lambda *a, **k: list(enumerate(*a, **k)),
     "zip": lambda *lists, **_: list(zip(*lists, strict=False)), "str": str, "int": int, "float": float, "bool": bool,
@@ -114,8 +114,7 @@ def compare(node: ast.Compare, values: list[Any]) -> Any:
         return UNKNOWN
     return _tried(
         lambda: all(
-            _COMPARISONS[type(op)](one, other)
-            for op, one, other in zip(node.ops, values[:-1], values[1:], strict=True)
+            _COMPARISONS[type(op)](one, other) for op, one, other in zip(node.ops, values[:-1], values[1:], strict=True)
         )
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import glob
 import os
 import re
 from dataclasses import dataclass, field
@@ -90,8 +89,8 @@ def _names(sources: list[Source], script: Script, found: Samples) -> tuple[list[
         names = [source.names.get(label, "") for source in sources]
         if len({name for name in names if name}) == len(sources):
             return _checked(names, first.line, found), label
-    found.by_hand.append((first.line, "makes several frames, and neither a key nor a loop variable names them: give "
-                          "each sample in datasets.yaml a name, and frame_of the same one"))  # fmt: skip
+    what = "makes several frames, and neither a key nor a loop variable names them: give each sample in "
+    found.by_hand.append((first.line, f"{what}datasets.yaml a name, and frame_of the same one"))
     return [f"line{first.line}_{number}" for number, _ in enumerate(sources)], f'"line{first.line}_0"'
 
 
@@ -142,14 +141,23 @@ def _placed(name: str, script: Script, folder: Path) -> str:
     if is_remote(name) or Path(name).is_absolute() or name.startswith("~"):
         return name
     beside = script.path.parent / name
-    there = beside.exists() or glob.glob(str(beside)) or not glob.glob(name)
-    return os.path.relpath(beside if there else name, folder)
+    elsewhere = not _matches(script.path.parent, name) and _matches(Path(), name)
+    return os.path.relpath(name if elsewhere else beside, folder)
+
+
+def _matches(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).exists() or any(folder.glob(name))
+    except (NotImplementedError, OSError, ValueError):  # no path, or no pattern
+        return False
 
 
 def _from_spec(source: Source, script: Script, folder: Path, found: Samples) -> None:
     if source.spec is None:
-        found.by_hand.append((source.line, "the file of FromSpec was not found: write its samples into datasets.yaml, "
-                              "its metadata under 'parameters'"))  # fmt: skip
+        what = (
+            "the file of FromSpec was not found: write its samples into datasets.yaml, its metadata under 'parameters'"
+        )
+        found.by_hand.append((source.line, what))
         return
     for name, content in source.spec.items():
         trees, files = content.get("trees", []), content.get("files", [])
@@ -172,8 +180,7 @@ def dataset_text(samples: Samples, script: Script) -> str:
     """Return ``datasets.yaml``."""
     trees = [entry.tree for entry in samples.entries.values() if entry.tree]
     common = max(sorted(set(trees)), key=trees.count) if trees else None
-    lines = [f"# The files that {script.path.name} reads. Check the kinds; cross sections, luminosity and other fields are"]
-    lines += ["# explained in docs/normalisation.md."]
+    lines = [f"# The files that {script.path.name} reads. Check the kinds. Fields are explained in docs/concepts.md."]
     lines += [f"tree: {scalar(common)}"] if common else []
     lines += ["samples:"]
     for name, entry in samples.entries.items():

@@ -74,7 +74,7 @@ def trace(tree: ast.Module) -> Trace:
         follower.block(tree.body, module)
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef) and id(node) not in follower.trace.calls:
-                follower.inline(Function(node, module), None, [], {})
+                follower.inline(Function(node, module), [], {})
     except (TooLong, RecursionError):
         pass  # what was found so far is right
     return follower.trace
@@ -112,20 +112,8 @@ class _Follower:
         match node:
             case ast.Expr():
                 return self._expression(node, scope)
-            case ast.Assign(targets=targets, value=given):
-                found = value(given, scope)
-                for target in targets:
-                    self._assign(target, found, scope, given)
-            case ast.AnnAssign(target=target, value=given) if given is not None:
-                self._assign(target, value(given, scope), scope, given)
-            case ast.AugAssign(target=target, op=op, value=given):
-                other = value(given, scope)
-                left = value(target, scope)
-                if isinstance(left, list) and isinstance(other, (list, tuple)):
-                    left.extend(other)
-                else:
-                    sum_of = ast.BinOp(target, op, given)
-                    self._assign(target, value(ast.copy_location(sum_of, node), scope), scope, given)
+            case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
+                self._assignment(node, scope)
             case ast.Import() | ast.ImportFrom():
                 for name, path in imported_names(node, "", False):
                     scope.names[name] = Member(path)
@@ -141,6 +129,20 @@ class _Follower:
             case _:
                 return self._compound(node, scope)
         return False
+
+    def _assignment(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign, scope: Scope) -> None:
+        if node.value is None:
+            return
+        found = self.trace.evaluator.value(node.value, scope)
+        if isinstance(node, ast.AugAssign):
+            left = self.trace.evaluator.value(node.target, scope)
+            if isinstance(left, list) and isinstance(found, (list, tuple)):
+                left.extend(found)
+                return
+            sum_of = ast.copy_location(ast.BinOp(node.target, node.op, node.value), node)
+            found = self.trace.evaluator.value(sum_of, scope)
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            self._assign(target, found, scope, node.value)
 
     def _expression(self, node: ast.Expr, scope: Scope) -> bool:
         graph = self.trace.graph
@@ -236,12 +238,12 @@ class _Follower:
         return self.block(node.orelse, scope)
 
     def _assign(self, target: ast.expr, value: Any, scope: Scope, given: ast.expr) -> None:
-        if isinstance(value, Frame) and not value.source.variable and value.source.key is None:
-            if value.source.node in ast.walk(given):
-                self._name(target, value.source, scope)
+        is_new = isinstance(value, Frame) and not value.source.variable and value.source.key is None
+        if is_new and any(node is value.source.node for node in ast.walk(given)):
+            self._name(target, value.source, scope)
         if isinstance(target, ast.Subscript):
             base, key = (self.trace.evaluator.value(one, scope) for one in (target.value, target.slice))
-            if isinstance(base, dict) and isinstance(key, (str, int)):
+            if isinstance(base, dict) and (isinstance(key, (str, int)) or (isinstance(key, tuple) and is_known(key))):
                 base[key] = value
         elif isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, Frame):
             bind(target, UNKNOWN, scope.names)
@@ -256,7 +258,7 @@ class _Follower:
             key = self.trace.evaluator.value(target.slice, scope)
             source.key, source.key_node = (key, target.slice) if isinstance(key, str) else (None, None)
 
-    def inline(self, function: Function, node: ast.Call | None, given: list[Any], keywords: dict[str, Any]) -> Any:
+    def inline(self, function: Function, given: list[Any], keywords: dict[str, Any]) -> Any:
         """Follow the call of a function; return what it returns."""
         definition, scope = function.node, Scope({}, function.scope)
         arguments = definition.args

@@ -1,4 +1,4 @@
-"""What names stand for while a script is followed without running it.
+"""The values that names stand for while a script is followed without running it.
 
 Plain values of Python are themselves. What is not known is `UNKNOWN`. Frames and results of RDataFrame, modules and
 functions have classes of their own.

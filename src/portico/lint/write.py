@@ -13,7 +13,7 @@ from pathlib import Path
 from portico.environment.included import INCLUDE
 from portico.errors import ConfigError, PorticoError
 from portico.lint.check import check
-from portico.lint.module import FUNCTION, module_text
+from portico.lint.module import STEP, module_text
 from portico.lint.parts import Parts, parts_of
 from portico.lint.samples import dataset_text, samples_of
 from portico.lint.script import Script
@@ -21,13 +21,15 @@ from portico.lint.trace import Trace, trace
 
 __all__ = ["Written", "write"]
 
-_DONE = {"from-spec", "snapshot", "threads", "arguments", "local-path"}  # rules whose findings are dealt with, or in YAML
+_DONE = {"from-spec", "snapshot", "threads", "arguments", "local-path"}
+"""Rules whose findings are dealt with, or are about files."""
+
 _ANALYSIS = """\
 # Made of {script} by portico lint --write. The keys are explained in docs/concepts.md.
 name: {name}
 dataset: datasets.yaml
 steps:
-  - name: {function}
+  - name: {step}
     function: {module}:{function} # module:function; the module lies beside this file
 """
 
@@ -71,17 +73,22 @@ def write(script: Script, folder: Path) -> Written:
     samples, parts = samples_of(script, followed, folder), parts_of(script.tree, followed)
     if not samples.labels:
         raise ConfigError(
-            f"{script.path}: makes no RDataFrame of a TTree, an RNTuple or a number of events where it can be followed, "
-            "so that nothing can be made of it; portico init makes an analysis to start from"
+            f"{script.path}: makes no RDataFrame of a TTree, an RNTuple or a number of events where it can be "
+            "followed, so that nothing can be made of it; portico init makes an analysis to start from"
         )
-    if not parts.products and not parts.lost and not followed.discarded:
-        raise ConfigError(f"{script.path}: books no result, such as Histo1D, so that there is nothing to return")
+    if not parts.products and not parts.lost:
+        raise ConfigError(
+            f"{script.path}: books no result, such as Histo1D, on a frame that can be followed (attributes of "
+            "classes are not), so that there is nothing to return; portico init makes an analysis to start from"
+        )
     by_hand = [*samples.by_hand, *_left(script, followed, parts)]
     by_hand = sorted(dict.fromkeys(by_hand))
     name, module = _names(script)
-    text = module_text(script, followed, samples, parts, by_hand)
+    text, function = module_text(script, followed, samples, parts, by_hand)
     contents = {
-        "analysis.yaml": _ANALYSIS.format(script=script.path.name, name=name, module=module, function=FUNCTION),
+        "analysis.yaml": _ANALYSIS.format(
+            script=script.path.name, name=name, step=STEP, module=module, function=function
+        ),
         "datasets.yaml": dataset_text(samples, script),
         f"{module}.py": text,
     }
@@ -111,17 +118,17 @@ def _left(script: Script, followed: Trace, parts: Parts) -> list[tuple[int, str]
     kept = [(part.node.lineno, part.node.end_lineno or part.node.lineno) for part in parts.parts if part.kept]
     found = []
     for one in check(script, followed):
-        if one.rule not in _DONE and any(first <= one.line <= last for first, last in kept):
+        if one.rule == "foreach":
+            found.append((one.line, f"{one.what}, which is left out: {one.fix}"))
+        elif one.rule not in _DONE and any(first <= one.line <= last for first, last in kept):
             found.append((one.line, f"{one.what}: {one.fix}"))
         if one.rule == "arguments" and any(first <= one.line <= last for first, last in kept):
             found.append((one.line, f"{one.what} have their defaults: {one.fix}"))
-    inside = [part for part in parts.parts if part.kept]
-    for part in inside:
-        for node in ast.walk(part.node):
-            if isinstance(node, ast.Call) and _is_opaque(node) and len(followed.evaluator.sources) > 1:
-                found.append((node.lineno, f"{ast.unparse(node.func)} gets what is absent for other samples: call it "
-                              "only if its argument is not an Absent"))  # fmt: skip
-    return found
+    several = len(followed.evaluator.sources) > 1
+    nodes = [node for part in parts.parts if part.kept and several for node in ast.walk(part.node)]
+    calls = [node for node in nodes if isinstance(node, ast.Call) and _is_opaque(node)]
+    what = "gets what is absent for other samples: call it only if its argument is not an Absent"
+    return [*found, *((node.lineno, f"{ast.unparse(node.func)} {what}") for node in calls)]
 
 
 def _is_opaque(node: ast.Call) -> bool:

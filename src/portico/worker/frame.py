@@ -19,7 +19,12 @@ from portico.results.own_handle import OwnHandle, has_own_loop
 from portico.results.partial import gather
 from portico.results.product import Product, ProductKind
 from portico.worker.arguments import (
-    LOOP_WHILE_BUILT, refuse_discarded, refuse_local_entry, require_model, require_numba, warn_of_range,
+    LOOP_WHILE_BUILT,
+    refuse_discarded,
+    refuse_local_entry,
+    require_model,
+    require_numba,
+    warn_of_range,
 )  # fmt: skip
 from portico.worker.missing_columns import MISSING, of_ntuple
 from portico.worker.open_chunk import open_chunk, refuse_short
