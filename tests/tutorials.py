@@ -33,7 +33,10 @@ SAVED = {
     "df105": ("# Create the plot", "{n: h for n, h in globals().items() if n in files}"),
     "df106": (
         "# We reached the end of the analysis part",
-        "{h.GetName(): h.GetValue() for h in histos} | {str(n): histos_mc[n] for n in histos_mc.GetKeys()}",
+        (
+            "{h.GetName(): h.GetValue() for h in histos}"
+            " | {n: histos_mc[n] for n in ('nominal', 'weight:up', 'weight:down')}"
+        ),
     ),
 }
 SAVE = """\

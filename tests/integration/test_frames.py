@@ -31,7 +31,14 @@ def info(frame, sample):
     frame = frame.DefinePerSample("all", ROOT.Entries())
     frame = frame.DefinePerSample("is_first", 'rdfsampleinfo_.Contains("first.root/Events")')
     frame = frame.Define("right", "entries == all && entries == " + frame_entries(sample))
-    return {"sum": frame.Sum("factor"), "right": frame.Sum("right"), "first": frame.Sum("is_first")}
+    known = 'rdfsampleinfo_.GetS("process") == "top" ? rdfsampleinfo_.GetD("xsec") * rdfsampleinfo_.GetI("era") : 0.'
+    frame = frame.DefinePerSample("known", known if sample.parameters else "0.")
+    sums = {"sum": "factor", "right": "right", "first": "is_first", "known": "known"}
+    return {name: frame.Sum(column) for name, column in sums.items()}
+
+
+def unknown(frame, sample):
+    return {"n": frame.DefinePerSample("x", 'rdfsampleinfo_.GetD("xsecs")').Sum("x")}
 
 
 def frame_entries(sample):
@@ -112,7 +119,8 @@ def files(tmp_path: Path) -> str:
     write(tmp_path / "new" / "first.root", 40, ntuple=True)
     return (
         f'    both: {{files: ["{tmp_path}/first.root", "{tmp_path}/other.root"]}}\n'
-        f'    ntuple: {{files: ["{tmp_path}/new/first.root"]}}\n    made: {{entries: 100}}'
+        f'    ntuple: {{files: ["{tmp_path}/new/first.root"]}}\n'
+        "    made: {entries: 100, parameters: {xsec: 2.5, era: 3, process: top}}"
     )
 
 
@@ -121,8 +129,8 @@ def test_a_value_per_sample_is_that_of_the_sample(
 ) -> None:
     analysis = make_analysis(PER_SAMPLE, steps("info"), files)
     results = portico.run(analysis, folder=tmp_path / "run", executor=single)["info"]
-    found = {name: [of[key] for key in ("sum", "right", "first")] for name, of in results.items()}
-    assert found == {"both": [130, 65, 40], "ntuple": [80, 40, 40], "made": [200, 100, 0]}
+    found = {name: [of[key] for key in ("sum", "right", "first", "known")] for name, of in results.items()}
+    assert found == {"both": [130, 65, 40, 0], "ntuple": [80, 40, 40, 0], "made": [200, 100, 0, 750]}
 
 
 def test_a_value_per_sample_and_variations(
@@ -138,6 +146,7 @@ def test_a_value_per_sample_and_variations(
 
 @pytest.mark.parametrize(("step", "message"), [
     ("wrong", r"mysteps\.py:\d+ .*does not compile: no member named 'GetName'"),
+    ("unknown", r"sample 'both'.*xsecs"),
     ("twice", r"mysteps\.py:\d+ .*cannot define column \"x\""),
 ])  # fmt: skip
 def test_a_value_per_sample_that_is_wrong(

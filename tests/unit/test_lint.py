@@ -103,6 +103,8 @@ def test_a_correct_script_has_no_findings(tmp_path: Path) -> None:
             'import sys\nif len(sys.path) > 3:\n    df.Count().GetValue()\n    sys.exit()\nn = df.Sum("x")',
             id="or it ends",
         ),
+        pytest.param("cut = 5\ndef f():\n    global cut\n    return cut", id="a global that nothing changes"),
+        pytest.param("p = df.Define('x', 'vertex[0]').Filter('flags[2] > 0').Count()", id="arrays of fixed size"),
         pytest.param("import pandas\ntable = pandas.read_csv('/home/me/table.csv', mode='w')", id="a file written"),
         pytest.param("ROOT.gInterpreter.Declare('#include \"TH1D.h\"')", id="a header of ROOT"),
         pytest.param(

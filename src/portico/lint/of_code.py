@@ -114,12 +114,15 @@ def _threads(_: Script, followed: Trace) -> Iterator[Finding]:
 
 def _globals(script: Script, followed: Trace) -> Iterator[Finding]:
     why = "each chunk may run in another process, which has a variable of its own, and begins with its first value"
-    for node in ast.walk(script.tree):
-        if isinstance(node, ast.Global):
-            names = ", ".join(node.names)
-            what = f"a function changes the global variable{'s' if len(node.names) > 1 else ''} {names}"
-            fix = "pass it as an argument; count events with Count, Sum or a histogram"
-            yield Finding("warning", "global", node.lineno, what, why, fix)
+    for function in ast.walk(script.tree):
+        if isinstance(function, ast.FunctionDef):
+            inner = list(ast.walk(function))
+            stored = {one.id for one in inner if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+            for node in inner:
+                if isinstance(node, ast.Global) and (names := [name for name in node.names if name in stored]):
+                    what = f"a function changes the global variable{'s' if len(names) > 1 else ''} {', '.join(names)}"
+                    fix = "pass it as an argument; count events with Count, Sum or a histogram"
+                    yield Finding("warning", "global", node.lineno, what, why, fix)
     for call in _calls(followed, DECLARES):
         text = call.arguments[0] if call.arguments else UNKNOWN
         if isinstance(text, str) and call.path.endswith(("Declare", "cppdef")):

@@ -67,7 +67,7 @@ def _in_order(call: FrameCall) -> list[Any]:
 def _local_entry(followed: Trace) -> Iterator[Finding]:
     for call in followed.graph.calls:
         if words := _refusal(refuse_local_entry, call.method, _in_order(call)):
-            yield Finding("error", "local-entry", call.line, f"{call.method} counts entries", *words)
+            yield Finding("error", "local-entry", call.line, f"{call.method} uses the number of an entry", *words)
 
 
 def _range(followed: Trace) -> Iterator[Finding]:
@@ -92,8 +92,8 @@ def _model(followed: Trace) -> Iterator[Finding]:
 def _loops(followed: Trace) -> Iterator[Finding]:
     for line, handle, later in followed.graph.loops():
         what = f"the result of {handle.action} (line {handle.line}) is read here, and line {later} books more"
-        why = f"this needs an event loop, and what is booked later another one; in a step: {_LOOP_WHY}"
-        yield Finding("error", "extra-loop", line, what, why, _LOOP_FIX)
+        why = f"reading it runs the event loop, and what is booked later needs another; a run would say: {_LOOP_WHY}"
+        yield Finding("error", "extra-loop", line, what, why, f"book everything first; in a step, {_LOOP_FIX}")
     for call in followed.graph.calls:
         if call.method in {"Foreach", "ForeachSlot"}:
             why = "it runs the event loop at once, and what it changes stays in one process"
@@ -139,7 +139,7 @@ def _indices(followed: Trace) -> Iterator[Finding]:
         text = texts[0] if call.method == "Filter" else texts[1] if len(texts) > 1 else ""
         for match in _INDEX.finditer(text):
             if _OBJECT.match(match[1]) and not _is_checked(match[1], text[: match.start()], call.frame):
-                what = f"{match[0]} without a cut on the number of {match[1]} before"
+                what = f"{match[0]}, and no cut before it on how many there are"
                 why = "in an event with fewer, it reads what lies behind the last one: a wrong number, without an error"
                 fix = f'cut first, for example Filter("{match[1]}.size() > {match[3]}")'
                 yield Finding("warning", "index", call.line, what, why, fix)
