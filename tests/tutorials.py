@@ -41,7 +41,7 @@ SAVED = {
 }
 SAVE = """\
 {indent}with ROOT.TFile("plain.root", "RECREATE") as saved:
-{indent}    for name, one in {what}.items():
+{indent}    for name, one in ({what}).items():
 {indent}        saved.WriteObject(one.Clone(), name.replace(":", "_"))
 """
 

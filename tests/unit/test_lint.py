@@ -345,6 +345,32 @@ def test_results_that_no_variable_keeps_are_kept(tmp_path: Path) -> None:
     assert ("Sum('x',)",) in made.values()
 
 
+def test_arguments_of_the_main_function_are_assigned(tmp_path: Path) -> None:
+    code = (
+        "import sys\nimport ROOT\ndef main(cut, low):\n    df = ROOT.RDataFrame('t', 'events.root')\n"
+        "    n = df.Filter(f'{cut} > {low}').Count()\n    c = ROOT.TCanvas()\n    print(n.GetValue())\n    return 0\n"
+        "low = 5\nif __name__ == '__main__':\n    sys.exit(main('x', low))\n"
+    )
+    _, module = written(tmp_path, code)
+    assert products(module, "events") == {"n": ("Filter('x > 5',)", "Count()")}
+    assert "TCanvas" not in module
+
+
+def test_all_results_of_a_statement_are_kept(tmp_path: Path) -> None:
+    code = HEAD + "print(df.Count().GetValue(), df.Sum('x').GetValue())\n"
+    _, module = written(tmp_path, code)
+    assert sorted(products(module, "events").values()) == [("Count()",), ("Sum('x',)",)]
+    assert "print" not in module
+
+
+def test_a_function_that_books_for_many_is_kept_as_a_whole(tmp_path: Path) -> None:
+    code = HEAD + "def book(cut):\n    n = df.Filter(cut).Count()\n    print(cut, n.GetValue())\nbook('a')\nbook('b')\n"
+    made = write(script_of(tmp_path, code), tmp_path / "made")
+    module = (tmp_path / "made" / "script.py").read_text()
+    assert products(module, "events") == {"n": ("Filter('a',)", "Count()"), "n_2": ("Filter('b',)", "Count()")}
+    assert (3, "book is kept as a whole: take out of it what draws, prints and saves") in made.by_hand
+
+
 def test_names_of_the_script_are_left_to_it(tmp_path: Path) -> None:
     code = "import ROOT\nkept = {}\ndef analyse(frame):\n    return frame.Filter('x > 1').Count()\n"
     code += "for keep in ('top', 'data'):\n    n = analyse(ROOT.RDataFrame('t', f'{keep}.root'))\n"

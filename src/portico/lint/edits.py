@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from portico.lint.parts import Part, Parts
+from portico.lint.plain import MUTATORS
 from portico.lint.samples import Samples
 from portico.lint.script import Edit, Script
 from portico.lint.trace import Trace
@@ -65,22 +66,22 @@ class Edits:
 
     def _expression(self, node: ast.Expr, in_loop: bool, script: Script, followed: Trace, parts: Parts) -> bool:
         """Keep the result of a statement that only books one; return whether it was such a statement."""
-        handle = followed.discarded.get(id(node)) or next(
-            (parts.lost[id(inner)] for inner in ast.walk(node) if id(inner) in parts.lost), None
-        )
-        if handle is None:
+        handles = [parts.lost[id(inner)] for inner in ast.walk(node) if id(inner) in parts.lost]
+        called = node.value.func if isinstance(node.value, ast.Call) else None
+        if not handles or (isinstance(called, ast.Attribute) and called.attr in MUTATORS):
             return False
-        name = _name(handle)
-        if in_loop or handle.action != "Snapshot" or id(node) not in followed.discarded:
+        name = _name(handles[0])
+        if in_loop or handles[0].action != "Snapshot" or id(node) not in followed.discarded:
             self.keeps = True
-            self._replace(script, node, f'{self.names["keep"]}("{name}", {_text(script, handle.node)})')
+            calls = [f'{self.names["keep"]}("{_name(one)}", {_text(script, one.node)})' for one in handles]
+            self._replace(script, node, "; ".join(calls))
         else:
             while name in self.products:
                 name += "_2"
             start, _ = script.span(node)
             self.edits.append(Edit(start, start, f"{name} = "))
             self.products.append(name)
-            parts.lost.pop(id(handle.node), None)
+            parts.lost.pop(id(handles[0].node), None)
         return True
 
     def _node(
@@ -166,7 +167,10 @@ def _text(script: Script, node: ast.expr) -> str:
 
 def text_of(part: Part, script: Script, edits: list[Edit]) -> str:
     """Return the text of a statement with its changes and the comments above it, indented for where it goes."""
-    node = part.node
+    node, indent = part.node, "    " if part.inside else ""
+    if part.is_argument and isinstance(node, ast.Assign):
+        begin, end = script.span(node.value)
+        return f"{indent}{ast.unparse(node.targets[0])} = {_changed(script, begin, end, edits)}"
     first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
     begin = script.position(first, node.col_offset)
     end, before = script.span(node)[1], script.text[script.position(first, 0) : begin]
@@ -180,7 +184,6 @@ def text_of(part: Part, script: Script, edits: list[Edit]) -> str:
     rest = script.text[end : script.position(node.end_lineno or node.lineno, 10**6)]
     tail = f"  {rest.strip()}" if rest.strip().startswith("#") else ""
     changes = [one for one in edits if begin <= one.start and one.end <= end]
-    indent = "    " if part.inside else ""
     spans = [(one.start, one.end) for one in changes]
     for line in range(script_line(script, begin) + 1, (node.end_lineno or node.lineno) + 1):
         at = script.position(line, 0)
@@ -188,15 +191,19 @@ def text_of(part: Part, script: Script, edits: list[Edit]) -> str:
         blank = len(text) - len(text.lstrip(" \t"))
         if line not in script.in_strings and text.strip() and not any(a <= at < b for a, b in spans):
             changes.append(Edit(at, at + min(blank, node.col_offset), indent))
-    pieces, position = [], begin
-    for change in sorted(changes, key=lambda one: (one.start, one.end)):
-        if change.start >= position:
-            pieces += [script.text[position : change.start], change.text]
-            position = change.end
-    pieces.append(script.text[position:end])
     above = "".join(f"{indent}{comment}\n" for comment in reversed(comments))
     gap = "\n" if alone and first > 1 and not script.lines[first - 2].strip() else ""
-    return f"{gap}{above}{indent}{''.join(pieces)}{tail}"
+    return f"{gap}{above}{indent}{_changed(script, begin, end, changes)}{tail}"
+
+
+def _changed(script: Script, begin: int, end: int, edits: list[Edit]) -> str:
+    """Return a part of a script with the changes that lie in it."""
+    pieces, position = [], begin
+    for change in sorted(edits, key=lambda one: (one.start, one.end)):
+        if position <= change.start and change.end <= end:
+            pieces += [script.text[position : change.start], change.text]
+            position = change.end
+    return "".join([*pieces, script.text[position:end]])
 
 
 def script_line(script: Script, position: int) -> int:

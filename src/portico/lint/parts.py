@@ -30,12 +30,15 @@ class Part:
         Whether results follow from it.
     inside : bool
         Whether it belongs into the step, since it has to do with frames.
+    is_argument : bool
+        Whether it gives an argument of the main function its value, and is no statement of the script.
     """
 
     node: ast.stmt
     main: int = 0
     kept: bool = False
     inside: bool = False
+    is_argument: bool = False
 
 
 @dataclass(slots=True)
@@ -81,13 +84,18 @@ def _flat(body: list[ast.stmt], tree: ast.Module, followed: Trace, main: int) ->
         if is_main_guard(node) and isinstance(node, ast.If):
             yield from _flat(node.body, tree, followed, main)
         elif isinstance(node, ast.Expr) and (called := _main_of(node.value, tree, followed)) is not None:
-            yield from _flat(called.body, tree, followed, id(called))
+            function, arguments = called
+            for name, value in arguments.items():
+                if not (isinstance(value, ast.Name) and value.id == name):
+                    assignment = ast.Assign([ast.Name(name, ast.Store())], value)
+                    yield Part(ast.copy_location(assignment, value), id(function), is_argument=True)
+            yield from _flat(function.body, tree, followed, id(function))
         elif not isinstance(node, ast.Return):
             yield Part(node, main)
 
 
-def _main_of(node: ast.expr, tree: ast.Module, followed: Trace) -> ast.FunctionDef | None:
-    """Return the function that is only called, once and without arguments, if it makes frames."""
+def _main_of(node: ast.expr, tree: ast.Module, followed: Trace) -> tuple[ast.FunctionDef, dict[str, ast.expr]] | None:
+    """Return the function that is called once, and its arguments, if it makes frames; it must have a single end."""
     if not isinstance(node, ast.Call):
         return None
     if ast.unparse(node.func) in {"sys.exit", "exit"} and node.args:
@@ -96,10 +104,12 @@ def _main_of(node: ast.expr, tree: ast.Module, followed: Trace) -> ast.FunctionD
         if not (isinstance(function, ast.FunctionDef) and ast.unparse(node.func) == function.name):
             continue
         makes = any(id(statement) in followed.booking for statement in function.body)
-        given = [*node.args, *node.keywords, *(one for one in ast.walk(function.args) if isinstance(one, ast.arg))]
+        names = [one.arg for one in function.args.args]
+        fits = len(names) == len(node.args) == sum(isinstance(one, ast.arg) for one in ast.walk(function.args))
         early = [inner for one in function.body[:-1] for inner in ast.walk(one) if isinstance(inner, ast.Return)]
         once = followed.calls.get(id(function)) == 1
-        return function if makes and once and not given and not early else None
+        fits = fits and not node.keywords and not any(isinstance(one, ast.Starred) for one in node.args)
+        return (function, dict(zip(names, node.args, strict=True))) if makes and once and fits and not early else None
     return None
 
 

@@ -124,6 +124,14 @@ def _left(script: Script, followed: Trace, parts: Parts) -> list[tuple[int, str]
             found.append((one.line, f"{one.what}: {one.fix}"))
         if one.rule == "arguments" and any(first <= one.line <= last for first, last in kept):
             found.append((one.line, f"{one.what} have their defaults: {one.fix}"))
+    for part in parts.parts:
+        if (
+            part.kept
+            and isinstance(part.node, ast.FunctionDef)
+            and any(id(n) in parts.lost for n in ast.walk(part.node))
+        ):
+            what = f"{part.node.name} is kept as a whole: take out of it what draws, prints and saves"
+            found.append((part.node.lineno, what))
     several = len(followed.evaluator.sources) > 1
     nodes = [node for part in parts.parts if part.kept and several for node in ast.walk(part.node)]
     calls = [node for node in nodes if isinstance(node, ast.Call) and _is_opaque(node)]
