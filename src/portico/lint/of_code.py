@@ -193,6 +193,18 @@ def _local_files(_: Script, followed: Trace) -> Iterator[Finding]:
                           'copy it beside the module, and name it in @step(files=["..."])')  # fmt: skip
 
 
+def _unseen(_: Script, followed: Trace) -> Iterator[Finding]:
+    if followed.gave_up:
+        what = "the script takes too long to follow: what comes after this line may not have been looked at"
+        why = "loops are followed turn by turn, up to a limit for the whole script"
+        fix = "look at a copy with shorter loops"
+        yield Finding("warning", "unfinished", followed.gave_up, what, why, fix)
+    elif not followed.evaluator.sources and not followed.graph.calls:
+        why = "only the code around frames could be looked at"
+        fix = "name the script that makes the RDataFrame, or books its results"
+        yield Finding("note", "no-frame", 1, "no RDataFrame is made or used here", why, fix)
+
+
 RULES: tuple[Callable[[Script, Trace], Iterator[Finding]], ...] = (
-    _includes, _threads, _globals, _options, _spec, _local_files,
+    _includes, _threads, _globals, _options, _spec, _local_files, _unseen,
 )  # fmt: skip

@@ -40,6 +40,8 @@ class Trace:
         Identities of expression statements that only read results.
     discarded : dict of int to Handle
         Results that nothing is assigned to, by the identity of their statement.
+    gave_up : int
+        The line at which the script had taken too long to follow; 0 if it was followed to its end.
     """
 
     evaluator: Evaluator
@@ -48,6 +50,7 @@ class Trace:
     booking: set[int] = field(default_factory=set)
     reading: set[int] = field(default_factory=set)
     discarded: dict[int, Handle] = field(default_factory=dict)
+    gave_up: int = 0
 
     @property
     def graph(self) -> Graph:
@@ -75,15 +78,15 @@ def trace(tree: ast.Module) -> Trace:
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef) and id(node) not in follower.trace.calls:
                 follower.inline(Function(node, module), [], {})
-    except (TooLong, RecursionError):
-        pass  # what was found so far is right
+    except (TooLong, RecursionError):  # what was found so far is right
+        follower.trace.gave_up = follower.line
     return follower.trace
 
 
 class _Follower:
     def __init__(self) -> None:
         self.trace = Trace(Evaluator(self.inline))
-        self._statements: list[ast.stmt] = []
+        self.line = 0
         self._returned: list[list[Any]] = []
         self._depth = 0
 
@@ -99,11 +102,10 @@ class _Follower:
     def _statement(self, node: ast.stmt, scope: Scope) -> bool:
         graph = self.trace.graph
         before = len(graph.calls) + len(self.trace.evaluator.sources)
-        self._statements.append(node)
+        self.line = node.lineno
         try:
             return self._follow(node, scope)
         finally:
-            self._statements.pop()
             if len(graph.calls) + len(self.trace.evaluator.sources) > before:
                 self.trace.booking.add(id(node))
 
