@@ -86,6 +86,7 @@ def test_a_correct_script_has_no_findings(tmp_path: Path) -> None:
         pytest.param('df.Filter("nMuon > 0 && Muon_pt[0] > 5").Count().GetValue()', id="in the same expression"),
         pytest.param('df.Define("x", "nMuon > 0 ? Muon_pt[0] : -1.f").Count().GetValue()', id="with a default"),
         pytest.param('df.Filter("two_muons(Muon_pt)").Filter("Muon_pt[1] > 5").Count().GetValue()', id="function"),
+        pytest.param('import mine\nmine.cut(df).Filter("Muon_pt[1] > 5").Count()', id="a function of another module"),
         pytest.param('df.Define("two", "nMuon == 2").Filter("two").Filter("Muon_pt[1] > 5").Count()', id="column"),
         pytest.param('df.Define("p", "boost(Muon_pt)").Define("px", "p[0]").Count().GetValue()', id="own column"),
         pytest.param('df.Define("x", "Muon_pt[best]").Count().GetValue()', id="an index in a column"),

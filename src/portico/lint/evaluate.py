@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from portico.lint import frames, plain
-from portico.lint.graph import DISTINCT, Graph
+from portico.lint.graph import ANY_CUT, DISTINCT, Graph
 from portico.lint.values import (
     UNKNOWN,
     Chain,
@@ -273,7 +273,7 @@ class Evaluator:
             sure = not (self.aside or self.graph.arms)
             self.members.append(MemberCall(node, callee.path, tuple(arguments), keywords, sure))
             return self._of_module(node, callee.path, arguments, keywords)
-        return next((one for one in arguments if isinstance(one, Frame)), UNKNOWN)
+        return _passed_on(arguments)
 
     def _of_module(self, node: ast.Call, path: str, arguments: list[Any], keywords: dict[str, Any]) -> Any:
         last = path.rpartition(".")[2]
@@ -294,10 +294,18 @@ class Evaluator:
             return read
         if path in plain.FUNCTIONS:
             return plain.call(path, arguments, keywords)
-        return next((one for one in arguments if isinstance(one, Frame)), UNKNOWN)
+        return _passed_on(arguments)
 
 
 _Unknown = type(UNKNOWN)
+
+
+def _passed_on(arguments: list[Any]) -> Any:
+    """Return what a function that is not known is likely to give: the frame it got, with whatever cuts."""
+    for one in arguments:
+        if isinstance(one, Frame):
+            return Frame(one.source, (*one.cuts, ANY_CUT), one.columns)
+    return UNKNOWN
 
 
 def joined(one: Any, other: Any) -> Any:

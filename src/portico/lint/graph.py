@@ -8,7 +8,7 @@ from typing import Any
 
 from portico.lint.values import UNKNOWN, Arms, Frame, Handle, Read, Source
 
-__all__ = ["DISTINCT", "FrameCall", "Graph"]
+__all__ = ["ANY_CUT", "DISTINCT", "FrameCall", "Graph"]
 
 _TRANSFORMATIONS = {
     "Alias", "Cache", "DefaultValueFor", "Define", "DefinePerSample", "DefineSlot", "DefineSlotEntry", "Filter",
@@ -25,6 +25,9 @@ DISTINCT = {
     "Vary",
 }  # fmt: skip
 """Names that no other class is likely to have: what has such a method is taken for a frame."""
+
+ANY_CUT = "?()"
+"""A cut that is not known."""
 
 _DEFINE = {"Alias", "Define", "DefinePerSample", "DefineSlot", "Redefine"}
 _COPIES = {"GetValue", "GetPtr"}
@@ -108,7 +111,7 @@ class Graph:
     def _transformed(frame: Frame, name: str, arguments: list[Any]) -> Frame:
         texts = [one for one in arguments if isinstance(one, str)]
         if name == "Filter":
-            cut = texts[0] if arguments and isinstance(arguments[0], str) else "?()"
+            cut = texts[0] if arguments and isinstance(arguments[0], str) else ANY_CUT
             columns = [word for one in arguments if isinstance(one, list) for word in one if isinstance(word, str)]
             return Frame(frame.source, (*frame.cuts, " ".join([cut, *columns])), frame.columns)
         if name in _DEFINE and arguments and isinstance(arguments[0], str):

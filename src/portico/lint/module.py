@@ -120,7 +120,8 @@ def _joined(blocks: list[tuple[str, bool]]) -> str:
     """Return blocks with two empty lines around definitions, and elsewhere an empty line where the script has one."""
     pieces, after_definition = [], False
     for number, (text, is_definition) in enumerate(blocks):
-        gap = "\n\n\n" if is_definition or after_definition else "\n\n" if text.startswith("\n") else "\n"
+        is_apart = text.startswith("\n") or number == 2  # what follows the docstring and the imports
+        gap = "\n\n\n" if is_definition or after_definition else "\n\n" if is_apart else "\n"
         pieces += [gap if number else "", text.lstrip("\n")]
         after_definition = is_definition
     return "".join(pieces).rstrip() + "\n"

@@ -12,7 +12,7 @@ from typing import Any
 
 from portico.errors import PorticoError
 from portico.lint.finding import Finding
-from portico.lint.graph import FrameCall
+from portico.lint.graph import ANY_CUT, FrameCall
 from portico.lint.trace import Trace
 from portico.lint.values import Frame, Function
 from portico.worker.arguments import LOOP_WHILE_BUILT, RANGE, refuse_discarded, refuse_local_entry, require_model
@@ -23,7 +23,7 @@ _LOOP_WHY, _, _LOOP_FIX = LOOP_WHILE_BUILT.partition("; ")
 _RANGE_WHY, _, _RANGE_USE = RANGE.partition("; ")
 _INDEX = re.compile(r"(?<![\w.>])([A-Za-z_]\w*)((?:\[[A-Za-z_]\w*\])?)\[(\d+)\]")
 _SIZES = re.compile(
-    r"\bn_?[A-Z]\w*|\bn_\w+|\w+_n\b|\w*[nN]um\w*|\.size\(\)|\bsize\(|\.empty\(\)|\bSum\(|\bAny\(|\bNonzero\(|\?\(\)|\b\w*[cC]ount\w*"
+    r"\bn_?[A-Z]\w*|\bn_\w+|\w+_n\b|\w*[nN]um\w*|\.size\(\)|\bsize\(|\.empty\(\)|\bSum\(|\bAny\(|\bNonzero\(|\b\w*[cC]ount\w*"
 )
 _OBJECT = re.compile(
     r"(?:good|sel|gen|reco|calo|tight|loose|iso)?_?(?:muons?|mu|electrons?|ele?|leptons?|leps?|photons?|gammas?|taus?|"
@@ -149,6 +149,8 @@ def _is_checked(column: str, before: str, frame: Frame) -> bool:
     """Whether a cut, or what stands before in the expression, may tell how many there are; in doubt it does."""
     if column in frame.columns and not re.fullmatch(r"\s*\w+\[[^\]\d][^\]]*\]\s*", frame.columns[column]):
         return True  # a column of the script's own: it may have a fixed size
+    if any(cut.startswith(ANY_CUT) for cut in frame.cuts):
+        return True
     texts = [*frame.cuts, *(frame.columns.get(word, "") for cut in frame.cuts for word in re.findall(r"\w+", cut))]
     if re.search(r"&&|\?", before):
         texts.append(before)
