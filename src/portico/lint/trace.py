@@ -17,7 +17,6 @@ from portico.lint.values import UNKNOWN, Frame, Function, Handle, Member, Option
 
 __all__ = ["Trace", "is_main_guard", "trace"]
 
-_DEPTH = 20
 _LEAVE = {"sys.exit", "exit", "quit", "os._exit"}
 _TWICE = (UNKNOWN, UNKNOWN)  # what a loop over an unknown list gives
 
@@ -88,7 +87,7 @@ class _Follower:
         self.trace = Trace(Evaluator(self.inline))
         self.line = 0
         self._returned: list[list[Any]] = []
-        self._depth = 0
+        self._active: list[ast.FunctionDef | ast.Lambda] = []
 
     def block(self, body: list[ast.stmt], scope: Scope) -> bool:
         """Follow statements; return whether they leave the block."""
@@ -272,19 +271,22 @@ class _Follower:
         values |= {**dict(zip(names, given, strict=False)), **keywords}
         every = [*names, *(one.arg for one in arguments.kwonlyargs)]
         scope.names.update({name: values.get(name, UNKNOWN) for name in every})
-        if isinstance(definition, ast.Lambda):
-            return self.trace.evaluator.value(definition.body, scope)
         self.trace.calls[id(definition)] = self.trace.calls.get(id(definition), 0) + 1
-        if self._depth >= _DEPTH:
-            return UNKNOWN
+        if definition in self._active:
+            return UNKNOWN  # it calls itself
+        if isinstance(definition, ast.Lambda):
+            self._active.append(definition)
+            value = self.trace.evaluator.value(definition.body, scope)
+            self._active.pop()
+            return value
         self.trace.scopes[id(definition)] = scope
-        self._depth += 1
+        self._active.append(definition)
         self._returned.append([])
         self.trace.evaluator.context.append({name: value for name, value in scope.names.items() if name in every})
         try:
             self.block(definition.body, scope)
         finally:
-            self._depth -= 1
+            self._active.pop()
             returned = self._returned.pop()
             self.trace.evaluator.context.pop()
         found: Any = returned[0] if returned else None
