@@ -374,17 +374,12 @@ def test_every_kind_of_line(histograms: Path) -> None:
 
 
 def test_shape_of_half_size(histograms: Path) -> None:
-    """Half of the effect: the polynomial of Combine for fractions, and the log-normal for the integral, at 1/2."""
+    """Combine multiplies the changes of fractions by the size, and raises the factor of the integral to it."""
     found = modifiers(card_to_pyhf(parse(LINES, histograms), histograms), "low", "sig")
-    t = 0.5
-    even = (3 * t**6 - 10 * t**4 + 15 * t**2) / 8
     f0, up, down = np.array([1, 4, 1]) / 6, np.array([2, 5, 1]) / 8, np.array([1, 3, 1]) / 5
-    plus, minus = up - f0, down - f0
-    expected = f0 + 0.5 * ((plus - minus) * t + even * (plus + minus))
-    assert np.array(found["histosys", "size"]["hi_data"]) == pytest.approx(6 * expected)
-    logs = math.log(8 / 6), math.log(5 / 6)
-    factor = math.exp(0.5 * ((logs[0] - logs[1]) * t + even * (logs[0] + logs[1])))
-    assert found["normsys", "size"]["hi"] == pytest.approx(factor)
+    assert np.array(found["histosys", "size"]["hi_data"]) == pytest.approx(6 * (f0 + up) / 2)
+    assert np.array(found["histosys", "size"]["lo_data"]) == pytest.approx(6 * (f0 + down) / 2)
+    assert found["normsys", "size"] == pytest.approx({"hi": math.sqrt(8 / 6), "lo": math.sqrt(5 / 6)})
 
 
 def changed(old: str, new: str) -> str:

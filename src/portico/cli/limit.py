@@ -31,7 +31,7 @@ def _complete_format(ctx: click.Context, param: click.Parameter, incomplete: str
 
 @click.command(
     cls=Command,
-    short_help="Limits of any pyhf workspace, or of a model of portico.",
+    short_help="Limits of any pyhf workspace, published likelihood, datacard or model of portico.",
     epilog="""\b
 Examples:
   portico limit workspace.json
@@ -39,16 +39,25 @@ Examples:
   portico limit background.json --patch patchset.json:C1N2_Wh_hbb_300_150 --backend jax
   portico limit workspace.json --measurement Meas --cl 0.9 --mu 0.5 --mu 1 --json | jq .limit.observed
   portico limit workspace.json --blind
+  portico limit likelihoods.tar.gz --list
+  portico limit likelihoods.tar.gz --workspace RegionA --patch C1N2_Wh_hbb_300_150
+  portico limit card.txt --mass 125
   portico limit model.json --export combine=card.txt --export hs3=model.hs3.json
   portico limit workspace.json --toys 1000 --on htcondor --workers 50 --run runs/toys
 
 \b
 Exit status: 0 done; 1 the model is not sound, or fits do not converge; 2 wrong usage.""",
 )
-@click.argument("model", metavar="MODEL.json", type=click.Path(path_type=Path))
-@click.option("--patch", "patches", multiple=True, metavar="FILE[:NAME]", type=click.Path(path_type=Path),
-              help="JSON Patch, or a patch of a patch set; may be repeated, applied in order.")  # fmt: skip
+@click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
+@click.option("--list", "listing", is_flag=True,
+              help="Show the workspaces, measurements and patches in MODEL instead of limits.")  # fmt: skip
+@click.option("--workspace", default="", metavar="NAME",
+              help="Which of an archive; part of the name will do.  [default: the only one, or the patch's]")  # fmt: skip
+@click.option("--patch", "patches", multiple=True, metavar="FILE[:NAME]|NAME",
+              help="JSON Patch, or one of a patch set or the archive; may be repeated, in order.")  # fmt: skip
 @click.option("--measurement", default="", metavar="NAME", help="Which of the workspace.  [default: the first]")
+@click.option("--mass", type=float, default=120.0, show_default=True, metavar="NUMBER",
+              help="What $MASS in a datacard stands for.")  # fmt: skip
 @click.option("--cl", type=float, default=0.95, show_default=True, metavar="NUMBER", help="Confidence level.")
 @click.option("--mu", "mus", type=float, multiple=True, metavar="NUMBER",
               help="CLs of this signal strength as well; may be repeated.")  # fmt: skip
@@ -64,31 +73,37 @@ Exit status: 0 done; 1 the model is not sound, or fits do not converge; 2 wrong 
               help="Of the toys: equal seeds give equal numbers.")  # fmt: skip
 @click.option("--run", "folder", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
               help="Where toys are kept, so that the same command goes on where it stopped; by default runs/ and the "
-                   "name of MODEL.json with -toys.")  # fmt: skip
+                   "name of MODEL with -toys.")  # fmt: skip
 @click.option("--export", "exports", multiple=True, metavar="FORMAT=PATH", shell_complete=_complete_format,
               help="Write the model for another program: pyhf=FILE.json, hs3=FILE.json, roofit=FILE.root, "
                    "combine=FILE.txt, or the limits: hepdata=FOLDER; may be repeated.")  # fmt: skip
 @click.option("--blind", is_flag=True, help="Expected numbers only.")
 @json_option()
 def limit(
-    model: Path, patches: tuple[Path, ...], measurement: str, cl: float, mus: tuple[float, ...], backend: str,
-    toys: int | None, on: str, workers: int | None, seed: int, folder: Path | None,
-    exports: tuple[str, ...], blind: bool, as_json: bool,
+    model: Path, listing: bool, workspace: str, patches: tuple[str, ...], measurement: str, mass: float, cl: float,
+    mus: tuple[float, ...], backend: str, toys: int | None, on: str, workers: int | None, seed: int,
+    folder: Path | None, exports: tuple[str, ...], blind: bool, as_json: bool,
 ) -> int:  # fmt: skip
-    """Upper limits on the signal strength in MODEL.json: CLs, observed and expected.
+    """Upper limits on the signal strength in MODEL: CLs, observed and expected.
 
-    MODEL.json is a workspace of pyhf (HistFactory) with data, or a model that portico wrote.
+    MODEL is a workspace of pyhf (HistFactory) with data, HS3, or a model that portico wrote, in JSON; an archive or a
+    folder with them, as HEPData has them; a datacard of CMS Combine; or HistFactory XML.
     """
     from portico.monitor.progress import Progress
     from portico.stats.exports.formats import FORMATS, LIMITS, export, export_limits
     from portico.stats.infer import Toys, infer
-    from portico.stats.model_file import read_model
+    from portico.stats.model_file import list_models, read_model
 
+    if listing:
+        from portico.cli.models import show_listing
+
+        show_listing(list_models(model), model, as_json=as_json)
+        return 0
     wanted = [text.partition("=") for text in exports]
     for text, (name, _, path) in zip(exports, wanted, strict=True):
         if name not in FORMATS or not path:
             raise click.UsageError(f"--export {text}: write FORMAT=PATH, with one of {', '.join(FORMATS)}")
-    read = read_model(model, patches, measurement)
+    read = read_model(model, patches, measurement, workspace=workspace, mass=mass)
     for name, _, path in wanted:
         if name != LIMITS:  # a model is written also if it has no asymptotic limit
             export(read, name, Path(path))

@@ -82,13 +82,15 @@ def _what(problem: Any) -> str:
 def check_workspace(spec: Mapping[str, Any], where: str) -> None:
     """Check a workspace: its schema, its names, its numbers, and that its data are possible.
 
+    The schema allows one factor with a Gaussian constraint only, named ``lumi``; here there may be others of this type.
+
     Raises
     ------
     InputError
         Names the channel, the sample and the bin where something is wrong.
     """
     _check_modifier_types(spec, where)
-    validated(spec, "workspace", where)
+    validated(_with_one_lumi(spec), "workspace", where)
     channels, observations = spec["channels"], {entry["name"]: entry["data"] for entry in spec["observations"]}
     _unique([channel["name"] for channel in channels], f"{where}: channels")
     _unique([entry["name"] for entry in spec["observations"]], f"{where}: observations")
@@ -101,6 +103,31 @@ def check_workspace(spec: Mapping[str, Any], where: str) -> None:
             hint = f"; those of '{left[0]}' belong to no channel: a misspelt name?" if left else ""
             raise InputError(f"{place} has no observations; give it an entry in 'observations'{hint}")
         _check_channel(channel, observations[channel["name"]], linear, place)
+
+
+def _with_one_lumi(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a workspace for the schema: modifiers of type lumi have that name."""
+
+    def named(modifier: Any) -> Any:
+        return {**modifier, "name": "lumi"} if isinstance(modifier.get("name"), str) else modifier
+
+    def other(modifier: Mapping[str, Any]) -> bool:
+        return modifier.get("type") == "lumi" and modifier.get("name") != "lumi"
+
+    channels = spec.get("channels")
+    found = [m for c in _dicts(channels) for s in _dicts(c.get("samples")) for m in _dicts(s.get("modifiers"))]
+    if not any(other(modifier) for modifier in found):
+        return spec
+    return {
+        **spec,
+        "channels": [
+            {**c, "samples": [
+                {**s, "modifiers": [named(m) if isinstance(m, dict) and other(m) else m for m in s["modifiers"]]}
+                if isinstance(s, dict) and isinstance(s.get("modifiers"), list) else s for s in c["samples"]
+            ]} if isinstance(c, dict) and isinstance(c.get("samples"), list) else c
+            for c in channels or ()
+        ],
+    }  # fmt: skip
 
 
 def left_observations(spec: Mapping[str, Any]) -> list[str]:
@@ -314,7 +341,8 @@ def _check_parameters(spec: Mapping[str, Any], config: Mapping[str, Any], place:
         if name == config["poi"] and of.get("fixed"):
             raise InputError(f"{place} fixes '{name}', its parameter of interest: leave out 'fixed'")
     modifiers = (m for channel in spec["channels"] for sample in channel["samples"] for m in sample["modifiers"])
-    if any(m["type"] == "lumi" for m in modifiers) and not {"auxdata", "sigmas"} <= settings.get("lumi", {}).keys():
+    factors = {m["name"] for m in modifiers if m["type"] == "lumi"}
+    if any(not {"auxdata", "sigmas"} <= settings.get(name, {}).keys() for name in factors):
         raise InputError(
             f"{place} has no uncertainty of the luminosity, which modifiers of type 'lumi' need; add a parameter "
             '{"name": "lumi", "auxdata": [1.0], "sigmas": [0.02], "inits": [1.0], "bounds": [[0.5, 1.5]]}'

@@ -1,4 +1,8 @@
-"""Reading of models from JSON: pyhf workspaces with their patches, and the models of this package."""
+"""Reading of models from files: the one door for every format.
+
+JSON is a workspace of pyhf, HS3, or a model of this package; an archive has some of them with patches
+(`portico.stats.published`); datacards of CMS Combine and HistFactory XML become workspaces of pyhf.
+"""
 
 from __future__ import annotations
 
@@ -11,56 +15,132 @@ import numpy as np
 
 from portico.analysis.blinding import open_bins
 from portico.config import parse, parse_json
-from portico.errors import ConfigError, InputError, nearest
-from portico.stats.histfactory import check_workspace, choose_measurement, left_observations, validated
+from portico.errors import ConfigError, InputError
+from portico.stats.archive import is_archive
+from portico.stats.exports.card import read_card
+from portico.stats.exports.card_workspace import POI, translated
+from portico.stats.histfactory import check_workspace, choose_measurement, left_observations
+from portico.stats.histfactory_xml import xml_to_pyhf
+from portico.stats.hs3_file import hs3_to_pyhf, is_hs3
 from portico.stats.model import Model
+from portico.stats.patches import Patch, applied, is_patch, is_patch_set, patch_from
+from portico.stats.published import Listing, Published, PublishedModel, listing_of
 from portico.stats.shapes import Shape, Template
 from portico.stats.workspace import Workspace
 
-__all__ = ["read_model"]
+__all__ = ["list_models", "read_model"]
 
 _VALID: Final = (
     "valid: a pyhf workspace (keys channels, observations, measurements, version) or a model of portico "
     "(keys channels, parameters, poi)"
 )
-_NAMES_SHOWN: Final = 12  # names of patches in a message; a set may have thousands
+_HEAD: Final = 65536  # bytes that tell what a file is
+_MASS: Final = 120.0  # GeV; that of Combine
 
 
-def read_model(path: Path, patches: Sequence[Path] = (), measurement: str = "") -> Model | Workspace:
+def read_model(
+    path: Path, patches: Sequence[Path | str] = (), measurement: str = "", *, workspace: str = "", mass: float = _MASS
+) -> Model | Workspace:
     """Read a statistical model, apply patches, and check it.
 
     Parameters
     ----------
     path : Path
-        A JSON file: a workspace of pyhf, or a model of portico.
-    patches : sequence of Path
-        JSON Patch files (RFC 6902), or ``FILE:NAME`` for a patch of a patch set of pyhf; applied in this order.
+        A workspace of pyhf, HS3 or a model of portico in JSON; an archive or a folder with such files; a datacard of
+        CMS Combine; or the combination of HistFactory in XML.
+    patches : sequence of Path or str
+        JSON Patch files (RFC 6902), or ``FILE:NAME`` for a patch of a patch set of pyhf, or names of patches in the
+        archive; applied in this order.
     measurement : str
         Which of the workspace; the first one by default.
+    workspace : str
+        Which of an archive, if it has several and the patches do not say.
+    mass : float
+        What ``$MASS`` in a datacard stands for.
 
     Raises
     ------
     ConfigError
-        If a file, a patch or a measurement does not exist, or a key of a portico model is wrong.
+        If a file, a patch, a workspace or a measurement does not exist, or a key of a portico model is wrong.
     InputError
         If the content is of another kind or inconsistent, or a patch does not fit.
     """
+    path, texts = Path(path), [str(patch) for patch in patches]
+    if is_archive(path):
+        return _of_archive(Published(path), workspace, texts, measurement)
+    if workspace:
+        raise ConfigError(f"{path} is not an archive; leave out --workspace {workspace}")
+    kind = _kind(path)
+    if kind in {"card", "xml"}:
+        if texts:
+            what = "a datacard" if kind == "card" else "HistFactory XML"
+            raise ConfigError(f"{path}: {what} takes no patches; leave out --patch {texts[0]}")
+        if kind == "xml":
+            return _workspace(*xml_to_pyhf(path), str(path), measurement)
+        card = read_card(path)
+        return _workspace(*translated(card, path.parent, mass=mass), str(path), measurement)
+    content = _mapping(_json(path), str(path))
+    where = f"{path} with {', '.join(texts)}" if texts else str(path)
+    return _model(content, [_patch(text) for text in texts], str(path), where, measurement)
+
+
+def list_models(path: Path) -> Listing:
+    """Return what an archive, a folder or a file of JSON holds.
+
+    Raises
+    ------
+    ConfigError
+        If it does not exist.
+    InputError
+        If it cannot be read.
+    """
     path = Path(path)
-    content = _mapping(_json(path), path)
-    for patch in patches:
-        content = _mapping(_patched(content, path, Path(patch)), path)
-    where = str(path) if not patches else f"{path} with {', '.join(str(patch) for patch in patches)}"
-    if not _is_workspace(content):
-        if measurement:
-            raise ConfigError(f"{path}: a model of portico has no measurements; leave out '{measurement}'")
-        model = parse(Model, content, where)
-        _check_impossible(model, where)
-        return model
-    check_workspace(content, where)
-    name, poi, parameters = choose_measurement(content, measurement, where)
-    workspace = Workspace(where, content, name, poi, tuple(parameters), tuple(left_observations(content)))
-    workspace.model  # noqa: B018 (made here, so that what pyhf finds wrong is found here)
-    return workspace
+    if is_archive(path):
+        return Published(path).listing
+    kind = _kind(path)
+    if kind == "card":
+        card = read_card(path)
+        return Listing(
+            (PublishedModel(path.name, "Combine", tuple(card.bins), (("datacard", POI),), True),), (), (), ()
+        )
+    content = xml_to_pyhf(path)[0] if kind == "xml" else _json(path)
+    if not (is_patch(content) or is_patch_set(content)):
+        content = _mapping(content, str(path))
+    return listing_of([(path.name, content)])
+
+
+def _of_archive(published: Published, workspace: str, texts: Sequence[str], measurement: str) -> Model | Workspace:
+    own = [text for text in texts if not _split(text)[0].is_file()]
+    name, chosen = published.choose(workspace, own)
+    inside = dict(zip(own, chosen, strict=True))
+    patches = [inside[text] if text in inside else _patch(text) for text in texts]
+    file = f"{published.path}: {name}"
+    where = f"{file} with {', '.join(texts)}" if texts else file
+    return _model(_mapping(published.content(name), file), patches, file, where, measurement)
+
+
+def _model(
+    content: dict[str, Any], patches: Sequence[Patch], file: str, where: str, measurement: str
+) -> Model | Workspace:
+    if patches:
+        content = _mapping(applied(content, patches, file), file)
+    if is_hs3(content):
+        return _workspace(*hs3_to_pyhf(content, where, measurement), where, measurement)
+    if _is_workspace(content):
+        return _workspace(content, (), where, measurement)
+    if measurement:
+        raise ConfigError(f"{file}: a model of portico has no measurements; leave out '{measurement}'")
+    model = parse(Model, content, where)
+    _check_impossible(model, where)
+    return model
+
+
+def _workspace(spec: Mapping[str, Any], notes: Sequence[str], where: str, measurement: str) -> Workspace:
+    check_workspace(spec, where)
+    name, poi, parameters = choose_measurement(spec, measurement, where)
+    found = Workspace(where, spec, name, poi, tuple(parameters), (*notes, *left_observations(spec)))
+    found.model  # noqa: B018 (made here, so that what pyhf finds wrong is found here)
+    return found
 
 
 def _is_workspace(content: Mapping[str, Any]) -> bool:
@@ -91,13 +171,18 @@ def _may_expect(shape: Shape, index: int) -> bool:
     return shape.bins[index] > 0 or any(down[index] > 0 or up[index] > 0 for down, up in shape.changes.values())
 
 
+def _kind(path: Path) -> str:
+    """Return ``card``, ``xml`` or ``json``, as a file looks."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD).decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n")
+    if head.startswith("<"):
+        return "xml"
+    words = {line.split()[0] for line in head.splitlines() if line.split()}
+    return "card" if head[:1] not in {"{", "["} and words & {"imax", "jmax", "kmax"} else "json"
+
+
 def _json(path: Path) -> Any:
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    raw = path.read_bytes()
     try:
         return parse_json(raw, unique=True)
     except ValueError as error:
@@ -110,36 +195,30 @@ def _json(path: Path) -> Any:
 
 def _looks_like(raw: bytes) -> str:
     """Say what a file that is not JSON looks like."""
-    head = raw[:20000].decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n")
-    words = {line.split()[0] for line in head.splitlines() if line.split()}
     if raw[:4] == b"root":
-        return ": it looks like a ROOT file; pyhf xml2json converts the XML that HistFactory makes it from"
-    if {"imax", "jmax", "kmax"} & words:
-        return ": it looks like a datacard of CMS Combine, which has another grammar"
-    if head.startswith(("<!DOCTYPE Combination", "<Combination")) or "HistFactorySchema" in head[:2000]:
-        return ": it looks like HistFactory XML; convert it with pyhf xml2json"
-    return ": it is empty" if not head else ""
+        return ": it looks like a ROOT file; export its model as HS3 with RooJSONFactoryWSTool"
+    return "" if raw.strip() else ": it is empty"
 
 
-def _mapping(content: object, path: Path) -> dict[str, Any]:
+def _mapping(content: object, file: str) -> dict[str, Any]:
     """Return the content if it may be a model; say what else it is."""
     if isinstance(content, dict):
         foreign = _foreign(content)
         if not foreign:
             return content
-        raise InputError(f"{path}: {foreign}; {_VALID}")
-    if isinstance(content, list) and content and all(isinstance(entry, dict) and "op" in entry for entry in content):
-        raise InputError(f"{path}: this is a JSON Patch; give the workspace it belongs to, and this as --patch {path}")
-    raise InputError(f"{path}: expected an object with keys, found {type(content).__name__}; {_VALID}")
+        raise InputError(f"{file}: {foreign}; {_VALID}")
+    if content and is_patch(content):
+        raise InputError(f"{file}: this is a JSON Patch; give the workspace it belongs to, and this as --patch {file}")
+    raise InputError(f"{file}: expected an object with keys, found {type(content).__name__}; {_VALID}")
 
 
 def _foreign(content: Mapping[str, Any]) -> str:
     keys = content.keys()
     channels = content.get("channels")
     first = channels[0] if isinstance(channels, list) and channels and isinstance(channels[0], dict) else {}
-    if {"distributions", "domains"} & keys or "hs3_version" in str(content.get("metadata")):
-        return "this looks like HS3 (the JSON of RooFit), which pyhf does not read"
-    if {"patches", "metadata"} <= keys:
+    if is_hs3(content):
+        return ""
+    if is_patch_set(content):
         return "this is a patch set of pyhf; give the workspace it belongs to, and this as --patch FILE:NAME"
     if "schema_version" in keys and "corrections" in keys:
         return "this looks like corrections of correctionlib"
@@ -152,68 +231,20 @@ def _foreign(content: Mapping[str, Any]) -> str:
     return ""
 
 
-def _patched(content: dict[str, Any], path: Path, patch: Path) -> Any:
-    import jsonpatch
-    import jsonpointer
-
-    operations = _operations(content, path, patch)
-    try:
-        return jsonpatch.apply_patch(content, operations)
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, KeyError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{patch} does not fit {path}: {reason}; a patch is made for one workspace") from error
+def _patch(text: str) -> Patch:
+    """Return a patch of a file: a JSON Patch, or ``FILE:NAME`` of a patch set, also in an archive."""
+    file, name = _split(text)
+    if is_archive(file):
+        return Published(file).only_patch(name)
+    return patch_from(_json(file), str(file), name)
 
 
-def _operations(content: dict[str, Any], path: Path, patch: Path) -> Any:
-    """Return the operations of a JSON Patch, or of one patch of a set after its digests are checked."""
-    file, name = _split(patch)
-    found = _json(file) if file.exists() else _json(patch)
-    if isinstance(found, dict) and "patches" in found:
-        return _of_set(found, content, path, file, name)
-    if name:
-        raise ConfigError(f"{file} is not a patch set: it has no patch '{name}'; leave the name out")
-    if not isinstance(found, list):
-        raise InputError(f"{file}: neither a JSON Patch (a list of operations) nor a patch set of pyhf")
-    validated(found, "jsonpatch", str(file))
-    return found
-
-
-def _split(patch: Path) -> tuple[Path, str]:
+def _split(text: str) -> tuple[Path, str]:
     """Split ``FILE:NAME`` at the first colon before which there is a file."""
-    text = str(patch)
-    if patch.exists():
-        return patch, ""
+    if Path(text).exists():
+        return Path(text), ""
     for at in (i for i, character in enumerate(text) if character == ":"):
         if Path(text[:at]).is_file():
             return Path(text[:at]), text[at + 1 :]
     file, colon, name = text.rpartition(":")
-    return (Path(file), name) if colon else (patch, "")
-
-
-def _of_set(found: dict[str, Any], content: dict[str, Any], path: Path, file: Path, name: str) -> Any:
-    from pyhf import utils
-
-    validated(found, "patchset", str(file))
-    patches = {patch["metadata"]["name"]: patch["patch"] for patch in found["patches"]}
-    if len(patches) < len(found["patches"]):
-        raise InputError(f"{file}: two patches have the same name")
-    if name not in patches:
-        names = list(patches)
-        shown = nearest(name, names) if len(names) <= _NAMES_SHOWN else _some(name, names)
-        what = f"no patch '{name}'" if name else f"this is a patch set; say which patch as {file}:NAME"
-        raise ConfigError(f"{file}: {what}; {shown}")
-    for algorithm, digest in found["metadata"]["digests"].items():
-        actual = utils.digest(content, algorithm=algorithm)
-        if actual != digest:
-            raise InputError(
-                f"{file} belongs to another workspace than {path}: the {algorithm} digest is {digest} there, and here "
-                f"{actual}"
-            )
-    return patches[name]
-
-
-def _some(name: str, names: list[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, names, n=_NAMES_SHOWN, cutoff=0.3) or names[:_NAMES_SHOWN]
-    return f"{len(names)} patches, among them: {', '.join(close)}"
+    return (Path(file), name) if colon else (Path(text), "")

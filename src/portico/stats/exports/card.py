@@ -1,7 +1,8 @@
 """Datacards of CMS Combine, read by their documented grammar (arXiv:2404.06614, section 3).
 
 The upper part of a card names channels, processes and expected events, up to the line ``rate``; every line below it is
-a source of uncertainty or a directive. A line that cannot be read is an error, never skipped.
+a source of uncertainty or a directive. A line that cannot be read is an error; what Combine itself ignores, such as
+titles, is a note of the card.
 """
 
 from __future__ import annotations
@@ -9,142 +10,35 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, TypeVar
 
 from portico.errors import InputError, nearest
+from portico.stats.exports.card_content import (
+    AutoStats,
+    Card,
+    Column,
+    Constraint,
+    RateParameter,
+    ShapeSource,
+    Systematic,
+)
+from portico.stats.exports.card_edits import edit
 
 __all__ = ["AutoStats", "Card", "Column", "Constraint", "RateParameter", "ShapeSource", "Systematic", "read_card"]
 
 _UPPER: Final = ("bin", "imax", "jmax", "kmax", "observation", "process", "rate", "shapes")
-_BY_COLUMN: Final = ("gmN", "lnN", "lnU", "shape", "shapeN")
-_LOWER: Final = (*_BY_COLUMN, "autoMCStats", "discrete", "flatParam", "group", "param", "rateParam")
+_BY_COLUMN: Final = ("gmM", "gmN", "lnN", "lnU", "shape", "shapeN", "shapeU", "trG")
+_LOWER: Final = (*_BY_COLUMN, "autoMCStats", "discrete", "flatParam", "group", "nuisance edit", "param", "rateParam")
+_UNREAD: Final = {
+    "constr": "a constraint by a formula", "dFD": "a constraint that is flat with soft edges",
+    "dFD2": "a constraint that is flat with soft edges", "extArg": "a parameter or formula of its own",
+    "shapeL": "a linear interpolation of shapes", "shapeL2": "a linear interpolation of shapes",
+    "unif": "a parameter with a uniform prior",
+}  # fmt: skip
 _NUMBER = TypeVar("_NUMBER", int, float)
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A process in a channel; signal has an index of 0 or below. A rate of -1 means the integral of its histogram."""
-
-    bin: str
-    process: str
-    index: int
-    rate: float
-
-
-@dataclass(frozen=True, slots=True)
-class ShapeSource:
-    """Where shapes are: ``*`` stands for any process or channel; ``FAKE`` is the file of a counting experiment."""
-
-    process: str
-    bin: str
-    file: str
-    nominal: str
-    varied: str
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Systematic:
-    """A line with an entry for each column.
-
-    Attributes
-    ----------
-    name : str
-    kind : {"gmN", "lnN", "lnU", "shape", "shapeN"}
-    entries : tuple of (float, float) or None
-        For each column; of lnN and lnU factors at -1 and +1, of gmN twice the scale, of shapes twice the size of the
-        effect in standard deviations.
-    events : int
-        Of gmN: counted elsewhere.
-    line : int
-    """
-
-    name: str
-    kind: str
-    entries: tuple[tuple[float, float] | None, ...]
-    events: int
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class RateParameter:
-    """A factor of one process in one channel: free between its bounds, or a formula of others."""
-
-    name: str
-    bin: str
-    process: str
-    value: float
-    low: float
-    high: float
-    formula: str
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Constraint:
-    """A ``param`` line: a parameter with a Gaussian constraint."""
-
-    name: str
-    mean: float
-    down: float
-    up: float
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class AutoStats:
-    """An ``autoMCStats`` line, for one channel."""
-
-    threshold: float
-    include_signal: bool
-    mode: int
-    line: int
-
-
-@dataclass(slots=True)
-class Card:
-    """The content of a datacard.
-
-    Attributes
-    ----------
-    where : str
-        The file, for messages.
-    bins : list of str
-        Channels.
-    observations : dict of str to float
-        -1 means the integral of the histogram; empty if the card says nothing.
-    columns : list of Column
-    shapes : list of ShapeSource
-    systematics : list of Systematic
-    rate_parameters : list of RateParameter
-    constraints : list of Constraint
-    loose : dict of str to str
-        ``flatParam`` or ``discrete``, by name of the parameter.
-    groups : dict of str to list of str
-        Names of nuisance parameters, which Combine can freeze together.
-    statistics : dict of str to AutoStats
-        By channel.
-    """
-
-    where: str
-    bins: list[str] = field(default_factory=list)
-    observations: dict[str, float] = field(default_factory=dict)
-    columns: list[Column] = field(default_factory=list)
-    shapes: list[ShapeSource] = field(default_factory=list)
-    systematics: list[Systematic] = field(default_factory=list)
-    rate_parameters: list[RateParameter] = field(default_factory=list)
-    constraints: list[Constraint] = field(default_factory=list)
-    loose: dict[str, str] = field(default_factory=dict)
-    groups: dict[str, list[str]] = field(default_factory=dict)
-    statistics: dict[str, AutoStats] = field(default_factory=dict)
-
-    @property
-    def processes(self) -> list[str]:
-        """Names of the processes, in order."""
-        return list(dict.fromkeys(column.process for column in self.columns))
 
 
 def read_card(path: Path) -> Card:
@@ -156,9 +50,15 @@ def read_card(path: Path) -> Card:
         If it cannot be read, or a line is none of the grammar: with the line and what would be valid.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        raw = path.read_bytes()
+    except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
+    if b"\0" in raw:
+        raise InputError(f"{path}: cannot be read: it is no text")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:  # of comments
+        text = raw.decode("latin-1")
     return _Reader(str(path)).read(text)
 
 
@@ -171,6 +71,8 @@ class _Reader:
         self._declared: dict[str, int | None] = {}
         self._observed: list[float] | None = None
         self._rows: dict[str, list[str]] = {}  # bin, process, index: of the expected events
+        self._lines_of_nuisances = 0
+        self._begun = self._edited = False
 
     def read(self, text: str) -> Card:
         lines = self._lines(text)
@@ -184,10 +86,10 @@ class _Reader:
         self._line = 0
         self._count("imax", len(self.card.bins), "channels")
         self._count("jmax", len(self.card.processes) - 1, "processes minus one")
-        self._count("kmax", len(self.card.systematics) + len(self.card.constraints), "nuisance parameters")
+        if not self._edited:  # Combine counts lines, and not after edits
+            self._count("kmax", self._lines_of_nuisances, "nuisance parameters")
+        known = self.card.parameters
         for group, members in self.card.groups.items():
-            known = {s.name for s in self.card.systematics} | {c.name for c in self.card.constraints}
-            known |= {r.name for r in self.card.rate_parameters} | set(self.card.loose)
             for member in members:
                 if member not in known:
                     raise self._wrong(f"group '{group}': there is no parameter '{member}'; {nearest(member, known)}")
@@ -202,6 +104,9 @@ class _Reader:
     def _wrong(self, what: str) -> InputError:
         return InputError(f"{self._where}, line {self._line}: {what}" if self._line else f"{self._where}: {what}")
 
+    def _note(self, text: str) -> None:
+        self.card.notes.append(f"line {self._line}: {text}")
+
     def _number(self, word: str, what: str, kind: Callable[[str], _NUMBER]) -> _NUMBER:
         try:
             value = kind(word)
@@ -214,6 +119,7 @@ class _Reader:
     def _upper(self, words: list[str]) -> bool:
         """Read a line; whether it was the last of the upper part."""
         key, rest = words[0].lower() if words[0] == "Observation" else words[0], words[1:]
+        self._begun |= key in _UPPER
         if key in {"imax", "jmax", "kmax"}:
             if not rest:
                 raise self._wrong(f"'{key}' has a number, or * to count")
@@ -233,8 +139,17 @@ class _Reader:
             self._rate(rest)
             return True
         else:
-            raise self._wrong(f"'{key}' is not a keyword above 'rate'; {nearest(key, _UPPER)}")
+            self._title(words)
         return False
+
+    def _title(self, words: list[str]) -> None:
+        """Pass a line that Combine ignores: a title; unless it looks like a line that is meant."""
+        close = get_close_matches(words[0], _UPPER, n=1, cutoff=0.8)
+        numbers = len(words) > 1 and re.fullmatch(r"\*|-?[\d.]+", words[1])
+        if (close and numbers) or (len(words) > 1 and _shape_kind(words[1])[0] in _LOWER):
+            raise self._wrong(f"'{words[0]}' is not a keyword above 'rate'; {nearest(words[0], _UPPER)}")
+        if self._begun:
+            self._note(f"'{' '.join(words)[:40]}' begins with none of {', '.join(_UPPER)}, and was ignored")
 
     def _shapes(self, rest: list[str]) -> None:
         if len(rest) < 3 or (len(rest) < 4 and rest[2] != "FAKE"):
@@ -302,25 +217,46 @@ class _Reader:
 
     def _lower(self, words: list[str]) -> None:
         name, kind, rest = words[0].removesuffix("[nofloat]"), words[1] if len(words) > 1 else "", words[2:]
+        if not kind:
+            self._note(f"'{name}' has nothing behind it, and was ignored")
+            return
         if (name, kind) == ("nuisance", "edit"):
-            raise self._wrong("'nuisance edit' is not read here; change the lines that it edits")
+            self._edit(rest)
+            return
+        if name != words[0]:
+            self.card.frozen[name] = self._line
+            self._note(f"'{name}' is [nofloat]: it is kept constant")
+        if name[0].isdigit():
+            name = f"theta{name}"  # as Combine does
+        kind, optional = _shape_kind(kind)
         if kind in _BY_COLUMN:
-            self._systematic(name, kind, rest)
+            self._systematic(name, kind, rest, optional=optional)
         elif kind == "rateParam":
             self._rate_parameter(name, rest)
         elif kind == "param":
             self._constraint(name, rest)
         elif kind in {"discrete", "flatParam"}:
             self.card.loose[name] = kind
+            self.card.lines[name] = self._line
         elif kind == "group":
             self._group(name, rest)
         elif kind == "autoMCStats":
             self._statistics(name, rest)
+        elif kind in _UNREAD:
+            raise self._wrong(f"'{name}' is a {kind}, {_UNREAD[kind]}, which is not read here")
         else:
             raise self._wrong(f"'{kind}' is not a kind of uncertainty; {nearest(kind, _LOWER)}")
 
-    def _systematic(self, name: str, kind: str, rest: list[str]) -> None:
+    def _edit(self, words: list[str]) -> None:
+        self._edited = True
+        try:
+            edit(self.card, words, self._line)
+        except ValueError as error:
+            raise self._wrong(f"nuisance edit {' '.join(words)}: {error}") from error
+
+    def _systematic(self, name: str, kind: str, rest: list[str], *, optional: bool) -> None:
         events = 0
+        self._lines_of_nuisances += 1
         if kind == "gmN":
             if not rest:
                 raise self._wrong("a line of gmN is: name gmN N, then an entry for each column")
@@ -329,18 +265,19 @@ class _Reader:
                 raise self._wrong(f"N of gmN is not negative, but {events}")
         if len(rest) < len(self.card.columns):
             raise self._wrong(f"'{name}' has {len(rest)} entries for {len(self.card.columns)} columns")
-        if any(known.name == name for known in self.card.systematics):
+        together = {"lnN", "shape", "shapeN"}  # kinds that act with one parameter, on two lines
+        if any(known.name == name and not {known.kind, kind} <= together for known in self.card.systematics):
             raise self._wrong(f"'{name}' occurs twice")
-        entries = tuple(self._entry(word, kind) for word in rest[: len(self.card.columns)])  # the rest is a comment
-        self.card.systematics.append(Systematic(name, kind, entries, events, self._line))
+        entries = tuple(self._entry(word, kind, optional) for word in rest[: len(self.card.columns)])  # then a comment
+        self.card.systematics.append(Systematic(name, kind, entries, events, self._line, optional))
 
-    def _entry(self, word: str, kind: str) -> tuple[float, float] | None:
+    def _entry(self, word: str, kind: str, optional: bool) -> tuple[float, float] | None:
         if re.fullmatch("-+", word):
             return None
         values = [self._number(part, f"an entry of {kind}", float) for part in word.split("/")]
-        if len(values) > (2 if kind in {"lnN", "lnU"} else 1):
+        if len(values) > (2 if kind in {"lnN", "lnU"} or optional else 1):
             raise self._wrong(f"'{word}': an entry of {kind} is one number{', or down/up' if kind[:2] == 'ln' else ''}")
-        if min(values) < 0 or (len(values) == 2 and min(values) == 0):
+        if kind != "trG" and (min(values) < 0 or (len(values) == 2 and min(values) == 0)):
             raise self._wrong(f"'{word}': an entry of {kind} is above 0, or - for no effect")
         if values[0] == 0:
             return None
@@ -359,14 +296,14 @@ class _Reader:
                 f"processes: {', '.join(self.card.processes)}"
             )
         number, low, high, formula = 1.0, -math.inf, math.inf, ""
-        if (more and not more.startswith("[")) or ":" in value:
-            formula = f"{value} {more}".strip()
+        if "@" in value or (more and not more.startswith("[")):
+            formula = " ".join(rest[2:])
+        elif ":" in value:
+            raise self._wrong(f"'{name}' is in a RooWorkspace, {value}, which is not read for rate parameters")
         else:
             number = self._number(value, "the value of a rate parameter", float)
             if more:
-                if not (bounds := re.fullmatch(r"\[([^,]+),([^,]+)\]", more)):
-                    raise self._wrong(f"the range of a rate parameter is [low,high], not '{more}'")
-                low, high = (self._number(word, "a bound", float) for word in bounds.groups())
+                low, high = self._range(more, "a rate parameter")
                 if not low <= number <= high:
                     raise self._wrong(f"'{name}' = {number:g} is not between {low:g} and {high:g}")
         for column in matched:
@@ -374,14 +311,22 @@ class _Reader:
                 RateParameter(name, column.bin, column.process, number, low, high, formula, self._line)
             )
 
+    def _range(self, text: str, what: str) -> tuple[float, float]:
+        if not (bounds := re.fullmatch(r"\[([^,]+),([^,]+)\]", text)):
+            raise self._wrong(f"the range of {what} is [low,high], not '{text}'")
+        low, high = (self._number(word, "a bound", float) for word in bounds.groups())
+        return low, high
+
     def _constraint(self, name: str, rest: list[str]) -> None:
+        self._lines_of_nuisances += 1
         if len(rest) < 2:
             raise self._wrong("a constrained parameter is: name param mean sigma, or name param mean -down/+up")
         mean, sides = self._number(rest[0], "a mean", float), rest[1].split("/")
         values = [abs(self._number(side, "an uncertainty", float)) for side in sides]
         if len(values) > 2 or min(values) == 0:
             raise self._wrong(f"'{rest[1]}': an uncertainty is a number above 0, or -down/+up")
-        self.card.constraints.append(Constraint(name, mean, values[0], values[-1], self._line))
+        bounds = self._range("".join(rest[2:]), "a param") if len(rest) > 2 and rest[2].startswith("[") else None
+        self.card.constraints.append(Constraint(name, mean, values[0], values[-1], self._line, bounds))
 
     def _group(self, name: str, rest: list[str]) -> None:
         if len(rest) < 2 or rest[0] not in {"=", "+="} or (rest[0] == "+=") != (name in self.card.groups):
@@ -398,3 +343,9 @@ class _Reader:
         threshold = self._number(rest[0], "the threshold", float)
         for name in matched:
             self.card.statistics[name] = AutoStats(threshold, bool(flags[0]), flags[1], self._line)
+
+
+def _shape_kind(kind: str) -> tuple[str, bool]:
+    """Return a kind without marks such as those of ``shape*`` and ``shapeN2?``, and whether histograms are optional."""
+    found = re.fullmatch(r"(shape[NU]?)2?a?\*?(\?)?", kind)
+    return (found[1], bool(found[2])) if found else (kind, False)

@@ -1,0 +1,159 @@
+"""JSON Patches (RFC 6902) and patch sets of pyhf, which turn a published workspace into that of a signal.
+
+A patch set names the workspace that it belongs to by digests, which are checked as pyhf checks them: against the
+workspace before any patch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from portico.errors import ConfigError, InputError, nearest
+from portico.stats.histfactory import validated
+
+__all__ = ["Patch", "applied", "is_patch", "is_patch_set", "other_digest", "patch_from", "same_values", "some"]
+
+_SHOWN: Final = 12  # names in a message; a set may have thousands
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Operations on a workspace.
+
+    Attributes
+    ----------
+    where : str
+        For messages.
+    operations : list of dict
+    digests : mapping of str to str
+        Of the workspace that it belongs to, by algorithm; empty for a JSON Patch alone.
+    """
+
+    where: str
+    operations: list[dict[str, Any]]
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+def is_patch(content: object) -> bool:
+    """Whether JSON is a JSON Patch: a list of operations."""
+    return isinstance(content, list) and all(isinstance(entry, dict) and "op" in entry for entry in content)
+
+
+def is_patch_set(content: object) -> bool:
+    """Whether JSON is a patch set of pyhf."""
+    return isinstance(content, dict) and {"patches", "metadata"} <= content.keys()
+
+
+def patch_from(content: Any, where: str, name: str) -> Patch:
+    """Return a JSON Patch, or one of a patch set by its name.
+
+    Parameters
+    ----------
+    content : object
+        JSON of a JSON Patch or of a patch set.
+    where : str
+        The file, for messages.
+    name : str
+        Of the patch in a set; empty for a JSON Patch. The values of its labels, with commas, serve as well.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such patch.
+    InputError
+        If the content is neither.
+    """
+    if isinstance(content, dict) and "patches" in content:
+        return _of_set(content, where, name)
+    if name:
+        raise ConfigError(f"{where} is not a patch set: it has no patch '{name}'; leave the name out")
+    if not isinstance(content, list):
+        raise InputError(f"{where}: neither a JSON Patch (a list of operations) nor a patch set of pyhf")
+    validated(content, "jsonpatch", where)
+    return Patch(where, content)
+
+
+def _of_set(content: dict[str, Any], where: str, name: str) -> Patch:
+    validated(content, "patchset", where)
+    patches = {patch["metadata"]["name"]: patch["patch"] for patch in content["patches"]}
+    if len(patches) < len(content["patches"]):
+        raise InputError(f"{where}: two patches have the same name")
+    if name not in patches:
+        values = [p["metadata"]["name"] for p in content["patches"] if same_values(name, p["metadata"]["values"])]
+        if len(values) != 1:
+            what = f"no patch '{name}'" if name else f"this is a patch set; say which patch as {where}:NAME"
+            raise ConfigError(f"{where}: {what}; {some(name, list(patches), 'patches')}")
+        name = values[0]
+    return Patch(f"{where}:{name}", patches[name], content["metadata"]["digests"])
+
+
+def same_values(text: str, values: Sequence[Any]) -> bool:
+    """Whether a text like ``300,150`` gives the values of labels."""
+    given = text.split(",")
+    return len(given) == len(values) and all(
+        word.strip() == str(value) or _number(word) == _number(value) is not None
+        for word, value in zip(given, values, strict=True)
+    )
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(str(value))
+    except ValueError:
+        return None
+
+
+def some(name: str, names: Sequence[str], what: str) -> str:
+    """Return a phrase with the nearest of many names."""
+    if len(names) <= _SHOWN:
+        return nearest(name, names)
+    close = difflib.get_close_matches(name, names, n=_SHOWN, cutoff=0.3) or names[:_SHOWN]
+    return f"{len(names)} {what}, among them: {', '.join(close)}"
+
+
+def other_digest(content: Mapping[str, Any], digests: Mapping[str, str]) -> str:
+    """Return which digest of a workspace is not the one that a patch set has, with both; empty if all are.
+
+    Raises
+    ------
+    InputError
+        If an algorithm is unknown.
+    """
+    from pyhf import utils
+
+    for algorithm, digest in digests.items():
+        try:
+            actual = utils.digest(content, algorithm=algorithm)
+        except ValueError as error:
+            raise InputError(f"a digest of the unknown algorithm '{algorithm}'") from error
+        if actual != digest:
+            return f"the {algorithm} digest is {digest} there, and here {actual}"
+    return ""
+
+
+def applied(content: dict[str, Any], patches: Sequence[Patch], where: str) -> Any:
+    """Return a workspace after patches, applied in their order; the digests are checked first.
+
+    Raises
+    ------
+    InputError
+        If a patch belongs to another workspace, or does not fit.
+    """
+    import jsonpatch
+    import jsonpointer
+
+    for patch in patches:
+        if different := other_digest(content, patch.digests):
+            file = patch.where.rpartition(":")[0]
+            raise InputError(f"{file} belongs to another workspace than {where}: {different}")
+    found: Any = content
+    for patch in patches:
+        try:
+            found = jsonpatch.apply_patch(found, patch.operations)
+        except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, KeyError, TypeError, IndexError) as e:
+            reason = " ".join(str(e).split())[:200]
+            raise InputError(f"{patch.where} does not fit {where}: {reason}; a patch is made for one workspace") from e
+    return found
