@@ -52,7 +52,7 @@ Exit status: 0 done; 1 the model is not sound, or fits do not converge; 2 wrong 
 @click.option("--list", "listing", is_flag=True,
               help="Show the workspaces, measurements and patches in MODEL instead of limits.")  # fmt: skip
 @click.option("--workspace", default="", metavar="NAME",
-              help="Which of an archive; part of the name will do.  [default: the only one, or the patch's]")  # fmt: skip
+              help="Which of an archive; part of a name will do.  [default: the only one, or by patch]")  # fmt: skip
 @click.option("--patch", "patches", multiple=True, metavar="FILE[:NAME]|NAME",
               help="JSON Patch, or one of a patch set or the archive; may be repeated, in order.")  # fmt: skip
 @click.option("--measurement", default="", metavar="NAME", help="Which of the workspace.  [default: the first]")

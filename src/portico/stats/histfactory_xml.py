@@ -61,6 +61,11 @@ def xml_to_pyhf(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
         logger.setLevel(level)
         logger.propagate = propagate
         logger.removeHandler(said)
+    for measurement in spec["measurements"]:
+        for parameter in measurement["config"]["parameters"]:
+            if parameter.get("sigmas") == [0.0]:  # LumiRelErr="0": a constant
+                (value,) = parameter["auxdata"]
+                parameter.update(fixed=True, sigmas=[1.0], bounds=[[0.0, 2 * value]])
     return spec, (*said.texts, *_gammas(base, inputs))
 
 

@@ -288,11 +288,11 @@ class _Translation:
             relative = self._of_simulation(gammas, distribution, place)
         else:
             relative = self._numbers(modifier.get("data", {}), "vals", place)
+        if len(relative) != len(contents):
+            raise self._wrong(f"{place}: {len(relative)} values for {len(contents)} bins")
         constant = [self._values.get(gamma, (1.0, False))[1] for gamma in gammas]
         if len(constant) == len(contents):
             relative = [0.0 if held else value for value, held in zip(relative, constant, strict=True)]
-        if len(relative) != len(contents):
-            raise self._wrong(f"{place}: {len(relative)} values for {len(contents)} bins")
         constraint = modifier.get("constraint", modifier.get("constraint_type", "Poisson"))
         if kind == "shapesys" and not any(relative):
             return [] if all(constant) or constraint in _POISSON else [free]

@@ -196,7 +196,7 @@ def _json(path: Path) -> Any:
 def _looks_like(raw: bytes) -> str:
     """Say what a file that is not JSON looks like."""
     if raw[:4] == b"root":
-        return ": it looks like a ROOT file; export its model as HS3 with RooJSONFactoryWSTool"
+        return ": it looks like a ROOT file; write its workspace as HS3 with RooJSONFactoryWSTool, or give its HistFactory XML"
     return "" if raw.strip() else ": it is empty"
 
 
@@ -234,6 +234,8 @@ def _foreign(content: Mapping[str, Any]) -> str:
 def _patch(text: str) -> Patch:
     """Return a patch of a file: a JSON Patch, or ``FILE:NAME`` of a patch set, also in an archive."""
     file, name = _split(text)
+    if not file.exists():
+        raise ConfigError(f"{text}: no such file")
     if is_archive(file):
         return Published(file).only_patch(name)
     return patch_from(_json(file), str(file), name)

@@ -66,7 +66,10 @@ class Workspace:
         spec = {"channels": self.spec["channels"], "parameters": list(self.parameters)}
         try:
             with using("numpy"):  # its schema is checked by us: the library's own check warns of its age
-                model = pyhf.Model(spec, poi_name=self.poi, validate=False, modifier_settings=INTERPOLATION)
+                model = pyhf.Model(
+                    spec, poi_name=self.poi, validate=False, modifier_settings=INTERPOLATION,
+                    modifier_set=_modifier_set() if self._widths else None,
+                )  # fmt: skip
                 expected = model.expected_data(model.config.suggested_init())
         except Exception as error:  # pyhf has many of its own, and raises KeyError and IndexError as well
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -79,11 +82,44 @@ class Workspace:
             raise InputError(f"{self.where}: the expected events are not finite at the start values of the parameters")
         return model
 
+    @property
+    def _widths(self) -> list[str]:
+        """Parameters of normsys and histosys whose constraint has a width of its own, which pyhf does not foresee."""
+        kinds = self._kinds
+        return [p["name"] for p in self.parameters if "sigmas" in p and kinds.get(p["name"]) in {"normsys", "histosys"}]
+
+    @property
+    def _kinds(self) -> dict[str, str]:
+        samples = (sample for channel in self.spec["channels"] for sample in channel["samples"])
+        return {modifier["name"]: modifier["type"] for sample in samples for modifier in sample["modifiers"]}
+
+    @property
+    def beyond_pyhf(self) -> list[str]:
+        """Parameters that only portico fits: constrained factors other than ``lumi``, and constraints of a width."""
+        return [*(name for name, kind in self._kinds.items() if kind == "lumi" and name != "lumi"), *self._widths]
+
     @cached_property
     def counts(self) -> Array:
         """Observed events in the bins of all channels, in the order of the model."""
         observed = {entry["name"]: entry["data"] for entry in self.spec["observations"]}
         return np.array([n for name in self.model.config.channels for n in observed[name]], dtype=np.float64)
+
+
+def _modifier_set() -> dict[str, Any]:
+    """Return the modifiers of pyhf, with a width of the constraint for normsys and histosys."""
+    from pyhf.modifiers import histfactory_set
+
+    def wider(builder: Any) -> Any:
+        class Wider(builder):  # type: ignore[misc]
+            def append(self, key: Any, channel: Any, sample: Any, modifier: Any, defined: Any) -> None:
+                super().append(key, channel, sample, modifier, defined)
+                if modifier:
+                    self.required_parsets[modifier["name"]][0]["sigmas"] = (1.0,)
+
+        return Wider
+
+    own = {kind: (wider(histfactory_set[kind][0]), histfactory_set[kind][1]) for kind in ("normsys", "histosys")}
+    return {**histfactory_set, **own}
 
 
 @contextmanager

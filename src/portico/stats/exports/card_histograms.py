@@ -128,7 +128,7 @@ class Histograms:
             try:
                 with self._open(file) as opened:
                     self._names[file] = opened.keys(cycle=False)
-            except (OSError, ValueError) as error:
+            except Exception as error:  # uproot and zlib have many of their own
                 raise self.wrong(f"{file}: cannot be read: {_short(error)}", source.line) from error
         return self._names[file]
 
@@ -144,12 +144,13 @@ class Histograms:
         try:
             with self._open(file) as opened:
                 histogram = opened[path]
-                if not str(histogram.classname).startswith("TH1"):
-                    raise self.wrong(f"{file}: '{path}' is a {histogram.classname}, no TH1", source.line)
+                kind = str(histogram.classname)
                 events, edges = (np.asarray(values, dtype=np.float64) for values in histogram.to_numpy())
                 found = Content(events, np.asarray(histogram.variances(), dtype=np.float64), edges)
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+        except Exception as error:  # see above
             raise self.wrong(f"{file}: '{path}' cannot be read: {_short(error)}", source.line) from error
+        if not kind.startswith("TH1"):
+            raise self.wrong(f"{file}: '{path}' is a {kind}, no TH1", source.line)
         if not np.all(np.isfinite(found.events)):
             raise self.wrong(f"{file}: '{path}' has contents that are no numbers", source.line)
         self._known[file, path] = found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from portico.errors import ConfigError, nearest
+from portico.errors import ConfigError, InputError, nearest
 from portico.stats.exports.combine import write_shape_card
 from portico.stats.exports.hepdata import Column, Table, hepdata_submission, limits_columns
 from portico.stats.exports.hs3 import export_hs3
@@ -53,6 +53,11 @@ def export(model: Model | Workspace, name: str, path: Path) -> None:
     if isinstance(model, Workspace):
         if name != "pyhf":
             raise ConfigError(f"{model.where} is a workspace of pyhf: it is exported as pyhf or {LIMITS}")
+        if beyond := model.beyond_pyhf:
+            raise InputError(
+                f"{model.where}: the constraint of '{beyond[0]}' is one that a workspace of pyhf cannot hold: it has "
+                "one factor with a Gaussian constraint, named lumi, and widths of 1"
+            )
         write_json(dict(model.spec), path)
     elif name == "pyhf":
         write_json(pyhf_workspace(model), path)
