@@ -196,7 +196,7 @@ def _json(path: Path) -> Any:
 def _looks_like(raw: bytes) -> str:
     """Say what a file that is not JSON looks like."""
     if raw[:4] == b"root":
-        return ": it looks like a ROOT file; write its workspace as HS3 with RooJSONFactoryWSTool, or give its HistFactory XML"
+        return ": it looks like a ROOT file; write its workspace as HS3 with RooJSONFactoryWSTool, or give its XML"
     return "" if raw.strip() else ": it is empty"
 
 

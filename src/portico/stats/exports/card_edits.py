@@ -176,11 +176,23 @@ def _change(card: Card, words: list[str], line: int) -> None:
         if pattern.fullmatch(old.name):
             found = True
             logs, shapes = {"lnN", "lnU"}, {"shape", "shapeN", "shapeU"}
-            if not ({old.kind, kind} <= logs or {old.kind, kind} <= shapes):
+            known = {old.kind, kind}
+            if not (known <= logs or known <= shapes or known in ({"lnN", "trG"}, {"lnU", "trG"})):
                 raise ValueError(f"'{old.name}' is a {old.kind}, which does not become a {kind}")
-            card.systematics[at] = replace(old, kind=kind)
+            entries = old.entries
+            if known != {"trG"} and "trG" in known:  # Combine takes the logarithm of one number as the width
+                entries = tuple(None if of is None else _width(of, kind) for of in entries)
+            card.systematics[at] = replace(old, kind=kind, entries=entries)
     if not found:
         card.notes.append(f"line {line}: the edit found no '{name}'")
+
+
+def _width(entry: tuple[float, float], kind: str) -> tuple[float, float]:
+    if kind == "trG":
+        if not math.isclose(entry[0] * entry[1], 1.0):
+            raise ValueError(f"{entry[0]:g}/{entry[1]:g} has two widths, and trG has one")
+        return math.log(entry[1]), math.log(entry[1])
+    return math.exp(-entry[1]), math.exp(entry[1])
 
 
 def _freeze(card: Card, words: list[str], line: int) -> None:
