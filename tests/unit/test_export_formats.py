@@ -86,11 +86,10 @@ def test_a_format_that_is_not_there_is_told_before_any_fit(tmp_path: Path, wrong
     assert f"--export {wrong}: write FORMAT=PATH, with one of pyhf, hs3, roofit, combine, hepdata" in done.stderr
 
 
-def test_a_workspace_is_no_card(tmp_path: Path) -> None:
+def test_a_workspace_becomes_a_card(tmp_path: Path) -> None:
     done = run(write(tmp_path / "workspace.json", SPEC), "--export", f"combine={tmp_path / 'card.txt'}")
-    assert done.exit_code == 2
-    assert "is a workspace of pyhf: it is exported as pyhf or hepdata" in done.stderr
-    assert not (tmp_path / "card.txt").exists()
+    assert done.exit_code == 0, done.output
+    assert read_card(tmp_path / "card.txt").bins == [channel["name"] for channel in SPEC["channels"]]
 
 
 def test_a_model_without_asymptotic_limit_is_written_all_the_same(tmp_path: Path) -> None:

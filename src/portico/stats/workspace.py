@@ -68,7 +68,7 @@ class Workspace:
             with using("numpy"):  # its schema is checked by us: the library's own check warns of its age
                 model = pyhf.Model(
                     spec, poi_name=self.poi, validate=False, modifier_settings=INTERPOLATION,
-                    modifier_set=_modifier_set() if self._widths else None,
+                    modifier_set=_modifier_set() if self.beyond_pyhf else None,
                 )  # fmt: skip
                 expected = model.expected_data(model.config.suggested_init())
         except Exception as error:  # pyhf has many of its own, and raises KeyError and IndexError as well
@@ -106,7 +106,10 @@ class Workspace:
 
 
 def _modifier_set() -> dict[str, Any]:
-    """Return the modifiers of pyhf, with a width of the constraint for normsys and histosys."""
+    """Return the modifiers of pyhf, with several lumi, and a width of the constraint for normsys and histosys.
+
+    pyhf multiplies by the sum of all lumi where there are several; here each is a factor of its own.
+    """
     from pyhf.modifiers import histfactory_set
 
     def wider(builder: Any) -> Any:
@@ -118,8 +121,11 @@ def _modifier_set() -> dict[str, Any]:
 
         return Wider
 
+    class Lumi(histfactory_set["normfactor"][1]):  # type: ignore[misc]
+        name = "lumi"
+
     own = {kind: (wider(histfactory_set[kind][0]), histfactory_set[kind][1]) for kind in ("normsys", "histosys")}
-    return {**histfactory_set, **own}
+    return {**histfactory_set, **own, "lumi": (histfactory_set["lumi"][0], Lumi)}
 
 
 @contextmanager

@@ -12,6 +12,9 @@ from portico.stats.exports.hs3 import export_hs3
 from portico.stats.exports.parametric import write_parametric
 from portico.stats.exports.pyhf import pyhf_workspace, write_json
 from portico.stats.exports.roofit import write_workspace
+from portico.stats.exports.workspace_card import write_workspace_card
+from portico.stats.exports.workspace_hs3 import workspace_hs3
+from portico.stats.exports.workspace_roofit import write_workspace_roofit
 from portico.stats.infer import Inference
 from portico.stats.model import Model
 from portico.stats.shapes import Template
@@ -38,27 +41,22 @@ def export(model: Model | Workspace, name: str, path: Path) -> None:
     ----------
     model : Model or Workspace
     name : str
-        One of `FORMATS`, but for `LIMITS`. Of a workspace of pyhf there is only itself, patches applied.
+        One of `FORMATS`, but for `LIMITS`.
     path : Path
 
     Raises
     ------
     ConfigError
-        If there is no such format, or not of a workspace.
+        If there is no such format of models.
     PorticoError
         What the export itself raises.
     """
     if name not in FORMATS:
         raise ConfigError(f"no format '{name}'; {nearest(name, FORMATS)}")
+    if name == LIMITS:
+        raise ConfigError(f"{name} holds limits and no model")
     if isinstance(model, Workspace):
-        if name != "pyhf":
-            raise ConfigError(f"{model.where} is a workspace of pyhf: it is exported as pyhf or {LIMITS}")
-        if beyond := model.beyond_pyhf:
-            raise InputError(
-                f"{model.where}: the constraint of '{beyond[0]}' is one that a workspace of pyhf cannot hold: it has "
-                "one factor with a Gaussian constraint, named lumi, and widths of 1"
-            )
-        write_json(dict(model.spec), path)
+        _export_workspace(model, name, path)
     elif name == "pyhf":
         write_json(pyhf_workspace(model), path)
     elif name == "hs3":
@@ -69,6 +67,22 @@ def export(model: Model | Workspace, name: str, path: Path) -> None:
         write_parametric(model, path)
     else:
         write_shape_card(path.parent, model, name=path.stem)
+
+
+def _export_workspace(workspace: Workspace, name: str, path: Path) -> None:
+    if name == "hs3":
+        write_json(workspace_hs3(workspace), path)
+    elif name == "roofit":
+        write_workspace_roofit(workspace, path)
+    elif name == "combine":
+        write_workspace_card(workspace, path)
+    else:
+        if beyond := workspace.beyond_pyhf:
+            raise InputError(
+                f"{workspace.where}: the constraint of '{beyond[0]}' is one that a workspace of pyhf cannot hold: it "
+                "has one factor with a Gaussian constraint, named lumi, and widths of 1"
+            )
+        write_json(dict(workspace.spec), path)
 
 
 def export_limits(result: Inference, folder: Path) -> None:
