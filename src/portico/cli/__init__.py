@@ -18,6 +18,7 @@ _COMMANDS = {
     "repair": "portico.cli.repair:repair",
     "cache": "portico.cli.cache:cache",
     "limit": "portico.cli.limit:limit",
+    "fit": "portico.cli.fit:fit",
     "export": "portico.cli.export:export",
     "doctor": "portico.cli.doctor:doctor",
     "site": "portico.cli.site:site",
