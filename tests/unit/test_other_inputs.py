@@ -187,6 +187,8 @@ def test_gaussian_gammas_and_constants(tmp_path: Path) -> None:
          "its constraint 'lumiConstraint' is a 'lognormal_dist'; valid: gaussian_dist"),
         (lambda s: s["distributions"][3].update(mean="nominal"), "'nominal' has no value in 'parameter_points'"),
         (lambda s: s["data"][3].update(contents=[85]), "1 observed bins, but its samples have 2"),
+        (lambda s: s["analyses"][1].update(domains=True), "of this HS3 has another type .*'bool' object is not"),
+        (lambda s: s["domains"][0]["axes"][0].pop("name"), "of this HS3 has another type .*key 'name' is missing"),
         (lambda s: s.update(data=[{}]), "'data' is a list of objects with names"),
     ],
 )  # fmt: skip

@@ -51,7 +51,11 @@ def hs3_to_pyhf(content: Mapping[str, Any], where: str, analysis: str = "") -> t
     InputError
         If a part is missing, of another type, or cannot be a workspace.
     """
-    return _Translation(content, where).workspace(analysis)
+    try:
+        return _Translation(content, where).workspace(analysis)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # a part of another type
+        reason = f"key {error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise InputError(f"{where}: a part of this HS3 has another type than it should: {reason}") from error
 
 
 class _Translation:

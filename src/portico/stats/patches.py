@@ -77,17 +77,24 @@ def patch_from(content: Any, where: str, name: str) -> Patch:
 
 
 def _of_set(content: dict[str, Any], where: str, name: str) -> Patch:
-    validated(content, "patchset", where)
-    patches = {patch["metadata"]["name"]: patch["patch"] for patch in content["patches"]}
-    if len(patches) < len(content["patches"]):
+    entries = content["patches"]
+    try:
+        known = [(str(entry["metadata"]["name"]), list(entry["metadata"]["values"])) for entry in entries]
+    except (KeyError, TypeError) as error:
+        validated(content, "patchset", where)  # says what is wrong
+        raise InputError(f"{where}: 'patches' is a list of patches, each with metadata: name and values") from error
+    names = [of for of, _ in known]
+    if len(set(names)) < len(names):
         raise InputError(f"{where}: two patches have the same name")
-    if name not in patches:
-        values = [p["metadata"]["name"] for p in content["patches"] if same_values(name, p["metadata"]["values"])]
-        if len(values) != 1:
-            what = f"no patch '{name}'" if name else f"this is a patch set; say which patch as {where}:NAME"
-            raise ConfigError(f"{where}: {what}; {some(name, list(patches), 'patches')}")
-        name = values[0]
-    return Patch(f"{where}:{name}", patches[name], content["metadata"]["digests"])
+    chosen = [at for at, of in enumerate(names) if of == name]
+    chosen = chosen or [at for at, (_, values) in enumerate(known) if same_values(name, values)]
+    if len(chosen) != 1:
+        validated({**content, "patches": entries[:1]}, "patchset", where)
+        what = f"no patch '{name}'" if name else f"this is a patch set; say which patch as {where}:NAME"
+        raise ConfigError(f"{where}: {what}; {some(name, names, 'patches')}")
+    patch = entries[chosen[0]]
+    validated({**content, "patches": [patch]}, "patchset", where)  # of thousands, only what is used
+    return Patch(f"{where}:{names[chosen[0]]}", patch["patch"], content["metadata"]["digests"])
 
 
 def same_values(text: str, values: Sequence[Any]) -> bool:

@@ -105,7 +105,7 @@ def describe(name: str, content: object) -> PublishedModel | None:
     if "distributions" in content:
         of = tuple(str(entry.get("name")) for entry in _dicts(content["distributions"]))
         analyses = _dicts(content.get("analyses"))
-        pois = (", ".join(map(str, entry.get("parameters_of_interest") or ())) for entry in analyses)
+        pois = (", ".join(map(str, _list(entry.get("parameters_of_interest")))) for entry in analyses)
         found = tuple(zip((str(entry.get("name")) for entry in analyses), pois, strict=True))
         return PublishedModel(name, "HS3", of, found, signal=True)
     if not channels:
@@ -113,18 +113,26 @@ def describe(name: str, content: object) -> PublishedModel | None:
     if "components" in channels[0] or "poi" in content:
         return PublishedModel(name, "portico", names, (("", str(content.get("poi", "mu"))),), signal=True)
     measurements = tuple(
-        (str(entry.get("name")), str((entry.get("config") or {}).get("poi") or ""))
+        (str(entry.get("name")), str(_dict(entry.get("config")).get("poi") or ""))
         for entry in _dicts(content.get("measurements"))
     )
     if not measurements:
         return None
     modifiers = (m for c in channels for s in _dicts(c.get("samples")) for m in _dicts(s.get("modifiers")))
-    factors = {modifier.get("name") for modifier in modifiers if modifier.get("type") == "normfactor"}
+    factors = {str(modifier.get("name")) for modifier in modifiers if modifier.get("type") == "normfactor"}
     return PublishedModel(name, "pyhf", names, measurements, any(poi in factors for _, poi in measurements))
 
 
+def _list(entries: object) -> list[Any]:
+    return entries if isinstance(entries, list) else []
+
+
+def _dict(entry: object) -> dict[str, Any]:
+    return entry if isinstance(entry, dict) else {}
+
+
 def _dicts(entries: object) -> list[dict[str, Any]]:
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [entry for entry in _list(entries) if isinstance(entry, dict)]
 
 
 def listing_of(contents: Iterable[tuple[str, object]]) -> Listing:
