@@ -318,9 +318,7 @@ def test_the_printed_text(tmp_path: Path) -> None:
     answer = infer(read_model(tmp_path / "model.json"), mus=[1.0, 0.5])
     assert answer.limit.observed is not None
     lines = [re.sub(r"\s+", " ", line).strip() for line in done.stdout.splitlines()]
-    assert lines[0] == (
-        "upper limits on mu at 0.95 CL, CLs, asymptotic: about 96.1 background events decide the limit"
-    )
+    assert lines[0] == ("upper limits on mu at 0.95 CL, CLs, asymptotic: about 96.1 background events decide the limit")
     assert lines[2] == "observed -2 sigma -1 sigma expected +1 sigma +2 sigma"
     rows = [(of.observed or 0.0, *of.expected) for of in (answer.limit, answer.points[0], answer.points[1])]
     names = ["limit", "CLs of mu = 1", "CLs of mu = 0.5"]
