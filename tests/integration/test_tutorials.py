@@ -9,6 +9,7 @@ from typing import Any
 import hist
 import numpy as np
 import pytest
+import uproot
 
 import portico
 from portico.executors.local import LocalExecutor
@@ -95,3 +96,8 @@ def test_df106_is_ported_but_for_the_sums_of_its_samples(single: LocalExecutor, 
                           ("weight_down", "histos_mc_weight_down")):  # fmt: skip
         assert_equal([run[STEP][sample][product] for sample in samples], plain[name])
     assert not np.array_equal(plain["weight_up"].values(), plain["nominal"].values())
+    files = [file for sample in samples for file in run[STEP][sample]["tree"]]
+    for column in ("m4l", "weight"):
+        written = np.concatenate([uproot.open(file)["tree"][column].array(library="np") for file in files])
+        expected = uproot.open(tmp_path / "tree.root")["tree"][column].array(library="np")
+        np.testing.assert_array_equal(np.sort(written), np.sort(expected))

@@ -23,7 +23,7 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
     epilog="""\b
 Examples:
   portico lint analysis.py
-  portico lint analysis.py --write mysearch && portico run mysearch
+  portico lint analysis.py --write mysearch
   portico lint analysis.py --json | jq '.findings[] | select(.level == "error")'
 
 Exit status: 0 without errors, also with warnings and notes; 1 with errors, also if --write dealt with
