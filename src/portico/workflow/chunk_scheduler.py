@@ -35,7 +35,7 @@ from portico.workflow.chunk_states import (
 from portico.workflow.doubts import Doubts
 from portico.workflow.explain import error_of, explain, failing_machine, hopeless, slow_chunk
 from portico.workflow.machines import Machines, machine_of
-from portico.workflow.retry_policy import Action, Evidence, History, Response, next_replica, patience, respond
+from portico.workflow.retry_policy import DEATHS, Action, Evidence, History, Response, next_replica, patience, respond
 from portico.workflow.split_chunks import Halves
 from portico.workflow.trials import LEAST, TIMES, Trials
 
@@ -90,11 +90,9 @@ class ChunkScheduler:
 
     def __init__(self, job: StepJob, now: float = 0.0, in_queue: bool = False) -> None:
         self._job, self._in_queue = job, in_queue
-        self._waiting: deque[Task] = deque()
-        self._planned: dict[str, Planned] = {}
-        for planned, task in job.tasks:
-            self._waiting.append(task)
-            self._planned[planned.key] = planned
+        tasks = list(job.tasks)
+        self._waiting = deque(task for _, task in tasks)
+        self._planned = {planned.key: planned for planned, _ in tasks}
         self._states = dict.fromkeys(self._planned, ChunkState.WAITING)
         self._delayed: list[tuple[float, Task]] = []
         self._running: dict[str, tuple[float, Task]] = {}
@@ -107,8 +105,7 @@ class ChunkScheduler:
         self._refused: dict[str, set[str]] = {}  # the replicas that were found to be bad, by key
         self._bad_files: set[tuple[str, str]] = set()
         self._given_up: dict[str, Failed] = {}
-        self._slow: set[str] = set()
-        self._warned: set[str] = set()
+        self._slow, self._warned = set[str](), set[str]()
         self._longest, self._successes, self._held, self._held_bytes, self._workers = 0.0, 0, 0, 0, 0
         self._now = self._began = self._committed = self._quiet_since = now
 
@@ -342,18 +339,21 @@ class ChunkScheduler:
         trials = self._trials
         if trials is None or len(trials.chunks) < LEAST:
             return []
-        if all(self._speaks_against(*item) for item in trials.chunks.items()):
+        is_sure = any(self._against[key] >= DEATHS for key in trials.chunks) or trials.all(self._is_given_up)
+        if is_sure and trials.all(self._speaks_against):
             return [Stop(hopeless(text, trials.chunks.values(), self._bad_files))]
-        in_doubt = (self._states.get(key) is ChunkState.DOUBTED or self._speaks_against(key, file)
-                    for key, file in trials.chunks.items())  # fmt: skip
-        if not self._successes and all(in_doubt):
+        if not self._successes and trials.all(self._is_in_doubt):
             self._read_alone(trials.chunks)
         return []
 
+    def _is_given_up(self, key: str, file: tuple[str, str]) -> bool:
+        return file in self._bad_files or key in self._given_up
+
     def _speaks_against(self, key: str, file: tuple[str, str]) -> bool:
-        if file in self._bad_files or key in self._given_up:
-            return True
-        return self._against[key] >= TIMES and key not in self._able
+        return self._is_given_up(key, file) or (self._against[key] >= TIMES and key not in self._able)
+
+    def _is_in_doubt(self, key: str, file: tuple[str, str]) -> bool:
+        return self._states.get(key) is ChunkState.DOUBTED or self._speaks_against(key, file)
 
     def _retry(self, failed: Failed, task: Task, response: Response, replicas: tuple[str, ...]) -> None:
         chunk, avoid, history = task.chunk, task.avoid, self._histories[task.key]

@@ -7,7 +7,7 @@ decides what a run says.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from portico.runfolder.ledger import Planned
 
@@ -18,7 +18,7 @@ COUNT = 8
 LEAST = 3
 """With fewer chunks, one cannot say whether the step or the file is at fault."""
 TIMES = 2
-"""How often a chunk kills its process, or takes too long, until it speaks against the step."""
+"""How often a chunk kills its process, or takes too long, until it speaks against the step; one of them once more."""
 
 
 class Trials:
@@ -43,3 +43,7 @@ class Trials:
         ]
         self.chunks = {key: file for _, _, key, file in sorted(ranked)[:COUNT]}
         """Sample and file of each, by key."""
+
+    def all(self, says: Callable[[str, tuple[str, str]], bool]) -> bool:
+        """Return whether something is so of every chunk; it takes its key, and its sample and file."""
+        return all(says(key, file) for key, file in self.chunks.items())
