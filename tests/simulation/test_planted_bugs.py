@@ -14,7 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 PATCHES = sorted((Path(__file__).parent / "bugs").glob("*.patch"))
 SEEDS = "1-1000"
-RARE = {"old_result", "overtaken_driver", "replica_skipped", "second_attempt_counts", "two_drivers"}
+RARE = {"old_result", "overtaken_driver", "second_attempt_counts", "two_drivers"}
 """Those that need many seeds; tests of units show the same."""
 
 

@@ -44,7 +44,6 @@ from portico.workflow.chunk_states import (
     WorkersChanged,
 )
 from portico.workflow.retry_policy import DEATHS, DOUBTS, LOSSES, TRANSIENTS
-from portico.workflow.trials import TIMES
 from tests.conftest import Remember
 
 ENDS = {ChunkState.DONE, ChunkState.GIVEN_UP, ChunkState.DROPPED}
