@@ -185,7 +185,7 @@ def text_of(part: Part, script: Script, edits: list[Edit]) -> str:
     tail = f"  {rest.strip()}" if rest.strip().startswith("#") else ""
     changes = [one for one in edits if begin <= one.start and one.end <= end]
     spans = [(one.start, one.end) for one in changes]
-    for line in range(script_line(script, begin) + 1, (node.end_lineno or node.lineno) + 1):
+    for line in range(_line_at(script, begin) + 1, (node.end_lineno or node.lineno) + 1):
         at = script.position(line, 0)
         text = script.lines[line - 1]
         blank = len(text) - len(text.lstrip(" \t"))
@@ -206,6 +206,6 @@ def _changed(script: Script, begin: int, end: int, edits: list[Edit]) -> str:
     return "".join([*pieces, script.text[position:end]])
 
 
-def script_line(script: Script, position: int) -> int:
+def _line_at(script: Script, position: int) -> int:
     """Return the line, from 1, of a position."""
     return script.text.count("\n", 0, position) + 1

@@ -22,7 +22,7 @@ from portico.lint.values import (
     Scope,
     Source,
     is_known,
-)  # fmt: skip
+)
 
 __all__ = ["Evaluator", "MemberCall", "TooLong", "bind"]
 

@@ -13,11 +13,11 @@ from typing import Any
 from portico.config import parse_json
 from portico.lint.values import UNKNOWN, is_known
 
-__all__ = ["FUNCTIONS", "MUTATORS", "OPERATORS", "Opened", "call", "compare", "method", "tutorials"]
+__all__ = ["FUNCTIONS", "MUTATORS", "Opened", "binary", "call", "compare", "method", "tutorials"]
 
 _LARGEST = 10_000  # items of a container, letters of a text
 
-OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
 }  # fmt: skip
@@ -127,7 +127,7 @@ def binary(kind: type[ast.operator], left: Any, right: Any) -> Any:
         return UNKNOWN  # may be of any length
     if kind is not ast.Add and not (is_known(left) and is_known(right)):
         return UNKNOWN
-    return _tried(OPERATORS[kind], left, right) if kind in OPERATORS else UNKNOWN
+    return _tried(_OPERATORS[kind], left, right) if kind in _OPERATORS else UNKNOWN
 
 
 def _tried(function: Any, *arguments: Any, **keywords: Any) -> Any:
