@@ -1,22 +1,28 @@
 """Random HistFactory models whose likelihoods may have several minima, and their limits by a search of everything.
 
-The search shares nothing with the fits of Portico: the likelihood is written out for these models, evaluated on a grid
-of all nuisance parameters, and each minimum of the grid is followed by L-BFGS-B.
+The search shares nothing with the fits of Portico: the likelihood is written out for these models with its second
+derivatives, and for each of many strengths a damped Newton's method goes down from a lattice of all nuisance
+parameters, from all points at once. Between these strengths it goes down from where it ended at the two nearest ones.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
-from scipy import ndimage, optimize, special
+from scipy import optimize, special
 
 Spec = dict[str, Any]
 _HIGHEST = 5.0  # of a nuisance parameter, in pyhf
-_POINTS = {1: 201, 2: 51, 3: 23}  # of the grid, for each parameter
-_DEPTH = 6.0  # of -2 log L, above the lowest point of the grid
+#: The lattice, for each parameter: rates bend between -1 and 1, and are straight beyond.
+_LATTICE = (-2.0, -1.0, -0.4, 0.0, 0.4, 1.0, 2.0)
+_SCAN = np.concatenate([[0.0], np.geomspace(0.05, 60, 40)])  # of the strength, in what the data can tell
+_ITERATIONS = 60
+_DISTANCE = 1e-8  # to a minimum, of -2 log L
+_SAME = 2  # digits of parameters of one minimum
 
 
 def random_model(seed: int) -> Spec:
@@ -51,9 +57,16 @@ def random_model(seed: int) -> Spec:
 
 
 class Searched:
-    """Profiles of a random model by a search of everything."""
+    """Limits of a random model by a search of everything. Points hold the strength, and then all nuisance parameters.
 
-    def __init__(self, spec: Spec) -> None:
+    Parameters
+    ----------
+    spec : dict
+    lattice : sequence of float
+        Where descents begin, for each nuisance parameter.
+    """
+
+    def __init__(self, spec: Spec, lattice: Sequence[float] = _LATTICE) -> None:
         samples = [(channel, sample) for channel in spec["channels"] for sample in channel["samples"]]
         self.names = sorted({m["name"] for _, s in samples for m in s["modifiers"] if m["type"] == "histosys"})
         widths = [len(channel["samples"][0]["data"]) for channel in spec["channels"]]
@@ -71,93 +84,141 @@ class Searched:
                     self.up[at, part] = np.array(modifier["data"]["hi_data"]) - nominal
                     self.down[at, part] = nominal - np.array(modifier["data"]["lo_data"])
         self.n = np.concatenate([np.array(entry["data"]) for entry in spec["observations"]])
-        axes = [np.linspace(-_HIGHEST, _HIGHEST, _POINTS[count])] * count
-        self.grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-        self.shifts = self.moved(self.grid)
+        self.odd, self.even = 0.5 * (self.up + self.down), 0.0625 * (self.up - self.down)
+        self.scale = 1 / math.sqrt(float(np.sum(self.signal**2 / self.background)))
+        self.lattice = np.array(list(product(lattice, repeat=count)))
 
-    def moved(self, alpha: np.ndarray) -> np.ndarray:
-        """Return what the variations add, of shape (..., bins): code 4p."""
-        x = alpha[..., None]
-        odd, even = 0.5 * (self.up + self.down), 0.0625 * (self.up - self.down)
-        inside = x * (odd + x * even * (15 + x**2 * (3 * x**2 - 10)))
-        outside = np.where(x > 0, x * self.up, x * self.down)
-        total: np.ndarray = np.where(np.abs(x) >= 1, outside, inside).sum(axis=-2)
+    def rates(self, at: np.ndarray) -> np.ndarray:
+        """Return expected events at points, of shape (points, bins): code 4p."""
+        x = at[:, 1:, None]
+        inside = x * (self.odd + x * self.even * (15 + x**2 * (3 * x**2 - 10)))
+        moved = np.where(np.abs(x) >= 1, np.where(x > 0, self.up, self.down) * x, inside)
+        total: np.ndarray = self.background + at[:, :1] * self.signal + moved.sum(axis=1)
         return total
 
-    def minimum(self, mu: float, n: np.ndarray, center: np.ndarray, *, exact: bool = True) -> float:
-        """Return the lowest -2 log L for a strength, relative to the saturated model; on the grid unless `exact`."""
-        table = self.values(self.background + mu * self.signal + self.shifts, n)
-        table = table + np.sum((self.grid - center) ** 2, axis=-1)
-        if not exact:
-            return float(table.min())
-
-        def objective(alpha: np.ndarray) -> float:
-            rates = self.background + mu * self.signal + self.moved(alpha)
-            return float(self.values(rates, n)) + float(np.sum((alpha - center) ** 2))
-
-        bounds = [(-_HIGHEST, _HIGHEST)] * len(self.names)
-        near = (table == ndimage.minimum_filter(table, size=3, mode="nearest")) & (table < table.min() + _DEPTH)
-        return min(
-            float(optimize.minimize(objective, self.grid[tuple(at)], method="L-BFGS-B", bounds=bounds,
-                                    options={"ftol": 1e-12, "gtol": 1e-6}).fun)
-            for at in np.argwhere(near)
-        )  # fmt: skip
-
-    @staticmethod
-    def values(rates: np.ndarray, n: np.ndarray) -> np.ndarray:
-        """Return -2 log L of the counts, relative to the saturated model."""
+    def values(self, at: np.ndarray, n: np.ndarray, center: np.ndarray) -> np.ndarray:
+        """Return -2 log L at points, relative to the saturated model; infinite without expected events."""
+        rates = self.rates(at)
         safe = np.maximum(rates, 1e-9)
-        terms = np.where(rates > 0, safe - n + special.xlogy(n, n / safe), 1e6 * (1 - rates))
-        total: np.ndarray = 2 * np.sum(terms, axis=-1)
+        terms = np.where(rates > 0, safe - n + special.xlogy(n, n / safe), np.inf)
+        total: np.ndarray = 2 * terms.sum(axis=1) + np.sum((at[:, 1:] - center) ** 2, axis=1)
         return total
 
-    def at_background(self) -> np.ndarray:
-        """Return the nuisance parameters of the fit without signal."""
-        none = np.zeros(len(self.names))
-        table = self.values(self.background + self.shifts, self.n) + np.sum(self.grid**2, axis=-1)
+    def derivatives(self, at: np.ndarray, n: np.ndarray, center: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the first derivatives of -2 log L, the second ones, and those without the bends of the rates."""
+        x, rates = at[:, 1:, None], self.rates(at)
+        near = np.abs(x) < 1
+        slopes = np.where(near, self.odd + x * self.even * (30 + x**2 * (18 * x**2 - 40)),
+                          np.where(x > 0, self.up, self.down))  # fmt: skip
+        bends = np.where(near, self.even * (30 + x**2 * (90 * x**2 - 120)), 0.0)
+        changes = np.concatenate([np.broadcast_to(self.signal, (len(at), 1, len(n))), slopes], axis=1)
+        residuals = 2 * (1 - n / rates)
+        first = np.einsum("pib,pb->pi", changes, residuals)
+        first[:, 1:] += 2 * (at[:, 1:] - center)
+        straight = (changes * (2 * n / rates**2)[:, None]) @ changes.transpose(0, 2, 1)
+        other = np.arange(1, at.shape[1])
+        straight[:, other, other] += 2.0
+        second = straight.copy()
+        second[:, other, other] += np.einsum("pib,pb->pi", bends, residuals)
+        return first, second, straight
 
-        def objective(alpha: np.ndarray) -> float:
-            return float(self.values(self.background + self.moved(alpha), self.n)) + float(alpha @ alpha)
+    def descend(
+        self, at: np.ndarray, n: np.ndarray, center: np.ndarray, *, free: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Go down from points, with the strength held or free above 0; return where that ends, and -2 log L there.
 
-        near = (table == ndimage.minimum_filter(table, size=3, mode="nearest")) & (table < table.min() + _DEPTH)
-        found = [
-            optimize.minimize(objective, self.grid[tuple(at)], method="L-BFGS-B", options={"ftol": 1e-13, "gtol": 1e-7})
-            for at in np.argwhere(near)
-        ]
-        return np.array(min(found, key=lambda result: result.fun).x) + none
+        A step solves (second derivatives + damping) step = -slope; it is taken if it leads down, and the damping grows
+        if not. What would lead out of bounds stays.
+        """
+        at, value = at.copy(), self.values(at, n, center)
+        low, high = np.full(at.shape[1], -_HIGHEST), np.full(at.shape[1], _HIGHEST)
+        low[0], high[0] = 0.0, np.inf
+        damping, active = np.full(len(at), 0.1), np.flatnonzero(np.isfinite(value))
+        for _ in range(_ITERATIONS):
+            here = at[active]
+            slope, second, straight = self.derivatives(here, n, center)
+            stays = ((here <= low) & (slope > 0)) | ((here >= high) & (slope < 0))
+            stays[:, 0] |= not free
+            slope[stays] = 0.0
+            size = np.maximum(np.einsum("pii->pi", straight), 1e-12 / self.scale**2)
+            matrix = second + damping[active, None, None] * np.eye(len(low)) * size[:, None, :]
+            matrix[stays[:, :, None] | stays[:, None, :]] = 0.0
+            matrix[:, range(len(low)), range(len(low))] += np.where(stays, 1.0, 0.0)
+            step = -np.linalg.solve(matrix, slope[:, :, None])[:, :, 0]
+            there = np.clip(here + step, low, high)
+            found = self.values(there, n, center)
+            down = found < value[active]
+            done = np.sum(slope**2 / size, axis=1) < _DISTANCE
+            at[active[down]], value[active[down]] = there[down], found[down]
+            damping[active] = np.where(down, damping[active] / 8, np.maximum(damping[active], 1e-3) * 6)
+            active = active[~done & (damping[active] < 1e6)]
+            if not len(active):
+                break
+        return at, value
 
     def limits(self) -> tuple[float, float]:
         """Return the observed and the median expected limit at 95%, from q~."""
-        none, center = np.zeros(len(self.names)), self.at_background()
-        asimov = np.maximum(self.background + self.moved(center), 1e-9)
-        scale = 1 / math.sqrt(float(np.sum(self.signal**2 / self.background)))
-        scan = np.concatenate([[0.0], np.geomspace(0.05 * scale, 60 * scale, 50)])
-        at = int(np.argmin([self.minimum(mu, self.n, none, exact=False) for mu in scan]))
-        fine = optimize.minimize_scalar(
-            lambda mu: self.minimum(mu, self.n, none), method="bounded",
-            bounds=(scan[max(at - 1, 0)], scan[min(at + 1, len(scan) - 1)]), options={"xatol": 3e-3 * scale},
-        )  # fmt: skip
-        best, best_mu = min((fine.fun, fine.x), (self.minimum(0.0, self.n, none), 0.0))
+        none = np.zeros(len(self.names))
+        data = Profile(self, self.n, none)
+        center = data.lowest[0, 1:]
+        asimov = Profile(self, np.maximum(self.rates(data.lowest[:1])[0], 1e-9), center)
+        best, best_mu = data.best()
 
-        def cls(mu: float, exact: bool = True) -> float:
-            q_a = math.sqrt(max(self.minimum(mu, asimov, center, exact=exact), 0.0))
-            q = max(self.minimum(mu, self.n, none, exact=exact) - best, 0.0) if mu > best_mu else 0.0
+        def cls(mu: float) -> float:
+            q_a = math.sqrt(max(asimov(mu), 0.0))
+            q = max(data(mu) - best, 0.0) if mu > best_mu else 0.0
             if q <= q_a**2:
                 return float(special.ndtr(-math.sqrt(q)) / special.ndtr(q_a - math.sqrt(q)))
             return float(special.ndtr(-(q + q_a**2) / (2 * q_a)) / special.ndtr(-(q - q_a**2) / (2 * q_a)))
 
-        def expected(mu: float, exact: bool = True) -> float:
-            return 2 * float(special.ndtr(-math.sqrt(max(self.minimum(mu, asimov, center, exact=exact), 0.0))))
+        def expected(mu: float) -> float:
+            return 2 * float(special.ndtr(-math.sqrt(max(asimov(mu), 0.0))))
 
-        return _last(cls, scan[1:]), _last(expected, scan[1:])
+        return _last(cls, data.scan), _last(expected, data.scan)
 
 
-def _last(cls: Callable[..., float], scan: np.ndarray) -> float:
+class Profile:
+    """The lowest -2 log L as a function of the strength.
+
+    Attributes
+    ----------
+    scan : array
+        Strengths with descents from the whole lattice.
+    lowest : array
+        The minimum for each of them.
+    """
+
+    def __init__(self, model: Searched, n: np.ndarray, center: np.ndarray) -> None:
+        self.model, self.n, self.center, self.scan = model, n, center, _SCAN * model.scale
+        lattice = np.tile(model.lattice, (len(self.scan), 1))
+        starts = np.column_stack([np.repeat(self.scan, len(model.lattice)), lattice])
+        ends, values = model.descend(starts, n, center)
+        self.ends = ends.reshape(len(self.scan), len(model.lattice), -1)
+        values = values.reshape(len(self.scan), -1)
+        self.minima = values.min(axis=1)
+        self.lowest = self.ends[range(len(self.scan)), values.argmin(axis=1)]
+
+    def __call__(self, mu: float) -> float:
+        """Return the lowest -2 log L, from all minima of the two nearest strengths of the scan."""
+        above = min(int(np.searchsorted(self.scan, mu)), len(self.scan) - 1)
+        if self.scan[above] == mu:
+            return float(self.minima[above])
+        near = np.concatenate([self.ends[above - 1], self.ends[above]])
+        near[:, 0] = mu
+        return float(self.model.descend(_distinct(near), self.n, self.center)[1].min())
+
+    def best(self) -> tuple[float, float]:
+        """Return the lowest -2 log L of all strengths, and where it is."""
+        at, values = self.model.descend(self.lowest, self.n, self.center, free=True)
+        return float(values.min()), float(at[values.argmin(), 0])
+
+
+def _distinct(points: np.ndarray) -> np.ndarray:
+    found: np.ndarray = points[np.unique(points[:, 1:].round(_SAME), axis=0, return_index=True)[1]]
+    return found
+
+
+def _last(cls: Callable[[float], float], scan: np.ndarray) -> float:
     """Return the largest strength at which CLs crosses 0.05."""
-    at = int(np.flatnonzero(np.array([cls(mu, exact=False) for mu in scan]) >= 0.05)[-1])
-    low, high = at, at + 1  # of the grid, whose values are a little too high
-    while cls(scan[low]) < 0.05:
-        low -= 1
-    while cls(scan[high]) >= 0.05:
-        high += 1
-    return float(optimize.brentq(lambda mu: cls(mu) - 0.05, scan[low], scan[high], rtol=1e-4))
+    at = int(np.flatnonzero(np.array([cls(mu) for mu in scan[1:]]) >= 0.05)[-1]) + 1
+    return float(optimize.brentq(lambda mu: cls(mu) - 0.05, scan[at], scan[at + 1], rtol=1e-4))

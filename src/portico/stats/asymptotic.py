@@ -303,15 +303,30 @@ def invert(
     for _ in range(_DOUBLINGS):
         values[x] = function(x)
         previous, x = x, _next(values, target, start)
-        if abs(x - previous) < _PRECISION * x:
-            return x
+        if abs(x - previous) < _PRECISION * x:  # the curve may be flat at its end: a line is not
+            x = _on_line(values, target)
+            if abs(x - previous) < _PRECISION * x:
+                return x
     raise FitError(f"no limit found near {x:g}: the fits do not converge")
+
+
+def _around(values: Mapping[float, float], target: float) -> tuple[float, float | None]:
+    """Return the last point below the target, and the next one, if it is known."""
+    below = max(x for x, value in values.items() if value < target)
+    return below, min((x for x, value in values.items() if value >= target and x > below), default=None)
+
+
+def _on_line(values: Mapping[float, float], target: float) -> float:
+    """Return where the line between the points around the target reaches it."""
+    below, above = _around(values, target)
+    if above is None:
+        return 2 * below
+    return below + (above - below) * (target - values[below]) / (values[above] - values[below])
 
 
 def _next(values: dict[float, float], target: float, start: float) -> float:
     """Return where to evaluate next, from a monotonic curve through the known points."""
-    below = max(x for x, value in values.items() if value < target)
-    above = min((x for x, value in values.items() if value >= target and x > below), default=None)
+    below, above = _around(values, target)
     if above is None:
         return max(2 * below, start)
     points = sorted((x, value) for x, value in values.items())

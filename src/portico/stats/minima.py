@@ -7,6 +7,7 @@ each side of 0 of its nuisance parameter. A fit that begins near one of them nev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations, product
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,7 @@ _STIFF: Final = 0.25  # of what the data know of a parameter, since they know le
 _SIDES: Final = (-1.5, 1.5)  # where a fit begins on the other side, in standard deviations
 _NEAR: Final = 0.75  # what is no other side
 _GAIN: Final = 1e-5  # of -log L
+_TOGETHER: Final = 3  # parameters of which all sides are tried together
 _ROUNDS: Final = 6
 
 #: A minimum and -log L there.
@@ -50,6 +52,9 @@ def bending(slopes: Array, bends: Array, events: Array) -> npt.NDArray[np.bool_]
 def lowest(local: Local, starts: Iterable[Array], free: npt.NDArray[np.bool_], sided: Sequence[int]) -> Found | None:
     """Return the lowest minimum that is found.
 
+    Fits begin on all sides of up to three parameters together, and of more than three on all sides of each two of them,
+    until that leads no lower.
+
     Parameters
     ----------
     local : callable
@@ -59,35 +64,41 @@ def lowest(local: Local, starts: Iterable[Array], free: npt.NDArray[np.bool_], s
     sided : sequence of int
         Free parameters in which the likelihood may have two minima, in standard deviations from 0.
     """
+    of, ends = np.array(sided, dtype=np.intp), list[Array]()
     best: Found | None = None
     for start in starts:
-        if best is None or any(abs(start[i] - best[0][i]) >= _NEAR for i in sided):
-            best = _lower(local(start, free), best)
+        if best is None or _is_new(start[of], ends):
+            best = _lower(local(start, free), best, of, ends)
     if best is None:
         return None
     for _ in range(_ROUNDS):
         before: Found = best
-        for i, side in _other_sides(before[0], sided):
-            best = _lower(_from(local, best[0], free, i, side), best) or best
-        if best is before:
+        for together in combinations(range(len(of)), min(len(of), _TOGETHER if len(of) <= _TOGETHER else 2)):
+            for sides in product(_SIDES, repeat=len(together)):
+                start = before[0].copy()
+                start[of[list(together)]] = sides
+                if _is_new(start[of], ends):
+                    best = _lower(_from(local, start, free, of), best, of, ends) or best
+        if best is before or len(of) <= _TOGETHER:
             break
     return best
 
 
-def _lower(found: Found | None, best: Found | None) -> Found | None:
-    if found is None or (best is not None and not found[1] < best[1] - _GAIN):
+def _is_new(at: Array, ends: Sequence[Array]) -> bool:
+    """Tell whether a start lies on another side than every minimum so far, in one parameter at least."""
+    return all((np.abs(at - end) >= _NEAR).any() for end in ends)
+
+
+def _lower(found: Found | None, best: Found | None, of: npt.NDArray[np.intp], ends: list[Array]) -> Found | None:
+    if found is None:
         return best
-    return found
+    ends.append(found[0][of])
+    return best if best is not None and not found[1] < best[1] - _GAIN else found
 
 
-def _other_sides(at: Array, sided: Sequence[int]) -> Iterable[tuple[int, float]]:
-    """Yield parameters with the other sides than where they are: fits begin there."""
-    return ((i, side) for i in sided for side in _SIDES if abs(at[i] - side) >= _NEAR)
-
-
-def _from(local: Local, at: Array, free: npt.NDArray[np.bool_], i: int, side: float) -> Found | None:
-    """Fit all others with a parameter held on a side, and then everything."""
-    start, others = at.copy(), free.copy()
-    start[i], others[i] = side, False
+def _from(local: Local, start: Array, free: npt.NDArray[np.bool_], of: npt.NDArray[np.intp]) -> Found | None:
+    """Fit all others with the parameters held on their sides, and then everything."""
+    others = free.copy()
+    others[of] = False
     held = local(start, others) if others.any() else None
     return local(held[0] if held is not None else start, free)
