@@ -18,7 +18,7 @@ from scipy import optimize, special
 Spec = dict[str, Any]
 _HIGHEST = 5.0  # of a nuisance parameter, in pyhf
 #: The lattice, for each parameter: rates bend between -1 and 1, and are straight beyond.
-_LATTICE = (-2.0, -1.0, -0.4, 0.0, 0.4, 1.0, 2.0)
+_LATTICE = (-1.5, -0.5, 0.0, 0.5, 1.5)
 _SCAN = np.concatenate([[0.0], np.geomspace(0.05, 60, 40)])  # of the strength, in what the data can tell
 _ITERATIONS = 60
 _DISTANCE = 1e-8  # to a minimum, of -2 log L

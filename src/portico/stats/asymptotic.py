@@ -43,6 +43,9 @@ class Profiles(Protocol):
     def statistics(self, mu: float) -> tuple[float, float]:
         """Return q~_mu of the data (of the Asimov data where there are none) and of the Asimov data of mu = 0."""
 
+    def of_asimov(self, mu: float) -> float:
+        """Return q~_mu of the Asimov data of mu = 0 alone: all that expected limits need."""
+
     @property
     def poi(self) -> str:
         """Name of the parameter of interest."""
@@ -102,7 +105,7 @@ class ModelProfiles:
 
     def statistics(self, mu: float) -> tuple[float, float]:
         """Return q~_mu of the data (of the Asimov data where there are none) and of the Asimov data of mu = 0."""
-        of_asimov = max(self.conditional("asimov", mu).objective - self._free_asimov.objective, 0.0)
+        of_asimov = self.of_asimov(mu)
         if self.best is None:
             return of_asimov, of_asimov
         if self.best.values[self.poi] >= mu:
@@ -113,6 +116,10 @@ class ModelProfiles:
             self.improved += better.objective < self.best.objective - _IMPROVED
             self.best = better
         return max(fixed.objective - self.best.objective, 0.0), of_asimov
+
+    def of_asimov(self, mu: float) -> float:
+        """Return q~_mu of the Asimov data of mu = 0 alone."""
+        return max(self.conditional("asimov", mu).objective - self._free_asimov.objective, 0.0)
 
     def conditional(self, which: str, mu: float) -> Fit:
         """Fit ``data`` or ``asimov`` data with a fixed strength."""
@@ -223,7 +230,7 @@ def _limit(profiles: Profiles, cl: float) -> Limit:
     known: dict[float, float] = {0.0: 0.0}
 
     def significance(mu: float) -> float:
-        return math.sqrt(profiles.statistics(mu)[1])
+        return math.sqrt(profiles.of_asimov(mu))
 
     def minus_log_cls(mu: float) -> float:
         return -math.log(max(cls_at(profiles, mu).observed or 0.0, 1e-300))
@@ -271,7 +278,7 @@ def _scale(profiles: Profiles) -> float:
     """Return the signal strength that is two standard deviations away in the Asimov data."""
     mu = profiles.unit
     for _ in range(_DOUBLINGS):
-        significance = math.sqrt(profiles.statistics(mu)[1])
+        significance = math.sqrt(profiles.of_asimov(mu))
         if 0.02 <= significance <= 20.0:
             return 2.0 * mu / significance
         mu *= 8.0 if significance < 0.02 else 1 / 8.0

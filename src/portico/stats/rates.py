@@ -127,6 +127,8 @@ class Rates:
 
     def _norms(self, at: Array) -> Array:
         """Return the factors of ``normsys``: code 4."""
+        if not len(self._norm_by):
+            return np.zeros(0)
         (up, down, coefficients), x = self._norm, at[self._norm_by]
         far = np.exp(np.minimum(np.where(x > 0, up, -down) * x, _FARTHEST))
         inside = 1 + np.einsum("ij,ij->j", coefficients, x**_POWERS)

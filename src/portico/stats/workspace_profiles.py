@@ -75,13 +75,17 @@ class PyhfProfiles:
 
     def statistics(self, mu: float) -> tuple[float, float]:
         """Return q~_mu of the data (of the Asimov data while blinded) and of the Asimov data of mu = 0."""
-        of_asimov = max(self.conditional("asimov", mu).objective - self._free_asimov, 0.0)
+        of_asimov = self.of_asimov(mu)
         if self.best is None or self.data is None:
             return of_asimov, of_asimov
         if self.best.values[self.poi] >= mu:
             return 0.0, of_asimov
         of_best = self._at_best(mu, self.best, self.data)
         return max(self.conditional("data", mu).objective - of_best, 0.0), of_asimov
+
+    def of_asimov(self, mu: float) -> float:
+        """Return q~_mu of the Asimov data of mu = 0 alone."""
+        return max(self.conditional("asimov", mu).objective - self._free_asimov, 0.0)
 
     def conditional(self, which: str, mu: float) -> Fit:
         """Fit ``data`` or ``asimov`` data with a fixed strength, from where the last such fit ended and from others."""
