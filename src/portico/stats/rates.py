@@ -87,9 +87,7 @@ class Rates:
         slope = np.einsum("ij,ij->j", _POWERS * coefficients, powers)
         bend = np.einsum("ij,ij->j", (_POWERS * (_POWERS - 1) * coefficients)[1:], powers[:-1])
         by_norm, bend_norm = np.where(outside, logs * factor, slope), np.where(outside, logs**2 * factor, bend)
-        expected, (first, second) = self._changes(
-            at, (by_move, by_norm, 1.0), (bend_move, bend_norm, 0.0)
-        )
+        expected, (first, second) = self._changes(at, (by_move, by_norm, 1.0), (bend_move, bend_norm, 0.0))
         return expected, first, second
 
     def bends(self, at: Array) -> Array:
