@@ -81,16 +81,16 @@ class ForkServer:
         self._around: tuple[str, Mapping[str, str]] | None = None
         self._forked = 0
 
-    def prepare(self, command: Sequence[str], log: IO[bytes], environment: Mapping[str, str]) -> None:
+    def _prepare(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start the server, unless it runs in the same working directory and environment; does not wait for it."""
         around = (os.getcwd(), dict(environment))  # noqa: PTH109
         if self._process is not None and self._around == around and self._channel is not None:
             return
         self.close()
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with its:
+        with its, Path(os.devnull).open("wb") as nothing:  # what it prints is of no chunk
             number = its.fileno()
-            self._process = start([*command, "--fork-server", str(number)], log, environment, number)
+            self._process = start([*command, "--fork-server", str(number)], nothing, environment, number)
         self._channel, self._around, self._forked = ours, around, 0
 
     def start(self, command: Sequence[str], folder: Path, log: IO[bytes], environment: Mapping[str, str]) -> Child:
@@ -108,7 +108,7 @@ class ForkServer:
             Its environment variables.
         """
         try:
-            self.prepare(command, log, environment)
+            self._prepare(command, environment)
             return self._fork(folder, log)
         except (OSError, ValueError) as error:
             _logger.debug("runners are started one by one: %s", error)
@@ -175,7 +175,8 @@ def serve(number: int, run: Callable[[Path], None], warm: Callable[[], None]) ->
             channel.send(str(pid).encode())
             if not warmed and request["number"] >= len(os.sched_getaffinity(0)):
                 warmed = True
-                warm()
+                with suppress(Exception):  # it saves time, and no more
+                    warm()
 
 
 def _begin(channel: socket.socket, files: Sequence[int]) -> None:
