@@ -19,6 +19,7 @@ from portico.errors import ConfigError, InputError
 from portico.stats import archive
 from portico.stats.archive import members
 from portico.stats.model_file import list_models, read_model
+from portico.stats.published import Published
 from portico.stats.workspace import Workspace
 
 MU = {"name": "mu", "type": "normfactor", "data": None}
@@ -314,3 +315,12 @@ def test_the_listing_is_printed(two: Path) -> None:
     done = CliRunner().invoke(limit, [str(two), "--patch", "C1_400_50", "--json"])
     assert json.loads(done.stdout)["limit"]["observed"] > 0
     assert CliRunner().invoke(limit, [str(two)]).exit_code == 2
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "two.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("model.json", "../model.json"):
+            archive.writestr(name, json.dumps({"version": "1.0.0"}))
+    with pytest.raises(InputError, match=r"two\.zip: two files in it are called 'model\.json'"):
+        Published(path).listing  # noqa: B018

@@ -7,7 +7,7 @@ the workspace that has its digests, as in pyhf. Names may be shortened while the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -180,12 +180,20 @@ class Published:
         Raises
         ------
         InputError
-            If the archive cannot be read, or holds no JSON.
+            If the archive cannot be read, holds no JSON, or two files of one name.
         """
-        found = listing_of((name, _parsed(raw)) for name, raw in members(self.path, _may_be_json))
+        found = listing_of((name, _parsed(raw)) for name, raw in self._members())
         if found == Listing((), (), (), ()):
             raise InputError(f"{self.path}: no JSON is in it, so that there is no workspace")
         return found
+
+    def _members(self) -> Iterator[tuple[str, bytes]]:
+        seen = set[str]()
+        for name, raw in members(self.path, _may_be_json):
+            if name in seen:
+                raise InputError(f"{self.path}: two files in it are called '{name}'; unpack it, and give one of them")
+            seen.add(name)
+            yield name, raw
 
     def content(self, name: str) -> Any:
         """Return the JSON of a member.
