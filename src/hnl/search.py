@@ -152,7 +152,7 @@ def search(
 def _files(hypotheses: Sequence[Hypothesis]) -> dict[str, str]:
     """Return each mass with all its couplings, and each coupling alone, as `hnl.scan.scan` tests it."""
     listed = {"hypotheses.json": hypotheses, "points.json": [one for h in hypotheses for one in h.each()]}
-    return {name: json.dumps([h.model_dump(mode="json") for h in of], indent=1) for name, of in listed.items()}
+    return {name: json.dumps([h.model_dump(mode="json") for h in of]) for name, of in listed.items()}
 
 
 def _read_normalisation(path: str) -> Mapping[str, Any] | None:
