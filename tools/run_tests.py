@@ -1,8 +1,7 @@
-"""Run the tests in three processes of pytest side by side, and end with one summary of all.
+"""Run the tests in two processes of pytest side by side, and end with one summary of both.
 
-One process has units, one whole analyses, one what mostly waits for services: each of them waits now and then. Lines
-appear as they come; failures, errors and warnings of each process follow when all have ended. The last line is that of
-pytest, with the counts of all.
+One process has what computes, the other what mostly waits for services. Lines appear as they come; failures, errors and
+warnings of each process follow when both have ended. The last line is that of pytest, with the counts of both.
 
 usage: run_tests.py [ARGUMENTS OF PYTEST...]; with paths of tests among them, one process runs these.
 """
@@ -19,11 +18,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# The chain of hnl is shared with the farms and the notebooks.
-WITH_SERVICES = ["tests/integration/test_hnl.py"]
+# Runs of whole analyses go where the two end at about the same time; that of hnl is shared with the notebook.
+_WITH_SERVICES = (
+    "hnl", "run", "cli_run", "session", "blocks", "column_cache", "current", "declared", "doctor", "files_of_steps",
+)  # fmt: skip
+WITH_SERVICES = [f"tests/integration/test_{name}.py" for name in _WITH_SERVICES]
 GROUPS = {
-    "units": ["tests/unit"],
-    "runs": ["tests/integration", *(f"--ignore={path}" for path in WITH_SERVICES)],
+    "units": ["tests/unit", "tests/integration", *(f"--ignore={path}" for path in WITH_SERVICES)],
     "services": [*WITH_SERVICES, "tests/notebooks", "tests/services", "tests/simulation", "tests/storms"],
 }
 ORDER = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warnings", "errors")
@@ -104,7 +105,7 @@ def run(groups: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run all groups, or the tests that are named."""
+    """Run both groups, or the tests that are named."""
     named = any(argument and Path(argument.partition("::")[0]).exists() for argument in arguments)
     return run({"named": []} if named else GROUPS, arguments)
 

@@ -1,4 +1,4 @@
-"""The processes of pytest that `make test` runs: their counts add up and no failure is lost."""
+"""The two processes of pytest that `make test` runs: their counts add up and no failure is lost."""
 
 from __future__ import annotations
 
