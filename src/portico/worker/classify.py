@@ -7,7 +7,7 @@ import re
 import traceback
 
 from portico import root
-from portico.errors import InputError, PorticoError, ProductError, SpaceError, StepError
+from portico.errors import InputError, PorticoError, ProductError, RunFolderError, SpaceError, StepError
 from portico.files import may_pass
 from portico.worker.output_trouble import NO_SPACE, OutputError, output_trouble
 
@@ -79,8 +79,10 @@ def classify(error: BaseException, log: str, frames: traceback.StackSummary, whe
     no_space = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}
     if no_space or isinstance(error, SpaceError):
         return "space", text
+    if isinstance(error, RunFolderError) and _NOT_LET_IN.search(own):
+        return "user", text
     if isinstance(error, OutputError):
-        return ("user" if _NOT_LET_IN.search(text) else "disk"), text
+        return "disk", text
     if trouble := output_trouble(log if may_pass(own) else f"{log}\n{own}"):
         return trouble
     if isinstance(error, MemoryError) or _NO_MEMORY.search(own):
