@@ -157,7 +157,7 @@ def serve(number: int, run: Callable[[Path], None], warm: Callable[[], None]) ->
     run : callable
         What a runner does in its folder, on its standard input and output.
     warm : callable
-        Prepares what most runners need; called when one takes the place of another, as more will.
+        Prepares what most runners need; called once, when more have begun than there are cores, as more will.
     """
     with socket.socket(fileno=number) as channel:
         warmed = False
