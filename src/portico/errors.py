@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from portico.shown import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "ConfigError",
@@ -40,7 +40,10 @@ __all__ = [
     "StepError",
     "WorkerError",
     "nearest",
+    "nearest_of_many",
 ]
+
+_SHOWN = 12  # of thousands of words
 
 
 class PorticoError(Exception):
@@ -114,3 +117,21 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, words, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}valid: {', '.join(words) if words else '(none)'}"
+
+
+def nearest_of_many(word: str, valid: Sequence[str], what: str) -> str:
+    """Return a phrase as `nearest`, with a few of the valid words if there may be thousands.
+
+    Parameters
+    ----------
+    word : str
+        The word that the user wrote.
+    valid : sequence of str
+        The valid words.
+    what : str
+        What they are, in the plural.
+    """
+    if len(valid) <= _SHOWN:
+        return nearest(word, valid)
+    close = difflib.get_close_matches(word, valid, n=_SHOWN, cutoff=0.3) or valid[:_SHOWN]
+    return f"{len(valid)} {what}, among them: {', '.join(close)}"

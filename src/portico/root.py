@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib.util
 import os
 import re
 import warnings
@@ -13,7 +14,7 @@ from typing import Any
 from portico.cpp import unmapped
 from portico.errors import PorticoError
 
-__all__ = ["StaleProcess", "declare", "declare_text", "load", "load_library", "optimise", "use"]
+__all__ = ["StaleProcess", "declare", "declare_text", "load", "load_library", "optimise", "root_folder", "use"]
 
 _declared: dict[str, str] = {}
 _texts: set[str] = set()
@@ -23,6 +24,12 @@ _NEEDS = re.compile(r"(lib[^:/\s]+): cannot open shared object file")
 
 class StaleProcess(Exception):  # noqa: N818 (a state, not an error)
     """The process holds C++ that the step did not declare; only a new process is without it."""
+
+
+def root_folder() -> Path | None:
+    """Return the folder of ROOT's package, without loading it; None if it is not installed."""
+    spec = importlib.util.find_spec("ROOT")
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
 
 
 def load() -> Any:

@@ -15,7 +15,8 @@ from portico.errors import InputError
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit
 from portico.stats.counting import Count, asymptotic_counts
 from portico.stats.exports.binned import binned
-from portico.stats.exports.card import Card, Column, read_card
+from portico.stats.exports.card import read_card
+from portico.stats.exports.card_content import Card, Column
 from portico.stats.exports.card_workspace import card_to_pyhf
 from portico.stats.exports.combine import counting_card, shape_card, write_shape_card
 from portico.stats.exports.pyhf import pyhf_counting

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 import os
 import re
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from portico.environment.looked import is_file
 from portico.environment.strings import strings_of
 from portico.errors import ConfigError
+from portico.root import root_folder
 
 __all__ = ["INCLUDE", "OUTSIDE", "Included", "file_name", "included", "is_of_the_system"]
 
@@ -208,8 +208,8 @@ class _Search:
 
 @cache
 def _system_folders() -> tuple[Path, ...]:
-    spec = importlib.util.find_spec("ROOT")
-    root = [Path(spec.origin).parent] if spec is not None and spec.origin else []
+    home = root_folder()
+    root = [home] if home is not None else []
     named = [Path(os.environ[name]) for name in ("ROOTSYS", "CONDA_PREFIX") if os.environ.get(name)]
     prefixes = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1]]
     return tuple(path.resolve() for path in (*map(Path, _SYSTEM), *root, *named, *prefixes))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.util
 import io
 import os
 import re
@@ -27,6 +26,7 @@ from pathlib import Path
 from portico.errors import ConfigError, PorticoError, StepError
 from portico.files.atomic import write_atomic
 from portico.files.remembered import cache_folder
+from portico.root import root_folder
 
 __all__ = ["Compiler", "build", "compiler", "library_name"]
 
@@ -81,10 +81,10 @@ def compiler() -> Compiler | None:
 @cache
 def _compiler(variable: str, name: str) -> Compiler | None:
     name = name or next(filter(shutil.which, ("c++", "g++", "clang++")), "none")
-    spec = importlib.util.find_spec("ROOT")
-    home = Path(spec.origin or "").parent if spec is not None else Path()  # of ROOT's wheel, which holds all
-    config = shutil.which("root-config", path=str(home / "bin")) or shutil.which("root-config")
-    if name == "none" or spec is None or config is None:
+    home = root_folder()  # of ROOT's wheel, which holds all
+    config = shutil.which("root-config", path=str(home / "bin")) if home is not None else None
+    config = config or shutil.which("root-config")
+    if name == "none" or home is None or config is None:
         return None
     program, *options = shlex.split(name)
     try:

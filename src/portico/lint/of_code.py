@@ -15,6 +15,7 @@ from portico.lint.finding import Finding
 from portico.lint.script import Script
 from portico.lint.trace import Trace
 from portico.lint.values import UNKNOWN
+from portico.root import root_folder
 
 __all__ = ["DECLARES", "RULES"]
 
@@ -96,10 +97,8 @@ def _is_found(name: str, folder: Path) -> bool:
 
 def _of_root(name: str) -> bool:
     """Whether a header is one of ROOT's, or of the system."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("ROOT")
-    root = [Path(spec.origin).parent / "include"] if spec is not None and spec.origin else []
+    home = root_folder()
+    root = [home / "include"] if home is not None else []
     named = [Path(os.environ["ROOTSYS"]) / "include"] if os.environ.get("ROOTSYS") else []
     paths = [Path(one) for one in os.environ.get("ROOT_INCLUDE_PATH", "").split(":") if one]
     return any((folder / name).is_file() for folder in (*root, *named, *paths, Path("/usr/include")))

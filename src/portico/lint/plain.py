@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import operator
 import os
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 from portico.config import parse_json
 from portico.lint.values import UNKNOWN, is_known
+from portico.root import root_folder
 
 __all__ = ["FUNCTIONS", "MUTATORS", "Opened", "binary", "call", "compare", "method", "tutorials"]
 
@@ -43,9 +43,8 @@ class Opened(str):
 
 def tutorials() -> str | None:
     """Return the folder of ROOT's tutorials, without loading ROOT."""
-    spec = importlib.util.find_spec("ROOT")
-    folder = Path(spec.origin).parent / "tutorials" if spec is not None and spec.origin else Path()
-    return str(folder) if spec is not None and folder.is_dir() else None
+    home = root_folder()
+    return str(home / "tutorials") if home is not None and (home / "tutorials").is_dir() else None
 
 
 def _open(path: Any, mode: str = "r", **_: Any) -> Any:

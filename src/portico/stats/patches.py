@@ -6,18 +6,14 @@ workspace before any patch.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from portico.errors import ConfigError, InputError, nearest
+from portico.errors import ConfigError, InputError, nearest_of_many
 from portico.stats.histfactory import validated
 
-__all__ = ["Patch", "applied", "is_patch", "is_patch_set", "other_digest", "patch_from", "same_values", "some"]
-
-_SHOWN: Final = 12  # names in a message; a set may have thousands
-
+__all__ = ["Patch", "applied", "is_patch", "is_patch_set", "other_digest", "patch_from", "same_values"]
 
 @dataclass(frozen=True)
 class Patch:
@@ -91,7 +87,7 @@ def _of_set(content: dict[str, Any], where: str, name: str) -> Patch:
     if len(chosen) != 1:
         validated({**content, "patches": entries[:1]}, "patchset", where)
         what = f"no patch '{name}'" if name else f"this is a patch set; say which patch as {where}:NAME"
-        raise ConfigError(f"{where}: {what}; {some(name, names, 'patches')}")
+        raise ConfigError(f"{where}: {what}; {nearest_of_many(name, names, 'patches')}")
     patch = entries[chosen[0]]
     validated({**content, "patches": [patch]}, "patchset", where)  # of thousands, only what is used
     return Patch(f"{where}:{names[chosen[0]]}", patch["patch"], content["metadata"]["digests"])
@@ -111,14 +107,6 @@ def _number(value: object) -> float | None:
         return float(str(value))
     except ValueError:
         return None
-
-
-def some(name: str, names: Sequence[str], what: str) -> str:
-    """Return a phrase with the nearest of many names."""
-    if len(names) <= _SHOWN:
-        return nearest(name, names)
-    close = difflib.get_close_matches(name, names, n=_SHOWN, cutoff=0.3) or names[:_SHOWN]
-    return f"{len(names)} {what}, among them: {', '.join(close)}"
 
 
 def other_digest(content: Mapping[str, Any], digests: Mapping[str, str]) -> str:

@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from portico.config import parse_json
-from portico.errors import ConfigError, InputError
+from portico.errors import ConfigError, InputError, nearest_of_many
 from portico.stats.archive import members
-from portico.stats.patches import Patch, is_patch, is_patch_set, patch_from, same_values, some
+from portico.stats.patches import Patch, is_patch, is_patch_set, patch_from, same_values
 
 __all__ = ["Listing", "PatchSet", "Published", "PublishedModel", "describe", "listing_of"]
 
@@ -236,7 +236,8 @@ class Published:
             chosen = self._by_patches(found)
         if not chosen:
             raise ConfigError(
-                f"{self.path} has several workspaces: choose one with --workspace NAME; {some('', names, 'workspaces')}"
+                f"{self.path} has several workspaces: choose one with --workspace NAME; "
+                f"{nearest_of_many('', names, 'workspaces')}"
             )
         taken = [self._patch(text, of, chosen) for text, of in zip(patches, found, strict=True)]
         model = next(model for model in listing.models if model.name == chosen)
@@ -266,7 +267,7 @@ class Published:
             return found[0]
         if found:
             raise ConfigError(f"{self.path}: {option} {name} may be any of {', '.join(found)}; give more of the name")
-        raise ConfigError(f"{self.path}: no '{name}' is in it; {some(name, names, what)}")
+        raise ConfigError(f"{self.path}: no '{name}' is in it; {nearest_of_many(name, names, what)}")
 
     def _candidates(self, text: str) -> list[tuple[str, str]]:
         """Return the places of patches with a name: (member, name in a set)."""
@@ -287,7 +288,7 @@ class Published:
 
     def _names_of_patches(self, near: str) -> str:
         names = [name for of in self.listing.patch_sets for name, _ in of.patches]
-        return some(near, [*dict.fromkeys(names), *self.listing.patches], "patches")
+        return nearest_of_many(near, [*dict.fromkeys(names), *self.listing.patches], "patches")
 
     def _workspace_of(self, member: str) -> str:
         """Return the workspace that a patch is for: that of its set, or the only one in its folder."""

@@ -50,7 +50,7 @@ class RunnerProcess:
         Compile for speed. Without, compilation is faster, and ROOT can say why it refuses a step: where cling
         optimises, an exception that passes through compiled code may end the process (seen with Vary and Redefine).
     server : ForkServer, optional
-        Forks the process, which must be used in one thread; without, it is started, and loads ROOT itself.
+        Forks the process, and is used in one thread; without, the process is started, and loads ROOT itself.
     """
 
     def __init__(self, memory: int | None = None, optimised: bool = True, server: ForkServer | None = None) -> None:

@@ -27,7 +27,7 @@ from portico.stats.exports.card_content import (
 )
 from portico.stats.exports.card_edits import edit
 
-__all__ = ["AutoStats", "Card", "Column", "Constraint", "RateParameter", "ShapeSource", "Systematic", "read_card"]
+__all__ = ["read_card"]
 
 _UPPER: Final = ("bin", "imax", "jmax", "kmax", "observation", "process", "rate", "shapes")
 _BY_COLUMN: Final = ("gmM", "gmN", "lnN", "lnU", "shape", "shapeN", "shapeU", "trG")

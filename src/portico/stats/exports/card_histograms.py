@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from portico.errors import InputError, nearest
+from portico.errors import InputError, nearest_of_many
 from portico.stats.exports.card_content import Card, ShapeSource
 from portico.stats.shapes import Array
 
 __all__ = ["Content", "Histograms"]
-
-_NAMES: Final = 40  # in a message
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ class Histograms:
             raise self.wrong(f"'{path}' is in a RooWorkspace; histograms are needed here", source.line)
         names = self._paths(source, file)
         if path not in names:
-            near = nearest(path, names) if len(names) <= _NAMES else nearest(path, _near(path, names))
+            near = nearest_of_many(path, names, "histograms")
             raise self.wrong(f"{file} has no histogram '{path}'; {near}", source.line)
         try:
             with self._open(file) as opened:
@@ -155,12 +153,6 @@ class Histograms:
             raise self.wrong(f"{file}: '{path}' has contents that are no numbers", source.line)
         self._known[file, path] = found
         return found
-
-
-def _near(path: str, names: list[str]) -> list[str]:
-    import difflib
-
-    return difflib.get_close_matches(path, names, n=5, cutoff=0.3) or names[:5]
 
 
 def _short(error: Exception) -> str:

@@ -29,7 +29,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -110,11 +110,30 @@ def write_aside(write: Callable[[Any, Chosen, str], bool], chosen: Chosen, path:
     PorticoError
         With the last lines of the process, if it fails.
     """
+    return in_another_process(("portico.stats.exports.roofit", write.__module__), chosen.to_json(), path)
+
+
+def in_another_process(command: Sequence[str], content: str, path: Path) -> Path:
+    """Have a module of this package write a file atomically, in a process of its own that loads ROOT.
+
+    Parameters
+    ----------
+    command : sequence of str
+        The module, which calls `serve`, and its arguments before the path to write.
+    content : str
+        What it gets on standard input.
+    path : Path
+
+    Raises
+    ------
+    PorticoError
+        With the last lines of the process, if it fails.
+    """
     python, environment = isolated()
     with write_atomic(path) as aside:
         done = subprocess.run(
-            [*python, "-m", "portico.stats.exports.roofit", write.__module__, str(aside)],
-            input=chosen.to_json(), capture_output=True, text=True, check=False, env=environment,
+            [*python, "-m", *command, str(aside)],
+            input=content, capture_output=True, text=True, check=False, env=environment,
         )  # fmt: skip
         if done.returncode != 0 or not aside.exists():
             said = "\n".join(done.stderr.strip().splitlines()[-_LINES:]) or f"it ended with {done.returncode}"
@@ -122,16 +141,21 @@ def write_aside(write: Callable[[Any, Chosen, str], bool], chosen: Chosen, path:
     return path
 
 
-def _serve() -> None:
-    """Build the workspace of what standard input tells, have it written as the command line says, and end."""
+def serve(write: Callable[[str], bool]) -> None:
+    """Write a file of what is on standard input, and end with 0 if all went well."""
     status = 1
     try:
-        chosen = Chosen.from_json(sys.stdin.read())
-        status = 0 if import_module(sys.argv[1]).write(_build(chosen), chosen, sys.argv[2]) else 1
+        status = 0 if write(sys.stdin.read()) else 1
     except Exception as error:  # any: the other process tells it
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
     sys.stderr.flush()
     os._exit(status)  # ROOT may crash while it is taken down; the work is done
+
+
+def _write_chosen(content: str) -> bool:
+    """Build the workspace, and have it written as the command line says."""
+    chosen = Chosen.from_json(content)
+    return bool(import_module(sys.argv[1]).write(_build(chosen), chosen, sys.argv[2]))
 
 
 def _build(chosen: Chosen) -> Any:
@@ -153,4 +177,4 @@ def write(workspace: Any, _: Chosen | None, path: str) -> bool:
 
 
 if __name__ == "__main__":
-    _serve()
+    serve(_write_chosen)

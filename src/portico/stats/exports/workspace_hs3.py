@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from portico._version import __version__
 from portico.errors import InputError
 from portico.stats.workspace import Workspace
 
@@ -75,7 +76,7 @@ class _Translation:
                 {"name": f"{_NAME}_{_DATA}", "distributions": [f"model_{name}" for name in names],
                  "data": [f"{_DATA}_{name}" for name in names]}
             ],
-            "metadata": {"hs3_version": "0.2", "packages": [{"name": "portico", "version": "0"}]},
+            "metadata": {"hs3_version": "0.2", "packages": [{"name": "portico", "version": __version__}]},
             "misc": _misc(names),
             "parameter_points": [{"name": "default_values", "parameters": self._values()}],
         }  # fmt: skip
