@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from portico.files.kept import aside_of
 from portico.results.partial import decode
 from portico.results.product import Product
 from portico.runfolder.ledger import Ledger, Planned
-from portico.worker.task import FailureKind
+from portico.worker.task import Done, Failed, FailureKind, Outcome
 from portico.workflow.retry_policy import DEATHS
 from portico.workflow.trials import LEAST, TIMES
 from tests.simulation.data import STEP, expected
@@ -142,9 +142,7 @@ def _check_losses(life: Life, farm: Farm, lost: set[str], by_key: dict[str, Plan
     _must(predicted <= lost, "chunks that cannot be read are not named:", [key[:8] for key in predicted - lost])
     if life.mood.is_bounded:
         extra = lost - predicted
-        read = {by_key[key[:64]].chunk.file for key in farm.done}
-        # With nothing else to read, what the machines that are there say of a file decides.
-        is_alone = life.mood.is_blind and read <= {by_key[key].chunk.file for key in extra}
+        is_alone = life.mood.is_blind and _nothing_else_was_read(farm.outcomes, by_key, extra)
         _must(not extra or is_alone, "chunks are lost that can be read:", [key[:8] for key in extra])
         return
     failures = Counter((f.task.key[:64], f.kind) for f in farm.failures)
@@ -155,6 +153,18 @@ def _check_losses(life: Life, farm: Farm, lost: set[str], by_key: dict[str, Plan
             by_key[key].chunk.file in bad or deaths >= DEATHS or (key, FailureKind.MEMORY) in failures,
             f"nothing explains that chunk {key[:8]} is lost",
         )
+
+
+def _nothing_else_was_read(outcomes: Sequence[Outcome], by_key: Mapping[str, Planned], lost: set[str]) -> bool:
+    """With nothing else to read once a file was refused, what the machines that are there say of it decides."""
+    files = {by_key[key].chunk.file for key in lost}
+    was_refused = False
+    for outcome in outcomes:
+        file = by_key[outcome.task.key[:64]].chunk.file
+        was_refused |= isinstance(outcome, Failed) and outcome.kind is FailureKind.INPUT and file in files
+        if was_refused and isinstance(outcome, Done) and file not in files:
+            return False
+    return was_refused
 
 
 def _check_result(

@@ -100,9 +100,7 @@ class Farm(Executor):
         self.ledger: Ledger | None = None
         self.on_wait: Callable[[], None] = lambda: None
         self.submitted: Counter[str] = Counter()
-        self.done: set[str] = set()
-        """Tasks whose results the driver got in this life."""
-        self.failures: list[Failed] = []
+        self.outcomes: list[Outcome] = []
         """Of this life, in the order in which the driver got them."""
         self._world, self._data, self._disks, self._mood = world, data, disks, mood
         self._random = world.random("farm")
@@ -118,14 +116,23 @@ class Farm(Executor):
         self._data, self._mood = data, mood
         self._seconds = 100.0 + sum(max(0.0, ending.due - self._world.clock.now) for ending in self._endings)
         self.submitted.clear()
-        self.done.clear()
+        self.outcomes.clear()
         self._harmed.clear()
         for ending in self._endings:  # of jobs that an earlier driver submitted
             if ending.kind is not None:
                 self._may(ending.task, ending.kind)
         self._answered.clear()
-        self.failures.clear()
         self._waits, self._before = 0, self._numbers
+
+    @property
+    def done(self) -> set[str]:
+        """Tasks whose results the driver got in this life."""
+        return {outcome.task.key for outcome in self.outcomes if isinstance(outcome, Done)}
+
+    @property
+    def failures(self) -> list[Failed]:
+        """Failures of this life, in the order in which the driver got them."""
+        return [outcome for outcome in self.outcomes if isinstance(outcome, Failed)]
 
     @property
     def distinct_failures(self) -> set[tuple[str, int, str]]:
@@ -266,12 +273,9 @@ class Farm(Executor):
             self._answered.add((outcome.task.key, outcome.task.attempt))
             how = outcome.kind if isinstance(outcome, Failed) else "done"
             self._world.tell(f"outcome {outcome.task.key[:6]}{outcome.task.key[64:]} {outcome.task.attempt}: {how}")
-            if isinstance(outcome, Failed):
-                self.failures.append(outcome)
-            else:
-                self.done.add(outcome.task.key)
-                if self.keeps_running:
-                    self._results[outcome.task.key] = outcome  # until the ledger has it
+            self.outcomes.append(outcome)
+            if isinstance(outcome, Done) and self.keeps_running:
+                self._results[outcome.task.key] = outcome  # until the ledger has it
             yield outcome
 
     def _collected(self, outcome: Outcome) -> Outcome:
