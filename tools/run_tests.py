@@ -1,7 +1,8 @@
-"""Run the tests in two processes of pytest side by side, and end with one summary of both.
+"""Run the tests in four processes of pytest side by side, and end with one summary of all.
 
-One process has what computes, the other what mostly waits for services. Lines appear as they come; failures, errors and
-warnings of each process follow when both have ended. The last line is that of pytest, with the counts of both.
+One has the unit tests, one the runs of whole analyses, one what mostly waits for services, one the storms. Lines appear
+as they come; failures, errors and warnings of each process follow when all have ended. The last line is that of pytest,
+with the counts of all.
 
 usage: run_tests.py [ARGUMENTS OF PYTEST...]; with paths of tests among them, one process runs these.
 """
@@ -18,14 +19,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# Runs of whole analyses go where the two end at about the same time; that of hnl is shared with the notebook.
-_WITH_SERVICES = (
-    "hnl", "run", "cli_run", "session", "blocks", "column_cache", "current", "declared", "doctor", "files_of_steps",
-)  # fmt: skip
-WITH_SERVICES = [f"tests/integration/test_{name}.py" for name in _WITH_SERVICES]
+# The notebook needs the run of hnl.
+HNL = "tests/integration/test_hnl.py"
+XROOTD = "tests/services/test_xrootd.py"
 GROUPS = {
-    "units": ["tests/unit", "tests/integration", *(f"--ignore={path}" for path in WITH_SERVICES)],
-    "services": [*WITH_SERVICES, "tests/notebooks", "tests/services", "tests/simulation", "tests/storms"],
+    "units": ["tests/unit"],
+    "runs": ["tests/integration", f"--ignore={HNL}"],
+    "services": [HNL, "tests/notebooks", "tests/services", f"--ignore={XROOTD}"],
+    "storms": ["tests/simulation", XROOTD, "tests/storms"],
 }
 ORDER = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warnings", "errors")
 SECTION = re.compile(r"^=+ (ERRORS|FAILURES|XPASSES|warnings summary|short test summary info|slowest .*) =+$")
@@ -105,7 +106,7 @@ def run(groups: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run both groups, or the tests that are named."""
+    """Run all groups, or the tests that are named."""
     named = any(argument and Path(argument.partition("::")[0]).exists() for argument in arguments)
     return run({"named": []} if named else GROUPS, arguments)
 

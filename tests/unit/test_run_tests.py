@@ -1,4 +1,4 @@
-"""The two processes of pytest that `make test` runs: their counts add up and no failure is lost."""
+"""The processes of pytest that `make test` runs: their counts add up and no failure is lost."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ def test_summaries_are_read_and_written_as_pytest_does(script: ModuleType) -> No
 
 
 def test_every_test_belongs_to_one_process(script: ModuleType) -> None:
-    given = [argument for arguments in script.GROUPS.values() for argument in arguments]
-    paths = {Path(argument) for argument in given if not argument.startswith("--")}
-    ignored = {Path(argument.removeprefix("--ignore=")) for argument in given if argument.startswith("--ignore=")}
-    folders = {path.relative_to(SCRIPT.parents[1]).parent for path in (SCRIPT.parents[1] / "tests").rglob("test_*.py")}
-    assert folders == {path for path in paths if not path.suffix}
-    assert ignored == {path for path in paths if path.suffix}
+    repository = SCRIPT.parents[1]
+    taken = Counter[Path]()
+    for arguments in script.GROUPS.values():
+        paths = {repository / argument for argument in arguments if not argument.startswith("--")}
+        ignored = {repository / argument.removeprefix("--ignore=") for argument in arguments} - paths
+        files = {file for path in paths for file in ([path] if path.suffix else path.rglob("test_*.py"))}
+        taken.update(files - ignored)
+    assert taken == Counter((repository / "tests").rglob("test_*.py"))
 
 
 @pytest.mark.parametrize(
