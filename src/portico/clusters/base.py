@@ -13,9 +13,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from portico.clusters.site import Kind, Site
+from portico.clusters.site import Site
 from portico.environment.interpreter import SAFE
 from portico.errors import MissingExtra, WorkerError
 
@@ -30,13 +31,6 @@ DEATH_SECONDS = 120
 SILENT = ("--no-dashboard", "--worker-class", "portico.clusters.silent.SilentWorker")
 """Options of ``dask worker`` without which it opens an HTTP port on all interfaces."""
 
-_MODULES: dict[Kind, str] = {
-    "htcondor": "portico.clusters.htcondor",
-    "slurm": "portico.clusters.slurm",
-    "ssh": "portico.clusters.ssh",
-    "kubernetes": "portico.clusters.kubernetes",
-    "gateway": "portico.clusters.gateway",
-}
 # Seconds before the walltime in which a worker finishes its chunk: 5 minutes, at most a tenth of it, at least 10.
 _MARGIN, _SHARE, _LEAST = 300, 10, 10
 _DASK_BYTES = 200_000_000  # of a Dask worker and its nanny: 130 MB resident right after the start
@@ -102,8 +96,13 @@ def start_cluster(site: Site, workers: int | None = None) -> Cluster:
     WorkerError
         If the batch system or service does not answer.
     """
-    cluster: Cluster = importlib.import_module(_MODULES[site.kind]).start(site, workers)
+    cluster: Cluster = _module(site).start(site, workers)
     return cluster
+
+
+def _module(site: Site) -> ModuleType:
+    """Return the module of the site's kind."""
+    return importlib.import_module(f"portico.clusters.{site.kind}")
 
 
 def print_script(site: Site) -> str:
@@ -116,7 +115,7 @@ def print_script(site: Site) -> str:
     ConfigError
         If the library refuses the site's settings.
     """
-    text: str = importlib.import_module(_MODULES[site.kind]).script(site)
+    text: str = _module(site).script(site)
     return text
 
 
