@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +53,57 @@ def test_every_port_is_on_loopback_and_needs_a_certificate(mode: str, ports: int
         assert len(opened) == ports
     finally:
         executor.close()
+
+
+MODULES = """
+import json
+import sys
+
+from portico.executors.where import connect
+
+def path_of_modules():
+    import sys
+
+    return sys.path
+
+if __name__ == "__main__":
+    executor = connect(sys.argv[1], 1)
+    try:
+        client = getattr(executor, "_dask", executor).client  # of ROOT's Dask workers
+        print(json.dumps([*sys.path, *client.run_on_scheduler(path_of_modules), *client.run(path_of_modules)]))
+    finally:
+        executor.close()
+"""
+
+
+@pytest.mark.dask
+@pytest.mark.parametrize("mode", ["dask", "distrdf"])
+@pytest.mark.parametrize("trap", ["link", "open"])
+def test_modules_come_from_no_folder_that_another_user_made(mode: str, trap: str, tmp_path: Path) -> None:
+    """Dask shares a folder below /tmp among all users, and has it on the path of modules."""
+    shared = tmp_path / "tmp"
+    (shared / "dask-scratch-space").mkdir(parents=True)
+    (shared / "dask-scratch-space" / "abandoned.dirlock").mkdir(mode=0)
+    (shared / "elsewhere").mkdir()
+    own = shared / f"portico-dask-{os.getuid()}"
+    if trap == "link":
+        own.symlink_to(shared / "elsewhere")
+    else:
+        own.mkdir()
+    for folder in shared.iterdir():
+        folder.chmod(0o777)
+    program = tmp_path / "modules.py"
+    program.write_text(MODULES)
+    said = subprocess.run(
+        [sys.executable, program, mode], env={**os.environ, "TMPDIR": str(shared)}, capture_output=True, text=True,
+        timeout=200, check=True,
+    )  # fmt: skip
+    assert said.stderr == ""
+    found = {path for path in map(Path, json.loads(said.stdout.splitlines()[-1])) if path.is_relative_to(shared)}
+    assert found
+    for path in found:
+        below = shared / path.relative_to(shared).parts[0]
+        assert below.stat().st_mode & 0o077 == 0, path
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

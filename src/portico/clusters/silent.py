@@ -1,14 +1,24 @@
-"""Dask schedulers and workers that open no HTTP port.
+"""Dask schedulers and workers that open no HTTP port and keep their files where no other user can write.
 
 Dask serves pages and metrics over plain HTTP beside every scheduler and worker, also without a dashboard; a worker's
 port is open on all interfaces by default. Nothing here reads them. Workers of batch jobs are started with
 ``--worker-class portico.clusters.silent.SilentWorker --no-dashboard``.
+
+Dask keeps the files of all users of a machine in one folder below ``/tmp``, and puts it on ``sys.path``. Whoever makes
+that folder first could replace what is in it, and what another user leaves there makes Dask print errors. Importing
+this module gives Dask a folder that belongs to this user, unless the user's configuration names one.
 """
 
 from __future__ import annotations
 
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import dask
 from distributed import Nanny, Scheduler, SpecCluster, Worker
 
 __all__ = ["SilentNanny", "SilentScheduler", "SilentWorker", "local_cluster"]
@@ -16,6 +26,19 @@ __all__ = ["SilentNanny", "SilentScheduler", "SilentWorker", "local_cluster"]
 _SCHEDULER: Any = Scheduler  # which have no types
 _WORKER: Any = Worker
 _NANNY: Any = Nanny
+
+
+def _own_folder() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"portico-dask-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    status = folder.lstat()
+    is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
+    return folder if is_own else Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))
+
+
+if dask.config.get("temporary-directory") is None:
+    dask.config.set({"temporary-directory": str(_own_folder())})
 
 
 class SilentWorker(_WORKER):  # type: ignore[misc]
