@@ -2,7 +2,8 @@
 
 Two runs, each with and without fsync (a library before the system's answers it at once), in turn: 200 chunks that each
 write a tree, and empty chunks. Then the time to resume, after which nothing is made, with all checksums known, with all
-to be computed (a copied folder), and with `portico verify`.
+to be computed (a copied folder), and with `portico verify`. At last the time from a kill to the next result: of a process
+that runs chunks, and of the driver, from the start of the same command.
 
 Usage: python bench/durable.py [--chunks N] [--times N] [--folder FOLDER]
 """
@@ -20,12 +21,26 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
 from _common import analysis, made_files
 
 from portico.runfolder.verify import verify
 
 EVENTS, TREES = 600_000, 200
 NO_SYNC = "int fsync(int f) { (void)f; return 0; }\nint fdatasync(int f) { (void)f; return 0; }\n"
+KILLED_AFTER = 60  # chunks
+DRIVER = """
+import sys, time
+import portico
+class Reporter:
+    def begin(self, *_): ...
+    def note(self, *_): ...
+    def warn(self, *_): ...
+    def end(self, *_): ...
+    def advance(self, *_):
+        print(time.time(), flush=True)
+portico.run(portico.load_analysis(sys.argv[1]), folder=sys.argv[2], workers=1, reporter=Reporter())
+"""
 RUN = """
 import resource, sys, time
 import portico
@@ -94,6 +109,27 @@ def resume(source: Path, run: Path) -> None:
     shutil.rmtree(copy)
 
 
+def after_kills(source: Path, folder: Path) -> None:
+    """Print how long it takes from a kill to the next result; results are told twice a second."""
+    command = [sys.executable, "-c", DRIVER, str(source), str(folder / "killed")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        told = [float(driver.stdout.readline()) for _ in range(KILLED_AFTER)]
+        # Beside the server that forks: what it has forked, which is younger.
+        psutil.Process(max(child.pid for child in psutil.Process(driver.pid).children())).kill()
+        killed = time.time()
+        after = next(moment for line in driver.stdout if (moment := float(line)) > killed) - killed
+        driver.kill()
+    began = time.time()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        again = float(driver.stdout.readline()) - began
+        driver.kill()
+    usual = (told[-1] - told[0]) / (KILLED_AFTER - 1)
+    print(f"  a chunk takes {usual:.2f} s; from the kill of its process to the next result {after:.2f} s, from the start "
+          f"of a driver after its kill {again:.2f} s", flush=True)  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chunks", type=int, default=20_000, help="empty chunks")
@@ -124,6 +160,8 @@ def main() -> None:
                 "    return {'events': frame.Snapshot('Events', 'e.root', columns), 'n': frame.Count()}\n"
             )
             resume(source, compare(name, source, place / str(number), chosen.times))
+            if not number:
+                after_kills(source, place / str(number))
     finally:
         shutil.rmtree(place)
 

@@ -4,9 +4,32 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Iterable
 
 import psutil
+
+from portico.executors.where import connect
+
+
+def opened_by(mode: str, workers: int) -> list[tuple[str, int]]:
+    """Return what processes of this test listen on while an executor works that did not before."""
+    me = psutil.Process()
+    before = set(listening([me, *me.children(recursive=True)]))
+    executor = connect(mode, workers)
+    try:
+        answer, _ = executor.call({"op": "nothing"}, [])
+        assert "nothing" in answer["message"]
+        deadline = time.monotonic() + 60
+        while executor.workers < workers:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        found = set(listening([me, *me.children(recursive=True)])) - before
+        for where in found:
+            assert needs_certificate(where), where
+        return sorted(found)
+    finally:
+        executor.close()
 
 
 def listening(processes: Iterable[psutil.Process]) -> list[tuple[str, int]]:

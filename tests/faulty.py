@@ -28,11 +28,16 @@ def _library() -> Path:
     return target
 
 
-def failing(rules: str, after: int = 0) -> dict[str, str]:
-    """Return the environment of a process in which calls fail, such as ``write@ledger:EIO``, or ``:KILL`` it."""
+def failing(rules: str, after: int = 0, times: int | None = None, jump: int | None = None) -> dict[str, str]:
+    """Return the environment of a process in which calls fail, such as ``write@ledger:EIO``, or ``:KILL`` it.
+
+    Only so many ``times``, if they are given; the clock jumps by ``jump`` seconds.
+    """
     words = [rule.rpartition(":") for rule in rules.split()]
     numbers = " ".join(f"{call}:{getattr(errno, name, 0)}" for call, _, name in words)
-    return {**os.environ, "LD_PRELOAD": str(_library()), "FAULTY": numbers, "FAULTY_AFTER": str(after)}
+    more = {"FAULTY_TIMES": times, "FAULTY_JUMP": jump}
+    given = {name: str(value) for name, value in more.items() if value is not None}
+    return {**os.environ, "LD_PRELOAD": str(_library()), "FAULTY": numbers, "FAULTY_AFTER": str(after), **given}
 
 
 def run_failing(rules: str, code: str, *arguments: object, after: int = 0) -> subprocess.CompletedProcess[str]:

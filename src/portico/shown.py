@@ -6,7 +6,9 @@ import re
 
 __all__ = ["has_secret", "shown", "without_secrets"]
 
-_USER = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#@'\"<>:]*:[^\s/?#'\"<>]*@")
+# One slash is left of two where a URL was taken for a path; some messages have no more of a URL than from the user on.
+_USER = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*:/{1,2})[^\s/?#@'\"<>:]*:[^\s/?#'\"<>]*@")
+_BARE = re.compile(r"(?<![\w/.@:-])()[\w.-]+:[^\s/?#'\"<>@:]+@(?=[\w.-]+:\d)")
 _QUERY = re.compile(
     r"(?i)([?&;](?:authz|access_token|bearer_token|token|password|passwd|pwd|secret|sig|signature|awsaccesskeyid|"
     r"x-amz-(?:signature|credential|security-token))=)(?!\.\.\.)(?:bearer(?:%20|[ +])+)?[^\s&;,'\"<>()]+"
@@ -35,8 +37,9 @@ def without_secrets(text: str) -> str:
     text : str
         A URL, or words with URLs in them.
     """
-    if "://" in text:
-        text = _USER.sub(rf"\1{_HIDDEN}@", text)
+    if "@" in text:
+        for pattern in (_USER, _BARE):
+            text = pattern.sub(rf"\1{_HIDDEN}@", text)
     return _QUERY.sub(rf"\1{_HIDDEN}", text) if "=" in text else text
 
 

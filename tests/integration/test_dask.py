@@ -22,7 +22,7 @@ from portico.executors.dask import DaskExecutor
 from portico.executors.local import LocalExecutor
 from portico.runfolder.ledger import Ledger
 from portico.worker.metrics import METRICS
-from tests.conftest import Remember, numbers_of
+from tests.conftest import REPOSITORY, Remember, numbers_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.dask]
 
@@ -164,6 +164,14 @@ def test_chunks_go_back_to_the_machine_that_keeps_their_columns(
     assert found[0] == 0
     assert all(columns >= 0.9 * 40 for columns in found[1:]), found  # an idle worker may take a chunk of the other
     assert all(len(of) == 2 for of in of_worker)
+
+
+def test_an_address_that_is_none_is_told_at_once() -> None:
+    """The client, which had not begun, would wait a minute for its own end, and print a traceback."""
+    command = [sys.executable, "-c", f"from tests.integration.test_dask import *; DaskExecutor({'tcp://a:b:1'!r})"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50, cwd=REPOSITORY)
+    assert "WorkerError: no Dask scheduler answers at tcp://a:b:1" in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 def test_a_scheduler_that_is_not_there_is_told() -> None:

@@ -6,18 +6,17 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 import portico
 from portico.analysis.analysis import Analysis
+from portico.environment.interpreter import isolated
 from portico.executors.where import connect
-from tests.doors import listening, needs_certificate
+from tests.doors import opened_by
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -40,19 +39,7 @@ def analysis(make_analysis: Callable[..., Analysis], events: Path) -> Analysis:
 @pytest.mark.parametrize(("mode", "ports"), [("local", 0), ("dask", 0), ("distrdf", 5)])
 def test_every_port_is_on_loopback_and_needs_a_certificate(mode: str, ports: int) -> None:
     """A scheduler, two nannies and two workers listen where ROOT runs in Dask workers; nothing listens elsewhere."""
-    me = psutil.Process()
-    before = set(listening([me, *me.children(recursive=True)]))
-    executor = connect(mode, 2)
-    try:
-        answer, _ = executor.call({"op": "nothing"}, [])
-        assert "nothing" in answer["message"]
-        wait_for(lambda: executor.workers == 2)
-        opened = set(listening([me, *me.children(recursive=True)])) - before
-        assert {address for address, _ in opened} <= {"127.0.0.1"}
-        assert {where: needs_certificate(where) for where in opened} == dict.fromkeys(opened, True)
-        assert len(opened) == ports
-    finally:
-        executor.close()
+    assert [address for address, _ in opened_by(mode, 2)] == ["127.0.0.1"] * ports
 
 
 MODULES = """
@@ -106,13 +93,6 @@ def test_modules_come_from_no_folder_that_another_user_made(mode: str, trap: str
         assert below.stat().st_mode & 0o077 == 0, path
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.mark.dask
 def test_strangers_of_this_machine_run_nothing_as_the_driver() -> None:
     """Another user needs no more than the port to ask; without the keys of this cluster the answer is no."""
@@ -134,6 +114,57 @@ def test_strangers_of_this_machine_run_nothing_as_the_driver() -> None:
     finally:
         executor.close()
     assert not folder.exists()
+
+
+PLANTED = """
+#include <stdio.h>
+__attribute__((constructor)) static void begin(void) {
+    FILE *file = fopen(SEEN, "w");
+    if (file) fclose(file);
+}
+"""
+
+
+@pytest.mark.parametrize("planted", ["libHist.so", "libROOTDataFrame.so", "libCling.so", ".rootrc", ".rootlogon.py"])
+def test_root_takes_nothing_from_the_current_folder(
+    planted: str, analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ROOT's path of libraries begins with ".", and it looks there for libraries that are in no path, too."""
+    folder, seen = tmp_path / "current", tmp_path / "seen"
+    folder.mkdir()
+    path = folder / planted
+    if path.suffix == ".so":
+        (tmp_path / "planted.c").write_text(PLANTED)
+        command = ["cc", "-shared", "-fPIC", f'-DSEEN="{seen}"', "-o", str(path), str(tmp_path / "planted.c")]
+        subprocess.run(command, check=True)
+    else:
+        path.write_text(f"open({str(seen)!r}, 'w')" if path.suffix == ".py" else "Root.ErrorIgnoreLevel: 6000\n")
+    monkeypatch.chdir(folder)
+    executor = connect("local", 1)
+    try:
+        run = portico.run(analysis, folder=tmp_path / "run", executor=executor)
+    finally:
+        executor.close()
+    assert run["counted"]["a"]["n"] == 1000
+    assert not seen.exists()
+    if planted == ".rootrc":
+        code = "from portico import root; print(root.load().gEnv.GetValue('Root.ErrorIgnoreLevel', 1))"
+        python, environment = isolated()
+        done = subprocess.run([*python, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "1"
+
+
+def test_runners_leave_a_folder_that_anybody_can_write_to(tmp_path: Path) -> None:
+    code = (
+        "import os; from portico.worker.loading import leave_unsafe_folder; leave_unsafe_folder(); print(os.getcwd())"
+    )
+    python, environment = isolated()
+    for mode, left in ((0o755, False), (0o1777, True), (0o775, False)):
+        tmp_path.chmod(mode)
+        done = subprocess.run(
+            [*python, "-c", code], env=environment, capture_output=True, text=True, check=True, cwd=tmp_path
+        )
+        assert (done.stdout.strip() == "/") == left
 
 
 def test_files_of_the_current_folder_do_not_run_in_runners(

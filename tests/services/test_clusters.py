@@ -16,13 +16,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
 import pytest
 
 import portico
 from portico.analysis.analysis import load_analysis
 from portico.executors.local import LocalExecutor
+from portico.executors.where import connect
 from portico.runfolder.ledger import Ledger
 from tests import doors
 from tests.conftest import numbers_of, write_events
@@ -421,6 +424,8 @@ def test_a_run_over_ssh_equals_the_local_one(make_place: Callable[..., Place]) -
         assert len(workers) == 2
         assert all(worker.startswith("tls://127.0.0.1:") for worker in workers)
         assert numbers_of(run, "select") == place.local()
+        # The scheduler, a nanny and two workers in processes of their own, which have a nanny each.
+        assert [address for address, _ in doors.opened_by(str(site), 2)] == ["127.0.0.1"] * 5
         (place.folder / "known_hosts").write_text("")
         words = "no worker could be started on 127.0.0.1: Host key is not trusted .*; check: ssh 127.0.0.1"
         with pytest.raises(portico.PorticoError, match=words):
@@ -481,6 +486,17 @@ def test_a_run_on_a_gateway_equals_the_local_one(make_place: Callable[..., Place
         run = portico.run(load_analysis(place.folder), folder=place.run, on=str(site))
         assert len(place.workers()) == 1
         assert numbers_of(run, "select") == place.local()
+        before = doors.listening([psutil.Process()])
+        executor: Any = connect(str(site), 1)
+        try:
+            executor.call({"op": "nothing"}, [])
+            told = executor.client.scheduler_info()
+            places = [urlsplit(told["address"]), *map(urlsplit, told["workers"])]
+            assert [place.scheme for place in places] == ["tls"] * 2
+            assert all(doors.needs_certificate((place.hostname, place.port)) for place in places)
+            assert doors.listening([psutil.Process()]) == before
+        finally:
+            executor.close()
         site.write_text(site.read_text().replace("auth: basic", "auth: basic, wrker_cores: 2"))
         with pytest.raises(portico.PorticoError, match="the gateway has no option 'wrker_cores'"):
             portico.run(load_analysis(place.folder), folder=tmp_path / "other", on=str(site))
@@ -490,7 +506,5 @@ def test_a_run_on_a_gateway_equals_the_local_one(make_place: Callable[..., Place
 def test_a_gateway_that_is_not_there_is_told(tmp_path: Path) -> None:
     site = tmp_path / "facility.yaml"
     site.write_text(f"kind: gateway\noptions: {{address: 'http://127.0.0.1:{free_port()}', auth: basic}}\n")
-    from portico.executors.where import connect
-
     with pytest.raises(portico.PorticoError, match=r"http://127.* did not start a cluster: Cannot connect"):
         connect(str(site), None)

@@ -69,11 +69,20 @@ _STEPS = """
 _DRIVER = """
 import os
 import sys
-os.environ.pop("LD_PRELOAD")  # the driver alone
+if not os.environ.get("FAULTY_WORKERS"):
+    os.environ.pop("LD_PRELOAD")  # the driver alone
 import portico
 analysis = portico.load_analysis(sys.argv[1]).with_options("skim", cut=int(sys.argv[3]))
-portico.run(analysis, folder=sys.argv[2], workers=1)
+try:
+    portico.run(analysis, folder=sys.argv[2], workers=1)
+except portico.PorticoError as error:
+    sys.exit(f"error: {error}")
+except BaseException:
+    import traceback
+    traceback.print_exc()
+    sys.exit(3)
 """
+_MOST = 300  # seconds of such a run
 
 
 class _Stop(Exception):
@@ -139,11 +148,14 @@ class Bench:
             yield above / "run"
         shutil.rmtree(above, ignore_errors=True)
 
-    def run_elsewhere(self, folder: Path, cut: int, environment: dict[str, str]) -> str:
-        """Run the analysis with a cut in a process of its own; return how it ended."""
+    def run_elsewhere(self, folder: Path, cut: int, environment: dict[str, str]) -> tuple[int | None, str]:
+        """Run the analysis with a cut in a process of its own; return its status, None if it hangs, and its error."""
         command = [sys.executable, "-c", _DRIVER, str(self.analysis.folder), str(folder), str(cut)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-        return f"status {done.returncode} {done.stderr[-500:]}"
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=_MOST)
+        except subprocess.TimeoutExpired:
+            return None, ""
+        return done.returncode, done.stderr
 
 
 def everything(run: portico.Run) -> dict[str, Any]:

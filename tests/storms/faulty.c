@@ -1,8 +1,10 @@
 /* Makes calls of the system fail, as broken disks and file systems without locks do.
 
    FAULTY is a list of CALL:ERRNO or CALL@PART:ERRNO, separated by spaces: CALL is one of flock, lock (of fcntl), read,
-   write, sync, rename, and PART a part of the path of the file. FAULTY_AFTER is how many such calls succeed first.
-   With 0 as number the process is killed instead. */
+   write, sync, rename, and PART a part of the path of the file. FAULTY_AFTER is how many such calls succeed first,
+   FAULTY_TIMES how many fail then, all by default. With 0 as number the process is killed instead.
+
+   FAULTY_JUMP is by how many seconds the clock of the machine jumps, after FAULTY_AFTER times of asking it. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -14,9 +16,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-static int left = -1;
+static int left = -1, times = -1, asked = 0;
+
+static int number_of(const char* name, int otherwise) {
+    const char* text = getenv(name);
+    return text ? atoi(text) : otherwise;
+}
 
 static int fails(const char* call, int file, const char* name) {
     const char* rules = getenv("FAULTY");
@@ -38,9 +46,16 @@ static int fails(const char* call, int file, const char* name) {
         char* part = strchr(rule, '@');
         if (part) *part++ = 0;
         if (strcmp(rule, call) || (part && !strstr(path, part))) continue;
-        if (left < 0) left = getenv("FAULTY_AFTER") ? atoi(getenv("FAULTY_AFTER")) : 0;
+        if (left < 0) {
+            left = number_of("FAULTY_AFTER", 0);
+            times = number_of("FAULTY_TIMES", INT_MAX);
+        }
         if (left > 0) {
             left--;
+            return 0;
+        }
+        if (times-- <= 0) {
+            times = 0;
             return 0;
         }
         errno = atoi(number + 1);
@@ -110,4 +125,11 @@ int fdatasync(int file) { return fails("sync", file, NULL) ? -1 : REAL("fdatasyn
 
 int rename(const char* from, const char* to) {
     return fails("rename", -1, to) ? -1 : REAL("rename", int (*)(const char*, const char*))(from, to);
+}
+
+int clock_gettime(clockid_t which, struct timespec* now) {
+    int status = REAL("clock_gettime", int (*)(clockid_t, struct timespec*))(which, now);
+    if (which == CLOCK_REALTIME && getenv("FAULTY_JUMP") && asked++ >= number_of("FAULTY_AFTER", 0))
+        now->tv_sec += number_of("FAULTY_JUMP", 0);
+    return status;
 }

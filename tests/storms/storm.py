@@ -1,6 +1,6 @@
 """Random faults on a run folder, then what a user may do there. A seed repeats a storm.
 
-    python -m tests.storms.storm [--first SEED] [--count N] [--keep] [FAULT ...]
+    python -m tests.storms.storm [--first SEED] [--count N] [--keep] [--weather WEATHER] [FAULT ...]
 
 Of each storm: whatever is done after the faults either gives the numbers of the undisturbed run, bit for bit, or fails
 with an error of portico that names its subject. At last the same command, after ``portico repair`` if an error asks for
@@ -10,6 +10,7 @@ it, makes everything whole; what the run did not write is still there, and the o
 from __future__ import annotations
 
 import argparse
+import errno
 import faulthandler
 import os
 import random
@@ -34,15 +35,17 @@ from portico.cli import cli
 from portico.errors import PorticoError
 from portico.executors.local import LocalExecutor
 from tests.conftest import Remember
-from tests.faulty import can_mount, failing, read_only
+from tests.faulty import can_mount, read_only
 from tests.storms.bench import CUTS, Bench, everything, files_agree, listing
 from tests.storms.faults import FAULTS
+from tests.storms.weathers import WEATHERS
 
-__all__ = ["Verdict", "storm"]
+__all__ = ["Storm", "Verdict", "storm"]
 
 _NEVER, _FULL = ("fault of portico", "Traceback"), ("disk is full", "no space left")
 """Words that no error may have, and those that none may have unless the disk is full."""
-_WEATHERS = ("calm", "calm", "calm", "full", "read-only", "killed")
+_NO_SPACE = (f":{errno.ENOSPC}", f":{errno.EDQUOT}")
+_WEATHERS = (*["calm"] * len(WEATHERS), "full", "read-only", *WEATHERS)
 _LONG = 60
 """Seconds that anything may take."""
 
@@ -65,12 +68,18 @@ class Verdict:
         What must not be.
     named : int
         Errors of portico.
+    faults : int
+        What was done to files, and what went on around.
+    ends : str
+        ``equal`` if everything is whole at last, or ``named``.
     """
 
     seed: int
     told: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     named: int = 0
+    faults: int = 0
+    ends: str = "named"
 
     def __str__(self) -> str:
         return "\n".join(
@@ -92,7 +101,9 @@ def _limit(what: str) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def storm(bench: Bench, seed: int, faults: tuple[str, ...] = (), keep: bool = False) -> Verdict:
+def storm(
+    bench: Bench, seed: int, faults: tuple[str, ...] = (), keep: bool = False, weather: str | None = None
+) -> Verdict:
     """Let a storm pass over a copy of a run folder.
 
     Parameters
@@ -105,21 +116,23 @@ def storm(bench: Bench, seed: int, faults: tuple[str, ...] = (), keep: bool = Fa
         Names of faults, instead of random ones.
     keep : bool
         Leave the folder if anything is wrong.
+    weather : str, optional
+        What goes on around, instead of anything at random.
     """
     chance, verdict = random.Random(seed), Verdict(seed)
     template = chance.choice(sorted(bench.templates))
     source = bench.templates[template]
     before = listing(source)
     faulthandler.dump_traceback_later(10 * _LONG, exit=True)  # where a signal is not heard
-    weather = "calm" if faults else chance.choice(_WEATHERS)
-    weather = weather if weather in {"calm", "killed"} or can_mount() else "calm"
+    weather = weather or ("calm" if faults else chance.choice(_WEATHERS))
+    weather = "calm" if weather in {"full", "read-only"} and not can_mount() else weather
     with (
         bench.copy(template, f"storm{seed}", on_small_disk=weather == "full") as folder,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
         verdict.told.append(f"a copy of '{template}', {weather}")
-        _Storm(bench, folder, chance, verdict, 41 if template != "both" else 42, weather).pass_over(faults)
+        Storm(bench, folder, chance, verdict, 41 if template != "both" else 42, weather).pass_over(faults)
         if keep and verdict.wrong:
             shutil.copytree(folder.parent, bench.place / f"kept{seed}", symlinks=True, dirs_exist_ok=True)
     faulthandler.cancel_dump_traceback_later()
@@ -130,16 +143,20 @@ def storm(bench: Bench, seed: int, faults: tuple[str, ...] = (), keep: bool = Fa
     return verdict
 
 
-class _Storm:
+class Storm:
+    """A storm over one folder; parameters as of `storm`."""
+
     def __init__(
         self, bench: Bench, folder: Path, chance: random.Random, verdict: Verdict, cut: int, weather: str
     ) -> None:
         self.bench, self.folder, self.chance, self.verdict, self.cut = bench, folder, chance, verdict, cut
         self.weather, self.never = weather, _NEVER if weather == "full" else (*_NEVER, *_FULL)
+        self.other = 83 - cut
         self.strangers: list[Path] = []
         self.in_killed = False
 
     def pass_over(self, faults: tuple[str, ...]) -> None:
+        """Do the faults, and what a user may do then."""
         names = faults or tuple(self.chance.choice(sorted(FAULTS)) for _ in range(self.chance.choice([1, 1, 2, 3])))
         for name in names:
             try:
@@ -149,6 +166,8 @@ class _Storm:
             if said.endswith("is the user's"):
                 self.strangers.append(self.folder / said.partition(" ")[0])
             self.verdict.told.append(said)
+            self.verdict.faults += 1
+        self.verdict.faults += self.weather != "calm"
         self.strangers = [path for path in self.strangers if path.exists()]
         with self._weather():
             self._live()
@@ -166,30 +185,36 @@ class _Storm:
             case "read-only":
                 with read_only(self.folder):
                     yield
-            case "killed":
-                what, after = (
-                    self.chance.choice(["write", "sync", "rename", "read"]),
-                    self.chance.choice([0, 1, 2, 5, 10, 20]),
-                )
-                part = self.chance.choice(["/run/", "ledger.sqlite", ".part", ".root"])
-                done = self.bench.run_elsewhere(self.folder, 83 - self.cut, failing(f"{what}@{part}:KILL", after))
-                self.verdict.told.append(f"killed at {what} number {after} of {part}: {done}")
+            case "calm":
+                yield
+            case _:
+                self.verdict.told.append(f"{self.weather}: {WEATHERS[self.weather](self)}")
                 self.in_killed = True  # of which cut it holds results, depends on when
                 yield
                 self.in_killed = False
-            case _:
-                yield
+
+    def elsewhere(self, environment: dict[str, str]) -> str:
+        """Run the other cut in a process with faults of its own, and look at how it ends; return that."""
+        status, said = self.bench.run_elsewhere(self.folder, self.other, environment)
+        self.verdict.named += status == 1
+        if status is None:
+            self.verdict.wrong.append("a run elsewhere: hangs")
+        elif status not in {0, 1, -signal.SIGKILL} or any(words in said for words in _NEVER):
+            self.verdict.wrong.append(f"a run elsewhere: status {status}: {said[-1500:]}")
+        elif any(words in said for words in _FULL) and not any(e in environment["FAULTY"] for e in _NO_SPACE):
+            self.verdict.wrong.append(f"a run elsewhere: {said[-1500:]}")
+        return f"status {status} {said[-500:]}"
 
     def _live(self) -> None:
         actions: list[Callable[[], Any]] = [
             self.status, self.report, self.load, self.previous, self.export, self.compare, self.prune, self.verify,
         ]  # fmt: skip
         for action in self.chance.sample(actions, self.chance.choice([1, 2, 3])):
-            self._try(action.__name__, action)
+            self.attempt(action.__name__, action)
         if self.chance.random() < 0.3:
-            self._try("run of the other cut", lambda: self.run(83 - self.cut))
+            self.attempt("run of the other cut", lambda: self.run(self.other))
 
-    def _try(self, name: str, action: Callable[[], Any]) -> str:
+    def attempt(self, name: str, action: Callable[[], Any]) -> str:
         """Do something; return the words of an error, empty if there was none."""
         try:
             with _limit(name):
@@ -215,14 +240,15 @@ class _Storm:
 
     def _last(self) -> None:
         """Make everything whole with the same command, or with ``portico repair`` before it."""
-        error = self._try("run", lambda: self.run(self.cut))
+        error = self.attempt("run", lambda: self.run(self.cut))
         if error and "portico repair" in error:
-            self._try("repair", self.repair)
-            error = self._try("run again", lambda: self.run(self.cut))
+            self.attempt("repair", self.repair)
+            error = self.attempt("run again", lambda: self.run(self.cut))
         if error:
             self.verdict.told.append("it ends with an error")
             return
-        self._try("run once more", self.again)
+        self.verdict.ends = "equal"
+        self.attempt("run once more", self.again)
         missing = [path for path in self.strangers if not list(self.folder.rglob(path.name))]
         if missing:
             self.verdict.wrong.append(f"files of the user's are gone: {missing}")
@@ -262,7 +288,7 @@ class _Storm:
 
     def previous(self) -> str:
         run = portico.load(f"{self.folder}@previous")
-        return self._equals(run, 83 - self.cut)
+        return self._equals(run, self.other)
 
     def compare(self) -> str:
         from portico.compare import compare
@@ -316,6 +342,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--weather", choices=sorted({*_WEATHERS}))
     parser.add_argument("-v", action="store_true")
     chosen = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="portico-storm-"))
@@ -324,10 +351,13 @@ def main() -> int:
     try:
         bench = Bench(place, executor)
         for seed in range(chosen.first, chosen.first + chosen.count):
-            verdict = storm(bench, seed, tuple(chosen.faults), chosen.keep)
+            verdict = storm(bench, seed, tuple(chosen.faults), chosen.keep, chosen.weather)
             counts["storms"] += 1
+            counts["faults"] += verdict.faults
             counts["errors"] += verdict.named
+            counts["hung"] += any("hangs" in text for text in verdict.wrong)
             counts["wrong"] += bool(verdict.wrong)
+            counts[f"ended {verdict.ends}"] += not verdict.wrong
             if verdict.wrong or chosen.v:
                 sys.stdout.write(f"{verdict}\n")
                 sys.stdout.flush()

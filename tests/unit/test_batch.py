@@ -162,6 +162,7 @@ def test_all_that_was_taken_goes_with_one_submission(desk: Desk, opened: Opened,
     (job,) = desk.submitted
     assert job.count == 2
     assert only(run).keys == [["a", "b", "c"], ["d", "e"]]
+    assert stat.S_IMODE(only(run).folder.stat().st_mode) == 0o700  # tasks have URLs, in which there may be tokens
     assert job.command[-1] == str(run / "batch.jobs" / "1")
     assert only(run).ids == ["1.0", "1.1"]
     assert executor.workers == 2

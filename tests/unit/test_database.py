@@ -169,6 +169,31 @@ def test_the_ledger_of_another_run_is_refused(run: Path, tmp_path: Path) -> None
             action(run)
 
 
+def test_a_copy_whose_first_drivers_end_between_its_files_goes_on(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy gets a name of its own in run.json and in the ledger, one after the other."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+
+    def fails(*_: object) -> None:
+        raise RunFolderError("the disk fails")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "set_about", fails)
+        for _ in range(3):
+            with pytest.raises(RunFolderError, match="the disk fails"):
+                claim(copy)
+    assert read(copy) == ["skim"]
+    for _ in range(2):
+        assert claim(copy) == ()
+        assert read(copy) == ["skim"]
+    for name in ("ledger.sqlite", "lock"):
+        shutil.copy(run / name, copy / name)
+    with pytest.raises(RunFolderError, match="is the ledger of another run"):
+        claim(copy)
+
+
 def test_a_database_that_is_no_ledger(run: Path) -> None:
     (run / "ledger.sqlite").unlink()
     (run / "lock").unlink()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
+import re
 import stat
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -14,24 +17,34 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from matplotlib.figure import Figure
 from rich.table import Table
 from rich.text import Text
 
 from portico.analysis.analysis import Analysis
 from portico.analysis.dataset import load_dataset
+from portico.cli import cli
 from portico.cli.base import echo
+from portico.columns import ColumnCache
 from portico.config import parse_json, read_yaml
+from portico.corrections import schema
+from portico.environment import library
 from portico.environment.credentials import find_credentials, locate
 from portico.environment.interpreter import isolated
+from portico.environment.scratch import Scratch
 from portico.errors import ConfigError, InputError, PorticoError, PorticoWarning, StepError
 from portico.executors.batchjobs import job_of
-from portico.files.storage import storage_of
+from portico.files import TreeSummary
+from portico.files.remembered import Checksum, Remembered, remembered
+from portico.files.storage import normal
+from portico.files.version import Version
 from portico.monitor.console import SafeConsole
 from portico.monitor.progress import Progress
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Chunk, Lost, Planned
 from portico.shown import shown, without_secrets
+from portico.stats.exports import card_edits
 from portico.stats.model_file import read_model
 from portico.worker.summary_step import summarise
 
@@ -171,7 +184,143 @@ def test_secrets_of_urls_are_shortened_in_all_that_is_shown_and_kept(url: str, t
         assert "host" in text or "bucket" in text
         assert not [secret for secret in SECRETS if secret in text]
     with pytest.raises(ConfigError, match="must not carry a password"):
-        storage_of(url)
+        normal(url)
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_secrets_of_urls_are_in_no_cache(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is remembered of a file serves the next token, too."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("PORTICO_CACHE", str(cache))
+    summary = TreeSummary(url, "uuid", "Events", "TTree", 10, (10,), 100, ())
+    version, other = Version("1:2", "1:2", settled=True), url.replace("eyJhbGciOi", "eyJanother")
+    remembered().keep([("Events", version, summary)])
+    remembered().keep_checksum(url, version, Checksum("00000001", "its server", 0.0))
+    ColumnCache(cache / "columns").chunk(url, "Events", 0, 10).keep_schema(b"columns", url)
+    assert remembered().summaries([other], "Events")[other][1].file == other
+    assert remembered().checksum(other, "1:2") == Checksum("00000001", "its server", 0.0)
+    written = b"".join(path.read_bytes() for path in cache.rglob("*") if path.is_file()).decode(errors="replace")
+    assert "host" in written or "bucket" in written
+    assert not [secret for secret in SECRETS if secret in written]
+
+
+@pytest.mark.parametrize("how", ["open to all", "of another user"])
+def test_what_others_can_write_is_not_remembered(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("PORTICO_CACHE", str(folder))
+    folder.mkdir()
+    if how == "open to all":
+        folder.chmod(0o777)
+    elif os.getuid() == 0:
+        os.chown(folder, 65534, -1)
+    else:
+        mine = os.getuid()
+        monkeypatch.setattr(os, "getuid", lambda: mine + 1)
+    version = Version("1:2", "1:2", settled=True)
+    memory = Remembered(folder / "files.sqlite")
+    memory.keep_checksum("/a.root", version, Checksum("00000001", "reading it", 0.0))
+    assert memory.checksum("/a.root", "1:2") is not None
+    assert not list(folder.iterdir())
+
+
+def test_what_is_removed_is_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders that Portico cleans may be a user's own: a run folder below /tmp, or the folders that variables name."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with RunFolder(tmp_path / "portico-run").claim({"analysis": "a"}):
+        pass
+    names = ["portico-run/mine", "v1/notes/text", "ab/schema", "mine.so", "ab/" + "0" * 38 + "/mine"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    Scratch().close()
+    cache = ColumnCache(tmp_path, most_bytes=1)
+    cache.chunk("a", "Events", 0, 10).keep_schema(b"columns", "a.root")
+    cache.wrote(100)
+    assert cache.clear() == 0
+    monkeypatch.setattr(library, "_KEPT", 1)
+    for number in range(3):
+        library._keep(tmp_path / f"{number:040x}.so", b"library")
+    assert [path.name for path in tmp_path.glob("0*.so")] == [f"{2:040x}.so"]
+    (tmp_path / f"{2:040x}.so").unlink()
+    assert [path for path in before if not path.exists()] == []
+    assert all((tmp_path / name).read_text() == "mine" for name in names)
+
+
+@pytest.mark.parametrize("command", [
+    ["limit", "URL"], ["fit", "URL"], ["compare", "URL", "URL"], ["corrections", "URL"], ["corrections", "show", "URL"],
+    ["run", "URL"], ["status", "URL"], ["URL"], ["status", "--URL"], ["lint", "URL"], ["site", "URL"],
+])  # fmt: skip
+def test_wrong_arguments_are_repeated_without_secrets(command: list[str]) -> None:
+    for url in (*URLS, f"https://host/{ESCAPE}"):
+        said = CliRunner().invoke(cli, [word.replace("URL", url) for word in command])
+        assert said.exit_code in {1, 2}
+        assert said.output
+        assert not [secret for secret in SECRETS if secret in said.output], said.output
+        assert "\x1b" not in said.output
+
+
+CARD = """imax 1
+jmax 1
+kmax *
+{shapes}
+bin b
+observation 10
+bin b b
+process s {name}
+process 0 1
+rate 5 10
+lumi lnN 1.1 1.1
+{more}
+"""
+
+
+@pytest.mark.parametrize(("more", "shapes", "words"), [
+    ("nuisance edit drop (a+)+ * lumi", "", "repeats too much"),
+    ("nuisance edit drop (a|aa)*! * lumi", "", "repeats too much"),
+    ("nuisance edit drop a*a*a*a*a*! * lumi", "", "repeats too much"),
+    ("", "shapes * * pipe $PROCESS", "pipe: cannot be read: it is a pipe"),
+    ("", "shapes * * /dev/zero $PROCESS", "/dev/zero: cannot be read: it is a pipe, a device"),
+])  # fmt: skip
+def test_a_card_of_a_stranger_costs_no_hours(more: str, shapes: str, words: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "card.txt").write_text(CARD.format(name="a" * 40, shapes=shapes, more=more))
+    began = time.process_time()
+    with pytest.raises(PorticoError, match=re.escape(words)):
+        read_model(tmp_path / "card.txt")
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("pattern", [".*", "(a|b)_.*", "a+", "[*+]{2}.*", r"\*\+\*\+\*a", "(?!x)a*"])
+def test_patterns_of_cards_are_read(pattern: str) -> None:
+    assert card_edits._pattern(pattern).pattern == pattern
+
+
+@pytest.mark.parametrize("path", ["pipe", "/dev/zero"])
+def test_what_never_ends_is_no_model(path: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is a pipe or a device, not a file"):
+        read_model(tmp_path / path)
+    (tmp_path / "fit.xml").write_text("<Combination><Input>channel.xml</Input></Combination>")
+    (tmp_path / "channel.xml").write_text(f'<Channel Name="c" InputFile="{path}"></Channel>')
+    with pytest.raises(InputError, match=f"{path} is a pipe, a device or a folder"):
+        read_model(tmp_path / "fit.xml")
+
+
+def test_a_patch_does_not_copy_without_end(tmp_path: Path) -> None:
+    """Each of these lines doubles what is there."""
+    lines = [{"op": "add", "path": "/x", "value": ["x"] * 1000}] + [{"op": "copy", "from": "/x", "path": "/x/-"}] * 60
+    (tmp_path / "patch.json").write_text(json.dumps(lines))
+    (tmp_path / "model.json").write_text(json.dumps({"channels": [], "observations": [], "measurements": []}))
+    with pytest.raises(InputError, match="copies more than 1,000,000 values"):
+        read_model(tmp_path / "model.json", [tmp_path / "patch.json"])
+
+
+def test_what_a_correction_becomes_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "_LARGEST", 10_000)
+    content = gzip.compress(b" " * 100_000)
+    with pytest.raises(ConfigError, match="when it is decompressed"):
+        schema.read_set(content, "corrections.json.gz")
 
 
 def test_a_ledger_that_was_shared_on_purpose_stays_so(tmp_path: Path) -> None:
@@ -184,7 +333,11 @@ def test_a_ledger_that_was_shared_on_purpose_stays_so(tmp_path: Path) -> None:
 
 
 def test_what_is_no_secret_stays() -> None:
-    for text in ("root://user@host//a.root", "https://host/a.root?run=1&token_count=3", "a=b; c=d", "x://y/authz/z"):
+    assert without_secrets("invalid address 'me:hunter2@host:1'") == "invalid address '...@host:1'"
+    for text in (
+        "root://user@host//a.root", "/data/a:b@c/d.root", "me@host:1 at 12:30", "x://y/authz/z", "a=b; c=d",
+        "https://host/a.root?run=1&token_count=3",
+    ):  # fmt: skip
         assert without_secrets(text) == text
 
 

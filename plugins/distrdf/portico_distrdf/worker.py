@@ -27,6 +27,7 @@ from portico.environment.credentials import Credentials, install
 from portico.errors import InputError, SpaceError, WorkerError
 from portico.files import tune_xrootd
 from portico.worker.classify import check_log
+from portico.worker.loading import leave_unsafe_folder
 
 __all__ = ["HoldPlugin", "Piece", "Tally", "Ticket", "TrustPlugin", "check_files", "forget", "join", "run_piece",
            "where_of"]  # fmt: skip
@@ -231,6 +232,7 @@ def _ready(ticket: Ticket) -> None:
     if ticket.digest not in _held:
         raise WorkerError("the analysis did not arrive on this Dask worker; check that its portico is the same")
     target, bundle = _held[ticket.digest]
+    leave_unsafe_folder()
     loaded = root.load()
     root.declare(_RECORDER, "portico/recorder.h", hashlib.sha256(_RECORDER.read_bytes()).hexdigest())
     loaded.portico.StartRecording()

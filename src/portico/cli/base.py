@@ -6,7 +6,8 @@ import importlib
 import json
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -61,6 +62,16 @@ class Group(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read the arguments."""
+        with _usage_errors_shown():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the arguments name."""
+        with _usage_errors_shown():
+            return super().invoke(ctx)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -69,6 +80,15 @@ class Group(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError:
             ctx.fail(f"No such command '{args[0]}'; {nearest(args[0], self._commands_at)}")
+
+
+@contextmanager
+def _usage_errors_shown() -> Iterator[None]:
+    """Have click write its own errors, which repeat arguments, as `echo` writes texts."""
+    try:
+        yield
+    except click.UsageError as error:
+        raise click.UsageError(shown(error.format_message()), error.ctx) from error
 
 
 class Command(click.Command):

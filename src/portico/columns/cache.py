@@ -14,7 +14,7 @@ import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,6 +28,7 @@ from portico.columns.layout import ALIGNMENT, HEADER_BYTES, Damaged, Head, check
 from portico.config import parse_size
 from portico.errors import ConfigError, PorticoWarning
 from portico.files.remembered import cache_folder
+from portico.shown import without_secrets
 
 __all__ = ["ChunkColumns", "ColumnCache", "ColumnWriter", "KeptFile", "MappedColumn", "column_cache"]
 
@@ -35,6 +36,7 @@ _FORMAT = 2  # of the files; one more whenever they, or what is in them, are mad
 _MOST_BYTES = 10 * 10**9
 _LEFT_SECONDS = 3600.0  # after which a file that was not finished is taken as left by a process that died
 _PART, _COLUMN, _SCHEMA = ".part", ".column", "schema"
+_CHUNKS = "[0-9a-f][0-9a-f]/" + "[0-9a-f]" * 38  # what lies beside them in a folder of the user's is left alone
 _CHECK_BYTES = 16
 
 
@@ -129,9 +131,11 @@ class ColumnCache:
 
     def held(self) -> Iterator[Held]:
         """Yield all files; those that were left unfinished are removed."""
-        for folder in self.folder.glob("??/*"):
+        for folder in self.folder.glob(_CHUNKS):
             with suppress(OSError), os.scandir(folder) as found:
                 for each in found:
+                    if not each.name.endswith((_PART, _COLUMN, _SCHEMA)):
+                        continue
                     status = each.stat(follow_symlinks=False)
                     if each.name.endswith(_PART) and time.time() - status.st_mtime > _LEFT_SECONDS:
                         Path(each.path).unlink(missing_ok=True)
@@ -157,10 +161,9 @@ class ColumnCache:
 
     def clear(self) -> int:
         """Remove all files; return how many bytes they took."""
-        freed = sum(held.size for held in self.held())
-        for folder in self.folder.glob("??"):
-            shutil.rmtree(folder, ignore_errors=True)
-        return freed
+        files = list(self.held())
+        _remove(files)
+        return sum(file.size for file in files)
 
     def limit(self, held: int) -> int:
         """Return how many bytes it may hold, if it holds ``held`` bytes now."""
@@ -173,13 +176,7 @@ class ColumnCache:
         if self._written:
             return
         files = list(self.held())
-        removed = beyond(files, self.limit(sum(file.size for file in files)))
-        for file in removed:
-            with suppress(OSError):
-                Path(file.path).unlink()
-        for folder in {Path(file.path).parent for file in removed}:
-            with suppress(OSError):
-                folder.rmdir()
+        _remove(beyond(files, self.limit(sum(file.size for file in files))))
 
     def is_verified(self, path: Path, status: os.stat_result) -> bool:
         """Whether this process has verified a file as it is now."""
@@ -243,7 +240,7 @@ class ChunkColumns:
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         aside = self._folder / f"{uuid.uuid4().hex}{_PART}"
-        content = file.encode("utf-8", "surrogateescape") + b"\0" + content
+        content = without_secrets(file).encode("utf-8", "surrogateescape") + b"\0" + content
         aside.write_bytes(f"{checksum(content):016x}".encode() + content)
         aside.replace(self._folder / _SCHEMA)
 
@@ -369,6 +366,17 @@ def _opened(folder: Path, size: str, process: int) -> ColumnCache | None:  # noq
     except (ConfigError, OSError) as error:
         warnings.warn(f"columns are not kept: {error}", PorticoWarning, stacklevel=2)
         return None
+
+
+def _remove(files: Iterable[Held]) -> None:
+    """Remove files, and the folders that are empty then."""
+    removed = [Path(file.path) for file in files]
+    for path in removed:
+        with suppress(OSError):
+            path.unlink()
+    for folder in {path.parent for path in removed}:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int]:

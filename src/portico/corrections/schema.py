@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from portico.config import parse_json
 from portico.corrections.binning import bounded, dumped
 from portico.errors import ConfigError, nearest
+from portico.files.troubles import is_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Function", "Input", "content_of", "functions_in", "pick", "read_set"]
 
 _GZIP = b"\x1f\x8b"
+_LARGEST = 512 * 2**20  # bytes of a file when it is decompressed
 _PROBLEMS = 3
 _SHOWN = 12
 
@@ -101,7 +104,7 @@ def read_set(content: bytes, where: str) -> dict[str, Any]:
         If it is not JSON of schema version 2.
     """
     try:
-        loaded = parse_json(gzip.decompress(content) if content.startswith(_GZIP) else content)
+        loaded = parse_json(_decompressed(content) if content.startswith(_GZIP) else content)
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{where}: not valid JSON of correctionlib: {error}") from error
     version = loaded.get("schema_version") if isinstance(loaded, dict) else None
@@ -109,6 +112,14 @@ def read_set(content: bytes, where: str) -> dict[str, Any]:
         found = "none" if version is None else repr(version)
         raise ConfigError(f"{where}: its 'schema_version' must be 2, found {found}; is it a file of correctionlib?")
     return dict(loaded)
+
+
+def _decompressed(content: bytes) -> bytes:
+    with gzip.open(io.BytesIO(content)) as stream:
+        text = stream.read(_LARGEST + 1)
+    if len(text) > _LARGEST:
+        raise ValueError(f"more than {_LARGEST // 2**20} MB when it is decompressed")
+    return text
 
 
 def functions_in(loaded: Mapping[str, Any], where: str) -> Iterator[Function]:
@@ -230,6 +241,8 @@ def content_of(path: Path) -> bytes:
     ConfigError
         If it cannot be read.
     """
+    if not is_regular(path):
+        raise ConfigError(f"{path}: is a pipe, a device or a folder, not a file")
     try:
         return path.read_bytes()
     except FileNotFoundError as error:

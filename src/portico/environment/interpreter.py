@@ -28,6 +28,7 @@ def isolated(**more: str) -> tuple[list[str], dict[str, str]]:
     """
     environment = {**os.environ, **more}
     entries = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry not in {"", "."}]
+    entries = [os.path.abspath(entry) for entry in entries]  # noqa: PTH100 (the process may leave the folder)
     environment.pop("PYTHONPATH", None)
     if entries:
         environment["PYTHONPATH"] = os.pathsep.join(entries)

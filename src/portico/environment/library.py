@@ -13,7 +13,6 @@ import os
 import re
 import shlex
 import shutil
-import stat
 import subprocess
 import tempfile
 import zipfile
@@ -25,7 +24,7 @@ from pathlib import Path
 
 from portico.errors import ConfigError, PorticoError, StepError
 from portico.files.atomic import write_atomic
-from portico.files.remembered import cache_folder
+from portico.files.remembered import cache_folder, make_private
 from portico.root import root_folder
 
 __all__ = ["Compiler", "build", "compiler", "library_name"]
@@ -34,6 +33,8 @@ __all__ = ["Compiler", "build", "compiler", "library_name"]
 _FLAGS = ("-O2", "-fPIC", "-shared", "-ffp-contract=off", "-w", "-Wl,--as-needed", "-Wl,-s", "-Wl,--no-undefined")
 _SECONDS = 1800  # after which a compiler is taken to hang
 _KEPT = 64  # libraries; those that were used longest ago go first
+_DIGITS = 40
+_NAMES = "[0-9a-f]" * _DIGITS + ".so"  # other libraries in the folder are not ours
 _ERROR = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+)(?::\d+)?: (?:fatal )?error: (?P<message>.+)$", re.MULTILINE)
 _MISSING = re.compile(r"undefined reference to [`'\"](.+?)['\"]$", re.MULTILINE)
 
@@ -118,7 +119,7 @@ def library_name(sources: Mapping[str, str], made_by: str) -> str:
         The identity of the compiler.
     """
     text = "\0".join([made_by, *(f"{name}={digest}" for name, digest in sources.items())])
-    return f"_library/{hashlib.sha256(text.encode()).hexdigest()[:40]}.so"
+    return f"_library/{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}.so"
 
 
 def build(
@@ -172,13 +173,7 @@ def _folder() -> Path | None:
     if not own and (own is not None or cache is None):
         return None
     folder = Path(own).absolute() if own else Path(cache or "", "libraries")
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        status = folder.lstat()
-    except OSError:
-        return None
-    mine = status.st_uid == os.getuid() and stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o022
-    return folder if mine and os.access(folder, os.W_OK) else None
+    return folder if make_private(folder) else None
 
 
 def _read(path: Path) -> bytes | None:
@@ -195,7 +190,7 @@ def _keep(path: Path, content: bytes) -> None:
     with suppress(OSError):
         with write_atomic(path) as aside:
             aside.write_bytes(content + hashlib.sha256(content).digest())
-        for old in sorted(path.parent.glob("*.so"), key=lambda file: file.stat().st_mtime)[:-_KEPT]:
+        for old in sorted(path.parent.glob(_NAMES), key=lambda file: file.stat().st_mtime)[:-_KEPT]:
             old.unlink(missing_ok=True)
             old.with_suffix(".lock").unlink(missing_ok=True)
 

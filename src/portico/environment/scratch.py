@@ -17,7 +17,7 @@ from typing import IO
 __all__ = ["Scratch"]
 
 _PREFIX = "portico-"
-_LOCK = "lock"
+_LOCK = "portico-process.lock"  # of no other folder: a run folder has a file "lock"
 
 
 class Scratch:

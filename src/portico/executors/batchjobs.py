@@ -149,7 +149,7 @@ class Jobs:
         above.mkdir(exist_ok=True)
         taken = [int(path.name) for path in above.iterdir() if path.name.isdecimal()]
         folder = above / str(max(taken, default=0) + 1)
-        folder.mkdir()
+        folder.mkdir(mode=0o700)  # tasks have the URLs of files, in which there may be tokens
         return folder
 
     def collect(self, tasks: dict[str, Task]) -> Iterator[Outcome]:

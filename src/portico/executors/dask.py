@@ -70,6 +70,7 @@ class DaskExecutor(Executor):
         if importlib.util.find_spec("distributed") is None:
             raise MissingExtra("dask", "running on Dask")
         from distributed import Client
+        from distributed.comm.addressing import get_address_host_port
 
         from portico.clusters.silent import local_cluster
 
@@ -87,6 +88,8 @@ class DaskExecutor(Executor):
         self._hosts: dict[str, str] = {}  # of workers by name, as their outcomes tell
         self._homes = Homes()
         try:
+            if address and address.startswith(("tcp://", "tls://")):
+                get_address_host_port(address)  # the client would end with a wrong one after a minute, and badly
             self._client: Client = Client(address or target, security=security, timeout=timeout, set_as_default=False)
         except (OSError, TimeoutError, TypeError, ValueError, RuntimeError, ImportError) as error:
             self._stop_clusters()

@@ -2,7 +2,7 @@
 
 It holds nothing that the files do not tell again. An entry is valid for the stamp that its file had, and for the
 versions of Portico and uproot that read it. Several processes may use it at once. If it is damaged it is made again;
-where it cannot be written, the process remembers for itself alone.
+where it cannot be written, or others could write it, the process remembers for itself alone.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from typing import TypeVar
 from portico._version import __version__
 from portico.files.summary import Column, Friend, TreeSummary
 from portico.files.version import Version
+from portico.shown import without_secrets
 
-__all__ = ["Checksum", "Remembered", "cache_folder", "remembered"]
+__all__ = ["Checksum", "Remembered", "cache_folder", "make_private", "remembered"]
 
 _FORMAT = 1  # of the entries; one more whenever planning reads files in another way
 _MOST_BYTES = 256 * 2**20
@@ -77,6 +78,16 @@ def cache_folder() -> Path | None:
         return None
 
 
+def make_private(folder: Path) -> bool:
+    """Make a folder; return whether it can be written, and by no other user, whose files would be taken for ours."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = folder.stat()
+    except OSError:
+        return False
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK)
+
+
 def remembered() -> Remembered:
     """Return what this process remembers with the others of the user."""
     folder = cache_folder()
@@ -112,10 +123,11 @@ class Remembered:
 
     def summaries(self, files: Sequence[str], tree: str) -> dict[str, tuple[str, TreeSummary]]:
         """Return the stamp and the summary of a tree for each file of which they are known."""
-        rows = self._do(lambda db: self._select(db, files, tree))
+        asked = {without_secrets(file): file for file in files}
+        rows = self._do(lambda db: self._select(db, list(asked), tree))
         found = {}
-        for file, stamp, content, digest in rows:
-            columns = self._shared.get(digest)
+        for written, stamp, content, digest in rows:
+            file, columns = asked[written], self._shared.get(digest)
             if columns is not None:
                 found[file] = stamp, _from_text(file, content, columns)
         return found
@@ -127,7 +139,7 @@ class Remembered:
             if version.settled:
                 digest, content = _digest(summary.columns), _to_text(summary)
                 columns[digest] = summary.columns
-                rows.append((summary.file, tree, version.stamp, _maker(), digest, content,
+                rows.append((without_secrets(summary.file), tree, version.stamp, _maker(), digest, content,
                              zlib.crc32(content.encode()), _today()))  # fmt: skip
         if rows:
             self._do(lambda db: self._insert(db, rows, columns))
@@ -139,12 +151,12 @@ class Remembered:
     def checksum(self, file: str, stamp: str) -> Checksum | None:
         """Return the checksum that is known of a file that has this stamp."""
         query = "SELECT adler32, source, time FROM checksum WHERE file = ? AND stamp = ?"
-        row = self._do(lambda db: db.execute(query, (file, stamp)).fetchone())
+        row = self._do(lambda db: db.execute(query, (without_secrets(file), stamp)).fetchone())
         return None if row is None else Checksum(*row)
 
     def keep_checksum(self, file: str, version: Version, checksum: Checksum) -> None:
         """Remember the checksum of a file, unless its version is unsettled."""
-        row = file, version.stamp, checksum.value, checksum.source, checksum.time, _today()
+        row = without_secrets(file), version.stamp, checksum.value, checksum.source, checksum.time, _today()
         if version.settled:
             self._do(lambda db: db.execute("INSERT OR REPLACE INTO checksum VALUES (?, ?, ?, ?, ?, ?)", row))
 
@@ -168,8 +180,8 @@ class Remembered:
 
     def _within(self, action: Callable[[sqlite3.Connection], T]) -> T:
         if self._db is None:
-            if self._path is not None:
-                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self._path is not None and not make_private(self._path.parent):
+                self._path = None
             self._db = sqlite3.connect(self._path or ":memory:", timeout=_LOCKED_SECONDS, check_same_thread=False)
             self._db.execute("PRAGMA synchronous = OFF")  # what a crash of the machine leaves is made again
             self._db.execute("PRAGMA journal_mode = TRUNCATE")  # no WAL: homes are on network disks

@@ -102,11 +102,6 @@ def storage_of(location: str | Path) -> Storage:
     text = str(location)
     if not is_remote(text):
         return _Folders()
-    if has_secret(text):
-        raise ConfigError(
-            f"{text}: a run keeps the URL of its store, so it must not carry a password or a token; put the token into "
-            "the file that BEARER_TOKEN_FILE names"
-        )
     if not speaks_xrootd(text):
         raise ConfigError(f"{text}: trees are written to folders and to XRootD, such as root://host//store/user/me")
     url = urlsplit(text)
@@ -120,10 +115,21 @@ def speaks_xrootd(url: str) -> bool:
 
 
 def normal(location: str | Path) -> str:
-    """Return a folder or URL in the form that the ledger uses: absolute, without a slash at the end."""
+    """Return the folder or URL of a store in the form that the ledger uses: absolute, without a slash at the end.
+
+    Raises
+    ------
+    ConfigError
+        If a URL carries a password or a token.
+    """
     text = str(location)
     if not is_remote(text):
         return str(Path(text).resolve())
+    if has_secret(text):
+        raise ConfigError(
+            f"{text}: a run keeps the URL of its store, so it must not carry a password or a token; put the token into "
+            "the file that BEARER_TOKEN_FILE names"
+        )
     url = urlsplit(text)
     return f"{url.scheme}://{url.netloc}/{_path(text)}".rstrip("/")
 
@@ -279,11 +285,11 @@ class _Server:
         return None if found is None else found[0]
 
     def stat(self, path: str) -> tuple[int, int] | None:
-        found = self._call(path, "opened", lambda: self._calls.stat(_path(path), timeout=_CALL_SECONDS), {_NOT_FOUND})
+        found = self._call(path, "opened", lambda: self._calls.stat(_asked(path), timeout=_CALL_SECONDS), {_NOT_FOUND})
         return None if found is None else (int(found.size), int(found.modtime) * 1_000_000_000)
 
     def stamp(self, path: str) -> str | None:
-        found = self._call(path, "found", lambda: self._calls.stat(_path(path), timeout=_CALL_SECONDS), {_NOT_FOUND})
+        found = self._call(path, "found", lambda: self._calls.stat(_asked(path), timeout=_CALL_SECONDS), {_NOT_FOUND})
         return None if found is None else _stamp(found)
 
     def listed(self, folder: str) -> dict[str, str]:
@@ -312,7 +318,7 @@ class _Server:
         return self.kept_checksum(path) or self._read_back(path)
 
     def kept_checksum(self, path: str) -> str:
-        code, query = self._flags.QueryCode.CHECKSUM, f"{_path(path)}?cks.type=adler32"
+        code, query = self._flags.QueryCode.CHECKSUM, _asked(path, "cks.type=adler32")
         answer = self._call(
             path, "checked", lambda: self._calls.query(code, query, timeout=_CALL_SECONDS), _NO_CHECKSUMS
         )
@@ -366,3 +372,9 @@ def _stamp(found: Any) -> str:
 def _path(url: str) -> str:
     """Return the path of a URL, which begins with one slash whether or not the URL doubles it."""
     return "/" + urlsplit(url).path.lstrip("/")
+
+
+def _asked(url: str, *more: str) -> str:
+    """Return the path of a URL with its query, in which a token may stand without which a server says nothing."""
+    query = "&".join(filter(None, [urlsplit(url).query, *more]))
+    return f"{_path(url)}?{query}" if query else _path(url)

@@ -37,6 +37,7 @@ __all__ = ["LEDGER", "Claimed", "claim", "close_ledger", "free_name", "is_change
 LEDGER = "ledger.sqlite"
 
 _RUN, _TEXT = "run", "manifest"  # what the ledger knows of the run
+_WAS = "was"  # in the manifest of a copy: the original, whose ledger it begins with
 _JOURNAL = f"{LEDGER}-journal"
 _CHANGED = "it was changed since the last run, by something else than portico"
 
@@ -89,7 +90,9 @@ def claim(path: Path, given: str | None, manifest: Mapping[str, Any]) -> Iterato
         content, store = _identified(path, given, known, manifest)
         ledger, whole = _opened(path, held, known, changed, notes), False
         try:
-            _refuse_foreign(path, ledger, {known.get(_RUN), content.get("was"), content[_RUN]})
+            _refuse_foreign(path, ledger, {known.get(_RUN), known.get(_WAS), content.get(_WAS), content[_RUN]})
+            if known.get(_WAS) and ledger.about(_RUN) == known[_WAS]:  # a driver ended between the two files
+                content[_WAS] = known[_WAS]
             _mend(path, ledger, held, changed, notes)
             ledger.watch(held.check)
             if not is_written or content != known:
@@ -227,13 +230,13 @@ def _identified(
     places, is_copy = Places(path), standing(known, path) is Standing.COPY
     new = {_RUN: known.get(_RUN) or uuid.uuid4().hex, "place": place_of(path)}
     if is_copy:
-        new |= {_RUN: uuid.uuid4().hex, "was": known[_RUN]}
+        new |= {_RUN: uuid.uuid4().hex, _WAS: known[_RUN]}
     store = normal(given) if given is not None else known.get("store")
     if store is not None:
         store = places.used(store)
         _claim_store(path, store, new, known, is_copy)
         new["store"] = places.written(store)
-    content = {name: value for name, value in manifest.items() if name not in {"was", "store"}}
+    content = {name: value for name, value in manifest.items() if name not in {_WAS, "store"}}
     written: dict[str, Any] = json.loads(json.dumps({**content, **new}))  # as it is read again
     return written, store
 

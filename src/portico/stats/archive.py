@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
 from portico.errors import ConfigError, InputError
+from portico.files.troubles import is_regular
 
 __all__ = ["is_archive", "members"]
 
@@ -47,6 +48,8 @@ def is_archive(path: Path) -> bool:
     """
     if path.is_dir():
         return True
+    if not is_regular(path):
+        raise ConfigError(f"{path}: is a pipe or a device, not a file")
     try:
         with path.open("rb") as file:
             return _kind(file.read(_BLOCK)) != ""

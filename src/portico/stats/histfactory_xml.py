@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import InputError
+from portico.files.troubles import is_regular
 
 __all__ = ["xml_to_pyhf"]
 
@@ -50,6 +51,7 @@ def xml_to_pyhf(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     logger.propagate = False
     try:
         readxml.clear_filecache()
+        _refuse_pipes(base, inputs)
         with warnings.catch_warnings(action="ignore"):  # the schema library is deprecated, says itself
             spec: dict[str, Any] = readxml.parse(str(path), str(base), validation_as_error=False)
     except Exception as error:  # pyhf, uproot and ElementTree have many of their own
@@ -67,6 +69,14 @@ def xml_to_pyhf(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
                 (value,) = parameter["auxdata"]
                 parameter.update(fixed=True, sigmas=[1.0], bounds=[[0.0, 2 * value]])
     return spec, (*said.texts, *_gammas(base, inputs))
+
+
+def _refuse_pipes(base: Path, inputs: list[str]) -> None:
+    """Refuse what would be read for ever in place of a file with histograms."""
+    for name in inputs:
+        for element in ET.parse(base / name).getroot().iter():  # noqa: S314 (see above)
+            if (file := element.get("InputFile")) and not is_regular(base / file):
+                raise OSError(f"{file} is a pipe, a device or a folder")
 
 
 class _Kept(logging.Handler):

@@ -6,14 +6,18 @@ workspace before any patch.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from portico.errors import ConfigError, InputError, nearest_of_many
 from portico.stats.histfactory import validated
 
 __all__ = ["Patch", "applied", "is_patch", "is_patch_set", "other_digest", "patch_from", "same_values"]
+
+_COPIED: Final = 1_000_000  # values that the operations of a patch may copy
+
 
 @dataclass(frozen=True)
 class Patch:
@@ -147,8 +151,32 @@ def applied(content: dict[str, Any], patches: Sequence[Patch], where: str) -> An
     found: Any = content
     for patch in patches:
         try:
-            found = jsonpatch.apply_patch(found, patch.operations)
+            found = _after(found, patch)
         except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, KeyError, TypeError, IndexError) as e:
             reason = " ".join(str(e).split())[:200]
             raise InputError(f"{patch.where} does not fit {where}: {reason}; a patch is made for one workspace") from e
     return found
+
+
+def _after(content: Any, patch: Patch) -> Any:
+    """Return a workspace after a patch, which may not copy without end: a few lines can double what is there."""
+    import jsonpatch
+    import jsonpointer
+
+    found, left = copy.deepcopy(content), _COPIED
+    for operation in patch.operations:
+        if operation["op"] == "copy":
+            left -= _values(jsonpointer.resolve_pointer(found, operation["from"]))
+            if left < 0:
+                raise InputError(f"{patch.where} copies more than {_COPIED:,} values; write them out")
+        found = jsonpatch.apply_patch(found, [operation], in_place=True)
+    return found
+
+
+def _values(content: Any) -> int:
+    """Return of how many values JSON consists."""
+    number, left = 0, [content]
+    while left:
+        number, value = number + 1, left.pop()
+        left += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return number

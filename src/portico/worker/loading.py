@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
+import stat
 from contextlib import suppress
+from pathlib import Path
 
 from portico import root
 from portico.errors import PorticoError
 from portico.files import tune_xrootd
 
-__all__ = ["load", "warm"]
+__all__ = ["leave_unsafe_folder", "load", "warm"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -20,8 +23,22 @@ def load() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     tune_xrootd()
+    leave_unsafe_folder()
     with suppress(PorticoError):  # reported when the first message needs ROOT
         root.load()
+
+
+def leave_unsafe_folder() -> None:
+    """Leave a current folder that any user can write to, or that has libraries named as ROOT's, which it loads first.
+
+    Relative paths in steps lead nowhere then, as on other machines.
+    """
+    home = root.root_folder()
+    ours = {path.name for path in (home / "lib").glob("lib*.so")} if home is not None else set()
+    with suppress(OSError):
+        here = Path.cwd()
+        if here.stat().st_mode & stat.S_IWOTH or not ours.isdisjoint(path.name for path in here.iterdir()):
+            os.chdir("/")
 
 
 def warm() -> None:

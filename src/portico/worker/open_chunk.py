@@ -56,7 +56,9 @@ def open_chunk(
     file = open_file(chunk, path)
     tree = file.Get(chunk.tree)
     short = str(ROOT.portico.ShortBranches(tree)).split("\n")[:-1] if isinstance(tree, ROOT.TTree) else []
-    if isinstance(tree, ROOT.TTree) and (friends or tree.GetName() != chunk.tree.rpartition("/")[2]):
+    # ROOT drops the query of a URL from the name of the file, and does not find it in the specification then.
+    names = (chunk.tree.rpartition("/")[2], path)
+    if isinstance(tree, ROOT.TTree) and (friends or (tree.GetName(), file.GetName()) != names):
         frame = _of_tree(file, tree, chunk, [plain_name(friend, scratch) for friend in friends])
         frame._portico_short = short
         return frame
@@ -131,7 +133,7 @@ def count_entries(file: str, tree: str, scratch: Path) -> int:
 
 
 def _of_tree(file: Any, tree: Any, chunk: Chunk, friends: Sequence[str]) -> Any:
-    """Return a frame over a tree whose key has another name, or whose friends lie elsewhere than it says.
+    """Return a frame over a tree whose key or file has another name, or whose friends lie elsewhere than it says.
 
     RDatasetSpec looks for the name that the tree has, and opens friends by the names that are stored.
     """

@@ -18,6 +18,7 @@ __all__ = ["edit"]
 
 _NO_RENAME: Final = ("gmM", "gmN", "trG")
 _UNREAD: Final = ("flip", "merge", "split")
+_REPEATS: Final = 3  # in a regular expression
 
 _Entry = tuple[float, float] | None
 
@@ -53,6 +54,10 @@ def edit(card: Card, words: Sequence[str], line: int) -> None:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
+    """Return a pattern of names, unless looking for it could take for ever, as for ``(a+)+b``."""
+    plain = re.sub(r"\\.|\[\^?\]?[^\]]*\]", "", text)
+    if re.search(r"\)[*+{]", plain) or len(re.findall(r"[*+{]", plain)) > _REPEATS:
+        raise ValueError(f"'{text}' repeats too much; valid: at most {_REPEATS} of *, + and {{, and none after a group")
     try:
         return re.compile(".*" if text == "*" else text)
     except re.error as error:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from portico.errors import InputError, nearest_of_many
+from portico.files.troubles import is_regular
 from portico.stats.exports.card_content import Card, ShapeSource
 from portico.stats.shapes import Array
 
@@ -119,7 +120,10 @@ class Histograms:
         import uproot
 
         beside = self._folder / file
-        return uproot.open(beside if beside.exists() or not Path(file).exists() else Path(file))
+        path = beside if beside.exists() or not Path(file).exists() else Path(file)
+        if not is_regular(path):
+            raise OSError("it is a pipe, a device or a folder")
+        return uproot.open(path)
 
     def _paths(self, source: ShapeSource, file: str) -> list[str]:
         if file not in self._names:

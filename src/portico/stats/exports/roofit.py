@@ -132,8 +132,9 @@ def in_another_process(command: Sequence[str], content: str, path: Path) -> Path
     python, environment = isolated()
     with write_atomic(path) as aside:
         done = subprocess.run(
-            [*python, "-m", *command, str(aside)],
+            [*python, "-m", *command, str(aside.absolute())],
             input=content, capture_output=True, text=True, check=False, env=environment,
+            cwd="/",  # ROOT loads libraries from the current folder
         )  # fmt: skip
         if done.returncode != 0 or not aside.exists():
             said = "\n".join(done.stderr.strip().splitlines()[-_LINES:]) or f"it ended with {done.returncode}"
