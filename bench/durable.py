@@ -2,8 +2,8 @@
 
 Two runs, each with and without fsync (a library before the system's answers it at once), in turn: 200 chunks that each
 write a tree, and empty chunks. Then the time to resume, after which nothing is made, with all checksums known, with all
-to be computed (a copied folder), and with `portico verify`. At last the time from a kill to the next result: a kill of a
-process that runs chunks, and one of the driver, where it counts from the start of the same command.
+to be computed (a copied folder), and with `portico verify`. At last the time from a kill to the next result: a kill
+of a process that runs chunks, and one of the driver, where it counts from the start of the same command.
 
 Usage: python bench/durable.py [--chunks N] [--times N] [--folder FOLDER]
 """
@@ -127,8 +127,8 @@ def after_kills(source: Path, folder: Path) -> None:
         driver.kill()
     usual = (told[-1] - told[0]) / (KILLED_AFTER - 1)
     print(
-        f"  a chunk takes {usual:.2f} s; next result {after:.2f} s after the kill of its process, {again:.2f} s after the "
-        "start of a driver that was killed", flush=True,
+        f"  a chunk takes {usual:.2f} s; next result {after:.2f} s after the kill of its process, {again:.2f} s after "
+        "the start of a driver that was killed", flush=True,
     )  # fmt: skip
 
 

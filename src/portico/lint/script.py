@@ -112,6 +112,6 @@ def read_script(path: Path) -> Script:
             tree = ast.parse(text, filename=str(path))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        said = error.msg if isinstance(error, SyntaxError) else error
+        said = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
         raise ConfigError(f"{path}{line}: not Python of this version: {said}; correct it first") from error
     return Script(path, text, tree)
