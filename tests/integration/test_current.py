@@ -61,11 +61,11 @@ class Bench:
     """An analysis of three steps over two samples, and its runs in one folder."""
 
     def __init__(self, analysis: Analysis, executor: LocalExecutor, folder: Path) -> None:
-        self._analysis, self._executor, self.folder = analysis, executor, folder
+        self.analysis, self._executor, self.folder = analysis, executor, folder
 
     def run(self, cut: int, **options: tuple[str, ...]) -> tuple[portico.Run, Remember]:
         reporter = Remember()
-        analysis = self._analysis.with_options("skim", cut=cut)
+        analysis = self.analysis.with_options("skim", cut=cut)
         run = portico.run(analysis, folder=self.folder, executor=self._executor, reporter=reporter, **options)
         return run, reporter
 
@@ -188,6 +188,14 @@ def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def test_a_step_that_left_the_analysis_says_so(bench: Bench) -> None:
+    bench.run(41)
+    bench.analysis = bench.analysis.model_copy(update={"steps": bench.analysis.steps[:2]})
+    run, reporter = bench.run(41)
+    assert reporter.warnings == [f"step 'total' is not in the analysis any more; its results stay, as {STALE}"]
+    assert run.stale == {"total": ("*",)}
 
 
 def test_a_flipped_bit_is_noticed_wherever_it_is_read(bench: Bench) -> None:

@@ -76,7 +76,7 @@ import helper
 ROOT.gInterpreter.Declare("template <typename T> double change(T x) { return 1; }")
 ROOT.gInterpreter.Declare('#include "include/outer.h"')
 ROOT.gROOT.LoadMacro("macros/three.C")
-ROOT.gROOT.ProcessLine(".L macros/four.C")
+ROOT.gApplication.ProcessLine(".L macros/four.C")
 cppyy.include("include/five.h")
 cppyy.cppdef("double six() { return 1e5; }")
 ROOT.gInterpreter.Declare('double eight() { return std::atof(std::getenv("EIGHT")); }')

@@ -95,6 +95,12 @@ def tree(frame, sample):
 
 def refused(frame, sample):
     return kept(frame, sample, form="kRNTuple", fIncludeVariations=True)
+
+
+def signed(frame, sample):
+    options = ROOT.RDF.RSnapshotOptions()
+    options.fOutputFormat = FORMATS.kTTree
+    return {"tree": frame.Define("charge", "(signed char)1").Snapshot("Events", "o.root", ["x", "charge"], options)}
 """
 
 
@@ -174,10 +180,11 @@ def test_snapshots_have_the_format_that_the_options_need(
             if name == "flushed":
                 assert tree["x"].num_baskets == 5
     assert formats == {"default": "ROOT::RNTuple", "variations": "TTree", "flushed": "TTree", "tree": "TTree"}
-    with pytest.raises(StepError, match="ROOT writes variations to a TTree only"):
-        portico.run(
-            make_analysis(SNAPSHOT, steps("refused"), files.splitlines()[1]), folder=tmp_path / "no", executor=single
-        )
+    for name, words in (("refused", "ROOT writes variations to a TTree only"), ("signed", "column 'charge'")):
+        with pytest.raises(StepError, match=words):
+            portico.run(
+                make_analysis(SNAPSHOT, steps(name), files.splitlines()[1]), folder=tmp_path / "no", executor=single
+            )
 
 
 ABORTS = """

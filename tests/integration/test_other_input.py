@@ -45,6 +45,16 @@ def everything(frame, sample):
 
 def needed(frame, sample):
     return {"n": frame.Filter("trigger == 1").Count()}
+
+def matched(frame, sample):
+    return {"tree": frame.Snapshot("Events", "o.root", "x|t.*")}
+
+def called(frame, sample):
+    return {"n": frame.Filter(lambda trigger: trigger == 1).Count()}
+
+def listed(frame, sample):
+    import ROOT
+    return {"tree": frame.Snapshot("Events", "o.root", ROOT.std.vector["std::string"](["x", "trigger"]))}
 """
 
 
@@ -273,6 +283,6 @@ def test_columns_that_end_before_the_tree(root: Any, single: LocalExecutor, tmp_
     tree.Write()
     file.Close()
     assert run(tmp_path, "    s: {files: a.root}", "plain", single)["plain"]["s"]["sum"] == 45
-    for step in ("needed", "everything"):
+    for step in ("needed", "everything", "matched", "called", "listed"):
         with pytest.raises(InputError, match=r"a\.root entries 0-9: .*'trigger' has fewer entries than the tree"):
             run(tmp_path, "    s: {files: a.root}", step, single)

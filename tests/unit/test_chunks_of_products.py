@@ -53,6 +53,9 @@ def books(frame: Any, sample: Sample) -> dict[str, Any]:
         for i, label in enumerate(("ee", "em", "mm", "et", "mt")):
             h.GetXaxis().SetBinLabel(i + 1, label)
     partly.GetXaxis().SetBinLabel(2, "two")
+    plain = ROOT.THnD("plain", "", 2, np.array([5, 2], np.int32), np.zeros(2), np.array([5.0, 40.0]))
+    for i in range(5):
+        plain.GetAxis(0).SetBinLabel(i + 1, labelled.GetXaxis().GetBinLabel(i + 1))
     limited = ROOT.TProfile("limited", "", 4, 0, 40, 5.0, 30.0)
     plane = ROOT.TProfile2D("plane", "", 2, 0, 40, 2, 0, 40, 5.0, 30.0)
     frame = (
@@ -76,6 +79,7 @@ def books(frame: Any, sample: Sample) -> dict[str, Any]:
     edges = np.array([0.0, 1.0, 2.0, np.inf])
     return {
         "stats": frame.Stats("x", "w"),
+        "stats_named": frame.Stats(weight="w", value="x"),
         "stats_rough": frame.Stats("x", "rough"),
         "stats_none": none.Stats("x", "w"),
         "stats_odd": frame.Stats("x", "odd"),
@@ -99,6 +103,7 @@ def books(frame: Any, sample: Sample) -> dict[str, Any]:
         "plane": frame.Fill(plane, ["x", "x", "x"]),
         "labelled": frame.Fill(labelled, ["k"]),
         "above": frame.Fill(above, ["kk"]),
+        "plain": frame.Fill(plain, ["k", "x"]),
         "partly": frame.Fill(partly, ["k"]),
         "infinite": frame.Histo1D(("infinite", "", 3, edges), "x"),
         "below": frame.Histo1D(("below", "", 3, np.array([-np.inf, 0.1, 9.7, 12.3])), "x"),
@@ -176,6 +181,7 @@ def test_numbers_are_right(partitions: list[Results], source: Path, number: int)
     weights = w.sum()
     expected = {"n": 40, "sum of weights": weights, "mean": (w * x).sum() / weights, "min": 0.0, "max": 39.0}
     assert expected.items() <= results["stats"].items()
+    assert results["stats_named"] == results["stats"]
     assert results["stats_rough"]["sum of weights"] == math.fsum(rough) == results["sum_rough"]
     assert results["stats_none"]["n"] == 0
     assert all(math.isnan(results["stats_none"][key]) for key in ("mean", "min", "max"))
@@ -224,6 +230,8 @@ def test_a_labelled_axis_has_one_type(partitions: list[Results]) -> None:
         assert (again.GetBinContent(0), again.GetBinContent(6)) == (4, 8)
         assert results["partly"].values().tolist() == [8] * 5
         assert results["partly"].axes[0].labels == {"2": "two"}
+        plain = results.root["plain"]
+        assert [plain.GetAxis(0).GetBinLabel(i) for i in range(1, 6)] == list(results["plain"].axes[0])
 
 
 def test_columns_keep_types_and_values(partitions: list[Results]) -> None:
@@ -320,6 +328,15 @@ def refused(words: str, frame: Any) -> Any:
             return frame.Define("p", "x > 3").Fill(ROOT.TEfficiency("e", "", 4, 0, 40), ["p", "x"])
         case "a TProfile3D":
             return frame.Fill(ROOT.TProfile3D("cube", "", 1, 0, 1, 1, 0, 1, 1, 0, 1), ["x", "x", "x", "x"])
+        case "'filled' has 2 entries":
+            filled = ROOT.TH1D("filled", "", 4, 0, 40)
+            filled.Fill(1, 5.0)
+            filled.Fill(2)
+            return frame.Fill(filled, ["x"])
+        case "'average' has 1 entries":
+            average = ROOT.TProfile("average", "", 4, 0, 40)
+            average.Fill(1, 5.0)
+            return frame.Fill(average, ["x", "x"])
         case "a THnSparseT":
             bins = ROOT.std.vector["int"]([1, 1])
             return frame.Fill(ROOT.THnSparseD("sparse", "", 2, bins.data(), np.zeros(2), np.ones(2)), ["x", "x"])
@@ -336,6 +353,8 @@ def refused(words: str, frame: Any) -> Any:
             return frame.DefineSlotEntry("number", "x", ["x"]).Sum("number")
         case "Filter uses rdfentry_":
             return frame.Filter(lambda rdfentry_: rdfentry_ > 3).Count()
+        case "Snapshot uses rdfentry_":
+            return frame.Snapshot("t", "t.root", ROOT.std.vector["std::string"](["x", "rdfentry_"]))
         case "need numbers or lists":
             return frame.Define("n", 'std::string("a")').Sum("n")
         case "numbers, texts and lists":
@@ -349,7 +368,7 @@ def refused(words: str, frame: Any) -> Any:
     [
         "largest content of a TH1S", "a TEfficiency", "a TProfile3D", "a THnSparseT", "a TStatistic",
         "need numbers or lists", "numbers, texts and lists", "initial value", "cannot vary a Report",
-        "cannot name a tree",
+        "cannot name a tree", "'filled' has 2 entries", "'average' has 1 entries", "Snapshot uses rdfentry_",
         "Define uses rdfentry_", "DefineSlotEntry uses rdfentry_", "Filter uses rdfentry_",
     ],
 )  # fmt: skip

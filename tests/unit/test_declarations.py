@@ -155,6 +155,33 @@ def test_files_that_a_module_reaches_count_and_travel(
     assert after.included["include/x.h"] != before.included["include/x.h"]
 
 
+@pytest.mark.parametrize(
+    ("code", "variable"),
+    [
+        ("ROOT.gInterpreter.ProcessLine('.include FOLDER')\nROOT.gInterpreter.Declare('#include \"x.h\"')", ""),
+        ("ROOT.gROOT.ProcessLine('.I ../beside')\nROOT.gInterpreter.Declare('#include <x.h>')", ""),
+        ("ROOT.gSystem.AddIncludePath('-IFOLDER -Iinclude')\nROOT.gInterpreter.Declare('#include \"x.h\"')", ""),
+        ("ROOT.gROOT.SetMacroPath('.:FOLDER')\nROOT.gROOT.LoadMacro('x.h')", ""),
+        ("ROOT.gSystem.AddDynamicPath('FOLDER')\nROOT.gSystem.Load('libX')", ""),
+        ("ROOT.gInterpreter.Declare('#include \"x.h\"')", "ROOT_INCLUDE_PATH"),
+        ("ROOT.gSystem.Load('libX')", "LD_LIBRARY_PATH"),
+    ],
+)
+def test_files_in_folders_that_root_searches_count(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, code: str, variable: str
+) -> None:
+    beside = folder.parent / "beside"
+    beside.mkdir()
+    if variable:
+        monkeypatch.setenv(variable, f"/nowhere:{beside}")
+    codes = set()
+    for content in (b"int one();\n", b"int two();\n"):
+        for name in ("x.h", "libX.so"):
+            (beside / name).write_bytes(content)
+        codes.add(bundle(folder, code.replace("FOLDER", str(beside))).code)
+    assert len(codes) == 2
+
+
 def test_libraries_and_macros_of_macros(folder: Path) -> None:
     (folder / "first.C").write_text('R__LOAD_LIBRARY(libMine)\nvoid f() { gROOT->LoadMacro("include/second.C"); }\n')
     (folder / "include" / "second.C").write_text('#include "a.h"\n')
@@ -181,8 +208,9 @@ def test_environment_variables_count_but_for_secrets(folder: Path, monkeypatch: 
 
 
 STATE = """
-import itertools, random
+import array, collections, dataclasses, functools, io, itertools, random, types
 import numpy as np
+import elsewhere
 
 count, limits, table, names = 0, {"low": 1.0}, np.zeros(3), ["a"]
 numbers = itertools.count()
@@ -211,6 +239,38 @@ def closes():
 
 
 add = closes()
+steps, cycle = iter([1, 2, 3]), itertools.cycle([1, 2])
+buffer, text, floats = bytearray(3), io.StringIO(), array.array("d", [0.0])
+objects, bits = np.array([{}, {}], dtype=object), np.random.PCG64(1)
+space, bound, method = types.SimpleNamespace(n=0), functools.partial(collects, 1), tally.__init__
+made, user = elsewhere.closes(), collections.UserDict()
+
+
+@dataclasses.dataclass(slots=True)
+class Slots:
+    n: int = 0
+
+
+class Named(dict):
+    @staticmethod
+    def keep(value, into=[]):
+        into.append(value)
+
+
+def counts():
+    for number in range(9):
+        yield number
+
+
+slots, named, counted, tallies = Slots(), Named(), counts(), {Tally()}
+"""
+ELSEWHERE = """
+def closes():
+    inner = 0
+    def add():
+        nonlocal inner
+        inner += 1
+    return add
 """
 
 
@@ -230,6 +290,22 @@ add = closes()
         ("m.collects(1)", ["collects"]),
         ("m.add()", ["add"]),
         ("m.collects.calls = 1", ["collects"]),
+        ("next(m.steps)", ["steps"]),
+        ("next(m.cycle)", ["cycle"]),
+        ("next(m.counted)", ["counted"]),
+        ("m.buffer[0] = 1", ["buffer"]),
+        ("m.text.write('x')", ["text"]),
+        ("m.floats[0] = 1", ["floats"]),
+        ("m.objects[0].update(n=1)", ["objects"]),
+        ("m.bits.random_raw()", ["bits"]),
+        ("m.space.n += 1", ["space"]),
+        ("m.made()", ["made"]),
+        ("m.user['n'] = 1", ["user"]),
+        ("m.slots.n += 1", ["slots"]),
+        ("m.named.own = 1", ["named"]),
+        ("m.Named.keep(1)", ["Named"]),
+        ("[tally.__setattr__('own', 1) for tally in m.tallies]", ["tallies"]),
+        ("m.method()", []),
         ("m.extra = 1", ["extra"]),
         ("del m.count", ["count"]),
         ("m.count = 0; m.limits = {'low': 1.0}; m.table = np.zeros(3)", []),
@@ -238,6 +314,7 @@ add = closes()
 )
 def test_changes_of_modules_are_seen(folder: Path, statement: str, changed: list[str]) -> None:
     (folder / "kept.py").write_text(STATE)
+    (folder / "elsewhere.py").write_text(ELSEWHERE)
     watched = Globals(folder)
     try:
         module = importlib.import_module("kept")
@@ -275,11 +352,32 @@ def opened(path):
 
 def constructed(path):
     return ROOT.TFile(str(path)).GetSize()
+
+
+def imported(path):
+    import beside_the_analysis
+    import json.tool
 """
 
 
 @pytest.mark.usefixtures("importing")
-def test_files_that_a_step_reads_unnamed_are_a_warning(root: Any, folder: Path, tmp_path: Path) -> None:
+def test_generators_and_histograms_of_root_are_seen(root: Any, folder: Path) -> None:
+    (folder / "kept.py").write_text("import ROOT\nrng, h = ROOT.TRandom3(1), ROOT.TH1D('h', '', 2, 0, 2)\n")
+    watched = Globals(folder)
+    try:
+        module = importlib.import_module("kept")
+        assert watched.changed() == []
+        module.rng.Gaus()
+        module.h.Fill(1)
+        assert watched.changed() == ["kept.h", "kept.rng"]
+    finally:
+        watched.close()
+
+
+@pytest.mark.usefixtures("importing")
+def test_files_that_a_step_reads_unnamed_are_a_warning(
+    root: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "reads.py").write_text(READS)
     factors, histograms = tmp_path / "factors.json", tmp_path / "factors.root"
     factors.write_text("2")
@@ -290,6 +388,14 @@ def test_files_that_a_step_reads_unnamed_are_a_warning(root: Any, folder: Path, 
         for read, file in ((module.load, factors), (module.opened, histograms), (module.constructed, histograms)):
             with pytest.warns(PorticoWarning, match=f"the step reads {file}, which does not belong to it"):
                 assert read(file)
+        monkeypatch.syspath_prepend(tmp_path)
+        other = tmp_path / "beside_the_analysis.py"
+        other.write_text("")
+        for _ in range(2):  # the second time from its compiled copy
+            with pytest.warns(PorticoWarning, match=f"the step imports {other}, which does not belong to it") as told:
+                module.imported(other)
+            assert len({str(warning.message) for warning in told}) == 1
+            del sys.modules["beside_the_analysis"]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert module.load(folder / "t.json") == {}

@@ -36,8 +36,11 @@ _FILE = re.compile(
 )
 _LIBRARY = re.compile(r"(?:\S*/)?lib[\w.-]+|\S+_(?:C|cc|cpp|cxx|h)")
 _QUOTED = re.compile(r'"([^"\n\\]+)"|R__LOAD_LIBRARY\(\s*([^")\s]+)\s*\)')
-_FOLDER = re.compile(r"(?:-I\s*)?(\S+)")
-_ADD_FOLDER = {"AddIncludePath", "SetIncludePath", "add_include_path"}
+_ADD_FOLDER = {"AddIncludePath", "SetIncludePath", "add_include_path", "AddDynamicPath", "SetDynamicPath",
+               "add_library_path", "SetMacroPath"}  # fmt: skip
+_FOLDER = re.compile(r"(?:-I\s*)?([^\s:]+)")
+_FOLDER_COMMAND = re.compile(r"^\s*\.(?:include|I)\s+(\S+)", re.MULTILINE)
+_SEARCHED = ("ROOT_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "CPATH", "LD_LIBRARY_PATH")  # lists of folders
 _BINARY = {".so", ".dylib", ".pcm", ".rootmap"}
 _SYSTEM = (
     "/usr/include", "/usr/lib", "/usr/lib64", "/usr/local", "/usr/share", "/lib", "/lib64", "/etc", "/opt", "/cvmfs",
@@ -78,7 +81,8 @@ def included(
 ) -> Included:
     """Find the C++ files that modules name, and those that they and the declared ones include.
 
-    Names are relative to the folder of the module, to ``root``, or to the working directory.
+    Names are relative to the folder of the module, to ``root``, to the working directory, or to the folders in which
+    ROOT searches: those that the modules add, and of environment variables.
 
     Parameters
     ----------
@@ -96,13 +100,16 @@ def included(
     ConfigError
         If a declared file does not exist, or a file includes another by a macro.
     """
-    search = _Search(root, [root, Path.cwd()])
+    listed = [os.environ.get(name, "").split(":") for name in _SEARCHED]
+    search = _Search(root, [root, Path.cwd(), *(Path(folder) for of in listed for folder in of if folder)])
     for file in declared:
         if not is_file(file):
             raise ConfigError(f"{function}: no C++ file {file}")
         search.add(file)
     for path, text in strings_of(modules, _ADD_FOLDER):
         search.folders += [path.parent / folder for folder in _FOLDER.findall(text)]
+    for path, text in strings_of(modules):
+        search.folders += [path.parent / folder for folder in _FOLDER_COMMAND.findall(text)]
     for path, text in strings_of(modules):
         for name in _named(text):
             search.spell(name, path.parent)

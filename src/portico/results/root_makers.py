@@ -90,10 +90,14 @@ def _make_empty(name: str, product: Product, *options: float | str) -> Any:
     if h.GetDimension() < 3:
         content_axis(h).SetTitle(meta["content"])
     for axis, root_axis in zip(meta["axes"], axes_of(h), strict=True):
-        root_axis.SetTitle(axis["title"])
-        for bin_number, label in axis["labels"].items():
-            root_axis.SetBinLabel(int(bin_number), label)
+        _describe_axis(root_axis, axis)
     return h
+
+
+def _describe_axis(root_axis: Any, axis: Mapping[str, Any]) -> None:
+    root_axis.SetTitle(axis["title"])
+    for bin_number, label in axis["labels"].items():
+        root_axis.SetBinLabel(int(bin_number), label)
 
 
 def _fill(name: str, h: Any, product: Product) -> None:
@@ -125,7 +129,7 @@ def _make_thn(name: str, product: Product) -> Any:
     for i, axis in enumerate(axes):
         if axis["edges"] is not None:
             h.GetAxis(i).Set(axis["bins"], _edges(axis))
-        h.GetAxis(i).SetTitle(axis["title"])
+        _describe_axis(h.GetAxis(i), axis)
     squares = product.arrays["sumw2"].copy()
     if squares.size:
         h.Sumw2()

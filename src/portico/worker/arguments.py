@@ -12,8 +12,8 @@ from typing import Any
 from portico.errors import MissingExtra, PorticoWarning, ProductError, StepError
 
 __all__ = [
-    "LOOP_WHILE_BUILT", "RANGE", "refuse_discarded", "refuse_local_entry", "require_model", "require_numba",
-    "warn_of_range",
+    "LOOP_WHILE_BUILT", "RANGE", "by_position", "refuse_discarded", "refuse_filled", "refuse_local_entry",
+    "require_model", "require_numba", "warn_of_range", "words_of",
 ]  # fmt: skip
 
 RANGE = (
@@ -26,6 +26,21 @@ LOOP_WHILE_BUILT = (
 )
 
 _ENTRY = re.compile(r"\b[rt]dfentry_\b")  # ROOT knows it under both names
+_TEXTS = {"string", "string_view", "basic_string<char>", "TString"}
+_PARAMETERS = {
+    "DefinePerSample": ("name", "expression"), "Stats": ("value", "weight"), "FilterAvailable": ("column",),
+    "FilterMissing": ("column",), "DefaultValueFor": ("column", "defaultValue"),
+}  # fmt: skip
+
+
+def by_position(name: str, arguments: Sequence[Any], options: dict[str, Any]) -> list[Any]:
+    """Return the arguments of a method that portico stands in for, with those by keyword, which are taken out."""
+    given = list(arguments)
+    for parameter in _PARAMETERS.get(name, ())[len(given) :]:
+        if parameter not in options:
+            break
+        given.append(options.pop(parameter))
+    return given
 
 
 def refuse_local_entry(name: str, arguments: Sequence[Any]) -> None:
@@ -36,20 +51,37 @@ def refuse_local_entry(name: str, arguments: Sequence[Any]) -> None:
     StepError
         If the method ``name`` would use it.
     """
-    if name == "DefineSlotEntry" or any(_ENTRY.search(word) for word in _words(arguments)):
+    if name == "DefineSlotEntry" or any(map(_ENTRY.search, words_of(arguments))):
         raise StepError(
             f"{name} uses rdfentry_, which counts within one chunk and is not a property of an event; use a column "
             "such as run, luminosityBlock and event (a generated sample has the column 'entry')"
         )
 
 
-def _words(arguments: Sequence[Any]) -> Iterator[str]:
+def words_of(arguments: Sequence[Any]) -> Iterator[str]:
+    """Yield the texts among arguments and in lists of them, also of C++, and the names of functions' parameters."""
     for argument in arguments:
         if isinstance(argument, types.FunctionType):  # its parameters are columns
             yield from argument.__code__.co_varnames[: argument.__code__.co_argcount]
-        for word in argument if isinstance(argument, (list, tuple)) else [argument]:
-            if isinstance(word, str):
-                yield word
+        is_list = isinstance(argument, (list, tuple, set)) or type(argument).__name__.startswith("vector<")
+        for word in argument if is_list else [argument]:
+            if isinstance(word, str) or type(word).__name__ in _TEXTS:
+                yield str(word)
+
+
+def refuse_filled(model: Any) -> None:
+    """Refuse to fill a histogram that has entries, which ROOT keeps.
+
+    Raises
+    ------
+    ProductError
+        If it has some.
+    """
+    if callable(entries := getattr(model, "GetEntries", None)) and (n := entries()):
+        raise ProductError(
+            f"Fill: '{model.GetName()}' has {n:g} entries, which every chunk would count; fill an empty one, and add "
+            "the two later"
+        )
 
 
 def warn_of_range(name: str) -> None:

@@ -21,6 +21,7 @@ _BAD_INPUT = re.compile(
     r"|page checksum verification failed.*|TTreeReader.*status code.*|unzip.*failed.*|R__unzip.*",
     re.IGNORECASE,
 )
+_LEFT_OUT = re.compile(r"\bSnapshot: could not [^\n]*\bin column (\S+)\. This column will not be written out")
 # Leaves written by uproot are shorter than ROOT's, by limits that nothing uses.
 _HARMLESS = re.compile(
     r"^Error in <TBufferFile::CheckByteCount>: object of class TLeaf\w+ read too few.*\n?", re.MULTILINE
@@ -47,11 +48,18 @@ def check_log(log: str, folder: str) -> None:
         If they could not be written for another reason.
     InputError
         If not all could be read.
+    StepError
+        If ROOT left out a column.
     """
     if NO_SPACE.search(log):
         raise SpaceError(f"no space left in {folder}")
     if trouble := output_trouble(log):
         raise OutputError(f"{folder}: cannot be written: {trouble[1]}")
+    if left_out := _LEFT_OUT.search(log):
+        raise StepError(
+            f"Snapshot: a TTree cannot hold the type of column '{left_out[1]}', and ROOT leaves the column out; write "
+            "an RNTuple, or convert the column with Define"
+        )
     if words := _SERVER.search(log):
         raise InputError(f"cannot be read: {words[1]}")
     if bad := _BAD_INPUT.search(_HARMLESS.sub("", log)):

@@ -20,7 +20,9 @@ from portico.results.partial import gather
 from portico.results.product import Product, ProductKind
 from portico.worker.arguments import (
     LOOP_WHILE_BUILT,
+    by_position,
     refuse_discarded,
+    refuse_filled,
     refuse_local_entry,
     require_model,
     require_numba,
@@ -144,7 +146,7 @@ class _CheckedCall:
             graph.cached.refuse(self._name)
         token = _built.set(None)
         try:
-            return self._call(graph, list(arguments), options)
+            return self._call(graph, by_position(self._name, arguments, options), options)
         finally:
             _built.reset(token)
 
@@ -168,6 +170,8 @@ class _CheckedCall:
         if self._name in root_objects.OPERATIONS and (arguments or options):
             return root_objects.book(self._node, self._name, [*arguments, *options.values()])
         require_model(self._name, arguments)
+        if self._name == "Fill":
+            refuse_filled(arguments[0] if arguments else options.get("model"))
         handle = self._method(*arguments, **options)
         if self._name in _TAGGED:
             setattr(handle, root_objects.TAG, self._name)

@@ -12,7 +12,7 @@ import random
 import sys
 import types
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 from pathlib import Path
@@ -26,6 +26,7 @@ __all__ = ["Generators", "Globals"]
 
 _ELEMENTS = 100_000  # of containers that are looked at, of one module
 _BYTES = 2**26  # of an array that is looked at
+_PICKLED = {"_io", "array", "builtins", "collections", "ctypes", "functools", "itertools", "types"}  # modules of types
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), range, slice)
 
 
@@ -123,7 +124,7 @@ class _Look:
 
     def __init__(self, module: str, prefix: str) -> None:
         self._module, self._prefix, self._left = module, prefix, _ELEMENTS
-        self._seen: set[int] = set()
+        self._seen: dict[int, Any] = {}  # kept alive, since another object might get the same id
 
     def at(self, value: Any) -> Any:
         """Return what can be compared later: contents as far as they are simple, otherwise the object itself."""
@@ -139,45 +140,74 @@ class _Look:
         members = self._members(value)
         if members is None:
             return _Same(value)
-        self._seen.add(id(value))
+        self._seen[id(value)] = value
         return [type(value).__name__, [self.at(member) for member in members]]
 
     def _plain(self, value: Any) -> Any:
         """Return the contents of what is no container of Python's."""
-        if isinstance(value, np.ndarray):
-            if value.dtype.hasobject or value.nbytes > _BYTES:
+        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            if value.nbytes > _BYTES:
                 return (_Same(value), value.shape)
             return ("array", value.shape, value.dtype.str, zlib.adler32(np.ascontiguousarray(value).tobytes()))
         if isinstance(value, (random.Random, np.random.RandomState)):
             return value.getstate() if isinstance(value, random.Random) else _bits(value.get_state(legacy=False))
-        if isinstance(value, np.random.Generator):
-            return _bits(value.bit_generator.state)
+        if isinstance(value, (np.random.Generator, np.random.BitGenerator)):
+            return _bits(getattr(value, "bit_generator", value).state)
         if isinstance(value, itertools.count):
             return repr(value)
         return None
 
-    def _members(self, value: Any) -> Iterator[Any] | None:
-        """Return what a container, or a function or class of the user's, holds."""
-        if isinstance(value, (list, tuple, collections.deque)):
-            return iter(value)
-        if isinstance(value, (set, frozenset)):
-            return iter(sorted(map(repr, value)))
-        if isinstance(value, Mapping) and isinstance(value, (dict, types.MappingProxyType)):
-            return iter([part for item in list(value.items()) for part in item])
+    def _members(self, value: Any) -> Iterable[Any] | None:
+        """Return what a container, an object, or a function or class of the user's, holds; None if nobody looks."""
         if isinstance(value, (type, types.FunctionType)):
-            if getattr(value, "__module__", None) != self._module:
-                return None  # looked at where it is defined
-            if isinstance(value, type):
-                return iter([part for item in sorted(vars(value).items()) for part in item if _counts(item[0])])
-            cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
-            return iter([value.__dict__, value.__defaults__, value.__kwdefaults__, *cells])
-        if hasattr(value, "__dict__") and self._is_of_the_user(type(value)):
-            return iter([part for item in sorted(vars(value).items()) for part in item])
-        return None
+            return self._defined(value)
+        if isinstance(value, (staticmethod, classmethod)):
+            return (value.__func__,)
+        if isinstance(value, types.GeneratorType):
+            frame = value.gi_frame
+            return () if frame is None else (frame.f_lasti, dict(frame.f_locals))
+        of_the_user = self._is_of_the_user(type(value).__module__)
+        attributes = object.__getstate__(value) if of_the_user else None
+        if isinstance(value, (list, tuple, collections.deque)):
+            return (attributes, *value)
+        if isinstance(value, (set, frozenset)):
+            return (attributes, *sorted(value, key=repr))
+        if isinstance(value, (dict, types.MappingProxyType)):
+            return (attributes, *itertools.chain.from_iterable(list(value.items())))
+        if isinstance(value, np.ndarray):
+            return list(value.flat)
+        return (attributes,) if of_the_user else _reduced(value)
 
-    def _is_of_the_user(self, kind: type) -> bool:
-        module = sys.modules.get(kind.__module__)
-        return (getattr(module, "__file__", None) or "").startswith(self._prefix)
+    def _defined(self, value: Any) -> Iterable[Any] | None:
+        """Return what a class or function holds, unless it is looked at where it is defined."""
+        home = getattr(value, "__module__", None) or ""
+        of_others = not self._is_of_the_user(home)
+        if home != self._module and (of_others or vars(sys.modules[home]).get(value.__name__) is value):
+            return None
+        if isinstance(value, type):
+            return [part for item in sorted(vars(value).items()) for part in item if _counts(item[0])]
+        cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+        return [value.__dict__, value.__defaults__, value.__kwdefaults__, *cells]
+
+    def _is_of_the_user(self, module: str) -> bool:
+        return (getattr(sys.modules.get(module), "__file__", None) or "").startswith(self._prefix)
+
+
+def _reduced(value: Any) -> Iterable[Any] | None:
+    """Return from what pickle would make an object of Python's own types again, or a generator or histogram of ROOT."""
+    home = type(value).__module__
+    if home == "cppyy.gbl":
+        import ROOT
+
+        if not isinstance(value, (ROOT.TRandom, ROOT.TH1)):
+            return None
+    elif home not in _PICKLED:
+        return None
+    try:
+        reduced = value.__reduce_ex__(4)
+    except Exception:  # a lock or an open file
+        return None
+    return (reduced,) if isinstance(reduced, str) else reduced
 
 
 def _counts(name: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from portico.errors import InputError
 from portico.files.plain_name import plain_name
+from portico.worker.arguments import words_of
 
 if TYPE_CHECKING:
     from portico.analysis.chunks import Chunk
@@ -152,12 +153,18 @@ def _of_tree(file: Any, tree: Any, chunk: Chunk, friends: Sequence[str]) -> Any:
 
 def refuse_short(name: str, arguments: Sequence[Any], options: Mapping[str, Any], short: Sequence[str]) -> None:
     """Refuse to read columns that end before the tree: ROOT would repeat their last values."""
-    given = [*arguments, *options.values()]
-    words = [word for argument in given for word in (argument if isinstance(argument, (list, tuple)) else [argument])]
-    texts = [word for word in words if isinstance(word, str)]
+    texts = list(words_of([*arguments, *options.values()]))
     columns = options.get("columnList", options.get("columns", arguments[2:3] if name == "Snapshot" else arguments[:1]))
     every = name in {"AsNumpy", "Snapshot"} and not any(columns or ())
     for column in short:
         named = re.compile(rf"(?<![\w.]){re.escape(column)}(?!\w)")
-        if every or any(named.search(text) for text in texts):
+        if every or any(named.search(text) or (name == "Snapshot" and _selects(text, column)) for text in texts):
             raise InputError(f"the column '{column}' has fewer entries than the tree; write the file again")
+
+
+def _selects(pattern: str, column: str) -> bool:
+    """Whether a Snapshot of the columns that match a pattern has a column."""
+    try:
+        return re.fullmatch(pattern, column) is not None
+    except re.error:
+        return True  # one that only ROOT understands

@@ -1,4 +1,4 @@
-"""Files that a step's Python code reads although nothing names them: a change of one would go unnoticed.
+"""Files that a step's Python code reads or imports although nothing names them: a change would go unnoticed.
 
 Python's audit events show every file that Python opens; of ROOT, `TFile` is watched. What counts is what happens below
 a function of the user's modules, unless this package did it.
@@ -10,7 +10,9 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
+from importlib.util import source_from_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,6 @@ from portico.errors import PorticoWarning
 __all__ = ["expect", "watch"]
 
 _OURS = f"{Path(__file__).parent}/"
-_CODE = (".py", ".pyc", ".so")
 _OF_PROCESSES = ("/proc/", "/sys/", "/dev/", "/run/", "/var/")
 _CACHES = tuple(str(Path.home() / name) + "/" for name in (".cache", ".config", ".local"))
 
@@ -55,7 +56,7 @@ def _hook() -> None:
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open" and isinstance(arguments[0], (str, bytes)):
         path, flags = os.fsdecode(arguments[0]), arguments[2]
-        if path.endswith(_CODE) or not _by_user():
+        if path.endswith(".so") or not _by_user():
             return
         if flags & (os.O_WRONLY | os.O_RDWR):
             _Watched.written.add(os.path.realpath(path))
@@ -74,6 +75,11 @@ def _by_user() -> bool:
 
 
 def _note(path: str) -> None:
+    reads, then = "reads", "name it under 'files', in the decorator or in analysis.yaml"
+    if path.endswith((".py", ".pyc")):
+        reads, then = "imports", "move it into the folder of the analysis, or install it"
+        with suppress(ValueError):
+            path = source_from_cache(path)
     real = os.path.realpath(path)
     given = (f"{path}/" for path in (os.path.realpath(_Watched.folder), *_Watched.expected))
     if f"{real}/".startswith((*_OF_PROCESSES, *_CACHES, *given)) or real in _Watched.written:
@@ -81,8 +87,8 @@ def _note(path: str) -> None:
     if not os.path.isfile(real) or is_of_the_system(Path(real)):  # noqa: PTH113
         return
     warnings.warn(
-        f"the step reads {real}, which does not belong to it: a change of that file is not noticed, and other machines "
-        "may not have it; name it under 'files', in the decorator or in analysis.yaml",
+        f"the step {reads} {real}, which does not belong to it: a change of that file is not noticed, and other "
+        f"machines may not have it; {then}",
         PorticoWarning,
         stacklevel=2,
     )

@@ -18,6 +18,7 @@ _METHODS = {
         "ProcessLine": "_line", "ProcessLineSync": "_line", "ProcessLineFast": "_line", "LoadMacro": "_load",
         "Macro": "_execute",
     },
+    "TApplication": {"ProcessLine": "_line", "ProcessFile": "_execute"},
     "TSystem": {"Load": "_library", "CompileMacro": "_compile"},
     "TUnixSystem": {"Load": "_library"},
 }  # fmt: skip

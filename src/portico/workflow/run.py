@@ -153,12 +153,14 @@ def _opened(executor: Executor | None, on: str, workers: int | None, options: di
 
 def _tell_stale(state: State) -> None:
     """Warn of results that the chosen steps and samples have left behind, and label their files."""
-    stale = state.ledger.stale()
+    stale, known = state.ledger.stale(), {step.name for step in state.analysis.steps}
     for step, kind, *_ in state.ledger.steps():
         if kind != "summary":
             write_exports(state, step)
         names = [sample for other, sample in sorted(stale) if other == step]
-        if names:
+        if names and step not in known:
+            state.reporter.warn(f"step '{step}' is not in the analysis any more; its results stay, as {STALE}")
+        elif names:
             which = "".join(f", '{name}'" for name in names if name != SUMMARY)
             state.reporter.warn(f"step '{step}'{which}: {STALE} or input than those of now; {LEFT_BEHIND}")
 
