@@ -152,7 +152,7 @@ class _Look:
         if isinstance(value, (random.Random, np.random.RandomState)):
             return value.getstate() if isinstance(value, random.Random) else _bits(value.get_state(legacy=False))
         if isinstance(value, (np.random.Generator, np.random.BitGenerator)):
-            return _bits(getattr(value, "bit_generator", value).state)
+            return _bits((value.bit_generator if isinstance(value, np.random.Generator) else value).state)
         if isinstance(value, itertools.count):
             return repr(value)
         return None
