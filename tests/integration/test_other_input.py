@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,22 @@ def test_names_of_any_kind_and_trees_in_folders(root: Any, single: LocalExecutor
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("data") and path != folder]
     (found,) = summarise_each([str(tmp_path / "cut.root")], "d 1/d2/Events")
     assert "truncated" in str(found)
+
+
+def test_columns_in_another_file_are_refused(root: Any, tmp_path: Path) -> None:
+    file = root.TFile.Open(str(tmp_path / "a.root"), "RECREATE")
+    tree, x = root.TTree("Events", "not in x.root"), array("i", [0])
+    tree.Branch("x", x, "x/I")
+    tree.Write()
+    tree.Branch("y", x, "y/I").SetFile(str(tmp_path / "other.root"))
+    tree.Fill()
+    tree.SetName("Split")
+    tree.Write()
+    file.Close()
+    (whole,) = summarise_each([str(tmp_path / "a.root")], "Events")
+    assert whole.columns[0].name == "x"
+    (found,) = summarise_each([str(tmp_path / "a.root")], "Split")
+    assert re.search(r"a\.root: 'Split': the column 'y' lies in another file, .*other\.root", str(found))
 
 
 def test_columns_that_end_before_the_tree(root: Any, single: LocalExecutor, tmp_path: Path) -> None:

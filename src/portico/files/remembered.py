@@ -29,7 +29,7 @@ from portico.shown import without_secrets
 
 __all__ = ["Checksum", "Remembered", "cache_folder", "make_private", "remembered"]
 
-_FORMAT = 1  # of the entries; one more whenever planning reads files in another way
+_FORMAT = 2  # of the entries; one more whenever planning reads files in another way
 _MOST_BYTES = 256 * 2**20
 _LOCKED_SECONDS = 5.0
 _AT_A_TIME = 500

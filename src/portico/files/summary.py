@@ -214,7 +214,9 @@ def _summary(file: str, directory: Any, name: str, kind: str, version: Version |
         if kind == "TTree":
             stored = tree.chunk.raw_data.tobytes()
             indexed = b"TTreeIndex" in stored  # the names of the classes of what is stored with the tree
-            friends = _friends(file, name) if b"TFriendElement" in stored else ()
+            friends = _other_files(file, name) if b"TFriendElement" in stored or b".root" in stored else ()
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"{file}: '{name}' cannot be read, the file may be damaged: {_one_line(error)}") from error
     return TreeSummary(
@@ -226,10 +228,23 @@ def _text(version: Version | None) -> str:
     return "" if version is None else version.text
 
 
-def _friends(file: str, name: str) -> tuple[Friend, ...]:
-    """Return the friends of a tree, which uproot reads only if it is asked to before it opens the file."""
+def _other_files(file: str, name: str) -> tuple[Friend, ...]:
+    """Return the friends of a tree, and refuse branches in other files; uproot reads both only if it is asked to.
+
+    Raises
+    ------
+    InputError
+        If a branch lies in another file: it would be no part of the identity of this one.
+    """
     with _open(file, minimal_ttree_metadata=False) as directory:
-        stored = directory[name].member("fFriends") or ()
+        tree = directory[name]
+        for branch in tree.itervalues(recursive=True):
+            if other := branch.member("fFileName", none_if_missing=True):
+                raise InputError(
+                    f"{file}: '{name}': the column '{branch.name}' lies in another file, {other}, and a change of that "
+                    "would not be noticed; write the tree into one file, for example with Snapshot"
+                )
+        stored = tree.member("fFriends") or ()
         members = ([str(friend.member(name)) for name in ("fName", "fTreeName", "fTitle")] for friend in stored)
         return tuple(Friend(name, tree, path) for name, tree, path in members)
 
