@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from click.testing import CliRunner
 from portico.analysis.analysis import load_analysis
 from portico.cli import cli
 from portico.errors import ConfigError
-from portico.lint import Finding, Script, check, read_script, write
+from portico.lint import Finding, Script, check, plain, read_script, write
+from portico.lint.values import UNKNOWN
 from tests.tutorials import NAMES, folder_of_tutorials
 
 PAGE = Path(__file__).parents[2] / "docs" / "porting.md"
@@ -179,6 +181,29 @@ def test_words_are_those_of_the_run(tmp_path: Path) -> None:
 def test_functions_that_nothing_calls_are_read_too(tmp_path: Path) -> None:
     code = 'def book(node):\n    return node.Define("i", "rdfentry_").Histo1D("i")\n'
     assert rules(tmp_path, code) == [(2, "error", "local-entry"), (2, "error", "no-model")]
+
+
+@pytest.mark.parametrize("lines", [
+    "a = 9\nfor i in range(60):\n    a = a * a", "a = 'xx'\nfor i in range(60):\n    a = f'{a}{a}'",
+    "a = [1]\nfor i in range(60):\n    a.extend(a)", "a = [1]\nfor i in range(60):\n    a = [*a, *a]",
+    "a = [1]\nfor i in range(60):\n    a = [a, a]\nb = f'{a}'\nc = a == a", "a = '%9999999999d' % 3",
+    "a = {}\nfor i in range(60):\n    a = {'x': a, 'y': a}\nb = str(a)", "a = '%-*d' % (9999999999, 3)",
+    "a = [1]\na.append(a)\nb = str(a)", "a = '{:>{w}}'.format(3, w=9999999999)", "a = '{:.9999999999f}'.format(3)",
+    "a = 'x' * 9\nfor i in range(60):\n    a = a.replace('x', a)",
+], ids=lambda lines: lines[:30])  # fmt: skip
+def test_a_script_that_explodes_is_followed_as_far_as_it_goes(lines: str, tmp_path: Path) -> None:
+    began = time.process_time()
+    assert isinstance(found(tmp_path, f"{HEAD}{lines}\n"), list)
+    assert time.process_time() - began < 5
+
+
+def test_formats_that_scripts_have_are_followed() -> None:
+    assert plain.method("", "join", [UNKNOWN], {}) is UNKNOWN
+    assert plain.method("{}_{}", "format", ["a", 1], {}) == "a_1"
+    for text in ("%s*10000", "x > 10000 && y < %d", "%(a)s * 2", "%5.2f"):
+        assert plain._WIDE.search(text) is None
+    for text in ("{0:5d}", "{}*10000", "{a}:{b}", "{:.3f}"):
+        assert plain._WIDE.search(text) is None
 
 
 def test_a_script_that_never_ends_is_followed_for_a_while(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from portico.lint import frames, plain
 from portico.lint.graph import ANY_CUT, DISTINCT, Graph
 from portico.lint.values import (
+    MOST,
     UNKNOWN,
     Chain,
     Frame,
@@ -170,7 +171,7 @@ class Evaluator:
         for item in items:
             value = self.value(item, scope)
             if isinstance(item, ast.Starred):
-                if not isinstance(value, (list, tuple)):
+                if not isinstance(value, (list, tuple)) or len(found) + len(value) > MOST:
                     return None
                 found += value
             else:

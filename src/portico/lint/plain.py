@@ -5,17 +5,20 @@ from __future__ import annotations
 import ast
 import operator
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from portico.config import parse_json
-from portico.lint.values import UNKNOWN, is_known
+from portico.lint.values import MOST, UNKNOWN, is_known, size
 from portico.root import root_folder
 
 __all__ = ["FUNCTIONS", "MUTATORS", "Opened", "binary", "call", "compare", "method", "tutorials"]
 
 _LARGEST = 10_000  # items of a container, letters of a text
+# Formats that may make a long text of little: a width or precision of five digits, or of another value.
+_WIDE = re.compile(r"%(?:\([^)]*\))?[-+ #0]*\d*\.?(?:\*|\d{5})|\{[^{}]*:[^{}]*(?:\{|\d{5})")
 
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -95,12 +98,14 @@ def call(path: str, arguments: list[Any], keywords: dict[str, Any]) -> Any:
 def method(value: Any, name: str, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     """Return what a method of a text or container gives; `UNKNOWN` if it or an argument is not known."""
     if isinstance(value, (list, dict, set)) and name in MUTATORS:
-        return _tried(getattr(value, name, None), *arguments, **keywords)
+        return UNKNOWN if len(value) > _LARGEST else _tried(getattr(value, name, None), *arguments, **keywords)
     if isinstance(value, str):
         if name == "Data":  # of a TString
             return value
-        known = all(map(is_known, [*arguments, *keywords.values()]))
-        return _tried(getattr(value, name), *arguments, **keywords) if name in _OF_TEXT and known else UNKNOWN
+        given = size([*arguments, *keywords.values()])
+        if name not in _OF_TEXT or given > MOST or given * size(value) > 10 * MOST:  # what it may become
+            return UNKNOWN
+        return UNKNOWN if name == "format" and _WIDE.search(value) else _tried(getattr(value, name), *arguments, **keywords)
     if isinstance(value, dict) and name in _OF_MAPPINGS:
         found = _tried(getattr(value, name), *arguments)
         return found if name == "get" else list(found)
@@ -122,6 +127,8 @@ def binary(kind: type[ast.operator], left: Any, right: Any) -> Any:
     """Return the result of an operator between known values."""
     if kind is ast.Div and isinstance(left, str) and isinstance(right, str):
         return _path(left, right)  # of pathlib
+    if kind is ast.Mod and isinstance(left, str) and _WIDE.search(left):
+        return UNKNOWN
     if kind is ast.Mult and not all(isinstance(one, (int, float)) for one in (left, right)):
         return UNKNOWN  # may be of any length
     if kind is not ast.Add and not (is_known(left) and is_known(right)):
@@ -135,4 +142,4 @@ def _tried(function: Any, *arguments: Any, **keywords: Any) -> Any:
         found = function(*arguments, **keywords)
     except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, RecursionError):
         return UNKNOWN
-    return UNKNOWN if isinstance(found, (str, list, tuple, dict)) and len(found) > 100 * _LARGEST else found
+    return UNKNOWN if isinstance(found, (str, list, tuple, dict)) and len(found) > MOST else found

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from portico.errors import ConfigError
+from portico.files.troubles import is_regular
 
 __all__ = ["Edit", "Script", "read_script"]
 
@@ -99,6 +100,8 @@ def read_script(path: Path) -> Script:
         raise ConfigError(f"{path}: a notebook; write its code to a script first: jupyter nbconvert --to script {path}")
     if path.suffix in {".C", ".cc", ".cpp", ".cxx"}:
         raise ConfigError(f"{path}: C++; only scripts in Python can be read, whose C++ may stay in headers")
+    if not is_regular(path):
+        raise ConfigError(f"{path}: is a pipe, a device or a folder; name a script in Python")
     try:
         with tokenize.open(path) as stream:
             text = stream.read()

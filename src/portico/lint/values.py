@@ -13,9 +13,12 @@ from enum import Enum
 from typing import Any
 
 __all__ = [
-    "UNKNOWN", "Chain", "Frame", "Function", "Handle", "Member", "Options", "Parser", "Read", "Scope", "Source",
-    "handles_in", "is_known",
+    "MOST", "UNKNOWN", "Chain", "Frame", "Function", "Handle", "Member", "Options", "Parser", "Read", "Scope", "Source",
+    "handles_in", "is_known", "size",
 ]  # fmt: skip
+
+MOST = 1_000_000
+"""Values and letters of plain data that are followed."""
 
 
 class _Unknown(Enum):
@@ -151,13 +154,30 @@ class Function:
     scope: Scope
 
 
+def size(value: Any) -> int:
+    """Return of how many values and letters plain data of Python consists; more than `MOST` for all else.
+
+    What is held twice counts twice: a few lines can make a list of lists that is larger than any memory when it is
+    written out.
+    """
+    found, left = 0, [value]
+    while left and found <= MOST:
+        one = left.pop()
+        found += 1
+        if isinstance(one, (list, tuple, set, dict)):
+            left += one.values() if isinstance(one, dict) else one
+        elif isinstance(one, str):
+            found += len(one)
+        elif isinstance(one, int):
+            found += one.bit_length() // 8
+        elif one is not None and not isinstance(one, float):
+            return MOST + 1
+    return found
+
+
 def is_known(value: Any) -> bool:
-    """Whether a value is plain data of Python, with all that it holds."""
-    if isinstance(value, dict):
-        return all(map(is_known, value.values()))
-    if isinstance(value, (list, tuple, set)):
-        return all(map(is_known, value))
-    return value is None or isinstance(value, (str, int, float, bool))
+    """Whether a value is plain data of Python, with all that it holds, and not too large to be followed."""
+    return size(value) <= MOST
 
 
 def handles_in(value: Any, depth: int = 0) -> Iterator[Handle]:
