@@ -22,6 +22,7 @@ from portico.executors import daskscheduler
 from portico.executors.dask import DaskExecutor
 from portico.executors.local import LocalExecutor
 from portico.runfolder.folder import RunFolder
+from portico.worker.process import RunnerProcess
 from tests.conftest import Remember, numbers_of
 from tests.faulty import can_mount
 from tests.integration.test_dask import address, process, worker
@@ -41,6 +42,24 @@ def total(frame, sample, *, slow=0.0):
 STEP = '  - {name: total, function: "mysteps:total", chunk: 50 entries}'
 MOMENT = 6.0
 """Two seconds for the end after Ctrl-C, and four for a machine that is very busy with other tests."""
+
+
+def test_an_answer_that_nobody_waits_for_is_not_that_to_the_next_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in a notebook, while a summary or a list of points is made, and another run with the same executor."""
+    executor = LocalExecutor(1)
+
+    def interrupted(_: RunnerProcess) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        assert "'zeroth'" in executor.call({"op": "zeroth"}, [])[0]["message"]
+        with monkeypatch.context() as patch:
+            patch.setattr(RunnerProcess, "_wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                executor.call({"op": "first"}, [])
+        assert "'second'" in executor.call({"op": "second"}, [])[0]["message"]
+    finally:
+        executor.close()
 
 
 def test_a_process_that_dies_while_its_child_lives_is_replaced(

@@ -46,7 +46,7 @@ _NEVER, _FULL = ("fault of portico", "Traceback"), ("disk is full", "no space le
 """Words that no error may have, and those that none may have unless the disk is full."""
 _NO_SPACE = (f":{errno.ENOSPC}", f":{errno.EDQUOT}")
 _WEATHERS = (*["calm"] * len(WEATHERS), "full", "read-only", *WEATHERS)
-_LONG = 60
+_LONG = 120
 """Seconds that anything may take."""
 
 

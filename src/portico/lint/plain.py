@@ -105,7 +105,9 @@ def method(value: Any, name: str, arguments: list[Any], keywords: dict[str, Any]
         given = size([*arguments, *keywords.values()])
         if name not in _OF_TEXT or given > MOST or given * size(value) > 10 * MOST:  # what it may become
             return UNKNOWN
-        return UNKNOWN if name == "format" and _WIDE.search(value) else _tried(getattr(value, name), *arguments, **keywords)
+        if name == "format" and _WIDE.search(value):
+            return UNKNOWN
+        return _tried(getattr(value, name), *arguments, **keywords)
     if isinstance(value, dict) and name in _OF_MAPPINGS:
         found = _tried(getattr(value, name), *arguments)
         return found if name == "get" else list(found)

@@ -153,8 +153,12 @@ class RunnerProcess:
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         """Send a message and wait for its answer, which tells ``failed`` and ``message`` if it failed."""
-        self._begin(content, blobs)
-        return self._finish(content, blobs)
+        try:
+            self._begin(content, blobs)
+            return self._finish(content, blobs)
+        except BaseException:  # of Ctrl-C: the answer would be taken for that to the next message
+            self._kill()
+            raise
 
     def kill(self) -> None:
         """Kill the process, without waiting until it is gone; `stop` follows."""
