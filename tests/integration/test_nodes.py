@@ -48,13 +48,13 @@ def test_an_answer_that_nobody_waits_for_is_not_that_to_the_next_message(monkeyp
     """Ctrl-C in a notebook, while a summary or a list of points is made, and another run with the same executor."""
     executor = LocalExecutor(1)
 
-    def interrupted(_: RunnerProcess) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     try:
         assert "'zeroth'" in executor.call({"op": "zeroth"}, [])[0]["message"]
         with monkeypatch.context() as patch:
-            patch.setattr(RunnerProcess, "_wait", interrupted)
+            patch.setattr(RunnerProcess, "_next_answer", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 executor.call({"op": "first"}, [])
         assert "'second'" in executor.call({"op": "second"}, [])[0]["message"]
