@@ -33,7 +33,7 @@ from portico.environment import library
 from portico.environment.credentials import find_credentials, locate
 from portico.environment.interpreter import isolated
 from portico.environment.scratch import Scratch
-from portico.errors import ConfigError, InputError, PorticoError, PorticoWarning, StepError
+from portico.errors import ConfigError, InputError, PorticoError, PorticoWarning, RunFolderError, StepError
 from portico.executors.batchjobs import job_of
 from portico.files import TreeSummary
 from portico.files.remembered import Checksum, Remembered, remembered
@@ -108,6 +108,18 @@ def test_json_that_costs_too_much_is_refused_everywhere(text: str, tmp_path: Pat
         load_dataset(tmp_path / "datasets.yaml")
     assert time.process_time() - began < 1
     assert parse_json('{"n": 123456789012345678901234567890}') == {"n": 123456789012345678901234567890}
+
+
+def test_json_of_a_run_folder_that_is_nested_too_deeply(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with folder.claim({"analysis": "a"}):
+        pass
+    for name in ("lock", "run.json"):
+        (tmp_path / "run" / name).write_text("[" * 200_000)
+    with pytest.raises(RunFolderError, match=r"run\.json: is damaged"):
+        folder.manifest()
+    with folder.claim({"analysis": "a"}) as (claimed, _):
+        assert any("run.json: is damaged" in note for note in claimed.notes)
 
 
 @pytest.mark.parametrize("name", ["../x", "../../x", "/tmp/x", "a/b", ".hidden", ".", "a\x1b[2J", "a\\b", "x" * 300])

@@ -427,11 +427,12 @@ def test_impossible_submissions(tmp_path: Path) -> None:
         hepdata_submission(tmp_path / "out", [limits_table(), limits_table()])
     with pytest.raises(InputError, match="3 entries for 2"):
         exclusion_columns(MASS, {"Observed": [[], [], []]}, "|V|^2")
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home/thesis.tex").touch()
-    with pytest.raises(InputError, match="no part of a submission"):
-        hepdata_submission(tmp_path / "home", [limits_table()])
-    assert (tmp_path / "home/thesis.tex").exists()
+    for name in ("thesis.tex", "analysis.yaml", "plot.png"):
+        (tmp_path / name / "home").mkdir(parents=True)
+        (tmp_path / name / "home" / name).touch()
+        with pytest.raises(InputError, match="no part of a submission"):
+            hepdata_submission(tmp_path / name / "home", [limits_table()])
+        assert (tmp_path / name / "home" / name).exists()
 
 
 def test_hepdata_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

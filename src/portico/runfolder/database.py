@@ -45,7 +45,7 @@ def from_json(text: object) -> Any:
     """
     try:
         return json.loads(str(text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Damaged(
             f"a row of the ledger is damaged ({error}); run again: it is forgotten, and made again"
         ) from error

@@ -60,7 +60,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise explained(error, path, "read") from error
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or content.pop(_CHECKSUM, None) != _checksum(content):
         what = "is damaged" if text.strip() else "is empty"

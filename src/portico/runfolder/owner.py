@@ -135,7 +135,7 @@ class Lock:
             content = dict(json.loads(text or "{}"))
             driver = content.pop("driver", None)
             return cls(None if driver is None else Record(**driver), content)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return cls(text=text[:_SHOWN])
 
     @property

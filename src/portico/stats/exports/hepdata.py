@@ -35,6 +35,7 @@ Interval = tuple[float, float]
 
 _KEYWORDS: Final = ("cmenergies", "observables", "phrases", "reactions")
 _OURS: Final = (".yaml", ".png")
+_SUBMISSION: Final = "submission.yaml"
 _THUMBNAIL: Final = (240, 179)  # pixels, at most
 _MISSING: Final = "-"  # how HEPData writes that there is no value
 _LONGEST: Final = 64  # characters of a name
@@ -235,7 +236,8 @@ def hepdata_submission(folder: Path, tables: Sequence[Table], *, abstract: str =
     files = [_file_name(table) for table in tables]
     if not tables or len(set(files)) < len(files):
         raise InputError(f"{folder}: a submission has tables with different names: {', '.join(files) or 'none given'}")
-    if folder.exists() and any(p.suffix not in _OURS for p in folder.iterdir()):
+    there = list(folder.iterdir()) if folder.exists() else []
+    if any(p.suffix not in _OURS for p in there) or (there and folder / _SUBMISSION not in there):
         raise InputError(f"{folder}: has files that are no part of a submission; name a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".hepdata") as name:
@@ -277,7 +279,7 @@ def _write(library: ModuleType, folder: Path, tables: Sequence[Table], abstract:
         "data_license": submission.get_license(),
     }
     text = yaml.safe_dump(head, explicit_start=True, default_flow_style=False)
-    (folder / "submission.yaml").write_text(text, encoding="utf-8")
+    (folder / _SUBMISSION).write_text(text, encoding="utf-8")
     for table in tables:
         made = library.Table(table.name)
         made.description, made.location = table.description, table.location
