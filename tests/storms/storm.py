@@ -150,7 +150,7 @@ class Storm:
         self, bench: Bench, folder: Path, chance: random.Random, verdict: Verdict, cut: int, weather: str
     ) -> None:
         self.bench, self.folder, self.chance, self.verdict, self.cut = bench, folder, chance, verdict, cut
-        self.weather, self.never = weather, _NEVER if weather == "full" else (*_NEVER, *_FULL)
+        self.weather, self.never = weather, _NEVER if weather in {"full", "full_store"} else (*_NEVER, *_FULL)
         self.other = 83 - cut
         self.strangers: list[Path] = []
         self.in_killed = False

@@ -41,8 +41,10 @@ from portico.files.storage import normal
 from portico.files.version import Version
 from portico.monitor.console import SafeConsole
 from portico.monitor.progress import Progress
+from portico.runfolder import version
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Chunk, Lost, Planned
+from portico.runfolder.step_files import StepFiles
 from portico.shown import shown, without_secrets
 from portico.stats.exports import card_edits
 from portico.stats.model_file import read_model
@@ -108,6 +110,22 @@ def test_json_that_costs_too_much_is_refused_everywhere(text: str, tmp_path: Pat
         load_dataset(tmp_path / "datasets.yaml")
     assert time.process_time() - began < 1
     assert parse_json('{"n": 123456789012345678901234567890}') == {"n": 123456789012345678901234567890}
+
+
+def test_names_in_the_ledger_of_a_stranger_stay_in_its_folder(tmp_path: Path) -> None:
+    """A driver removes files of an earlier summary that were changed, and an export writes one for each sample."""
+    folder = RunFolder(tmp_path / "runs" / "run")
+    (tmp_path / "mine").write_text("mine")
+    with folder.claim({"analysis": "a"}) as (_, ledger):
+        ledger.plan("s", 0, "summary", {}, others=False)
+        ledger.set_files("s", "key", [{"name": "../../../mine", "size": 4, "adler32": "0", "stamp": "0"}], "{}")
+        files = StepFiles(folder.path, "s", ledger)
+        for action in (lambda: files.write("other", {}), lambda: files.path("mine"), files.clear):
+            with pytest.raises(RunFolderError, match="in place of a name"):
+                action()
+    assert (tmp_path / "mine").read_text() == "mine"
+    with pytest.raises(RunFolderError, match=r"'\.\./x' in place of a name"):
+        version.Version(1, 0.0, {"s": version.StepVersion("frame", "done", {"../x": "key"}, None, {}, {})})
 
 
 def test_json_of_a_run_folder_that_is_nested_too_deeply(tmp_path: Path) -> None:

@@ -145,6 +145,12 @@ def test_kinds_of_failures(error: BaseException, log: str, where: str, kind: str
     assert classified(error, log, where)[0] == kind
 
 
+def test_a_full_disk_is_told_with_its_place() -> None:
+    name = f"/store/a/.{'0' * 32}.part"
+    said = f"SysError in <TFile::WriteBuffer>: error writing to file {name} (-1) (No space left on device)"
+    assert classified(RuntimeError("x"), f"Info: other\n{said}\n") == ("space", "no space left in /store/a")
+
+
 def test_messages_name_no_hidden_file(tmp_path: Path) -> None:
     (tmp_path / "stderr.log").touch()
     error = InputError(f"root://host//store/skim/a/.{'0' * 32}.part: cannot be written: no answer")

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from portico.errors import RunFolderError
 from portico.results.kinds import KINDS
 from portico.results.partial import decode
 from portico.results.product import Product
 from portico.runfolder.database import Damaged
 from portico.shown import without_secrets
 
-__all__ = ["MEND", "Places"]
+__all__ = ["MEND", "Places", "refuse_paths"]
 
 MEND = "run again: what is damaged is forgotten, and made again"
 """What to do about damages in a ledger."""
@@ -76,6 +77,19 @@ class Places:
         """Decode a result that was written, with the paths of its files as they are used."""
         return {name: replace(product, items=tuple(self.files_used(product.items))) if _has_paths(product) else product
                 for name, product in decode(data).items()}  # fmt: skip
+
+
+def refuse_paths(names: Iterable[str]) -> None:
+    """Refuse names of steps, samples and files that a ledger has, with which a stranger's would lead out of its folder.
+
+    Raises
+    ------
+    RunFolderError
+        If one is no plain name.
+    """
+    for name in names:
+        if name in {"", ".", ".."} or "/" in name:
+            raise RunFolderError(f"the ledger has '{name}' in place of a name: it is damaged, or made to do harm")
 
 
 def _checksum(text: str) -> str:

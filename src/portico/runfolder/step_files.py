@@ -16,6 +16,7 @@ from portico.files.atomic import make_folder, write_atomic
 from portico.files.kept import OLDER, Kept, find
 from portico.files.storage import checksum_of, storage_of
 from portico.files.troubles import explaining
+from portico.runfolder.places import refuse_paths
 from portico.runfolder.result_store import ResultStore
 from portico.runfolder.version import SUMMARY
 
@@ -43,6 +44,7 @@ class StepFiles:
         """Return the files of a key, by default the current one: name, places, size, checksum."""
         of = key or self._ledger.files_key(self._step) or ""
         files, _ = self._ledger.files(self._step, of) or ([], "")
+        refuse_paths(part for f in files for part in f["name"].split("/"))
         aside = self.aside(of)
         return [{**f, "path": str(self._folder / f["name"]), "aside": str(aside / f["name"])} for f in files]
 

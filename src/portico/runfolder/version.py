@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from portico.runfolder.places import refuse_paths
+
 __all__ = ["STALE", "SUMMARY", "StepVersion", "Version"]
 
 SUMMARY = "*"
@@ -60,6 +62,9 @@ class Version:
     number: int
     time: float
     steps: Mapping[str, StepVersion]
+
+    def __post_init__(self) -> None:
+        refuse_paths([*self.steps, *(sample for step in self.steps.values() for sample in step.results)])
 
     @property
     def keys(self) -> dict[tuple[str, str], str]:

@@ -14,6 +14,7 @@ _FAILS = re.compile(r"(?:SysError|Error) in <TFile::\w+>: error (?:writing|flush
 _UNOPENED = re.compile(  # under the name that only what a chunk writes has, `portico.worker.snapshot.part`
     r"^[^\n]*/\.[0-9a-f]{32}\.part\b[^\n]*$", re.MULTILINE
 )
+_FOLDER = re.compile(r"([^\s'\"]*)/\.[0-9a-f]{32}\.part\b")
 _WORDS = re.compile(
     r"can ?not (?:be )?(?:open|create|writ)|could not (?:be )?(?:open|create|writ)|(?:unable|failed) to (?:open|create)"
     r"|No such file|Permission denied|Read-only file system|Input/output error|Stale file handle|does not exist",
@@ -28,7 +29,8 @@ class OutputError(RunFolderError):
 def output_trouble(log: str) -> tuple[FailureKind, str] | None:
     """Return what is wrong where a chunk writes, kind and words, from what ROOT said; None if nothing is."""
     if NO_SPACE.search(log):
-        return FailureKind.SPACE, "no space left on device"
+        places = [found[1] for line in log.splitlines() if NO_SPACE.search(line) and (found := _FOLDER.search(line))]
+        return FailureKind.SPACE, f"no space left {f'in {places[0]}' if places else 'on device'}"
     if found := _FAILS.search(log):
         return FailureKind.DISK, found[0]
     unopened = next((line for line in _UNOPENED.findall(log) if _WORDS.search(line)), "")
