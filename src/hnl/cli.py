@@ -58,7 +58,7 @@ def hepdata(run: Path, folder: Path) -> int:
 
 @click.command(
     cls=Command,
-    short_help="Make event files of signal, control channel, background or a mixture.",
+    short_help="Generate event files of signal, control channel, background or a mixture.",
     epilog="""\b
 Examples:
   hnl simulate --process signal --mass 1.5 --ctau 100 -n 10000 --seed 1 -o signal
@@ -73,7 +73,7 @@ Examples:
                    "beauty with muons. mixture: of these, see --fraction.")  # fmt: skip
 @click.option("--mass", type=float, metavar="GEV", help="Mass of N, between 0.25 and 1.86 GeV; for signal.")
 @click.option("--ctau", type=float, metavar="MM", help="Lifetime of N times c in mm, for signal.")
-@click.option("--meson", type=click.Choice(list(MESONS)), help="What decays, for control.  [default: Ds]")
+@click.option("--meson", type=click.Choice(list(MESONS)), help="Meson that decays, for control.  [default: Ds]")
 @click.option("--origin", type=click.Choice(list(ORIGINS)),
               help="Mesons of charm pairs (prompt), of beauty pairs (b), or all; for signal and control.  "
                    "[default: all]")  # fmt: skip
@@ -84,28 +84,28 @@ Examples:
               help="fast: no pile-up. data-like: 30 additional collisions on average.")  # fmt: skip
 @click.option("--pileup", type=float, metavar="MEAN", help="Mean number of additional collisions, instead of the "
               "mode's.")  # fmt: skip
-@click.option("-n", "--entries", type=click.IntRange(min=1), required=True, metavar="N", help="Events to make.")
+@click.option("-n", "--entries", type=click.IntRange(min=1), required=True, metavar="N", help="Number of events.")
 @click.option("--min-muons", type=click.IntRange(min=0), default=1, show_default=True, metavar="N",
-              help="Identified muons that an event must have; 2 leaves out what the skim cannot use.")  # fmt: skip
+              help="Identified muons that an event must have; 2 omits events that the skim cannot use.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), required=True, metavar="N",
               help="Equal seeds give equal events, bit for bit.")  # fmt: skip
 @click.option("--kind", type=click.Choice(["data", "signal", "background"]),
               help="data has no generator columns.  [default: signal for signal, else background]")  # fmt: skip
 @click.option("--format", "written_as", type=click.Choice(["rntuple", "ttree"]), default="rntuple", show_default=True,
-              help="What the events are written as.")  # fmt: skip
+              help="File format of the events.")  # fmt: skip
 @click.option("--on", default="local", show_default=True, metavar="WHERE",
-              help="local: processes of this machine; dask: an own Dask cluster; or the address of a Dask "
+              help="local: processes on this machine; dask: a new Dask cluster; or the address of a Dask "
                    "scheduler, tcp://HOST:PORT.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="How many; by default one for each core.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Number of workers; by default one per core.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FOLDER",
-              help="Where the events go; a folder that holds a part of them is completed.")  # fmt: skip
+              help="Folder of the events; if it contains some of them, the rest is added.")  # fmt: skip
 @json_option()
 def simulate(output: Path, entries: int, written_as: str, on: str, workers: int | None, as_json: bool,
              kind: str | None, fractions: tuple[str, ...], **options: Any) -> int:  # fmt: skip
     """Simulate events as they come from the detector, and write them to ROOT files of a few thousand events.
 
-    Interrupted with Ctrl-C or in any other way, the same command goes on where it stopped; with another -n it
-    makes all events anew, the first ones the same. docs/events.md describes the columns. Exit status: 0 all done; 1
+    After Ctrl-C or any other interruption, the same command continues where it stopped; with another -n it generates
+    all events again, the first ones unchanged. docs/events.md describes the columns. Exit status: 0 all done; 1
     failed; 2 wrong usage.
     """
     from hnl.inputs.simulation import simulate_sample

@@ -174,11 +174,11 @@ def test_interrupted_run_says_how_to_go_on(tmp_path):
     process.send_signal(signal.SIGINT)
     result = ended(process)
     assert result.returncode == 130, result.stderr
-    assert result.stderr.endswith("interrupted; what is done is kept, the same command goes on where it stopped\n")
+    assert result.stderr.endswith("interrupted; what is done is kept, the same command continues where it stopped\n")
     status = read_status(path)
     assert status.state == "interrupted"
     assert 0 < status.steps[0].total.chunks_done < status.steps[0].total.chunks
-    assert "goes on where it stopped" in call("status", path).stdout
+    assert "continues where it stopped" in call("status", path).stdout
 
 
 @pytest.mark.parametrize(

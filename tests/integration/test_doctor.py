@@ -125,7 +125,7 @@ def test_text_shows_what_why_and_the_fix(analysis, tmp_path, monkeypatch):
     assert lines[at].startswith("error   token")
     assert [line.split()[0] for line in lines[at + 1 : at + 3]] == ["why", "fix"]
     assert lines[-1] == "2 errors"
-    assert "looking at the samples" in done.stderr
+    assert "checking the samples" in done.stderr
     assert "looking" not in done.stdout
 
 

@@ -176,7 +176,7 @@ def interrupted(driver: subprocess.Popen[str]) -> tuple[float, str]:
     driver.send_signal(signal.SIGINT)
     _, said = driver.communicate(timeout=60)
     assert driver.returncode == 130, said
-    assert "what is done is kept, the same command goes on where it stopped" in said
+    assert "what is done is kept, the same command continues where it stopped" in said
     assert "Traceback" not in said
     return time.monotonic() - began, said
 

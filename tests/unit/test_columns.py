@@ -354,4 +354,4 @@ def test_the_command_shows_and_clears(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "removed" in CliRunner().invoke(cli, ["cache", "--clear"]).stdout
     assert json.loads(CliRunner().invoke(cli, ["cache", "--json"]).stdout)["files"] == []
     monkeypatch.setenv("PORTICO_COLUMNS", "")
-    assert "no columns are kept" in CliRunner().invoke(cli, ["cache"]).stdout
+    assert "no columns are cached" in CliRunner().invoke(cli, ["cache"]).stdout

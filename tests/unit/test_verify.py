@@ -99,7 +99,7 @@ def test_a_whole_run_is_whole(run: Path) -> None:
     assert (found.faults, found.notes) == ((), ())
     assert (found.files, found.chunks) == (8, 3)
     shown = CliRunner().invoke(cli, ["verify", str(run)])
-    assert (shown.exit_code, shown.output) == (0, f"{run}: 8 files, 2.3 kB, of 3 chunks: all as they were written\n")
+    assert (shown.exit_code, shown.output) == (0, f"{run}: 8 files, 2.3 kB, of 3 chunks: all unchanged\n")
     assert repair(run).to_json() == {"run": str(run), "done": (), "left": ()}
     assert CliRunner().invoke(cli, ["repair", str(run)]).output == f"{run}: nothing was wrong\n"
 

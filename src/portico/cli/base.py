@@ -29,7 +29,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
-    """Write a text to standard output or standard error, without secrets and without orders to the terminal."""
+    """Write a text to standard output or standard error, without secrets and control characters."""
     click.echo(shown(text), nl=nl, err=err)
 
 
@@ -108,7 +108,7 @@ class Command(click.Command):
         except KeyboardInterrupt as interrupt:
             for note in getattr(interrupt, "__notes__", ()):
                 echo(f"\n{note}", err=True)
-            echo("\ninterrupted; what is done is kept, the same command goes on where it stopped", err=True)
+            echo("\ninterrupted; what is done is kept, the same command continues where it stopped", err=True)
             ctx.exit(INTERRUPTED)
         except PorticoError as error:
             _complain(ctx, str(error), type(error).__name__)
@@ -125,7 +125,7 @@ class Command(click.Command):
 
 
 def _of_the_system(error: OSError) -> str:
-    """Return the words for an error of the system: of a disk, or else a fault of portico."""
+    """Return the message for an error of the system: of a disk, or else a bug of portico."""
     from portico.files.troubles import of_a_disk
 
     found = of_a_disk(error, "the current folder")
@@ -147,10 +147,10 @@ def _complain(ctx: click.Context, text: str, kind: str) -> None:
 
 
 class _OnOption(click.Option):
-    """An option whose completion and help know the installed executors; ``{executors}`` in the help stands for them."""
+    """An option whose completion and help list the installed executors, in place of ``{executors}`` in the help."""
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
-        """Offer where a run can go."""
+        """Return the possible destinations of a run."""
         from click.shell_completion import CompletionItem as Item
 
         from portico.executors.where import destinations
@@ -172,7 +172,7 @@ def on_option(text: str) -> Callable[[Function], Function]:
 
 def json_option() -> Callable[[Function], Function]:
     """Return the decorator that adds ``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, for programs.")
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, for scripts.")
 
 
 def show_json(content: object) -> None:

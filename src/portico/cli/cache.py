@@ -14,18 +14,18 @@ __all__ = ["cache"]
 
 @click.command(
     cls=Command,
-    short_help="Show or clear the columns that are kept on this machine.",
+    short_help="Show or clear the column cache of this machine.",
     epilog="""\b
 Examples:
   portico cache
   portico cache --clear""",
 )
-@click.option("--clear", is_flag=True, help="Remove all; chunks that are running keep what they use.")
+@click.option("--clear", is_flag=True, help="Remove all columns; running chunks keep those that they use.")
 @json_option()
 def cache(clear: bool, as_json: bool) -> int:
-    """Show the columns that runs with --cache have kept on this machine, by input file.
+    """Show the columns that runs with --cache have cached on this machine, by input file.
 
-    They lie in $PORTICO_COLUMNS, or in the folder 'columns' of $PORTICO_CACHE.
+    The cache is in $PORTICO_COLUMNS, or in the folder 'columns' of $PORTICO_CACHE.
     """
     from portico.columns import column_cache
     from portico.monitor.units import duration, size
@@ -42,7 +42,7 @@ def cache(clear: bool, as_json: bool) -> int:
         })  # fmt: skip
         return 0
     if found is None:
-        echo("no columns are kept: PORTICO_COLUMNS or PORTICO_CACHE is empty, or the folder cannot be used")
+        echo("no columns are cached: PORTICO_COLUMNS or PORTICO_CACHE is empty, or the folder cannot be used")
         return 0
     if clear:
         echo(f"removed: {size(freed)} in {found.folder}")

@@ -13,7 +13,7 @@ __all__ = ["cancel"]
 
 @click.command(
     cls=Command,
-    short_help="Remove the batch jobs of a run; what they have finished is kept.",
+    short_help="Remove the batch jobs of a run; finished chunks are kept.",
     epilog="""\b
 Examples:
   portico cancel runs/dimuon
@@ -24,7 +24,7 @@ Examples:
 def cancel(run: Path, as_json: bool) -> int:
     """Remove the batch jobs of the run folder RUN from their queue.
 
-    What they have finished is kept: 'portico run' collects it and begins again with what is missing.
+    Finished chunks are kept: 'portico run' collects them and runs only what is missing.
     """
     from portico.clusters.queues.submission import cancel as remove
 
@@ -34,9 +34,9 @@ def cancel(run: Path, as_json: bool) -> int:
         show_json({"run": str(run), "removed": len(removed), **counts, "jobs": list(removed)})
         return 0
     if not removed:
-        echo(f"{run}: no batch jobs are in a queue")
+        echo(f"{run}: no batch jobs are in the queue")
         return 0
     words = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
     echo(f"removed {len(removed):,} job{'' if len(removed) == 1 else 's'} ({words})")
-    echo(f"what they finished is kept; portico run begins again with what is missing in {run}")
+    echo(f"finished chunks are kept; portico run runs only what is missing in {run}")
     return 0

@@ -23,7 +23,7 @@ _COLOURS = {"rounding": "green", "migrated bin": "yellow"}
 
 
 class _Compare(Command):
-    """Status 1 says that the two differ, so whatever keeps us from comparing is 2."""
+    """A command with status 1 if the two differ, and 2 for every error."""
 
     def invoke(self, ctx: click.Context) -> None:
         """Run the command; exit with its status."""
@@ -52,7 +52,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 @click.command(
     cls=_Compare,
-    short_help="Compare two runs, and name what differs.",
+    short_help="Compare two runs number by number, and name the differences.",
     epilog="""\b
 Examples:
   portico compare runs/original runs/port
@@ -68,7 +68,7 @@ two cannot be read.""",
 @click.argument("first", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("second", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--rtol", type=float, default=1e-12, show_default=True, metavar="NUMBER",
-              help="Relative tolerance of floating-point numbers; 0 asks for the same bits.")  # fmt: skip
+              help="Relative tolerance of floating-point numbers; 0 requires identical bits.")  # fmt: skip
 @click.option("--atol", type=float, default=0.0, show_default=True, metavar="NUMBER",
               help="Absolute tolerance, in the unit of each number.")  # fmt: skip
 @click.option("--step", "steps", multiple=True, metavar="NAME", shell_complete=_complete,
@@ -76,9 +76,9 @@ two cannot be read.""",
 @click.option("--sample", "samples", multiple=True, metavar="NAME", shell_complete=_complete,
               help="Only this sample; may be repeated.")  # fmt: skip
 @click.option("--mapping", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="YAML that says what is called what, and what identifies an event.")  # fmt: skip
+              help="YAML file with the corresponding names and the columns that identify an event.")  # fmt: skip
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Also write one HTML file with all of it, histograms that differ drawn.")  # fmt: skip
+              help="Also write an HTML file with the comparison and plots of histograms that differ.")  # fmt: skip
 @json_option()
 @click.pass_context
 def compare(
@@ -95,11 +95,11 @@ def compare(
 ) -> int:
     """Compare two run folders, the original and the port, or a run folder and a ROOT file of another program.
 
-    RUN@previous is what RUN was before its last change, RUN@NUMBER an earlier version that "portico status" names.
+    RUN@previous is RUN before its last change, RUN@NUMBER an earlier version listed by "portico status".
 
-    Entries, cutflows, every bin with its sum of squared weights, the chosen candidate of every event by run,
-    luminosity block and event, yields and limits. Each difference is named: missing, double, other candidate, migrated
-    bin, rounding, other. How many workers ran, and in which chunks, does not matter.
+    The comparison covers entries, cutflows, every bin with its sum of squared weights, the chosen candidate of every
+    event by run, luminosity block and event, yields and limits. It classifies each difference: missing, double, other
+    candidate, migrated bin, rounding, other. The number of workers and the chunks do not matter.
     """
     from portico.compare import compare as compare_runs
 

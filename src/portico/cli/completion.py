@@ -21,7 +21,7 @@ Examples:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> int:
-    """Print the script with which SHELL completes commands, options, and names of steps and samples."""
+    """Print the script that lets SHELL complete commands, options, and names of steps and samples."""
     from click.shell_completion import get_completion_class
 
     found = get_completion_class(shell)

@@ -19,8 +19,8 @@ __all__ = ["convert", "corrections", "show"]
 corrections = Group(
     "corrections",
     commands_at={"show": "portico.cli.corrections:show", "convert": "portico.cli.corrections:convert"},
-    short_help="Correction files: what is in them, and making them.",
-    help="""Look at files of correctionlib (schema version 2), and make them of histograms or tag and probe.
+    short_help="Show correction files, or make them.",
+    help="""Show correctionlib files (schema version 2), or make them from histograms or tag-and-probe results.
 
     \b
     Examples:
@@ -32,7 +32,7 @@ corrections = Group(
 
 @click.command(
     cls=Command,
-    short_help="Corrections of a file, their inputs and ranges.",
+    short_help="Show the corrections in a file, with their inputs and ranges.",
     epilog="""\b
 Examples:
   portico corrections show src/hnl/corrections/muon.json
@@ -41,7 +41,7 @@ Examples:
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option()
 def show(file: Path, as_json: bool) -> int:
-    """Show the corrections of FILE: names, inputs, and what is covered."""
+    """Show the corrections in FILE: names, inputs and covered ranges."""
     from portico.corrections.schema import content_of, functions_in, read_set
 
     functions = list(functions_in(read_set(content_of(file), str(file)), str(file)))
@@ -86,7 +86,7 @@ def _show(file: Path, functions: list[Function]) -> None:
 
 @click.command(
     cls=Command,
-    short_help="Make a correction of a histogram or of tag and probe.",
+    short_help="Make a correction from a histogram or tag-and-probe results.",
     epilog="""\b
 Examples:
   portico corrections convert sf.root muon.json --name muon_id --from h_sf --inputs pt,abseta
@@ -97,20 +97,22 @@ Examples:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="Name of the correction.")
-@click.option("--from", "source", metavar="NAME", help="Histogram, or ENTRY/BINNING of tag and probe, if several.")
+@click.option("--from", "source", metavar="NAME",
+              help="Histogram, or ENTRY/BINNING of tag and probe, if there are several.")  # fmt: skip
 @click.option("--inputs", metavar="A,B,...", default="", help="Names of the axes; for tag and probe their order.")
-@click.option("--up", metavar="NAME", help="Histogram of the values up; by default value + error.")
-@click.option("--down", metavar="NAME", help="Histogram of the values down; by default value - error.")
-@click.option("--empty", type=float, metavar="VALUE", help="For bins without content and error, refused otherwise.")
-@click.option("--description", default="", help="Where the numbers are from.")
-@click.option("--add", is_flag=True, help="Add to OUTPUT if it exists; a correction of that name is replaced.")
+@click.option("--up", metavar="NAME", help="Histogram of the values varied up; by default value + error.")
+@click.option("--down", metavar="NAME", help="Histogram of the values varied down; by default value - error.")
+@click.option("--empty", type=float, metavar="VALUE",
+              help="Value for bins without content and error, which are an error otherwise.")  # fmt: skip
+@click.option("--description", default="", help="Origin of the numbers.")
+@click.option("--add", is_flag=True, help="Add to OUTPUT if it exists; replace a correction of the same name.")
 def convert(
     file: Path, output: Path, name: str, source: str | None, inputs: str, up: str | None, down: str | None,
     empty: float | None, description: str, add: bool,
 ) -> int:  # fmt: skip
-    """Make OUTPUT (.json or .json.gz) of FILE: a .root file with histograms, or .json of tag and probe.
+    """Make OUTPUT (.json or .json.gz) from FILE: a .root file with histograms, or a .json file of tag and probe.
 
-    The correction takes the axes' values and a word: nominal, up or down. What lies outside of the bins is an error,
+    The correction takes the axes' values and a word: nominal, up or down. A value outside of the bins is an error,
     unless a selection says 'range: clamp'.
     """
     from portico.corrections.convert import to_correction, write_corrections
@@ -118,7 +120,7 @@ def convert(
 
     axes = [axis.strip() for axis in inputs.split(",") if axis.strip()]
     grid = read_grid(file, source, axes, up=up, down=down, empty=empty)
-    text = description or f"made of {file.name}{f', {source}' if source else ''} by portico corrections convert"
+    text = description or f"made from {file.name}{f', {source}' if source else ''} by portico corrections convert"
     write_corrections(output, [to_correction(grid, name, text)], add=add)
     echo(f"{output}: {name}({', '.join((*grid.inputs, 'variation'))}), {grid.nominal.size} bins")
     return 0

@@ -22,7 +22,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 @click.command(
     cls=Command,
-    short_help="What would go wrong in a run, before it does.",
+    short_help="Check everything a run needs, before it runs.",
     epilog="""\b
 Examples:
   portico doctor
@@ -34,20 +34,20 @@ Exit status: 0 without errors, also with warnings; 1 with errors.""",
 )
 @click.argument("analysis", required=False)
 @on_option("Where it will run, as for portico run.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="How many to start.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Number of workers to start.")
 @click.option("--run", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="The run folder; by default runs/ and the name of the analysis.")  # fmt: skip
-@click.option("--store", metavar="FOLDER|URL", help="Where trees are written, if not in the run folder.")
+              help="The run folder; by default runs/NAME, with the name of the analysis.")  # fmt: skip
+@click.option("--store", metavar="FOLDER|URL", help="Where to write trees, if not in the run folder.")
 @click.option("--wait", type=click.FloatRange(min=1), default=120, show_default=True, metavar="SECONDS",
-              help="How long to wait for a first worker.")  # fmt: skip
+              help="How long to wait for the first worker.")  # fmt: skip
 @json_option()
 def doctor(
     analysis: str | None, on: str, workers: int | None, folder: Path | None, store: str | None, wait: float,
     as_json: bool,
 ) -> int:  # fmt: skip
-    """Look at what a run of ANALYSIS will need, on every worker: software, machines, code, files, credentials.
+    """Check everything that a run of ANALYSIS needs, on every worker: software, machines, code, files, credentials.
 
-    Without ANALYSIS, only at what every run needs. Nothing is run, and nothing is left behind.
+    Without ANALYSIS, check only what every run needs. The doctor runs no steps and leaves nothing behind.
     """
     from portico.analysis.analysis import load_analysis
     from portico.doctor import examine
@@ -56,7 +56,7 @@ def doctor(
 
     def tell(what: str) -> None:
         if not as_json:
-            echo(f"looking at {what} ...", err=True)
+            echo(f"checking {what} ...", err=True)
 
     found = examine(loaded, on=on, workers=workers, folder=folder, patience=wait, tell=tell)
     findings = list(found) if as_json else _show(found)
@@ -67,7 +67,7 @@ def doctor(
 
 
 def _show(found: Iterable[Finding]) -> list[Finding]:
-    """Show each finding as soon as it is there, and a summary."""
+    """Show each finding as soon as it is made, and a summary."""
     from portico.cli.tables import new_console
 
     console = new_console()

@@ -13,7 +13,7 @@ __all__ = ["export"]
 
 @click.command(
     cls=Command,
-    short_help="The trees of a step as Parquet files.",
+    short_help="Write the trees of a step as Parquet files.",
     epilog="""\b
 Examples:
   portico export runs/hnl select -o parquet
@@ -23,13 +23,13 @@ Examples:
 @click.argument("step")
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", required=True,
               help="Where SAMPLE.parquet is written.")  # fmt: skip
-@click.option("--tree", metavar="NAME", help="Which tree, if the step wrote several.")
+@click.option("--tree", metavar="NAME", help="The tree, if the step wrote several.")
 @click.option("--sample", "samples", multiple=True, metavar="NAME", help="Only this sample; may be repeated.")
 @click.option("--format", type=click.Choice(["parquet"]), default="parquet", show_default=True,
-              expose_value=False, help="What to write: so far there is one format.")  # fmt: skip
+              expose_value=False, help="File format; so far there is only one.")  # fmt: skip
 @json_option()
 def export(run: Path, step: str, output: Path, tree: str | None, samples: tuple[str, ...], as_json: bool) -> int:
-    """Write the trees of STEP in the run folder RUN as one file per sample, for tools that read no ROOT files."""
+    """Write the trees of STEP in the run folder RUN as one file per sample, for tools that cannot read ROOT files."""
     from portico.runfolder.parquet import export_parquet
 
     made = []

@@ -18,7 +18,7 @@ __all__ = ["fit"]
 
 @click.command(
     cls=Command,
-    short_help="Parameters, pulls, impacts, goodness of fit and yields of any workspace or card.",
+    short_help="Parameters, pulls, impacts, goodness of fit and yields of a workspace or datacard.",
     epilog="""\b
 Examples:
   portico fit workspace.json
@@ -26,17 +26,19 @@ Examples:
   portico fit likelihoods.tar.gz --workspace RegionA --patch C1N2_Wh_hbb_300_150 --json | jq .yields
 
 \b
-Exit status: 0 done; 1 the model is not sound, or fits do not converge; 2 wrong usage.""",
+Exit status: 0 done; 1 the model is invalid, or fits do not converge; 2 wrong usage.""",
 )
 @click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
-@click.option("--workspace", default="", metavar="NAME", help="Which of an archive, as in portico limit.")
-@click.option("--patch", "patches", multiple=True, metavar="FILE[:NAME]|NAME", help="As in portico limit.")
-@click.option("--measurement", default="", metavar="NAME", help="Which of the workspace.  [default: the first]")
+@click.option("--workspace", default="", metavar="NAME", help="Workspace in an archive, as in portico limit.")
+@click.option("--patch", "patches", multiple=True, metavar="FILE[:NAME]|NAME", help="JSON Patch, as in portico limit.")
+@click.option("--measurement", default="", metavar="NAME", help="Measurement of the workspace.  [default: the first]")
 @click.option("--mass", type=float, default=120.0, show_default=True, metavar="NUMBER",
-              help="What $MASS in a datacard stands for.")  # fmt: skip
+              help="Value of $MASS in a datacard.")  # fmt: skip
 @click.option("--backend", type=click.Choice(["numpy", "jax", "minuit"]), default="numpy", show_default=True,
-              help="What fits.")  # fmt: skip
-@click.option("--impacts", is_flag=True, help="Impacts of constrained parameters on that of interest: two fits each.")
+              help="Program that fits.")  # fmt: skip
+@click.option("--impacts", is_flag=True,
+              help="Compute the impact of each constrained parameter on the parameter of interest, with two fits "
+              "each.")  # fmt: skip
 @click.option("--blind", is_flag=True, help="Fit the expectation without signal instead of the data.")
 @json_option()
 def fit(
@@ -45,7 +47,7 @@ def fit(
 ) -> int:  # fmt: skip
     """Fit MODEL to its data: parameters with pulls, goodness of fit, yields before and after, and impacts.
 
-    MODEL is what portico limit reads: a workspace, an archive of them, a datacard, HS3 or HistFactory XML.
+    MODEL is any input of portico limit: a workspace, an archive of workspaces, a datacard, HS3 or HistFactory XML.
     """
     from portico.errors import ConfigError
     from portico.stats.model_file import read_model

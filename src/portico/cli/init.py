@@ -13,7 +13,7 @@ __all__ = ["init"]
 
 @click.command(
     cls=Command,
-    short_help="Make a new analysis that runs at once.",
+    short_help="Create a new analysis that runs at once.",
     epilog="""\b
 Examples:
   portico init mysearch
@@ -21,9 +21,9 @@ Examples:
 )
 @click.argument("name")
 def init(name: str) -> int:
-    """Make the folder NAME with a small analysis, to be changed into one's own.
+    """Create the folder NAME with a small analysis as a starting point for your own.
 
-    It makes its own events: it runs at once, without any data. Nothing is ever overwritten.
+    It generates its own events, so it runs at once, without any data. It never overwrites a file.
     """
     from portico.analysis.init_template import create
 

@@ -17,7 +17,7 @@ __all__ = ["inspect"]
 
 @click.command(
     cls=Command,
-    short_help="Trees, entries, clusters and columns of ROOT files.",
+    short_help="Show trees, entries, clusters and columns of ROOT files.",
     epilog="""\b
 Examples:
   portico inspect data/events.root

@@ -92,5 +92,5 @@ def _say(words: str) -> None:
 
 def _leave(words: str) -> None:
     cursor = _CURSOR if os.isatty(2) else ""
-    _say(f"{cursor}{words}; what is done is kept, the same command goes on where it stopped")
+    _say(f"{cursor}{words}; what is done is kept, the same command continues where it stopped")
     os._exit(_INTERRUPTED)

@@ -21,7 +21,7 @@ __all__ = ["limit"]
 
 
 def _complete_format(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """Offer what is before the sign of equality."""
+    """Complete the part before the equals sign."""
     from click.shell_completion import CompletionItem as Item
 
     from portico.stats.exports.formats import FORMATS
@@ -31,7 +31,7 @@ def _complete_format(ctx: click.Context, param: click.Parameter, incomplete: str
 
 @click.command(
     cls=Command,
-    short_help="Limits of any pyhf workspace, published likelihood, datacard or model of portico.",
+    short_help="Limits from a pyhf workspace, published likelihood, datacard or Portico model.",
     epilog="""\b
 Examples:
   portico limit workspace.json
@@ -46,33 +46,34 @@ Examples:
   portico limit workspace.json --toys 1000 --on htcondor --workers 50 --run runs/toys
 
 \b
-Exit status: 0 done; 1 the model is not sound, or fits do not converge; 2 wrong usage.""",
+Exit status: 0 done; 1 the model is invalid, or fits do not converge; 2 wrong usage.""",
 )
 @click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
 @click.option("--list", "listing", is_flag=True,
               help="Show the workspaces, measurements and patches in MODEL instead of limits.")  # fmt: skip
 @click.option("--workspace", default="", metavar="NAME",
-              help="Which of an archive; part of a name will do.  [default: the only one, or by patch]")  # fmt: skip
+              help="Workspace in an archive; part of its name suffices.  [default: the only one, or the one that the "
+              "patch needs]")  # fmt: skip
 @click.option("--patch", "patches", multiple=True, metavar="FILE[:NAME]|NAME",
-              help="JSON Patch, or one of a patch set or the archive; may be repeated, in order.")  # fmt: skip
-@click.option("--measurement", default="", metavar="NAME", help="Which of the workspace.  [default: the first]")
+              help="JSON Patch, or a patch of a patch set or of the archive; may be repeated, in order.")  # fmt: skip
+@click.option("--measurement", default="", metavar="NAME", help="Measurement of the workspace.  [default: the first]")
 @click.option("--mass", type=float, default=120.0, show_default=True, metavar="NUMBER",
-              help="What $MASS in a datacard stands for.")  # fmt: skip
+              help="Value of $MASS in a datacard.")  # fmt: skip
 @click.option("--cl", type=float, default=0.95, show_default=True, metavar="NUMBER", help="Confidence level.")
 @click.option("--mu", "mus", type=float, multiple=True, metavar="NUMBER",
-              help="CLs of this signal strength as well; may be repeated.")  # fmt: skip
+              help="Also compute CLs of this signal strength; may be repeated.")  # fmt: skip
 @click.option("--backend", type=click.Choice(["numpy", "jax", "minuit"]), default="numpy", show_default=True,
-              help="What fits a workspace: numpy is the fastest, the others check it.")  # fmt: skip
+              help="Program that fits a workspace: numpy is the fastest, the others check it.")  # fmt: skip
 @click.option("--toys", type=click.IntRange(min=1), metavar="N",
-              help="Throw so many toys of each hypothesis for each strength, instead of asymptotic formulae: for few "
+              help="Throw N toys per hypothesis and signal strength instead of using asymptotic formulae: for few "
                    "expected events.")  # fmt: skip
 @on_option("Where toys are thrown, as in portico run.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N",
-              help="How many throw toys; by default as in portico run.")  # fmt: skip
+              help="Number of workers that throw toys; by default as in portico run.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, metavar="N",
-              help="Of the toys: equal seeds give equal numbers.")  # fmt: skip
+              help="Seed of the toys: equal seeds give equal numbers.")  # fmt: skip
 @click.option("--run", "folder", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
-              help="Where toys are kept, so that the same command goes on where it stopped; by default runs/ and the "
+              help="Where toys are kept, so that the same command continues where it stopped; by default runs/ and the "
                    "name of MODEL with -toys.")  # fmt: skip
 @click.option("--export", "exports", multiple=True, metavar="FORMAT=PATH", shell_complete=_complete_format,
               help="Write the model for another program: pyhf=FILE.json, hs3=FILE.json, roofit=FILE.root, "
@@ -84,10 +85,10 @@ def limit(
     mus: tuple[float, ...], backend: str, toys: int | None, on: str, workers: int | None, seed: int,
     folder: Path | None, exports: tuple[str, ...], blind: bool, as_json: bool,
 ) -> int:  # fmt: skip
-    """Upper limits on the signal strength in MODEL: CLs, observed and expected.
+    """Compute upper limits on the signal strength in MODEL: CLs, observed and expected.
 
-    MODEL is a workspace of pyhf (HistFactory) with data, HS3, or a model that portico wrote, in JSON; an archive or a
-    folder with them, as HEPData has them; a datacard of CMS Combine; or HistFactory XML.
+    MODEL is a JSON file with a pyhf (HistFactory) workspace with data, HS3, or a model that Portico wrote; an archive
+    or folder of such files, as on HEPData; a CMS Combine datacard; or HistFactory XML.
     """
     from portico.monitor.progress import Progress
     from portico.stats.exports.formats import FORMATS, LIMITS, export, export_limits

@@ -19,7 +19,7 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 @click.command(
     cls=Command,
-    short_help="What to change in a script before it is a step.",
+    short_help="Show what to change to turn an RDataFrame script into a step.",
     epilog="""\b
 Examples:
   portico lint analysis.py
@@ -31,12 +31,12 @@ them; 2 if the script cannot be read, or FOLDER exists.""",
 )
 @click.argument("script", type=click.Path(path_type=Path))
 @click.option("--write", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Make a new folder with a first analysis of the script, and list what is left to do.")  # fmt: skip
+              help="Turn the script into a first analysis in a new folder, and list what is left to do.")  # fmt: skip
 @json_option()
 def lint(script: Path, folder: Path | None, as_json: bool) -> int:
-    """Look for what in SCRIPT, which uses RDataFrame in Python, would not work in a step of an analysis.
+    """Find what would not work in a step of an analysis in SCRIPT, a Python script that uses RDataFrame.
 
-    Each finding has a line, a reason and what to do. The script is read, not run, and not changed.
+    Each finding has a line, a reason and a fix. The script is neither run nor changed.
     """
     from portico.lint import check, read_script, write
 

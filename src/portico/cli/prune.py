@@ -23,16 +23,16 @@ Examples:
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--keep-days", type=click.FloatRange(min=0), metavar="DAYS",
-              help="Keep what was current so many days ago; 30 by default.")  # fmt: skip
+              help="Keep results that were current at most DAYS days ago; 30 by default.")  # fmt: skip
 @click.option("--keep-size", metavar="SIZE",
-              help="Keep at most so much, such as '20 GB', the latest first; by default as much as the current results "
+              help="Keep at most SIZE, such as '20 GB', the latest first; by default as much as the current results "
               "take, at least 1 GB.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="List what would be removed, and remove nothing.")
 @json_option()
 def prune(run: Path, keep_days: float | None, keep_size: str | None, dry_run: bool, as_json: bool) -> int:
-    """Remove results and trees of the run folder RUN that are not current any more, the oldest first.
+    """Remove results and trees of the run folder RUN that are no longer current, the oldest first.
 
-    Current results are never removed. Each run does the same at its end with the default limits.
+    Current results are never removed. Each run prunes at its end with the default limits.
     """
     from portico.config import parse_size
     from portico.runfolder.folder import RunFolder

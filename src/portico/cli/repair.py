@@ -13,7 +13,7 @@ __all__ = ["repair"]
 
 @click.command(
     cls=Command,
-    short_help="Mend the ledger and the manifest of a run.",
+    short_help="Repair the ledger and the manifest of a run.",
     epilog="""\b
 Examples:
   portico repair runs/dimuon && portico run examples/dimuon""",
@@ -21,9 +21,9 @@ Examples:
 @click.argument("run", type=click.Path(path_type=Path))
 @json_option()
 def repair(run: Path, as_json: bool) -> int:
-    """Keep what is whole in the run folder RUN, and forget what is not: the next run makes it again.
+    """Keep what is intact in the run folder RUN and drop what is damaged: the next run recreates it.
 
-    Nothing is removed: a ledger that is damaged is moved aside.
+    Nothing is removed: a damaged ledger is moved aside.
     """
     from portico.runfolder.repair import repair as repair_run
 
@@ -32,9 +32,9 @@ def repair(run: Path, as_json: bool) -> int:
         show_json(found.to_json())
         return 0
     for text in found.done:
-        click.echo(f"mended: {text}")
+        click.echo(f"repaired: {text}")
     for text in found.left:
-        click.echo(f"to be made again: {text}")
-    rest = "portico run makes again what is missing" if found.done or found.left else "nothing was wrong"
+        click.echo(f"to be recreated: {text}")
+    rest = "portico run recreates what is missing" if found.done or found.left else "nothing was wrong"
     click.echo(f"{run}: {rest}")
     return 0

@@ -13,7 +13,7 @@ __all__ = ["report"]
 
 @click.command(
     cls=Command,
-    short_help="One HTML file with the results of a run.",
+    short_help="Write one HTML file with all results of a run.",
     epilog="""\b
 Examples:
   portico report runs/dimuon
@@ -23,7 +23,7 @@ Examples:
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Where to write it; by default report.html in the run folder.")  # fmt: skip
 def report(run: Path, output: Path | None) -> int:
-    """Write the report of the run folder RUN: one HTML file with everything in it."""
+    """Write the report of the run folder RUN: one HTML file with all results."""
     from portico.report import write_report
 
     echo(str(write_report(run, output)))

@@ -33,7 +33,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 @click.command(
     cls=Command,
-    short_help="Run an analysis; what is done already is not done again.",
+    short_help="Run an analysis; only what is missing runs.",
     epilog="""\b
 Examples:
   portico run examples/dimuon
@@ -47,35 +47,35 @@ Examples:
   portico run . --dry-run""",
 )
 @click.argument("analysis")
-@on_option("local: processes of this machine; dask: an own Dask cluster here; a site, such as htcondor or slurm or one "
-           "of yours (portico site); the address of a Dask scheduler, tcp://HOST:PORT; or NAME or NAME+ADDRESS of one "
-           "of the installed executors: {executors}.")  # fmt: skip
+@on_option("local: processes on this machine; dask: a new Dask cluster on this machine; a site, such as htcondor, "
+           "slurm or your own (see portico site); the address of a Dask scheduler, tcp://HOST:PORT; or NAME or "
+           "NAME+ADDRESS of an installed executor: {executors}.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), metavar="N",
-              help="How many; by default one for each core, on a site as many as it says at most.")  # fmt: skip
+              help="Number of workers; by default one per core, on a site its maximum.")  # fmt: skip
 @click.option("--step", "steps", multiple=True, metavar="NAME", shell_complete=_complete,
               help="Run only this step; may be repeated.")  # fmt: skip
 @click.option("--sample", "samples", multiple=True, metavar="NAME", shell_complete=_complete,
-              help="Run only over this sample, or all like 'signal_*'; may be repeated.")  # fmt: skip
+              help="Run only over this sample, or all that match, such as 'signal_*'; may be repeated.")  # fmt: skip
 @click.option("--run", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="The run folder; by default runs/ and the name of the analysis.")  # fmt: skip
+              help="The run folder; by default runs/NAME, with the name of the analysis.")  # fmt: skip
 @click.option("--store", metavar="FOLDER|URL",
-              help="Where trees are written: a folder, or a URL such as root://host//store/user/me/run.")  # fmt: skip
-@click.option("--allow-partial", is_flag=True, help="Go on without what cannot be read; exit status 3 if so.")
+              help="Where to write trees: a folder, or a URL such as root://host//store/user/me/run.")  # fmt: skip
+@click.option("--allow-partial", is_flag=True, help="Continue without input that cannot be read; exit status 3 if so.")
 @click.option("--accept-changed-input", is_flag=True,
-              help="Run also over samples with fewer files or entries than when their results were made.")  # fmt: skip
-@click.option("--unblind", is_flag=True, help="Show and fit data also in the signal windows, hidden by default.")
-@click.option("--batch", is_flag=True, help="Plain batch jobs on the site of --on; they go on without this process.")
+              help="Also run samples that have fewer files or entries than at their last run.")  # fmt: skip
+@click.option("--unblind", is_flag=True, help="Show and fit data in the blinded signal windows, too.")
+@click.option("--batch", is_flag=True, help="Submit plain batch jobs on the site of --on; this process need not stay.")
 @click.option("--chunks-per-job", type=click.IntRange(min=1), metavar="N",
-              help="With --batch: chunks that a job runs, one after the other.")  # fmt: skip
+              help="With --batch: number of chunks that a job runs, one after the other.")  # fmt: skip
 @click.option("--chunk-timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
-              help="How long a chunk may run; one that takes longer runs again elsewhere.")  # fmt: skip
-@click.option("--detach", is_flag=True, help="With --batch: leave when all is submitted; the same command collects.")
-@click.option("--cache/--no-cache", help="Keep the columns that steps read on the workers' disks, to read them there "
-              "the next time; off by default.")  # fmt: skip
+              help="Time limit of a chunk; one that takes longer runs again elsewhere.")  # fmt: skip
+@click.option("--detach", is_flag=True, help="With --batch: exit after submitting; the same command collects results.")
+@click.option("--cache/--no-cache", help="Cache the columns that steps read on the workers' disks, for the next run; "
+              "off by default.")  # fmt: skip
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Show what would run, and every problem that would stop it; exit status 1 if there is one.",
+    help="Show what would run, and every problem that would stop it; exit status 1 if there is a problem.",
 )
 @json_option()
 def run(
@@ -85,8 +85,8 @@ def run(
 ) -> int:  # fmt: skip
     """Run the steps of ANALYSIS in order, over all samples.
 
-    ANALYSIS is an analysis.yaml, a folder that holds one, or an installed package that does (such as hnl).
-    Interrupted with Ctrl-C or in any other way, the same command goes on where it stopped.
+    ANALYSIS is an analysis.yaml, a folder that contains one, or an installed package that does (such as hnl).
+    After Ctrl-C or any other interruption, the same command resumes the run.
     """
     from portico.analysis.analysis import load_analysis
 
@@ -122,7 +122,7 @@ def _say_what_ctrl_c_waits_for(on: str, batch: bool) -> None:
     from portico.executors.plugins import plugin_of
 
     if batch:
-        wait_for("the batch system to say which jobs go on", 5)
+        wait_for("the batch system to report which jobs continue", 5)
     elif on not in RESERVED and "://" not in on and not plugin_of(on):
         wait_for(f"the jobs of '{on}' to be removed (without a driver they end by themselves in two minutes)", 15)
 
@@ -150,7 +150,7 @@ def _preview(analysis: Analysis, options: dict[str, Any], as_json: bool) -> int:
 
 
 def _report(result: Run) -> Path | None:
-    """Write the report; that it cannot be written does not make the run a bad one."""
+    """Write the report; if that fails, the run has not failed."""
     try:
         from portico.report import write_report
 

@@ -24,7 +24,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 @click.command(
     cls=Command,
-    short_help="Facilities that a run can go to, and their settings.",
+    short_help="List the sites on which an analysis can run, and their settings.",
     epilog="""\b
 Examples:
   portico site
@@ -33,15 +33,15 @@ Examples:
   portico site myfarm --json | jq .settings.walltime""",
 )
 @click.argument("name", required=False, shell_complete=_complete)
-@click.option("--script", is_flag=True, help="Show what would be submitted for one job; nothing is.")
+@click.option("--script", is_flag=True, help="Show what would be submitted for one job, without submitting it.")
 @click.option("--write", "target", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Copy the site's file, to edit it; where it goes is up to you.")  # fmt: skip
+              help="Copy the site's file to FILE, to edit it.")  # fmt: skip
 @json_option()
 def site(name: str | None, script: bool, target: Path | None, as_json: bool) -> int:
-    """List the sites, or show the settings of NAME: how workers are started, and what one job asks for.
+    """List the sites, or show the settings of NAME: how workers start, and what one job requests.
 
-    NAME is a site or a YAML file. Sites of your own are YAML files in ~/.config/portico/sites; they hide shipped
-    ones of the same name. After that, 'portico run ANALYSIS --on NAME' goes there.
+    NAME is a site or a YAML file. Your own sites are YAML files in ~/.config/portico/sites; they take precedence over
+    shipped ones of the same name. Use a site with 'portico run ANALYSIS --on NAME'.
     """
     if name is None:
         if script or target is not None:
@@ -82,7 +82,7 @@ def _list(as_json: bool) -> int:
     for row in rows:
         if row["error"]:
             echo(f"warning: {row['error']}", err=True)
-    echo(f"\nyour own sites: {own_folder()}/NAME.yaml; to begin with: portico site EXAMPLE --write FILE")
+    echo(f"\nyour own sites: {own_folder()}/NAME.yaml; to create one: portico site EXAMPLE --write FILE")
     return 0
 
 
@@ -124,5 +124,5 @@ def _copy(name: str, target: Path) -> int:
     target = copy_site(name, target)
     seen = target.parent.resolve() == own_folder().resolve() and target.suffix == ".yaml"
     word = target.stem if seen else str(target)
-    echo(f"{target} is written; edit it, then: portico site {word} --script")
+    echo(f"wrote {target}; edit it, then run: portico site {word} --script")
     return 0

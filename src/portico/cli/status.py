@@ -13,7 +13,7 @@ __all__ = ["status"]
 
 @click.command(
     cls=Command,
-    short_help="What is done, running and failed in a run, and why.",
+    short_help="Show what is done, running and failed in a run, and why.",
     epilog="""\b
 Examples:
   portico status runs/dimuon
@@ -25,7 +25,7 @@ Examples:
 def status(run: Path, as_json: bool) -> int:
     """Show what is done, running and failed in the run folder RUN, and why.
 
-    A run that is going on in another terminal or on another machine can be looked at.
+    The run may be in progress, in another terminal or on another machine.
     """
     from portico.monitor.status import read_status
 

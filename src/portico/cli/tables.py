@@ -91,10 +91,10 @@ def show_status(status: RunStatus) -> None:
         earlier = [f"@{number} ({_moment(time)})" for number, time in status.versions[-_VERSIONS - 1 : -1]]
         _say(console, f"earlier versions: {', '.join(earlier)}; portico compare {status.path} {status.path}@previous")
     if status.state == "interrupted":
-        _say(console, f"interrupted: portico run {status.file} --run {status.path}  goes on where it stopped")
+        _say(console, f"interrupted: portico run {status.file} --run {status.path}  continues where it stopped")
     if status.state == "submitted" and status.batch is not None:
         command = f"portico run {status.file} --run {status.path} --on {status.batch.site} --batch"
-        _say(console, f"submitted: {command}  collects what is done and goes on")
+        _say(console, f"submitted: {command}  collects results and continues")
         _say(console, f"           portico cancel {status.path}  removes the jobs")
 
 

@@ -13,7 +13,7 @@ __all__ = ["verify"]
 
 @click.command(
     cls=Command,
-    short_help="Read all files of a run, and compare their checksums.",
+    short_help="Compare all files of a run with their checksums.",
     epilog="""\b
 Examples:
   portico verify runs/dimuon
@@ -22,9 +22,9 @@ Examples:
 @click.argument("run", type=click.Path(path_type=Path))
 @json_option()
 def verify(run: Path, as_json: bool) -> int:
-    """Read everything that the run folder RUN keeps, and compare it with what was written.
+    """Read all files of the run folder RUN, and compare them with their checksums and the ledger.
 
-    Exit status 1 if anything is wrong: the next run makes it again, after portico repair if that is said.
+    Exit status 1 if anything is wrong: the next run recreates it, after portico repair if the message says so.
     """
     from portico.monitor.units import size
     from portico.runfolder.verify import verify as verify_run
@@ -39,6 +39,6 @@ def verify(run: Path, as_json: bool) -> int:
         click.secho("wrong: ", fg="red", bold=True, nl=False)
         click.echo(str(fault))
     many = f"{found.files:,} files, {size(found.size)}, of {found.chunks:,} chunks"
-    wrong = f"{len(found.faults):,} wrong; portico run makes them again" if found.faults else "all as they were written"
+    wrong = f"{len(found.faults):,} wrong; portico run recreates them" if found.faults else "all unchanged"
     click.echo(f"{run}: {many}: {wrong}")
     return FAILED if found.faults else 0

@@ -209,7 +209,7 @@ class BatchExecutor(Executor):
         chunks = sum(len(job.keys) for job in jobs)
         return (
             f"{_count(len(jobs), 'job')} of {self._jobs.queue.name} with {_count(chunks, 'chunk')} go on without this "
-            f"process: portico status {self._run}\nthe same command collects what is done and goes on; "
+            f"process: portico status {self._run}\nthe same command collects the results and continues; "
             f"portico cancel {self._run} removes the jobs"
         )
 
