@@ -93,13 +93,13 @@ def _generated(sample: Sample) -> dict[float, float]:
         return {own: 1.0}  # alone, their number does not matter
     if not (isinstance(ctaus, tuple) and isinstance(decays, tuple) and len(ctaus) == len(decays)):
         raise ValueError(
-            f"sample '{sample.name}': merge_ctau and merge_decays are lists of one length, "
+            f"sample '{sample.name}': merge_ctau and merge_decays must be lists of one length, "
             "for example merge_ctau: [10, 100] and merge_decays: [1.2e6, 2.6e6]"
         )
     merged = {float(ctau): float(number) for ctau, number in zip(ctaus, decays, strict=True)}
     if own not in merged or min(merged.values()) <= 0 or min(merged) <= 0:
         raise ValueError(
-            f"sample '{sample.name}': merge_ctau must contain its own ctau, {own:g} mm, and all numbers are above 0"
+            f"sample '{sample.name}': merge_ctau must contain its own ctau, {own:g} mm, and all numbers must be above 0"
         )
     return merged
 
@@ -114,7 +114,7 @@ def check_lifetimes(ctaus: Iterable[float], longest: float, where: str, *, extra
     """
     for ctau in ctaus:
         if not (ctau > 0 and math.isfinite(ctau)):
-            raise ValueError(f"lifetimes are in mm and above 0, not {ctau!r}")
+            raise ValueError(f"lifetimes must be in mm and above 0, not {ctau!r}")
         if ctau > longest * (1 + 1e-9) and not extrapolate:
             raise ValueError(
                 f"{where}: ctau {ctau:g} mm is above {longest:g} mm, the longest that was generated; few events would "

@@ -227,7 +227,7 @@ def test_run_folder_of_another_analysis_or_in_use(data, tmp_path):
     assert "in use by another portico run (process 1 on" in result.stderr
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
-    assert "holds other things than a run" in call("run", analysis, "--run", tmp_path / "full").stderr
+    assert "contains something other than a run" in call("run", analysis, "--run", tmp_path / "full").stderr
 
 
 def test_faults_of_the_step_are_told_once_with_the_place(data, tmp_path):

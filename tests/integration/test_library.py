@@ -58,7 +58,7 @@ SUMS = {name: sum(3.0 * x * x * 0.5 for x in range(n)) for name, n in {"one": 40
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if compiler() is None:
-        pytest.skip("no compiler of C++")
+        pytest.skip("no C++ compiler")
     monkeypatch.setenv("PORTICO_LIBRARIES", str(tmp_path / "libraries"))
     (tmp_path / "source").mkdir()
     for name, text in {

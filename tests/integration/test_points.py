@@ -210,7 +210,7 @@ def test_an_error_names_the_point(
         ('[{name: a, function: "m:scan", points: list}]', "write STEP/FILE, .* or module:function"),
         ('[{name: a, function: "m:scan", points: "m:grid", samples: [b]}]', "remove 'input', 'tree' and 'samples'"),
         ('[{name: a, function: "m:collect", points: "m:grid"}]', "m:collect is not a step over points; decorate it"),
-        ('[{name: a, function: "m:scan", points: "m:scan"}]', "m:scan is a step; what lists points has no decorator"),
+        ('[{name: a, function: "m:scan", points: "m:scan"}]', "m:scan is a step; the function of points has no"),
         ('[{name: a, function: "m:scan", points: "m:grid", options: {mass: 1}}]',
          "m:scan or m:grid has no option 'mass'; did you mean 'masses'"),
         ('[{name: a, function: "m:scan", points: "m:grid", chunk: 1 MB, options: {masses: []}}]',

@@ -226,7 +226,7 @@ def test_a_run_over_a_server_is_equal_to_a_local_one(
     run = portico.run(analysis, folder=tmp_path / "far", executor=executor)
     there = set(storage_of(store).list(f"{store}/keep", ".root"))
     assert there == set(run["keep"]["a"]["tree"])  # those of the older code lie elsewhere
-    with pytest.raises(RunFolderError, match="holds other things than the trees of this run"):
+    with pytest.raises(RunFolderError, match="contains something other than the trees of this run"):
         portico.run(analysis, folder=tmp_path / "other", executor=executor)
 
 

@@ -42,7 +42,7 @@ from tests.storms.weathers import WEATHERS
 
 __all__ = ["Storm", "Verdict", "storm"]
 
-_NEVER, _FULL = ("fault of portico", "Traceback"), ("disk is full", "no space left")
+_NEVER, _FULL = ("bug in portico", "Traceback"), ("disk is full", "no space left")
 """Words that no error may have, and those that none may have unless the disk is full."""
 _NO_SPACE = (f":{errno.ENOSPC}", f":{errno.EDQUOT}")
 _WEATHERS = (*["calm"] * len(WEATHERS), "full", "read-only", *WEATHERS)

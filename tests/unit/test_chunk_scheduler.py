@@ -267,12 +267,12 @@ def test_a_failure_is_noted_and_told() -> None:
     assert warning == Warn(f"{where}: gone; trying again on another worker (2 of {LOSSES})")
     _, told = scheduler.handle(Failed(second, FailureKind.INPUT, "cut"))
     assert isinstance(told, Warn)
-    assert told.message.endswith("cut; it is read once more when another file was read: the machine may be at fault")
+    assert told.message.endswith("cut; it is tried once more after another file was read: the machine may be at fault")
     (first,) = submitted(scheduler)
     scheduler.handle(Done(first, EMPTY, {}))
     (second,) = submitted(scheduler)
     _, told = scheduler.handle(Failed(second, FailureKind.INPUT, "cut"))
-    advice = "copy or make the file again, or go on without it with --allow-partial"
+    advice = "copy or recreate the file, or continue without it with --allow-partial"
     assert told == Warn(f"step 'step', sample 's', root://a//f1 entries 8-15: cut; {advice}")
 
 

@@ -131,7 +131,7 @@ def status_of(raised):
         (ConfigError("wrong key"), 2, "error: wrong key"),
         (InputError("bad file"), 1, "error: bad file"),
         (KeyboardInterrupt(), 130, "the same command continues where it stopped"),
-        (ZeroDivisionError("oh\nno"), 1, "error: ZeroDivisionError: oh no\nthis is a fault of portico"),
+        (ZeroDivisionError("oh\nno"), 1, "error: ZeroDivisionError: oh no\nthis is a bug in portico"),
     ],
 )
 def test_exit_statuses(raised, status, words):

@@ -192,7 +192,7 @@ def test_commands_make_add_and_show(sf: Path, tmp_path: Path) -> None:
     assert out.read_bytes() == first  # the same bit for bit at any time
     code, shown, _ = run("show", out)
     assert code == 0
-    for words in ("muon_id", "made of sf.root, h", "0 to 2.4", "down, nominal, up", "outside of bins: error"):
+    for words in ("muon_id", "made from sf.root, h", "0 to 2.4", "down, nominal, up", "outside of bins: error"):
         assert words in shown
     listed = json.loads(run("show", out, "--json")[1])
     assert [put["name"] for put in listed[0]["inputs"]] == ["abseta", "variation"]
@@ -202,7 +202,7 @@ def test_commands_make_add_and_show(sf: Path, tmp_path: Path) -> None:
 def test_commands_refuse_what_is_wrong(sf: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (("show", tmp_path / "none.json"), "none.json: no such file"),
-        (("show", sf), "not valid JSON of correctionlib"),
+        (("show", sf), "not a valid correctionlib file"),
         (("convert", sf, tmp_path / "a.txt", "--name", "a", "--from", "h", "--inputs", "x"), "end in .json or"),
         (("convert", tmp_path / "a.csv", tmp_path / "a.json", "--name", "a"), "must end in .root"),
         (("convert", tmp_path / "a.json", tmp_path / "b.json", "--name", "a", "--up", "h"), "are for histograms"),

@@ -310,8 +310,8 @@ def test_a_changed_file_gives_new_values_in_a_live_process(tmp_path: Path) -> No
     ("content", "message"),
     [
         (None, "nope.json: no such file"),
-        (b"{", "not valid JSON of correctionlib"),
-        (b"\x1f\x8bx", "not valid JSON of correctionlib"),
+        (b"{", "not a valid correctionlib file"),
+        (b"\x1f\x8bx", "not a valid correctionlib file"),
         (b"[1]", "'schema_version' must be 2, found none"),
         (b'{"schema_version": 1, "corrections": []}', "must be 2, found 1"),
     ],

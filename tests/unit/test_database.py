@@ -112,7 +112,7 @@ def test_a_ledger_that_something_else_changed_is_looked_through(run: Path, how: 
     with pytest.raises(RunFolderError, match=words):
         read(run)
     [note] = claim(run)
-    assert note.endswith("changed since the last run, by something else than portico; nothing that is kept is damaged")
+    assert note.endswith("changed since the last run, by something else than portico; nothing in it is damaged")
     assert claim(run) == ()
     assert read(run) == ["skim"]
     ledger = RunFolder(run).open_ledger()
@@ -151,7 +151,7 @@ def test_a_ledger_that_is_gone_is_told_and_begun_again(run: Path) -> None:
         (run / "ledger.sqlite").unlink()
         if empty:
             (run / "ledger.sqlite").touch()
-        with pytest.raises(RunFolderError, match=r"is not there; if the run has begun|is empty, and what"):
+        with pytest.raises(RunFolderError, match=r"does not exist; if the run has begun|is empty, and what"):
             read(run)
         [note] = claim(run)
         assert note == f"{run}/ledger.sqlite: is gone, and with it what was done; all of it is run again"
@@ -264,7 +264,7 @@ def test_a_manifest_is_written_again_from_the_ledger(run: Path, how: str) -> Non
         read(run)
     [note] = claim(run)
     assert note.startswith(f"{path}: is ")
-    assert note.endswith("it is written again, from the ledger")
+    assert note.endswith("it is restored from the ledger")
     assert read_manifest(run) == before
     assert read(run) == ["skim"]
 

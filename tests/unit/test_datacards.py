@@ -113,8 +113,8 @@ def test_titles_and_comments_are_not_lines(tmp_path: Path) -> None:
             "bg lnN - 1.2\nnuisance edit add bkg ch bg lnN 1.3",
             "line 15: .*'bg' of 'bkg' in 'ch' has an entry; say addq",
         ),
-        ("bg gmN 2 - 12.5\nnuisance edit rename bg b", "line 15: .*'bg' is a gmN, which is not renamed"),
-        ("bg lnN - 1.2\nnuisance edit changepdf bg shape", "'bg' is a lnN, which does not become a shape"),
+        ("bg gmN 2 - 12.5\nnuisance edit rename bg b", "line 15: .*'bg' is a gmN, which cannot be renamed"),
+        ("bg lnN - 1.2\nnuisance edit changepdf bg shape", "'bg' is a lnN, which cannot become a shape"),
     ],
 )
 def test_what_is_not_read_is_named(tmp_path: Path, line: str, message: str) -> None:

@@ -151,7 +151,7 @@ def test_blinded_bins_and_unbinned_data() -> None:
 def test_toys_that_fail_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     of = model(peak_on_background(poisson(400, 5)))
     fit = fitted(of)
-    with pytest.raises(ValueError, match="toys = -1; it is 0 or more"):
+    with pytest.raises(ValueError, match="toys = -1; it must be 0 or more"):
         goodness_of_fit(of, fit, toys=-1)
 
     def broken(*_: Any, **__: Any) -> Fit:

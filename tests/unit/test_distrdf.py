@@ -58,8 +58,8 @@ def test_operations_outside_of_the_list_are_refused_by_name(frame: Any, name: st
 
 REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("part", lambda f: f.DefinePerSample("n", "double(rdfsampleinfo_.NEntries())"), "DefinePerSample with NEntries is"),
-    ("function", lambda f: f.Define("y", lambda x: x, ["x"]), "Define with a function of Python.*header"),
-    ("filter", lambda f: f.Filter(lambda x: x > 1, ["x"]), "Filter with a function of Python"),
+    ("function", lambda f: f.Define("y", lambda x: x, ["x"]), "Define with a Python function.*header"),
+    ("filter", lambda f: f.Filter(lambda x: x > 1, ["x"]), "Filter with a Python function"),
     ("local entry", lambda f: f.Define("y", "rdfentry_ + 1"), "rdfentry_"),
     ("template", lambda f: f.Sum["double"]("x"), "Sum with types in brackets"),
     ("model", lambda f: f.Histo1D("x"), r"Histo1D\('x'\) chooses its axis"),

@@ -111,7 +111,7 @@ def test_the_command_line(run: Path, trees: ak.Array, tmp_path: Path) -> None:
     ("step", "options", "kind", "message"),
     [
         ("wriet", {}, ConfigError, r"no step 'wriet'; did you mean 'write'\?"),
-        ("write", {}, ConfigError, r"say which tree of step 'write' with --tree; .*valid: new, old"),
+        ("write", {}, ConfigError, r"choose which tree of step 'write' with --tree; .*valid: new, old"),
         ("write", {"tree": "odl"}, ConfigError, r"did you mean 'old'\?"),
         ("write", {"tree": "old", "samples": ["c"]}, ConfigError, r"no sample 'c'; valid: a, b"),
         ("count", {}, ProductError, r"step 'count' wrote no trees; only Snapshots"),

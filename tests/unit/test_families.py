@@ -149,7 +149,7 @@ def test_impossible_power_laws_and_failed_fits_are_noted(monkeypatch: pytest.Mon
         ({"kinds": ()}, "no family of backgrounds is given; valid: exponentials, power_laws, bernstein"),
         ({"max_order": {"bernstein": 9}}, "highest order 9 of bernstein; it lies between 0 and 8"),
         ({"max_order": {"exponentials": 0}}, "highest order 0 of exponentials; it lies between 1 and 4"),
-        ({"p": 5}, "p = 5 of the choice between orders; it lies between 0 and 1"),
+        ({"p": 5}, "p = 5 of the choice between orders; it must lie between 0 and 1"),
     ],
 )
 def test_impossible_options(options: dict[str, Any], message: str) -> None:
@@ -161,8 +161,8 @@ def test_impossible_options(options: dict[str, Any], message: str) -> None:
     ("counts", "blind", "message"),
     [
         (np.ones(29), [], "29 counts in 30 bins"),
-        (np.full(30, -1.0), [], "counts are not negative"),
-        (np.full(30, math.nan), [], "counts are not negative"),
+        (np.full(30, -1.0), [], "counts must not be negative"),
+        (np.full(30, math.nan), [], "counts must not be negative"),
         (np.ones(30), [(1.0, 2.0)], "all bins are blinded"),
     ],
 )

@@ -401,7 +401,7 @@ def test_without_a_luminosity_of_its_own_that_of_the_dataset_is_taken_and_told(m
         ({"control": sample_of("control", meson="Dplus")}, "needs data of the control channel .* a simulated sample"),
         ({"control": sample_of("control", origin="beauty")}, "parameter 'origin' is 'beauty'; .*valid: all, b, prompt"),
         ({"control": sample_of("control", origin="b")}, "holds Ds of origin 'prompt', but by its parameters none was"),
-        ({"control": sample_of("control", prompt_fraction=1.5)}, "'prompt_fraction' is 1.5; it is from 0 to 1"),
+        ({"control": sample_of("control", prompt_fraction=1.5)}, "'prompt_fraction' is 1.5; it must be between"),
         (
             {"control": sample_of("control").model_copy(update={"entries": None, "files": ("a.root",)})},
             "sample 'control': the parameter 'prompt_fraction' is missing",

@@ -182,14 +182,14 @@ def test_gaussian_gammas_and_constants(tmp_path: Path) -> None:
         (lambda s: modifier(s, 0, 1).update(constraint="Poisson"), "a constraint of the type 'Poisson' is not"),
         (lambda s: modifier(s, 0, 1).update(data={"hi": 1.0}), "normsys 'norm': 'data' has the keys hi and lo"),
         (lambda s: modifier(s, 1, 2).update(data={"vals": [0.1]}), "shapesys 'ss': 1 values for 2 bins"),
-        (lambda s: s["distributions"][0]["samples"][0]["data"].pop("errors"), "'errors' is a list of numbers"),
+        (lambda s: s["distributions"][0]["samples"][0]["data"].pop("errors"), "'errors' must be a list of numbers"),
         (lambda s: s["distributions"][3].update(type="lognormal_dist"),
          "its constraint 'lumiConstraint' is a 'lognormal_dist'; valid: gaussian_dist"),
         (lambda s: s["distributions"][3].update(mean="nominal"), "'nominal' has no value in 'parameter_points'"),
         (lambda s: s["data"][3].update(contents=[85]), "1 observed bins, but its samples have 2"),
         (lambda s: s["analyses"][1].update(domains=True), "of this HS3 has another type .*'bool' object is not"),
         (lambda s: s["domains"][0]["axes"][0].pop("name"), "of this HS3 has another type .*key 'name' is missing"),
-        (lambda s: s.update(data=[{}]), "'data' is a list of objects with names"),
+        (lambda s: s.update(data=[{}]), "'data' must be a list of objects with names"),
     ],
 )  # fmt: skip
 def test_hs3_that_is_not_read(tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str) -> None:

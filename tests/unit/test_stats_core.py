@@ -297,18 +297,18 @@ BACKGROUND = SOUND.channels[0].components[1]
         (lambda: Bernstein(low=1, high=1), "a window from 1.0 to 1.0 is empty"),
         (lambda: PowerLaws(low=0, high=1), "a power law needs a window above 0, this one begins at 0"),
         (lambda: Exponentials(low=0, high=1, order=5), "order"),
-        (lambda: Template(low=0, high=1, bins=(0, 0)), "contents of a template are finite, not negative, and not"),
-        (lambda: Template(low=0, high=1, bins=(2, -1)), "contents of a template are finite, not negative, and not"),
+        (lambda: Template(low=0, high=1, bins=(0, 0)), "contents of a template must be finite, not negative"),
+        (lambda: Template(low=0, high=1, bins=(2, -1)), "contents of a template must be finite, not negative"),
         (lambda: Template(low=0, high=1, bins=(2, 1), changes={"a": ((1,), (2,))}), "template at -1 and \\+1 of 'a' h"),
         (lambda: changed(BACKGROUND, events=-1), "events"),
         (lambda: changed(BACKGROUND, events=math.inf), "events"),
         (lambda: changed(BACKGROUND, shapes=()), "shapes"),
         (lambda: changed(BACKGROUND, effects={"lumi": (0.9, 0)}), "component 'background': the factors of 'lumi' are"),
         (lambda: changed(BACKGROUND, shifts={"scale": {"meen": 1}}), "'scale' shifts 'meen'; valid: \\(none\\)"),
-        (lambda: changed(SOUND.channels[0], edges=(1, 0)), "channel 'a': bin edges do not rise"),
-        (lambda: changed(SOUND.channels[0], values=(0.5,)), "channel 'a': data are either counts or values"),
+        (lambda: changed(SOUND.channels[0], edges=(1, 0)), "channel 'a': bin edges must increase"),
+        (lambda: changed(SOUND.channels[0], values=(0.5,)), "channel 'a': give data either as counts or as values"),
         (lambda: changed(SOUND.channels[0], counts=(1, 2)), "channel 'a': 2 counts in 1 bins"),
-        (lambda: changed(SOUND.channels[0], counts=(-1,)), "channel 'a': counts are not negative"),
+        (lambda: changed(SOUND.channels[0], counts=(-1,)), "channel 'a': counts must not be negative"),
         (lambda: changed(SOUND.channels[0], counts=None, values=(7,)), "channel 'a': a value lies outside of the win"),
         (lambda: changed(SOUND.channels[0], components=(BACKGROUND,) * 2), "channel 'a': two components have the same"),
         (lambda: changed(SOUND.channels[0], edges=(0, 2)), "channel 'a': 'signal' has another window, 0.0 to 1.0"),
@@ -530,7 +530,7 @@ def test_cls_of_one_bin_follows_the_formulae() -> None:
 
 
 def test_impossible_confidence_levels_and_no_signal() -> None:
-    with pytest.raises(ValueError, match="confidence level = 95; it lies between 0 and 1"):
+    with pytest.raises(ValueError, match="confidence level = 95; it must lie between 0 and 1"):
         asymptotic_limit(ModelProfiles(SOUND), cl=95)
     with pytest.raises(FitError, match="does not depend on mu: there is no signal where data are"):
         asymptotic_limit(ModelProfiles(one_bin(3, 3, 0.0)))

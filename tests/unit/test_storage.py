@@ -269,7 +269,7 @@ def test_a_store_belongs_to_one_run(tmp_path: Path) -> None:
     assert first.trees("skim", "a") == f"{store}/skim/a"
     assert RunFolder(tmp_path / "run").trees("skim", "a") == f"{tmp_path}/run/skim/a"
     assert claim(tmp_path / "run", None).store == str(store)  # remembered
-    with pytest.raises(RunFolderError, match=f"{store}: holds other things than the trees of this run"):
+    with pytest.raises(RunFolderError, match=f"{store}: contains something other than the trees of this run"):
         claim(tmp_path / "other", str(store))
     mine = tmp_path / "mine"
     mine.mkdir()

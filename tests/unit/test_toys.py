@@ -250,7 +250,7 @@ def test_impossible_requests(tmp_path: Any) -> None:
     with pytest.raises(ValueError, match="two strengths"):
         limit_of([gaussian(1.0, 0.0, 100)])
     (tmp_path / "analysis.yaml").write_text("name: mine\n")
-    with pytest.raises(ConfigError, match="is another analysis; give toys a folder of their own"):
+    with pytest.raises(ConfigError, match="belongs to another analysis; give toys a separate folder"):
         run_toys(model, [1.0], 100, tmp_path)
     assert (tmp_path / "analysis.yaml").read_text() == "name: mine\n"
 

@@ -219,9 +219,9 @@ def test_a_machine_without_the_input_is_named_and_avoided() -> None:
     machines = {"blind": FailureKind.INPUT, "h1": None, "h2": None}
     world, verdict = verdict_of(files, machines, 3, workers=4)
     assert len(verdict) == 401
-    named = [text for text in world.warnings if "fails what others do" in text]
+    named = [text for text in world.warnings if "fails chunks that others complete" in text]
     assert len(named) == 1
-    assert named[0].startswith("step 'step': machine blind fails what others do: ")
+    assert named[0].startswith("step 'step': machine blind fails chunks that others complete: ")
     assert sum("why" in text for text in world.warnings) <= 2 * 3 * 4 + 4, "it gets no more chunks"
 
 

@@ -160,7 +160,7 @@ def test_a_damage_in_the_ledger_forgets_that_part_and_not_the_run(
     [fault] = verify(run).faults
     assert words in fault.what
     [note] = claim(run)
-    assert f"a driver was killed while it wrote; {words} were damaged, and are made again" in note
+    assert f"a driver was killed while it wrote; {words} were damaged and will be recreated" in note
     assert claim(run) == ()
     assert done(run) == left
     assert not verify(run).faults

@@ -305,7 +305,7 @@ def test_bad_samples(tmp_path: Path) -> None:
         read_signal(results, {"a": fake_sample(parameters={"ctau": 1.0})})
     with pytest.raises(ConfigError, match="cannot be normalised: cross_section = None"):
         read_signal(results, {"a": fake_sample(cross_section=None)})
-    with pytest.raises(ConfigError, match=r"ctau is in mm and above 0, not 0\.0"):
+    with pytest.raises(ConfigError, match=r"ctau must be in mm and above 0, not 0\.0"):
         read_signal(results, {"a": fake_sample(parameters={"mass": 1.0, "ctau": 0})})
     merged = {"mass": 1.0, "ctau": 10.0, "merge_ctau": (10.0,), "merge_decays": (103.0,)}
     with pytest.raises(ConfigError, match="merge_decays says 103 decays at 10 mm, but processed events"):

@@ -128,7 +128,7 @@ class DistrdfExecutor(Executor):
             self._dask.client.register_plugin(HoldPlugin(bundle), name=f"portico-distrdf-{bundle.digest}")
         except Exception as error:
             raise WorkerError(
-                f"the Dask cluster cannot take the analysis: {error}; its scheduler and workers need the same versions "
+                f"the Dask cluster cannot load the analysis: {error}; its scheduler and workers need the same versions "
                 "of portico, ROOT, dask and Python as this process"
             ) from error
 

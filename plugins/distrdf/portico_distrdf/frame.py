@@ -24,7 +24,7 @@ from portico.worker.arguments import refuse_local_entry, require_model
 
 __all__ = ["ELSEWHERE", "Booking", "DistributedFrame", "book_reports", "check_kinds", "collect"]
 
-ELSEWHERE = "every operation of RDataFrame works with --on local, dask, tcp://HOST:PORT or a site"
+ELSEWHERE = "every RDataFrame operation works with --on local, dask, tcp://HOST:PORT or a site"
 
 _TRANSFORMATIONS = (
     "Alias", "DefaultValueFor", "Define", "DefinePerSample", "Filter", "FilterAvailable", "FilterMissing", "Redefine",
@@ -101,7 +101,7 @@ class DistributedFrame:
             return getattr(local, name)
         if hasattr(local, name):
             raise StepError(
-                f"{name} is not possible on ROOT's distributed RDataFrame; possible are {', '.join(_POSSIBLE)} and "
+                f"{name} is not possible on ROOT's distributed RDataFrame; valid: {', '.join(_POSSIBLE)} and "
                 f"VariationsFor; {ELSEWHERE}"
             )
         raise AttributeError(f"RDataFrame has no operation '{name}'; {nearest(name, _POSSIBLE)}")
@@ -234,9 +234,9 @@ def _require_portable(name: str, argument: Any) -> None:
     kind = type(argument).__name__
     if _TRAVELS.match(kind):
         return
-    what = "a function of Python" if isinstance(argument, types.FunctionType) else f"an object of {kind}"
+    what = "a Python function" if isinstance(argument, types.FunctionType) else f"an object of {kind}"
     raise StepError(
-        f"{name} with {what} is not possible on ROOT's distributed RDataFrame: write an expression of C++, and declare "
+        f"{name} with {what} is not possible on ROOT's distributed RDataFrame: write a C++ expression, and declare "
         f"what it calls in a header of the step (@step(headers=[...])); {ELSEWHERE}"
     )
 

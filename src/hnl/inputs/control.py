@@ -255,7 +255,7 @@ def _prompt_share(sample: Sample) -> float:
     if "prompt_fraction" not in sample.parameters and sample.entries is not None:
         return PROMPT_FRACTION
     if not 0 <= (share := sample.number("prompt_fraction")) <= 1:
-        raise ConfigError(f"sample '{sample.name}': the parameter 'prompt_fraction' is {share:g}; it is from 0 to 1")
+        raise ConfigError(f"sample '{sample.name}': 'prompt_fraction' is {share:g}; it must be between 0 and 1")
     return share
 
 

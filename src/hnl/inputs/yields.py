@@ -242,7 +242,7 @@ def _generated(sample: Sample) -> Generated:
     decays = (sample.processed_events or 0.0) / sample.filter_efficiency
     ctau = sample.number("ctau")
     if not (ctau > 0 and math.isfinite(ctau)):
-        raise ConfigError(f"sample '{sample.name}': ctau is in mm and above 0, not {ctau!r}")
+        raise ConfigError(f"sample '{sample.name}': ctau must be in mm and above 0, not {ctau!r}")
     ctaus, declared = (sample.parameters.get(name) for name in ("merge_ctau", "merge_decays"))
     if isinstance(ctaus, tuple) and isinstance(declared, tuple):
         own = dict(zip(ctaus, declared, strict=False)).get(ctau)

@@ -79,7 +79,7 @@ class StepEntry(Model):
     @classmethod
     def _free(cls, name: str) -> str:
         if name.lower() == _LOCK:
-            raise ValueError(f"'{_LOCK}' is a file of portico's in the run folder; choose another name")
+            raise ValueError(f"'{_LOCK}' is one of portico's own files in the run folder; choose another name")
         return name
 
     @property
@@ -107,7 +107,7 @@ class _AnalysisFile(Model):
     def _rising(cls, blind: dict[str, tuple[tuple[float, float], ...]]) -> dict[str, tuple[tuple[float, float], ...]]:
         for pattern, intervals in blind.items():
             if not all(low < high for low, high in intervals):
-                raise ValueError(f"'{pattern}': an interval is written [low, high], with low < high")
+                raise ValueError(f"'{pattern}': write an interval as [low, high], with low < high")
         return blind
 
 
@@ -263,7 +263,7 @@ def _check_references(path: Path, step: StepEntry, earlier: list[str]) -> None:
             example = "'fit/weights.root'" if key != "points" else "'search/points.json', or module:function"
             raise ConfigError(
                 f"{where}: {key}: '{reference}' is not a file of a step; write STEP/FILE, for example {example}"
-                + (", or ./NAME for a file of yours" if key != "points" else "")
+                + (", or ./NAME for your own file" if key != "points" else "")
             )
         if name not in earlier:
             raise ConfigError(

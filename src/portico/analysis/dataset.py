@@ -25,7 +25,7 @@ Parameter = Scalar | tuple[Scalar, ...] | dict[str, Scalar]
 
 _NOT_WRITTEN = {
     "name": "the sample's name is its key",
-    "completeness": "the completeness is what a partial run finds out",
+    "completeness": "only a partial run sets the completeness",
     "replicas": "the replicas of a file are a list within 'files'",
     "checksums": "the checksum of a file stands beside its path, as 'adler32' in an entry {path, adler32} of 'files'",
 }
@@ -86,7 +86,7 @@ class Sample(Model):
     @classmethod
     def _free(cls, name: str) -> str:
         if name.lower() in _FILES_OF_STEPS:
-            raise ValueError(f"'{name}' is a file of portico's in the folder of a step; choose another name")
+            raise ValueError(f"'{name}' is one of portico's own files in the folder of a step; choose another name")
         return name
 
     @field_validator("files", mode="before")
@@ -242,7 +242,7 @@ def _expand(pattern: _Entry, folder: Path, redirectors: tuple[str, ...], where: 
         declared = parse(_FileEntry, pattern, f"{where}: files")
         found = _expand(declared.path, folder, redirectors, where)
         if len(found) != 1:
-            raise ConfigError(f"{where}: {declared.path}: 'adler32' is that of one file, and {len(found)} match")
+            raise ConfigError(f"{where}: {declared.path}: 'adler32' belongs to one file, but {len(found)} match")
         return [_File(found[0].replicas, declared.adler32)]
     if isinstance(pattern, tuple):
         if not pattern:

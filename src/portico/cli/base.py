@@ -23,7 +23,7 @@ __all__ = ["Command", "Group", "echo", "json_option", "on_option", "show_json", 
 
 FAILED, WRONG_USAGE, PARTIAL, INTERRUPTED = 1, 2, 3, 130
 _DEBUG = "PORTICO_DEBUG"
-_FAULT = "this is a fault of portico; --debug shows where it happened"
+_FAULT = "this is a bug in portico; --debug shows where it happened"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

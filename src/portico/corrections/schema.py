@@ -106,11 +106,11 @@ def read_set(content: bytes, where: str) -> dict[str, Any]:
     try:
         loaded = parse_json(_decompressed(content) if content.startswith(_GZIP) else content)
     except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise ConfigError(f"{where}: not valid JSON of correctionlib: {error}") from error
+        raise ConfigError(f"{where}: not a valid correctionlib file: {error}") from error
     version = loaded.get("schema_version") if isinstance(loaded, dict) else None
     if version != 2:
         found = "none" if version is None else repr(version)
-        raise ConfigError(f"{where}: its 'schema_version' must be 2, found {found}; is it a file of correctionlib?")
+        raise ConfigError(f"{where}: its 'schema_version' must be 2, found {found}; is it a correctionlib file?")
     return dict(loaded)
 
 

@@ -94,7 +94,7 @@ def _compiler(variable: str, name: str) -> Compiler | None:
         if not variable:
             return None
         raise ConfigError(
-            f"{variable}={name}: no compiler of C++ ({error}); give its path, or PORTICO_CXX=none to do without"
+            f"{variable}={name}: no C++ compiler ({error}); give its path, or set PORTICO_CXX=none to do without one"
         ) from None
     options += [flag for flag in _ask([config, "--cflags"]).split() if not flag.startswith("-I")]
     if (home / "include" / "RVersion.h").is_file():  # what root-config of the wheel says of folders is wrong
@@ -199,7 +199,7 @@ def _compile(sources: Sequence[str], archive: bytes, function: str, say: Callabl
     """Compile and link sources in a folder of their own."""
     found = compiler()
     if found is None:
-        raise PorticoError(f"{function}: the compiler of C++ that was found before is gone")
+        raise PorticoError(f"{function}: the C++ compiler found earlier no longer exists")
     say(f"{function}: compiling {', '.join(sources)} ({found.version})")
     with tempfile.TemporaryDirectory(prefix="portico-") as folder:
         with zipfile.ZipFile(io.BytesIO(archive)) as members:

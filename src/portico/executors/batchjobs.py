@@ -296,13 +296,13 @@ def _brought_home(outcome: Outcome, submission: Submission) -> Outcome:
             try:
                 rename_when_seen(here, Path(above, name), _SEEN_SECONDS)
             except FileNotFoundError:
-                return Failed(outcome.task, FailureKind.LOST, f"the tree that its job wrote is not there: {here}")
+                return Failed(outcome.task, FailureKind.LOST, f"the tree that its job wrote does not exist: {here}")
         elif above == outcome.task.folder.rstrip("/"):
             if storage_of(above).size(str(file["path"])) is None:  # a driver that was killed may have renamed it
-                words = f"the tree that its job wrote is not there: {file['path']}"
+                words = f"the tree that its job wrote does not exist: {file['path']}"
                 return Failed(outcome.task, FailureKind.LOST, words)
         else:
-            words = f"the tree that its job wrote is that of another run folder: {file['path']}"
+            words = f"the tree that its job wrote belongs to another run folder: {file['path']}"
             return Failed(outcome.task, FailureKind.LOST, words)
         files.append({**file, "path": f"{above}/{name}"})
     return replace(outcome, files=files)

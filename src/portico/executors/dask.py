@@ -134,7 +134,7 @@ class DaskExecutor(Executor):
             raise
         except Exception as error:
             raise WorkerError(
-                f"the Dask cluster cannot take the analysis: {error}; its scheduler and workers need the same "
+                f"the Dask cluster cannot load the analysis: {error}; its scheduler and workers need the same "
                 "versions of portico, dask and Python as this process"
             ) from error
 
@@ -284,7 +284,7 @@ class DaskExecutor(Executor):
             raise
         except Exception as error:
             self._link.raise_if_gone(error)
-            raise WorkerError(f"the workers died while they made '{content['op']}': {error}") from error
+            raise WorkerError(f"the workers died during '{content['op']}': {error}") from error
         finally:
             self._calls = 0
 
@@ -345,7 +345,7 @@ class DaskExecutor(Executor):
         if time.monotonic() - self._lonely_since < self._patience:
             return []
         told = self._site.problems() if self._site is not None else []
-        return told or [f"no worker is connected to {self._link.address}; the run goes on when one joins"]
+        return told or [f"no worker is connected to {self._link.address}; the run continues when one joins"]
 
     @property
     def _patience(self) -> float:

@@ -105,7 +105,7 @@ class SchedulerLink:
             now = max((worker["last_seen"] for worker in workers.values()), default=0.0)
             silent = {w["name"]: now - w["last_seen"] for w in workers.values() if now - w["last_seen"] > _LONG}
             return [
-                f"worker {name} has not been heard of for {seconds:.0f} s: is it stopped, or its network cut? the "
+                f"worker {name} has not responded for {seconds:.0f} s: is it stopped, or its network cut? the "
                 "scheduler gives its chunks to others after its worker-ttl, by default 5 minutes"
                 for name, seconds in silent.items()
             ]
@@ -149,7 +149,7 @@ class SchedulerLink:
         if self._client.status != "running":
             self._raise_gone("is gone", cause)
         if self.silence > SILENT_SECONDS:
-            how = f"has not answered for {self.silence:.0f} s, as if it were stopped or the network cut"
+            how = f"has not answered for {self.silence:.0f} s; it may be stopped, or the network cut"
             self._raise_gone(how, cause)
 
     def _raise_gone(self, how: str, cause: Exception | None) -> NoReturn:

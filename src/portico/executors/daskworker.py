@@ -100,7 +100,7 @@ def execute(content: dict[str, Any], owner: str) -> Message:
     worker, task = get_worker(), Task.from_json(content)
     name = str(worker.name)
     if owner not in _state(worker, _BUNDLES):
-        message = f"worker {name} has not got the analysis"
+        message = f"worker {name} has not received the analysis"
         return Failed(task, FailureKind.LOST, message, metrics={"worker": name}).to_answer()
     runner = _runner(owner)
     runner.start(task)

@@ -65,7 +65,7 @@ def read_outcome(path: Path, task: Task) -> Outcome:
         return Failed(task, FailureKind.LOST, damage)
     content, blobs = receive(io.BytesIO(message))
     if content["key"] != task.key:
-        return Failed(task, FailureKind.LOST, f"its result {path} is that of another chunk")
+        return Failed(task, FailureKind.LOST, f"its result {path} belongs to another chunk")
     return outcome_of(task, (content, blobs))
 
 

@@ -114,6 +114,6 @@ def _check(on: str) -> None:
     scheme, is_address, _ = on.partition("://")
     known = "+" not in scheme if is_address else looks_like_a_file(on)
     if on not in destinations() and not known and not plugin_of(on):
-        valid = [*destinations(), _ADDRESS, "a site file of yours (.yaml)"]
+        valid = [*destinations(), _ADDRESS, "your own site file (.yaml)"]
         hint = "; it comes with: pip install ./plugins/distrdf" if on.partition("+")[0] == "distrdf" else ""
         raise ConfigError(f"cannot run on '{on}'{hint}; {nearest(on, valid)}")

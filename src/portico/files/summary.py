@@ -182,7 +182,7 @@ def _open(file: str, **options: Any) -> Any:
         if path.is_dir():
             raise InputError(f"{file}: is a folder, not a file")
         if path.stat().st_size == 0:
-            raise InputError(f"{file}: is empty (0 bytes); copy or make it again")
+            raise InputError(f"{file}: is empty (0 bytes); copy or recreate it")
         with path.open("rb") as stream:
             if stream.read(4) != b"root":
                 raise InputError(f"{file}: not a ROOT file")

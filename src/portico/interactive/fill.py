@@ -144,7 +144,7 @@ class Fill(Mapping[str, Results]):
         try:
             self._follow(deadline)
         except KeyboardInterrupt as interrupt:
-            interrupt.add_note(f"{self.wanted} goes on; its stop() ends it and keeps what is done")
+            interrupt.add_note(f"{self.wanted} continues; its stop() ends it and keeps finished chunks")
             raise
         if self.state in ENDED:
             for live in self._lives:
@@ -200,7 +200,7 @@ class Fill(Mapping[str, Results]):
         """
         self.wait()
         if self._watch.run is None:
-            raise PorticoError(f"{self.wanted} was stopped; partial() has what is done, filling it again goes on")
+            raise PorticoError(f"{self.wanted} was stopped; partial() has its results so far, the same fill continues")
         return self._watch.run
 
     def result(self) -> dict[str, Results]:

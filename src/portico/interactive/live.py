@@ -116,7 +116,7 @@ def page(title: str, results: Mapping[str, Results], products: Sequence[str], bl
     legend = " ".join(f'<span style="color:{colors[name]}">&#9632; {escape(name)}</span>' for name in results)
     head = f"<div><b>{escape(title)}</b></div><div>{legend}</div>"
     if results and products and not names:
-        head += f"<div>there is nothing to draw like {escape(', '.join(products))}</div>"
+        head += f"<div>no one-dimensional histogram matches {escape(', '.join(products))}</div>"
     return f"<div>{head}{''.join(pictures)}</div>"
 
 
@@ -141,5 +141,5 @@ def _shown(html: str, text: str) -> Shown:
         raise MissingExtra("notebook", "a display that follows a fill") from error
     shell = get_ipython()
     if shell is None or not hasattr(shell, "kernel"):
-        raise ConfigError("show() needs a notebook; here, wait() shows the progress, and partial() what is there")
+        raise ConfigError("show() needs a notebook; here, wait() shows the progress, and partial() the results so far")
     return Shown(html, text)

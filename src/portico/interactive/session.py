@@ -167,7 +167,7 @@ class Session:
         """
         self._refuse_closed()
         if not self.fills:
-            raise ConfigError("nothing was filled yet; fill a step, then keep it")
+            raise ConfigError("no step was filled yet; fill a step, then keep it")
         fill = self.fills[-1] if fill is None else fill
         kept, folder = fill.run, Path(name) if "/" in name else self.folder.parent / name
         if folder.exists():
@@ -201,7 +201,7 @@ class Session:
 
     def _refuse_closed(self) -> None:
         if self._closed:
-            raise ConfigError("this session is closed; open another with portico.session(...)")
+            raise ConfigError("this session is closed; open a new one with portico.session(...)")
 
     def _stop(self, watch: Watch, seconds: float) -> None:
         with self._lock:
@@ -252,7 +252,7 @@ def _wanted(number: int, analysis: Analysis, step: str, samples: Iterable[str], 
     kind, there = kind_of_step(analysis, entry), analysis.samples_of(entry)
     chosen = analysis.dataset.matching([samples] if isinstance(samples, str) else samples)
     if chosen and kind != "frame":
-        raise ConfigError(f"step '{step}' is made of all samples; leave out 'samples'")
+        raise ConfigError(f"step '{step}' is computed from all samples; omit 'samples'")
     if absent := [name for name in chosen if name not in there]:
         raise ConfigError(f"step '{step}' does not run on sample '{absent[0]}'; {nearest(absent[0], there)}")
     return Wanted(number, analysis, step, kind, chosen or there, chosen, options)

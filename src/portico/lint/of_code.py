@@ -47,7 +47,7 @@ def _includes(script: Script, followed: Trace) -> Iterator[Finding]:
         if text is UNKNOWN:
             if (guess := _unknown_include(call)) and not _is_formatted_code(call):
                 what = f"which file {guess} is, is not known before the script runs"
-                why = "the file does not travel to workers, and a change of it goes unnoticed: a step is refused"
+                why = "the file is not shipped to workers, and changes of it go unnoticed: a step stops with an error"
                 fix = 'write its path as a literal, or name it in @step(headers=["include/..."])'
                 yield Finding("error", "include", call.node.lineno, what, why, fix)
             continue
@@ -127,7 +127,7 @@ def _globals(script: Script, followed: Trace) -> Iterator[Finding]:
         if isinstance(text, str) and call.path.endswith(("Declare", "cppdef")):
             for match in (*_STATIC.finditer(text), *_COUNTER.finditer(text)):
                 fix = "make it const if it never changes; else count with Count, Sum or a histogram"
-                what = f"the variable {match[1]} of C++ keeps its value from event to event"
+                what = f"the C++ variable {match[1]} keeps its value from event to event"
                 line = _line_of(call, match[0])
                 yield Finding("warning", "global", line, what, f"{why}, or with that of an earlier chunk", fix)
 
@@ -177,7 +177,7 @@ def _local_files(_: Script, followed: Trace) -> Iterator[Finding]:
         local = [name for name in source.files or () if _PRIVATE.match(name)]
         if local:
             more = f" and {len(local) - 1} more" if len(local) > 1 else ""
-            why = "workers on other machines do not see this folder"
+            why = "workers on other machines cannot read this folder"
             fix = "put the files on a shared disk or server, and their paths or root:// URLs into datasets.yaml"
             yield Finding("warning", "local-path", source.line, f"{local[0]}{more}", why, fix)
     for call in _calls(followed, _READERS):
@@ -188,7 +188,7 @@ def _local_files(_: Script, followed: Trace) -> Iterator[Finding]:
             continue
         if _PRIVATE.match(name):
             yield Finding("warning", "local-path", call.node.lineno, f"{name} is read by its path",
-                          "workers on other machines do not see it, and a change of it goes unnoticed",
+                          "workers on other machines cannot read it, and changes of it go unnoticed",
                           'copy it beside the module, and name it in @step(files=["..."])')  # fmt: skip
 
 

@@ -38,9 +38,9 @@ _MATHS = {
     "log10", "max", "Max", "min", "Min", "pow", "sin", "sinh", "sqrt", "tan", "tanh", "return", "if",
 }  # fmt: skip
 _NOT_PRODUCTS = {
-    "Aggregate": "a number from Aggregate does not say how it merges over chunks",
-    "Reduce": "a number from Reduce does not say how it merges over chunks",
-    "Display": "Display is for a look at events, and cannot be returned",
+    "Aggregate": "how to merge a number from Aggregate over chunks is unknown",
+    "Reduce": "how to merge a number from Reduce over chunks is unknown",
+    "Display": "Display prints events and cannot be returned",
 }
 
 

@@ -77,7 +77,7 @@ def collect(name: str, handle: Any) -> list[tuple[str, Product]]:
         return [(name, _arrays(name, handle))]
     if kind.startswith("RResultPtr<"):
         return collect_parts(name, handle.GetValue(), tag_of(handle) or "")
-    raise ProductError(f"product '{name}' is a {kind}, which cannot be collected; possible are {POSSIBLE}")
+    raise ProductError(f"product '{name}' is a {kind}, which cannot be collected; valid: {POSSIBLE}")
 
 
 def book(node: Any, name: str, columns: list[Any]) -> Any:
@@ -106,7 +106,7 @@ def refuse_number(name: str, handle: Any) -> None:
     """
     kind = type(handle).__name__
     if _NUMBER.fullmatch(kind):
-        raise ProductError(f"{name} gives a {kind}, which cannot be merged over chunks; possible are {POSSIBLE}")
+        raise ProductError(f"{name} gives a {kind}, which cannot be merged over chunks; valid: {POSSIBLE}")
 
 
 def tag_of(handle: Any) -> Any:
@@ -200,7 +200,7 @@ def collect_value(name: str, value: Any, operation: str) -> Product:
 
 
 def _refusal(name: str, what: str) -> ProductError:
-    return ProductError(f"product '{name}' is a {what}, which cannot be merged over chunks; possible are {POSSIBLE}")
+    return ProductError(f"product '{name}' is a {what}, which cannot be merged over chunks; valid: {POSSIBLE}")
 
 
 def _flow(value: Any) -> Product:
@@ -363,7 +363,7 @@ def _thn(name: str, h: Any) -> Product:
     import ROOT
 
     if str(h.ClassName()) != "THnT<double>" and "THnD" not in str(h.ClassName()):
-        raise ProductError(f"product '{name}' is a {h.ClassName()}, which cannot be merged; possible are {POSSIBLE}")
+        raise ProductError(f"product '{name}' is a {h.ClassName()}, which cannot be merged; valid: {POSSIBLE}")
     cells = int(h.GetNbins())
     values, squares = np.zeros(cells), np.zeros(cells if h.GetCalculateErrors() else 0)
     ROOT.portico.ReadTHn(h, values, squares if squares.size else ROOT.nullptr)

@@ -161,7 +161,7 @@ def _mend(path: Path, ledger: Ledger, held: Held, changed: bool, notes: list[str
     if damage or changed:
         ledger.mend(damage, changed)
         why = f"{path / LEDGER}: {_CHANGED}" if changed else f"{path / LEDGER}: a driver was killed while it wrote"
-        what = f"; {damage} in it were damaged, and are made again" if damage else "; nothing that is kept is damaged"
+        what = f"; {damage} in it were damaged and will be recreated" if damage else "; nothing in it is damaged"
         notes.append(why + what)
 
 
@@ -171,7 +171,8 @@ def _make(path: Path) -> None:
             if not path.is_dir():
                 raise RunFolderError(f"{path}: is a file; give a folder with --run")
             if any(path.iterdir()):
-                raise RunFolderError(f"{path}: holds other things than a run; give a new or empty folder with --run")
+                what = "contains something other than a run; give a new or empty folder with --run"
+                raise RunFolderError(f"{path}: {what}")
         make_folder(path)
         _probe(path)
     except OSError as error:
@@ -199,11 +200,11 @@ def _known(path: Path, held: Held, notes: list[str]) -> tuple[dict[str, Any], bo
         words = str(error).rpartition(";")[0] if os.path.lexists(path / MANIFEST) else f"{path / MANIFEST}: is gone"
         if not text:
             raise RunFolderError(
-                f"{words}, and there is no ledger to write it again from; remove it, and run again to make everything"
+                f"{words}, and there is no ledger to restore it from; remove it, and run again to recreate everything"
             ) from error
         if os.path.lexists(path / MANIFEST) and not (path / MANIFEST).is_file():
             raise
-        notes.append(f"{words}; it is written again, from the ledger")
+        notes.append(f"{words}; it is restored from the ledger")
         return dict(json.loads(text)), False
 
 
@@ -261,7 +262,7 @@ def _claim_store(path: Path, store: str, new: Mapping[str, Any], known: Mapping[
                 "and not changed"
             )
         raise RunFolderError(
-            f"{store}: holds other things than the trees of this run; choose a new or empty folder with --store"
+            f"{store}: contains something other than the trees of this run; choose a new or empty folder with --store"
         )
     storage.make(store)
     with tempfile.TemporaryDirectory(prefix="portico-") as folder:
@@ -275,15 +276,15 @@ def _refuse_foreign(path: Path, ledger: Ledger, runs: set[Any]) -> None:
     if run and run not in runs:
         raise RunFolderError(
             f"{path / LEDGER}: is the ledger of another run than {path / MANIFEST}; put the right one in its place, "
-            "or remove it and run again to make everything"
+            "or remove it and run again to recreate everything"
         )
 
 
 def damaged(path: Path, what: str) -> RunFolderError:
     """Return the error for a damaged ledger."""
     return RunFolderError(
-        f"{path / LEDGER}: is damaged: {what}; see what is wrong with: portico verify {path}; keep what is whole with: "
-        f"portico repair {path}"
+        f"{path / LEDGER}: is damaged: {what}; see what is wrong with: portico verify {path}; keep what is intact "
+        f"with: portico repair {path}"
     )
 
 
@@ -335,7 +336,7 @@ def open_to_read(path: Path) -> Ledger:
     lock, file = read_lock(path), path / LEDGER
     if "ledger" in lock.left:
         if file.is_file() and file.stat().st_size == 0:
-            raise RunFolderError(f"{file}: is empty, and what was done is lost; run again to make everything")
+            raise RunFolderError(f"{file}: is empty, and finished work is lost; run again to recreate everything")
         foreign, changed = foreign_journal(path), is_changed(path, lock.left)
         if (foreign or changed) and read_lock(path) == lock:  # else a driver has begun to work meanwhile
             raise damaged(path, f"{path / _JOURNAL} is not of it, and would change it" if foreign else _CHANGED)

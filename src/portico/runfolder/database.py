@@ -47,7 +47,7 @@ def from_json(text: object) -> Any:
         return json.loads(str(text))
     except (ValueError, RecursionError) as error:
         raise Damaged(
-            f"a row of the ledger is damaged ({error}); run again: it is forgotten, and made again"
+            f"a row of the ledger is damaged ({error}); run again: the row is dropped and recreated"
         ) from error
 
 
@@ -168,7 +168,7 @@ class Database:
                 raise RunFolderError(f"{path}: is no file; remove what is in its place, then: {self._repair}")
         if self.read_only and not self.path.exists():
             raise RunFolderError(
-                f"{self.path}: is not there; if the run has begun before, it was removed: run again to make all of it"
+                f"{self.path}: does not exist; if the run has begun, it was removed: run again to recreate everything"
             )
 
     @property
@@ -304,7 +304,7 @@ class Database:
                 return self._unopened(words)
             case ["NOMEM"]:
                 return RunFolderError(f"{self.path}: not enough memory to read it ({words})")
-        return Damaged(f"{self.path}: is damaged ({words}); keep what is whole with: {self._repair}")
+        return Damaged(f"{self.path}: is damaged ({words}); keep what is intact with: {self._repair}")
 
     def _why_not_written(self, words: str) -> str:
         if "ROLLBACK" in words or "RECOVERY" in words or self.read_only:

@@ -189,7 +189,7 @@ class Held:
         elif found.driver is None or found.driver.token != self.record.token:
             raise RunFolderError(
                 f"{self.folder}: was taken over by another portico run ({found.who}), because this one gave no sign of "
-                "life; it stops here, and what it has recorded is kept"
+                "life; this run stops, and everything that it recorded is kept"
             )
         with suppress(OSError):
             os.utime(self.folder / LOCK)

@@ -113,7 +113,7 @@ def _choose(products: Mapping[str, Product], step: str, tree: str | None) -> Pro
         raise ProductError(f"step '{step}' wrote no trees; only Snapshots can be exported")
     name = tree if tree is not None else next(iter(found))
     if name not in found or (tree is None and len(found) > 1):
-        raise ConfigError(f"say which tree of step '{step}' with --tree; {nearest(name, found)}")
+        raise ConfigError(f"choose which tree of step '{step}' with --tree; {nearest(name, found)}")
     return found[name]
 
 

@@ -18,7 +18,7 @@ from portico.shown import without_secrets
 
 __all__ = ["MEND", "Places", "refuse_paths"]
 
-MEND = "run again: what is damaged is forgotten, and made again"
+MEND = "run again: damaged parts are dropped and recreated"
 """What to do about damages in a ledger."""
 
 _NONE = "[]"

@@ -91,7 +91,8 @@ def verify(path: Path) -> Verified:
     """
     if not path.is_dir():
         raise RunFolderError(f"{path}: no such folder; give a run folder, such as runs/NAME")
-    notes = [f"{who} works in it; what it changes meanwhile may seem wrong"] if (who := working(path)) else []
+    who = working(path)
+    notes = [f"{who} is using it; files that it changes meanwhile may be reported as wrong"] if who else []
     faults: list[Fault] = []
     folder = RunFolder(path)
     try:
@@ -179,6 +180,6 @@ class _Looked:
             for path in storage_of(folder).listed(folder) if kind == "frame" else ():
                 sample, _, name = path.removeprefix(f"{folder}/").partition("/")
                 if name.endswith(".root") and sample and path not in known:
-                    what = "is of no result" if TREE.fullmatch(name) else "is not of this run"
-                    found.append(f"{path}: {what}; the next run moves it to {FOREIGN}, or removes it if it wrote it")
+                    what = "belongs to no result" if TREE.fullmatch(name) else "does not belong to this run"
+                    found.append(f"{path}: {what}; the next run moves it to {FOREIGN}, or removes it if it is its own")
         return found

@@ -120,7 +120,7 @@ class Loop:
                 raise NotInBlocks(exception_words(error)) from None
             self._has_run = True
         if not self._has_run:
-            raise StepError("the loop of this selection failed; make the frame again")
+            raise StepError("the loop of this selection failed; create a new frame")
         return self._loop
 
     def report(self) -> Product:

@@ -301,7 +301,7 @@ class Selection(Model):
     @classmethod
     def _functions(cls, value: dict[str, Any]) -> dict[str, Any]:
         if taken := sorted(KEYWORDS & value.keys()):
-            raise ValueError(f"'{taken[0]}' is a word of C++; use another name")
+            raise ValueError(f"'{taken[0]}' is a C++ keyword; use another name")
         return value
 
     @model_validator(mode="after")

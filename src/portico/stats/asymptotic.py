@@ -214,7 +214,7 @@ def asymptotic_limit(profiles: Profiles, *, cl: float = 0.95) -> Limit:
         For an impossible confidence level.
     """
     if not 0 < cl < 1:
-        raise ValueError(f"confidence level = {cl!r}; it lies between 0 and 1")
+        raise ValueError(f"confidence level = {cl!r}; it must lie between 0 and 1")
     for _ in range(_REPEATS):
         before = profiles.improved
         limit = _limit(profiles, cl)

@@ -64,7 +64,7 @@ class Count:
     def __post_init__(self) -> None:
         numbers = (self.background, self.background_uncertainty, self.signal, self.signal_uncertainty, self.common)
         if not all(math.isfinite(number) and number >= 0 for number in numbers):
-            raise ValueError(f"channel {self.name!r}: yields and uncertainties are finite and not negative: {numbers}")
+            raise ValueError(f"channel {self.name!r}: yields and errors must be finite and at least 0, not {numbers}")
         if self.observed is not None and self.observed < 0:
             raise ValueError(f"channel {self.name!r}: observed = {self.observed} events")
 
@@ -242,7 +242,7 @@ def counting_cls(counts: Sequence[Count], mu: float = 1.0, *, weights: int = LAR
         As `upper_limit`; also for a negative or infinite mu.
     """
     if not (math.isfinite(mu) and mu >= 0):
-        raise ValueError(f"mu = {mu!r}; a signal strength is finite and not negative")
+        raise ValueError(f"mu = {mu!r}; a signal strength must be finite and not negative")
     total = _Weighted(counts, weights)
     pairs = [total.p_values(mu, threshold) for threshold in total.quantiles()]
     expected = tuple(clsb / clb for clsb, clb in pairs)
@@ -324,7 +324,7 @@ class _Weighted:
 
 def _check_level(cl: float) -> None:
     if not 0 < cl < 1:
-        raise ValueError(f"confidence level = {cl!r}; it lies between 0 and 1")
+        raise ValueError(f"confidence level = {cl!r}; it must lie between 0 and 1")
 
 
 def _contributing(counts: Sequence[Count]) -> list[Count]:

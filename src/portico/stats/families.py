@@ -159,7 +159,7 @@ def _orders(
     if not kinds:
         raise ConfigError(f"no family of backgrounds is given; valid: {', '.join(KINDS)}")
     if not 0 < p < 1:
-        raise ConfigError(f"p = {p!r} of the choice between orders; it lies between 0 and 1")
+        raise ConfigError(f"p = {p!r} of the choice between orders; it must lie between 0 and 1")
     orders = {}
     for kind in dict.fromkeys(kinds):
         lowest, highest = KINDS[kind]

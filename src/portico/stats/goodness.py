@@ -109,7 +109,7 @@ def goodness_of_fit(
         If more than a tenth of the fits of toys fail.
     """
     if toys < 0:
-        raise ValueError(f"toys = {toys}; it is 0 or more")
+        raise ValueError(f"toys = {toys}; it must be 0 or more")
     held, data = dict(fixed or {}), data or observation(model)
     used = [_used(points, channel) for points, channel in zip(data.channels, model.channels, strict=True)]
     fitter = Fitter(model, data, penalty=penalty, choice=fit.choice)

@@ -202,7 +202,7 @@ def _is_strength(modifier: Mapping[str, Any], name: str) -> bool:
 def _check_sample(sample: Mapping[str, Any], bins: int, linear: set[str], place: str) -> None:
     if len(sample["data"]) != bins:
         raise InputError(f"{place} has {len(sample['data'])} bins, others of the channel have {bins}")
-    advice = "a yield is not negative: merge bins, or set it to 0 with an uncertainty"
+    advice = "a yield must not be negative: merge bins, or set it to 0 with an uncertainty"
     signed = any(_is_strength(modifier, name) for modifier in sample["modifiers"] for name in linear)
     _all(sample["data"], lambda n: math.isfinite(n) and (n >= 0 or signed), f"{place}: expected events", advice)
     _check_repeated(sample["modifiers"], place)
@@ -212,14 +212,14 @@ def _check_sample(sample: Mapping[str, Any], bins: int, linear: set[str], place:
         if kind == "normsys":
             for side in ("lo", "hi"):
                 if not (math.isfinite(data[side]) and data[side] > 0):
-                    raise InputError(f"{of}: {side} = {data[side]}; a factor is above 0")
+                    raise InputError(f"{of}: {side} = {data[side]}; a factor must be above 0")
         elif kind == "histosys":
             for side in ("lo_data", "hi_data"):
                 _lengths(data[side], bins, f"{of}: {side}")
-                _all(data[side], math.isfinite, f"{of}: {side}", "a yield is a finite number")
+                _all(data[side], math.isfinite, f"{of}: {side}", "a yield must be a finite number")
         elif kind in {"shapesys", "staterror"}:
             _lengths(data, bins, of)
-            _all(data, lambda n: math.isfinite(n) and n >= 0, of, "an uncertainty is not negative")
+            _all(data, lambda n: math.isfinite(n) and n >= 0, of, "an uncertainty must not be negative")
 
 
 def _check_repeated(modifiers: Sequence[Mapping[str, Any]], place: str) -> None:
@@ -337,7 +337,7 @@ def _check_parameters(spec: Mapping[str, Any], config: Mapping[str, Any], place:
     for name, of in settings.items():
         for pair in of.get("bounds", ()):
             if len(pair) != 2 or pair[0] > pair[1] or (pair[0] == pair[1] and name != config["poi"]):
-                raise InputError(f"{place}: the bounds of '{name}' are {pair}, not two numbers that rise")
+                raise InputError(f"{place}: the bounds of '{name}' are {pair}, not two increasing numbers")
         if name == config["poi"] and of.get("fixed"):
             raise InputError(f"{place} fixes '{name}', its parameter of interest: leave out 'fixed'")
     modifiers = (m for channel in spec["channels"] for sample in channel["samples"] for m in sample["modifiers"])

@@ -101,7 +101,7 @@ class _Translation:
     def _named(self, part: str) -> dict[str, _Spec]:
         entries = self._content.get(part, [])
         if not isinstance(entries, list) or not all(isinstance(e, dict) and "name" in e for e in entries):
-            raise self._wrong(f"'{part}' is a list of objects with names")
+            raise self._wrong(f"'{part}' must be a list of objects with names")
         return {str(entry["name"]): entry for entry in entries}
 
     def _get(self, part: str, name: str, of: str) -> _Spec:
@@ -170,7 +170,7 @@ class _Translation:
     def _numbers(self, of: Mapping[str, Any], key: str, place: str) -> list[float]:
         values = of.get(key) if isinstance(of, Mapping) else None
         if not isinstance(values, list) or not all(isinstance(v, (int, float)) for v in values):
-            raise self._wrong(f"{place}: '{key}' is a list of numbers")
+            raise self._wrong(f"{place}: '{key}' must be a list of numbers")
         return [float(value) for value in values]
 
     # channels

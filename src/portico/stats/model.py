@@ -66,7 +66,7 @@ class Component(Strict):
     def _sound(self) -> Component:
         for name, factors in self.effects.items():
             if not all(math.isfinite(factor) and factor > 0 for factor in factors):
-                raise ValueError(f"component '{self.name}': the factors of '{name}' are above 0, not {factors}")
+                raise ValueError(f"component '{self.name}': the factors of '{name}' must be above 0, not {factors}")
         for name, shifts in self.shifts.items():
             for parameter in shifts:
                 valid = [known.name for shape in self.shapes for known in shape.parameters]
@@ -115,13 +115,13 @@ class Channel(Strict):
     def _sound(self) -> Channel:
         where = f"channel '{self.name}'"
         if not all(a < b for a, b in zip(self.edges, self.edges[1:], strict=False)):
-            raise ValueError(f"{where}: bin edges do not rise")
+            raise ValueError(f"{where}: bin edges must increase")
         if self.counts is not None and self.values is not None:
-            raise ValueError(f"{where}: data are either counts or values")
+            raise ValueError(f"{where}: give data either as counts or as values")
         if self.counts is not None and len(self.counts) != len(self.edges) - 1:
             raise ValueError(f"{where}: {len(self.counts)} counts in {len(self.edges) - 1} bins")
         if self.counts is not None and not all(math.isfinite(n) and n >= 0 for n in self.counts):
-            raise ValueError(f"{where}: counts are not negative")
+            raise ValueError(f"{where}: counts must not be negative")
         if self.values is not None and not all(self.edges[0] <= x <= self.edges[-1] for x in self.values):
             raise ValueError(f"{where}: a value lies outside of the window, {self.edges[0]} to {self.edges[-1]}")
         if len({component.name for component in self.components}) < len(self.components):

@@ -82,7 +82,7 @@ def _of_set(content: dict[str, Any], where: str, name: str) -> Patch:
         known = [(str(entry["metadata"]["name"]), list(entry["metadata"]["values"])) for entry in entries]
     except (KeyError, TypeError) as error:
         validated(content, "patchset", where)  # says what is wrong
-        raise InputError(f"{where}: 'patches' is a list of patches, each with metadata: name and values") from error
+        raise InputError(f"{where}: 'patches' must be a list of patches with metadata: name and values") from error
     names = [of for of, _ in known]
     if len(set(names)) < len(names):
         raise InputError(f"{where}: two patches have the same name")

@@ -337,7 +337,7 @@ class Template(_Windowed):
     @model_validator(mode="after")
     def _sound(self) -> Template:
         if not all(math.isfinite(b) and b >= 0 for b in self.bins) or sum(self.bins) <= 0:
-            raise ValueError("contents of a template are finite, not negative, and not all 0")
+            raise ValueError("contents of a template must be finite, not negative, and not all 0")
         for name, (down, up) in self.changes.items():
             if len(down) != len(self.bins) or len(up) != len(self.bins):
                 raise ValueError(f"template at -1 and +1 of '{name}' has {len(self.bins)} bins as the nominal one")

@@ -146,7 +146,7 @@ def limit_of(scan: Sequence[ToyStatistics], *, cl: float = 0.95) -> Limit:
         For an impossible confidence level, or a single strength.
     """
     if not 0 < cl < 1:
-        raise ValueError(f"confidence level = {cl!r}; it lies between 0 and 1")
+        raise ValueError(f"confidence level = {cl!r}; it must lie between 0 and 1")
     if len(scan) < 2:
         raise ValueError("a limit needs toys at two strengths or more")
     ordered = sorted(scan, key=lambda statistics: statistics.mu)

@@ -151,7 +151,7 @@ def toy_limit(
         As `run_toys`.
     """
     if not 0 < cl < 1:
-        raise ConfigError(f"confidence level = {cl!r}; it lies between 0 and 1")
+        raise ConfigError(f"confidence level = {cl!r}; it must lie between 0 and 1")
     known = model if isinstance(model, (Model, Workspace)) else read_model(Path(model))
     chosen = list(mus) or strengths(known, cl=cl, blind=bool(options.get("blind")))
     for _ in range(_EXTENSIONS):
@@ -238,7 +238,7 @@ def _check_options(mus: Sequence[float], toys: int, seed: int, chunk: int) -> No
     if not mus:
         raise ConfigError("no signal strengths to throw toys for")
     if seed < 0 or chunk < 1:
-        raise ConfigError(f"seed = {seed}, chunk = {chunk}; a seed is not negative, and a chunk has at least one toy")
+        raise ConfigError(f"seed = {seed}, chunk = {chunk}; give a seed of 0 or more, and a chunk of 1 toy or more")
     try:
         for mu in mus:
             check(mu, toys)
@@ -256,7 +256,7 @@ def _write(
 
     path = folder / "analysis.yaml"
     if path.exists() and f"name: {NAME}\n" not in path.read_text(encoding="utf-8"):
-        raise ConfigError(f"{path}: is another analysis; give toys a folder of their own")
+        raise ConfigError(f"{path}: belongs to another analysis; give toys a separate folder")
     options = {"mus": list(map(float, mus)), "toys": toys, "seed": seed, "chunk": chunk, "blind": blind}
     if isinstance(model, Workspace):
         options["measurement"] = model.measurement

@@ -208,6 +208,6 @@ def check(mu: float, toys: int) -> None:
         If mu is not above 0 or toys are too few.
     """
     if not (math.isfinite(mu) and mu > 0):
-        raise ValueError(f"mu = {mu!r}; a signal strength to be tested is finite and above 0")
+        raise ValueError(f"mu = {mu!r}; a signal strength to be tested must be finite and above 0")
     if toys < _LEAST_TOYS:
         raise ValueError(f"{toys} toys are too few, {_LEAST_TOYS} are needed")

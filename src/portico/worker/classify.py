@@ -123,7 +123,7 @@ def _readable(error: BaseException, log: str) -> str:
     lines = [line for line in lines if line and not _NOISE.match(line)]
     unique = list(dict.fromkeys(lines))[:6]
     if isinstance(error, ModuleNotFoundError):
-        unique.append("a module of the analysis travels to workers only if an import statement names it")
+        unique.append("a module of the analysis is shipped to workers only if an import statement names it")
     name = type(error).__name__
     text = " | ".join(unique)
     return text if text.startswith(f"{name}: ") else f"{name}: {text}" if text else name

@@ -40,11 +40,11 @@ def explain(
     siblings = files.get(planned.sample, {})
     summary = siblings.get(planned.chunk.file)
     if failed.kind.is_of_the_file:
-        return f"{text}; copy or make the file again, or go on without it with --allow-partial" if final else text
+        return f"{text}; copy or recreate the file, or continue without it with --allow-partial" if final else text
     if failed.kind is FailureKind.MEMORY and final:
-        return f"{text}; give workers more memory, or go on without it with --allow-partial"
+        return f"{text}; give workers more memory, or continue without it with --allow-partial"
     if failed.kind is FailureKind.TIMEOUT and final:
-        return f"{text}; allow more time or make chunks smaller, or go on without it with --allow-partial"
+        return f"{text}; allow more time or make chunks smaller, or continue without it with --allow-partial"
     if failed.kind is not FailureKind.USER or summary is None:
         return text
     word = next((word for match in _UNDECLARED.findall(failed.message) for word in match if word), "")
@@ -74,22 +74,24 @@ def error_of(failed: Failed, text: str) -> PorticoError:
         case FailureKind.TRANSIENT:
             return WorkerError(f"{text}; the store does not answer; run again when it does, what is done is kept")
         case _:
-            return PorticoError(f"{text}\nthis is a fault of portico or of its installation:\n{failed.log.strip()}")
+            return PorticoError(f"{text}\nthis is a bug in portico or its installation:\n{failed.log.strip()}")
 
 
 def slow_chunk(step: str, chunk: Chunk, seconds: float, longest: float) -> str:
     """Return the warning about a chunk that takes very much longer than the longest one before."""
+    before = f", the longest before took {longest:.0f} s" if longest else ""
     return (
-        f"step '{step}', {chunk}: has been running for {seconds:.0f} s, the longest before took {longest:.0f} s; is "
+        f"step '{step}', {chunk}: has been running for {seconds:.0f} s{before}; is "
         "its storage or machine slow, or its process stopped? to end such chunks: --chunk-timeout"
     )
 
 
 def failing_machine(name: str, count: int, where: str) -> str:
-    """Return the warning about a machine that fails what others do."""
+    """Return the warning about a machine that fails chunks that others complete."""
     return (
-        f"machine {name} fails what others do: {count:,} chunks in a row, {where} among them, which another machine "
-        "has done; it gets no more chunks as long as there are others; see its mounts, its disks and its network"
+        f"machine {name} fails chunks that others complete: {count:,} chunks in a row, among them {where}, which "
+        "another machine has done; it gets no more chunks while others are available; check its mounts, disks and "
+        "network"
     )
 
 

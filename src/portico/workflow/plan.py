@@ -107,7 +107,7 @@ def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
     if step.lists_points:
         listing = collect(step.points or "", analysis.folder, "list")
         if listing.needs.kind != "list":
-            raise ConfigError(f"{where}: points: {step.points} is a step; what lists points has no decorator")
+            raise ConfigError(f"{where}: points: {step.points} is a step; the function of points has no decorator")
         options += listing.options
         functions += f" or {step.points}"
     unknown = [option for option in (*step.options, *step.files) if option not in options]
@@ -341,7 +341,7 @@ def _schema(analysis: Analysis, step: StepEntry, sample: Sample) -> TreeSummary:
             if isinstance(summary, TreeSummary) and summary.columns:
                 return summary
     raise InputError(
-        f"step '{step.name}', sample '{sample.name}': none of its files holds a tree '{sample.tree}' with columns"
+        f"step '{step.name}', sample '{sample.name}': none of its files contains a tree '{sample.tree}' with columns"
     )
 
 
@@ -387,7 +387,7 @@ def tree_read(step: StepEntry, found: Iterable[str]) -> str:
     tree = step.tree or trees[0]
     if tree not in trees or (step.tree is None and len(trees) > 1):
         raise ConfigError(
-            f"step '{step.name}': say which tree of step '{step.input}' it reads with 'tree'; {nearest(tree, trees)}"
+            f"step '{step.name}': choose which tree of step '{step.input}' it reads with 'tree'; {nearest(tree, trees)}"
         )
     return tree
 

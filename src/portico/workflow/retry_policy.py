@@ -208,12 +208,12 @@ def _once_more(history: History, evidence: Evidence, doubts: int) -> Response | 
     is_sure = (evidence.has_witness and history.doubts >= doubts) or (evidence.is_alone and history.doubts > 0)
     if is_sure or history.doubts >= DOUBTS:
         return None
-    message = "it is read once more when another file was read: the machine may be at fault"
+    message = "it is tried once more after another file was read: the machine may be at fault"
     return Response(Action.DOUBT, on_another_worker=True, from_next_replica=history.replicas > 1, message=message)
 
 
 def _given_up(words: str, evidence: Evidence) -> str:
     if evidence.has_witness:
         return words
-    alone = "no other file was read since, so that the disk, the mount or the server of all files may be at fault"
+    alone = "no other file was read since, so the disk, the mount or the server of all files may be at fault"
     return f"{words}; {alone}" if words else alone

@@ -113,7 +113,7 @@ def _check_executor(
     executor: Executor | None, on: str, workers: int | None, seconds: float | None, **options: Any
 ) -> None:
     if seconds is not None and seconds <= 0:
-        raise ConfigError(f"in {seconds:g} s no chunk can run; give a positive chunk_timeout")
+        raise ConfigError(f"no chunk can run in {seconds:g} s; give a positive chunk_timeout")
     if executor is None:
         check_options(on, workers, **options)
     elif any(value is not None and value is not False for value in options.values()):

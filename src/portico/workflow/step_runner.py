@@ -119,7 +119,7 @@ def _missing(state: State, step: StepEntry, plan: Plan) -> list[Planned]:
     if chunks and (count := state.ledger.subtrees.unused(step.name)):
         state.reporter.warn(
             f"step '{step.name}': {count:,} chunks run again: their results were merged with those of chunks that are "
-            "not next to them any more, or that are to run again"
+            "no longer their neighbours or that must run again"
         )
     return chunks
 
@@ -203,9 +203,9 @@ def _changed_files(state: State, step: StepEntry, plan: Plan, chunks: Sequence[P
 def _tell_lost(state: State, step: StepEntry, lost: Mapping[str, str]) -> None:
     """Tell which trees are not as they were written; their chunks run again."""
     for fault in list(lost.values())[:_SHOWN]:
-        state.reporter.warn(f"step '{step.name}': {fault.partition('; ')[0]}; it is made again")
+        state.reporter.warn(f"step '{step.name}': {fault.partition('; ')[0]}; it will be recreated")
     if len(lost) > _SHOWN:
-        state.reporter.warn(f"step '{step.name}': {len(lost) - _SHOWN} more trees are made again")
+        state.reporter.warn(f"step '{step.name}': {len(lost) - _SHOWN} more trees will be recreated")
 
 
 def _begin(state: State, step: StepEntry, plan: Plan, chunks: Sequence[Planned]) -> None:

@@ -67,7 +67,7 @@ class SummaryInput:
 def tell_faults(state: State, step: str, files: StepFiles, key: str) -> None:
     """Tell which files of a step's folder are not as they were written, and are made again."""
     for fault in files.faults(key):
-        state.reporter.warn(f"step '{step}': {fault.partition('; ')[0]}; it is made again")
+        state.reporter.warn(f"step '{step}': {fault.partition('; ')[0]}; it will be recreated")
 
 
 def run_summary(

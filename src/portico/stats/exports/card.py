@@ -122,7 +122,7 @@ class _Reader:
         self._begun |= key in _UPPER
         if key in {"imax", "jmax", "kmax"}:
             if not rest:
-                raise self._wrong(f"'{key}' has a number, or * to count")
+                raise self._wrong(f"'{key}' needs a number, or * to count")
             self._declared[key] = None if rest[0] == "*" else self._number(rest[0], key, int)
         elif key == "shapes":
             self._shapes(rest)
@@ -153,7 +153,8 @@ class _Reader:
 
     def _shapes(self, rest: list[str]) -> None:
         if len(rest) < 3 or (len(rest) < 4 and rest[2] != "FAKE"):
-            raise self._wrong("a line of shapes is: shapes process channel file histogram [histogram_with_systematics]")
+            line = "shapes process channel file histogram [histogram_with_systematics]"
+            raise self._wrong(f"write a line of shapes as: {line}")
         process, channel, file, nominal, varied = [*rest, "", ""][:5]
         if any((known.process, known.bin) == (process, channel) for known in self.card.shapes):
             raise self._wrong(f"shapes of process '{process}' in channel '{channel}' are there already")
@@ -195,7 +196,7 @@ class _Reader:
             number, events = self._number(index, "the index of a process", int), self._number(rate, "a rate", float)
             column = Column(name, process, number, events)
             if column.rate < 0 and column.rate != -1:
-                raise self._wrong(f"rate {rate} of '{process}' in '{name}': it is not negative, or -1 for the integral")
+                raise self._wrong(f"rate {rate} of '{process}' in '{name}': give 0 or more, or -1 for the integral")
             if any((known.bin, known.process) == (name, process) for known in card.columns):
                 raise self._wrong(f"process '{process}' occurs twice in channel '{name}'")
             if any(known.process == process and (known.index <= 0) != (column.index <= 0) for known in card.columns):
@@ -259,10 +260,10 @@ class _Reader:
         self._lines_of_nuisances += 1
         if kind == "gmN":
             if not rest:
-                raise self._wrong("a line of gmN is: name gmN N, then an entry for each column")
+                raise self._wrong("write a line of gmN as: name gmN N, then an entry for each column")
             events, rest = self._number(rest[0], "N of gmN", int), rest[1:]
             if events < 0:
-                raise self._wrong(f"N of gmN is not negative, but {events}")
+                raise self._wrong(f"N of gmN must not be negative, but is {events}")
         if len(rest) < len(self.card.columns):
             raise self._wrong(f"'{name}' has {len(rest)} entries for {len(self.card.columns)} columns")
         together = {"lnN", "shape", "shapeN"}  # kinds that act with one parameter, on two lines
@@ -278,7 +279,7 @@ class _Reader:
         if len(values) > (2 if kind in {"lnN", "lnU"} or optional else 1):
             raise self._wrong(f"'{word}': an entry of {kind} is one number{', or down/up' if kind[:2] == 'ln' else ''}")
         if kind != "trG" and (min(values) < 0 or (len(values) == 2 and min(values) == 0)):
-            raise self._wrong(f"'{word}': an entry of {kind} is above 0, or - for no effect")
+            raise self._wrong(f"'{word}': an entry of {kind} must be above 0, or - for no effect")
         if values[0] == 0:
             return None
         if len(values) == 2:
@@ -287,7 +288,7 @@ class _Reader:
 
     def _rate_parameter(self, name: str, rest: list[str]) -> None:
         if len(rest) < 3:
-            raise self._wrong("a rate parameter is: name rateParam channel process value [low,high]")
+            raise self._wrong("write a rate parameter as: name rateParam channel process value [low,high]")
         bins, processes, value, more = rest[0], rest[1], rest[2], "".join(rest[3:])
         matched = [c for c in self.card.columns if fnmatchcase(c.bin, bins) and fnmatchcase(c.process, processes)]
         if not matched:
@@ -320,22 +321,22 @@ class _Reader:
     def _constraint(self, name: str, rest: list[str]) -> None:
         self._lines_of_nuisances += 1
         if len(rest) < 2:
-            raise self._wrong("a constrained parameter is: name param mean sigma, or name param mean -down/+up")
+            raise self._wrong("write a constrained parameter as: name param mean sigma, or name param mean -down/+up")
         mean, sides = self._number(rest[0], "a mean", float), rest[1].split("/")
         values = [abs(self._number(side, "an uncertainty", float)) for side in sides]
         if len(values) > 2 or min(values) == 0:
-            raise self._wrong(f"'{rest[1]}': an uncertainty is a number above 0, or -down/+up")
+            raise self._wrong(f"'{rest[1]}': an uncertainty must be a number above 0, or -down/+up")
         bounds = self._range("".join(rest[2:]), "a param") if len(rest) > 2 and rest[2].startswith("[") else None
         self.card.constraints.append(Constraint(name, mean, values[0], values[-1], self._line, bounds))
 
     def _group(self, name: str, rest: list[str]) -> None:
         if len(rest) < 2 or rest[0] not in {"=", "+="} or (rest[0] == "+=") != (name in self.card.groups):
-            raise self._wrong("a group is: name group = parameters, and with += more of them later")
+            raise self._wrong("write a group as: name group = parameters, and with += more of them later")
         self.card.groups[name] = [*self.card.groups.get(name, []), *rest[1:]]
 
     def _statistics(self, pattern: str, rest: list[str]) -> None:
         if not 1 <= len(rest) <= 3:
-            raise self._wrong("the line is: channel autoMCStats threshold [include-signal] [hist-mode]")
+            raise self._wrong("write the line as: channel autoMCStats threshold [include-signal] [hist-mode]")
         matched = [name for name in self.card.bins if fnmatchcase(name, pattern)]
         if not matched:
             raise self._wrong(f"channel '{pattern}' does not exist; {nearest(pattern, self.card.bins)}")

@@ -44,7 +44,7 @@ def edit(card: Card, words: Sequence[str], line: int) -> None:
     }  # fmt: skip
     command, rest = (words[0], list(words[1:])) if words else ("", [])
     if command in _UNREAD:
-        raise ValueError(f"'{command}' is not read here; change the lines that it edits")
+        raise ValueError(f"'{command}' is not supported here; change the lines that it edits")
     if command not in known:
         raise ValueError(f"'{command}' is no directive; {nearest(command, known)}")
     act, least = known[command]
@@ -161,7 +161,7 @@ def _rename(card: Card, words: list[str], line: int) -> None:
             continue
         found = True
         if old.kind in _NO_RENAME:
-            raise ValueError(f"'{name}' is a {old.kind}, which is not renamed")
+            raise ValueError(f"'{name}' is a {old.kind}, which cannot be renamed")
         places = {(card.columns[i].bin, card.columns[i].process): name for i in columns}
         renamed = replace(old, name=new, histograms={**places, **old.histograms})
         rest = {i: None for i in range(len(card.columns)) if i not in columns}
@@ -169,7 +169,7 @@ def _rename(card: Card, words: list[str], line: int) -> None:
         if not everywhere:
             card.systematics.append(_with(renamed, dict(rest)))
     if any(constraint.name == name for constraint in card.constraints):
-        raise ValueError(f"'{name}' is a param, which is not renamed")
+        raise ValueError(f"'{name}' is a param and cannot be renamed")
     if not found or not columns:
         _nothing(card, options, line, f"'{name}' there")
 
@@ -183,7 +183,7 @@ def _change(card: Card, words: list[str], line: int) -> None:
             logs, shapes = {"lnN", "lnU"}, {"shape", "shapeN", "shapeU"}
             known = {old.kind, kind}
             if not (known <= logs or known <= shapes or known in ({"lnN", "trG"}, {"lnU", "trG"})):
-                raise ValueError(f"'{old.name}' is a {old.kind}, which does not become a {kind}")
+                raise ValueError(f"'{old.name}' is a {old.kind}, which cannot become a {kind}")
             entries = old.entries
             if known != {"trG"} and "trG" in known:  # Combine takes the logarithm of one number as the width
                 entries = tuple(None if of is None else _width(of, kind) for of in entries)

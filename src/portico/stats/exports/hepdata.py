@@ -103,12 +103,12 @@ class Table:
     def __post_init__(self) -> None:
         where = f"table '{self.name}'"
         if len(self.name) > _LONGEST or not re.fullmatch(r"[A-Za-z0-9][\w .-]*", self.name, flags=re.ASCII):
-            raise InputError(f"{where}: a name has at most {_LONGEST} letters, digits, blanks and _ - .")
+            raise InputError(f"{where}: a name may have at most {_LONGEST} letters, digits, blanks and _ - .")
         for keyword in self.keywords:
             if keyword not in _KEYWORDS:
                 raise InputError(f"{where}: HEPData has no keyword '{keyword}'; {nearest(keyword, _KEYWORDS)}")
         if not any(c.independent for c in self.columns) or all(c.independent for c in self.columns):
-            raise InputError(f"{where} has at least one independent column and one that is not")
+            raise InputError(f"{where} needs at least one independent column and one that is not")
         rows = len(self.columns[0].values)
         for column in self.columns:
             _check_column(where, column, rows)
@@ -119,11 +119,11 @@ class Table:
 def _check_column(where: str, column: Column, rows: int) -> None:
     where = f"{where}, column '{column.name}'"
     if len(column.values) != rows or rows == 0:
-        raise InputError(f"{where} has {len(column.values)} values, the first column has {rows}; there is at least one")
+        raise InputError(f"{where} has {len(column.values)} values, the first column {rows}; at least one is needed")
     if column.independent and (column.uncertainties or column.qualifiers):
-        raise InputError(f"{where} is independent, and has no uncertainties or qualifiers")
+        raise InputError(f"{where} is independent and must not have uncertainties or qualifiers")
     if len({isinstance(value, tuple) for value in column.values if value is not None}) > 1:
-        raise InputError(f"{where} has numbers and bins; it has one of the two")
+        raise InputError(f"{where} has numbers and bins; give only one of the two")
     for sequence in (column.values, *(uncertainty.values for uncertainty in column.uncertainties)):
         if len(sequence) != rows:
             raise InputError(f"{where} has {len(sequence)} uncertainties for {rows} values")
