@@ -1,4 +1,4 @@
-"""YAML files into frozen typed models, with errors that name file, key and the nearest valid key; and JSON as data.
+"""Reading YAML into frozen typed models, with errors that name file, key and the nearest valid key; reading JSON.
 
 A file may come from a stranger: its size bounds what it costs to read it. YAML whose aliases would multiply it, and
 integers with more digits than any number of an analysis, are refused.

@@ -1,4 +1,4 @@
-"""Names and literals in generated C++, and the words of its exceptions.
+"""Names and literals in generated C++, and the text of its exceptions.
 
 Every name that Portico makes up begins with ``portico_``. One word follows in its own names; two in those of users'
 columns, definitions, weights and so on: the kind, and the name as the user knows it. So none can capture another.

@@ -54,7 +54,7 @@ class PorticoError(Exception):
 
 
 class PorticoWarning(UserWarning):
-    """What the user should know although nothing failed; on a worker it is shown once, by the driver."""
+    """A warning for the user; a warning on a worker is shown once, by the driver."""
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*(shown(one) if isinstance(one, str) else one for one in arguments))

@@ -1,4 +1,4 @@
-"""Text as it is shown and kept: without secrets of URLs, and without characters that command a terminal."""
+"""Text for terminals and files, without secrets of URLs and without control characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decorators of steps, and what they declare: the kind of a step and the files it needs."""
+"""Decorators of steps, which declare the kind of a step and the files it needs."""
 
 from __future__ import annotations
 

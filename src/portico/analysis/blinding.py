@@ -1,4 +1,4 @@
-"""Blinded intervals: the key ``blind`` of an analysis, as every run keeps it."""
+"""Blinded intervals: the key ``blind`` of an analysis, stored with every run."""
 
 from __future__ import annotations
 

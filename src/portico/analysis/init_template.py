@@ -1,4 +1,4 @@
-"""Creates a new analysis: a small one that runs at once, to be changed into one's own."""
+"""Creation of a new analysis: a small one that runs at once, as a starting point."""
 
 from __future__ import annotations
 

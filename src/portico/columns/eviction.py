@@ -1,4 +1,4 @@
-"""Which files of the column cache go when it is full."""
+"""Eviction from the column cache: the files to remove when it is full."""
 
 from __future__ import annotations
 

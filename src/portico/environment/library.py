@@ -1,4 +1,4 @@
-"""Libraries of the C++ sources that steps declare: compiled once on the driver's machine, kept by content, shipped.
+"""Libraries of the C++ sources of steps: compiled once on the driver's machine, cached by content, and shipped.
 
 All workers of a run load the same library, so that none of them compiles and all have the same bits. Where there is no
 compiler, each process compiles the sources with cling. Which of both it is, and by which compiler, is part of the key.

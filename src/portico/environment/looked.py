@@ -1,4 +1,4 @@
-"""Searches on disk that are not made again while they would find the same.
+"""Cached searches on disk, which are repeated only if files that they looked at have changed.
 
 Counted are the files that were read, the folders that were listed, and also the paths at which nothing was: a file that
 appears there may be found the next time.
@@ -55,7 +55,7 @@ def _looking() -> Iterator[dict[str, _Stamp | None]]:
 
 
 class Kept(Generic[Key, Value]):
-    """What searches have found, for as long as they would find the same.
+    """Results of searches, valid until a file that they looked at changes.
 
     A search whose files changed a moment ago is not kept, since a second change might not show in their times.
     """

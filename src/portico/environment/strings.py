@@ -1,4 +1,4 @@
-"""Strings in Python source that are known without running it: literals, and what is put together from them."""
+"""Strings in Python source that are known without running it: literals and combinations of literals."""
 
 from __future__ import annotations
 

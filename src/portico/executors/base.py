@@ -18,7 +18,7 @@ _BYTES, _LEAST = 2**28, 2**22
 
 
 class Portion:
-    """How many results to bring to the driver at a time, so that they take some 300 MB at most.
+    """The number of results to transfer to the driver at a time, so that they take at most about 300 MB.
 
     Results of one step differ little in size: those that were brought tell that of the next ones.
     """
@@ -28,7 +28,7 @@ class Portion:
 
     @property
     def count(self) -> int:
-        """So many."""
+        """The number of results."""
         return max(1, _BYTES // self._largest)
 
     def learn(self, outcomes: Iterable[Outcome]) -> None:
@@ -48,7 +48,7 @@ class Executor(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """Where it runs, for the ledger; what ``--on`` takes to get there again."""
+        """The name in the ledger; preferably the value of ``--on`` that selects this executor."""
 
     @property
     @abstractmethod
@@ -62,7 +62,7 @@ class Executor(ABC):
 
     @abstractmethod
     def prepare(self, bundle: Bundle) -> None:
-        """Make the bundle known to all workers, also later ones."""
+        """Send the bundle to all workers, including those that join later."""
 
     @abstractmethod
     def submit(self, task: Task) -> None:
@@ -74,14 +74,14 @@ class Executor(ABC):
 
     @abstractmethod
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
-        """Let one worker answer a message of `portico.worker.wire`, while no task is running."""
+        """Send a message of `portico.worker.wire` to one worker and return its answer; no task is running."""
 
     @abstractmethod
     def close(self) -> None:
         """Stop everything that this executor started."""
 
     def call_all(self, content: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Let every worker answer a message, while no task is running; by default one worker stands for all.
+        """Send a message to every worker and return the answers; no task is running; by default to one worker only.
 
         Returns
         -------
@@ -91,18 +91,18 @@ class Executor(ABC):
         return {self.name: self.call(content, [])[0]}
 
     def send_credentials(self, credentials: Credentials) -> None:  # noqa: B027 (a default, not an omission)
-        """Send credentials to all workers, also later ones, in place of earlier ones; by default none are sent."""
+        """Send credentials to all workers, including later ones, replacing earlier ones; by default send none."""
 
     def farewell(self) -> str:
-        """Say what goes on without this process, and how to come back to it; by default nothing does."""
+        """Describe what continues without this process, and how to come back to it; by default nothing does."""
         return ""
 
     def problems(self) -> list[str]:
-        """Say why nothing happens, in the words of the system beneath; asked when nothing has come for a while."""
+        """Return why nothing happens, as the system reports it; called when no outcome has arrived for a while."""
         return []
 
     def cancel(self) -> None:  # noqa: B027 (a default, not an omission)
-        """Stop the tasks that have not ended; by default they go on, and their outcomes are ignored."""
+        """Stop the tasks that have not ended; by default they continue, and their outcomes are ignored."""
 
     def replan(self, chunks: Mapping[str, list[Planned]]) -> Mapping[str, list[Planned]]:
         """Return what to run instead of these chunks of each sample, for a backend that cuts samples by itself."""

@@ -1,4 +1,4 @@
-"""Chunks as plain batch jobs: submitted, left alone, collected; also by another process than the one that submitted.
+"""Chunks as plain batch jobs, which the submitting process or a later one collects.
 
 All that is known lies in the run folder (`portico.clusters.queues.submission`). A chunk is found again by its key:
 one that has a job in the queue or a result that was not collected is not submitted again.

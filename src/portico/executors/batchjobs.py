@@ -1,4 +1,4 @@
-"""The batch jobs of a run folder: those of earlier processes and new ones, and the results that lie there."""
+"""The batch jobs of a run folder, submitted by this process or earlier ones, and their results."""
 
 from __future__ import annotations
 

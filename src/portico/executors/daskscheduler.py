@@ -1,4 +1,4 @@
-"""The scheduler of a Dask cluster, seen from the driver: whether it answers, and what it says, without waiting for it.
+"""The driver's connection to the scheduler of a Dask cluster, which detects a scheduler that does not answer.
 
 A scheduler that is stopped, or to which the network is cut, keeps every connection open and never answers. So it is
 asked for a sign of life all the time, on the client's own event loop, and each request has a time limit.

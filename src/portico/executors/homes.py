@@ -1,4 +1,4 @@
-"""On which machine each chunk was read, so that the next step that reads it goes where its columns are kept."""
+"""The machine that read each chunk, so that later steps run where its columns are cached."""
 
 from __future__ import annotations
 

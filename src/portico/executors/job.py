@@ -1,4 +1,4 @@
-"""A batch job: it runs its chunks one after the other and writes how each ended. Nobody needs to listen.
+"""A batch job, which runs its chunks one after the other and writes the outcome of each, without a connection.
 
 It is started by the batch system as ``python -P -m portico.executors.job FOLDER NUMBER``; FOLDER is that of a
 `portico.clusters.queues.submission.Submission`.

@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, and are on disk when that is said.
+"""Atomic writing of files: they appear complete or not at all, and are flushed to disk.
 
 They are written under another name, brought to the disk, and renamed; then the folder is, which has the new name.
 """

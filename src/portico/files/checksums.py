@@ -1,4 +1,4 @@
-"""Checksums of files (Adler-32): those that their servers tell, or computed by reading them, and remembered."""
+"""Checksums of files (Adler-32), reported by servers or computed by reading the files, and cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Friends that are stored with a tree: their files are found, summarised, and checked against the tree."""
+"""Friends stored with a tree: finding their files, and checking them against the tree."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Friend:
 
 @dataclass(frozen=True, slots=True)
 class TreeSummary:
-    """What planning needs to know about one tree in one file.
+    """The properties of one tree in one file that planning needs.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Troubles of disks in words: what cannot be done, where, why, and what to do about it.
+"""Messages for disk problems: what failed, where, why, and what to do.
 
 Each number of an error of the system has its own words. A full disk is one that the system calls full, and no other.
 """

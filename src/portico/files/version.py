@@ -1,4 +1,4 @@
-"""Versions of files: what their file system or server tells about them, without opening them."""
+"""Versions of files: what their file system or server reports about them, without opening them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Interactive work: a session whose workers stay, fills that run while one looks, and what is shown of them."""
+"""Interactive work: sessions that keep their workers, fills in the background, and their display."""

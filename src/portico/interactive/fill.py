@@ -29,7 +29,7 @@ _GRACE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a fill is asked for.
+    """A request for a fill.
 
     Parameters
     ----------

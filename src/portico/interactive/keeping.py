@@ -1,4 +1,4 @@
-"""Results of a session as a run of their own: chunks and files are taken over, the run is made of them."""
+"""Keeping results of a session as an independent run, from its chunks and files."""
 
 from __future__ import annotations
 

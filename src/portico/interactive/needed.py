@@ -1,4 +1,4 @@
-"""The steps that a step needs, and a run of what is missing of them."""
+"""The steps that a step depends on, and running what they lack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session: workers that stay up, and fills that run one after the other in a thread of their own."""
+"""A session: workers that stay up, and fills that run one after the other in a separate thread."""
 
 from __future__ import annotations
 

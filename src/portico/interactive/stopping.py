@@ -1,4 +1,4 @@
-"""An executor that can be asked to stop, from another thread, between two tasks."""
+"""An executor that another thread can stop between two tasks."""
 
 from __future__ import annotations
 

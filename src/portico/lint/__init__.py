@@ -1,4 +1,4 @@
-"""Scripts that are to become analyses: what would not work in a step, and a first analysis made of one."""
+"""Conversion of RDataFrame scripts to analyses: what would not work in a step, and a first analysis."""
 
 from __future__ import annotations
 

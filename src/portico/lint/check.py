@@ -1,4 +1,4 @@
-"""The rules: what in a script would not work in a step, would give other numbers, or would not reach a worker."""
+"""The rules of ``portico lint``: code that would fail in a step, change numbers, or not reach a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The changes that make the statements of a script those of a step."""
+"""Edits that turn the statements of a script into those of a step."""
 
 from __future__ import annotations
 

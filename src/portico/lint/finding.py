@@ -1,4 +1,4 @@
-"""Findings in a script, with line, reason and what to do."""
+"""Findings in a script, with line, reason and fix."""
 
 from __future__ import annotations
 

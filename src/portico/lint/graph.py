@@ -1,4 +1,4 @@
-"""The calls of RDataFrame's methods, as they are met while a script is followed."""
+"""The graph of a script: calls of RDataFrame's methods, in the order in which they are followed."""
 
 from __future__ import annotations
 

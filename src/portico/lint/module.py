@@ -1,4 +1,4 @@
-"""The module of a step that is made of a script."""
+"""Writing the module of a step from a script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules about frames: what is called on them, in which order, and what becomes of the results.
+"""Rules about frames: the methods called, their order, and the use of their results.
 
 Where a step is refused for the same reason when it runs, the words are those of that refusal.
 """

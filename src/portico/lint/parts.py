@@ -1,4 +1,4 @@
-"""The statements of a script of which a step is made: those that its results follow from."""
+"""The statements of a script that belong to the step: those on which its results depend."""
 
 from __future__ import annotations
 

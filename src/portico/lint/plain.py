@@ -1,4 +1,4 @@
-"""Operations of plain Python that are carried out on known values: text, paths, numbers and containers."""
+"""Plain Python operations on known values: text, paths, numbers and containers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Follows a script, statement by statement, without running it.
+"""Following a script, statement by statement, without running it.
 
 Loops over known lists are unrolled and functions of the script are followed where they are called. Where a condition is
 not known both branches are followed, and it is noted what belongs to which.
@@ -23,7 +23,7 @@ _TWICE = (UNKNOWN, UNKNOWN)  # what a loop over an unknown list gives
 
 @dataclass(slots=True)
 class Trace:
-    """What was found by following a script.
+    """The result of following a script.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ Arms = tuple[tuple[int, int], ...]
 
 @dataclass(eq=False, slots=True)
 class Source:
-    """What a frame reads, where the script makes it.
+    """The input of a frame, where the script makes it.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ __all__ = ["BatchStatus", "read_batch"]
 
 @dataclass(frozen=True, slots=True)
 class BatchStatus:
-    """What batch jobs of a run do.
+    """The state of the batch jobs of a run.
 
     Parameters
     ----------

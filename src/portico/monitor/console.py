@@ -1,4 +1,4 @@
-"""A terminal to which names and messages of others cannot give orders."""
+"""A terminal that ignores control characters in names and messages."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ class LostFile:
 
 @dataclass(frozen=True, slots=True)
 class StepMetrics:
-    """What one step cost.
+    """The cost of one step.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Handles of what portico fills in a loop of its own, beside those of RDataFrame."""
+"""Handles of products that portico fills in its own loop, not in RDataFrame's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Partial results as blocks: the arrays that merge by one rule and have one type lie one after the other.
+"""Partial results as blocks: arrays with the same merge rule and type are stored contiguously.
 
 So partial results merge block by block, whatever number of products they have. What those of one sample share, such as
 names and axes, is their `Head`; it comes first in their bytes, and equal bytes are decoded once.

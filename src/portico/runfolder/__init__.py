@@ -1,1 +1,1 @@
-"""The run folder: its ledger, who may write to it, and reading and exporting what it holds."""
+"""The run folder: its ledger, its owner, and reading and exporting its content."""

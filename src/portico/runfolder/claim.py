@@ -1,4 +1,4 @@
-"""Claiming a run folder: who may write there, what it says of itself, and whether its ledger is as it was left."""
+"""Claiming a run folder for one driver, with checks of its manifest and ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damages in a ledger: parts that are not as they were written are forgotten, and made again by the next run."""
+"""Damage in a ledger: damaged parts are found and dropped, and the next run recreates them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Damage", "find_damage", "forget", "result_checksum"]
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What is damaged, by the numbers of rows in the tables of the ledger.
+    """Damaged rows of the tables of the ledger, by their numbers.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The SQLite file of a ledger: opened, guarded, and its troubles in words."""
+"""The SQLite file of a ledger: opening, protection, and messages for its problems."""
 
 from __future__ import annotations
 

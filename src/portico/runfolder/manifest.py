@@ -1,4 +1,4 @@
-"""The manifest of a run folder, ``run.json``: whose it is, which run, and where it lay when it was last written.
+"""The manifest of a run folder, ``run.json``: its analysis, its identity, and its location when last written.
 
 A folder that lies elsewhere now was moved or copied. A copy is a run of its own, with its own identity, and changes
 nothing in a store that it shares with the original.

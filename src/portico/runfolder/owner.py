@@ -1,4 +1,4 @@
-"""The driver that works in a run folder: its lock, and the record that it leaves there.
+"""The driver that owns a run folder: its lock and its record.
 
 The lock of the file system keeps other drivers out where it works. Where it does not, or only on one machine, the
 record does: host, boot of the machine, process, and the time of the file, which the driver renews every few seconds.

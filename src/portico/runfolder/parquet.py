@@ -1,4 +1,4 @@
-"""Exports the trees of a step as Parquet files, one for each sample."""
+"""Export of the trees of a step as Parquet files, one for each sample."""
 
 from __future__ import annotations
 

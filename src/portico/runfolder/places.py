@@ -1,4 +1,4 @@
-"""Places of a run's files: relative to its folder in what is written, so that a copied or moved folder is itself."""
+"""Paths of a run's files, stored relative to its folder, so that the folder can be copied or moved."""
 
 from __future__ import annotations
 

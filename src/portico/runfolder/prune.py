@@ -1,4 +1,4 @@
-"""Removes results that are not current any more, the oldest first, by age and size."""
+"""Removal of results that are no longer current, the oldest first, by age and size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repair of a run folder: what is whole is kept, what is not is forgotten, and made again by the next run."""
+"""Repair of a run folder: intact parts are kept, damaged ones are dropped, and the next run recreates them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results in the ledger: kept under their keys, with the keys that are current and those of earlier versions."""
+"""The results in the ledger, stored under their keys, with the current keys and those of earlier versions."""
 
 from __future__ import annotations
 

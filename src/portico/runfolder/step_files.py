@@ -1,4 +1,4 @@
-"""The files in the folder of a step: exported results, and what summary steps wrote.
+"""The files in the folder of a step: exported results, and the files of summary steps.
 
 They are kept under a key. Those of the current key lie in the folder itself, the others aside; before they are used
 again, they are verified by their checksums.

@@ -1,4 +1,4 @@
-"""Subtrees: partial results of neighbours in a plan that were merged, kept in the ledger in place of them.
+"""Subtrees: merged results of neighbours in a plan, which replace their partial results in the ledger.
 
 A subtree is of `SIZE` chunks, the first of which has a position that is a multiple of it, so that it is a node of the
 tree along which results merge. Its key is that of its chunks in their order; a plan in which they are neighbours at

@@ -1,4 +1,4 @@
-"""Order in the folders of trees: what interrupted attempts left goes, what is not current is put aside.
+"""Tidying the folders of trees: removing leftovers of interrupted attempts, moving results aside that are not current.
 
 Nothing is removed that this run did not write. A file that it wrote is known by its name: hidden, or that of a chunk in
 the plan. Others stay; those that a pattern such as ``STEP/SAMPLE/*.root`` would count among the trees are moved aside.

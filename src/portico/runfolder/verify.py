@@ -1,4 +1,4 @@
-"""Verification of a run folder: everything that is kept against its checksum, and the ledger against the files."""
+"""Verification of a run folder: comparing all files with their checksums, and the ledger with the files."""
 
 from __future__ import annotations
 

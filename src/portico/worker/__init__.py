@@ -1,1 +1,1 @@
-"""Code that runs beside ROOT on a worker: the process that runs chunks, and its messages."""
+"""The process with ROOT that runs chunks on a worker, and its messages."""

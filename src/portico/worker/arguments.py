@@ -1,4 +1,4 @@
-"""Arguments of RDataFrame's methods that a chunk cannot serve, or that need what is not installed."""
+"""Checks of arguments of RDataFrame's methods that do not work in a chunk or need missing software."""
 
 from __future__ import annotations
 

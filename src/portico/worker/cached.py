@@ -1,4 +1,4 @@
-"""Chunks whose columns come from the column cache: the frame that reads them, and the pass that keeps them.
+"""Chunks whose columns come from the column cache: reading them, and filling the cache.
 
 Which columns a step reads is known when its event loop is about to start. Those that are not kept yet are read then, in
 one pass over the chunk that does nothing else, and kept; the loop itself reads memory. What this cannot do is done by

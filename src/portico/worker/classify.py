@@ -1,4 +1,4 @@
-"""Classifies failures, from the exception and from what ROOT wrote: the kinds of `Failed`."""
+"""Classification of failures by the exception and by ROOT's messages: the kind of a `Failed`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last words of a process that died while it ran a chunk, found in what it wrote to standard error.
+"""The cause of death of a process that ran a chunk, found in its standard error.
 
 An assertion of RDataFrame, or an exception that nothing catches, ends the process at once. What it says then is the
 reason, and it would say the same in every other process.

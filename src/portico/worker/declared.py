@@ -1,4 +1,4 @@
-"""C++ that Python code declares to this process: kept apart by step and version, and checked.
+"""C++ that Python code declares to this process, checked and separated by step and version.
 
 cling cannot unload C++, and an older function, overload or macro could silently take part in what is compiled later. So
 each declaration is noted with its owner, and a process that holds one that the running step has not made itself is

@@ -1,4 +1,4 @@
-"""Runners forked from a process that has loaded ROOT and does nothing else: each begins at once, not after seconds.
+"""Runners forked from a process that has only loaded ROOT, so that each starts at once.
 
 The server runs no code of a step, so that a runner that is forked from it begins as a new process does. The runners are
 children of the driver (``CLONE_PARENT`` of clone(2)), which watches, kills and waits for them as for those that it

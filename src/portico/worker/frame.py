@@ -1,4 +1,4 @@
-"""Run a step over one chunk: one frame, whose methods are checked, and one event loop for all products."""
+"""Running a step over one chunk: one frame, whose methods are checked, and one event loop for all products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of a process that runs chunks: all that ROOT and the step write to standard error, in bounded space.
+"""The log of a process that runs chunks: standard error of ROOT and the step, limited in size.
 
 A step that prints something for each event would fill the disk. What earlier messages wrote is cut off when a message
 begins; while one is worked on, whoever started the process gives the space in the middle of a long log back to the

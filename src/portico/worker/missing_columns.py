@@ -1,4 +1,4 @@
-"""``FilterAvailable``, ``FilterMissing`` and ``DefaultValueFor`` over an RNTuple, of which ROOT does none.
+"""``FilterAvailable``, ``FilterMissing`` and ``DefaultValueFor`` over an RNTuple, which ROOT does not support.
 
 A chunk is of one file, so that a column is there for all of its entries or for none.
 """

@@ -1,4 +1,4 @@
-"""Files that a step's Python code reads or imports although nothing names them: a change would go unnoticed.
+"""Detection of files that a step's Python code reads or imports without declaring them.
 
 Python's audit events show every file that Python opens; of ROOT, `TFile` is watched. What counts is what happens below
 a function of the user's modules, unless this package did it.

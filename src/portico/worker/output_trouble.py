@@ -1,4 +1,4 @@
-"""Troubles with what a chunk writes, recognised in ROOT's words: they are of the disk, not of the input or the step."""
+"""Errors in writing a chunk's output, recognised in ROOT's messages: the disk is at fault, not input or step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that runs chunks, seen from outside: started when needed, replaced when it dies or is stale."""
+"""The control of a process that runs chunks: started when needed, replaced when it dies or is stale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Summary steps on the worker: call the function, and turn what it returns into JSON, pictures, tables and files."""
+"""Summary steps on the worker: calling the function, and writing its results as JSON, pictures, tables and files."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ __all__ = ["Done", "Failed", "FailureKind", "Outcome", "Task", "outcome_of", "wi
 
 
 class FailureKind(StrEnum):
-    """Why a chunk failed; the value is what the ledger, JSON and messages between processes hold."""
+    """The kind of a chunk's failure; its value is the word in the ledger, JSON and messages between processes."""
 
     USER = "user"
     """The step's own code failed."""

@@ -1,4 +1,4 @@
-"""The trees that a chunk wrote, on their way to where they are kept: on disk, or uploaded to a server."""
+"""Storing the trees that a chunk wrote: flushed to disk, or uploaded to a server."""
 
 from __future__ import annotations
 

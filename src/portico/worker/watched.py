@@ -1,4 +1,4 @@
-"""The methods of ROOT by which Python code declares C++, and what stands in for them in a process that runs steps."""
+"""The methods of ROOT by which Python code declares C++, and their replacements in a process that runs steps."""
 
 from __future__ import annotations
 

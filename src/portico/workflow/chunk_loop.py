@@ -39,7 +39,7 @@ _TICK = 0.2
 
 
 class Reporter(Protocol):
-    """Is told what happens, to show it."""
+    """Shows the progress of a run."""
 
     def begin(self, step: str, entries: Mapping[str, int], done: Mapping[str, int], workers: int) -> None:
         """Take note that a step begins; ``entries`` and ``done`` by sample."""
@@ -48,7 +48,7 @@ class Reporter(Protocol):
         """Take note that a chunk is done."""
 
     def note(self, message: str) -> None:
-        """Tell the user what takes a while."""
+        """Announce something that takes a while."""
 
     def warn(self, message: str) -> None:
         """Tell the user something that does not stop the run."""

@@ -1,4 +1,4 @@
-"""Files that could not be read, by chunks that are read once more before the file counts as bad."""
+"""Doubted chunks: those that are tried once more before their file counts as bad."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machines of a step: which of them read files since others could not be read, and which fail what others do.
+"""The machines of a step: which of them can read files, and which fail chunks that others complete.
 
 Pure: it is told of outcomes by the chunk scheduler, and has neither clock nor executor.
 """

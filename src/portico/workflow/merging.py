@@ -1,4 +1,4 @@
-"""Merges neighbours while a step runs, so that the ledger keeps one result in place of many."""
+"""Merging of neighbours while a step runs, so that the ledger stores one result in place of many."""
 
 from __future__ import annotations
 

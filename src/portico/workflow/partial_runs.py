@@ -1,4 +1,4 @@
-"""Losses of a partial run: damaged files, and chunks that could not be run."""
+"""Losses of a partial run: damaged files, and chunks that could not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reference files: those from which a chunk learns the columns that its own file lacks."""
+"""Reference files, which provide the types of columns that a chunk's own file lacks."""
 
 from __future__ import annotations
 

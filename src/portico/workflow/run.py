@@ -54,7 +54,7 @@ def run(
     store: str | None = None, reporter: Reporter | None = None, executor: Executor | None = None, cache: bool = False,
     export: bool = True, chunk_timeout: float | None = None,
 ) -> Run:  # fmt: skip
-    """Run an analysis; what is done already is not done again.
+    """Run an analysis; only what is missing runs.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def run(
     store : str, optional
         Folder or URL where trees are written, such as ``root://host//store/user/me/run``; the run folder by default.
     reporter : Reporter, optional
-        Is told about progress.
+        Shows the progress.
     executor : Executor, optional
         An open one, of `portico.connect`, which stays open, instead of ``on``, ``workers``, ``batch`` and its options.
     cache, export : bool

@@ -1,4 +1,4 @@
-"""Input that has shrunk since a step last ran: fewer files or entries than its results are made of."""
+"""Detection of input that has shrunk since a step last ran: fewer files or entries than its results contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chunks by which a step is tried: if none of them can be done, all chunks have the trouble in common.
+"""Trial chunks: if none of them can be done, the step itself is at fault.
 
 They are of different files, and chosen by their content, so that neither the order of files nor the number of workers
 decides what a run says.
