@@ -85,7 +85,7 @@ def _take_over(step: str, version: StepVersion, path: Path, source: Ledger, targ
     if version.kind == "summary" and version.files is not None:
         files, found = StepFiles(path.resolve(), step, source), source.files(step, version.files)
         names = [item["name"] for item in files.items(version.files)]
-        if found is not None and files.are_whole(version.files):
+        if found is not None and files.are_intact(version.files):
             contents = {name: files.path(name, version.files).read_bytes() for name in names}
             StepFiles(target.path.resolve(), step, ledger).write(version.files, contents, found[1])
 

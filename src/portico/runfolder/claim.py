@@ -22,14 +22,14 @@ from portico.runfolder.ledger import Ledger
 from portico.runfolder.manifest import (
     MANIFEST,
     Standing,
-    mark_of,
-    place_of,
+    location_of,
+    marker_of,
     read_manifest,
     standing,
     write_manifest,
 )
 from portico.runfolder.owner import LOCK, Held, hold, read_lock
-from portico.runfolder.places import Places
+from portico.runfolder.stored_paths import StoredPaths
 
 __all__ = ["LEDGER", "Claimed", "claim", "close_ledger", "free_name", "is_changed", "make_private", "open_to_read",
            "put_journal_aside"]  # fmt: skip
@@ -228,15 +228,15 @@ def _identified(
         raise RunFolderError(
             f"{path}: belongs to the analysis '{owner}', not '{manifest['analysis']}'; choose another folder with --run"
         )
-    places, is_copy = Places(path), standing(known, path) is Standing.COPY
-    new = {_RUN: known.get(_RUN) or uuid.uuid4().hex, "place": place_of(path)}
+    paths, is_copy = StoredPaths(path), standing(known, path) is Standing.COPY
+    new = {_RUN: known.get(_RUN) or uuid.uuid4().hex, "place": location_of(path)}
     if is_copy:
         new |= {_RUN: uuid.uuid4().hex, _WAS: known[_RUN]}
     store = normal(given) if given is not None else known.get("store")
     if store is not None:
-        store = places.used(store)
+        store = paths.used(store)
         _claim_store(path, store, new, known, is_copy)
-        new["store"] = places.written(store)
+        new["store"] = paths.written(store)
     content = {name: value for name, value in manifest.items() if name not in {_WAS, "store"}}
     written: dict[str, Any] = json.loads(json.dumps({**content, **new}))  # as it is read again
     return written, store
@@ -247,14 +247,14 @@ def _claim_store(path: Path, store: str, new: Mapping[str, Any], known: Mapping[
 
     A mark in the store names the run and where its folder lies, so that of several copies one has the store.
     """
-    storage, mark = storage_of(store), f"{store}/{mark_of(new)}"
+    storage, mark = storage_of(store), f"{store}/{marker_of(new)}"
     if storage.size(mark) is not None:
         return
-    if not is_copy and storage.size(before := f"{store}/{mark_of(known)}") is not None:
+    if not is_copy and storage.size(before := f"{store}/{marker_of(known)}") is not None:
         storage.rename(before, mark)
         return
     if storage.holds(store):
-        if known.get("store") == Places(path).written(store):
+        if known.get("store") == StoredPaths(path).written(store):
             original = known["place"]["path"]
             raise RunFolderError(
                 f"{path}: is a copy of {original}, or was moved from another machine, and {store} belongs to the "

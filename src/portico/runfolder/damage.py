@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from portico.runfolder.database import Damaged, Database
-from portico.runfolder.places import Places
+from portico.runfolder.stored_paths import StoredPaths
 from portico.runfolder.version import Version
 
 __all__ = ["Damage", "find_damage", "forget", "result_checksum"]
@@ -46,9 +46,9 @@ def result_checksum(step: str, sample: str, key: str, merged: bytes, completenes
     return zlib.crc32(merged, zlib.crc32(f"{step}\n{sample}\n{key}\n{completeness!r}\n".encode() + chunks))
 
 
-def find_damage(db: Database, places: Places) -> Damage:
+def find_damage(db: Database, paths: StoredPaths) -> Damage:
     """Look at all that is kept in a ledger."""
-    chunks, results = list(_chunks(db, places)), list(_results(db))
+    chunks, results = list(_chunks(db, paths)), list(_results(db))
     rows = {
         "done": [row for row, _ in chunks], "subtree": list(_subtrees(db)), "result": [row for row, *_ in results],
         "attempt": list(_attempts(db)), "current": list(_current(db)), "version": list(_versions(db)),
@@ -67,9 +67,9 @@ def forget(db: Database, damage: Damage) -> None:
     )
 
 
-def _chunks(db: Database, places: Places) -> Iterator[tuple[int, str]]:
+def _chunks(db: Database, paths: StoredPaths) -> Iterator[tuple[int, str]]:
     for row, key, checksum, outputs, partial in db.execute("SELECT rowid, key, checksum, outputs, partial FROM done"):
-        if not _is_whole(partial, checksum) or not _is_read(places, outputs):
+        if not _is_whole(partial, checksum) or not _is_read(paths, outputs):
             yield row, str(key)[:12]
 
 
@@ -77,9 +77,9 @@ def _is_whole(blob: object, checksum: object) -> bool:
     return blob is None or (isinstance(blob, bytes) and zlib.crc32(blob) == checksum)
 
 
-def _is_read(places: Places, outputs: object) -> bool:
+def _is_read(paths: StoredPaths, outputs: object) -> bool:
     try:
-        places.from_text(str(outputs))
+        paths.from_text(str(outputs))
     except Damaged:
         return False
     return True

@@ -121,7 +121,7 @@ class Ledger(ResultStore):
             self._db.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", new)
 
     def _rows(self, sample: str, planned: Sequence[Planned]) -> Iterator[tuple[Any, ...]]:
-        written = self.places.written
+        written = self.paths.written
         for p, subtree in zip(planned, subtree_keys([p.key for p in planned]), strict=True):
             c = p.chunk
             yield sample, p.position, p.key, written(c.file), c.uuid, c.tree, c.first, c.last, subtree
@@ -164,10 +164,10 @@ class Ledger(ResultStore):
             yield Planned(row[0], row[1], row[2], self._chunk(*row[3:]))
 
     def _chunk(self, file: str, *others: Any) -> Chunk:
-        return Chunk(self.places.used(file), *others)
+        return Chunk(self.paths.used(file), *others)
 
     def _files(self, outputs: str) -> list[dict[str, Any]]:
-        return self.places.from_text(outputs)
+        return self.paths.from_text(outputs)
 
     def files_read(self, step: str, sample: str) -> dict[str, int]:
         """Return the files that the plan of a step's sample reads, in order, and how many entries of each."""
@@ -175,7 +175,7 @@ class Ledger(ResultStore):
             "SELECT file, SUM(last - first) FROM plan WHERE step = ? AND sample = ? GROUP BY file ORDER BY MIN(rowid)",
             (step, sample),
         )
-        return {self.places.used(file): entries for file, entries in rows}
+        return {self.paths.used(file): entries for file, entries in rows}
 
     def done(self, step: str) -> dict[str, list[dict[str, Any]]]:
         """Return the keys of a step's chunks that are done, with the files that each wrote."""
@@ -212,7 +212,7 @@ class Ledger(ResultStore):
         now = time.time() if at is None else at
         with self.transaction():
             for attempt, partial, outputs in finished:
-                files = self.places.to_text(outputs)
+                files = self.paths.to_text(outputs)
                 row = (attempt.key, attempt.number, zlib.crc32(partial or b""), files, partial)
                 new = self._db.execute(
                     "INSERT INTO done VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET attempt = "
@@ -311,7 +311,7 @@ class Ledger(ResultStore):
     def set_lost(self, step: str, lost: Iterable[Lost]) -> None:
         """Record the losses of a step: what its results do not include; no subtree contains one of its chunks."""
         lost = [replace(x, message=without_secrets(x.message)) for x in lost]
-        rows = ((step, x.sample, x.key, self.places.written(x.file), x.entries, x.kind, x.message) for x in lost)
+        rows = ((step, x.sample, x.key, self.paths.written(x.file), x.entries, x.kind, x.message) for x in lost)
         with self.transaction():
             if lost:
                 self.subtrees.dissolve({x.key for x in lost})
@@ -322,7 +322,7 @@ class Ledger(ResultStore):
         rows = self._db.execute(
             "SELECT sample, key, file, entries, kind, message FROM lost WHERE step = ? ORDER BY rowid", (step,)
         )
-        return [Lost(sample, key, self.places.used(file), *others) for sample, key, file, *others in rows]
+        return [Lost(sample, key, self.paths.used(file), *others) for sample, key, file, *others in rows]
 
     def metrics(self, step: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Return sample, position and metrics of each chunk of the plan that is done, in chunk order."""

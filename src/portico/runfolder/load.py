@@ -13,8 +13,8 @@ from portico.errors import ConfigError, RunFolderError, nearest
 from portico.results.view import Results
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger
-from portico.runfolder.places import Places
 from portico.runfolder.step_files import StepFiles
+from portico.runfolder.stored_paths import StoredPaths
 from portico.runfolder.version import STALE, SUMMARY, Version
 
 __all__ = ["Run", "find_version", "load", "parse_run"]
@@ -96,11 +96,11 @@ class Run(Mapping[str, Mapping[str, Results]]):
             blobs = {sample: ledger.result(step, sample, of.results[sample]) for sample in samples}
         finally:
             ledger.close()
-        found, places = {}, Places(self.path)
+        found, paths = {}, StoredPaths(self.path)
         for sample, blob in blobs.items():
             if blob is None:
                 raise RunFolderError(self._pruned(step))
-            found[sample] = Results(sample, places.decode(blob), STALE if sample in of.stale else "")
+            found[sample] = Results(sample, paths.decode(blob), STALE if sample in of.stale else "")
         return found
 
     def _pruned(self, step: str) -> str:

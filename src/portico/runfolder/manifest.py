@@ -19,7 +19,7 @@ from portico.errors import RunFolderError
 from portico.files.atomic import write_atomic
 from portico.files.troubles import explained
 
-__all__ = ["MANIFEST", "Standing", "mark_of", "place_of", "read_manifest", "standing", "write_manifest"]
+__all__ = ["MANIFEST", "Standing", "location_of", "marker_of", "read_manifest", "standing", "write_manifest"]
 
 MANIFEST = "run.json"
 
@@ -84,13 +84,13 @@ def _checksum(content: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
 
 
-def place_of(folder: Path) -> dict[str, Any]:
-    """Return where a folder lies: host, path and inode."""
+def location_of(folder: Path) -> dict[str, Any]:
+    """Return the location of a folder: host, path and inode."""
     return {"host": socket.gethostname(), "path": str(folder.resolve()), "inode": folder.stat().st_ino}
 
 
-def mark_of(manifest: Mapping[str, Any]) -> str:
-    """Return the name of the file with which a run marks its store: of the run, and of where its folder lies."""
+def marker_of(manifest: Mapping[str, Any]) -> str:
+    """Return the name of the file with which a run marks its store; it depends on the run and its folder."""
     place = manifest.get("place") or {}
     where = zlib.crc32(f"{place.get('inode')} {place.get('path')}".encode())
     return f"portico-run-{manifest.get('run')}-{where:08x}"
@@ -98,7 +98,7 @@ def mark_of(manifest: Mapping[str, Any]) -> str:
 
 def standing(known: Mapping[str, Any], folder: Path) -> Standing:
     """Return what a folder is to the one that its manifest ``known`` was written in."""
-    before, now = known.get("place"), place_of(folder)
+    before, now = known.get("place"), location_of(folder)
     if not isinstance(before, dict) or (before["path"], before["inode"]) == (now["path"], now["inode"]):
         return Standing.SAME
     original = Path(before["path"])

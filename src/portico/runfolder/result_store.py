@@ -13,8 +13,8 @@ from typing import Any
 from portico.errors import RunFolderError
 from portico.runfolder.damage import Damage, find_damage, forget, result_checksum
 from portico.runfolder.database import Damaged, Database, from_json
-from portico.runfolder.places import MEND, Places
 from portico.runfolder.schema import SCHEMA, SCHEMA_VERSION
+from portico.runfolder.stored_paths import MEND, StoredPaths
 from portico.runfolder.version import SUMMARY, StepVersion, Version
 
 __all__ = ["ResultStore"]
@@ -41,7 +41,7 @@ class ResultStore:
     def __init__(self, path: Path, read_only: bool = False, locks: bool = True) -> None:
         self._path = path
         self._db = Database(path, SCHEMA, SCHEMA_VERSION, read_only, locks)
-        self.places = Places(path.parent)
+        self.paths = StoredPaths(path.parent)
         """How paths are written in it, and in the results that it keeps."""
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class ResultStore:
 
     def damage(self) -> Damage:
         """Return what is not as it was written, after looking at all that is kept."""
-        return find_damage(self._db, self.places)
+        return find_damage(self._db, self.paths)
 
     def mend(self, damage: Damage, distrust: bool) -> None:
         """Forget what is damaged.
@@ -369,11 +369,11 @@ class ResultStore:
     def verified(self) -> dict[str, tuple[str, str]]:
         """Return stamp and Adler-32, by path, of the files whose checksum was computed after they were written."""
         rows = self._db.execute("SELECT path, stamp, adler32 FROM verified")
-        return {self.places.used(path): (stamp, adler32) for path, stamp, adler32 in rows}
+        return {self.paths.used(path): (stamp, adler32) for path, stamp, adler32 in rows}
 
     def set_verified(self, found: Iterable[tuple[str, str, str]]) -> None:
         """Note path, stamp and Adler-32 of files whose checksum was computed, unless the ledger is only read."""
-        rows = [(self.places.written(path), stamp, adler32) for path, stamp, adler32 in found]
+        rows = [(self.paths.written(path), stamp, adler32) for path, stamp, adler32 in found]
         if rows and not self._db.read_only:
             with self.transaction():
                 self._db.executemany("INSERT OR REPLACE INTO verified VALUES (?, ?, ?)", rows)

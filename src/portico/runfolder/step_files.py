@@ -41,7 +41,7 @@ class StepFiles:
         self._step, self._ledger = step, ledger
 
     def items(self, key: str | None = None) -> list[dict[str, Any]]:
-        """Return the files of a key, by default the current one: name, places, size, checksum."""
+        """Return the files of a key, by default the current one: name, paths, size, checksum."""
         of = key or self._ledger.files_key(self._step) or ""
         files, _ = self._ledger.files(self._step, of) or ([], "")
         refuse_paths(part for f in files for part in f["name"].split("/"))
@@ -75,7 +75,7 @@ class StepFiles:
     def _is_current(self, key: str | None) -> bool:
         return key is None or key == self._ledger.files_key(self._step)
 
-    def are_whole(self, key: str) -> bool:
+    def are_intact(self, key: str) -> bool:
         """Return whether all files of a key are there, as they were written."""
         return self._ledger.has_result(self._step, SUMMARY, key) and not any(kept.fault for kept in self._found(key))
 
@@ -99,7 +99,7 @@ class StepFiles:
         made, inputs
             As in `ResultStore.use_result`.
         """
-        if not self.are_whole(key):
+        if not self.are_intact(key):
             return False
         found = self._found(key)
         self._put_aside(but=key)

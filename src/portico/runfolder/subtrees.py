@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portico.runfolder.database import Damaged, Database
-from portico.runfolder.places import MEND
+from portico.runfolder.stored_paths import MEND
 
 __all__ = ["SIZE", "Subtree", "Subtrees", "subtree_keys"]
 

@@ -15,9 +15,9 @@ from portico.runfolder.claim import LEDGER
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger
 from portico.runfolder.owner import working
-from portico.runfolder.places import Places
 from portico.runfolder.point_list import POINTS_FILE, read_points
 from portico.runfolder.step_files import StepFiles
+from portico.runfolder.stored_paths import StoredPaths
 from portico.runfolder.tidy import FOREIGN, TREE
 from portico.runfolder.version import SUMMARY
 
@@ -97,7 +97,7 @@ def verify(path: Path) -> Verified:
     folder = RunFolder(path)
     try:
         store = folder.manifest().get("store")
-        folder = folder if store is None else replace(folder, store=Places(path).used(store))
+        folder = folder if store is None else replace(folder, store=StoredPaths(path).used(store))
     except RunFolderError as error:
         faults.append(_of(error))
     try:

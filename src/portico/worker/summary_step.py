@@ -18,7 +18,7 @@ from portico.errors import StepError
 from portico.results.kinds import KINDS
 from portico.results.view import Results
 from portico.runfolder.folder import SUMMARY_FILE
-from portico.runfolder.places import Places
+from portico.runfolder.stored_paths import StoredPaths
 from portico.worker.opened import expect
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def answer(
         As `summarise`.
     """
     samples = {name: Sample(**fields) for name, fields in content["samples"].items()}
-    places = Places(Path(content["home"]))
-    results = {name: Results(name, places.decode(blob)) for name, blob in zip(samples, blobs, strict=True)}
+    paths = StoredPaths(Path(content["home"]))
+    results = {name: Results(name, paths.decode(blob)) for name, blob in zip(samples, blobs, strict=True)}
     trees = [item["path"] for of in results.values() for product in of.products.values()
              if KINDS[product.kind].has_files for item in product.items]  # fmt: skip
     expect(content["options"].values(), *trees)

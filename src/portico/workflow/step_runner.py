@@ -295,7 +295,7 @@ def _merge(
             f"step '{step.name}', sample '{name}': the ledger has {there} of {len(left)} chunks; run again"
         )
     try:
-        files = ledger.places.files_written(files)
+        files = ledger.paths.files_written(files)
         merged = merge_encoded(ledger.partials(step.name, name), files)
     except ProductError as error:
         raise ProductError(f"step '{step.name}', sample '{name}': {error}") from error

@@ -61,7 +61,7 @@ class SummaryInput:
 
     def is_done(self, folder: RunFolder, ledger: Ledger) -> bool:
         """Return whether the summary of this input has run, and all its files are there."""
-        return not self.absent and StepFiles(folder.path, self.step, ledger).are_whole(self.key)
+        return not self.absent and StepFiles(folder.path, self.step, ledger).are_intact(self.key)
 
 
 def tell_faults(state: State, step: str, files: StepFiles, key: str) -> None:

@@ -16,7 +16,7 @@ from portico.results.product import Product
 from portico.runfolder.database import Damaged
 from portico.shown import without_secrets
 
-__all__ = ["MEND", "Places", "refuse_paths"]
+__all__ = ["MEND", "StoredPaths", "refuse_paths"]
 
 MEND = "run again: damaged parts are dropped and recreated"
 """What to do about damages in a ledger."""
@@ -25,8 +25,8 @@ _NONE = "[]"
 _HERE = "./"  # how a path in the run folder begins where others may be relative to something else
 
 
-class Places:
-    """Paths as they are written into a run folder, and as they are used.
+class StoredPaths:
+    """Conversion of paths between the form stored in a run folder and the one in use.
 
     Parameters
     ----------
@@ -38,19 +38,19 @@ class Places:
         self._home = f"{home.resolve()}/"
 
     def written(self, path: str) -> str:
-        """Return a path as it is written: ``./STEP/SAMPLE/NAME`` for one in the run folder; a URL without secrets."""
+        """Return the stored form of a path: ``./STEP/SAMPLE/NAME`` in the run folder, else a URL without secrets."""
         return _HERE + path.removeprefix(self._home) if path.startswith(self._home) else without_secrets(path)
 
     def used(self, path: str) -> str:
-        """Return a path that was written as it is used now, absolute or a URL."""
+        """Return the absolute path, or the URL, of a stored path."""
         return self._home + path.removeprefix(_HERE) if path.startswith(_HERE) else path
 
     def files_written(self, files: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Return descriptions of files with their ``path`` as it is written."""
+        """Return descriptions of files with stored paths."""
         return [{**file, "path": self.written(file["path"])} for file in files]
 
     def files_used(self, files: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Return descriptions of files with their ``path`` as it is used."""
+        """Return descriptions of files with absolute paths or URLs."""
         return [{**file, "path": self.used(file["path"])} for file in files]
 
     def to_text(self, files: Iterable[Mapping[str, Any]]) -> str:
@@ -74,7 +74,7 @@ class Places:
         return self.files_used(json.loads(content))
 
     def decode(self, data: bytes) -> dict[str, Product]:
-        """Decode a result that was written, with the paths of its files as they are used."""
+        """Decode a stored result, with absolute paths or URLs of its files."""
         return {name: replace(product, items=tuple(self.files_used(product.items))) if _has_paths(product) else product
                 for name, product in decode(data).items()}  # fmt: skip
 
