@@ -79,7 +79,7 @@ class RunSide:
         """Return the merged products of a step's sample."""
         key = self._version.steps[step].results.get(sample)
         blob = None if key is None else self._ledger.result(step, sample, key)
-        return {} if blob is None else self._ledger.places.decode(blob)
+        return {} if blob is None else self._ledger.paths.decode(blob)
 
     def addresses(self) -> Iterator[tuple[str, Product]]:
         """Return every product with its address ``STEP/SAMPLE/PRODUCT``."""
