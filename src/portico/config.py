@@ -13,7 +13,7 @@ import types
 import typing
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -199,6 +199,13 @@ def parse(model: type[AnyModel], content: object, where: str) -> AnyModel:
         raise ConfigError(f"{where}: " + (f"\n{where}: ".join(lines))) from error
 
 
+_EXPECTED: Final = {
+    "tuple_type": "must be a list", "list_type": "must be a list", "string_type": "must be text",
+    "dict_type": "must be a mapping", "mapping_type": "must be a mapping", "model_type": "must be a mapping",
+}  # fmt: skip
+"""Types in the words of YAML, where pydantic has those of Python."""
+
+
 def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
     location = problem["loc"]
     key = ".".join(str(part) for part in location)
@@ -208,7 +215,7 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
         return f"unknown key '{key}'; {nearest(str(location[-1]), valid)}"
     if problem["type"] == "missing":
         return f"key '{key}' is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = _EXPECTED.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
     return f"key '{key}': {message} (found {problem['input']!r})" if key else message
 
 

@@ -73,7 +73,7 @@ def test_paths_globs_lists_and_urls(data: Path, monkeypatch: pytest.MonkeyPatch)
         ("samples: {s: {files: a.root}, s: {files: b.root}}", ConfigError, ["'s' appears twice"]),
         ("samples: {s: {files: [a.root, a.root]}}", ConfigError, ["listed twice"]),
         ("samples: {'a/b': {files: a.root}}", ConfigError, ["a/b"]),
-        ("samples: [1, 2]", ConfigError, ["samples"]),
+        ("samples: [1, 2]", ConfigError, ["key 'samples': must be a mapping (found [1, 2])"]),
         ("- 1", ConfigError, ["mapping"]),
         ("samples: {s: {files: a.root", ConfigError, ["not valid YAML"]),
         ("samples: {s: {files: missing.root}}", InputError, ["missing.root", "samples.s"]),
@@ -118,6 +118,8 @@ def test_an_analysis_is_found_by_its_folder(tmp_path: Path) -> None:
         ("  - {name: a, function: 'm:f', chunk: big}\n", ["'big'", "50 MB"]),
         ("  - {name: a, functoin: 'm:f'}\n", ["functoin", "did you mean 'function'"]),
         ("  - {name: a}\n", ["function", "missing"]),
+        ("  - {name: 1, function: 'm:f', samples: s}\n", ["name': must be text (found 1)", "samples': must be a list"]),
+        ("  {a: {function: 'm:f'}}\n", ["key 'steps': must be a list (found {"]),
         ("  - {name: a, function: 'm:f', samples: [t]}\n", ["no sample 't'"]),
     ],
 )

@@ -24,7 +24,7 @@ Examples:
 def cancel(run: Path, as_json: bool) -> int:
     """Remove the batch jobs of the run folder RUN from their queue.
 
-    Finished chunks are kept: 'portico run' collects them and runs only what is missing.
+    Finished chunks are kept: 'portico run' collects them and computes only what is missing.
     """
     from portico.clusters.queues.submission import cancel as remove
 
@@ -38,5 +38,5 @@ def cancel(run: Path, as_json: bool) -> int:
         return 0
     words = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
     echo(f"removed {len(removed):,} job{'' if len(removed) == 1 else 's'} ({words})")
-    echo(f"finished chunks are kept; portico run runs only what is missing in {run}")
+    echo(f"finished chunks are kept; portico run computes only what is missing in {run}")
     return 0
