@@ -24,7 +24,7 @@ from portico.worker.arguments import refuse_local_entry, require_model
 
 __all__ = ["ELSEWHERE", "Booking", "DistributedFrame", "book_reports", "check_kinds", "collect"]
 
-ELSEWHERE = "every RDataFrame operation works with --on local, dask, tcp://HOST:PORT or a site"
+ELSEWHERE = "--on local, dask, tcp://HOST:PORT or a site does not have this limit"
 
 _TRANSFORMATIONS = (
     "Alias", "DefaultValueFor", "Define", "DefinePerSample", "Filter", "FilterAvailable", "FilterMissing", "Redefine",

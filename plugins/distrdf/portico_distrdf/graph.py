@@ -175,7 +175,7 @@ def _check_files(client: Client, cluster: Cluster, chunks: Sequence[Chunk], tick
             if not again:
                 raise StepError(
                     f"the Dask workers hold another version of the header {stale}, and a process cannot hold two: "
-                    f"start the Dask workers again; {ELSEWHERE}, which replaces its processes by itself"
+                    f"start the Dask workers again; {ELSEWHERE}"
                 ) from None
             client.restart()
         except Exception as error:
