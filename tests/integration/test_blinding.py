@@ -105,5 +105,5 @@ def test_what_is_not_blinded_cannot_be_unblinded(make_analysis, events):
 
 
 def test_an_interval_has_two_ends_in_order(make_analysis, events):
-    with pytest.raises(ConfigError, match=r"'mass_\*': an interval is written \[low, high\], with low < high"):
+    with pytest.raises(ConfigError, match=r"'mass_\*': write an interval as \[low, high\], with low < high"):
         make_analysis(CODE, STEPS.replace("4.0, 6.0", "6.0, 4.0"), f"    a: {{files: ['{events}/events0.root']}}")

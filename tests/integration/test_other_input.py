@@ -190,7 +190,7 @@ def test_declared_checksums_are_enforced(root: Any, single: LocalExecutor, tmp_p
     for text, words in (
         ("{path: a.root, adler: '00000000'}", r"unknown key 'adler'.*adler32"),
         ("{path: a.root, adler32: 12345678}", "eight hexadecimal digits in quotes"),
-        ("{path: '*.root', adler32: '00000000'}", "is that of one file, and 2 match"),
+        ("{path: '*.root', adler32: '00000000'}", "belongs to one file, but 2 match"),
     ):
         with pytest.raises(ConfigError, match=words):
             run(tmp_path, f"    s: {{files: [{text}]}}", "plain", single)

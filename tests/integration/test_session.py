@@ -268,9 +268,9 @@ def test_wrong_names_are_refused_with_what_is_valid(session: portico.Session, tm
         session.fill("select", samples=["on"])
     with pytest.raises(ConfigError, match=r"values that analysis\.yaml could have"):
         session.fill("select", cuts={"x": object()})
-    with pytest.raises(ConfigError, match="made of all samples"):
+    with pytest.raises(ConfigError, match="computed from all samples"):
         session.fill("total", samples=["one"])
-    with pytest.raises(ConfigError, match="nothing was filled yet"):
+    with pytest.raises(ConfigError, match="no step was filled yet"):
         session.keep("kept")
     wrong = session.fill("select", cuts={"y": "x > 1"})
     with pytest.raises(StepError, match="no cut 'y'; valid: x"):

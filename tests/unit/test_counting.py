@@ -73,7 +73,7 @@ def test_cls_of_one_count() -> None:
     assert (blinded.observed, blinded.clsb, blinded.clb) == (None, None, None)
     assert blinded.expected == cls.expected
     for mu in (-1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match="finite and not negative"):
+        with pytest.raises(ValueError, match="finite and at least 0"):
             counting_cls([one(2, 1.5)], mu)
 
 
@@ -180,7 +180,7 @@ def test_impossible_models(channels: list[Count], message: str) -> None:
 
 def test_impossible_numbers() -> None:
     for value in (-1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match="finite and not negative"):
+        with pytest.raises(ValueError, match="finite and at least 0"):
             one(1, value)
     with pytest.raises(ValueError, match="observed = -1"):
         one(-1, 1.0)

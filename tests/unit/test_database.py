@@ -151,7 +151,7 @@ def test_a_ledger_that_is_gone_is_told_and_begun_again(run: Path) -> None:
         (run / "ledger.sqlite").unlink()
         if empty:
             (run / "ledger.sqlite").touch()
-        with pytest.raises(RunFolderError, match=r"does not exist; if the run has begun|is empty, and what"):
+        with pytest.raises(RunFolderError, match=r"does not exist; if the run has begun|is empty, and finished"):
             read(run)
         [note] = claim(run)
         assert note == f"{run}/ledger.sqlite: is gone, and with it what was done; all of it is run again"
@@ -272,7 +272,7 @@ def test_a_manifest_is_written_again_from_the_ledger(run: Path, how: str) -> Non
 def test_a_damaged_manifest_without_a_ledger(run: Path) -> None:
     (run / "ledger.sqlite").unlink()
     (run / MANIFEST).write_bytes(b"")
-    words = "run.json: is empty, and there is no ledger to write it again from; remove it, and run again"
+    words = "run.json: is empty, and there is no ledger to restore it from; remove it, and run again"
     with pytest.raises(RunFolderError, match=words):
         claim(run)
 

@@ -164,7 +164,7 @@ def test_two_files_of_a_summary_are_never_one() -> None:
     ("step", "sample"), [("lock", "a"), ("Lock", "a"), ("s", "results.root"), ("s", "results.json")]
 )
 def test_names_of_the_run_folder_are_refused(make_analysis: Callable[..., Analysis], step: str, sample: str) -> None:
-    with pytest.raises(ConfigError, match="is a file of portico's"):
+    with pytest.raises(ConfigError, match="is one of portico's own files"):
         make_analysis("", f'  - {{name: {step}, function: "mysteps:s"}}', f"    {sample}: {{entries: 10}}")
 
 

@@ -147,8 +147,8 @@ def test_impossible_power_laws_and_failed_fits_are_noted(monkeypatch: pytest.Mon
         ({"max_order": {"chebyshev": 2}}, "'chebyshev' is not a family of backgrounds; valid: bernstein"),
         ({"further": ("bernstien",)}, "'bernstien' is not a family of backgrounds; did you mean 'bernstein'"),
         ({"kinds": ()}, "no family of backgrounds is given; valid: exponentials, power_laws, bernstein"),
-        ({"max_order": {"bernstein": 9}}, "highest order 9 of bernstein; it lies between 0 and 8"),
-        ({"max_order": {"exponentials": 0}}, "highest order 0 of exponentials; it lies between 1 and 4"),
+        ({"max_order": {"bernstein": 9}}, "highest order 9 of bernstein; it must lie between 0 and 8"),
+        ({"max_order": {"exponentials": 0}}, "highest order 0 of exponentials; it must lie between 1 and 4"),
         ({"p": 5}, "p = 5 of the choice between orders; it must lie between 0 and 1"),
     ],
 )

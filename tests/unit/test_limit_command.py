@@ -231,7 +231,7 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (put(0, data=["a", 1.0]), r'channels\[0\]\.samples\[0\]\.data\[0\]: expected number, found "a"'),
     (put(0, data=[1.0]), r"channel 'A': 2 observed bins, but its samples have 1"),
     (put(1, data=[1.0]), r"channel 'A', sample 'background' has 1 bins, others of the channel have 2"),
-    (put(1, data=[-1.0, 5.0]), r"channel 'A', sample 'background': expected events, bin 1 is -1: a yield is not neg"),
+    (put(1, data=[-1.0, 5.0]), r"channel 'A', sample 'background': expected events, bin 1 is -1: a yield must not be"),
     (lambda s: (put(0, data=[-1.0, 5.0])(s), config(parameters=[{"name": "mu", "bounds": [[-5.0, 5.0]]}])(s)),
      r"channel 'A', sample 'signal': expected events, bin 1 is -1"),
     (put(1, data=[1.0, float("nan")]), r"channel 'A', sample 'background': expected events, bin 2 is nan"),
@@ -260,7 +260,7 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (config(poi=""), r"measurement 'first' has no parameter of interest; set its 'poi' to a normfactor; valid: mu"),
     (put(0, modifiers=[]), r"is not a normfactor of any sample \(a workspace of the background alone needs the patch"),
     (config(parameters=[{"name": "mu", "fixed": True}]), r"fixes 'mu', its parameter of interest: leave out 'fixed'"),
-    (config(parameters=[{"name": "mu", "bounds": [[5.0]]}]), r"the bounds of 'mu' are \[5\.0\], not two numbers"),
+    (config(parameters=[{"name": "mu", "bounds": [[5.0]]}]), r"the bounds of 'mu' are \[5\.0\], not two increasing"),
     (config(parameters=[{"name": "norm", "bounds": [[1.0, 2.0]]}]), r"parameter 'norm' starts at 0, out of \[1, 2\]"),
 ]  # fmt: skip
 

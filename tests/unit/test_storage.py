@@ -274,7 +274,7 @@ def test_a_store_belongs_to_one_run(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "precious.root").write_bytes(b"root")
-    with pytest.raises(RunFolderError, match="holds other things"):
+    with pytest.raises(RunFolderError, match="contains something other"):
         claim(tmp_path / "run", str(mine))
 
 

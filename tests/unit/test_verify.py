@@ -177,7 +177,7 @@ def test_a_damage_that_is_met_is_named_and_forgotten_by_the_next_run(run: Path) 
             other.close()
             list(ledger.partials("skim", "a"))
 
-    with pytest.raises(RunFolderError, match=r"the result of chunk 111111111111 is damaged; run again: what is"):
+    with pytest.raises(RunFolderError, match=r"the result of chunk 111111111111 is damaged; run again: damaged"):
         work()
     assert "1 chunk in it were damaged" in claim(run)[0]
     assert done(run) == {KEYS[0], KEYS[2]}
@@ -204,7 +204,7 @@ def test_foreign_files_are_notes(run: Path) -> None:
     found = verify(run)
     assert not found.faults
     [note] = found.notes
-    assert "skim/a/mine.root: is not of this run; the next run moves it to foreign.files" in note
+    assert "skim/a/mine.root: does not belong to this run; the next run moves it to foreign.files" in note
 
 
 def test_a_run_that_is_working_is_told(run: Path) -> None:

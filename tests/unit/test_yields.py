@@ -133,7 +133,7 @@ def test_below_the_shortest_lifetime_fewer_events_are_effective(signal: Signal) 
 
 @pytest.mark.parametrize("ctau", [0.0, -1.0, np.nan, np.inf])
 def test_a_lifetime_is_a_length(signal: Signal, ctau: float) -> None:
-    with pytest.raises(ValueError, match="lifetimes are in mm and above 0"):
+    with pytest.raises(ValueError, match="lifetimes must be in mm and above 0"):
         signal.efficiency(ctau)
 
 

@@ -166,7 +166,7 @@ def _orders(
         highest = max_order.get(kind, highest)
         most = 8 if kind == "bernstein" else 4
         if not lowest <= highest <= most:
-            raise ConfigError(f"highest order {highest} of {kind}; it lies between {lowest} and {most}")
+            raise ConfigError(f"highest order {highest} of {kind}; it must lie between {lowest} and {most}")
         orders[kind] = (lowest, highest)
     return orders
 

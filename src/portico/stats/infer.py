@@ -224,7 +224,7 @@ def check(cl: float, mus: Sequence[float]) -> None:
     ConfigError
     """
     if not 0 < cl < 1:
-        raise ConfigError(f"confidence level {cl:g}: it lies between 0 and 1, for example 0.95")
+        raise ConfigError(f"confidence level {cl:g}: it must lie between 0 and 1, for example 0.95")
     for mu in mus:
         if not (math.isfinite(mu) and mu > 0):
             raise ConfigError(f"mu = {mu:g}: CLs needs a finite strength above 0")
