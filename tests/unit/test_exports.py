@@ -413,7 +413,7 @@ def test_figures_are_attached(tmp_path: Path) -> None:
         ({"columns": (MASS, Column("y", [1.0, (0.0, 1.0)]))}, "has numbers and bins"),
         ({"columns": (MASS, Column("y", [1.0, 2.0], uncertainties=(Uncertainty("u", [1.0]),)))}, "1 uncertainties for"),
         ({"columns": (Column("x", [1.0], independent=True, qualifiers={"a": "b"}), MASS)}, "one that is not"),
-        ({"columns": (Column("x", [1.0], independent=True, qualifiers={"a": "b"}), Column("y", [1.0]))}, "must not have"),
+        ({"columns": (Column("x", [1.0], independent=True, qualifiers={"a": "b"}), Column("y", [1.0]))}, "must not"),
         ({"figure": Path("plot.pdf")}, "HEPData takes PNG"),
     ],
 )
