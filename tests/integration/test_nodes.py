@@ -291,7 +291,7 @@ def test_a_stopped_scheduler_is_told_and_ends_the_run_which_resumes(
         remember = Remember(lambda advanced: stack.enter_context(suspended(scheduler)) if advanced == 3 else None)
         executor = DaskExecutor(where)
         try:
-            words = f"the Dask scheduler at {where} has not answered for .* s; it may be stopped .*; what is done"
+            words = f"the Dask scheduler at {where} has not answered for .* s; it may be stopped.*; what is done"
             with pytest.raises(WorkerError, match=words):
                 portico.run(slow, folder=tmp_path / "run", executor=executor, reporter=remember)
             assert "has not answered for" in executor.problems()[0]

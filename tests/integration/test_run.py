@@ -534,7 +534,7 @@ def test_a_run_folder_has_one_owner_at_a_time(two_steps: Analysis, local: LocalE
     stranger = tmp_path / "home"
     stranger.mkdir()
     (stranger / "thesis.tex").write_text("precious")
-    with pytest.raises(RunFolderError, match="other things"):
+    with pytest.raises(RunFolderError, match="something other than a run"):
         portico.run(two_steps, folder=stranger, executor=local)
 
 

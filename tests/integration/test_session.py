@@ -300,7 +300,7 @@ def test_ctrl_c_ends_the_waiting_alone(session: portico.Session, tmp_path: Path)
     threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt) as interrupted:
         fill.wait(60)
-    assert "goes on" in interrupted.value.__notes__[0]
+    assert "continues" in interrupted.value.__notes__[0]
     assert fill.state == "running"
     (tmp_path / "gate" / "open").touch()
     assert fill.wait().state == "done"
@@ -328,4 +328,4 @@ def test_words_are_escaped(session: portico.Session) -> None:
     assert "svg.plot path" in (picture[0].text or "")  # its style, and none for the rest of the notebook
     assert "<style" not in drawn
     assert "a &lt; b" in drawn
-    assert "nothing to draw like y" in page("", fill.result(), ["y"], Blinding())
+    assert "no one-dimensional histogram matches y" in page("", fill.result(), ["y"], Blinding())

@@ -228,7 +228,7 @@ def test_what_is_no_run(tmp_path: Path) -> None:
 def test_a_run_whose_ledger_and_manifest_are_gone(run: Path) -> None:
     (run / "ledger.sqlite").unlink()
     (run / "run.json").write_text("")
-    with pytest.raises(RunFolderError, match="and there is no ledger to write it again from; remove"):
+    with pytest.raises(RunFolderError, match="and there is no ledger to restore it from; remove"):
         repair(run)
 
 

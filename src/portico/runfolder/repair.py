@@ -96,8 +96,8 @@ def _manifest(path: Path) -> dict[str, Any]:
                     return content
         words = str(error).rpartition(";")[0]
         raise RunFolderError(
-            f"{words}, and there is no ledger to write it again from; remove {path / MANIFEST} if it is there, and run "
-            "again to make everything"
+            f"{words}, and there is no ledger to restore it from; remove {path / MANIFEST} if it is there, and run "
+            "again to recreate everything"
         ) from error
 
 
