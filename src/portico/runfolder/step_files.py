@@ -16,8 +16,8 @@ from portico.files.atomic import make_folder, write_atomic
 from portico.files.kept import OLDER, Kept, find
 from portico.files.storage import checksum_of, storage_of
 from portico.files.troubles import explaining
-from portico.runfolder.places import refuse_paths
 from portico.runfolder.result_store import ResultStore
+from portico.runfolder.stored_paths import refuse_paths
 from portico.runfolder.version import SUMMARY
 
 __all__ = ["StepFiles"]

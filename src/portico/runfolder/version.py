@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from portico.runfolder.places import refuse_paths
+from portico.runfolder.stored_paths import refuse_paths
 
 __all__ = ["STALE", "SUMMARY", "StepVersion", "Version"]
 
