@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["has_secret", "shown", "without_secrets"]
+__all__ = ["has_secret", "names_secret", "shown", "without_secrets"]
 
 # One slash is left of two where a URL was taken for a path; some messages have no more of a URL than from the user on.
 _USER = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*:/{1,2})[^\s/?#@'\"<>:]*:[^\s/?#'\"<>]*@")
@@ -13,6 +13,7 @@ _QUERY = re.compile(
     r"(?i)([?&;](?:authz|access_token|bearer_token|token|password|passwd|pwd|secret|sig|signature|awsaccesskeyid|"
     r"x-amz-(?:signature|credential|security-token))=)(?!\.\.\.)(?:bearer(?:%20|[ +])+)?[^\s&;,'\"<>()]+"
 )
+_VARIABLE = re.compile(r"\w*(?:TOKEN|SECRET|PASSW|CREDENTIAL)\w*|\w*_KEY", re.IGNORECASE)
 _HIDDEN = "..."
 # What commands a terminal (C0, DEL, C1), and what makes a text look like another (marks that turn its direction).
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -46,6 +47,11 @@ def without_secrets(text: str) -> str:
 def has_secret(url: str) -> bool:
     """Return whether a URL carries a password or a token."""
     return without_secrets(url) != url
+
+
+def names_secret(variable: str) -> bool:
+    """Return whether an environment variable of this name holds a secret, as far as its name tells."""
+    return _VARIABLE.fullmatch(variable) is not None
 
 
 def _visible(match: re.Match[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -568,6 +569,19 @@ def test_a_record_that_cannot_be_read_is_passed_over(run: Path) -> None:
         (run / "batch.jobs" / name).mkdir(parents=True)
         (run / "batch.jobs" / name / "submission.json").write_text(text)
     assert list(submissions(run)) == []
+
+
+@pytest.mark.parametrize("name", ["--me", "-u me", "1 2", "1.0\n--me", "", "x"])
+def test_names_of_jobs_are_no_options_of_a_command(desk: Desk, opened: Opened, run: Path, name: str) -> None:
+    """``scancel --me`` would remove all jobs of the user, in the run folder of a stranger."""
+    executor = opened()
+    submit(executor, "ab")
+    executor.wait(0)
+    record = only(run).folder / "submission.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "ids": ["1.0", name]}))
+    assert list(submissions(run)) == []
+    assert cancel(run) == {}
+    assert desk.removed == []
 
 
 def test_a_copy_leaves_the_jobs_to_the_original(desk: Desk, opened: Opened, run: Path, tmp_path: Path) -> None:

@@ -353,6 +353,26 @@ def test_what_a_correction_becomes_is_bounded(tmp_path: Path, monkeypatch: pytes
         schema.read_set(content, "corrections.json.gz")
 
 
+@pytest.mark.parametrize(("url", "refused"), [
+    ("https://host/${MY_TOKEN}.root", True), ("https://${BEARER_TOKEN}.host/a.root", True),
+    ("https://host/a.root?x=${AWS_SECRET_ACCESS_KEY}", True), ("https://host/a.root?authz=${MY_TOKEN}", False),
+    ("root://me:${MY_PASSWORD}@host//a.root", False), ("https://host/${PLACE}.root", False),
+])  # fmt: skip
+def test_a_list_of_files_does_not_send_secrets(
+    url: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MY_TOKEN", "BEARER_TOKEN", "AWS_SECRET_ACCESS_KEY", "MY_PASSWORD", "PLACE"):
+        monkeypatch.setenv(name, "hunter2")
+    (tmp_path / "files.txt").write_text(f"{url}\n")
+    (tmp_path / "datasets.yaml").write_text("samples: {a: {files: files.txt}}")
+    if refused:
+        with pytest.raises(ConfigError, match="holds a secret") as error:
+            load_dataset(tmp_path / "datasets.yaml")
+        assert "hunter2" not in str(error.value)
+    else:
+        assert load_dataset(tmp_path / "datasets.yaml")["a"].files == (re.sub(r"\$\{\w+\}", "hunter2", url),)
+
+
 def test_a_ledger_that_was_shared_on_purpose_stays_so(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     with folder.claim({"analysis": "a"}):

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 from portico.config import Model, parse, parse_json, read_yaml
 from portico.errors import ConfigError, InputError, nearest
 from portico.files import is_remote
+from portico.shown import names_secret, without_secrets
 
 __all__ = ["Dataset", "Sample", "load_dataset", "with_variables"]
 
@@ -312,16 +313,26 @@ def with_variables(text: str, where: str) -> str:
     Raises
     ------
     ConfigError
-        If a variable is not set and has no default.
+        If a variable is not set and has no default, or holds a secret that would be shown.
     """
+    secrets: dict[str, str] = {}
 
     def value(match: re.Match[str]) -> str:
         found = os.environ.get(match["name"], match["default"])
         if found is None:
             raise ConfigError(f"{where}: the environment variable {match['name']} is not set")
+        if found and names_secret(match["name"]):
+            secrets[match["name"]] = found
         return found
 
-    return _VARIABLE.sub(value, text)
+    filled = _VARIABLE.sub(value, text)
+    for name, secret in secrets.items():
+        if secret in without_secrets(filled):  # a list of a stranger's would send it to any server
+            raise ConfigError(
+                f"{where}: {text}: {name} holds a secret; valid: as password or token of a URL, as in "
+                f"?authz=${{{name}}}"
+            )
+    return filled
 
 
 def _read_list(path: Path, where: str) -> list[_Entry]:

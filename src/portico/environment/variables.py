@@ -6,12 +6,14 @@ import os
 import re
 from collections.abc import Iterable
 
+from portico.shown import names_secret
+
 __all__ = ["set_variables", "variables_of"]
 
 _READ = re.compile(r"""(?:\b(?:getenv|Getenv)\s*\(|\benviron(?:\s*\[|\.(?:get|pop|setdefault)\s*\())\s*["'](\w+)["']""")
 _OF_THE_MACHINE = re.compile(
     r"HOME|USER|LOGNAME|HOSTNAME|SHELL|PWD|PATH|\w+_PATH|PYTHON\w+|TMPDIR|TMP|TEMP|DISPLAY|LANG|LC_\w+|\w+_THREADS|ROOTSYS"
-    r"|(?:SLURM|CONDOR|_CONDOR|DASK|XRD|XDG|X509|KRB5|CUDA|JUPYTER)_\w+|\w*(?:TOKEN|SECRET|PASSW|CREDENTIAL|PROXY)\w*|\w*_KEY"
+    r"|(?:SLURM|CONDOR|_CONDOR|DASK|XRD|XDG|X509|KRB5|CUDA|JUPYTER)_\w+|\w*PROXY\w*"
 )
 
 
@@ -21,7 +23,8 @@ def variables_of(texts: Iterable[str]) -> dict[str, str | None]:
     Those that describe a machine or hold secrets are left out.
     """
     names = {name for text in texts for name in _READ.findall(text)}
-    return {name: os.environ.get(name) for name in sorted(names) if not _OF_THE_MACHINE.fullmatch(name)}
+    wanted = (name for name in sorted(names) if not (_OF_THE_MACHINE.fullmatch(name) or names_secret(name)))
+    return {name: os.environ.get(name) for name in wanted}
 
 
 def set_variables(variables: dict[str, str | None]) -> None:

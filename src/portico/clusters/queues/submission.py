@@ -7,6 +7,7 @@ chunk, ``outcomes/KEY`` the outcome of a chunk, and ``N.out`` and ``N.err`` are 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ CREDENTIALS = "credentials"
 """Folder beside the submissions, through which the driver gives credentials to the jobs."""
 
 _RECORD = "submission.json"
+_ID = re.compile(r"[0-9]+([._][0-9]+)?")
 _CANCELLED = "cancelled"
 _SAVED = {"name", "kind", "options", "cores", "memory", "walltime"}  # of the site: no variables, no secrets
 
@@ -142,6 +144,8 @@ class Submission:
             site, place = Site(**content.pop("site")), Path(content.pop("place"))
             if (place / _RECORD).exists() and not place.samefile(folder):
                 content["ids"] = ()
+            if not all(map(_ID.fullmatch, content["ids"])):  # of a stranger's: commands would take it for an option
+                return None
             return cls(folder, site, **content)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
