@@ -101,18 +101,23 @@ def pick(batch: Batch, wanted: Mapping[str, float]) -> Batch:
     """
     names = " and ".join(f"{name} == {value:g}" for name, value in wanted.items())
     first = batch[next(iter(wanted))]
-    offsets = first.offsets
     for name in wanted:
-        if offsets is None or not np.array_equal(offsets, batch[name].offsets):
+        if not _same_lists(first, batch[name]):
             raise ProductError(f"'choose' needs lists of one length in a row, and '{name}' has others")
     hits = np.flatnonzero(np.logical_and.reduce([batch[name].values == value for name, value in wanted.items()]))
     rows = np.repeat(np.arange(len(first)), first.counts)[hits]
     if (np.diff(rows) == 0).any():
         raise ProductError(f"a row has several elements with {names}; 'choose' needs one at most")
     return {
-        name: Column(column.values[hits]) if np.array_equal(offsets, column.offsets) else column.take(rows)
+        name: Column(column.values[hits]) if _same_lists(first, column) else column.take(rows)
         for name, column in batch.items()
     }
+
+
+def _same_lists(first: Column, second: Column) -> bool:
+    """Return whether both have lists, of the same length in each row."""
+    offsets = first.offsets, second.offsets
+    return offsets[0] is not None and offsets[1] is not None and np.array_equal(offsets[0], offsets[1])
 
 
 def split(name: str, array: Any) -> Iterator[tuple[str, Column]]:

@@ -98,7 +98,7 @@ class Results(Mapping[str, Any]):
 
 
 def _is_varied(product: Product) -> bool:
-    return product.meta.get("variation", ["", "nominal"])[1] != "nominal"
+    return bool(product.meta.get("variation", ["", "nominal"])[1] != "nominal")
 
 
 def _words(product: Product) -> str:
@@ -139,10 +139,9 @@ class StepResults(dict[str, Results]):
         raise KeyError(f"{self.title}: no sample '{sample}'; {nearest(sample, self)}")
 
     def _table(self) -> ShownTable:
-        rows = [(name, f"{len(results):,}", results.note) for name, results in self.items()]
-        if not any(results.note for results in self.values()):
-            rows = [row[:2] for row in rows]
-        return ShownTable(("sample", "products", "note")[: len(rows[0]) if rows else 3], rows, self.title, self.note)
+        columns = 3 if any(results.note for results in self.values()) else 2
+        rows = [(name, f"{len(results):,}", results.note)[:columns] for name, results in self.items()]
+        return ShownTable(("sample", "products", "note")[:columns], rows, self.title, self.note)
 
     def __repr__(self) -> str:
         return str(self._table())
