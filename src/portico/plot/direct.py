@@ -59,8 +59,8 @@ def write_names(figure: Figure, axes: Axes, lines: Mapping[str, Sequence[Line2D]
 
 def _dense(axes: Axes, line: Any) -> Array:
     """Return points along a line or path in pixels, close to one another; of markers alone the markers."""
-    points = line.get_xydata() if hasattr(line, "get_xydata") else line.vertices
-    points = np.asarray(axes.transData.transform(np.asarray(points, np.float64)))
+    given = line.get_xydata() if hasattr(line, "get_xydata") else line.vertices
+    points: Array = np.asarray(axes.transData.transform(np.asarray(given, np.float64)))
     points = points[np.isfinite(points).all(axis=1)]
     if len(points) < 2 or (hasattr(line, "get_linestyle") and line.get_linestyle() == "None"):
         return points
