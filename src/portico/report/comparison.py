@@ -168,7 +168,7 @@ def ratio(first: Curve, second: Curve, blind: Sequence[tuple[float, float]] = ()
     shown = np.isfinite(quotient) & open_bins(first.edges, blind)
     errors = np.where(np.isfinite(errors), errors, 0.0)
     away = np.abs(quotient[shown] - 1)
-    reach = max(float(away.max(initial=0.0)), float(np.median(errors[shown])) if shown.any() else 0.0, 1e-12)
+    reach = max(float(away.max(initial=0.0)), float(np.median(errors[shown])) if shown.any() else 0.0) or 0.1
     x, y = horizontal(first.edges), Axis(1 - min(1.1 * reach, 2.0), 1 + min(1.1 * reach, 2.0), _HEIGHT - _BOTTOM, _TOP)
     ends, middles = x.at(first.edges), (x.at(first.edges[1:]) + x.at(first.edges[:-1])) / 2
     high, middle, low = (np.clip(y.at(quotient + sign * errors), _TOP, _HEIGHT - _BOTTOM) for sign in (1, 0, -1))
@@ -194,4 +194,6 @@ def ratio(first: Curve, second: Curve, blind: Sequence[tuple[float, float]] = ()
 def _level(value: float) -> str:
     """Format a value of the ratio, or its distance from 1 if that is small."""
     away = abs(value - 1)
-    return f"{value:.1f}" if away >= 0.1 else f"{100 * (value - 1):+.2g}%" if away else "1"
+    if away >= 0.1 or not away:
+        return f"{value:.1f}" if away else "1"
+    return f"{100 * (value - 1):+.2g}%" if away >= 1e-5 else f"{value - 1:+.0e}"

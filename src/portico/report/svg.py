@@ -267,7 +267,8 @@ def _frame(x: Axis, y: Axis, first: Curve) -> str:
         shown = [(float(x.at(value)), number(value)) for value in x.ticks(6)]
     for position, text in shown:
         parts.append(f'<path d="M{position:.1f} {y.start}v-4" class="tick"/>')
-        parts.append(f'<text x="{position:.1f}" y="{y.start + 11}" class="x">{escape(text)}</text>')
+        inside = min(position, _WIDTH - 2.6 * len(text))  # half as wide as it is
+        parts.append(f'<text x="{inside:.1f}" y="{y.start + 11}" class="x">{escape(text)}</text>')
     squeezed = _squeeze(first.label, _WIDTH - _RIGHT - 4)
     parts.append(f'<text x="{x.end}" y="{_HEIGHT - 6}" class="label"{squeezed}>{to_text(_cut(first.label))}</text>')
     return "".join(parts)
