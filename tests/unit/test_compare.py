@@ -1164,8 +1164,9 @@ def test_the_page_is_whole_and_escaped(tmp_path: Path) -> None:
             "s": number(math.inf if shift else 1.0), "same": histogram([0, 1, 0]), "tiny": number(1 + 1e-15 * shift),
         }  # fmt: skip
 
-    a = run_folder(tmp_path / "a", {"select": {HOSTILE: products(0.0)}})
-    b = run_folder(tmp_path / "b", {"select": {HOSTILE: products(1.0)}}, states={"select": "partial"})
+    sample = HOSTILE.replace("/", "")  # which a folder cannot have
+    a = run_folder(tmp_path / "a", {"select": {sample: products(0.0)}})
+    b = run_folder(tmp_path / "b", {"select": {sample: products(1.0)}}, states={"select": "partial"})
     page = tmp_path / "page.html"
     done = call(a, b, "--html", page)
     assert done.exit_code == 1
@@ -1177,6 +1178,7 @@ def test_the_page_is_whole_and_escaped(tmp_path: Path) -> None:
     assert "script" not in tags.seen
     assert "<script>" not in text
     assert HOSTILE in tags.text
+    assert sample in tags.text
     assert "49" not in tags.text.replace("{{ 7*7 }}", "")
     assert tags.seen.count("svg") == 6, "the histogram that differs, two projections of the other, and ratios"
     for words in (
