@@ -121,7 +121,7 @@ class Remember:
 
     def begin(self, step: str, entries: Mapping[str, int], done: Mapping[str, int], workers: int) -> None: ...
 
-    def advance(self, sample: str, entries: int) -> None:
+    def advance(self, sample: str, entries: int, metrics: Mapping[str, Any]) -> None:
         self.advanced += 1
         if self._on_advance is not None:
             self._on_advance(self.advanced)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the services that tests/services runs: XRootD, Slurm, HTCondor. Starts none of them.
+# Installs the services that tests/services runs: XRootD, Slurm, HTCondor, Prometheus. Starts none of them.
 # Never fails: it names what cannot be installed, and the tests that need it are skipped with its name.
 # HTCondor is unpacked into the cache folder if the machine's own suite has no package of it.
 # usage: services.sh [--browser] [CACHE_FOLDER]; with --browser also Chromium, for the tests that look at pages
@@ -46,7 +46,7 @@ forbid_starting() {
 
 daemons() {
     local name
-    for name in munged slurmctld slurmd xrootd cmsd condor_master; do pgrep -x "$name" || true; done
+    for name in munged slurmctld slurmd xrootd cmsd condor_master prometheus; do pgrep -x "$name" || true; done
 }
 
 # install PACKAGE...: the missing ones, one by one if they cannot be installed together
@@ -150,10 +150,10 @@ donor_apt_download() {
 }
 
 if ! command -v apt-get >/dev/null; then
-    say "no apt-get on this machine; install XRootD, Slurm and HTCondor by hand, otherwise their tests are skipped"
+    say "no apt-get on this machine; install XRootD, Slurm, HTCondor and Prometheus by hand, otherwise their tests are skipped"
     exit 0
 fi
-install xrootd-server xrootd-client slurmctld slurmd slurm-client munge python3-venv "${browser[@]}"
+install xrootd-server xrootd-client slurmctld slurmd slurm-client munge python3-venv prometheus "${browser[@]}"
 if command -v condor_master >/dev/null; then
     :
 elif offered htcondor; then

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hnl.constants import CONTROL_RANGE, MASSES
+from hnl.figures import labelled
 from hnl.figures.control import figure_of_fit
 from hnl.fits.mass import MASS_DIFFERENCE, MassFit, Shape, fit_mass, fit_peak, splot_weights
 from portico import summary
@@ -33,7 +34,9 @@ _SIGNIFICANCE: Final = 3.0  # of the Ds yield, below which there is nothing to w
 
 
 @summary
-def control_fit(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> dict[str, Any]:
+def control_fit(
+    results: Mapping[str, Any], samples: Mapping[str, Sample], *, label: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Fit the mass of the Ds in data, and weight each event of the fit range.
 
     Parameters
@@ -44,6 +47,8 @@ def control_fit(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> di
         All of kind ``data`` are fitted together. Those whose parameter ``process`` is ``control`` give the shapes of
         the peaks, by their parameter ``meson`` (``Ds``, the default, or ``Dplus``); without them a peak is one
         Gaussian.
+    label : mapping, optional
+        Experiment, status, luminosity and energy above the figures: arguments of `portico.plot.label`.
 
     Returns
     -------
@@ -70,11 +75,12 @@ def control_fit(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> di
     table = {name: events[name][inside].astype(kind) for name, kind in KEY.items()}
     _require_unique(table)
     weight = splot_weights(mass[inside], fit)
-    return {
+    products = {
         "fit": {**fit.to_json(), "data": data, "shapes": sources, "sum_of_weights": float(weight.sum())},
         "splot": {**table, "weight": weight},
         "mass": figure_of_fit(mass[inside], fit),
     }
+    return labelled(products, label)
 
 
 def _shape(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> tuple[Shape, dict[str, str]]:

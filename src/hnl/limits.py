@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hnl import theory
 from hnl.exports.files import files_of
+from hnl.figures import labelled
 from hnl.figures.limits import figure_of_edges, figure_of_limits, figure_of_region, figures_of_nuisances
 from hnl.hypotheses import Hypothesis, Point, named, read_hypotheses
 from portico import summary
@@ -50,19 +51,20 @@ def limits(
     *,
     hypotheses: str,
     cl: float = 0.95,
+    label: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Draw limits and the excluded region from the points of the scan.
 
     Parameters
     ----------
-    results : mapping of str to Results
-        Of `hnl.scan.scan`.
-    samples : mapping of str to Sample
-        Not used.
+    results, samples : mapping of str
+        Of `hnl.scan.scan`; samples are not used.
     hypotheses : str
         Path of ``hypotheses.json`` of `hnl.search.search`.
     cl : float
         Confidence level of the scan.
+    label : mapping, optional
+        Above the figures: arguments of `portico.plot.label`.
 
     Returns
     -------
@@ -80,8 +82,7 @@ def limits(
     number = sum(len(h.points) for h in tested)
     if len(scanned) != number:
         raise ConfigError(f"the scan has {len(scanned)} of {number} points; run the step 'scan' again")
-    first, masses = 0, []
-    beside: dict[str, Any] = {}
+    first, masses, beside = 0, [], dict[str, Any]()
     for h in tested:
         own = scanned[first : first + len(h.points)]
         first += len(h.points)
@@ -90,7 +91,7 @@ def limits(
         edge = _edge(h, own)
         if edge is not None:
             beside |= _at_edge(h, edge, masses[-1])
-    return {
+    products = {
         "limits": {
             "cl": cl,
             "bands": list(BANDS),
@@ -103,6 +104,7 @@ def limits(
         "edges": figure_of_edges(masses, cl),
         **beside,
     }
+    return labelled(products, label)
 
 
 def _at_edge(h: Hypothesis, edge: Point, summary_of_mass: dict[str, Any]) -> dict[str, Any]:

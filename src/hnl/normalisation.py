@@ -33,6 +33,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from hnl.constants import CONTROL_RANGE, PDG
+from hnl.figures import labelled
 from hnl.figures.normalisation import figure_of_prompt
 from hnl.fits.prompt import PromptFit, fit_prompt, produced_fraction
 from hnl.inputs.control import (
@@ -67,8 +68,9 @@ _MASS: Final = f"{INCLUSIVE}_Ds_mass"
 
 @summary
 def normalisation(
-    results: Mapping[str, Any], samples: Mapping[str, Sample], *, fit: str, splot: str, variable: str = "C_Ds_lxy_prop"
-) -> dict[str, Any]:
+    results: Mapping[str, Any], samples: Mapping[str, Sample], *, fit: str, splot: str, variable: str = "C_Ds_lxy_prop",
+    label: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Measure the number of produced Ds.
 
     Parameters
@@ -83,6 +85,8 @@ def normalisation(
         Paths of ``summary.json`` and ``splot.root`` of `hnl.control_fit.control_fit`.
     variable : str
         The decay length that tells prompt Ds from those of b hadrons: a column in cm.
+    label : mapping, optional
+        Experiment, status, luminosity and energy above the figures: arguments of `portico.plot.label`.
 
     Returns
     -------
@@ -120,7 +124,7 @@ def normalisation(
         return {"normalisation": found}
     _add_origins(found, shares, simulation, yields, per_decay)
     found["prompt_fraction"] |= {**fitted.to_json(), "variable": variable}
-    return {"normalisation": found, "prompt": figure_of_prompt(fitted, variable)}
+    return labelled({"normalisation": found, "prompt": figure_of_prompt(fitted, variable)}, label)
 
 
 def signal_events(

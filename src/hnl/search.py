@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from hnl import theory
+from hnl.figures import labelled
 from hnl.figures.search import background_fit, figure_of_spectra
 from hnl.figures.signal import figure_of_efficiency, figure_of_resolution, figure_of_shapes
 from hnl.fits.signal import MOVING, SignalShapes, cms_resolution, fit_signals, shape_shifts
@@ -88,15 +89,9 @@ class _Inputs:
 
 @summary
 def search(
-    results: Mapping[str, Any],
-    samples: Mapping[str, Sample],
-    *,
-    normalisation: str = "",
-    unblind: bool = False,
-    points: int = 20,
-    window: float = 3.0,
-    sideband: float = 4.0,
-) -> dict[str, Any]:
+    results: Mapping[str, Any], samples: Mapping[str, Sample], *, normalisation: str = "", unblind: bool = False,
+    points: int = 20, window: float = 3.0, sideband: float = 4.0, label: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Collect the inputs of the limits of each generated mass.
 
     Parameters
@@ -112,6 +107,8 @@ def search(
         Couplings for each mass, between the one of the longest generated lifetime and 1, equally spaced in log |V|^2.
     window, sideband : float
         Half width of the counting window and inner end of the sidebands, in resolutions.
+    label : mapping, optional
+        Above figures: arguments of `portico.plot.label`.
 
     Returns
     -------
@@ -127,14 +124,13 @@ def search(
         If no background family can be fitted.
     """
     options = _Options(window, sideband, points, unblind)
-    kinds = _by_kind(samples, results)
-    read = {kind: read_spectra(results, found) if found else None for kind, found in kinds.items()}
+    read = {kind: read_spectra(results, of) if of else None for kind, of in _by_kind(samples, results).items()}
     found = _read_normalisation(normalisation)
     shapes = fit_signals(signals := read_signal(results, samples))
     inputs = _Inputs(results, samples, read["data"], read["background"], found, shapes)
     hypotheses = [_hypothesis(signal, inputs, options) for signal in signals.values()]
     fits = {h.tag: background_fit(h) for h in hypotheses if h.model is not None and h.points}
-    return {
+    products = {
         "search": {
             "convention": theory.CONVENTION,
             "unblinded": unblind,
@@ -147,6 +143,7 @@ def search(
         **{f"fit_{h.tag}": figure_of_spectra(h, *fits[h.tag]) for h in hypotheses if h.tag in fits},
         **_figures(hypotheses, signals, shapes),
     }
+    return labelled(products, label)
 
 
 def _files(hypotheses: Sequence[Hypothesis]) -> dict[str, str]:

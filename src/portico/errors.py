@@ -114,7 +114,7 @@ def nearest(word: str, valid: Iterable[str]) -> str:
         The valid words.
     """
     words = sorted(valid)
-    close = difflib.get_close_matches(word, words, n=1)
+    close = _close(word, words, 1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}valid: {', '.join(words) if words else '(none)'}"
 
@@ -133,5 +133,14 @@ def nearest_of_many(word: str, valid: Sequence[str], what: str) -> str:
     """
     if len(valid) <= _SHOWN:
         return nearest(word, valid)
-    close = difflib.get_close_matches(word, valid, n=_SHOWN, cutoff=0.3) or valid[:_SHOWN]
+    close = _close(word, valid, _SHOWN, 0.3) or valid[:_SHOWN]
     return f"{len(valid)} {what}, among them: {', '.join(close)}"
+
+
+def _close(word: str, valid: Sequence[str], most: int, cutoff: float = 0.6) -> list[str]:
+    """Return the valid words that are like a word, the most similar first; whether letters are small does not count."""
+    names: dict[str, list[str]] = {}
+    for name in valid:
+        names.setdefault(name.lower(), []).append(name)
+    close = difflib.get_close_matches(word.lower(), names, n=most, cutoff=cutoff)
+    return [name for like in close for name in names[like]][:most]

@@ -7,17 +7,21 @@ import hashlib
 import importlib.util
 import os
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from portico.cpp import unmapped
 from portico.errors import PorticoError
 
-__all__ = ["StaleProcess", "declare", "declare_text", "load", "load_library", "optimise", "root_folder", "use"]
+__all__ = [
+    "StaleProcess", "declare", "declare_text", "load", "load_library", "optimise", "root_folder", "use", "version",
+]  # fmt: skip
 
 _declared: dict[str, str] = {}
 _texts: set[str] = set()
@@ -33,6 +37,19 @@ def root_folder() -> Path | None:
     """Return the folder of ROOT's package, without loading it; None if it is not installed."""
     spec = importlib.util.find_spec("ROOT")
     return Path(spec.origin).parent if spec is not None and spec.origin else None
+
+
+@cache
+def version() -> str:
+    """Return ROOT's version as ROOT names it, such as 6.40.00, without loading it; ``unknown`` if it is not found."""
+    header = (root_folder() or Path()) / "include" / "ROOT" / "RVersion.hxx"
+    with suppress(OSError, subprocess.SubprocessError):
+        if header.is_file():
+            numbers = re.findall(r"#define ROOT_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)", header.read_text())
+            return "{}.{:0>2}.{:0>2}".format(*numbers)
+        asked = subprocess.run(["root-config", "--version"], capture_output=True, text=True, check=True, timeout=60)
+        return asked.stdout.strip()
+    return "unknown"
 
 
 def load() -> Any:

@@ -26,6 +26,7 @@ from portico.errors import InputError, PorticoError, RunFolderError, StepError, 
 from portico.executors.base import Executor
 from portico.executors.dask import DaskExecutor
 from portico.executors.local import LocalExecutor
+from portico.monitor.status import read_status
 from portico.runfolder.folder import RunFolder
 from portico.worker.metrics import METRICS
 from portico.worker.task import Failed, FailureKind, Outcome, Task
@@ -643,3 +644,54 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(two_steps: Analysis, local:
         assert numbers_of(run, "fill") == numbers_of(quiet, "fill")
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_the_order_of_samples_is_that_of_the_analysis(
+    make_analysis: Callable[..., Analysis], events: Path, local: LocalExecutor, tmp_path: Path
+) -> None:
+    names = ["zeta", "alpha", "mid"]
+    samples = "\n".join(f'    {n}: {{files: "{events}/events0.root"}}' for n in names)
+    analysis = make_analysis(CODE, STEPS, samples)
+    folder = tmp_path / "run"
+
+    def orders() -> set[tuple[str, ...]]:
+        run, status = portico.load(folder), read_status(folder)
+        found = {tuple(run[step]) for step in run} | {tuple(step.samples) for step in status.steps}
+        return found | {tuple(of.read) for of in run.version.steps.values()}
+
+    portico.run(analysis, folder=folder, executor=local, samples=["mid", "alpha"])
+    portico.run(analysis, folder=folder, executor=local)
+    assert orders() == {tuple(names)}
+    again = analysis.with_options("fill", scale=2.0)
+    portico.run(again, folder=folder, executor=local, samples=["zeta"], steps=["fill"])
+    with pytest.warns(UserWarning, match="other options"):
+        assert orders() == {tuple(names)}
+
+
+def test_results_show_themselves_as_tables(two_steps: Analysis, local: LocalExecutor, tmp_path: Path) -> None:
+    run = portico.run(two_steps, folder=tmp_path / "run", executor=local)
+    words = [line.split() for line in repr(run).splitlines()]
+    assert words[1:] == [
+        ["step", "kind", "state", "samples", "entries"],
+        ["keep", "frame", "done", "2", "1,000"],
+        ["fill", "frame", "done", "2", f"{run['keep']['a']['cutflow'].passed[0]}"],
+    ]
+    rows = [line.split() for line in repr(run["keep"]).splitlines()[1:]]
+    assert rows == [["sample", "products"], ["a", "5"], ["b", "5"]]
+    assert "of 1,000 pass" in repr(run["keep"]["a"])
+    assert "systematic variations of these" in repr(run["fill"]["a"])
+    assert "x &gt; 2" in run["keep"]["a"].cutflows._repr_html_()
+    for shown in (run, run["fill"], run["fill"]["a"]):
+        assert "<table>" in shown._repr_html_()
+
+
+def test_names_that_do_not_exist_have_neighbours(two_steps: Analysis, local: LocalExecutor, tmp_path: Path) -> None:
+    run = portico.run(two_steps, folder=tmp_path / "run", executor=local)
+    wrong: list[tuple[Callable[[], object], str]] = [
+        (lambda: run["kep"], "keep"), (lambda: run["keep"]["A"], "a"), (lambda: run.summary("fil"), "fill"),
+        (lambda: run["keep"]["a"]["cutflw"], "cutflow"), (lambda: run["fill"]["a"].root["Z"], "z"),
+        (lambda: run["fill"]["a"].variations("sun"), "sum"), (lambda: run.file("fil", "x"), "fill"),
+    ]  # fmt: skip
+    for ask, name in wrong:
+        with pytest.raises(KeyError, match=f"did you mean '{name}'"):
+            ask()

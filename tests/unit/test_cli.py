@@ -39,7 +39,10 @@ def data(tmp_path_factory):
     with uproot.recreate(folder / "ntuple.root") as file:
         file.mkrntuple("Events", columns)
     with uproot.recreate(folder / "notree.root") as file:
-        file["h"] = np.histogram(columns["x"])
+        file["plots/h"] = np.histogram(columns["x"], bins=7)
+        file["plane"] = np.histogram2d(columns["x"], columns["n"], bins=(3, 4))
+        file["label"] = "words"
+    uproot.recreate(folder / "empty.root").close()
     whole = (folder / "good.root").read_bytes()
     (folder / "truncated.root").write_bytes(whole[: len(whole) // 2])
     (folder / "zero.root").touch()
@@ -173,7 +176,7 @@ def test_inspect_json(data):
         ("zero.root", "is empty (0 bytes)"),
         ("text.root", "not a ROOT file"),
         ("truncated.root", "truncated"),
-        ("notree.root", "holds no tree"),
+        ("empty.root", "holds no tree"),
     ],
 )
 def test_inspect_says_what_is_wrong(data, file, words):
@@ -183,6 +186,27 @@ def test_inspect_says_what_is_wrong(data, file, words):
     assert str(data / file) in result.stderr
     assert "Events (TTree)" in result.stdout  # the good file is shown all the same
     assert json.loads(call("inspect", data / file, "--json").stdout)["kind"] == "InputError"
+
+
+def test_inspect_chooses_columns(data):
+    shown = call("inspect", data / "good.root", "--columns", "r?n").stdout
+    assert ("Runs (TTree)" in shown, "Events" in shown) == (True, False)
+    tree = json.loads(call("inspect", data / "good.root", "--columns", "n", "--columns", "y*", "--json").stdout)
+    assert [[c["name"] for c in t["columns"]] for t in tree["files"][0]["trees"]] == [["n"]]
+    wrong = call("inspect", data / "good.root", "--columns", "Run")
+    assert wrong.exit_code == 1
+    assert "no column or histogram like 'Run'; did you mean 'run'? valid: n, run, x" in wrong.stderr
+
+
+def test_inspect_lists_histograms(data):
+    result = call("inspect", data / "notree.root")
+    assert result.exit_code == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert ["plots/h", "TH1D", "7", "100"] in rows
+    assert ["plane", "TH2D", "3", "x", "4", "100"] in rows
+    assert ["label", "TObjString"] in rows
+    (file,) = json.loads(call("inspect", data / "notree.root", "--columns", "pl*/*", "--json").stdout)["files"]
+    assert file["objects"] == [{"name": "plots/h", "kind": "TH1D", "bins": [7], "entries": 100.0}]
 
 
 def test_inspect_names_the_trees_that_are_there(data):
@@ -300,12 +324,30 @@ def test_completion_scripts(shell):
     assert "_PORTICO_COMPLETE" in result.stdout
 
 
+def completions(*words):
+    """Return what bash is offered for the last word."""
+    environment = {
+        "_PORTICO_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(["portico", *map(str, words)]),
+        "COMP_CWORD": str(len(words)),
+    }
+    return CliRunner().invoke(cli, [], env=environment, prog_name="portico").stdout.splitlines()
+
+
 def test_completion_of_steps_and_samples(toy):
-    for words, expected in [("--step ", "histograms"), ("--sample ", "background")]:
-        environment = {
-            "_PORTICO_COMPLETE": "bash_complete",
-            "COMP_WORDS": f"portico run {toy} {words}",
-            "COMP_CWORD": "4",
-        }
-        result = CliRunner().invoke(cli, [], env=environment, prog_name="portico")
-        assert f"plain,{expected}" in result.stdout
+    for option, expected in [("--step", "histograms"), ("--sample", "background")]:
+        assert f"plain,{expected}" in completions("run", toy, option, "")
+
+
+def test_completion_of_analyses(toy):
+    (toy.parent / "toys").mkdir()  # is none
+    for command in ("run", "doctor"):
+        assert completions(command, "toy") == ["plain,toysearch"]
+        assert completions(command, f"{toy.parent}/to") == [f"plain,{toy}"]
+    assert completions("run", "tow") == ["file,tow"]
+
+
+def test_an_analysis_that_is_not_there_has_a_neighbour(toy):
+    result = call("run", "toysaerch")
+    assert result.exit_code == 2
+    assert "no such file or folder; did you mean 'toysearch'? give an analysis.yaml" in result.stderr

@@ -16,6 +16,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+import yaml
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,9 +28,10 @@ from portico.compare import ATOL, RTOL, Comparison, Tolerance, compare
 from portico.compare import events as events_module
 from portico.compare.bins import migrated
 from portico.compare.numbers import agree
-from portico.errors import ConfigError, InputError, RunFolderError
+from portico.errors import ConfigError, InputError, ProductError, RunFolderError
 from portico.files.storage import checksum_of
-from portico.report.comparison import write_comparison
+from portico.report.comparison import ratio, write_comparison
+from portico.report.svg import Curve
 from portico.results.exact import exact_sum
 from portico.results.partial import encode
 from portico.results.product import Product, ProductKind
@@ -928,6 +930,81 @@ def test_a_tree_of_another_program(ours: Path, tmp_path: Path) -> None:
     assert {d.side for d in swapped.differences if d.kind == "missing"} == {"first"}
 
 
+SCALAR = """
+trees:
+  - ours: select/signal/candidates
+    theirs: signal/Events
+    files: ["theirs.root"]
+    key: {run: runNumber, lumi: luminosityBlock, event: eventNumber}
+    columns: {C_mass: Ds_mass, weight: w}
+    choose: {selection: 0}
+"""
+
+
+def per_selection(values: Any) -> dict[str, Any]:
+    """Return events with lists over selections: 0 in all but every seventh event, with others before and after it."""
+    selections = [[2, 1] if n % 7 == 0 else [1, 0] if n % 2 else [0, 3] for n in range(len(values))]
+    masses = [[value if s == 0 else -value for s in of] for value, of in zip(values, selections, strict=True)]
+    columns = {key: np.arange(len(values), dtype="uint32") for key in ("run", "lumi", "event")}
+    return {**columns, "selection": selections, "C_mass": masses, "weight": np.ones(len(values)), "hits": masses}
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_list_per_selection_against_one_value_per_event(tmp_path: Path, swap: bool) -> None:
+    values = RNG.normal(1.9, 0.1, 40)
+    kept = [n for n in range(40) if n % 7]
+    mine = tree(tmp_path / "t", per_selection(values))
+    ours = run_folder(tmp_path / "ours", {"select": {"signal": {"candidates": mine}}})
+    scalar = {key: np.array(kept, dtype="uint32") for key in ("run", "lumi", "event")}
+    scalar |= {"C_mass": values[kept], "weight": np.ones(len(kept))}
+    their_tree(tmp_path / "theirs.root", "signal", scalar)
+    sides = (tmp_path / "theirs.root", ours) if swap else (ours, tmp_path / "theirs.root")
+    same = compare(*sides, mapping=write_mapping(tmp_path, SCALAR))
+    assert same.identical, same.differences
+    assert same.total.events == len(kept)
+    other = write_mapping(tmp_path, SCALAR.replace("selection: 0", "selection: 1"))
+    different = compare(*sides, mapping=other)
+    assert {d.kind for d in different.differences} >= {"missing"}
+    wrong = write_mapping(tmp_path, SCALAR.replace("selection: 0", "selektion: 0"))
+    with pytest.raises(ConfigError, match="no column 'selektion'; did you mean 'selection'"):
+        compare(*sides, mapping=wrong)
+
+
+def test_choose_needs_one_element(tmp_path: Path) -> None:
+    columns = per_selection(np.ones(4)) | {"selection": [[0, 0], [0], [1], [0]]}
+    columns |= {"C_mass": columns["selection"], "hits": columns["selection"]}
+    ours = run_folder(tmp_path / "ours", {"select": {"signal": {"candidates": tree(tmp_path / "t", columns)}}})
+    their_tree(tmp_path / "theirs.root", "signal", columns | {"C_mass": np.ones(4)})
+    with pytest.raises(ProductError, match=r"several elements with .*selection == 0"):
+        compare(ours, tmp_path / "theirs.root", mapping=write_mapping(tmp_path, SCALAR))
+    text = SCALAR.replace("selection: 0", "weight: 1")
+    with pytest.raises(ProductError, match="needs lists of one length"):
+        compare(ours, tmp_path / "theirs.root", mapping=write_mapping(tmp_path, text))
+
+
+def test_a_mapping_to_begin_with(ours: Path, tmp_path: Path) -> None:
+    """What is printed where names differ is a mapping with which the comparison works."""
+    whole = their_file(tmp_path / "whole.root", ("signal", "data"), name="h_mass", shift=0.5)
+    theirs = tmp_path / "theirs.root"
+    with uproot.recreate(theirs) as file, uproot.open(whole) as source:
+        for sample in ("signal", "data"):
+            file[f"{sample}/h_mass"] = source[f"{sample}/h_mass"]
+            file[f"{sample}/unlike"] = np.array([2.0, 3.0]), np.array([0, 7, 8])
+    with pytest.raises(ConfigError, match="match no step") as error:
+        compare(ours, theirs)
+    words, _, text = str(error.value).partition("--mapping:\n")
+    assert "by axes and names" in words
+    assert yaml.safe_load(text)["histograms"] == {"select/{sample}/mass": "{sample}/h_mass"}
+    found = compare(ours, theirs, mapping=write_mapping(tmp_path, text))
+    assert {(d.kind, d.sample) for d in found.differences if d.what == "bins"} == {
+        ("migrated bin", "signal"), ("migrated bin", "data")
+    }  # fmt: skip
+    renamed = their_file(tmp_path / "renamed.root", ("one/signal", "one/data"), name="mass")
+    with pytest.raises(ConfigError, match="no histogram with the same path") as error:
+        compare(theirs, renamed)
+    assert "h_mass" in str(error.value).partition("--mapping:\n")[2]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -1087,8 +1164,9 @@ def test_the_page_is_whole_and_escaped(tmp_path: Path) -> None:
             "s": number(math.inf if shift else 1.0), "same": histogram([0, 1, 0]), "tiny": number(1 + 1e-15 * shift),
         }  # fmt: skip
 
-    a = run_folder(tmp_path / "a", {"select": {HOSTILE: products(0.0)}})
-    b = run_folder(tmp_path / "b", {"select": {HOSTILE: products(1.0)}}, states={"select": "partial"})
+    sample = HOSTILE.replace("/", "")  # which a folder cannot have
+    a = run_folder(tmp_path / "a", {"select": {sample: products(0.0)}})
+    b = run_folder(tmp_path / "b", {"select": {sample: products(1.0)}}, states={"select": "partial"})
     page = tmp_path / "page.html"
     done = call(a, b, "--html", page)
     assert done.exit_code == 1
@@ -1100,20 +1178,70 @@ def test_the_page_is_whole_and_escaped(tmp_path: Path) -> None:
     assert "script" not in tags.seen
     assert "<script>" not in text
     assert HOSTILE in tags.text
+    assert sample in tags.text
     assert "49" not in tags.text.replace("{{ 7*7 }}", "")
-    assert tags.seen.count("svg") == 2, "the histogram that differs and its ratio, and no other"
+    assert tags.seen.count("svg") == 6, "the histogram that differs, two projections of the other, and ratios"
     for words in (
         "different",
         "1e-12 relative",
         "step 'select' is partial",
-        "1 more histograms differ but are not drawn",
-        "rounding",
+        "(projection on axis 2)",
+        "Rounding: 1",
     ):
         assert words in tags.text
     assert "nan" not in re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
     assert "http" not in text
     assert write_comparison(compare(a, a), tmp_path / "same.html").read_text().count("<svg") == 0
     assert page.read_text() == write_comparison(compare(a, b), tmp_path / "again.html").read_text()
+
+
+def test_all_draws_every_histogram(tmp_path: Path) -> None:
+    def products(shift: float) -> dict[str, Product]:
+        same = {"same": histogram([0, 1, 4, 0], [0, 1, 4, 0]), "profile": histogram([0, 3, 1, 0])}
+        return same | {"off": histogram([0, 9, 4 + shift, 0]), "tiny": histogram([0, 9 + 1e-14 * shift, 4, 0])}
+
+    a, b = (run_folder(tmp_path / name, {"select": {"s": products(x)}}) for name, x in (("a", 0.0), ("b", 1.0)))
+    page = tmp_path / "page.html"
+    assert call(a, b, "--html", page, "--all").exit_code == 1
+    text = page.read_text()
+    titles = re.findall(r"<h2>(.*?)</h2>", text)
+    assert titles[:4] == [
+        "What differs", "Histograms that differ", "Histograms that are equal within the tolerance: 1",
+        "Histograms that are the same bit for bit: 2",
+    ]  # fmt: skip
+    before, _, after = text.partition("Histograms that are equal")
+    assert re.findall(r"<figcaption>(.*?)</figcaption>", before) == ["select/s/off"]
+    assert re.findall(r"<figcaption>(.*?)</figcaption>", after) == [
+        f"select/s/{n}" for n in ("tiny", "same", "profile")
+    ]
+    for plot, below in re.findall(r"<figure>(<svg.*?</svg>)(<svg.*?</svg>)", text):
+        assert [">a</text>" in plot, ">b</text>" in plot, "events / bin" in plot, 'class="error"' in plot] == [True] * 4
+        assert "second / first" in below
+        assert 'class="error"' in below
+    assert text.count("<svg") == 8
+    assert call(a, a, "--html", page, "--all").exit_code == 0
+    assert page.read_text().count("<figcaption>") == 4
+    assert call(a, b, "--all").exit_code == 2
+
+
+def test_ratios_have_errors_and_no_bins_that_are_empty() -> None:
+    """By hand: 10 +- 2 over 5 +- 1 is 2 +- 0.566; of 0 and 3 there is an arrow."""
+    edges = np.arange(5.0)
+
+    def of(values: list[float], errors: list[float]) -> Curve:
+        return Curve(edges, np.array(values), np.array(errors), 1.0, 0.0, 1.0, "x", ())
+
+    drawn = ratio(of([5, 0, 0, 4], [1, 0, 0, 0]), of([10, 3, 0, 4], [2, 1, 0, 0]))
+    (bars,) = re.findall(r'd="([^"]*)" stroke="[^"]*" class="error"', drawn)
+    ends = [float(y) for y in re.findall(r"[\d.]+ ([\d.]+)V([\d.]+)", bars)[0]]
+    tick = {float(v): float(y) for y, v in re.findall(r'y="([\d.]+)" class="y">([\d.]+)</text>', drawn)}
+    (low, y0), (high, y1) = sorted(tick.items())[0], sorted(tick.items())[-1]
+    value = [low + (y - (y0 - 3)) * (high - low) / (y1 - y0) for y in ends]
+    assert bars.count("M") == 1
+    assert value == pytest.approx([min(2 + 0.566, high), 2 - 0.566], abs=0.06)
+    (line,) = re.findall(r'd="([^"]*)" stroke="[^"]*"/>', drawn)
+    assert line.count("H") == 2, "of the bins with entries on both sides"
+    assert line.count("m-2.5") == 1
 
 
 def test_completion_of_steps_and_samples(ours: Path) -> None:

@@ -5,23 +5,35 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+import urllib.request
+from importlib.resources import files
+from pathlib import Path
 
+import psutil
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from portico.analysis.chunks import Chunk
-from portico.errors import RunFolderError
+from portico.cli import cli
+from portico.errors import ConfigError, RunFolderError
 from portico.monitor import units
+from portico.monitor.exporter import MetricsExporter, Tee
+from portico.monitor.measures import CHUNK, measures, write_tables
 from portico.monitor.metrics import run_metrics, step_metrics
-from portico.monitor.progress import Progress
+from portico.monitor.progress import Progress, _words
 from portico.monitor.status import read_status
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Ledger, Planned
-from portico.worker.metrics import join
+from portico.worker import machine
+from portico.worker.metrics import METRICS, join
 
 MANIFEST = {"analysis": "toy", "file": "/somewhere/analysis.yaml", "portico": "1"}
 
@@ -155,6 +167,136 @@ with RunFolder(Path({str(path)!r})).claim({MANIFEST!r}) as (_, book):
     assert status.state == "interrupted"
 
 
+def test_measures_have_the_names_that_are_documented(ledger, tmp_path):
+    folder = tmp_path / "run"
+    with RunFolder(folder).claim(MANIFEST) as (_, book):
+        book.plan("skim", 0, "frame", {"a": [planned("a", i) for i in range(2)]}, others=False)
+        one = ran("a-0", 100.0, 2.0, machine=[[100.2, 50.0, 1e9, 5, 6], [101.2, 70.0, 1e9, 7, 8]])
+        two = ran("a-1", 102.0, 2.0, machine=[[101.7, 71.0, 1e9, 7, 8], [102.7, 90.0, 1e9, 9, 9]])
+        book.commit([one, two])
+        book.set_state("skim", "done", 10.0, 2, "local")
+    found = measures(folder)
+    (step,) = found["steps"]
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    table = page.partition("## Tables")[0]
+    rows = re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE)
+    assert set(step) == {name for row in rows for name in re.findall("`(.+?)`", row)}
+    assert step["entries"] == 2000
+    assert step["overall_rate"] == pytest.approx(200)  # 2,000 entries in 10 s
+    assert step["event_loop_rate"] == pytest.approx(2000 / 4.75)  # from 0.25 s before the first to the last end
+    assert step["worker_rate"] == pytest.approx(500)  # 2,000 entries in twice 2 s
+    assert step["network_read"] == 4_000_000
+    assert step["cpu_efficiency"] == pytest.approx(0.5)
+    assert (found["overall_time"], found["entries"], found["schema"]) == (10.0, 2000, 1)
+    parquet = pytest.importorskip("pyarrow.parquet")
+    chunks, machines = (parquet.read_table(path) for path in write_tables(folder, tmp_path / "out"))
+    assert chunks.column_names == list(CHUNK)
+    assert set(CHUNK) - {"step", "sample", "position"} == METRICS.keys() - {"machine"}
+    assert chunks.column("loop").to_pylist() == pytest.approx([1.6, 1.6])
+    assert machines.to_pylist() == [
+        {"host": "one", "time": 100.2, "cpu": 50.0, "memory": 1e9, "received": 5, "sent": 6},
+        {"host": "one", "time": 101.2, "cpu": 70.0, "memory": 1e9, "received": 7, "sent": 8},
+        {"host": "one", "time": 102.7, "cpu": 90.0, "memory": 1e9, "received": 9, "sent": 9},
+    ]  # fmt: skip
+    assert step_metrics(ledger, "skim").total.chunks == 4
+
+
+def test_the_command_for_metrics(tmp_path):
+    with RunFolder(tmp_path / "run").claim(MANIFEST) as (_, book):
+        book.plan("skim", 0, "frame", {"a": [planned("a", 0)]}, others=False)
+        book.commit([ran("a-0", 100.0, 2.0)])
+        book.set_state("skim", "done", 10.0, 2, "local")
+
+    def call(*arguments):
+        return CliRunner().invoke(cli, ["metrics", *map(str, arguments)])
+
+    assert "100 /s" in call(tmp_path / "run").stdout
+    assert json.loads(call(tmp_path / "run", "--json").stdout)["steps"][0]["worker_rate"] == 500
+    assert call(tmp_path / "run", "-o", tmp_path / "out").exit_code == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "metrics.json", "chunks.parquet", "machines.parquet"
+    }  # fmt: skip
+    assert json.loads(call("--grafana").stdout)["title"] == "Portico"
+    assert call().exit_code == 2
+    assert call(tmp_path / "none").exit_code == 1
+
+
+def test_served_metrics_add_up_and_the_dashboard_knows_them():
+    parser = pytest.importorskip("prometheus_client.parser")
+    chunk = {"loop": 2.0, "build": 0.5, "jit": 0.3, "cpu": 2.5, "bytes_read": 7, "peak_memory": 9, "host": "one",
+             "machine": [[1.0, 50.0, 3, 4, 5]]}  # fmt: skip
+    with MetricsExporter(0) as exporter, MetricsExporter(0) as other:
+        told = Tee(exporter, other)
+        told.begin("skim", {"a": 40, "b": 10}, {"a": 20}, 2)
+        told.advance("a", 10, chunk)
+        told.advance("a", 10, {**chunk, "peak_memory": 3, "machine": [[0.5, 99.0, 3, 4, 5]]})
+        told.warn("slow")
+        told.note("nothing")
+        told.end("skim", "done", 1.0, 2)
+        texts = [urllib.request.urlopen(served.address, timeout=10).read().decode() for served in (exporter, other)]
+        with pytest.raises(ConfigError, match=r"--metrics-port \d+: .*in use"):
+            MetricsExporter(int(exporter.address.split(":")[2].split("/")[0]))
+    assert "127.0.0.1" in exporter.address
+    one, two = (
+        {
+            (s.name, *(s.labels[name] for name in ("step", "sample", "phase", "host") if name in s.labels)): s.value
+            for family in parser.text_string_to_metric_families(text)
+            for s in family.samples
+            if not s.name.endswith("_created")
+        }
+        for text in texts
+    )
+    assert one == two
+    assert one["portico_entries_total", "skim", "a"] == 20
+    assert one["portico_entries_total", "skim", "b"] == 0
+    assert one["portico_entries_done_before", "skim", "a"] == 20
+    assert one["portico_worker_seconds_total", "skim", "build"] == pytest.approx(0.4)
+    assert one["portico_peak_memory_bytes", "one"] == 9
+    assert one["portico_machine_cpu_percent", "one"] == 50, "an older sample came later"
+    assert one["portico_warnings_total",] == 1
+    assert one["portico_step_running", "skim"] == 0
+    names = {name for name, *_ in one}
+    board = json.loads((files("portico.monitor") / "grafana.json").read_text())
+    used = {name for panel in board["panels"] for name in re.findall(r"portico_\w+", panel["targets"][0]["expr"])}
+    assert used <= names
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    assert names <= set(re.findall(r"portico_\w+", page)), "not documented"
+
+
+def test_one_process_of_a_machine_takes_samples(monkeypatch):
+    monkeypatch.setattr(machine, "_SECOND", 0.02)
+    first, second = machine.MachineWatch(), machine.MachineWatch()
+    work = f"test {os.getpid()}"
+    first.touch(work)
+    samples = wait_for_samples(first)
+    second.touch(work)  # of the same work: the first one takes them
+    time.sleep(0.2)
+    assert second.drain() == []
+    second.touch(f"{work}, other")
+    samples += wait_for_samples(second)
+    assert all(len(sample) == len(machine.SAMPLE) for sample in samples)
+    when, cpu, memory, received, sent = samples[0]
+    assert abs(when - time.time()) < 60
+    assert 0 <= cpu <= 100
+    assert 0 < memory < psutil.virtual_memory().total
+    assert received >= 0
+    assert sent >= 0
+    monkeypatch.setattr(machine, "_IDLE_SECONDS", 0.0)
+    deadline = time.monotonic() + 30
+    while any(t.name == "portico machine" for t in threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(t.name == "portico machine" for t in threading.enumerate()), "it does not end"
+
+
+def wait_for_samples(watched):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if samples := watched.drain():
+            return samples
+        time.sleep(0.02)
+    raise AssertionError("no samples")
+
+
 class Clock:
     now = 0.0
 
@@ -182,6 +324,20 @@ def test_progress_without_terminal_is_a_few_lines():
         "warning: a [file] is bad",
         "step skim: done in 12.5 s, 3 chunks, 3,000 entries",
     ]
+
+
+def test_compiling_is_not_in_the_time_that_is_left():
+    """Processes start for 8 s, then two of them do 100 chunks of 0.4 s: 20 s, of which each line tells the rest."""
+    progress, out, clock = watch(False)
+    progress.begin("skim", {"a": 100_000}, {}, 2)
+    for n in range(100):
+        clock.now = 8.4 + 0.4 * (n // 2)
+        wall = 8.4 if n < 2 else 0.4
+        progress.advance("a", 1000, {"wall": wall, "build": wall - 0.4})
+        if n < 98:
+            (left,) = re.findall(r"(\d+) s left", " ".join(_words(progress._counts["all samples"], clock.now, 2)))
+            assert float(left) == pytest.approx(0.4 * (99 - n) / 2, rel=0.2, abs=1)
+    assert "s left" in out.getvalue()
 
 
 def test_kept_entries_are_not_in_the_rate():

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from scipy import stats
 
+from portico import plot
 from portico.plot import fits
 from portico.plot.fits import figure_of_fits
 from portico.plot.impacts import figure_of_impacts
@@ -206,9 +208,7 @@ def test_blinded_data_are_not_in_the_figure() -> None:
     given_: dict[str, Any] = {**MASS, "curve": peak.curve, "blind": [window]}
     secret, other = counts.copy(), counts.copy()
     secret[inside], other[0] = 777.0, counts[0] + 5
-    figures = [
-        figure_of_fit(peak.edges, n, peak.contents(peak.edges), **given_) for n in (counts, secret, other)
-    ]
+    figures = [figure_of_fit(peak.edges, n, peak.contents(peak.edges), **given_) for n in (counts, secret, other)]
     first, second, third = map(picture, figures)
     assert first == second, "what is blinded changes the picture"
     assert first != third
@@ -264,7 +264,23 @@ def test_any_number_of_events_is_drawn(counts: Any, nu: Any, stacked: bool) -> N
 def test_events_where_none_are_expected_are_marked() -> None:
     figure = figure_of_fit(np.linspace(0, 1, 11), np.eye(10)[3], {"b": flat(0.0)}, xlabel="x")
     assert [line.get_marker() for line in figure.axes[1].lines if line.get_marker() != "None"] == ["^"]
-    assert {bar.get_height() for bar in figure.axes[1].patches} == {0.0}
+    assert not figure.axes[1].patches
+
+
+def test_empty_bins_and_pulls_of_few_events_are_left_empty() -> None:
+    """No bars over bins without events, which would look like a barcode; no pull where less than 4 are expected."""
+    counts = np.array([0.0, 0, 3, 0, 0, 12, 0, 0, 0, 1])
+    nu = np.array([0.1, 0.1, 0.2, 0.1, 0.1, 10.0, 0.1, 0.1, 0.1, 0.1])
+    figure = figure_of_fit(np.linspace(0, 1, 11), counts, {"b": nu}, xlabel="x", blind=[(0.41, 0.49)])
+    top, bottom = figure.axes
+    (bars,) = [c for c in top.collections if isinstance(c, LineCollection)]
+    assert [segment[0, 0] for segment in bars.get_segments()] == pytest.approx([0.25, 0.55, 0.95])
+    pulls = [patch for patch in bottom.patches if patch.get_height() != 1]
+    assert [(p.get_x(), p.get_width()) for p in pulls] == [(0.5, 0.5)]
+    empty = figure_of_fit(np.linspace(0, 1, 11), flat(0), {"b": flat(0.1)}, xlabel="x")
+    assert [text.get_text() for text in empty.axes[0].texts] == ["no events"]
+    assert not empty.axes[1].patches
+    assert_tidy(empty)
 
 
 def test_legend_and_notes_lie_above_the_data() -> None:
@@ -401,17 +417,52 @@ def test_six_categories_in_one_figure() -> None:
     figure = figure_of_fits(panels, **MASS)
     assert len(figure.axes) == 12
     assert legend_of(figure) == ["data", "signal", "background", "fit", r"signal, $\mu = 5$"]
-    assert [axes.get_title(loc="left") for axes in figure.axes[::2]] == [panel.title for panel in panels]
+    assert [axes.texts[0].get_text() for axes in figure.axes[::2]] == [panel.title for panel in panels]
     backgrounds = [
         {tuple(c.get_facecolor()[0]) for c in axes.collections if c.get_label() == "background"}
         for axes in figure.axes[::2]
-        if axes.get_title(loc="left") != "category template"
+        if axes.texts[0].get_text() != "category template"
     ]
     assert all(colors == backgrounds[0] for colors in backgrounds), "a component has two colours"
     assert_tidy(figure)
     assert len(figure_of_fits(panels[:1], **MASS).axes) == 2
     with pytest.raises(ValueError, match="no fit to draw"):
         figure_of_fits([], **MASS)
+
+
+# Labels
+
+
+@pytest.mark.parametrize("title", ["", "m = 1 GeV"])
+def test_a_label_is_above_the_axes(title: str) -> None:
+    figure = figure_of_bands([1.0, 2.0], [limit(1.0)] * 2, xlabel="x", ylabel="y", title=title)
+    assert plot.label(figure, "CMS", "Simulation", luminosity=41.6, energy=13.6) is figure
+    assert_tidy(figure)
+    (axes,) = figure.axes
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    whole = axes.get_window_extent()
+    assert list(boxes) == [" ", r"$41.6\ \mathrm{fb^{-1}}$ (13.6 TeV)", "CMS", "Simulation"]
+    name, status, right = boxes["CMS"], boxes["Simulation"], boxes[r"$41.6\ \mathrm{fb^{-1}}$ (13.6 TeV)"]
+    assert whole.x0 == pytest.approx(name.x0, abs=3)
+    assert right.x1 == pytest.approx(whole.x1, abs=3)
+    assert name.x1 < status.x0 < name.x1 + 20
+    assert all(whole.y1 - 2 < box.y0 < whole.y1 + 12 for box in boxes.values())
+    if title:
+        assert axes.title.get_text() == "" and axes.get_title(loc="left") == title  # noqa: PT018
+
+
+def test_a_label_spans_the_first_row_of_panels() -> None:
+    fitter, fit = fitted()
+    figure = plot.label(figure_of_fits(panels_of(fitter, fit), **MASS), "CMS", luminosity=0.0011)
+    assert_tidy(figure)
+    found = [(n, text.get_text()) for n, axes in enumerate(figure.axes) for text in axes.texts[1:]]
+    assert [pair for pair in found if "pb" in pair[1] or pair[1] == "CMS"] == [
+        (0, "CMS"), (4, r"$1.1\ \mathrm{pb^{-1}}$")
+    ]  # fmt: skip
+    tops = [figure.axes[n].get_window_extent().y1 for n in (0, 2, 4)]
+    assert tops == pytest.approx([tops[0]] * 3, abs=1)
+    with pytest.raises(ValueError, match="above 0"):
+        plot.label(figure, luminosity=0.0)
 
 
 # Limits
@@ -559,6 +610,21 @@ def test_nothing_excluded_is_said(expected: float, observed: float | None, said:
     assert_tidy(figure)
 
 
+def test_the_region_has_no_step_where_limits_end() -> None:
+    """At the last x there is no limit at large y: its last one goes on, excluding nothing, and the border with it."""
+    expected = np.broadcast_to(np.array([-1.0, -1.0, -1.0, 0.5])[:, None], (4, 20)).copy()
+    expected[3, 12:] = np.nan
+    figure = figure_of_plane(X, Y, np.array([expected] * 5), None, **PLANE)
+    x, y = contour(figure, "median").T
+    assert x == pytest.approx(np.full(len(x), 1.7))
+    assert [y.min(), y.max()] == pytest.approx([Y[0], Y[-1]])
+    expected[3] = -1.0
+    expected[3, 12:] = np.nan
+    x, y = contour(figure_of_plane(X, Y, np.array([expected] * 5), None, **PLANE), "median").T
+    assert y.min() >= Y[11]
+    assert x[y > Y[12]] == pytest.approx(np.full((y > Y[12]).sum(), 1.8), abs=0.01)  # what is not known is not excluded
+
+
 def test_one_mass_and_one_coupling_are_drawn() -> None:
     figure = figure_of_plane(X[:1], Y, plane()[:, :1], edges_excluded()[:1], **PLANE, logx=True)
     y = contour(figure, "median")[:, 1]
@@ -588,7 +654,28 @@ def test_published_curves_are_drawn_and_named_if_they_come_into_the_axes() -> No
     lines = [line for line in axes.lines if line.get_zorder() == 2]
     assert sum(len(line.get_xdata()) == 2 for line in lines) == 3  # two pieces beside the gap, and the open one
     assert all(isinstance(line, Line2D) and line.get_clip_on() for line in lines)
+    colors = {line.get_label(): line for line in lines}
+    written = {text.get_text(): text for text in axes.texts}
+    assert set(written) == {"closed", "with a gap", "a point"}  # of the others the edges are outside
+    assert len({line.get_color() for line in colors.values()}) == 5
+    for text in written.values():
+        x, y = axes.transData.transform(text.get_position())
+        own = [line for line in lines if line.get_color() == text.get_color() and visible(axes, line)]
+        assert min(np.hypot(*(dense(axes, line) - [x, y]).T).min() for line in own) < 15
     assert_tidy(figure)
+
+
+def dense(axes: Axes, line: Line2D) -> Any:
+    """Points along a line in pixels."""
+    points = axes.transData.transform(np.asarray(line.get_xydata(), float))
+    parts = [a + (b - a) * np.linspace(0, 1, 2000)[:, None] for a, b in pairwise(points)]
+    return np.concatenate([*parts, points])
+
+
+def visible(axes: Axes, line: Line2D) -> bool:
+    (low, high), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    inside = axes.transData.inverted().transform(dense(axes, line))
+    return bool(((inside > [low, bottom]) & (inside < [high, top])).all(axis=1).any())
 
 
 def test_plane_refuses_what_it_cannot_draw() -> None:

@@ -25,6 +25,7 @@ _SIGMAS: Final = 5.0  # shown to each side of the mass
 _COLUMNS: Final = 3
 _FINE: Final = 400  # points of a curve
 _FEW: Final = 10.0  # effective events
+_FEWEST: Final = 2.0  # expected events of a pull
 
 
 def figure_of_shapes(signal: Signal, shapes: SignalShapes) -> Figure:
@@ -71,20 +72,22 @@ def _draw_shape(top: Axes, bottom: Axes, signal: Signal, shapes: SignalShapes, n
     fine = np.linspace(edges[0], edges[-1], _FINE)
     curve = inside.sum() * fit.ball.density(fine, at) * (edges[1] - edges[0])
     top.plot(fine, curve, color=COLORS[0] if own else COLORS[1], linestyle="-" if own else "--")
-    top.set_ylim(0, 1.35 * max(1e-9, float((sums + errors).max()), float(curve.max())))
-    top.set_title(name if own else f"{name} (inclusive shape)", fontsize=12)
+    top.set_ylim(0, 1.45 * max(1e-9, float((sums + errors).max()), float(curve.max())))
     top.set_ylabel(f"events / {1000 * (edges[1] - edges[0]):.2g} MeV")
     numbers = (("mean", r"$\mu - m_N$", fit.values["mean"] - signal.mass), ("width", r"$\sigma$", fit.values["width"]))
     lines = [f"{symbol} = {1000 * x:.1f} $\\pm$ {1000 * fit.errors[key]:.1f} MeV" for key, symbol, x in numbers]
-    top.text(0.03, 0.97, "\n".join(lines), transform=top.transAxes, ha="left", va="top", fontsize=9.5)
+    place: Any = {"transform": top.transAxes, "va": "top"}
+    top.text(0.03, 0.97, name if own else f"{name} (inclusive shape)", fontsize=10.5, weight="bold", **place)
+    top.text(0.03, 0.89, "\n".join(lines), fontsize=9.5, **place)
     top.tick_params(labelbottom=False)
     # Where few events are expected, the fit says what their fluctuation is; their own weights may say 0.
     mean_weight = squares.sum() / sums.sum() if sums.sum() > 0 else 1.0
     pulls = (sums - expected) / np.sqrt(np.maximum(expected * mean_weight, 1e-30))
-    shown = expected > mean_weight / 2
+    shown = expected >= _FEWEST * mean_weight
     bottom.bar(centers[shown], pulls[shown], np.diff(edges)[shown], color=COLORS[3])
     bottom.axhline(0, color="black", linewidth=0.8)
     bottom.set(xlabel=r"$m(\mu\pi)$ (GeV)", ylabel="pull", xlim=(edges[0], edges[-1]), ylim=(-4.5, 4.5))
+    bottom.yaxis.label.set(ha="center", y=0.5)
 
 
 def figure_of_resolution(shapes: SignalShapes) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from portico.errors import ConfigError, nearest
 from portico.files import is_remote
 from portico.files.storage import normal
 
-__all__ = ["DATASET", "POINTS", "Analysis", "StepEntry", "load_analysis"]
+__all__ = ["DATASET", "POINTS", "Analysis", "StepEntry", "analyses_like", "load_analysis"]
 
 _FILE = "analysis.yaml"
 _LOCK = "lock"
@@ -286,4 +287,15 @@ def _find(where: str | Path) -> Path:
             if (Path(folder) / _FILE).is_file():
                 return (Path(folder) / _FILE).resolve()
     what = f"has no {_FILE}" if path.is_dir() else "no such file or folder"
-    raise ConfigError(f"{where}: {what}; give an analysis.yaml or its folder, or make one with: portico init NAME")
+    near = "" if path.is_dir() else nearest(str(where), analyses_like("")).partition("valid: ")[0]
+    raise ConfigError(f"{where}: {what}; {near}give an {_FILE} or its folder, or make one with: portico init NAME")
+
+
+def analyses_like(begin: str) -> list[str]:
+    """Return the folders, here or where ``begin`` leads, that begin so and hold an analysis."""
+    folder, _, name = begin.rpartition("/")
+    base = Path(folder or ("/" if begin.startswith("/") else "."))
+    with suppress(OSError):
+        there = sorted(path.name for path in base.iterdir() if path.name.startswith(name) and (path / _FILE).is_file())
+        return [begin[: len(begin) - len(name)] + found for found in there]
+    return []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from portico.cli.base import FAILED, WRONG_USAGE, Command, json_option, show_json
+from portico.cli.complete import names_of_run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,21 +36,6 @@ class _Compare(Command):
             raise
 
 
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the names of steps or samples of the run that is named already."""
-    from portico.errors import PorticoError
-    from portico.runfolder.load import Run
-
-    # While the value of an option is missing, click leaves the words before it unparsed.
-    where = ctx.params.get("first") or next(iter(ctx.args), "")
-    try:
-        run = Run(Path(where))
-        names = list(run) if param.name == "steps" else list(dict.fromkeys(s for step in run for s in run[step]))
-    except (PorticoError, OSError):
-        return []
-    return [name for name in names if name.startswith(incomplete)]
-
-
 @click.command(
     cls=_Compare,
     short_help="Compare two runs number by number, and name the differences.",
@@ -58,6 +44,7 @@ Examples:
   portico compare runs/original runs/port
   portico compare runs/local runs/htcondor --rtol 0 --step select
   portico compare runs/hnl batch/histograms.root --mapping original.yaml --html comparison.html
+  portico compare runs/original runs/port --html comparison.html --all
   portico compare runs/hnl runs/hnl@previous
   portico compare runs/a runs/b --json | jq .verdict
 
@@ -71,14 +58,15 @@ two cannot be read.""",
               help="Relative tolerance of floating-point numbers; 0 requires identical bits.")  # fmt: skip
 @click.option("--atol", type=float, default=0.0, show_default=True, metavar="NUMBER",
               help="Absolute tolerance, in the unit of each number.")  # fmt: skip
-@click.option("--step", "steps", multiple=True, metavar="NAME", shell_complete=_complete,
+@click.option("--step", "steps", multiple=True, metavar="NAME", shell_complete=names_of_run,
               help="Only this step; may be repeated.")  # fmt: skip
-@click.option("--sample", "samples", multiple=True, metavar="NAME", shell_complete=_complete,
+@click.option("--sample", "samples", multiple=True, metavar="NAME", shell_complete=names_of_run,
               help="Only this sample; may be repeated.")  # fmt: skip
 @click.option("--mapping", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="YAML file with the corresponding names and the columns that identify an event.")  # fmt: skip
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Also write an HTML file with the comparison and plots of histograms that differ.")  # fmt: skip
+@click.option("--all", "draw_all", is_flag=True, help="With --html: draw all histograms, also those that are equal.")
 @json_option()
 @click.pass_context
 def compare(
@@ -91,6 +79,7 @@ def compare(
     samples: tuple[str, ...],
     mapping: Path | None,
     html: Path | None,
+    draw_all: bool,
     as_json: bool,
 ) -> int:
     """Compare two run folders, the original and the port, or a run folder and a ROOT file of another program.
@@ -103,7 +92,11 @@ def compare(
     """
     from portico.compare import compare as compare_runs
 
-    comparison = compare_runs(first, second, rtol=rtol, atol=atol, steps=steps, samples=samples, mapping=mapping)
+    if draw_all and html is None:
+        raise click.UsageError("--all says what --html draws; give --html FILE as well")
+    comparison = compare_runs(
+        first, second, rtol=rtol, atol=atol, steps=steps, samples=samples, mapping=mapping, draw_all=draw_all
+    )
     page = None
     if html is not None:
         from portico.report.comparison import write_comparison

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from portico.cli.base import FAILED, Command, echo, json_option, on_option, show_json
+from portico.cli.complete import analyses
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +33,7 @@ Examples:
 
 Exit status: 0 without errors, also with warnings; 1 with errors.""",
 )
-@click.argument("analysis", required=False)
+@click.argument("analysis", required=False, shell_complete=analyses)
 @on_option("Where it will run, as for portico run.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Number of workers to start.")
 @click.option("--run", "folder", type=click.Path(path_type=Path), metavar="FOLDER",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from portico.cli.base import Command, echo, json_option, show_json
+from portico.cli.complete import names_of_run
 
 __all__ = ["export"]
 
@@ -20,11 +21,12 @@ Examples:
   portico export runs/hnl select --tree candidates --sample data -o parquet --json""",
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("step")
+@click.argument("step", shell_complete=names_of_run)
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", required=True,
               help="Where SAMPLE.parquet is written.")  # fmt: skip
 @click.option("--tree", metavar="NAME", help="The tree, if the step wrote several.")
-@click.option("--sample", "samples", multiple=True, metavar="NAME", help="Only this sample; may be repeated.")
+@click.option("--sample", "samples", multiple=True, metavar="NAME", shell_complete=names_of_run,
+              help="Only this sample; may be repeated.")  # fmt: skip
 @click.option("--format", type=click.Choice(["parquet"]), default="parquet", show_default=True,
               expose_value=False, help="File format; so far there is only one.")  # fmt: skip
 @json_option()

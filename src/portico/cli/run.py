@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from portico.cli.base import FAILED, PARTIAL, Command, echo, json_option, on_option, show_json
+from portico.cli.complete import analyses, names_of_analysis
 
 if TYPE_CHECKING:
     from portico.analysis.analysis import Analysis
+    from portico.monitor.progress import Progress
     from portico.runfolder.load import Run
 
 __all__ = ["run"]
-
-
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Offer the names of steps or samples of the analysis that is named already."""
-    from portico.analysis.analysis import load_analysis
-    from portico.errors import PorticoError
-
-    # While the value of an option is missing, click leaves the words before it unparsed.
-    where = ctx.params.get("analysis") or next(iter(ctx.args), ".")
-    try:
-        analysis = load_analysis(where)
-    except PorticoError:
-        return []
-    names = [step.name for step in analysis.steps] if param.name == "steps" else list(analysis.dataset.samples)
-    return [name for name in names if name.startswith(incomplete)]
 
 
 @click.command(
@@ -46,15 +35,15 @@ Examples:
   portico run . --store root://eos.example//eos/user/m/me/mysearch
   portico run . --dry-run""",
 )
-@click.argument("analysis")
+@click.argument("analysis", shell_complete=analyses)
 @on_option("local: processes on this machine; dask: a new Dask cluster on this machine; a site, such as htcondor, "
            "slurm or your own (see portico site); the address of a Dask scheduler, tcp://HOST:PORT; or NAME or "
            "NAME+ADDRESS of an installed executor: {executors}.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), metavar="N",
               help="Number of workers; by default one per core, on a site its maximum.")  # fmt: skip
-@click.option("--step", "steps", multiple=True, metavar="NAME", shell_complete=_complete,
+@click.option("--step", "steps", multiple=True, metavar="NAME", shell_complete=names_of_analysis,
               help="Run only this step; may be repeated.")  # fmt: skip
-@click.option("--sample", "samples", multiple=True, metavar="NAME", shell_complete=_complete,
+@click.option("--sample", "samples", multiple=True, metavar="NAME", shell_complete=names_of_analysis,
               help="Run only over this sample, or all that match, such as 'signal_*'; may be repeated.")  # fmt: skip
 @click.option("--run", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
               help="The run folder; by default runs/NAME, with the name of the analysis.")  # fmt: skip
@@ -72,6 +61,8 @@ Examples:
 @click.option("--detach", is_flag=True, help="With --batch: exit after submitting; the same command collects results.")
 @click.option("--cache/--no-cache", help="Cache the columns that steps read on the workers' disks, for the next run; "
               "off by default.")  # fmt: skip
+@click.option("--metrics-port", type=click.IntRange(0, 65535), metavar="PORT",
+              help="While it runs, serve metrics for Prometheus at this port of this machine; 0 takes any.")  # fmt: skip
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -81,7 +72,8 @@ Examples:
 def run(
     analysis: str, on: str, workers: int | None, steps: tuple[str, ...], samples: tuple[str, ...],
     folder: Path | None, store: str | None, allow_partial: bool, accept_changed_input: bool, unblind: bool, batch: bool,
-    chunks_per_job: int | None, chunk_timeout: float | None, detach: bool, cache: bool, dry_run: bool, as_json: bool,
+    chunks_per_job: int | None, chunk_timeout: float | None, detach: bool, cache: bool, metrics_port: int | None,
+    dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run the steps of ANALYSIS in order, over all samples.
 
@@ -104,7 +96,7 @@ def run(
 
     _say_what_ctrl_c_waits_for(on, batch)
     try:
-        with Progress() as reporter:
+        with Progress() as progress, _exported(progress, metrics_port) as reporter:
             options |= {"allow_partial": allow_partial, "accept_changed_input": accept_changed_input, "cache": cache}
             options |= {"chunk_timeout": chunk_timeout}
             result = run_analysis(loaded, **options, reporter=reporter)
@@ -112,8 +104,21 @@ def run(
         _submitted(str(detached), folder, as_json)
         return 0
     report = _report(result)
-    _summary(result, report, as_json)
+    _summary(result, report, loaded, as_json)
     return PARTIAL if result.partial else 0
+
+
+@contextmanager
+def _exported(progress: Progress, port: int | None) -> Iterator[Any]:
+    """Yield the reporter of a run, which serves metrics if there is a port for them."""
+    if port is None:
+        yield progress
+        return
+    from portico.monitor.exporter import MetricsExporter, Tee
+
+    with MetricsExporter(port) as exporter:
+        progress.note(f"metrics for Prometheus: {exporter.address}")
+        yield Tee(progress, exporter)
 
 
 def _say_what_ctrl_c_waits_for(on: str, batch: bool) -> None:
@@ -161,14 +166,19 @@ def _report(result: Run) -> Path | None:
         return None
 
 
-def _summary(result: Run, report: Path | None, as_json: bool) -> None:
+def _summary(result: Run, report: Path | None, analysis: Analysis, as_json: bool) -> None:
     from portico.monitor.status import read_status
+    from portico.runfolder.yields import read_yields
 
     status = read_status(result.path)
+    frames = {name for name, of in result.version.steps.items() if of.kind == "frame"}
+    between = {step.input for step in analysis.steps if step.name in frames}
+    yields = read_yields(result, [step.name for step in analysis.steps if step.name not in between])
     if as_json:
         content: dict[str, Any] = {**status.to_json(), "report": None if report is None else str(report)}
+        content["yields"] = {found.step: found.rows for found in yields}
         show_json(content)
         return
     from portico.cli.tables import show_run
 
-    show_run(status, report)
+    show_run(status, report, yields)

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from portico.columns import column_cache
-from portico.files import TreeSummary
+from portico.files import StoredObject, TreeSummary
 from portico.monitor.batch import BatchStatus
 from portico.monitor.console import SafeConsole
 from portico.monitor.metrics import Cost, StepMetrics
-from portico.monitor.status import RunStatus
+from portico.monitor.status import RunStatus, read_status
 from portico.monitor.units import duration, rate, share, size
 from portico.runfolder.version import STALE, SUMMARY
+from portico.runfolder.yields import StepYields
 from portico.workflow.checks import Checked
 from portico.workflow.dry_run import Preview
 
-__all__ = ["show_preview", "show_run", "show_status", "show_trees"]
+__all__ = ["show_measures", "show_preview", "show_run", "show_status", "show_trees", "watch_status"]
 
 _COLOURS = {"done": "green", "failed": "red", "partial": "yellow", "interrupted": "yellow", "running": "cyan",
             "submitted": "cyan"}  # fmt: skip
 _FAULTS = 10
+_SAMPLES = 40
+_COLUMNS = 8
 _VERSIONS = 5
+_OBJECTS = 200
+_WATCH_SECONDS = 2.0
 
 
 def new_console() -> Console:
@@ -51,12 +60,20 @@ def _of(part: int, whole: int) -> str:
     return f"{whole:,}" if part == whole else f"{part:,} of {whole:,}"
 
 
-def show_run(status: RunStatus, report: Path | None) -> None:
-    """Show what a run did, a line for each step, and where its results are."""
+def show_run(status: RunStatus, report: Path | None, yields: Sequence[StepYields] = ()) -> None:
+    """Show what a run did, a line for each step, what it found, and where its results are."""
     console = new_console()
     console.print()
     console.print(_steps(status))
     console.print()
+    for found in yields:
+        console.print(Text.assemble(found.step, (f": {found.what}", "dim")))
+        console.print(_yields(found))
+        left = [f"{len(found.rows) - _SAMPLES:,} more samples"] * (len(found.rows) > _SAMPLES)
+        left += [f"{len(found.columns) - _COLUMNS:,} more columns"] * (len(found.columns) > _COLUMNS)
+        if left:
+            _say(console, f"... and {' and '.join(left)}; all with --json")
+        console.print()
     _columns(console, status)
     _failures(console, status)
     _stale(console, status)
@@ -64,9 +81,27 @@ def show_run(status: RunStatus, report: Path | None) -> None:
     _say(console, f"report:  {report}" if report is not None else f"report:  portico report {status.path}")
 
 
-def show_status(status: RunStatus) -> None:
-    """Show how far a run is: steps, samples, failures."""
+def watch_status(path: Path) -> None:
+    """Show how far a run is, again and again in the same place, until it has ended.
+
+    Raises
+    ------
+    RunFolderError
+        If ``path`` is no run folder.
+    """
     console = new_console()
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while (status := read_status(path)).state in {"running", "submitted"}:
+            with console.capture() as shown:
+                show_status(status, console)
+            live.update(Text.from_ansi(shown.get()), refresh=True)
+            time.sleep(_WATCH_SECONDS)
+    show_status(status)
+
+
+def show_status(status: RunStatus, console: Console | None = None) -> None:
+    """Show how far a run is: steps, samples, failures."""
+    console = console or new_console()
     head = Text.assemble((status.analysis, "bold"), " in ", str(status.path), ": ", _state(status.state))
     if status.driver:
         head.append(f" ({status.driver})")
@@ -113,6 +148,24 @@ def _batch(console: Console, batch: BatchStatus) -> None:
         console.print(text, soft_wrap=True)
     if batch.trouble:
         console.print(Text.assemble(("not known", "red"), f": {batch.trouble}"), soft_wrap=True)
+
+
+def _yields(found: StepYields) -> Table:
+    table = new_table("sample", *found.columns[:_COLUMNS], left=("sample",))
+    for sample, numbers in list(found.rows.items())[:_SAMPLES]:
+        table.add_row(Text(sample), *(_with_error(numbers.get(name)) for name in found.columns[:_COLUMNS]))
+    return table
+
+
+def _with_error(number: tuple[float, float | None] | None) -> str:
+    """Write a number with the digits that its error leaves."""
+    if number is None:
+        return ""
+    value, error = number
+    if error is None or not math.isfinite(error):
+        return f"{value:,.6g}"
+    digits = 1 - math.floor(math.log10(error)) if error > 0 else 0
+    return f"{value:,.{max(digits, 0)}f} ± {error:,.{max(digits, 0)}f}" if digits < 7 else f"{value:.3g} ± {error:.2g}"
 
 
 def _steps(status: RunStatus) -> Table:
@@ -235,8 +288,22 @@ def _show_checked(console: Console, checked: Checked) -> None:
     _say(console, f"{errors}: the run would fail" if checked.errors else "every step that could be built can run")
 
 
-def show_trees(file: str, summaries: Sequence[TreeSummary]) -> None:
-    """Show the trees of a file and their columns."""
+def show_measures(found: Mapping[str, Any]) -> None:
+    """Show the measures of a run, a line for each step."""
+    console = new_console()
+    columns = ("overall time", "event loop", "entries", "overall rate", "per worker", "network read", "CPU", "memory")
+    table = new_table("step", *columns, left=("step",))
+    for step in found["steps"]:
+        table.add_row(
+            Text(step["step"]), duration(step["overall_time"]), duration(step["event_loop_time"]),
+            f"{step['entries']:,}", rate(step["overall_rate"]), rate(step["worker_rate"]), size(step["network_read"]),
+            share(min(step["cpu_time"], step["worker_time"]), step["worker_time"]), size(step["peak_memory"]),
+        )  # fmt: skip
+    console.print(table)
+
+
+def show_trees(file: str, summaries: Sequence[TreeSummary], others: Sequence[StoredObject] = ()) -> None:
+    """Show the trees of a file and their columns, and its other objects."""
     console = new_console()
     console.print(Text(file, style="bold"), soft_wrap=True)
     for summary in summaries:
@@ -257,6 +324,15 @@ def show_trees(file: str, summaries: Sequence[TreeSummary]) -> None:
         table.add_section()
         table.add_row("total", "", *_sizes(sum(column.size for column in summary.columns), summary))
         console.print(table)
+        console.print()
+    if others:
+        table = new_table("object", "class", "bins", "entries", left=("object", "class"))
+        for other in others[:_OBJECTS]:
+            entries = "" if other.entries is None else f"{other.entries:,.0f}"
+            table.add_row(Text(other.name), Text(other.kind), " x ".join(f"{n:,}" for n in other.bins), entries)
+        console.print(table)
+        if len(others) > _OBJECTS:
+            _say(console, f"... and {len(others) - _OBJECTS:,} more; choose with --columns PATTERN, or all with --json")
         console.print()
 
 

@@ -12,7 +12,9 @@ import numpy.typing as npt
 from portico.compare.numbers import Agreement, Tolerance, agree
 from portico.errors import ProductError
 
-__all__ = ["Batch", "Column", "RowAgreement", "compare_rows", "concatenate", "fingerprints", "identify", "split"]
+__all__ = [
+    "Batch", "Column", "RowAgreement", "compare_rows", "concatenate", "fingerprints", "identify", "pick", "split",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -80,6 +82,42 @@ def _join(columns: Sequence[Column]) -> Column:
     if columns[0].offsets is None:
         return Column(values)
     return Column(values, np.concatenate([[0], np.cumsum(np.concatenate([column.counts for column in columns]))]))
+
+
+def pick(batch: Batch, wanted: Mapping[str, float]) -> Batch:
+    """Return rows with one element of their lists, and without the rows that have no such element.
+
+    Parameters
+    ----------
+    batch : Batch
+        With the columns of ``wanted``.
+    wanted : mapping of str to float
+        The value of the element by column.
+
+    Raises
+    ------
+    ProductError
+        If such a column has no lists, their lists differ in length, or a row has several such elements.
+    """
+    names = " and ".join(f"{name} == {value:g}" for name, value in wanted.items())
+    first = batch[next(iter(wanted))]
+    for name in wanted:
+        if not _same_lists(first, batch[name]):
+            raise ProductError(f"'choose' needs lists of one length in a row, and '{name}' has others")
+    hits = np.flatnonzero(np.logical_and.reduce([batch[name].values == value for name, value in wanted.items()]))
+    rows = np.repeat(np.arange(len(first)), first.counts)[hits]
+    if (np.diff(rows) == 0).any():
+        raise ProductError(f"a row has several elements with {names}; 'choose' needs one at most")
+    return {
+        name: Column(column.values[hits]) if _same_lists(first, column) else column.take(rows)
+        for name, column in batch.items()
+    }
+
+
+def _same_lists(first: Column, second: Column) -> bool:
+    """Return whether both have lists, of the same length in each row."""
+    offsets = first.offsets, second.offsets
+    return offsets[0] is not None and offsets[1] is not None and np.array_equal(offsets[0], offsets[1])
 
 
 def split(name: str, array: Any) -> Iterator[tuple[str, Column]]:

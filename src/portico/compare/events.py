@@ -89,6 +89,8 @@ def compare_tables(findings: Findings, product: str, first: Table, second: Table
 
 def _same_files(first: Table, second: Table) -> bool:
     """Return whether both have the same files, by checksum and size from the ledger, or by path."""
+    if first.choose != second.choose:
+        return False
     known = [
         sorted(tuple(str(item[k]) for k in ("adler32", "size", "uuid")) for item in table.files if "adler32" in item)
         for table in (first, second)

@@ -35,6 +35,9 @@ class TreeEntry(Model):
         Columns that identify an event, from our names to theirs.
     candidate : tuple of str
         Our columns that identify the chosen candidate, with ``*`` as wildcard.
+    choose : mapping of str to float
+        Of our lists, the element to compare, by columns and their values: ``{selection: 0}`` makes a tree with a list
+        over selections one with a value per event. Events without such an element are left out.
     """
 
     ours: str
@@ -43,6 +46,7 @@ class TreeEntry(Model):
     columns: dict[str, str] = Field(default_factory=dict)
     key: dict[str, str] = Field(default_factory=dict)
     candidate: tuple[str, ...] = ()
+    choose: dict[str, float] = Field(default_factory=dict)
 
 
 class Mapping(Model):

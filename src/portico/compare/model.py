@@ -150,7 +150,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """A histogram that differs, with the contents of both sides, to be drawn outside the blinded intervals."""
+    """A histogram with the contents of both sides, to be drawn outside the blinded intervals."""
 
     step: str
     sample: str
@@ -177,7 +177,7 @@ class Comparison:
     notes : tuple of str
         Remarks about partial runs and about what was not compared.
     overlays : tuple of Overlay
-        Histograms that differ, the first few hundred.
+        Histograms that differ, the first 1,000, and then those that do not, if they were asked for.
     gaps : tuple of str
         Results that could not be compared, because they are missing or were made with other options; also in ``notes``.
     """

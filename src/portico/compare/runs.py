@@ -27,7 +27,7 @@ from portico.runfolder.load import Run
 
 __all__ = ["COMPARERS", "compare"]
 
-_MOST_OVERLAYS = 300
+_MOST_OVERLAYS = 1000
 
 
 def compare(
@@ -39,6 +39,7 @@ def compare(
     steps: Collection[str] = (),
     samples: Collection[str] = (),
     mapping: str | Path | Mapping | None = None,
+    draw_all: bool = False,
 ) -> Comparison:
     """Compare two runs, such as the original and its port, or a run with a ROOT file.
 
@@ -56,6 +57,8 @@ def compare(
         Compare only these.
     mapping : str, Path or Mapping, optional
         Names of histograms, trees and columns on the other side, see ``docs/compare.md``.
+    draw_all : bool
+        Keep all histograms to be drawn, and not only those that differ.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def compare(
     chosen = mapping if isinstance(mapping, Mapping) else load_mapping(mapping) if mapping is not None else Mapping()
     with closing(open_side(first)) as a, closing(open_side(second)) as b:
         paths = [a.label, b.label]
-        comparison = _compare_sides((a, b), tolerance, chosen, steps, samples)
+        comparison = _compare_sides((a, b), tolerance, chosen, steps, samples, draw_all=draw_all)
     if not comparison.tallies:
         raise ConfigError(
             f"nothing to compare: neither {paths[0]} nor {paths[1]} has results of the chosen steps and samples; "
@@ -92,16 +95,21 @@ def _compare_sides(
     mapping: Mapping,
     steps: Collection[str],
     samples: Collection[str],
+    *,
+    draw_all: bool,
 ) -> Comparison:
     tallies: dict[tuple[str, str], Tally] = {}
     differences: list[Difference] = []
     overlays: list[Overlay] = []
+    same: list[Overlay] = []
     notes = [*sides[0].notes(), *sides[1].notes()]
     runs = all(isinstance(side, RunSide) for side in sides) and not mapping.names_products
     for unit in units(*sides, mapping, steps, samples, notes):
         findings = Findings(unit.step, unit.sample, tolerance, partial(_blind, sides, unit.sample))
-        found = _compare_unit(findings, unit, mapping, sides)
-        overlays += found[: _MOST_OVERLAYS - len(overlays)]
+        for overlay in _compare_unit(findings, unit, mapping, sides):
+            kept = overlays if findings.touched(overlay.name) else same if draw_all else None
+            if kept is not None and len(kept) < _MOST_OVERLAYS:
+                kept.append(overlay)
         tallies[unit.step, unit.sample] = findings.tally
         differences += findings.differences()
         notes += [note for note in findings.notes if note not in notes]
@@ -112,7 +120,8 @@ def _compare_sides(
         gaps.append("no product was compared")
     notes = list(dict.fromkeys(notes))  # a run compared with itself has every note twice
     gaps = list(dict.fromkeys(gaps))
-    return Comparison(*labels, tolerance, tallies, ordered(differences), (*gaps, *notes), tuple(overlays), tuple(gaps))
+    drawn = (*overlays, *same)
+    return Comparison(*labels, tolerance, tallies, ordered(differences), (*gaps, *notes), drawn, tuple(gaps))
 
 
 def _blind(sides: tuple[Side, Side], sample: str, product: str) -> list[tuple[float, float]]:
@@ -137,7 +146,7 @@ def _compare_unit(findings: Findings, unit: Unit, mapping: Mapping, sides: tuple
         _compare_pair(findings, unit, mapping, name, pair)
         a, b = pair
         drawn = a is not None and b is not None and KINDS[a.kind].bins and KINDS[b.kind].bins
-        if drawn and findings.touched(name) and a is not None and b is not None:
+        if drawn and a is not None and b is not None:
             overlays.append(Overlay(unit.step, unit.sample, name, a, b, tuple(findings.blind(name, a))))
     return overlays
 
@@ -160,6 +169,8 @@ def _compare_rows(findings: Findings, unit: Unit, mapping: Mapping, name: str, a
     label = "/".join(part for part in (unit.step, unit.sample, name) if part)
     first = _table(label, a, mapping, entry if unit.swap else None)
     second = _table(label, b, mapping, None if unit.swap else entry)
+    if entry is not None and entry.choose:
+        first, second = (first, second.choosing(entry.choose)) if unit.swap else (first.choosing(entry.choose), second)
     if unit.shared:
         first, second = _shared(findings, label, first, second, entry)
     key = tuple(entry.key) if entry is not None and entry.key else mapping.key

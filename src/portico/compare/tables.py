@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from portico.compare.columns import Batch, Column, concatenate, split
+from portico.compare.columns import Batch, Column, concatenate, pick, split
 from portico.errors import ConfigError, InputError, PorticoError, ProductError, nearest
 from portico.files import summarise
 from portico.files.kept import checked_path
@@ -38,6 +38,8 @@ class Table:
         From our names of the columns to those in the files.
     memory : mapping of str to Column
         The rows, if they are in memory.
+    choose : mapping of str to float
+        Of lists, the element to take: values by column, as it is called in the files.
     """
 
     label: str
@@ -45,6 +47,7 @@ class Table:
     files: tuple[Mapping[str, Any], ...]
     names: Mapping[str, str]
     memory: Batch = field(default_factory=dict)
+    choose: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -54,8 +57,24 @@ class Table:
     def only(self, names: Iterable[str]) -> Table:
         """Return the table with some of its columns."""
         kept = {name: self.names[name] for name in names}
-        memory = {own: column for own, column in self.memory.items() if own in kept or _top(own) in kept}
-        return Table(self.label, self.tree, self.files, kept, memory)
+        memory = {
+            own: column for own, column in self.memory.items() if own in kept or _top(own) in kept or own in self.choose
+        }
+        return replace(self, names=kept, memory=memory)
+
+    def choosing(self, wanted: Mapping[str, float]) -> Table:
+        """Return the table with one element of each list.
+
+        Raises
+        ------
+        ConfigError
+            If a column does not exist.
+        """
+        for name in wanted:
+            if name not in self.names:
+                near = nearest(name, self.names)
+                raise ConfigError(f"mapping: choose: '{self.label}' has no column '{name}'; {near}")
+        return replace(self, choose={self.names[name]: value for name, value in wanted.items()})
 
     def renamed(self, names: Mapping[str, str], also: Iterable[str]) -> Table:
         """Return the table with some of its columns.
@@ -80,7 +99,9 @@ class Table:
         return Table(self.label, self.tree, self.files, {**kept, **names})
 
     def rows(self) -> int:
-        """Count the rows; only the headers of files are read."""
+        """Count the rows; only the headers of files are read, unless elements are chosen."""
+        if self.choose:
+            return sum(len(next(iter(batch.values()))) for batch in self.batches(list(self.names)[:1]))
         if self.memory:
             return len(next(iter(self.memory.values())))
         return sum(self._rows(item) for item in self.files)
@@ -95,7 +116,8 @@ class Table:
         """
         chosen = list(names)
         if self.memory:
-            yield {n: column for n, column in self.memory.items() if n in chosen or _top(n) in chosen}
+            whole = pick(self.memory, self.choose) if self.choose else self.memory
+            yield {n: column for n, column in whole.items() if n in chosen or _top(n) in chosen}
             return
         for item in self.files:
             yield from self._read(item, chosen)
@@ -121,20 +143,26 @@ class Table:
 
     def _read(self, item: Mapping[str, Any], chosen: Sequence[str]) -> Iterator[Batch]:
         path = checked_path(item)
-        theirs = [self.names[name] for name in chosen]
+        theirs = dict.fromkeys([*(self.names[name] for name in chosen), *self.choose])
         seen = 0
         with self._open(path) as tree:
             for name in theirs:
                 if name not in tree:
                     raise InputError(f"{path}: '{tree.name}' has no column '{name}', which the first file has")
             entries = int(tree.num_entries)
-            for part in tree.iterate(theirs, step_size=_READ, how=dict, library="ak") if entries else ():
-                columns = [split(own, part[name]) for own, name in zip(chosen, theirs, strict=True)]
-                batch = {name: column for pairs in columns for name, column in pairs}
+            for part in tree.iterate([*theirs], step_size=_READ, how=dict, library="ak") if entries else ():
+                batch = dict(pair for own in chosen for pair in split(own, part[self.names[own]]))
                 seen += len(next(iter(batch.values())))
-                yield batch
+                yield self._chosen(batch, part) if self.choose else batch
         if seen != entries:
             raise InputError(f"{path}: only {seen:,} of {entries:,} rows of '{self.tree}' could be read")
+
+    def _chosen(self, batch: Batch, part: Mapping[str, Any]) -> Batch:
+        """Return rows with the chosen elements; a column that says which need not be asked for."""
+        keys = {f"choose {name}": name for name in self.choose}
+        more = {key: column for key, name in keys.items() for _, column in split(key, part[name])}
+        picked = pick({**batch, **more}, {key: self.choose[name] for key, name in keys.items()})
+        return {name: picked[name] for name in batch}
 
 
 def gathered(batches: Iterable[Batch], least: int) -> Iterator[Batch]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from portico.compare.mapping import Mapping, TreeEntry, expand
 from portico.compare.sides import FileSide, RunSide, StepRecord
+from portico.compare.suggest import suggest
 from portico.errors import ConfigError, nearest
 from portico.results.kinds import KINDS
 from portico.results.product import Product, ProductKind
@@ -111,7 +112,7 @@ def _runs(
         ours, theirs = (", ".join(side.steps) or "none" for side in (first, second))
         raise ConfigError(
             f"{first.label} and {second.label} have no step in common: {ours} in the first, {theirs} in the second; "
-            "compare runs of one analysis, or give the names on the other side with --mapping"
+            "compare runs of one analysis, or give the names on the other side with --mapping" + suggest(first, second)
         )
     for name in dict.fromkeys([*first.steps, *second.steps]):
         if steps and name not in steps:
@@ -164,7 +165,8 @@ def _run_and_file(
     if len(fitting) != 1:
         names = ", ".join(fitting) or "no step"
         advice = "choose one with --step" if fitting else "give the names on the other side with --mapping"
-        raise ConfigError(f"{file.label}: the names of its histograms match {names} of {run.label}; {advice}")
+        text = "" if fitting else suggest(run, file)
+        raise ConfigError(f"{file.label}: the names of its histograms match {names} of {run.label}; {advice}{text}")
     left_out = 0
     for sample in dict.fromkeys([*run.steps[fitting[0]].samples, *there]):
         if samples and sample not in samples:
@@ -187,7 +189,7 @@ def _files(first: FileSide, second: FileSide, samples: Collection[str]) -> Itera
     if not common:
         raise ConfigError(
             f"{first.label} and {second.label} have no histogram with the same path; "
-            "give the names on the other side with --mapping"
+            "give the names on the other side with --mapping" + suggest(first, second)
         )
     for sample in dict.fromkeys([*ours, *theirs]):
         if not samples or sample in samples:

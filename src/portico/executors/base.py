@@ -60,6 +60,11 @@ class Executor(ABC):
     def free(self) -> int:
         """Number of tasks to submit now, so that no worker waits."""
 
+    @property
+    def dashboard(self) -> str:
+        """Address of a page that shows what its workers do; empty if there is none."""
+        return ""
+
     @abstractmethod
     def prepare(self, bundle: Bundle) -> None:
         """Send the bundle to all workers, including those that join later."""

@@ -116,6 +116,14 @@ class DaskExecutor(Executor):
         return int(self._link.counts["n_workers"])
 
     @property
+    def dashboard(self) -> str:
+        """Address of the scheduler's dashboard; empty if it has none."""
+        with suppress(Exception):  # it has no dashboard, and what distributed raises then is not documented
+            link = str(self._client.dashboard_link)
+            return link if link.startswith(("http://", "https://")) else ""
+        return ""
+
+    @property
     def free(self) -> int:
         """How many tasks may be submitted: some for each worker, also for those that a site may yet start."""
         threads = int(self._link.counts["total_threads"])

@@ -12,7 +12,7 @@ from portico.errors import InputError, MissingExtra, nearest
 from portico.files.remote import is_remote, tune_xrootd
 from portico.files.version import Version, look_at
 
-__all__ = ["Column", "Friend", "TreeSummary", "column_changes", "summarise", "trees"]
+__all__ = ["Column", "Friend", "TreeSummary", "column_changes", "is_tree", "opened", "summarise", "trees"]
 
 _SECONDS = 120  # for each request; XRootD's own limits are shorter
 _TREES = {"TTree": "TTree", "ROOT::RNTuple": "RNTuple", "TNtuple": "TTree", "TNtupleD": "TTree"}
@@ -111,7 +111,7 @@ def trees(file: str) -> list[TreeSummary]:
         If the file is missing, not a ROOT file, truncated or damaged.
     """
     version = look_at(file)
-    with _open(file) as directory:
+    with opened(file) as directory:
         classes = directory.classnames(recursive=True, cycle=False)
         names = [name for name, class_name in classes.items() if class_name in _TREES]
         return [_summary(file, directory, name, _TREES[classes[name]], version) for name in names]
@@ -135,7 +135,7 @@ def summarise(file: str, tree: str, version: Version | None = None) -> TreeSumma
         If the file is missing, not a ROOT file, truncated or damaged, or holds other things but not the tree.
     """
     version = version or look_at(file)  # before it is opened: what changes later has another version
-    with _open(file) as directory:
+    with opened(file) as directory:
         classes = directory.classnames(recursive=True, cycle=False)
         if not classes:
             if directory.file.fSeekInfo == 0:
@@ -166,7 +166,26 @@ def column_changes(reference: TreeSummary, other: TreeSummary) -> list[str]:
     return lines
 
 
-def _open(file: str, **options: Any) -> Any:
+def is_tree(kind: str) -> bool:
+    """Return whether a class is that of a tree."""
+    return kind in _TREES
+
+
+def opened(file: str, **options: Any) -> Any:
+    """Open a file with uproot, for a ``with`` statement.
+
+    Parameters
+    ----------
+    file : str
+        Path or URL.
+    **options
+        Of ``uproot.open``.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, not a ROOT file, truncated or damaged.
+    """
     import uproot
 
     if re.match("x?roots?://", file):
@@ -236,7 +255,7 @@ def _other_files(file: str, name: str) -> tuple[Friend, ...]:
     InputError
         If a branch lies in another file: it would be no part of the identity of this one.
     """
-    with _open(file, minimal_ttree_metadata=False) as directory:
+    with opened(file, minimal_ttree_metadata=False) as directory:
         tree = directory[name]
         for branch in tree.itervalues(recursive=True):
             if other := branch.member("fFileName", none_if_missing=True):

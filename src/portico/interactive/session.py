@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import closing
 from functools import partial
+from html import escape
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -197,7 +198,13 @@ class Session:
 
     def __repr__(self) -> str:
         workers = "closed" if self._closed else f"{self.executor.workers} workers"
-        return f"<session of {self.analysis.name} in {self.folder}, {workers}, {len(self.fills)} fills>"
+        seen = f", {self.executor.dashboard}" if not self._closed and self.executor.dashboard else ""
+        return f"<session of {self.analysis.name} in {self.folder}, {workers}, {len(self.fills)} fills{seen}>"
+
+    def _repr_html_(self) -> str:
+        link = "" if self._closed else escape(self.executor.dashboard)
+        shown = f'<div><a href="{link}" target="_blank">Dask dashboard</a></div>' if link else ""
+        return f"<div>{escape(repr(self))}</div>{shown}"
 
     def _refuse_closed(self) -> None:
         if self._closed:

@@ -61,9 +61,9 @@ class Watch:
             self.at, self._workers = step, workers
             self.total, self.done = dict(entries), dict(done)
 
-    def advance(self, sample: str, entries: int) -> None:
+    def advance(self, sample: str, entries: int, metrics: Mapping[str, Any]) -> None:
         """Note that a chunk is done."""
-        with self._telling(("advance", (sample, entries))):
+        with self._telling(("advance", (sample, entries, metrics))):
             self.done[sample] = self.done.get(sample, 0) + entries
 
     def note(self, message: str) -> None:

@@ -103,4 +103,3 @@ def read_batch(run: Path, ledger: Ledger) -> BatchStatus | None:
     if not (jobs or results or lost or trouble):
         return None
     return BatchStatus(found[-1].on, jobs, chunks, results, lost, trouble)
-

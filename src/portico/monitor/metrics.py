@@ -293,7 +293,7 @@ def step_metrics(ledger: Ledger, step: str) -> StepMetrics:
     _, kind, state, seconds, workers, executor = head
     return StepMetrics(
         step, kind, state, executor, workers, seconds,
-        together.cost(), {name: tally.cost() for name, tally in tallies.items()},
+        together.cost(), {name: tallies[name].cost() for name in ledger.in_order(step, tallies)},
         _slowest(ledger, step, slow), dict(sorted(hosts.items())), _failing(ledger, step, hosts), _faults(ledger, step),
         tuple(ledger.lost(step)), tuple(sample for other, sample in sorted(ledger.stale()) if other == step),
     )  # fmt: skip
@@ -311,7 +311,7 @@ class _Tally:
 
     def add(self, metrics: Mapping[str, Any]) -> None:
         self.chunks_done += 1
-        self.metrics = join(self.metrics, metrics)
+        self.metrics = join(self.metrics, {name: value for name, value in metrics.items() if name != "machine"})
         started, ended, wait = (float(metrics.get(name, 0.0)) for name in ("started", "ended", "wait"))
         self.spans.append((started - wait, ended))
         if len(self.spans) >= 4096:

@@ -6,8 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
@@ -25,14 +25,17 @@ _BARS = 12
 """How many samples get a bar at a time."""
 
 _QUIET_SECONDS = 10.0
+_LEARNED = 10.0
+"""After how many times the length of a chunk the rate is known: until then there may be more workers than at first."""
 
 
 @dataclass(slots=True)
 class _Count:
     """Entries of one sample (or of all): in total, kept from before, done now; and since when.
 
-    ``first`` is when the first chunk came in, and with how many entries: the chunks after it predict
-    the time that is left better, because processes need seconds to start.
+    ``first`` is when the first chunk came in, and with how many entries; ``seconds`` are those of workers in chunks
+    without loading and compiling, which they do once. At first these predict the time that is left, later the rate
+    since the first chunk: processes need seconds to start.
     """
 
     total: int
@@ -41,6 +44,8 @@ class _Count:
     began: float | None = None
     ended: float | None = None
     first: tuple[float, int] | None = None
+    seconds: float = 0.0
+    chunks: int = 0
 
     @property
     def done(self) -> int:
@@ -52,11 +57,16 @@ class _Count:
             return 0.0
         return self.now / max((self.ended or clock) - self.began, 1e-3)
 
-    def left(self, clock: float) -> str:
+    def left(self, clock: float, workers: int = 1) -> str:
         """Say how long it will take from now."""
         speed = self.rate(clock)
-        if self.first is not None and clock - self.first[0] > 1 and self.now > self.first[1]:
-            speed = (self.now - self.first[1]) / (clock - self.first[0])
+        if self.seconds > 0:
+            speed = self.now / self.seconds * workers
+        if self.first is not None and clock - self.first[0] > 1:
+            since = clock - self.first[0]
+            measured = (self.now - self.first[1]) / since
+            known = since > _LEARNED * self.seconds / self.chunks
+            speed = measured if known and measured > 0 else max(speed if self.seconds > 0 else 0.0, measured) or speed
         if self.done >= self.total or speed == 0:
             return ""
         seconds = round((self.total - self.done) / speed)
@@ -87,6 +97,7 @@ class Progress:
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._spoke = self._last = 0.0
+        self._workers = 1
         self._chunks = 0
 
     def __enter__(self) -> Self:
@@ -100,7 +111,7 @@ class Progress:
     def begin(self, step: str, entries: Mapping[str, int], done: Mapping[str, int], workers: int) -> None:
         """Note that a step begins; ``entries`` and ``done`` by sample."""
         self._close()
-        self._step, self._spoke = step, self._clock()
+        self._step, self._spoke, self._workers = step, self._clock(), max(workers, 1)
         self._last, self._chunks = self._spoke, 0
         self._counts = {name: _Count(total, done.get(name, 0)) for name, total in entries.items()}
         whole = _Count(sum(entries.values()), sum(done.values()), began=self._spoke)
@@ -115,14 +126,17 @@ class Progress:
         what = f"{len(entries)} sample{'' if len(entries) == 1 else 's'}, {whole.total:,} entries{kept}, {hands}"
         self._say(f"step {step}: {what if entries else 'summary'}")
 
-    def advance(self, sample: str, entries: int) -> None:
-        """Note that a chunk is done."""
+    def advance(self, sample: str, entries: int, metrics: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Note that a chunk is done, and its metrics."""
+        seconds = max(metrics.get("wall", 0.0) - metrics.get("build", 0.0), 0.0)  # without compiling
         now = self._clock()
         for name in (sample, _TOTAL):
             count = self._counts[name]
             if count.began is None:
                 count.began = self._last
             count.now += entries
+            count.seconds += seconds
+            count.chunks += 1
             if count.first is None:
                 count.first = (now, entries)
             if count.done >= count.total:
@@ -134,7 +148,7 @@ class Progress:
         elif not self._live and now - self._spoke >= _QUIET_SECONDS:
             self._spoke = now
             whole = self._counts[_TOTAL]
-            done, part, *speed = _words(whole, now)
+            done, part, *speed = _words(whole, now, self._workers)
             self._say(f"step {self._step}: {', '.join([f'{done} entries ({part})', *filter(None, speed)])}")
 
     def note(self, message: str) -> None:
@@ -195,7 +209,7 @@ class Progress:
 
     def _words(self, task: Task) -> list[str]:
         count = self._counts.get(task.fields["sample"])
-        return _words(count, self._clock()) if count is not None else []
+        return _words(count, self._clock(), self._workers) if count is not None else []
 
     def _close(self) -> None:
         if self._bars is not None:
@@ -222,12 +236,12 @@ class _Word(ProgressColumn):
         return Text(words[self._column] if words else "", justify="right", no_wrap=True)
 
 
-def _words(count: _Count, clock: float) -> list[str]:
+def _words(count: _Count, clock: float, workers: int) -> list[str]:
     """Return entries done, share, rate and time left as text."""
     speed = count.rate(clock)
     return [
         f"{count.done:,} / {count.total:,}",
         share(count.done, count.total),
         rate(speed) if speed > 0 else "starting" if count.began is not None else "",
-        count.left(clock),
+        count.left(clock, workers),
     ]

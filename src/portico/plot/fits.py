@@ -22,14 +22,14 @@ _LEAST: Final = 4.0  # expected events of a pull: below, neighbouring bins are j
 _PULLS: Final = (3.5, 6.5)  # the least and the most that the axis of pulls shows
 _SIGNAL: Final = "#bd1f01"
 _FILLS: Final = ("#92dadd", "#ffa90e", "#b9ac70", "#94a4a2", "#832db6", "#a96b59")
-_UNNAMED: Final = "_nolegend_"
 
 
 def figure_of_fit(panel: Panel, *, xlabel: str, ylabel: str | None = None) -> Figure:
     """Draw data with their expectation, and pulls below.
 
-    Data have the central 68% interval of a Poisson mean (`poisson_interval`). A pull is (n - nu)/sqrt(nu); bins are
-    joined with their neighbours until they have 4 expected events.
+    Data have the central 68% interval of a Poisson mean (`poisson_interval`); empty bins are left empty. A pull is
+    (n - nu)/sqrt(nu); bins are joined with their neighbours until they have 4 expected events, and where that is not
+    reached there is no pull, only a mark where far more events are seen than expected.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def figure_of_fit(panel: Panel, *, xlabel: str, ylabel: str | None = None) -> Fi
         entries = _entries(top)
         columns = 2 if len(entries) > 3 else 1
         top.legend(entries.values(), entries.keys(), loc="upper left", ncols=columns, fontsize=10.5)
-        _headroom(top, panel, max(-(-len(entries) // columns), len(panel.notes)))
+        _headroom(top, panel, max(-(-len(entries) // columns), len(_notes(panel))))
         return settle(figure)
 
 
@@ -85,7 +85,7 @@ def figure_of_fits(panels: Sequence[Panel], *, xlabel: str, ylabel: str | None =
         for part, panel in zip(parts, panels, strict=False):
             top, _ = _draw(part, panel, xlabel, ylabel, _colors(panels), small=True)
             named = {**named, **_entries(top)}
-            _headroom(top, panel, len(panel.notes), height=2.4)
+            _headroom(top, panel, len(_notes(panel)) + 1, height=2.4)
         named = _data_first(named)
         figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=min(len(named), 2 * columns))
         return settle(figure)
@@ -124,11 +124,14 @@ def _draw(
     _draw_pulls(bottom, panel)
     top.tick_params(labelbottom=False)
     top.set_ylabel(to_label(ylabel) if ylabel is not None else _per_bin(panel.edges, xlabel))
-    top.set_title(to_label(panel.title))
+    if small and panel.title:
+        top.text(0.04, 0.96, to_label(panel.title), transform=top.transAxes, va="top", size=10.5, weight="bold")
+    else:
+        top.set_title(to_label(panel.title))
     bottom.set(xlabel=to_label(xlabel), ylabel="pull", xlim=(panel.edges[0], panel.edges[-1]))
     bottom.yaxis.label.set(ha="center", y=0.5)
-    if panel.notes:
-        text = "\n".join(to_label(line) for line in panel.notes)
+    if notes := _notes(panel):
+        text = "\n".join(to_label(line) for line in [""] * small + notes)  # below the title
         top.text(0.96, 0.96, text, transform=top.transAxes, ha="right", va="top", size=9 if small else 10.5)
     if small:
         from matplotlib.ticker import MaxNLocator
@@ -140,6 +143,11 @@ def _draw(
             axes.xaxis.label.set_size(12)
             axes.yaxis.label.set_size(12)
     return top, bottom
+
+
+def _notes(panel: Panel) -> list[str]:
+    empty = panel.counts is not None and not np.asarray(panel.counts)[panel.seen].any()
+    return [*panel.notes, *(["no events"] if empty else [])]
 
 
 def _draw_expected(axes: Axes, panel: Panel, colors: Mapping[str, str]) -> None:
@@ -185,11 +193,6 @@ def _draw_data(axes: Axes, panel: Panel) -> None:
     low, high = poisson_interval(counts)
     filled = counts > 0
     points: dict[str, Any] = {"color": "black", "markersize": 3.5, "elinewidth": 1.0, "zorder": 5}
-    # Empty bins: a thin bar without a point, which many of them would make a line.
-    empty: dict[str, Any] = {"fmt": "none", "ecolor": "#999999", "elinewidth": 0.6, "zorder": 2}
-    axes.errorbar(
-        centers[~filled], counts[~filled], [np.zeros((~filled).sum()), high[~filled]], label=_UNNAMED, **empty
-    )
     errors = [(counts - low)[filled], (high - counts)[filled]]
     axes.errorbar(centers[filled], counts[filled], errors, fmt="o", label="data", **points)
 
@@ -217,12 +220,15 @@ def _draw_pulls(axes: Axes, panel: Panel) -> None:
     n = np.array([np.asarray(panel.counts)[a:b].sum() for a, b in groups])
     with np.errstate(divide="ignore", invalid="ignore"):
         pulls = np.where((nu > 0) | (n > 0), (n - nu) / np.sqrt(np.maximum(nu, 0.0)), 0.0)
-    far = np.abs(pulls).max(initial=0.0)
+    far = np.abs(pulls[nu >= _LEAST]).max(initial=0.0)
     limit = min(max(least, 1.15 * far), most)
     lows, highs = (np.array([panel.edges[g[i]] for g in groups]) for i in (0, 1))
-    heights = np.where(np.isfinite(pulls), np.clip(pulls, -limit, limit), 0.0)
-    axes.bar(lows, heights, highs - lows, align="edge", color=COLORS[3], linewidth=0)
-    beyond = np.abs(pulls) > limit  # where events are seen and none are expected there is a mark alone
+    enough = nu >= _LEAST
+    axes.bar(
+        lows[enough], np.clip(pulls, -limit, limit)[enough], (highs - lows)[enough], align="edge", color=COLORS[3],
+        linewidth=0,
+    )  # fmt: skip
+    beyond = np.abs(pulls) > limit  # where few events are expected there is a mark alone
     for x, pull in zip(((lows + highs) / 2)[beyond], pulls[beyond], strict=True):
         axes.plot(x, np.sign(pull) * 0.82 * limit, "^" if pull > 0 else "v", color=_SIGNAL, markersize=5)
     axes.set_ylim(-limit, limit)
@@ -255,7 +261,8 @@ def _headroom(axes: Axes, panel: Panel, lines: int, height: float = 3.8) -> None
     if panel.signal is not None:
         drawn.append(np.asarray(panel.signal[1]))
     if panel.counts is not None and panel.seen.any():
-        drawn.append(poisson_interval(np.asarray(panel.counts)[panel.seen])[1])
+        seen = np.asarray(panel.counts)[panel.seen]
+        drawn.append(np.where(seen > 0, poisson_interval(seen)[1], 0.0))
     highest = max((float(np.nanmax(y, initial=1e-9)) for y in drawn), default=1.0)
     free = min((0.24 * lines + 0.25) / height, 0.6)
     axes.set_ylim(0.0, highest / (1.0 - free))

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from portico.plot.bins import Array
+from portico.plot.direct import write_names
 from portico.plot.style import new_axes, settle, styled, to_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.path import Path
 
 __all__ = ["Curve", "around", "figure_of_plane", "log_axis", "runs_of"]
@@ -22,10 +24,13 @@ __all__ = ["Curve", "around", "figure_of_plane", "log_axis", "runs_of"]
 _OBSERVED: Final = "#3f90da"
 _FARTHEST: Final = 9.0  # decades of a limit that are drawn: no limit at all is as far
 _FEW_DECADES: Final = 2.5
+_NOT_EXCLUDED: Final = 0.02  # log10 of a limit
 _FINE: Final = 16  # points of a contour between two of y
 # Of published curves: colour and line change together, so that neighbours in the legend look different twice.
-_COLORS: Final = ("#ffa90e", "#832db6", "#bd1f01", "#5a8f29", "#a96b59", "#e76300", "#1b9aaa")
-_STYLES: Final = ("-", "--", "-.", (0, (1, 1)))
+_COLORS: Final = (
+    "#c77c02", "#832db6", "#bd1f01", "#5a8f29", "#8a5a44", "#d0529b", "#1b9aaa", "#717581", "#3b4cc0", "#7a7a00",
+)  # fmt: skip
+_STYLES: Final = ("-", "--", "-.")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ def figure_of_plane(
     """Draw the excluded region of a plane: where the upper limit on the signal strength is below 1.
 
     The logarithm of the limit is interpolated in x and log y, not around points without a limit; every point is marked.
+    Beyond the first and last limits in y at an x these go on, but exclude nothing there.
 
     Parameters
     ----------
@@ -82,13 +88,11 @@ def figure_of_plane(
     xlabel, ylabel, title, label : str
         Of the axes, above them, and above the legend, for example the confidence level.
     published : sequence of Curve
-        Those in the range of the axes are drawn and named.
-    xlim, ylim : (float, float), optional
-        Range of the axes; that of the points by default.
-    logx : bool
-        Logarithmic x axis.
+        Those in the range of the axes are drawn, with the label up to its first comma written on them.
+    xlim, ylim, logx
+        Range of the axes, that of the points by default; logarithmic x axis.
     notes : sequence of str
-        Lines of text below the legend.
+        Lines below the legend.
 
     Raises
     ------
@@ -104,9 +108,10 @@ def figure_of_plane(
             log_axis(axes, float(np.log10(x[-1] / x[0])))
         axes.set(xlim=xlim or around(at, logx=logx), ylim=ylim or (to[0] / 1.5, to[-1] * 1.5), title=to_label(title))
         curves = _draw_published(axes, published)
-        named = {**_draw_regions(axes, at, to, levels, seen), **_draw_points(axes, at, to, levels, seen), **curves}
+        named = {**_draw_regions(axes, at, to, levels, seen), **_draw_points(axes, at, to, levels, seen)}
         _note_nothing_excluded(axes, levels, seen)
-        _name(figure, named, label, notes)
+        _name(figure, {**named, **{name: lines[0] for name, lines in curves.items()}}, label, notes)
+        write_names(figure, axes, {name.partition(",")[0]: lines for name, lines in curves.items()})
         return settle(figure)
 
 
@@ -147,9 +152,7 @@ def _name(figure: Figure, named: dict[str, Any], label: str, notes: Sequence[str
     )  # fmt: skip
 
 
-def _checked(
-    x: Array, y: Array, expected: Array, observed: Array | None, *, logx: bool
-) -> tuple[Array, Array | None]:
+def _checked(x: Array, y: Array, expected: Array, observed: Array | None, *, logx: bool) -> tuple[Array, Array | None]:
     """Return the limits with infinity as a finite number, which contours need."""
     if not len(x) or not len(y) or not (np.diff(x) > 0).all() or not (np.diff(y) > 0).all():
         raise ValueError("x and y rise; sort the points and take each once")
@@ -176,8 +179,8 @@ def _draw_regions(axes: Axes, x: Array, y: Array, expected: Array, observed: Arr
         observed = None if observed is None else np.repeat(observed, 2, axis=0)
     if len(y) == 1:
         return named
-    observed = None if observed is None else _finer(y, observed)
-    expected, y = _finer(y, expected), 10 ** _finer(y, np.log10(y))
+    observed = None if observed is None else _finer(y, _continued(observed))
+    expected, y = _finer(y, _continued(expected)), 10 ** _finer(y, np.log10(y))
     if observed is not None and (observed < 0).any():
         axes.contourf(x, y, observed.T, levels=[-2 * _FARTHEST, 0.0], colors=[_OBSERVED], alpha=0.3, zorder=3)
         axes.contour(x, y, observed.T, levels=[0.0], colors=[_OBSERVED], linewidths=2.0, zorder=4)
@@ -194,6 +197,20 @@ def _draw_regions(axes: Axes, x: Array, y: Array, expected: Array, observed: Arr
     if drawn:
         named[r"$\pm 1\sigma$ expected"] = Line2D([], [], color="black", linestyle=":", linewidth=1.2)
     return named
+
+
+def _continued(values: Array) -> Array:
+    """Let the first and last limit at each x go on where there is none: without them the region would have a step."""
+
+    def column(of: Array) -> Array:
+        known = np.flatnonzero(np.isfinite(of))
+        if not known.size:
+            return of
+        first, last = known[0], known[-1]
+        ends = np.maximum(of[[first, last]], _NOT_EXCLUDED)
+        return np.concatenate([np.full(first, ends[0]), of[first : last + 1], np.full(len(of) - last - 1, ends[1])])
+
+    return np.asarray(np.apply_along_axis(column, -1, values))
 
 
 def _finer(y: Array, values: Array) -> Array:
@@ -236,14 +253,14 @@ def _note_nothing_excluded(axes: Axes, expected: Array, observed: Array | None) 
     )  # fmt: skip
 
 
-def _draw_published(axes: Axes, curves: Sequence[Curve]) -> dict[str, Any]:
-    """Draw the curves that come into the axes; return what to name in the legend."""
+def _draw_published(axes: Axes, curves: Sequence[Curve]) -> dict[str, list[Line2D]]:
+    """Draw the curves that come into the axes; return their lines by label."""
     from matplotlib.patches import Polygon
     from matplotlib.transforms import Bbox
 
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     frame = Bbox.from_extents(left, np.log10(bottom), right, np.log10(top))
-    named: dict[str, Any] = {}
+    named: dict[str, list[Line2D]] = {}
     for curve in curves:
         number = len(named)
         style: dict[str, Any] = {"color": _COLORS[number % len(_COLORS)], "linestyle": _STYLES[number % len(_STYLES)]}
@@ -259,7 +276,7 @@ def _draw_published(axes: Axes, curves: Sequence[Curve]) -> dict[str, Any]:
             line = np.vstack([points, points[:1]]) if curve.closed else points
             marker = "*" if len(points) == 1 else ""
             drawn = axes.plot(*line.T, marker=marker, markersize=9, linewidth=1.3, zorder=2, **style)
-            named.setdefault(to_label(curve.label), drawn[0])
+            named.setdefault(to_label(curve.label), []).extend(drawn)
     return named
 
 

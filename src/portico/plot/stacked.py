@@ -96,7 +96,7 @@ def _pile(axes: Axes, backgrounds: Mapping[str, Hist[Any]], first: Bins) -> tupl
 
 def _points(axes: Axes, data: Bins, blind: Intervals) -> float:
     """Draw data where they may be seen; return how high they reach."""
-    seen = open_bins(data.edges, blind)
+    seen = open_bins(data.edges, blind) & ((data.values != 0) | (data.errors > 0))  # empty bins stay empty
     axes.errorbar(
         data.centers[seen], data.values[seen], data.errors[seen], fmt="o", color="black", label="data", elinewidth=1.2
     )

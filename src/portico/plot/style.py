@@ -26,6 +26,8 @@ _SMALLER = {
     "xtick.major.size": 7, "ytick.major.size": 7, "xtick.minor.size": 3.5, "ytick.minor.size": 3.5,
     "figure.figsize": SIZE, "figure.dpi": 100, "legend.fontsize": 11.5, "axes.titlesize": 13,
     "axes.titlelocation": "left",
+    # Error bars that reach a legend go below it.
+    "legend.frameon": True, "legend.framealpha": 0.85, "legend.facecolor": "white", "legend.edgecolor": "none",
     # The one font that every matplotlib has.
     "font.sans-serif": ["DejaVu Sans"], "mathtext.fontset": "dejavusans", "mathtext.default": "it",
 }  # fmt: skip

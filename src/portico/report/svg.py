@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from portico.analysis.blinding import open_bins
-from portico.plot.bins import drawn_edges, is_logarithmic, tell_ends
+from portico.plot.bins import UNIT, drawn_edges, is_logarithmic, tell_ends
 from portico.results.kinds import KINDS
 from portico.results.product import Product
 
-__all__ = ["Curve", "curve", "describe", "draw", "picture", "to_text"]
+__all__ = ["Axis", "Curve", "curve", "describe", "draw", "horizontal", "number", "picture", "to_text"]
 
 Array = npt.NDArray[np.float64]
 _WIDTH, _HEIGHT = 300, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 20, 32
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 20, 32
 _FEW = 50
 _LONGEST = 80
 _WORDS = (
@@ -55,6 +55,8 @@ class Curve:
         Title of the x axis.
     ticks : tuple of str
         Names of the bins, if all have one.
+    ylabel : str
+        What a value is.
     """
 
     edges: Array
@@ -65,6 +67,7 @@ class Curve:
     entries: float
     label: str
     ticks: tuple[str, ...]
+    ylabel: str = ""
 
 
 def curve(product: Product, blind: Sequence[tuple[float, float]] = ()) -> Curve:
@@ -90,7 +93,16 @@ def curve(product: Product, blind: Sequence[tuple[float, float]] = ()) -> Curve:
         total, everything = float(values[inside].sum()), float(values.sum())
     outside = 0.0 if KINDS[product.kind].bins == "means" else everything - total
     entries = float(product.arrays["entries"][0])
-    return Curve(drawn_edges(edges), values[inside], errors[inside], total, outside, entries, label, ticks)
+    drawn = drawn_edges(edges)
+    ylabel = _per_bin(drawn, axis["title"]) if KINDS[product.kind].bins == "contents" else "mean"
+    return Curve(drawn, values[inside], errors[inside], total, outside, entries, label, ticks, ylabel)
+
+
+def _per_bin(edges: Array, title: str) -> str:
+    widths = np.diff(edges)
+    if (unit := UNIT.search(title)) is None or not np.allclose(widths, widths[0], rtol=1e-6):
+        return "events / bin"
+    return f"events / {widths[0]:.3g} {unit[1]}"
 
 
 def _means(sums: Array, squares: Array, counts: Array) -> tuple[Array, Array]:
@@ -108,6 +120,7 @@ def draw(
     unit_area: bool,
     mark: str = "",
     blind: Sequence[tuple[float, float]] = (),
+    legend: bool = False,
 ) -> str:
     """Draw the curves of one product, a colour per sample, as an SVG element.
 
@@ -125,36 +138,60 @@ def draw(
         A warning to print on the picture.
     blind : sequence of (float, float)
         Intervals without data, which are shaded.
+    legend : bool
+        Name the curves in the picture, and draw the first one broad, so that it is seen below one that is equal.
     """
     first = next(iter(curves.values()))
-    scaled = {}
-    for sample, c in curves.items():
-        norm = 1 / c.total if unit_area and c.total and math.isfinite(c.total) else 1.0
-        if np.array_equal(c.edges, first.edges) and c.values.any():
-            scaled[sample] = (_drawn(c.values) * norm, _drawn(c.errors) * norm)
+    fitting = {s: c for s, c in curves.items() if np.array_equal(c.edges, first.edges) and c.values.any()}
+    scaled = {s: _scaled(c, unit_area) for s, c in fitting.items()}
     # Scaled to unit area, curves with a few events would dwarf all others: they may exceed the frame.
     many = [scaled[s][0] for s in scaled if curves[s].entries >= _FEW] if unit_area else []
     shown = many or [values for values, _ in scaled.values()]
     highest = max((float(values.max()) for values in shown), default=0.0)
     lowest = min((float(values.min()) for values in shown), default=0.0)
     x = horizontal(first.edges)
-    y = _Axis(min(lowest * 1.15, 0.0), highest * 1.15 if highest > 0 else 1.0, _HEIGHT - _BOTTOM, _TOP)
+    top = highest * (1.15 + 0.12 * len(curves) * legend)
+    y = Axis(min(lowest * 1.15, 0.0), top if highest > 0 else 1.0, _HEIGHT - _BOTTOM, _TOP)
     parts = [
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(name)}">',
         f"<title>{escape(describe(name, curves))}</title>",
-        f'<text x="{_LEFT}" y="13" class="name">{escape(name)}</text>',
+        f'<text x="{_LEFT}" y="13" class="name"{_squeeze(name, _WIDTH - _LEFT - _RIGHT, 6.3)}>{escape(name)}</text>',
+        f'<text transform="translate(9 {_TOP}) rotate(-90)" class="y">{_ylabel(first, unit_area)}</text>',
         *(_shade(interval, x, y) for interval in blind),
         _frame(x, y, first),
     ]
-    for sample, (values, errors) in scaled.items():
-        color = colors[sample]
-        parts.append(f'<path d="{_steps(first.edges, values, x, y)}" stroke="{color}"/>')
+    for n, (sample, (values, errors)) in enumerate(scaled.items()):
+        color, broad = colors[sample], ' class="broad"' if legend and n == 0 and len(scaled) > 1 else ""
+        parts.append(f'<path d="{_steps(first.edges, values, x, y)}" stroke="{color}"{broad}/>')
         parts.append(f'<path d="{_bars(first.edges, values, errors, x, y)}" stroke="{color}" class="error"/>')
+    parts += [_entry(n, sample, colors[sample]) for n, sample in enumerate(curves if legend else ())]
     if not scaled:
         parts.append(f'<text x="{(_LEFT + _WIDTH) // 2}" y="{_HEIGHT // 2}" class="empty">no entries</text>')
     if mark:
         parts.append(f'<text x="{_WIDTH - _RIGHT - 4}" y="{_TOP + 12}" class="mark">{escape(mark)}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def _scaled(c: Curve, unit_area: bool) -> tuple[Array, Array]:
+    norm = 1 / c.total if unit_area and c.total and math.isfinite(c.total) else 1.0
+    return _drawn(c.values) * norm, _drawn(c.errors) * norm
+
+
+def _ylabel(first: Curve, unit_area: bool) -> str:
+    return to_text(f"fraction of {first.ylabel}" if unit_area else first.ylabel)
+
+
+def _entry(n: int, name: str, color: str) -> str:
+    """Return a line of the legend."""
+    x, y = _WIDTH - _RIGHT - 6, _TOP + 12 + 12 * n
+    broad = "" if n else ' class="broad"'
+    line = f'<path d="M{x - 18} {y - 3}H{x}" stroke="{color}"{broad}/>'
+    return f'{line}<text x="{x - 23}" y="{y}" class="label">{escape(_cut(name, 36))}</text>'
+
+
+def number(value: float) -> str:
+    """Return a number beside an axis."""
+    return re.sub(r"e([+-])0?(\d)", lambda m: f"e{m[1].replace('+', '')}{m[2]}", f"{value:.4g}")
 
 
 def picture(drawn: str) -> str:
@@ -179,8 +216,8 @@ def _drawn(numbers: Array) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
-    """A map from values to picture units."""
+class Axis:
+    """A map from values between ``low`` and ``high`` to picture units between ``start`` and ``end``."""
 
     low: float
     high: float
@@ -189,12 +226,14 @@ class _Axis:
     log: bool = False
 
     def at(self, value: float | Array) -> Array:
+        """Return where values lie."""
         if self.log:
             part = np.log(value / self.low) / math.log(self.high / self.low)
             return np.asarray(self.start + part * (self.end - self.start))
         return np.asarray(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start))
 
     def ticks(self, count: int) -> list[float]:
+        """Return round values, at most one more than ``count``."""
         if self.log:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             steps = (1, 2, 5) if len(decades) < 5 else (1,)
@@ -204,17 +243,17 @@ class _Axis:
         return [i * step for i in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
 
 
-def horizontal(edges: Array) -> _Axis:
+def horizontal(edges: Array) -> Axis:
     """Return the x axis of a picture; logarithmic if the widths of the bins suggest it."""
-    return _Axis(float(edges[0]), float(edges[-1]), _LEFT, _WIDTH - _RIGHT, is_logarithmic(edges))
+    return Axis(float(edges[0]), float(edges[-1]), _LEFT, _WIDTH - _RIGHT, is_logarithmic(edges))
 
 
-def _frame(x: _Axis, y: _Axis, first: Curve) -> str:
+def _frame(x: Axis, y: Axis, first: Curve) -> str:
     parts = [f'<rect x="{x.start}" y="{y.end}" width="{x.end - x.start}" height="{y.start - y.end}" class="frame"/>']
     for value in y.ticks(4):
         at = y.at(value)
         parts.append(f'<path d="M{x.start} {at:.1f}h4" class="tick"/>')
-        parts.append(f'<text x="{x.start - 4}" y="{at + 3:.1f}" class="y">{value:.4g}</text>')
+        parts.append(f'<text x="{x.start - 4}" y="{at + 3:.1f}" class="y">{number(value)}</text>')
     if first.ticks:
         middles = x.at((first.edges[1:] + first.edges[:-1]) / 2)
         width = (x.end - x.start) / len(first.ticks)
@@ -225,17 +264,17 @@ def _frame(x: _Axis, y: _Axis, first: Curve) -> str:
             for at, text in list(zip(middles, first.ticks, strict=True))[::every]
         ]
     else:
-        shown = [(float(x.at(value)), f"{value:.4g}") for value in x.ticks(6)]
+        shown = [(float(x.at(value)), number(value)) for value in x.ticks(6)]
     for position, text in shown:
         parts.append(f'<path d="M{position:.1f} {y.start}v-4" class="tick"/>')
-        parts.append(f'<text x="{position:.1f}" y="{y.start + 11}" class="x">{escape(text)}</text>')
-    parts.append(
-        f'<text x="{x.end}" y="{_HEIGHT - 6}" class="label"{_squeeze(first.label)}>{to_text(_cut(first.label))}</text>'
-    )
+        inside = min(position, _WIDTH - 2.6 * len(text))  # half as wide as it is
+        parts.append(f'<text x="{inside:.1f}" y="{y.start + 11}" class="x">{escape(text)}</text>')
+    squeezed = _squeeze(first.label, _WIDTH - _RIGHT - 4)
+    parts.append(f'<text x="{x.end}" y="{_HEIGHT - 6}" class="label"{squeezed}>{to_text(_cut(first.label))}</text>')
     return "".join(parts)
 
 
-def _shade(interval: tuple[float, float], x: _Axis, y: _Axis) -> str:
+def _shade(interval: tuple[float, float], x: Axis, y: Axis) -> str:
     low, high = (float(x.at(min(max(end, x.low), x.high))) for end in interval)
     return (
         f'<rect x="{low:.1f}" y="{y.end}" width="{high - low:.1f}" height="{y.start - y.end}" class="blind">'
@@ -243,17 +282,16 @@ def _shade(interval: tuple[float, float], x: _Axis, y: _Axis) -> str:
     )
 
 
-def _cut(label: str) -> str:
-    return label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "…"
+def _cut(label: str, longest: int = _LONGEST) -> str:
+    return label if len(label) <= longest else label[: longest - 1] + "…"
 
 
-def _squeeze(label: str) -> str:
-    """Return the attributes that squeeze a long label into the picture; a character is about 5.4 units wide."""
-    room = _WIDTH - _RIGHT - 4
-    return f' textLength="{room}" lengthAdjust="spacingAndGlyphs"' if 5.4 * len(_cut(label)) > room else ""
+def _squeeze(label: str, room: int, wide: float = 5.4) -> str:
+    """Return the attributes that squeeze a long label into the picture; a character is about so many units wide."""
+    return f' textLength="{room}" lengthAdjust="spacingAndGlyphs"' if wide * len(_cut(label)) > room else ""
 
 
-def _steps(edges: Array, values: Array, x: _Axis, y: _Axis) -> str:
+def _steps(edges: Array, values: Array, x: Axis, y: Axis) -> str:
     right, level = x.at(edges), np.clip(y.at(values), y.end, y.start)
     parts = [f"M{right[0]:.1f} {float(y.at(0.0)):.1f}"]
     previous = None
@@ -266,7 +304,7 @@ def _steps(edges: Array, values: Array, x: _Axis, y: _Axis) -> str:
     return "".join([*parts, f"V{float(y.at(0.0)):.1f}"])
 
 
-def _bars(edges: Array, values: Array, errors: Array, x: _Axis, y: _Axis) -> str:
+def _bars(edges: Array, values: Array, errors: Array, x: Axis, y: Axis) -> str:
     middles = (x.at(edges[1:]) + x.at(edges[:-1])) / 2
     top, bottom = np.clip(y.at(values + errors), y.end, y.start), np.clip(y.at(values - errors), y.end, y.start)
     return "".join(f"M{m:.1f} {t:.1f}V{b:.1f}" for m, t, b in zip(middles, top, bottom, strict=True) if b - t > 1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html import escape
 
-__all__ = ["Cutflow"]
+from portico.results.table import ShownTable
+
+__all__ = ["Cutflow", "Cutflows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +42,28 @@ class Cutflow:
             for cut, reached, passed in zip(self.cuts, self.reached, self.passed, strict=True)
         ]
 
-    def __str__(self) -> str:
-        width = max((len(cut) for cut in self.cuts), default=3)
-        lines = [f"{'cut':{width}} {'reached':>12} {'passed':>12} {'eff.':>7} {'cum.':>7}"]
-        lines += [f"{cut:{width}} {a:>12} {p:>12} {e:>7.2%} {c:>7.2%}" for cut, a, p, e, c in self.rows()]
-        if self.yields:
-            pairs = zip(self.yields[1:], self.uncertainties[1:], strict=True)
-            weighted = [f"{'yield':>12} {'+-':>10}", *(f"{value:>12.5g} {error:>10.2g}" for value, error in pairs)]
-            lines = [f"{line} {more}" for line, more in zip(lines, weighted, strict=True)]
-        return "\n".join([*lines, *([self.note] if self.note else [])])
-
-    def _repr_html_(self) -> str:
-        names = ["cut", "reached", "passed", "efficiency", "cumulative", *(["yield", "±"] if self.yields else [])]
-        pairs = zip(self.yields[1:], self.uncertainties[1:], strict=True) if self.yields else [()] * len(self.cuts)
+    def _table(self) -> ShownTable:
+        columns = ["cut", "reached", "passed", "efficiency", "cumulative", *(["yield", "±"] if self.yields else [])]
+        weighted = zip(self.yields[1:], self.uncertainties[1:], strict=True)
+        pairs = [(f"{y:,.6g}", f"{u:,.3g}") for y, u in weighted] if self.yields else [()] * len(self.cuts)
         rows = [
-            [escape(cut), f"{a:,}", f"{b:,}", f"{e:.2%}", f"{c:.2%}", *(f"{number:.5g}" for number in pair)]
+            [cut, f"{a:,}", f"{b:,}", f"{e:.2%}", f"{c:.2%}", *pair]
             for (cut, a, b, e, c), pair in zip(self.rows(), pairs, strict=True)
         ]
-        head = "".join(f"<th>{name}</th>" for name in names)
-        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-        return f"<table><tr>{head}</tr>{body}</table>" + (f"<div>{escape(self.note)}</div>" if self.note else "")
+        return ShownTable(columns, rows, note=self.note)
+
+    def __repr__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table().html()
+
+
+class Cutflows(dict[str, Cutflow]):
+    """Cutflows by name, shown one below the other."""
+
+    def __repr__(self) -> str:
+        return "\n\n".join(f"{name}\n{flow!r}" for name, flow in self.items())
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<div><b>{escape(name)}</b></div>{flow._repr_html_()}" for name, flow in self.items())

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from portico.errors import nearest
 from portico.files.atomic import write_atomic
-from portico.results.cutflow import Cutflow
+from portico.results.cutflow import Cutflow, Cutflows
 from portico.results.kinds import KINDS
 from portico.results.product import Product, ProductKind
+from portico.results.table import ShownTable
 
-__all__ = ["Results", "describe", "plain", "write_root"]
+__all__ = ["Results", "StepResults", "describe", "plain", "write_root"]
 
 
 class Results(Mapping[str, Any]):
@@ -63,17 +63,24 @@ class Results(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.products)
 
+    def _table(self) -> ShownTable:
+        rows = [(n, p.kind, _words(p)) for n, p in self.products.items() if not _is_varied(p)]
+        varied = len(self) - len(rows)
+        more = f"{varied:,} systematic variation{'' if varied == 1 else 's'} of these: results.variations(NAME)"
+        title = f"results of '{self.sample}', {len(self):,} product{'' if len(self) == 1 else 's'}"
+        note = "\n".join([more] * bool(varied) + [self.note] * bool(self.note))
+        return ShownTable(("product", "kind", "content"), rows, title, note, left=3)
+
     def __repr__(self) -> str:
-        return f"<results of '{self.sample}': {len(self):,} products{', ' * bool(self.note)}{self.note}>"
+        return str(self._table())
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><td>{escape(n)}</td><td>{escape(p.kind)}</td></tr>" for n, p in self.products.items())
-        return f"<details><summary>{escape(repr(self))}</summary><table>{rows}</table></details>"
+        return self._table().html()
 
     @property
-    def cutflows(self) -> dict[str, Cutflow]:
+    def cutflows(self) -> Cutflows:
         """The cutflows by name."""
-        return {name: self[name] for name, product in self.products.items() if product.kind is ProductKind.CUTFLOW}
+        return Cutflows((name, self[name]) for name, p in self.products.items() if p.kind is ProductKind.CUTFLOW)
 
     @property
     def root(self) -> Mapping[str, Any]:
@@ -90,6 +97,59 @@ class Results(Mapping[str, Any]):
         return found or {"nominal": self[name]}
 
 
+def _is_varied(product: Product) -> bool:
+    return bool(product.meta.get("variation", ["", "nominal"])[1] != "nominal")
+
+
+def _words(product: Product) -> str:
+    """Return in a few words what a product holds."""
+    traits = KINDS[product.kind]
+    if traits.extent is not None:
+        return traits.extent(product)
+    if traits.bins:
+        bins = " x ".join(f"{axis['bins']:,}" for axis in product.meta["axes"])
+        return f"{bins} bins, {product.arrays['entries'][0].item():,.0f} entries"
+    value = traits.view(product)
+    if isinstance(value, Cutflow):
+        passed = f"{value.passed[-1]:,} of {value.reached[0]:,} pass" if value.cuts else "none"
+        return f"{len(value.cuts)} cuts, {passed}"
+    numbers = value if isinstance(value, dict) else {"": value}
+    return ", ".join(f"{name} {number:,.6g}".strip() for name, number in numbers.items())
+
+
+class StepResults(dict[str, Results]):
+    """The results of one step by sample.
+
+    Parameters
+    ----------
+    title : str
+        What they are, in a line.
+    results : mapping of str to Results
+        By sample.
+    note : str
+        What is to be known of them; empty if nothing.
+    """
+
+    def __init__(self, title: str, results: Mapping[str, Results], note: str = "") -> None:
+        super().__init__(results)
+        self.title = title
+        self.note = note
+
+    def __missing__(self, sample: str) -> Results:
+        raise KeyError(f"{self.title}: no sample '{sample}'; {nearest(sample, self)}")
+
+    def _table(self) -> ShownTable:
+        columns = 3 if any(results.note for results in self.values()) else 2
+        rows = [(name, f"{len(results):,}", results.note)[:columns] for name, results in self.items()]
+        return ShownTable(("sample", "products", "note")[:columns], rows, self.title, self.note)
+
+    def __repr__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table().html()
+
+
 class _RootView(Mapping[str, Any]):
     def __init__(self, products: Mapping[str, Product]) -> None:
         self._products = {
@@ -101,6 +161,8 @@ class _RootView(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         from portico import root
 
+        if name not in self._products:
+            raise KeyError(f"no ROOT object '{name}'; {nearest(name, self._products)}")
         make, product = self._products[name]
         root.load()
         return make(name, product)

@@ -10,12 +10,13 @@ from typing import Any
 
 from portico.analysis.blinding import Blinding
 from portico.errors import ConfigError, RunFolderError, nearest
-from portico.results.view import Results
+from portico.results.table import ShownTable
+from portico.results.view import Results, StepResults
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger
 from portico.runfolder.step_files import StepFiles
 from portico.runfolder.stored_paths import StoredPaths
-from portico.runfolder.version import STALE, SUMMARY, Version
+from portico.runfolder.version import STALE, SUMMARY, StepVersion, Version
 
 __all__ = ["Run", "find_version", "load", "parse_run"]
 
@@ -78,9 +79,29 @@ class Run(Mapping[str, Mapping[str, Results]]):
         return lines
 
     def __getitem__(self, step: str) -> Mapping[str, Results]:
-        if step not in self.version.steps:
-            raise KeyError(f"{self.path}: no step '{step}'; {nearest(step, self.version.steps)}")
-        return self.read(step, self.version.steps[step].results)
+        of = self._step(step)
+        summary = f"a summary of all samples: run.summary({step!r})" if of.kind == "summary" else ""
+        return StepResults(f"step '{step}' of {self.path}", self.read(step, of.results), summary)
+
+    def _step(self, name: str) -> StepVersion:
+        if name not in self.version.steps:
+            raise KeyError(f"{self.path}: no step '{name}'; {nearest(name, self.version.steps)}")
+        return self.version.steps[name]
+
+    def _table(self) -> ShownTable:
+        rows = []
+        for name, of in self.version.steps.items():
+            samples = [] if of.kind == "summary" else [f"{len(of.results):,}", f"{sum(of.read.values()):,}"]
+            rows.append((name, of.kind, of.state, *(samples or ["", ""])))
+        version = f" @{self.version.number}" if self.version.number else ""
+        columns = ("step", "kind", "state", "samples", "entries")
+        return ShownTable(columns, rows, f"run {self.path}{version}", "\n".join(self.notes), left=3)
+
+    def __repr__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table().html()
 
     def read(self, step: str, samples: Iterable[str]) -> dict[str, Results]:
         """Return the results of a step for some of its samples.
@@ -122,9 +143,10 @@ class Run(Mapping[str, Mapping[str, Results]]):
         RunFolderError
             If they were pruned, or are damaged.
         """
-        of = self.version.steps.get(step)
-        if of is None or of.kind != "summary" or of.files is None:
-            raise KeyError(f"{self.path}: step '{step}' has no summary")
+        of = self._step(step)
+        if of.kind != "summary" or of.files is None:
+            has = f"its results are run[{step!r}]" if of.kind != "summary" else f"it is {of.state}"
+            raise KeyError(f"{self.path}: step '{step}' has no summary: {has}")
         ledger = self._folder.open_ledger()
         try:
             found = ledger.files(step, of.files)
@@ -141,12 +163,12 @@ class Run(Mapping[str, Mapping[str, Results]]):
         Raises
         ------
         KeyError
-            If the step wrote none of this name.
+            If there is no such step, or it wrote none of this name.
         InputError
             If it is gone, or was changed.
         """
-        of = self.version.steps.get(step)
-        key = of.files if of is not None and of.kind == "summary" else None
+        of = self._step(step)
+        key = of.files if of.kind == "summary" else None
         ledger = self._folder.open_ledger()
         try:
             files = StepFiles(self.path, step, ledger)

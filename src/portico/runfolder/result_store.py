@@ -186,12 +186,17 @@ class ResultStore:
 
     def result_keys(self, step: str) -> dict[str, str]:
         """Return the key of each sample's current result, in the order of the samples."""
-        rows = self._db.execute(
-            "SELECT sample, key FROM current WHERE step = ? AND sample != ? ORDER BY "
-            "(SELECT MIN(rowid) FROM plan WHERE plan.step = current.step AND plan.sample = current.sample)",
-            (step, SUMMARY),
-        )
-        return dict(rows.fetchall())
+        query = "SELECT sample, key FROM current WHERE step = ? AND sample != ?"
+        keys = dict(self._db.execute(query, (step, SUMMARY)).fetchall())
+        return {sample: keys[sample] for sample in self.in_order(step, keys)}
+
+    def in_order(self, step: str, samples: Iterable[str]) -> list[str]:
+        """Return samples of a step in the order of the analysis, whichever of them ran last."""
+        order = [sample for other, sample in self.wanted() if other == step]
+        planned = "SELECT sample FROM plan WHERE step = ? GROUP BY sample ORDER BY MIN(rowid)"
+        order += [sample for (sample,) in self._db.execute(planned, (step,))]  # also those that it has not any more
+        there = set(samples)
+        return [sample for sample in dict.fromkeys([*order, *sorted(there)]) if sample in there]
 
     def result(self, step: str, sample: str, key: str | None = None) -> bytes | None:
         """Return the merged result under a key, the current one by default; None if there is none.
@@ -361,10 +366,9 @@ class ResultStore:
         """Return by sample how many entries of the plan are done, without lost chunks, and how many there are."""
         query = "SELECT sample, SUM(entries) FROM kept WHERE step = ? GROUP BY sample"
         done = dict(self._db.execute(query, (step,)).fetchall())
-        rows = self._db.execute(
-            "SELECT sample, SUM(last - first) FROM plan WHERE step = ? GROUP BY sample ORDER BY MIN(rowid)", (step,)
-        )
-        return {sample: (done.get(sample, 0), total) for sample, total in rows}
+        query = "SELECT sample, SUM(last - first) FROM plan WHERE step = ? GROUP BY sample"
+        total = dict(self._db.execute(query, (step,)).fetchall())
+        return {sample: (done.get(sample, 0), total[sample]) for sample in self.in_order(step, total)}
 
     def verified(self) -> dict[str, tuple[str, str]]:
         """Return stamp and Adler-32, by path, of the files whose checksum was computed after they were written."""

@@ -49,6 +49,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "host": Metric("", _last),
     "process": Metric("", _last),
     "worker": Metric("", _last),  # its name, if the executor gives names
+    "machine": Metric("", add),  # samples of its load once a second, see `portico.worker.machine`
     "attempt": Metric("", max),  # of the chunk; added by the ledger
 }
 """Every metric that an attempt may report. The driver ignores others."""

@@ -23,6 +23,7 @@ from portico.worker.child import Child, Inbox, end, has_died, is_stopped, kill, 
 from portico.worker.death import ABORTS, last_words
 from portico.worker.fork_server import ForkServer
 from portico.worker.log import LOG, bound, tail
+from portico.worker.machine import MachineWatch
 from portico.worker.task import FailureKind, Outcome, Task, outcome_of, without_entries
 from portico.worker.wire import Message
 
@@ -36,6 +37,7 @@ _ONE_THREAD = dict.fromkeys(
 _LOG_BYTES, _WORDS_BYTES = 4096, 2**17
 _TICK = 0.5
 _VMSTAT = Path("/proc/vmstat")
+_machine = MachineWatch()
 _OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 
@@ -109,6 +111,7 @@ class RunnerProcess:
             self._process.kill()
         if self._process is None or self._task is None:
             return
+        _machine.touch(self._bundle.digest if self._bundle is not None else "")
         if 0 < self._task.seconds < time.monotonic() - self._began:
             self._overdue = True
             self._process.kill()
@@ -131,6 +134,7 @@ class RunnerProcess:
     def start(self, task: Task) -> None:
         """Send a task; its outcome is read with `outcome`."""
         self._task, self._began = task, time.monotonic()
+        _machine.touch(self._bundle.digest if self._bundle is not None else "")
         self._begin({"op": "chunk", **task.to_json()}, [])
 
     def outcome(self) -> Outcome:
@@ -149,7 +153,8 @@ class RunnerProcess:
             return None
         self._task = None
         outcome = outcome_of(task, message)
-        return replace(outcome, metrics={"host": socket.gethostname(), **outcome.metrics})
+        known = {"host": socket.gethostname(), **outcome.metrics, "machine": _machine.drain()}
+        return replace(outcome, metrics=known)
 
     def call(self, content: dict[str, Any], blobs: list[bytes]) -> Message:
         """Send a message and wait for its answer, which tells ``failed`` and ``message`` if it failed."""

@@ -44,8 +44,8 @@ class Reporter(Protocol):
     def begin(self, step: str, entries: Mapping[str, int], done: Mapping[str, int], workers: int) -> None:
         """Take note that a step begins; ``entries`` and ``done`` by sample."""
 
-    def advance(self, sample: str, entries: int) -> None:
-        """Take note that a chunk is done."""
+    def advance(self, sample: str, entries: int, metrics: Mapping[str, Any], /) -> None:
+        """Take note that a chunk is done, and of its metrics."""
 
     def note(self, message: str) -> None:
         """Announce something that takes a while."""
@@ -166,7 +166,7 @@ class _ChunkLoop:
                     self._folders |= {file["path"].rpartition("/")[0] for file in kept if not is_remote(file["path"])}
                     self._finished.append((attempt, done.partial, kept))
                     self._planned.append(planned)
-                    self._reporter.advance(planned.sample, planned.chunk.entries)
+                    self._reporter.advance(planned.sample, planned.chunk.entries, done.metrics)
                 case Note():
                     self._failed.append(decision.attempt)
                 case Commit():

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from portico import root
 from portico._version import __version__
 from portico.analysis.analysis import DATASET, POINTS, Analysis, StepEntry
 from portico.analysis.chunks import Chunk, ChunkSize, plan, plan_generated
 from portico.analysis.dataset import Sample
 from portico.environment.bundle import Bundle, collect, key_of, kind_of
-from portico.environment.probe import version_of
 from portico.errors import ConfigError, InputError, ProductError, RunFolderError, nearest
 from portico.files import TreeSummary, raise_errors, summarise_each
 from portico.files.digest import digest_of
@@ -23,7 +23,7 @@ from portico.runfolder.step_files import StepFiles
 from portico.workflow.input_identity import copies_between, identities, keys_of, refuse_copies, with_checksums
 
 __all__ = ["Arguments", "Plan", "arguments_of", "bad_trees", "bundle_of", "missing", "over_trees", "plan_step",
-           "reduced", "root_version", "sample_fields", "summary_file", "tree_read", "unblinded"]  # fmt: skip
+           "reduced", "sample_fields", "summary_file", "tree_read", "unblinded"]  # fmt: skip
 
 _UNBLIND = "unblind"  # the option of steps that look at data only then
 _GENERATED_CHUNK = ChunkSize(entries=10_000)
@@ -244,7 +244,7 @@ def plan_step(
         summaries = [s for s in found if isinstance(s, TreeSummary)] if allow_partial else raise_errors(found)
         refuse_copies(name, summaries)
         chunks = _cut(analysis, step, sample, summaries)
-        code = key_of(__version__, root_version(), bundle.code, arguments.keyed, sample_fields(sample))
+        code = key_of(__version__, root.version(), bundle.code, arguments.keyed, sample_fields(sample))
         written = [] if step.input == DATASET else ledger.outputs(step.input, name)
         identity = identities(sample, found, written)
         keys = keys_of(code, identity, chunks)
@@ -390,8 +390,3 @@ def tree_read(step: StepEntry, found: Iterable[str]) -> str:
             f"step '{step.name}': choose which tree of step '{step.input}' it reads with 'tree'; {nearest(tree, trees)}"
         )
     return tree
-
-
-def root_version() -> str:
-    """Return the version of the ROOT package, without importing it."""
-    return version_of("root") or "unknown"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from portico import root
 from portico._version import __version__
 from portico.analysis.analysis import DATASET, POINTS, Analysis, StepEntry
 from portico.environment.bundle import collect, key_of
 from portico.errors import PorticoError
 from portico.runfolder.ledger import Ledger
 from portico.runfolder.version import SUMMARY
-from portico.workflow.plan import bundle_of, root_version, sample_fields
+from portico.workflow.plan import bundle_of, sample_fields
 
 __all__ = ["inputs_of", "mixed", "recipes_of"]
 
@@ -43,7 +44,7 @@ def recipes_of(analysis: Analysis) -> dict[tuple[str, str], str]:
             continue
         size = str(step.chunk or analysis.chunk)
         entry = [step.function, step.options, step.references, step.tree, size]
-        common[step.name] = key_of(__version__, root_version(), bundle.code, listing, entry, earlier)
+        common[step.name] = key_of(__version__, root.version(), bundle.code, listing, entry, earlier)
         if bundle.needs.kind == "summary":
             every = key_of([samples.get(name, "") for name in names])
             found[step.name, SUMMARY] = f"{common[step.name]}:{every}"

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from portico import root
 from portico._version import __version__
 from portico.analysis.analysis import Analysis, StepEntry
 from portico.doctor import quick_check
@@ -22,7 +23,7 @@ from portico.runfolder.prune import prune
 from portico.runfolder.version import STALE, SUMMARY
 from portico.workflow.chunk_loop import Reporter
 from portico.workflow.credential_refresh import CredentialRefresh
-from portico.workflow.plan import root_version, unblinded
+from portico.workflow.plan import unblinded
 from portico.workflow.recipes import recipes_of
 from portico.workflow.state import State
 from portico.workflow.step_runner import run_step, write_exports
@@ -39,7 +40,7 @@ class _Silent:
     """A reporter that shows nothing."""
 
     def begin(self, step: str, entries: Mapping[str, int], done: Mapping[str, int], workers: int) -> None: ...
-    def advance(self, sample: str, entries: int) -> None: ...
+    def advance(self, sample: str, entries: int, metrics: Mapping[str, Any]) -> None: ...
     def note(self, message: str) -> None: ...
 
     def warn(self, message: str) -> None: ...
@@ -176,6 +177,8 @@ def _complain(state: State, run_folder: RunFolder) -> None:
 
 def _check(analysis: Analysis, executor: Executor, run_folder: RunFolder, reporter: Reporter) -> None:
     """Look at what can be seen at once: what cannot work stops the run before it begins."""
+    if executor.dashboard:
+        reporter.note(f"Dask dashboard: {executor.dashboard}")
     for note in run_folder.notes:
         reporter.warn(note)
     found = quick_check(analysis, executor, run_folder.path, run_folder.store)
@@ -191,7 +194,7 @@ def _manifest(analysis: Analysis) -> dict[str, Any]:
         "analysis": analysis.name,
         "file": str(analysis.path),
         "portico": __version__,
-        "ROOT": root_version(),
+        "ROOT": root.version(),
         "python": platform.python_version(),
         "samples": {name: sample.kind for name, sample in analysis.dataset.samples.items()},
         "blind": analysis.blind,
