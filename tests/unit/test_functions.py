@@ -17,11 +17,14 @@ from iminuit import Minuit
 from scipy import stats
 
 from portico.errors import InputError
+from portico.stats.exports.card import read_card
 from portico.stats.exports.formats import export
 from portico.stats.infer import infer
 from portico.stats.model_file import list_models, read_model
 from portico.stats.results import fit_to_data
 from portico.stats.roofit.model import RooFitModel
+from portico.stats.roofit.plan import plan_of
+from portico.stats.roofit.session import Session
 from tests import functions
 
 CARD = """imax *
@@ -173,3 +176,133 @@ def test_the_same_limit_after_export_and_in_archives(folder: Path, tmp_path: Pat
     assert inside.limit.observed == pytest.approx(limit, rel=1e-6)
     with pytest.raises(InputError, match="functions of RooFit, which pyhf cannot hold"):
         export(model, "pyhf", tmp_path / "model.json")
+
+
+HS3: dict[str, Any] = {
+    "metadata": {"hs3_version": "0.2"},
+    "distributions": [
+        {"name": "peak", "type": "gaussian_dist", "x": "m", "mean": 125.0, "sigma": 2.0},
+        {"name": "fall", "type": "exponential_dist", "x": "m", "c": "slope"},
+        {"name": "both", "type": "mixture_dist", "summands": ["peak", "fall"], "coefficients": ["ns", "nb"],
+         "extended": True},
+        {"name": "count", "type": "poisson_dist", "x": "n", "mean": "total"},
+        {"name": "eff_constraint", "type": "gaussian_dist", "x": "eff_aux", "mean": "eff", "sigma": 0.1},
+        {"name": "shape", "type": "product_dist", "factors": ["both", "eff_constraint"]},
+    ],
+    "functions": [
+        {"name": "ns", "type": "generic_function", "expression": "12*mu*eff"},
+        {"name": "total", "type": "generic_function", "expression": "5*mu*eff + 6"},
+    ],
+    "data": [
+        {"name": "events", "type": "unbinned", "axes": [{"name": "m", "min": 100.0, "max": 180.0}], "entries": []},
+        {"name": "number", "type": "point", "value": 9.0},
+    ],
+    "likelihoods": [{"name": "L", "distributions": ["shape", "count"], "data": ["events", "number"]}],
+    "domains": [
+        {"name": "default_domain", "type": "product_domain",
+         "axes": [{"name": "m", "min": 100.0, "max": 180.0}, {"name": "n", "min": 0.0, "max": 1000.0},
+                  {"name": "mu", "min": 0.0, "max": 20.0}, {"name": "eff", "min": 0.0, "max": 2.0},
+                  {"name": "slope", "min": 0.0, "max": 0.2}, {"name": "nb", "min": 0.0, "max": 2000.0}]}
+    ],
+    "parameter_points": [
+        {"name": "default_values", "parameters": [
+            {"name": "mu", "value": 1.0}, {"name": "eff", "value": 1.0}, {"name": "slope", "value": 0.03},
+            {"name": "nb", "value": 200.0}, {"name": "eff_aux", "value": 1.0, "const": True},
+            {"name": "n", "value": 9.0},
+        ]}
+    ],
+    "analyses": [{"name": "A", "likelihood": "L", "domains": ["default_domain"], "parameters_of_interest": ["mu"]}],
+}  # fmt: skip
+
+
+def hs3(folder: Path, path: Path, **changes: Any) -> Path:
+    """Write the HS3 above with the data of channel a, and parts changed."""
+    content = json.loads(json.dumps({**HS3, **changes}))
+    content["data"][0]["entries"] = [[x] for x in json.loads((folder / "data.json").read_text())["a"]]
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_hs3_of_functions_by_hand(folder: Path, tmp_path: Path) -> None:
+    model = read_model(hs3(folder, tmp_path / "model.json"))
+    assert isinstance(model, RooFitModel)
+    x = np.array(json.loads((folder / "data.json").read_text())["a"])
+    norm = np.diff(stats.norm.cdf([100, 180], 125, 2))[0]
+
+    def by_formula(mu: float, eff: float, slope: float, nb: float) -> float:
+        ns, total = 12 * mu * eff, 5 * mu * eff + 6
+        events = ns * stats.norm.pdf(x, 125, 2) / norm + nb * density(x, -slope)
+        return float(2 * (ns + nb - np.sum(np.log(events)) + total - 9 * math.log(total)) + ((eff - 1) / 0.1) ** 2)
+
+    minuit = Minuit(by_formula, mu=1.0, eff=1.0, slope=0.03, nb=200.0)
+    minuit.errordef, minuit.tol = 1.0, 0.001
+    minuit.limits = [(0, 20), (0, 2), (0, 0.2), (0, 2000)]
+    minuit.migrad()
+    found = {of.name: of for of in fit_to_data(model).parameters}
+    for name in minuit.parameters:
+        assert found[name].value == pytest.approx(minuit.values[name], abs=0.02 * minuit.errors[name])
+        assert found[name].error == pytest.approx(minuit.errors[name], rel=0.05)
+    result = infer(model, mus=[1.5])
+    profile = Minuit(by_formula, mu=1.5, eff=1.0, slope=0.03, nb=200.0)
+    profile.errordef, profile.tol, profile.fixed["mu"] = 1.0, 0.001, True
+    profile.limits = [(0, 20), (0, 2), (0, 0.2), (0, 2000)]
+    profile.migrad()
+    clsb = stats.norm.sf(math.sqrt(max(profile.fval - minuit.fval, 0.0))) if minuit.values["mu"] < 1.5 else 0.5
+    assert result.points[0].clsb == pytest.approx(clsb, rel=0.02)
+    assert result.significance == pytest.approx(math.sqrt(_without(by_formula) - minuit.fval), rel=0.01)
+
+
+def _without(of: Callable[..., float]) -> float:
+    minuit = Minuit(of, mu=0.0, eff=1.0, slope=0.03, nb=200.0)
+    minuit.errordef, minuit.fixed["mu"] = 1.0, True
+    minuit.limits = [(0, 20), (0, 2), (0, 0.2), (0, 2000)]
+    minuit.migrad()
+    return float(minuit.fval)
+
+
+def test_distributions_that_roofit_does_not_read_are_named(folder: Path, tmp_path: Path) -> None:
+    other = [{**HS3["distributions"][0], "type": "argus_of_somebody_dist"}, *HS3["distributions"][1:]]
+    with pytest.raises(InputError, match="'peak' in 'distributions' is a 'argus_of_somebody_dist', which RooFit does"):
+        read_model(hs3(folder, tmp_path / "other.json", distributions=other))
+    path = hs3(folder, tmp_path / "poi.json", analyses=[{**HS3["analyses"][0], "parameters_of_interest": ["nu"]}])
+    with pytest.raises(InputError, match="nothing depends on the parameter of interest 'nu'"):
+        read_model(path)
+
+
+@pytest.fixture(scope="module")
+def session(folder: Path) -> Session:
+    """A process with ROOT, in which models are built one after the other."""
+    model = read_model(folder / "card.txt", mass=125.0)
+    assert isinstance(model, RooFitModel)
+    return model.session
+
+
+def build(session: Session, path: Path) -> Any:
+    """Build a card in a process that is there already."""
+    card = read_card(path)
+    return session.ask("build", where=str(path), kind="card", content=plan_of(card, path.parent, mass=125.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "words"),
+    [
+        ("scale param 0 1", "pdfindex discrete", "line 17: 'pdfindex' is a discrete, which chooses among the shapes"),
+        ("lumi lnN 1.025", "lumi shape 1.0", "line 15: 'lumi' is shape: it changes a shape, which is not read"),
+        ("lumi lnN 1.025 - 1.025 -", "lumi gmM 0.1 - 0.1 -", "line 15: 'lumi' is gmM: a gamma distribution"),
+        ("rate 1 1", "rate 1 -1", "line 5: 'bkg' in channel 'a' is a function and has a rate of -1"),
+        ("a.root w:bkg", "a.root w:nothing", "line 5: .*a.root:w has no pdf 'nothing_a'; .*bkg_a"),
+        ("a.root w:bkg", "none.root w:bkg", "line 5: .*none.root: cannot be read"),
+        ("a.root w:bkg", "a.root v:bkg", "line 5: .*a.root has no RooWorkspace 'v'; "),
+        ("shapes bkg a a.root w:bkg", "shapes bkg a a.root hist", "channel 'a' has functions, and 'bkg' is no object"),
+        ("1.2 kk", "1.2 nobody", "line 18: 'k' depends on 'nobody', which is no parameter"),
+        ("(@0*@0+0.2)/1.2 kk", "(@0*@1+0.2)/1.2 kk", "line 18: 'k': @1 is beyond the parameters kk"),
+        ("(@0*@0+0.2)/1.2 kk", "(@0*@0+/1.2 kk", "line 18: 'k': RooFit cannot compile the formula"),
+        ("observation -1 -1", "observation 100 -1", "the observation of channel 'a' is 100, its data have 206"),
+    ],
+)  # fmt: skip
+def test_what_is_not_read_has_its_line(folder: Path, session: Session, change: str, to: str, words: str) -> None:
+    assert change in CARD
+    path = folder / "wrong.txt"
+    path.write_text(CARD.replace(change, to))
+    with pytest.raises(InputError, match=words):
+        build(session, path)

@@ -51,8 +51,8 @@ def fit(
 ) -> int:  # fmt: skip
     """Fit MODEL to its data: parameters with pulls, goodness of fit, yields before and after, and impacts.
 
-    MODEL is what portico limit reads: a workspace, an archive of them, a datacard, HS3, HistFactory XML, or a model
-    that portico wrote.
+    MODEL is what portico limit reads: a workspace, an archive of them, a datacard, HS3, HistFactory XML, a ROOT file
+    with a RooWorkspace, or a model that portico wrote.
     """
     from portico.stats.model_file import read_model
     from portico.stats.results import fit_to_data

@@ -87,7 +87,8 @@ def limit(
     """Upper limits on the signal strength in MODEL: CLs, observed and expected.
 
     MODEL is a workspace of pyhf (HistFactory) with data, HS3, or a model that portico wrote, in JSON; an archive or a
-    folder with them, as HEPData has them; a datacard of CMS Combine; or HistFactory XML.
+    folder with them, as HEPData has them; a datacard of CMS Combine; HistFactory XML; or a RooWorkspace in
+    a ROOT file.
     """
     from portico.monitor.progress import Progress
     from portico.stats.exports.formats import FORMATS, LIMITS, export, export_limits

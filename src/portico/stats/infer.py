@@ -22,6 +22,7 @@ from portico.stats.fit import Fit
 from portico.stats.histfactory import ASIMOV
 from portico.stats.limit import BANDS, QUANTILES, CLs, Limit
 from portico.stats.model import Model
+from portico.stats.model_file import AnyModel
 from portico.stats.roofit.model import RooFitModel
 from portico.stats.roofit.profiles import RooFitProfiles
 from portico.stats.toy_limits import cls_of
@@ -106,7 +107,7 @@ class Inference:
 
 
 def infer(
-    model: Model | Workspace | RooFitModel,
+    model: AnyModel,
     *,
     cl: float = 0.95,
     mus: Sequence[float] = (),
@@ -163,14 +164,14 @@ def infer(
         return _inference(model, cl, limit, points, profiles, f"exact probabilities, since {few}", [note])
     if fewest < _NONE:
         raise InputError(
-            f"channel '{where}' expects no background where signal is: asymptotic formulae have no meaning there; use "
-            "toys (--toys 1000)"
+            f"channel '{where}' expects no background where signal is: asymptotic formulae have no meaning there; "
+            f"{_toys(model)}"
         )
-    note = f"{few}: below {ASYMPTOTIC_FROM:g} asymptotic limits are too low; use toys (--toys 1000)"
+    note = f"{few}: below {ASYMPTOTIC_FROM:g} asymptotic limits are too low; {_toys(model)}"
     return _inference(model, cl, limit, points, profiles, "toys were not asked for", [note])
 
 
-def _named(model: Model | Workspace | RooFitModel, profiles: AnyProfiles, cl: float) -> Limit:
+def _named(model: AnyModel, profiles: AnyProfiles, cl: float) -> Limit:
     """Return the asymptotic limit; where there is none, name the parameters that change events as the strength does."""
     try:
         return asymptotic_limit(profiles, cl=cl)
@@ -179,6 +180,13 @@ def _named(model: Model | Workspace | RooFitModel, profiles: AnyProfiles, cl: fl
         if not like:
             raise
         raise FitError(f"{error}; {_alike(like[0])}") from None
+
+
+def _toys(model: AnyModel) -> str:
+    """Say how to get limits for few events."""
+    if isinstance(model, RooFitModel):
+        return "use toys of RooStats, with --export roofit=FILE.root"
+    return "use toys (--toys 1000)"
 
 
 def _both(limit: Limit) -> str:
@@ -209,7 +217,7 @@ def _exactly(counts: Sequence[Count], cl: float, mus: Sequence[float]) -> tuple[
 
 
 def _with_toys(
-    model: Model | Workspace | RooFitModel, cl: float, mus: Sequence[float], blind: bool, toys: Toys
+    model: Model | Workspace, cl: float, mus: Sequence[float], blind: bool, toys: Toys
 ) -> tuple[Limit, tuple[CLs, ...]]:
     from portico.stats.toy_step import run_toys, toy_limit
 
@@ -237,7 +245,7 @@ def check(cl: float, mus: Sequence[float]) -> None:
             raise ConfigError(f"mu = {mu:g}: CLs is that of a finite strength above 0")
 
 
-def profiles_of(model: Model | Workspace | RooFitModel, *, backend: str = "numpy", blind: bool = False) -> AnyProfiles:
+def profiles_of(model: AnyModel, *, backend: str = "numpy", blind: bool = False) -> AnyProfiles:
     """Return the profile likelihoods of a model of either kind.
 
     A `Model` without data takes the expectation at the start values as data, and has no observed results.
@@ -274,7 +282,7 @@ def deciding_events(profiles: AnyProfiles, mu: float) -> tuple[float, str]:
 
 
 def _inference(
-    model: Model | Workspace | RooFitModel, cl: float, limit: Limit, points: tuple[CLs, ...],
+    model: AnyModel, cl: float, limit: Limit, points: tuple[CLs, ...],
     profiles: AnyProfiles, why: str, notes: Sequence[str],
 ) -> Inference:  # fmt: skip
     best, background = profiles.best, profiles.background

@@ -157,7 +157,7 @@ def listing_of(contents: Iterable[tuple[str, object]]) -> Listing:
             sets.append((name, content["metadata"], _dicts(content["patches"])))
         elif (model := describe(name, content)) is not None:
             models.append(model)
-            digests[name] = _digests(content)
+            digests[name] = _digests(content) if isinstance(content, dict) else {}
         else:
             keys = ", ".join(sorted(map(str, content))[:8]) if isinstance(content, dict) else ""
             others.append((name, f"no model: keys {keys}" if keys else f"no model: {type(content).__name__}"))

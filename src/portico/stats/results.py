@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portico.stats.fitted import Fitted
-from portico.stats.model import Model
+from portico.stats.model_file import AnyModel
 from portico.stats.model_results import fit_model
 from portico.stats.roofit.model import RooFitModel
 from portico.stats.roofit.results import fit_roofit
@@ -14,7 +14,7 @@ __all__ = ["fit_to_data"]
 
 
 def fit_to_data(
-    model: Model | Workspace | RooFitModel, *, backend: str = "numpy", impacts: bool = False, blind: bool = False,
+    model: AnyModel, *, backend: str = "numpy", impacts: bool = False, blind: bool = False,
     toys: int = 0, seed: int = 1,
 ) -> Fitted:  # fmt: skip
     """Fit a model to its data.

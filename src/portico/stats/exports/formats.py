@@ -16,7 +16,7 @@ from portico.stats.exports.workspace_card import write_workspace_card
 from portico.stats.exports.workspace_hs3 import workspace_hs3
 from portico.stats.exports.workspace_roofit import write_workspace_roofit
 from portico.stats.infer import Inference
-from portico.stats.model import Model
+from portico.stats.model_file import AnyModel
 from portico.stats.roofit.model import RooFitModel
 from portico.stats.shapes import Template
 from portico.stats.workspace import Workspace
@@ -35,7 +35,7 @@ FORMATS: Final = {
 LIMITS: Final = "hepdata"
 
 
-def export(model: Model | Workspace | RooFitModel, name: str, path: Path) -> None:
+def export(model: AnyModel, name: str, path: Path) -> None:
     """Write a model for another program.
 
     Parameters

@@ -40,7 +40,7 @@ class CardBuilder:
         self._space = self._root.RooWorkspace("w", "w")
         self._notes: list[str] = []
         self._globals: list[str] = []
-        self._ranges: dict[str, tuple[float, float, str]] = {}
+        self._ranges: dict[str, str] = {}
 
     def build(self) -> Built:
         """Return the model.
@@ -187,9 +187,10 @@ class CardBuilder:
         if beyond := [int(n) for n in re.findall(r"@(\d+)", of["expression"]) if int(n) >= len(of["names"])]:
             raise self._wrong(f"'{name}': @{beyond[0]} is beyond the parameters {','.join(of['names'])}", of["line"])
         expression = of["expression"].strip("'\"")
-        made = self._root.RooFormulaVar(name, name, expression, self._list(of["names"]))
-        if not made.ok():
-            raise self._wrong(f"'{name}': RooFit cannot compile the formula {expression}", of["line"])
+        try:
+            made = self._root.RooFormulaVar(name, name, expression, self._list(of["names"]))
+        except Exception as error:  # cppyy has many of its own
+            raise self._wrong(f"'{name}': RooFit cannot compile the formula {expression}", of["line"]) from error
         self._import(made)
 
     def _from_file(self, of: _Json) -> None:
@@ -261,31 +262,41 @@ class CardBuilder:
         options = [fit.RenameAllNodes(suffix), *renamed[:1]]
         if len(renamed) > 1:
             options[1] = fit.RenameVariable(",".join(own), ",".join(f"{x}_{channel['name']}" for x in own))
-        norm = self._files.optional(process["file"], process["workspace"], f"{process['object']}_norm")
         self._import(found, *options)
         process["pdf"] = f"{name}_{suffix}" if self._space.pdf(f"{name}_{suffix}") else name
-        process["norm"] = None
-        if norm is not None:
-            process["norm"] = f"{name}__norm"
-            self._note_ranges(norm)
-            norm.SetName(process["norm"])
-            self._import(norm, *([fit.RenameAllNodes(suffix)] if not norm.InheritsFrom("RooRealVar") else []))
-            if not self._space.arg(process["norm"]):
-                process["norm"] = f"{name}__norm_{suffix}"
+        process["norm"] = self._norm(process, name, suffix)
+
+    def _norm(self, process: _Json, name: str, suffix: str) -> str | None:
+        """Import the function that multiplies the events of a pdf, under a name of its own unless a line names it."""
+        norm = self._files.optional(process["file"], process["workspace"], f"{process['object']}_norm")
+        if norm is None:
+            return None
+        self._note_ranges(norm)
+        if norm.GetName() not in self._named:
+            norm.SetName(f"{name}__norm")
+        is_parameter = norm.InheritsFrom("RooRealVar")
+        self._import(norm, *([] if is_parameter else [self._root.RooFit.RenameAllNodes(suffix)]))
+        return str(norm.GetName()) if is_parameter else f"{norm.GetName()}_{suffix}"
+
+    @property
+    def _named(self) -> set[str]:
+        """Parameters that lines of the card name."""
+        plan = self._plan
+        arguments = [name for of in plan["arguments"] for name in (of["name"], *of["names"])]
+        return {*arguments, *(of["name"] for of in plan["constraints"]), *plan["loose"], *plan["frozen"]}
 
     def _note_ranges(self, function: Any, without: Iterable[str] = ()) -> None:
-        """Note parameters that have another range in another file: the first one counts."""
+        """Note parameters that have another range, or value, in another file: the first one counts."""
         for variable in function.getVariables() if not function.InheritsFrom("RooRealVar") else [function]:
-            name = variable.GetName()
+            name = str(variable.GetName())
             if name in without or not variable.InheritsFrom("RooRealVar"):
                 continue
-            found = variable.getMin(), variable.getMax()
-            low, high, _ = self._ranges.setdefault(name, (*found, function.GetName()))
-            if (low, high) != found:
-                self._notes.append(
-                    f"parameter '{name}' has the range {low:g} to {high:g} in one RooWorkspace and {found[0]:g} to "
-                    f"{found[1]:g} in another: the first one was taken"
-                )
+            constant = f"constant {variable.getVal():g}"
+            found = constant if variable.isConstant() else f"from {variable.getMin():g} to {variable.getMax():g}"
+            first = self._ranges.setdefault(name, found)
+            if first != found:
+                text = f"parameter '{name}' is {first} in one RooWorkspace and {found} in another: the first was taken"
+                self._notes += [text] if text not in self._notes else []
 
     def _events(self, process: _Json, channel: _Json) -> Any:
         """Return the expected events of a process."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 from portico import root
 from portico.errors import InputError, nearest_of_many
 
-__all__ = ["Files", "unknown_classes"]
+__all__ = ["Files", "opened", "unknown_classes"]
 
 _OF_COMBINE: Final = "a class that only Combine has, such as RooMultiPdf, cannot be read"
 
@@ -33,8 +33,7 @@ class Files:
         if (path, name) in self._spaces:
             return self._spaces[path, name]
         if path not in self._opened:
-            file = self._root.TFile.Open(path)
-            if not file or file.IsZombie():
+            if (file := opened(path)) is None:
                 raise self._wrong(f"{path}: cannot be read", line)
             if unknown := unknown_classes(file):
                 raise self._wrong(f"{path} has objects of {', '.join(unknown)}: {_OF_COMBINE}", line)
@@ -80,6 +79,15 @@ class Files:
         if not found:
             return None
         return found.cloneTree() if not found.InheritsFrom("RooRealVar") else found.Clone()
+
+
+def opened(path: str) -> Any:
+    """Return an open ROOT file; None if it cannot be read."""
+    try:
+        file = root.load().TFile.Open(path)
+    except OSError:
+        return None
+    return None if not file or file.IsZombie() else file
 
 
 def unknown_classes(file: Any) -> list[str]:

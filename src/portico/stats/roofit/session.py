@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from portico.environment.interpreter import isolated
@@ -46,11 +47,12 @@ class Session:
         self._where = where
         python, environment = isolated()
         self._folder = tempfile.TemporaryDirectory(prefix="portico-roofit-")  # ROOT may write code of a workspace there
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
-        self._process = subprocess.Popen(
-            [*python, "-m", "portico.stats.roofit.serve"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=environment, cwd=self._folder.name,
-        )  # fmt: skip
+        self._said = Path(self._folder.name) / "stderr"
+        with self._said.open("wb") as said:
+            self._process = subprocess.Popen(
+                [*python, "-m", "portico.stats.roofit.serve"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment, cwd=self._folder.name,
+            )  # fmt: skip
         self._end = weakref.finalize(self, _end, self._process, self._folder)
         self.about = self.ask("build", where=where, kind=kind, content=dict(content))
 
@@ -92,8 +94,7 @@ class Session:
 
     def _words(self) -> str:
         """Return the last lines that ROOT said."""
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").splitlines()
+        lines = self._said.read_text(encoding="utf-8", errors="replace").splitlines()
         told = [line.strip() for line in lines if line.strip() and not line.startswith(_NOISE)]
         return "".join(f"\n  {line[:300]}" for line in told[-_LINES:])
 

@@ -9,7 +9,7 @@ from portico import root
 from portico.errors import ConfigError, InputError, nearest
 from portico.stats.roofit.built import Built, Part, simultaneous
 from portico.stats.roofit.expected import main_of
-from portico.stats.roofit.files import unknown_classes
+from portico.stats.roofit.files import opened, unknown_classes
 
 __all__ = ["of_file", "of_hs3"]
 
@@ -30,9 +30,7 @@ def of_file(where: str, path: str, workspace: str, config: str) -> Built:
     ConfigError, InputError
         If there is no such workspace or ModelConfig, or an object is of a class that ROOT does not have.
     """
-    r = root.load()
-    file = r.TFile.Open(path)
-    if not file or file.IsZombie():
+    if (file := opened(path)) is None:
         raise InputError(f"{where}: this ROOT file cannot be read")
     if unknown := unknown_classes(file):
         raise InputError(
@@ -49,7 +47,9 @@ def of_file(where: str, path: str, workspace: str, config: str) -> Built:
         raise ConfigError(f"{where} has several workspaces: choose one with --workspace NAME, of {', '.join(names)}")
     space = file.Get(workspace or names[0])
     built = _of_config(space, _config(space, config, where))
-    built.data = built.data or _only_data(space, where)
+    built.data = _only_data(space, where)
+    observables = {str(v.GetName()) for v in built.data.get()}
+    built.globals = built.globals or _globals(built, observables)
     return _parts(built, where)
 
 
@@ -70,6 +70,7 @@ def of_hs3(where: str, text: str, analysis: str) -> Built:
     # What RooFit makes of analyses needs its own names in 'misc': channels are put together here, for all files.
     for part in ("analyses", "likelihoods", "misc"):
         content.pop(part, None)
+    _complete(content, likelihood)
     space = r.RooWorkspace("w", "w")
     if not r.RooJSONFactoryWSTool(space).importJSONfromString(json.dumps(content)):
         raise InputError(f"{where}: RooFit does not read this HS3")
@@ -96,6 +97,21 @@ def of_hs3(where: str, text: str, analysis: str) -> Built:
     built.external = external
     built.globals = _globals(built, observables)
     return built
+
+
+def _complete(content: dict[str, Any], likelihood: dict[str, Any]) -> None:
+    """Say what RooFit asks for and the standard does not: types of counts, and points as events of one variable."""
+    distributions = {entry["name"]: entry for entry in content["distributions"]}
+    for entry in distributions.values():
+        if entry.get("type") == "poisson_dist":
+            entry.setdefault("integer", False)
+    used = dict(zip(likelihood["data"], likelihood["distributions"], strict=True))
+    for data in content["data"]:
+        name = distributions.get(used.get(data["name"], ""), {}).get("x")
+        if data.get("type") == "point" and isinstance(data.get("value"), (int, float)) and isinstance(name, str):
+            reach = max(10 * abs(float(data["value"])), 100.0)
+            axis = {"name": name, "min": data["value"] - reach, "max": data["value"] + reach}
+            data |= {"type": "unbinned", "axes": [axis], "entries": [[data["value"]]]}
 
 
 def _unread(content: dict[str, Any]) -> str:
@@ -132,11 +148,16 @@ def _globals(built: Built, observables: set[str]) -> list[str]:
     terms = [*built.pdf.getAllConstraints(built.data.get(), free, False), *built.external]
     found = dict[str, None]()
     for term in terms:
-        sides = [term.getX(), term.getMean()] if term.InheritsFrom("RooGaussian") else []
-        sides += [term.getX(), term.getMean()] if term.InheritsFrom("RooPoisson") else []
+        if not (term.InheritsFrom("RooGaussian") or term.InheritsFrom("RooPoisson")):
+            continue
+        sides = [term.getX(), term.getMean()]
+        fixed = [of for of in sides if not of.getVariables().selectByAttrib("Constant", False).size()]
+        if not fixed:
+            names = " and ".join(f"'{of.GetName()}'" for of in sides)
+            raise InputError(f"'{term.GetName()}' constrains nothing, since {names} are both free: make one constant")
         found |= {
-            of.GetName(): None for of in sides
-            if of.InheritsFrom("RooRealVar") and of.isConstant() and of.GetName() not in observables
+            str(of.GetName()): None for of in fixed
+            if of.InheritsFrom("RooRealVar") and of.GetName() not in observables
         }  # fmt: skip
     return list(found)
 
