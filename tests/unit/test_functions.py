@@ -35,16 +35,18 @@ shapes bkg a a.root w:bkg_$CHANNEL
 shapes data_obs a a.root w:data_$CHANNEL
 shapes * b b.root w:$PROCESS_$CHANNEL
 shapes data_obs b b.root w:data_b
-bin a b
-observation -1 -1
-bin a a b b
-process sig bkg sig bkg
-process 0 1 0 1
-rate 1 1 1 1
-lumi lnN 1.025 - 1.025 -
-eff lnN 0.9/1.15 - 1.05 -
+shapes * c FAKE
+bin a b c
+observation -1 -1 12
+bin a a b b c c
+process sig bkg sig bkg sig bkg
+process 0 1 0 1 0 1
+rate 1 1 1 1 3 8
+lumi lnN 1.025 - 1.025 - 1.025 1.025
+eff lnN 0.9/1.15 - 1.05 - - -
 scale param 0 1
 k rateParam b sig (@0*@0+0.2)/1.2 kk
+k rateParam c sig (@0*@0+0.2)/1.2 kk
 kk extArg 1 [0,3]
 kk param 1 -0.1/+0.2
 """
@@ -78,13 +80,14 @@ def logarithm(x: float, down: float, up: float) -> float:
 
 def minus_log(p: Mapping[str, float], data: Mapping[str, Any], nominal: Mapping[str, float]) -> float:
     """-2 log L of the card, written by hand; counts where there are weights."""
-    total = 0.0
+    lumi, k = math.exp(p["lumi"] * math.log(1.025)), (p["kk"] ** 2 + 0.2) / 1.2
+    count = lumi * (3 * p["r"] * k + 8)
+    total = 2 * (count - data["c"] * math.log(count))
     for name, (_, _, _, width) in functions.CHANNELS.items():
         peak = 125 * (1 + functions.MOVE * p["scale"])
         norm = stats.norm.cdf([functions.LOW, functions.HIGH], peak, width)
         effect = logarithm(p["eff"], 0.9, 1.15) if name == "a" else p["eff"] * math.log(1.05)
-        signal = p["r"] * functions.SIGNAL * math.exp(p["lumi"] * math.log(1.025) + effect)
-        signal *= 1.0 if name == "a" else (p["kk"] ** 2 + 0.2) / 1.2
+        signal = p["r"] * functions.SIGNAL * lumi * math.exp(effect) * (1.0 if name == "a" else k)
         x, weights = data[name]
         shape = signal * stats.norm.pdf(x, peak, width) / (norm[1] - norm[0])
         events = shape + p[f"n_{name}"] * density(x, p[f"slope_{name}"])
@@ -111,7 +114,7 @@ def fitted(objective: Callable[[Mapping[str, float]], float], start: Mapping[str
 def by_hand(folder: Path) -> tuple[dict[str, float], Callable[[float], float]]:
     """Return the best fit, and CLs of a strength."""
     read = json.loads((folder / "data.json").read_text())
-    data = {"a": (np.array(read["a"]), np.ones(len(read["a"]))), "b": (CENTERS, np.array(read["b"]))}
+    data = {"a": (np.array(read["a"]), np.ones(len(read["a"]))), "b": (CENTERS, np.array(read["b"])), "c": 12}
 
     def observed(p: Mapping[str, float]) -> float:
         return minus_log(p, data, {})
@@ -119,7 +122,10 @@ def by_hand(folder: Path) -> tuple[dict[str, float], Callable[[float], float]]:
     best, without = fitted(observed, START), fitted(observed, START, r=0.0)
     at = dict(zip(START, without.values, strict=True))
     widths = CENTERS[1] - CENTERS[0]
-    fake = {name: (CENTERS, at[f"n_{name}"] * density(CENTERS, at[f"slope_{name}"]) * widths) for name in data}
+    fake: dict[str, Any] = {
+        name: (CENTERS, at[f"n_{name}"] * density(CENTERS, at[f"slope_{name}"]) * widths) for name in "ab"
+    }
+    fake["c"] = 8 * math.exp(at["lumi"] * math.log(1.025))
     nominal = {name: at[name] for name in ("lumi", "eff", "scale", "kk")}
 
     def expected(p: Mapping[str, float]) -> float:
@@ -158,6 +164,8 @@ def test_a_card_of_functions_by_hand(folder: Path) -> None:
     assert totals["a", "sig"].before == pytest.approx(functions.SIGNAL, rel=1e-3)
     assert totals["a", "total"].observed == 206
     assert totals["a", "total"].after == pytest.approx(206, abs=3)
+    assert totals["c", "sig"].before == pytest.approx(3, rel=1e-3)
+    assert totals["c", "total"].observed == 12
 
 
 def test_the_same_limit_after_export_and_in_archives(folder: Path, tmp_path: Path) -> None:
@@ -286,18 +294,18 @@ def build(session: Session, path: Path) -> Any:
 @pytest.mark.parametrize(
     ("change", "to", "words"),
     [
-        ("scale param 0 1", "pdfindex discrete", "line 17: 'pdfindex' is a discrete, which chooses among the shapes"),
-        ("lumi lnN 1.025", "lumi shape 1.0", "line 15: 'lumi' is shape: it changes a shape, which is not read"),
-        ("lumi lnN 1.025 - 1.025 -", "lumi gmM 0.1 - 0.1 -", "line 15: 'lumi' is gmM: a gamma distribution"),
+        ("scale param 0 1", "pdfindex discrete", "line 18: 'pdfindex' is a discrete, which chooses among the shapes"),
+        ("lumi lnN 1.025", "lumi shape 1.0", "line 16: 'lumi' is shape: it changes a shape, which is not read"),
+        ("lumi lnN 1.025 - 1.025 - 1.025 1.025", "lumi gmM 0.1 - 0.1 - - -", "line 16: 'lumi' is gmM: a gamma"),
         ("rate 1 1", "rate 1 -1", "line 5: 'bkg' in channel 'a' is a function and has a rate of -1"),
         ("a.root w:bkg", "a.root w:nothing", "line 5: .*a.root:w has no pdf 'nothing_a'; .*bkg_a"),
         ("a.root w:bkg", "none.root w:bkg", "line 5: .*none.root: cannot be read"),
         ("a.root w:bkg", "a.root v:bkg", "line 5: .*a.root has no RooWorkspace 'v'; "),
-        ("shapes bkg a a.root w:bkg", "shapes bkg a a.root hist", "channel 'a' has functions, and 'bkg' is no object"),
-        ("1.2 kk", "1.2 nobody", "line 18: 'k' depends on 'nobody', which is no parameter"),
-        ("(@0*@0+0.2)/1.2 kk", "(@0*@1+0.2)/1.2 kk", "line 18: 'k': @1 is beyond the parameters kk"),
-        ("(@0*@0+0.2)/1.2 kk", "(@0*@0+/1.2 kk", "line 18: 'k': RooFit cannot compile the formula"),
-        ("observation -1 -1", "observation 100 -1", "the observation of channel 'a' is 100, its data have 206"),
+        ("shapes bkg a a.root w:bkg", "shapes bkg a a.root hist", "channel 'a' has functions, and 'bkg' is not in a"),
+        ("1.2 kk", "1.2 nobody", "line 19: 'k' depends on 'nobody', which is no parameter"),
+        ("(@0*@0+0.2)/1.2 kk", "(@0*@1+0.2)/1.2 kk", "line 19: 'k': @1 is beyond the parameters kk"),
+        ("(@0*@0+0.2)/1.2 kk", "(@0*@0+/1.2 kk", "line 19: 'k': RooFit cannot compile the formula"),
+        ("observation -1 -1 12", "observation 100 -1 12", "the observation of channel 'a' is 100, its data have 206"),
     ],
 )  # fmt: skip
 def test_what_is_not_read_has_its_line(folder: Path, session: Session, change: str, to: str, words: str) -> None:

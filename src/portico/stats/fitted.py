@@ -100,15 +100,14 @@ class FittedChannel:
 
     def yields(self) -> list[Yield]:
         """Return the events of each sample, and then of all of them as ``total``, which alone has data."""
-        sums = [(name, float(self.before[name].sum()), float(after.sum())) for name, after in self.after.items()]
+        sums = [(name, float(self.before[name].sum()), float(bins.sum())) for name, bins in self.after.items()]
         rows = [
-            Yield(self.name, name, before, self.sample_errors[name][0], after, self.sample_errors[name][1], math.nan)
-            for name, before, after in sums
+            Yield(self.name, name, first, self.sample_errors[name][0], last, self.sample_errors[name][1], math.nan)
+            for name, first, last in sums
         ]
         observed = math.nan if self.observed is None or self.blind else float(self.observed.sum())
-        totals = [sum(of[i] for of in sums) for i in (1, 2)]
-        errors = self.sum_errors
-        return [*rows, Yield(self.name, "total", totals[0], errors[0], totals[1], errors[1], observed)]
+        before, after, errors = sum(of[1] for of in sums), sum(of[2] for of in sums), self.sum_errors
+        return [*rows, Yield(self.name, "total", before, errors[0], after, errors[1], observed)]
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""

@@ -22,7 +22,7 @@ from portico.stats.fit import Fit
 from portico.stats.histfactory import ASIMOV
 from portico.stats.limit import BANDS, QUANTILES, CLs, Limit
 from portico.stats.model import Model
-from portico.stats.model_file import AnyModel
+from portico.stats.model_file import AnyModel, for_toys
 from portico.stats.roofit.model import RooFitModel
 from portico.stats.roofit.profiles import RooFitProfiles
 from portico.stats.toy_limits import cls_of
@@ -142,17 +142,15 @@ def infer(
         If fits do not converge.
     """
     check(cl, mus)
-    if toys is not None and isinstance(model, RooFitModel):
-        raise ConfigError(f"{model.where}: toys are not thrown for models of RooFit; leave out --toys")
+    thrown = for_toys(model) if toys is not None else None
     with using(backend) if backend == "jax" and isinstance(model, Workspace) else nullcontext():
         profiles = profiles_of(model, backend=backend, blind=blind)
         limit = _named(model, profiles, cl)
         points = tuple(cls_at(profiles, mu) for mu in mus)
         fewest, where = deciding_events(profiles, limit.median)
     few = f"about {fewest:.3g} background events decide the limit, mostly in channel '{where}'"
-    if toys is not None:
-        assert not isinstance(model, RooFitModel)  # noqa: S101 (see above)
-        limit, points = _with_toys(model, cl, mus, blind, toys)
+    if toys is not None and thrown is not None:
+        limit, points = _with_toys(thrown, cl, mus, blind, toys)
         why = f"{toys.number:,} of each hypothesis and strength; {few}"
         return _inference(model, cl, limit, points, profiles, why, [])
     if fewest >= ASYMPTOTIC_FROM:
@@ -163,10 +161,8 @@ def infer(
         limit, points = _exactly(counts, cl, mus)
         return _inference(model, cl, limit, points, profiles, f"exact probabilities, since {few}", [note])
     if fewest < _NONE:
-        raise InputError(
-            f"channel '{where}' expects no background where signal is: asymptotic formulae have no meaning there; "
-            f"{_toys(model)}"
-        )
+        words = f"channel '{where}' expects no background where signal is: asymptotic formulae have no meaning there"
+        raise InputError(f"{words}; {_toys(model)}")
     note = f"{few}: below {ASYMPTOTIC_FROM:g} asymptotic limits are too low; {_toys(model)}"
     return _inference(model, cl, limit, points, profiles, "toys were not asked for", [note])
 

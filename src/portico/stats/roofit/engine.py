@@ -299,9 +299,9 @@ class Engine:
 def _minimum(of: Any, low: float, high: float) -> float:
     points = np.linspace(low, high, _SCAN)
     at = int(np.argmin([of(x) for x in points]))
-    inside = points[max(at - 1, 0)], points[min(at + 1, len(points) - 1)]
-    precise = {"xatol": 1e-9 * (high - low)}
-    return float(optimize.minimize_scalar(of, bounds=inside, method="bounded", options=precise).x)
+    inside = float(points[max(at - 1, 0)]), float(points[min(at + 1, len(points) - 1)])
+    found: Any = optimize.minimize_scalar(of, bounds=inside, method="bounded", options={"xatol": 1e-9 * (high - low)})
+    return float(found.x)
 
 
 def _at_bound(variable: Any) -> bool:

@@ -36,7 +36,7 @@ class Channel:
         self._main = main_of(part.pdf, part.variables)
         self._samples = self._all_samples()
         self.samples = [name for name, *_ in self._samples]
-        self._x = next(iter(part.variables), None) if part.variables.size() == 1 else None
+        self._x: Any = next(iter(part.variables), None) if part.variables.size() == 1 else None
         if self._main.InheritsFrom("RooPoisson"):
             self._x = None
         self.label = "" if self._x is None else self._title()
@@ -84,7 +84,7 @@ class Channel:
         if main.InheritsFrom("RooRealSumPdf"):
             pairs = zip(main.funcList(), main.coefList(), strict=False)
             found = [
-                (self._short(function.GetName()), lambda f=function, c=coefficient: f.getVal() * c.getVal(), None)
+                (self._short(function.GetName()), _product(function, coefficient), None)
                 for function, coefficient in pairs
             ]
             if len({name for name, *_ in found}) == len(found):
@@ -138,6 +138,10 @@ class Channel:
         if pdf.canBeExtended():
             return float(pdf.expectedEvents(self._part.variables))
         return float(self._part.data.sumEntries())
+
+
+def _product(function: Any, coefficient: Any) -> Callable[[], float]:
+    return lambda: float(function.getVal() * coefficient.getVal())
 
 
 def _normalised(pdf: Any, over: Any) -> Callable[[], float]:

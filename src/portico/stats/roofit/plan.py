@@ -99,8 +99,8 @@ class _Planning:
             other = next(process for process, there in inside.items() if not there)
             source = sources[other]
             raise self._wrong(
-                f"channel '{channel}' has functions, and '{other}' is no object of a RooWorkspace: its variable would "
-                "be another one", source.line if source is not None else 0,
+                f"channel '{channel}' has functions, and '{other}' is not in a RooWorkspace: one variable cannot "
+                "describe both", source.line if source is not None else 0,
             )  # fmt: skip
         return any(inside.values())
 

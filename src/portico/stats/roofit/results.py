@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from portico.errors import ConfigError, FitError
+from portico.errors import FitError
 from portico.stats.fit import Fit
 from portico.stats.fitted import Fitted, FittedChannel, FittedParameter, State, fitted_channels
 from portico.stats.goodness import deviance, joined
@@ -21,7 +21,7 @@ from portico.stats.shapes import Array
 __all__ = ["fit_roofit"]
 
 
-def fit_roofit(model: RooFitModel, *, impacts: bool = False, blind: bool = False, toys: int = 0) -> Fitted:
+def fit_roofit(model: RooFitModel, *, impacts: bool = False, blind: bool = False) -> Fitted:
     """Fit a model to its data.
 
     The goodness of fit is that of `portico.stats.goodness`, in bins with 5 expected events or more; parameters with a
@@ -34,18 +34,12 @@ def fit_roofit(model: RooFitModel, *, impacts: bool = False, blind: bool = False
         Find the impact of each constrained parameter, which takes two fits each.
     blind : bool
         Take the expectation without signal, at the start values of all parameters, instead of the data.
-    toys : int
-        0: none are thrown.
 
     Raises
     ------
-    ConfigError
-        If toys are asked for.
     FitError
         If the fit does not converge or has no uncertainties.
     """
-    if toys:
-        raise ConfigError(f"{model.where}: toys are not thrown for models of RooFit; leave out --toys")
     session, poi, start = model.session, model.poi, model.start
     notes, data = list(model.notes), "asimov" if blind else "obs"
     if blind:
@@ -61,10 +55,10 @@ def fit_roofit(model: RooFitModel, *, impacts: bool = False, blind: bool = False
     if bound := [of.name for of in parameters if of.at_bound]:
         notes.append(f"at a limit of its range, without uncertainty: {', '.join(bound)}")
     channels = _channels(model, best, covariance, observed=not blind)
-    seen = [of.observed if of.observed is not None else sum(of.before.values()) for of in channels]
-    expected = [np.maximum(np.sum(list(of.after.values()), axis=0), 0.0) for of in channels]
+    seen = [_sum(of.before) if of.observed is None else of.observed for of in channels]
+    expected = [np.maximum(_sum(of.after), 0.0) for of in channels]
     groups = [joined(of) for of in expected]
-    statistic = float(sum(deviance(n, e, of) for n, e, of in zip(seen, expected, groups, strict=True)))
+    statistic = math.fsum(deviance(n, e, of) for n, e, of in zip(seen, expected, groups, strict=True))
     loose = sum(not of.fixed and math.isnan(of.pull) for of in parameters)
     degrees = sum(len(of) for of in groups) - loose
     p_value = float(stats.chi2.sf(statistic, degrees)) if degrees > 0 else math.nan
@@ -73,6 +67,10 @@ def fit_roofit(model: RooFitModel, *, impacts: bool = False, blind: bool = False
         poi, tuple(parameters), tuple(channels), statistic, degrees, p_value,
         tuple(sorted(rows, key=lambda of: -of.size)), tuple(notes),
     )  # fmt: skip
+
+
+def _sum(samples: Mapping[str, Array]) -> Array:
+    return np.asarray(np.sum(list(samples.values()), axis=0))
 
 
 def _parameters(about: Mapping[str, Any], best: Fit, covariance: Array) -> list[FittedParameter]:

@@ -151,7 +151,7 @@ def _globals(built: Built, observables: set[str]) -> list[str]:
         if not (term.InheritsFrom("RooGaussian") or term.InheritsFrom("RooPoisson")):
             continue
         sides = [term.getX(), term.getMean()]
-        fixed = [of for of in sides if not of.getVariables().selectByAttrib("Constant", False).size()]
+        fixed = [of for of in sides if not _depends_on_free(of)]
         if not fixed:
             names = " and ".join(f"'{of.GetName()}'" for of in sides)
             raise InputError(f"'{term.GetName()}' constrains nothing, since {names} are both free: make one constant")
@@ -160,6 +160,10 @@ def _globals(built: Built, observables: set[str]) -> list[str]:
             if of.InheritsFrom("RooRealVar") and of.GetName() not in observables
         }  # fmt: skip
     return list(found)
+
+
+def _depends_on_free(of: Any) -> bool:
+    return any(not v.isConstant() for v in ([of] if of.InheritsFrom("RooRealVar") else of.getVariables()))
 
 
 def _config(space: Any, name: str, where: str) -> Any:
