@@ -48,7 +48,7 @@ def figure_of_impacts(
     if not rows or most < 1:
         raise ValueError(f"there is nothing to draw: at most {most} of {len(rows)} nuisance parameters")
     known = [row for row in rows if all(map(math.isfinite, (row.pull, row.sigma, row.up, row.down)))]
-    ranked = sorted(known, key=lambda row: -abs(row.pull) if pulls_only else -row.size)[:most]
+    ranked = sorted(known, key=lambda row: -abs(row.pull) if pulls_only else -max(abs(row.up), abs(row.down)))[:most]
     with styled():
         figure = new_figure(6.0 if pulls_only else 9.0, 1.9 + 0.27 * max(len(ranked), 3))
         columns = figure.subplots(1, 1 if pulls_only else 2, sharey=True, squeeze=False)[0]

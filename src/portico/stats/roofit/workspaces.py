@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from portico import root
 from portico.errors import ConfigError, InputError, nearest
@@ -12,6 +12,8 @@ from portico.stats.roofit.expected import main_of
 from portico.stats.roofit.files import opened, unknown_classes
 
 __all__ = ["of_file", "of_hs3"]
+
+_DOMAIN: Final = "default_domain"  # that of all parameters, in files of RooFit
 
 
 def of_file(where: str, path: str, workspace: str, config: str) -> Built:
@@ -100,11 +102,14 @@ def of_hs3(where: str, text: str, analysis: str) -> Built:
 
 
 def _complete(content: dict[str, Any], likelihood: dict[str, Any]) -> None:
-    """Say what RooFit asks for and the standard does not: types of counts, and points as events of one variable."""
+    """Add what RooFit asks for and the standard does not: a domain of all parameters, points as events of a variable."""
     distributions = {entry["name"]: entry for entry in content["distributions"]}
     for entry in distributions.values():
         if entry.get("type") == "poisson_dist":
             entry.setdefault("integer", False)
+    if all(of.get("name") != _DOMAIN for of in content.setdefault("domains", [])):
+        axes = [axis for of in content["domains"] for axis in of.get("axes", [])]
+        content["domains"].append({"name": _DOMAIN, "type": "product_domain", "axes": axes})
     used = dict(zip(likelihood["data"], likelihood["distributions"], strict=True))
     for data in content["data"]:
         name = distributions.get(used.get(data["name"], ""), {}).get("x")
