@@ -24,7 +24,6 @@ from portico.stats.model_file import list_models, read_model
 from portico.stats.results import fit_to_data
 from portico.stats.roofit.model import RooFitModel
 from portico.stats.roofit.plan import plan_of
-from portico.stats.roofit.session import Session
 from tests import functions
 
 CARD = """imax *
@@ -64,6 +63,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, str(script), str(made)], check=True, capture_output=True)
     (made / "card.txt").write_text(CARD)
     return made
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> RooFitModel:
+    """The card, in one process with ROOT for all tests."""
+    found = read_model(folder / "card.txt", mass=125.0)
+    assert isinstance(found, RooFitModel)
+    return found
 
 
 def density(x: Any, slope: float) -> Any:
@@ -144,9 +151,7 @@ def by_hand(folder: Path) -> tuple[dict[str, float], Callable[[float], float]]:
     return dict(zip(START, best.values, strict=True)), cls
 
 
-def test_a_card_of_functions_by_hand(folder: Path) -> None:
-    model = read_model(folder / "card.txt", mass=125.0)
-    assert isinstance(model, RooFitModel)
+def test_a_card_of_functions_by_hand(folder: Path, model: RooFitModel) -> None:
     found = infer(model, mus=[2.0])
     best, cls = by_hand(folder)
     assert found.best == pytest.approx(best["r"], abs=0.01)
@@ -168,8 +173,7 @@ def test_a_card_of_functions_by_hand(folder: Path) -> None:
     assert totals["c", "total"].observed == 12
 
 
-def test_the_same_limit_after_export_and_in_archives(folder: Path, tmp_path: Path) -> None:
-    model = read_model(folder / "card.txt", mass=125.0)
+def test_the_same_limit_after_export_and_in_archives(folder: Path, model: RooFitModel, tmp_path: Path) -> None:
     limit = infer(model).limit.observed
     export(model, "roofit", tmp_path / "model.root")
     again = infer(read_model(tmp_path / "model.root"))
@@ -268,27 +272,31 @@ def _without(of: Callable[..., float]) -> float:
     return float(minuit.fval)
 
 
-def test_distributions_that_roofit_does_not_read_are_named(folder: Path, tmp_path: Path) -> None:
+def test_distributions_that_roofit_does_not_read_are_named(folder: Path, model: RooFitModel, tmp_path: Path) -> None:
     other = [{**HS3["distributions"][0], "type": "argus_of_somebody_dist"}, *HS3["distributions"][1:]]
+    path = hs3(folder, tmp_path / "other.json", distributions=other)
     with pytest.raises(InputError, match="'peak' in 'distributions' is a 'argus_of_somebody_dist', which RooFit does"):
-        read_model(hs3(folder, tmp_path / "other.json", distributions=other))
+        build_hs3(model, path)
     path = hs3(folder, tmp_path / "poi.json", analyses=[{**HS3["analyses"][0], "parameters_of_interest": ["nu"]}])
     with pytest.raises(InputError, match="nothing depends on the parameter of interest 'nu'"):
-        read_model(path)
+        build_hs3(model, path)
+    loose = json.loads(json.dumps(HS3["parameter_points"]))
+    loose[0]["parameters"][4].pop("const")
+    path = hs3(folder, tmp_path / "loose.json", parameter_points=loose)
+    with pytest.raises(InputError, match=r"'eff_constraint' constrains nothing, since .* are both free"):
+        build_hs3(model, path)
 
 
-@pytest.fixture(scope="module")
-def session(folder: Path) -> Session:
-    """A process with ROOT, in which models are built one after the other."""
-    model = read_model(folder / "card.txt", mass=125.0)
-    assert isinstance(model, RooFitModel)
-    return model.session
+def build_hs3(model: RooFitModel, path: Path) -> Any:
+    """Build HS3 in the process of a model."""
+    content = {"text": path.read_text(), "analysis": "A"}
+    return model.session.ask("build", where=str(path), kind="hs3", content=content)
 
 
-def build(session: Session, path: Path) -> Any:
-    """Build a card in a process that is there already."""
+def build(model: RooFitModel, path: Path) -> Any:
+    """Build another card in the process of a model."""
     card = read_card(path)
-    return session.ask("build", where=str(path), kind="card", content=plan_of(card, path.parent, mass=125.0))
+    return model.session.ask("build", where=str(path), kind="card", content=plan_of(card, path.parent, mass=125.0))
 
 
 @pytest.mark.parametrize(
@@ -308,9 +316,9 @@ def build(session: Session, path: Path) -> Any:
         ("observation -1 -1 12", "observation 100 -1 12", "the observation of channel 'a' is 100, its data have 206"),
     ],
 )  # fmt: skip
-def test_what_is_not_read_has_its_line(folder: Path, session: Session, change: str, to: str, words: str) -> None:
+def test_what_is_not_read_has_its_line(folder: Path, model: RooFitModel, change: str, to: str, words: str) -> None:
     assert change in CARD
     path = folder / "wrong.txt"
     path.write_text(CARD.replace(change, to))
     with pytest.raises(InputError, match=words):
-        build(session, path)
+        build(model, path)

@@ -102,7 +102,7 @@ def of_hs3(where: str, text: str, analysis: str) -> Built:
 
 
 def _complete(content: dict[str, Any], likelihood: dict[str, Any]) -> None:
-    """Add what RooFit asks for and the standard does not: a domain of all parameters, points as events of a variable."""
+    """Add what RooFit asks for and the standard does not: a domain of all parameters, points as events."""
     distributions = {entry["name"]: entry for entry in content["distributions"]}
     for entry in distributions.values():
         if entry.get("type") == "poisson_dist":
