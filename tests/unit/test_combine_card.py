@@ -417,7 +417,7 @@ def changed(old: str, new: str) -> str:
         (changed("wide lnU", "wide gmN 2.5"), "line 15: N of gmN is a whole number, not '2.5'"),
         (changed("* b* 2 [0,5]", "* c* 2 [0,5]"), "line 16: process 'c\\*' in channel '\\*' is no column"),
         (changed("[0,5]", "[3,5]"), "line 16: 'free' = 2 is not between 3 and 5"),
-        (changed("[0,5]", "[0:5]"), "line 16: the range of a rate parameter is"),
+        (changed("[0,5]", "[0:5]"), "line 16: the range of 'free' is"),
         (changed("group = size", "group size"), "line 17: write a group as"),
         (changed("group = size", "group = sise"), "group 'theory': there is no parameter 'sise'; did you mean 'size'"),
         (changed("low autoMCStats 10", "lov autoMCStats 10"), "line 19: channel 'lov' does not exist; did you mean"),

@@ -97,10 +97,11 @@ def test_titles_and_comments_are_not_lines(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("bg constr a-b 0.1", "line 14: 'bg' is a constr, a constraint by a formula, which is not read here"),
-        ("bg unif 0 1 - 0.2", "line 14: 'bg' is a unif, a parameter with a uniform prior"),
+        ("bg unif 0 1 - 0.2", "line 14: a parameter with a uniform prior is: name unif low high"),
+        ("bg unif 1 0", "line 14: 'bg': 1 is not below 0"),
         ("bg shapeL - 1", "line 14: 'bg' is a shapeL, a linear interpolation of shapes"),
-        ("bg extArg 1 [0,2]", "line 14: 'bg' is a extArg"),
-        ("bg rateParam ch bkg file.root:w", r"line 14: 'bg' is in a RooWorkspace, file\.root:w"),
+        ("bg extArg 1 [2,3]", "line 14: 'bg' = 1 is not between 2 and 3"),
+        ("bg extArg", "line 14: the value of 'bg' is a number, not ''"),
         (
             "bg lnN - 1.2\nnuisance edit frieze bg",
             r"line 15: nuisance edit frieze bg: 'frieze' is no directive; did you m",

@@ -13,12 +13,17 @@ from click.testing import CliRunner
 from iminuit import Minuit
 
 from portico.cli.fit import fit
+from portico.plot.fitted import figures_of_fitted
+from portico.stats.asymptotic import ModelProfiles
+from portico.stats.model import Model
 from portico.stats.model_file import read_model
+from portico.stats.results import fit_to_data
 from portico.stats.workspace import Workspace
 from portico.stats.workspace_fits import WorkspaceFitter
 from portico.stats.workspace_likelihood import WorkspaceLikelihood
 from portico.stats.workspace_results import fit_workspace
 from tests.unit.test_datacards import put
+from tests.unit.test_export_formats import PEAK
 from tests.unit.test_workspace_exports import SPEC
 
 
@@ -98,7 +103,48 @@ def test_the_command(tmp_path: Path) -> None:
     assert found["parameters"][0]["at_bound"]  # no signal in the expectation without signal
     assert found["yields"][-1]["observed"] is None
     assert "blinded: the data are the expectation without signal at the start values" in found["notes"]
+    text = CliRunner().invoke(fit, [str(card), "--toys", "20", "--plots", str(tmp_path / "figures")]).output
+    assert ", of 20 toys p = " in text
+    names = {f"{name}.{end}" for name in ("prefit_ch", "postfit_ch", "pulls") for end in ("pdf", "png")}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == names
     own = tmp_path / "own.json"
     own.write_text('{"channels": [{"name": "A", "edges": [0, 1], "counts": [5], "components": []}], "parameters": []}')
     assert CliRunner().invoke(fit, [str(own)]).exit_code != 0
     assert CliRunner().invoke(fit, [str(tmp_path / "none.json")]).exit_code == 2
+
+
+def test_uncertainties_of_yields_by_formula(tmp_path: Path) -> None:
+    """Two log-normals before the fit; after it the total has the uncertainty of the count."""
+    card = put(tmp_path, "bg lnN - 1.2\nlumi lnN 1.1 1.1\n")
+    table = {row.sample: row for row in fit_workspace(read(card)).yields}
+    up, down = 25 * 1.2, 25 / 1.2
+    of_bg, of_lumi = 0.5 * (up - down), 0.5 * (1.1 - 1 / 1.1)
+    assert table["bkg"].before_error == pytest.approx(math.hypot(of_bg, 25 * of_lumi), rel=1e-3)
+    assert table["sig"].before_error == pytest.approx(10 * of_lumi, rel=1e-3)
+    assert table["total"].before_error == pytest.approx(math.hypot(of_bg, 35 * of_lumi), rel=1e-3)
+    assert table["total"].error == pytest.approx(math.sqrt(30), rel=0.02)
+    assert table["sig"].error > table["total"].error  # signal and background are anticorrelated
+
+
+def test_a_model_of_portico(tmp_path: Path) -> None:
+    """Parameters are those of its profiles; the figures have all channels."""
+    path = tmp_path / "peak.json"
+    path.write_text(json.dumps(PEAK))
+    model = read_model(path)
+    assert isinstance(model, Model)
+    result = fit_to_data(model, impacts=True, toys=10)
+    best = ModelProfiles(model).best
+    assert best is not None
+    for of in result.parameters:
+        assert of.value == pytest.approx(best.values[of.name], abs=1e-3 * max(1.0, abs(of.value)))
+    (channel,) = result.channels
+    assert channel.signals == ("signal",)
+    total = result.yields[-1]
+    assert (total.observed, total.after) == (193, pytest.approx(193, rel=1e-3))
+    assert total.error == pytest.approx(math.sqrt(193), rel=0.05)
+    assert result.toys == 10
+    assert figures_of_fitted(result).keys() == {"prefit_A", "postfit_A"}  # no parameter is constrained
+    assert json.loads(json.dumps(result.to_json()))["channels"][0]["edges"][0] == 0.9
+    blinded = fit_to_data(model, blind=True)
+    assert blinded.parameters[0].value == pytest.approx(0.0, abs=1e-3)
+    assert math.isnan(blinded.yields[-1].observed)

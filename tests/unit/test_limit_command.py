@@ -190,7 +190,7 @@ def test_a_patch_set_with_many_patches_lists_some(tmp_path: Path) -> None:
         ('{"channels": [', "not JSON, line 1: Expecting value; " + VALID),
         ("imax 1\njmax 1\nkmax *\n", "there is no line 'rate'"),
         ("<!DOCTYPE Combination  SYSTEM 'HistFactorySchema.dtd'>", "not XML: no element found"),
-        ("root\0\0", "not JSON: it looks like a ROOT file; write its workspace as HS3"),
+        ("root\0\0", "this ROOT file cannot be read"),
         ([1, 2], "expected an object with keys, found list; " + VALID),
         (PATCH, "this is a JSON Patch; give the workspace it belongs to, and this as --patch"),
         (patch_set(), "this is a patch set of pyhf; give the workspace it belongs to, and this as --patch FILE:NAME"),

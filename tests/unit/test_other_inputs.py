@@ -169,8 +169,6 @@ def test_gaussian_gammas_and_constants(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s["distributions"][4].update(type="mixture_dist"),
-         r"model\.json: distribution 'model_B' is a 'mixture_dist'; models of histfactory_dist are read"),
         (lambda s: s.pop("analyses"), "HS3 without 'analyses'"),
         (lambda s: s["analyses"][1].update(parameters_of_interest=[]), "'simPdf_obsData' has no 'param"),
         (lambda s: s["likelihoods"][1]["data"].pop(), "likelihood 'simPdf_obsData': 3 distributions and 2 data"),

@@ -291,7 +291,7 @@ def test_damaged_archives(tmp_path: Path, raw: bytes) -> None:
 
 
 def test_archives_without_a_workspace(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no JSON is in it"):
+    with pytest.raises(InputError, match="no JSON and no datacard is in it"):
         read_model(put(tmp_path / "a.zip", zipped({"README": b"text"})))
     with pytest.raises(InputError, match=r"no workspace is in it; patches: s\.json"):
         read_model(put(tmp_path / "b.zip", zipped({"s.json": patch(1, 2)})))

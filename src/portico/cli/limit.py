@@ -88,7 +88,7 @@ def limit(
     """Compute upper limits on the signal strength in MODEL: CLs, observed and expected.
 
     MODEL is a JSON file with a pyhf (HistFactory) workspace with data, HS3, or a model that Portico wrote; an archive
-    or folder of such files, as on HEPData; a CMS Combine datacard; or HistFactory XML.
+    or folder of such files, as on HEPData; a CMS Combine datacard; HistFactory XML; or a RooWorkspace in a ROOT file.
     """
     from portico.monitor.progress import Progress
     from portico.stats.exports.formats import FORMATS, LIMITS, export, export_limits

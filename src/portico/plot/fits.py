@@ -20,6 +20,7 @@ __all__ = ["figure_of_fit", "figure_of_fits"]
 
 _LEAST: Final = 4.0  # expected events of a pull: below, neighbouring bins are joined
 _PULLS: Final = (3.5, 6.5)  # the least and the most that the axis of pulls shows
+_RATIO: Final = 1.0  # the most that the axis of ratios shows from 1
 _SIGNAL: Final = "#bd1f01"
 _FILLS: Final = ("#92dadd", "#ffa90e", "#b9ac70", "#94a4a2", "#832db6", "#a96b59")
 
@@ -104,7 +105,8 @@ def _data_first(named: Mapping[str, Any]) -> dict[str, Any]:
 def _colors(panels: Sequence[Panel]) -> dict[str, str]:
     """Return a colour for each component, the same in all panels."""
     names = dict.fromkeys(name for panel in panels for name in panel.drawn[1])
-    return {name: _FILLS[number % len(_FILLS)] for number, name in enumerate(names)}
+    marked = {panel.highlight: _SIGNAL for panel in panels if panel.highlight}
+    return {**{name: _FILLS[number % len(_FILLS)] for number, name in enumerate(names)}, **marked}
 
 
 def _draw(
@@ -121,14 +123,15 @@ def _draw(
     _draw_data(top, panel)
     for axes in (top, bottom):
         shade(axes, [(panel.edges[first], panel.edges[last]) for first, last in runs_of(~panel.seen)])
-    _draw_pulls(bottom, panel)
+    (_draw_ratio if panel.ratio else _draw_pulls)(bottom, panel)
     top.tick_params(labelbottom=False)
     top.set_ylabel(to_label(ylabel) if ylabel is not None else _per_bin(panel.edges, xlabel))
     if small and panel.title:
         top.text(0.04, 0.96, to_label(panel.title), transform=top.transAxes, va="top", size=10.5, weight="bold")
     else:
         top.set_title(to_label(panel.title))
-    bottom.set(xlabel=to_label(xlabel), ylabel="pull", xlim=(panel.edges[0], panel.edges[-1]))
+    bottom.set(xlabel=to_label(xlabel), xlim=(panel.edges[0], panel.edges[-1]))
+    bottom.set_ylabel("data / total" if panel.ratio else "pull")
     bottom.yaxis.label.set(ha="center", y=0.5)
     if notes := _notes(panel):
         text = "\n".join(to_label(line) for line in [""] * small + notes)  # below the title
@@ -172,7 +175,7 @@ def _draw_expected(axes: Axes, panel: Panel, colors: Mapping[str, str]) -> None:
         else:
             axes.fill_between(x, low, high, **hatched)
     if parts:
-        _line(axes, x, total, edges, color=COLORS[0], label="fit", zorder=3)
+        _line(axes, x, total, edges, color=COLORS[0], label=_UNNAMED if panel.ratio else "fit", zorder=3)
     if panel.signal is not None:
         label, values = panel.signal
         _line(axes, x, values, edges, color=_SIGNAL, linestyle="--", label=to_label(label), zorder=3)
@@ -240,6 +243,27 @@ def _draw_pulls(axes: Axes, panel: Panel) -> None:
             (low + high) / 2, 0.0, "blinded", ha="center", va="center", rotation=90 if narrow else 0, size=9,
             color="#333333", backgroundcolor="#eeeeee", zorder=6,
         )  # fmt: skip
+
+
+def _draw_ratio(axes: Axes, panel: Panel) -> None:
+    total, edges = panel.total, panel.edges
+    there = total > 0
+    scale = np.where(there, total, 1.0)
+    axes.axhline(1, color="black", linewidth=0.8)
+    if panel.band is not None:
+        share = np.where(there, panel.band / scale, 0.0)
+        axes.stairs(1 + share, edges, baseline=np.maximum(1 - share, 0.0), fill=True, **HATCHED)
+    limit = 0.2
+    if panel.counts is not None:
+        seen = panel.seen & there
+        centers, counts = ((edges[1:] + edges[:-1]) / 2)[seen], np.asarray(panel.counts, np.float64)[seen]
+        low, high = poisson_interval(counts)
+        ratio, lower, upper = counts / scale[seen], (counts - low) / scale[seen], (high - counts) / scale[seen]
+        limit = float(np.clip(1.1 * np.max(np.abs(ratio - 1) + np.maximum(lower, upper), initial=0.0), limit, _RATIO))
+        axes.errorbar(centers, ratio, [lower, upper], fmt="o", color="black", markersize=3.5, elinewidth=1.0)
+        for x, value in zip(centers[np.abs(ratio - 1) > limit], ratio[np.abs(ratio - 1) > limit], strict=True):
+            axes.plot(x, 1 + np.sign(value - 1) * 0.9 * limit, "^" if value > 1 else "v", color=_SIGNAL, markersize=5)
+    axes.set_ylim(1 - limit, 1 + limit)
 
 
 def _per_bin(edges: Array, xlabel: str) -> str:

@@ -22,8 +22,9 @@ _LONGEST: Final = 34  # characters of a name that are shown
 
 
 def figure_of_impacts(
-    rows: Sequence[Impact], *, poi_label: str, most: int = 20, title: str = "", note: str = ""
-) -> Figure:
+    rows: Sequence[Impact], *, poi_label: str, most: int = 20, title: str = "", note: str = "",
+    pulls_only: bool = False,
+) -> Figure:  # fmt: skip
     """Draw pulls with their errors on the left, and impacts on the right, the largest impact first.
 
     Parameters
@@ -36,6 +37,8 @@ def figure_of_impacts(
         How many are drawn.
     title, note : str
         Above the left and the right part.
+    pulls_only : bool
+        Leave the impacts out, and draw the largest pulls.
 
     Raises
     ------
@@ -45,14 +48,16 @@ def figure_of_impacts(
     if not rows or most < 1:
         raise ValueError(f"there is nothing to draw: at most {most} of {len(rows)} nuisance parameters")
     known = [row for row in rows if all(map(math.isfinite, (row.pull, row.sigma, row.up, row.down)))]
-    ranked = sorted(known, key=lambda row: -max(abs(row.up), abs(row.down)))[:most]
+    ranked = sorted(known, key=lambda row: -abs(row.pull) if pulls_only else -max(abs(row.up), abs(row.down)))[:most]
     with styled():
-        figure = new_figure(9.0, 1.9 + 0.27 * max(len(ranked), 3))
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1.1])
+        figure = new_figure(6.0 if pulls_only else 9.0, 1.9 + 0.27 * max(len(ranked), 3))
+        columns = figure.subplots(1, 1 if pulls_only else 2, sharey=True, squeeze=False)[0]
+        left, right = columns[0], columns[-1]
         _draw_pulls(left, ranked)
-        _draw_impacts(right, ranked, poi_label)
+        if not pulls_only:
+            _draw_impacts(right, ranked, poi_label)
         left.set_yticks(range(len(ranked)), [_short(row.name) for row in ranked], fontsize=9.5)
-        for axes in (left, right):
+        for axes in columns:
             axes.tick_params(axis="y", which="both", left=False, right=False)
             axes.tick_params(axis="x", labelsize=11)
             axes.xaxis.label.set_size(13)

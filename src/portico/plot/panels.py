@@ -49,6 +49,10 @@ class Panel:
         Uncertainty of the total, of the shape of the curve or else of the bins.
     stacked : bool
         Components on top of one another; otherwise each is a line from 0.
+    ratio : bool
+        Data over the total below, with the band, instead of pulls; of bins, not of a curve.
+    highlight : str
+        A component in the colour of signals.
     """
 
     edges: Array
@@ -61,6 +65,8 @@ class Panel:
     curve: tuple[Array, Mapping[str, Array]] | None = None
     band: Array | None = None
     stacked: bool = True
+    ratio: bool = False
+    highlight: str = ""
 
     @property
     def seen(self) -> npt.NDArray[np.bool_]:

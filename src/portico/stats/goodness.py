@@ -24,7 +24,7 @@ from portico.stats.likelihood import Likelihood
 from portico.stats.model import Channel, Model, Observation, Points, counted, observation
 from portico.stats.shapes import Array
 
-__all__ = ["Agreement", "Goodness", "goodness_of_fit", "throw"]
+__all__ = ["Agreement", "Goodness", "deviance", "goodness_of_fit", "joined", "throw"]
 
 _LEAST: Final = 5.0  # expected events in joined bins
 _FAILED: Final = 0.1  # of the toys, which may fail
@@ -114,18 +114,18 @@ def goodness_of_fit(
     used = [_used(points, channel) for points, channel in zip(data.channels, model.channels, strict=True)]
     fitter = Fitter(model, data, penalty=penalty, choice=fit.choice)
     expected = _expected(fitter.likelihood(fit.choice), fit, used)
-    joined = [_joined(e) for e in expected]
+    groups = [joined(e) for e in expected]
     observed = [counted(p, c)[u] for p, c, u in zip(data.channels, model.channels, used, strict=True)]
-    found = _statistics(observed, expected, joined)
+    found = _statistics(observed, expected, groups)
     numbers = _numbers(model, fitter.likelihood(fit.choice), held)
     names = [*(channel.name for channel in model.channels), "all"]
-    bins = [*(len(starts) for starts in joined), sum(len(starts) for starts in joined)]
+    bins = [*(len(starts) for starts in groups), sum(len(starts) for starts in groups)]
     rows = [
         Agreement(name, float(q), n, k, float(stats.chi2.sf(q, n - k)) if n > k else math.nan, float(d))
         for name, q, d, n, k in zip(names, *found, bins, numbers, strict=True)
     ]
     if toys:
-        thrown = _thrown(model, fit, data, used, joined, held, toys, seed, penalty)
+        thrown = _thrown(model, fit, data, used, groups, held, toys, seed, penalty)
         rows = [
             replace(row, toys=len(thrown), p_toys=_share(thrown[:, 0, i], q), p_distance=_share(thrown[:, 1, i], d))
             for i, (row, q, d) in enumerate(zip(rows, *found, strict=True))
@@ -165,8 +165,14 @@ def _expected(likelihood: Likelihood, fit: Fit, used: Sequence[npt.NDArray[np.bo
     ]
 
 
-def _joined(expected: Array) -> npt.NDArray[np.intp]:
-    """First bins of groups with enough expected events; what is left belongs to the last group."""
+def deviance(observed: Array, expected: Array, starts: npt.NDArray[np.intp]) -> float:
+    """Return -2 log of the likelihood ratio to the saturated model, in groups of bins by their first ones."""
+    n, mean = np.add.reduceat(observed, starts), np.maximum(np.add.reduceat(expected, starts), 1e-9)
+    return float(2 * np.sum(mean - n + special.xlogy(n, n / mean)))
+
+
+def joined(expected: Array) -> npt.NDArray[np.intp]:
+    """Return the first bins of groups with 5 expected events or more; what is left belongs to the last group."""
     starts, total = [0], 0.0
     for i, e in enumerate(expected):
         if total >= _LEAST and expected[i:].sum() >= _LEAST:
@@ -177,13 +183,12 @@ def _joined(expected: Array) -> npt.NDArray[np.intp]:
 
 
 def _statistics(
-    observed: Sequence[Array], expected: Sequence[Array], joined: Sequence[npt.NDArray[np.intp]]
+    observed: Sequence[Array], expected: Sequence[Array], groups: Sequence[npt.NDArray[np.intp]]
 ) -> tuple[list[float], list[float]]:
     """Return likelihood ratios and distances by channel, and of all at the end."""
     ratios, distances = [], []
-    for n, e, starts in zip(observed, expected, joined, strict=True):
-        many, mean = np.add.reduceat(n, starts), np.maximum(np.add.reduceat(e, starts), 1e-9)
-        ratios.append(float(2 * np.sum(mean - many + special.xlogy(many, many / mean))))
+    for n, e, starts in zip(observed, expected, groups, strict=True):
+        ratios.append(deviance(n, e, starts))
         there = n.sum() > 0 and e.sum() > 0
         distances.append(float(np.max(np.abs(n.cumsum() / n.sum() - e.cumsum() / e.sum()))) if there else math.nan)
     known = [d for d in distances if not math.isnan(d)]
@@ -207,7 +212,7 @@ def _numbers(model: Model, likelihood: Likelihood, held: Mapping[str, float]) ->
 
 def _thrown(
     model: Model, fit: Fit, data: Observation, used: Sequence[npt.NDArray[np.bool_]],
-    joined: Sequence[npt.NDArray[np.intp]], held: Mapping[str, float], toys: int, seed: int, penalty: float,
+    groups: Sequence[npt.NDArray[np.intp]], held: Mapping[str, float], toys: int, seed: int, penalty: float,
 ) -> Array:  # fmt: skip
     """Return the statistics of toys that could be fitted, of shape (toys, 2, channels + 1)."""
     likelihood = Likelihood(model, data, fit.choice)
@@ -222,7 +227,7 @@ def _thrown(
             continue
         expected = _expected(fitter.likelihood(again.choice), again, used)
         counts = [points.weights[use] for points, use in zip(toy.channels, used, strict=True)]
-        found.append(_statistics(counts, expected, joined))
+        found.append(_statistics(counts, expected, groups))
     if len(found) < (1 - _FAILED) * toys:
         raise FitError(f"goodness of fit: {toys - len(found)} of {toys} fits of toys fail, the last one: {reason}")
     return np.array(found)

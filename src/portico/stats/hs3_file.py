@@ -54,8 +54,26 @@ def hs3_to_pyhf(content: Mapping[str, Any], where: str, analysis: str = "") -> t
     try:
         return _Translation(content, where).workspace(analysis)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # a part of another type
-        reason = f"key {error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
-        raise InputError(f"{where}: a part of this HS3 has another type than it should: {reason}") from error
+        raise _other_type(error, where) from error
+
+
+def analysis_beyond_histfactory(content: Mapping[str, Any], where: str, analysis: str = "") -> str | None:
+    """Return the name of an analysis that has other distributions than ``histfactory_dist``; None if it has none.
+
+    Raises
+    ------
+    ConfigError, InputError
+        See `hs3_to_pyhf`.
+    """
+    try:
+        return _Translation(content, where).beyond_histfactory(analysis)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # a part of another type
+        raise _other_type(error, where) from error
+
+
+def _other_type(error: Exception, where: str) -> InputError:
+    reason = f"key {error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+    return InputError(f"{where}: a part of this HS3 has another type than it should: {reason}")
 
 
 class _Translation:
@@ -92,6 +110,25 @@ class _Translation:
             "channels": channels, "observations": observations, "measurements": measurements, "version": "1.0.0",
         }  # fmt: skip
         return found, tuple(notes)
+
+    def beyond_histfactory(self, name: str) -> str | None:
+        """Return the name of the analysis if its likelihood has other distributions."""
+        analysis, _ = self._analysis(name)
+        likelihood = self._get("likelihoods", analysis.get("likelihood", ""), f"analysis '{analysis['name']}'")
+        of, names, data = f"likelihood '{likelihood['name']}'", likelihood.get("distributions"), likelihood.get("data")
+        if not names or not data or len(names) != len(data):
+            raise self._wrong(f"{of}: {len(names or [])} distributions and {len(data or [])} data")
+        for distribution, observed in zip(names, data, strict=True):
+            self._get("distributions", distribution, of)
+            if isinstance(observed, str):
+                self._get("data", observed, of)
+        return None if all(self._of_histfactory(of) for of in names) else str(analysis["name"])
+
+    def _of_histfactory(self, name: str) -> bool:
+        known = self._parts["distributions"]
+        kind, factors = known[name].get("type"), known[name].get("factors")
+        inside = [known.get(factor, {}).get("type") for factor in factors or []]
+        return kind == "histfactory_dist" or (kind == "product_dist" and inside.count("histfactory_dist") == 1)
 
     # the parts of the file
 

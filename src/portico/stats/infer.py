@@ -22,6 +22,9 @@ from portico.stats.fit import Fit
 from portico.stats.histfactory import ASIMOV
 from portico.stats.limit import BANDS, QUANTILES, CLs, Limit
 from portico.stats.model import Model
+from portico.stats.model_file import AnyModel, for_toys
+from portico.stats.roofit.model import RooFitModel
+from portico.stats.roofit.profiles import RooFitProfiles
 from portico.stats.toy_limits import cls_of
 from portico.stats.toys import with_expectation
 from portico.stats.workspace import Workspace, using
@@ -29,6 +32,8 @@ from portico.stats.workspace_profiles import PyhfProfiles
 from portico.workflow.chunk_loop import Reporter
 
 __all__ = ["Inference", "Toys", "deciding_events", "infer"]
+
+AnyProfiles = ModelProfiles | PyhfProfiles | RooFitProfiles
 
 _NONE: Final = 1e-6  # events
 _EXACT_BINS, _EXACT_EVENTS = 4, 500.0  # up to which the exact construction takes less than a second
@@ -102,7 +107,7 @@ class Inference:
 
 
 def infer(
-    model: Model | Workspace,
+    model: AnyModel,
     *,
     cl: float = 0.95,
     mus: Sequence[float] = (),
@@ -114,7 +119,7 @@ def infer(
 
     Parameters
     ----------
-    model : Model or Workspace
+    model : Model, Workspace or RooFitModel
     cl : float
         Confidence level, between 0 and 1.
     mus : sequence of float
@@ -137,14 +142,15 @@ def infer(
         If fits do not converge.
     """
     check(cl, mus)
+    thrown = for_toys(model) if toys is not None else None
     with using(backend) if backend == "jax" and isinstance(model, Workspace) else nullcontext():
         profiles = profiles_of(model, backend=backend, blind=blind)
         limit = _named(model, profiles, cl)
         points = tuple(cls_at(profiles, mu) for mu in mus)
         fewest, where = deciding_events(profiles, limit.median)
     few = f"about {fewest:.3g} background events decide the limit, mostly in channel '{where}'"
-    if toys is not None:
-        limit, points = _with_toys(model, cl, mus, blind, toys)
+    if toys is not None and thrown is not None:
+        limit, points = _with_toys(thrown, cl, mus, blind, toys)
         why = f"{toys.number:,} of each hypothesis and strength; {few}"
         return _inference(model, cl, limit, points, profiles, why, [])
     if fewest >= ASYMPTOTIC_FROM:
@@ -155,15 +161,13 @@ def infer(
         limit, points = _exactly(counts, cl, mus)
         return _inference(model, cl, limit, points, profiles, f"exact probabilities, since {few}", [note])
     if fewest < _NONE:
-        raise InputError(
-            f"channel '{where}' expects no background where signal is: asymptotic formulae have no meaning there; use "
-            "toys (--toys 1000)"
-        )
-    note = f"{few}: below {ASYMPTOTIC_FROM:g} asymptotic limits are too low; use toys (--toys 1000)"
+        words = f"channel '{where}' expects no background where signal is: asymptotic formulae have no meaning there"
+        raise InputError(f"{words}; {_toys(model)}")
+    note = f"{few}: below {ASYMPTOTIC_FROM:g} asymptotic limits are too low; {_toys(model)}"
     return _inference(model, cl, limit, points, profiles, "toys were not asked for", [note])
 
 
-def _named(model: Model | Workspace, profiles: ModelProfiles | PyhfProfiles, cl: float) -> Limit:
+def _named(model: AnyModel, profiles: AnyProfiles, cl: float) -> Limit:
     """Return the asymptotic limit; where there is none, name the parameters that change events as the strength does."""
     try:
         return asymptotic_limit(profiles, cl=cl)
@@ -174,12 +178,19 @@ def _named(model: Model | Workspace, profiles: ModelProfiles | PyhfProfiles, cl:
         raise FitError(f"{error}; {_alike(like[0])}") from None
 
 
+def _toys(model: AnyModel) -> str:
+    """Say how to get limits for few events."""
+    if isinstance(model, RooFitModel):
+        return "use toys of RooStats, with --export roofit=FILE.root"
+    return "use toys (--toys 1000)"
+
+
 def _both(limit: Limit) -> str:
     observed = "" if limit.observed is None else f"{limit.observed:.4g} observed and "
     return f"{observed}{limit.median:.4g} expected"
 
 
-def _exact_counts(profiles: ModelProfiles | PyhfProfiles) -> list[Count]:
+def _exact_counts(profiles: AnyProfiles) -> list[Count]:
     """Return the bins as counts if nothing but the strength is free and probabilities are quick; nothing otherwise."""
     if not isinstance(profiles, PyhfProfiles) or not profiles.fitter.only_poi:
         return []
@@ -230,9 +241,7 @@ def check(cl: float, mus: Sequence[float]) -> None:
             raise ConfigError(f"mu = {mu:g}: CLs needs a finite strength above 0")
 
 
-def profiles_of(
-    model: Model | Workspace, *, backend: str = "numpy", blind: bool = False
-) -> ModelProfiles | PyhfProfiles:
+def profiles_of(model: AnyModel, *, backend: str = "numpy", blind: bool = False) -> AnyProfiles:
     """Return the profile likelihoods of a model of either kind.
 
     A `Model` without data takes the expectation at the start values as data, and has no observed results.
@@ -244,13 +253,15 @@ def profiles_of(
     """
     if isinstance(model, Workspace):
         return PyhfProfiles(model, backend=backend, blind=blind)
+    if isinstance(model, RooFitModel):
+        return RooFitProfiles(model, blind=blind)
     profiles = ModelProfiles(with_expectation(model))
     if blind or not model.observed:
         profiles.best = None
     return profiles
 
 
-def deciding_events(profiles: ModelProfiles | PyhfProfiles, mu: float) -> tuple[float, str]:
+def deciding_events(profiles: AnyProfiles, mu: float) -> tuple[float, str]:
     """Return how many background events decide a limit, and the channel that this depends on most.
 
     See `portico.stats.few`; the hypotheses are the Asimov data, and the fit to them with a strength.
@@ -267,12 +278,14 @@ def deciding_events(profiles: ModelProfiles | PyhfProfiles, mu: float) -> tuple[
 
 
 def _inference(
-    model: Model | Workspace, cl: float, limit: Limit, points: tuple[CLs, ...],
-    profiles: ModelProfiles | PyhfProfiles, why: str, notes: Sequence[str],
+    model: AnyModel, cl: float, limit: Limit, points: tuple[CLs, ...],
+    profiles: AnyProfiles, why: str, notes: Sequence[str],
 ) -> Inference:  # fmt: skip
     best, background = profiles.best, profiles.background
     lines = [*notes, *limit.notes, *_rising(points), *(_alike(group) for group in _degenerate(profiles))]
     lines += [*_limits_reached({"without signal": background, "of the best fit": best}, model.poi)]
+    if isinstance(model, RooFitModel):
+        lines += model.notes
     if isinstance(model, Workspace):
         lines += [*model.notes, *_notes_on_measurement(model)]
     if isinstance(model, Model) and not model.has_data:
@@ -320,7 +333,7 @@ def _rising(points: Sequence[CLs]) -> list[str]:
     return found
 
 
-def _degenerate(profiles: ModelProfiles | PyhfProfiles) -> list[list[str]]:
+def _degenerate(profiles: AnyProfiles) -> list[list[str]]:
     """Return groups of parameters that change the expected events in one way only; of workspaces."""
     if not isinstance(profiles, PyhfProfiles):
         return []

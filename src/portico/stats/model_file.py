@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
@@ -17,44 +19,49 @@ from portico.analysis.blinding import open_bins
 from portico.config import parse, parse_json
 from portico.errors import ConfigError, InputError
 from portico.stats.archive import is_archive
-from portico.stats.exports.card import read_card
-from portico.stats.exports.card_workspace import POI, translated
+from portico.stats.exports.card import is_card, read_card
+from portico.stats.exports.card_workspace import translated
 from portico.stats.histfactory import check_workspace, choose_measurement, left_observations
 from portico.stats.histfactory_xml import xml_to_pyhf
-from portico.stats.hs3_file import hs3_to_pyhf, is_hs3
+from portico.stats.hs3_file import analysis_beyond_histfactory, hs3_to_pyhf, is_hs3
 from portico.stats.model import Model
 from portico.stats.patches import Patch, applied, is_patch, is_patch_set, patch_from
-from portico.stats.published import Listing, Published, PublishedModel, listing_of
+from portico.stats.published import Listing, Published, listing_of
+from portico.stats.roofit.model import RooFitModel
+from portico.stats.roofit.plan import has_functions, plan_of
 from portico.stats.shapes import Shape, Template
 from portico.stats.workspace import Workspace
 
-__all__ = ["list_models", "read_model"]
+__all__ = ["AnyModel", "for_toys", "list_models", "read_model"]
 
 _VALID: Final = (
     "valid: a pyhf workspace (keys channels, observations, measurements, version) or a model of portico "
     "(keys channels, parameters, poi)"
 )
+AnyModel = Model | Workspace | RooFitModel
+
 _HEAD: Final = 65536  # bytes that tell what a file is
 _MASS: Final = 120.0  # GeV; that of Combine
+_WITHOUT_PATCHES: Final = {"card": "a datacard", "xml": "HistFactory XML", "root": "a ROOT file"}
 
 
 def read_model(
     path: Path, patches: Sequence[Path | str] = (), measurement: str = "", *, workspace: str = "", mass: float = _MASS
-) -> Model | Workspace:
+) -> AnyModel:
     """Read a statistical model, apply patches, and check it.
 
     Parameters
     ----------
     path : Path
         A workspace of pyhf, HS3 or a model of portico in JSON; an archive or a folder with such files; a datacard of
-        CMS Combine; or the combination of HistFactory in XML.
+        CMS Combine; the combination of HistFactory in XML; or a ROOT file with a RooWorkspace and a ModelConfig.
     patches : sequence of Path or str
         JSON Patch files (RFC 6902), or ``FILE:NAME`` for a patch of a patch set of pyhf, or names of patches in the
         archive; applied in this order.
     measurement : str
-        Which of the workspace; the first one by default.
+        Which of the workspace; the first one by default. Of a ROOT file the name of the ModelConfig.
     workspace : str
-        Which of an archive, if it has several and the patches do not say.
+        Which of an archive or a ROOT file, if it has several and the patches do not say.
     mass : float
         What ``$MASS`` in a datacard stands for.
 
@@ -67,21 +74,35 @@ def read_model(
     """
     path, texts = Path(path), [str(patch) for patch in patches]
     if is_archive(path):
-        return _of_archive(Published(path), workspace, texts, measurement)
-    if workspace:
-        raise ConfigError(f"{path} is not an archive; leave out --workspace {workspace}")
+        return _of_archive(Published(path), workspace, texts, measurement, mass)
     kind = _kind(path)
-    if kind in {"card", "xml"}:
+    if workspace and kind != "root":
+        raise ConfigError(f"{path} is not an archive; leave out --workspace {workspace}")
+    if kind in _WITHOUT_PATCHES:
         if texts:
-            what = "a datacard" if kind == "card" else "HistFactory XML"
-            raise ConfigError(f"{path}: {what} takes no patches; leave out --patch {texts[0]}")
+            raise ConfigError(f"{path}: {_WITHOUT_PATCHES[kind]} takes no patches; leave out --patch {texts[0]}")
+        if kind == "root":
+            content = {"path": str(path.absolute()), "workspace": workspace, "config": measurement}
+            return _roofit(RooFitModel(str(path), "file", content))
         if kind == "xml":
             return _workspace(*xml_to_pyhf(path), str(path), measurement)
-        card = read_card(path)
-        return _workspace(*translated(card, path.parent, mass=mass), str(path), measurement)
+        return _of_card(path, str(path), measurement, mass)
     content = _mapping(_json(path), str(path))
     where = f"{path} with {', '.join(texts)}" if texts else str(path)
     return _model(content, [_patch(text) for text in texts], str(path), where, measurement)
+
+
+def for_toys(model: AnyModel) -> Model | Workspace:
+    """Return a model of which toys can be thrown.
+
+    Raises
+    ------
+    ConfigError
+        If RooFit holds it.
+    """
+    if isinstance(model, RooFitModel):
+        raise ConfigError(f"{model.where}: toys are not thrown for models of RooFit; leave out --toys")
+    return model
 
 
 def list_models(path: Path) -> Listing:
@@ -99,32 +120,53 @@ def list_models(path: Path) -> Listing:
         return Published(path).listing
     kind = _kind(path)
     if kind == "card":
-        card = read_card(path)
-        return Listing(
-            (PublishedModel(path.name, "Combine", tuple(card.bins), (("datacard", POI),), True),), (), (), ()
-        )
+        return listing_of([(path.name, read_card(path))])
+    if kind == "root":
+        raise ConfigError(f"{path} is a ROOT file, whose workspaces are not listed; leave out --list")
     content = xml_to_pyhf(path)[0] if kind == "xml" else _json(path)
     if not (is_patch(content) or is_patch_set(content)):
         content = _mapping(content, str(path))
     return listing_of([(path.name, content)])
 
 
-def _of_archive(published: Published, workspace: str, texts: Sequence[str], measurement: str) -> Model | Workspace:
+def _of_card(path: Path, where: str, measurement: str, mass: float) -> AnyModel:
+    card = replace(read_card(path), where=where)
+    if has_functions(card):
+        if measurement:
+            raise ConfigError(f"{where}: a datacard has no measurements; leave out '{measurement}'")
+        plan = plan_of(card, path.parent, mass=mass)
+        return _roofit(RooFitModel(where, "card", plan, tuple(card.notes)))
+    spec, notes, axes = translated(card, path.parent, mass=mass)
+    return _workspace(spec, notes, where, measurement, axes)
+
+
+def _roofit(model: RooFitModel) -> RooFitModel:
+    model.session  # noqa: B018 (started here, so that what ROOT finds wrong is found here)
+    return model
+
+
+def _of_archive(published: Published, workspace: str, texts: Sequence[str], measurement: str, mass: float) -> AnyModel:
     own = [text for text in texts if not _split(text)[0].is_file()]
     name, chosen = published.choose(workspace, own)
     inside = dict(zip(own, chosen, strict=True))
     patches = [inside[text] if text in inside else _patch(text) for text in texts]
     file = f"{published.path}: {name}"
+    if published.is_card(name):
+        if texts:
+            raise ConfigError(f"{file}: a datacard takes no patches; leave out --patch {texts[0]}")
+        with TemporaryDirectory(prefix="portico-card-") as folder:
+            return _of_card(published.unpack_card(name, Path(folder)), file, measurement, mass)
     where = f"{file} with {', '.join(texts)}" if texts else file
     return _model(_mapping(published.content(name), file), patches, file, where, measurement)
 
 
-def _model(
-    content: dict[str, Any], patches: Sequence[Patch], file: str, where: str, measurement: str
-) -> Model | Workspace:
+def _model(content: dict[str, Any], patches: Sequence[Patch], file: str, where: str, measurement: str) -> AnyModel:
     if patches:
         content = _mapping(applied(content, patches, file), file)
     if is_hs3(content):
+        if (analysis := analysis_beyond_histfactory(content, where, measurement)) is not None:
+            text = {"text": json.dumps(content), "analysis": analysis}
+            return _roofit(RooFitModel(where, "hs3", text))
         return _workspace(*hs3_to_pyhf(content, where, measurement), where, measurement)
     if _is_workspace(content):
         return _workspace(content, (), where, measurement)
@@ -135,10 +177,13 @@ def _model(
     return model
 
 
-def _workspace(spec: Mapping[str, Any], notes: Sequence[str], where: str, measurement: str) -> Workspace:
+def _workspace(
+    spec: Mapping[str, Any], notes: Sequence[str], where: str, measurement: str,
+    axes: Mapping[str, tuple[str, Sequence[float]]] | None = None,
+) -> Workspace:  # fmt: skip
     check_workspace(spec, where)
     name, poi, parameters = choose_measurement(spec, measurement, where)
-    found = Workspace(where, spec, name, poi, tuple(parameters), (*notes, *left_observations(spec)))
+    found = Workspace(where, spec, name, poi, tuple(parameters), (*notes, *left_observations(spec)), axes or {})
     found.model  # noqa: B018 (made here, so that what pyhf finds wrong is found here)
     return found
 
@@ -172,13 +217,14 @@ def _may_expect(shape: Shape, index: int) -> bool:
 
 
 def _kind(path: Path) -> str:
-    """Return ``card``, ``xml`` or ``json``, as a file looks."""
+    """Return ``card``, ``xml``, ``root`` or ``json``, as a file looks."""
     with path.open("rb") as file:
-        head = file.read(_HEAD).decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n")
-    if head.startswith("<"):
+        raw = file.read(_HEAD)
+    if raw[:4] == b"root":
+        return "root"
+    if raw.decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n").startswith("<"):
         return "xml"
-    words = {line.split()[0] for line in head.splitlines() if line.split()}
-    return "card" if head[:1] not in {"{", "["} and words & {"imax", "jmax", "kmax"} else "json"
+    return "card" if is_card(raw) else "json"
 
 
 def _json(path: Path) -> Any:
@@ -195,8 +241,6 @@ def _json(path: Path) -> Any:
 
 def _looks_like(raw: bytes) -> str:
     """Say what a file that is not JSON looks like."""
-    if raw[:4] == b"root":
-        return ": it looks like a ROOT file; write its workspace as HS3 with RooJSONFactoryWSTool, or give its XML"
     return "" if raw.strip() else ": it is empty"
 
 

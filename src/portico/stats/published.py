@@ -1,4 +1,4 @@
-"""Published likelihoods: archives with workspaces, patch sets and patches, listed and chosen by name.
+"""Published likelihoods: archives with workspaces, patch sets, patches and datacards, listed and chosen by name.
 
 An archive is read once to list it, and again for what is chosen; see `portico.stats.archive`. A patch set belongs to
 the workspace that has its digests, as in pyhf. Names may be shortened while they are unambiguous: ``BkgOnly.json``,
@@ -7,6 +7,7 @@ the workspace that has its digests, as in pyhf. Names may be shortened while the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,11 +17,17 @@ from typing import Any, Final
 from portico.config import parse_json
 from portico.errors import ConfigError, InputError, nearest_of_many
 from portico.stats.archive import members
+from portico.stats.exports.card import is_card, parse_card
+from portico.stats.exports.card_content import Card
+from portico.stats.exports.card_workspace import POI
 from portico.stats.patches import Patch, is_patch, is_patch_set, patch_from, same_values
 
 __all__ = ["Listing", "PatchSet", "Published", "PublishedModel", "describe", "listing_of"]
 
 _TRIED: Final = 4  # patches that a message names
+_CARD: Final = "Combine"
+_CARDS: Final = re.compile(r"(?i)card.*\.(txt|dat|card)$|\.card$")  # names of datacards
+_HEAD: Final = 65536  # bytes that tell whether one is
 _SPACE: Final = b" \t\r\n\xef\xbb\xbf"
 
 
@@ -32,7 +39,7 @@ class PublishedModel:
     ----------
     name : str
         Its place in the archive.
-    format : {"pyhf", "HS3", "portico"}
+    format : {"pyhf", "HS3", "portico", "Combine"}
     channels : tuple of str
     measurements : tuple of (str, str)
         Names, each with its parameter of interest.
@@ -97,7 +104,9 @@ class Listing:
 
 
 def describe(name: str, content: object) -> PublishedModel | None:
-    """Return what a model in JSON has; None if it is no model."""
+    """Return what a model in JSON, or a datacard, has; None if it is no model."""
+    if isinstance(content, Card):
+        return PublishedModel(name, _CARD, tuple(content.bins), (("datacard", POI),), signal=True)
     if not isinstance(content, dict):
         return None
     channels = _dicts(content.get("channels"))
@@ -141,14 +150,14 @@ def listing_of(contents: Iterable[tuple[str, object]]) -> Listing:
     digests: dict[str, dict[str, str]] = {}
     for name, content in contents:
         if isinstance(content, Exception):
-            others.append((name, f"not JSON: {content}"))
+            others.append((name, str(content)))
         elif isinstance(content, list) and content and is_patch(content):
             patches.append(name)
         elif isinstance(content, dict) and is_patch_set(content):
             sets.append((name, content["metadata"], _dicts(content["patches"])))
         elif (model := describe(name, content)) is not None:
             models.append(model)
-            digests[name] = _digests(content)
+            digests[name] = _digests(content) if isinstance(content, dict) else {}
         else:
             keys = ", ".join(sorted(map(str, content))[:8]) if isinstance(content, dict) else ""
             others.append((name, f"no model: keys {keys}" if keys else f"no model: {type(content).__name__}"))
@@ -157,9 +166,11 @@ def listing_of(contents: Iterable[tuple[str, object]]) -> Listing:
 
 def _parsed(raw: bytes) -> Any:
     try:
-        return parse_json(raw)
-    except ValueError as error:
+        return parse_card(raw, "datacard") if is_card(raw[:_HEAD]) else parse_json(raw)
+    except InputError as error:
         return error
+    except ValueError as error:
+        return ValueError(f"not JSON: {error}")
 
 
 class Published:
@@ -184,12 +195,30 @@ class Published:
         """
         found = listing_of((name, _parsed(raw)) for name, raw in self._members())
         if found == Listing((), (), (), ()):
-            raise InputError(f"{self.path}: no JSON is in it, so that there is no workspace")
+            raise InputError(f"{self.path}: no JSON and no datacard is in it, so that there is no workspace")
         return found
+
+    def is_card(self, name: str) -> bool:
+        """Whether a model is a datacard."""
+        return any(model.name == name and model.format == _CARD for model in self.listing.models)
+
+    def unpack_card(self, name: str, folder: Path) -> Path:
+        """Write a datacard and all ROOT files to a folder, where the card finds them as in the archive.
+
+        Returns
+        -------
+        Path
+            The card.
+        """
+        for of, raw in members(self.path, lambda of, head: of == name or head[:4] == b"root"):
+            path = folder / of
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(raw)
+        return folder / name
 
     def _members(self) -> Iterator[tuple[str, bytes]]:
         seen = set[str]()
-        for name, raw in members(self.path, _may_be_json):
+        for name, raw in members(self.path, _may_be_model):
             if name in seen:
                 raise InputError(f"{self.path}: two files in it are called '{name}'; unpack it, and give one of them")
             seen.add(name)
@@ -317,8 +346,13 @@ class Published:
         return [name for of in sets for name, _ in of.patches] or list(self.listing.patches)
 
 
-def _may_be_json(_: str, head: bytes) -> bool:
-    return head.lstrip(_SPACE)[:1] in {b"{", b"["}
+def _may_be_model(name: str, head: bytes) -> bool:
+    """Tell JSON and datacards, whose first lines may be titles."""
+    return head.lstrip(_SPACE)[:1] in {b"{", b"["} or is_card(head) or (_CARDS.search(name) is not None and _text(head))
+
+
+def _text(head: bytes) -> bool:
+    return b"\0" not in head and head.lstrip(_SPACE)[:1] != b"<"
 
 
 def _digests(content: object) -> dict[str, str]:
@@ -355,4 +389,4 @@ def _matching(name: str, names: Sequence[str]) -> list[str]:
 
 
 def _bare(name: str) -> str:
-    return name.removesuffix(".json")
+    return name.removesuffix(".json").removesuffix(".txt")

@@ -61,11 +61,15 @@ class Rates:
 
     def expected(self, at: Array) -> Array:
         """Return the expected events, of shape (bins,), at parameters of shape (parameters,)."""
+        return _sums(self._bin, self.cells(at), self.bins)
+
+    def cells(self, at: Array) -> Array:
+        """Return the events of each sample in each bin: channel by channel, and there sample by sample."""
         rows = np.ones(self._rows)
         np.multiply.at(rows, self._of_rows, np.concatenate([self._norms(at), at[self._factor_by]]))
         scale = rows[self._row]
         np.multiply.at(scale, self._scaled, at[self._scaled_by])
-        return _sums(self._bin, self._additive(at) * scale, self.bins)
+        return np.asarray(self._additive(at) * scale)
 
     def derivatives(self, at: Array) -> tuple[Array, Array, Array]:
         """Return the expected events and their derivatives.

@@ -22,7 +22,7 @@ from portico.results.view import Results
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit
 from portico.stats.limit import Limit
 from portico.stats.model import Model
-from portico.stats.model_file import read_model
+from portico.stats.model_file import for_toys, read_model
 from portico.stats.toy_limits import OutOfRange, ToyStatistics, limit_of, statistics_of
 from portico.stats.toys import ModelToys, ToySource, check, throw_toy, with_expectation
 from portico.stats.workspace import Workspace
@@ -107,7 +107,7 @@ def run_toys(
     PorticoError
         As `portico.workflow.run.run`.
     """
-    known = model if isinstance(model, (Model, Workspace)) else read_model(Path(model))
+    known = model if isinstance(model, (Model, Workspace)) else for_toys(read_model(Path(model)))
     _check_options(mus, toys, seed, chunk)
     source = source_of(known, blind=blind)
     observed = [source.observed_statistic(mu) if source.observed else None for mu in mus]  # fails here, if it does
@@ -152,7 +152,7 @@ def toy_limit(
     """
     if not 0 < cl < 1:
         raise ConfigError(f"confidence level = {cl!r}; it must lie between 0 and 1")
-    known = model if isinstance(model, (Model, Workspace)) else read_model(Path(model))
+    known = model if isinstance(model, (Model, Workspace)) else for_toys(read_model(Path(model)))
     chosen = list(mus) or strengths(known, cl=cl, blind=bool(options.get("blind")))
     for _ in range(_EXTENSIONS):
         scan = run_toys(known, chosen, toys, folder, **options)
@@ -231,7 +231,7 @@ def throw(block: Mapping[str, Any], model: Path, measurement: str = "", blind: b
 @lru_cache(maxsize=1)
 def _source(path: str, measurement: str, blind: bool) -> ToySource:
     """Read a model once for all chunks of a process: its path changes with its content."""
-    return source_of(read_model(Path(path), (), measurement), blind=blind)
+    return source_of(for_toys(read_model(Path(path), (), measurement)), blind=blind)
 
 
 def _check_options(mus: Sequence[float], toys: int, seed: int, chunk: int) -> None:

@@ -7,9 +7,9 @@ with code 4p. The backend of pyhf is global; here it is set for each fit and res
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -43,6 +43,8 @@ class Workspace:
         Settings of parameters by the measurement.
     notes : tuple of str
         What was found in reading it and is no error.
+    axes : mapping of str to (str, sequence of float)
+        Title and bin edges of channels, where the file has them.
     """
 
     where: str
@@ -51,6 +53,7 @@ class Workspace:
     poi: str
     parameters: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+    axes: Mapping[str, tuple[str, Sequence[float]]] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> Any:

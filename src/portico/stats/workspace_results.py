@@ -1,4 +1,4 @@
-"""Results of a fit of a workspace: parameters with uncertainties, impacts, goodness of fit, and yields.
+"""Fits of a workspace to its data: parameters with uncertainties, impacts, goodness of fit, and expected events.
 
 Uncertainties are those of the inverse of the second derivatives of -log L at the best fit, which are differences of its
 exact gradient. Parameters that are fixed or at a bound have none.
@@ -7,111 +7,32 @@ exact gradient. Parameters that are fixed or at a bound have none.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 from scipy import stats
 
 from portico.errors import FitError
 from portico.stats.fit import Fit
+from portico.stats.fitted import Fitted, FittedChannel, FittedParameter, State, fitted_channels
 from portico.stats.impacts import Impact
 from portico.stats.shapes import Array
-from portico.stats.workspace import Workspace, using
+from portico.stats.workspace import Workspace
 from portico.stats.workspace_fits import WorkspaceFitter
 from portico.stats.workspace_likelihood import WorkspaceLikelihood
+from portico.stats.workspace_toys import thrown
 
-__all__ = ["Fitted", "FittedParameter", "Yield", "fit_workspace"]
+__all__ = ["fit_workspace"]
 
 _STEP: Final = 1e-4  # of a difference, in the uncertainty of a parameter by its own information
-
-
-@dataclass(frozen=True, slots=True)
-class FittedParameter:
-    """A parameter after a fit.
-
-    Attributes
-    ----------
-    name : str
-    value : float
-    error : float
-        nan where it is fixed or at a bound.
-    pull : float
-        Distance from its auxiliary measurement, in standard deviations of it; nan for free parameters.
-    constraint : float
-        Its uncertainty in the same units; below 1 where the data know more.
-    fixed : bool
-    at_bound : bool
-    """
-
-    name: str
-    value: float
-    error: float
-    pull: float
-    constraint: float
-    fixed: bool = False
-    at_bound: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Yield:
-    """Events of a sample in a channel, or of all its samples; ``before`` the fit and after it."""
-
-    channel: str
-    sample: str
-    before: float
-    after: float
-    error: float
-    observed: float
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """The result of a fit.
-
-    Attributes
-    ----------
-    poi : str
-    parameters : tuple of FittedParameter
-        The parameter of interest first.
-    yields : tuple of Yield
-        Of each channel its samples, and then all of them as ``total``, which alone has an uncertainty and data.
-    statistic : float
-        -2 log of the likelihood ratio to the saturated model, with the auxiliary measurements.
-    degrees : int
-        Measurements less free parameters.
-    p_value : float
-        Of a worse agreement by chi2, which needs some events in each bin; nan without degrees of freedom.
-    impacts : tuple of Impact
-        The largest first; empty unless asked for.
-    notes : tuple of str
-    """
-
-    poi: str
-    parameters: tuple[FittedParameter, ...]
-    yields: tuple[Yield, ...]
-    statistic: float
-    degrees: int
-    p_value: float
-    impacts: tuple[Impact, ...]
-    notes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "poi": self.poi,
-            "parameters": [asdict(of) for of in self.parameters],
-            "yields": [asdict(of) for of in self.yields],
-            "goodness": {"statistic": self.statistic, "degrees": self.degrees, "p_value": self.p_value},
-            "impacts": [asdict(of) for of in self.impacts],
-            "notes": list(self.notes),
-        }
+_FAILED: Final = 0.1  # of the toys, whose fits may fail
 
 
 def fit_workspace(
-    workspace: Workspace, *, backend: str = "numpy", impacts: bool = False, blind: bool = False
-) -> Fitted:
+    workspace: Workspace, *, backend: str = "numpy", impacts: bool = False, blind: bool = False, toys: int = 0,
+    seed: int = 1,
+) -> Fitted:  # fmt: skip
     """Fit a workspace to its data.
 
     Parameters
@@ -122,6 +43,9 @@ def fit_workspace(
         Find the impact of each constrained parameter, which takes two fits each.
     blind : bool
         Take the expectation without signal, at the start values of all parameters, instead of the data.
+    toys : int
+        How many are thrown from the fit, and fitted, for the goodness of fit.
+    seed : int
 
     Raises
     ------
@@ -144,10 +68,11 @@ def fit_workspace(
         notes.append(f"at a limit of its range, without uncertainty: {', '.join(bound)}")
     if blind:
         notes.append("blinded: the data are the expectation without signal at the start values")
-    yields = fit.yields(start, None if blind else workspace.counts)
+    thrown = _thrown(workspace, fitter, best, toys, seed)
+    p_toys = (1 + np.sum(thrown >= best.objective - 1e-9)) / (1 + len(thrown)) if toys else math.nan
     return Fitted(
-        workspace.poi, tuple(parameters), tuple(yields), best.objective, degrees, p_value,
-        tuple(sorted(found, key=lambda of: -of.size)), tuple(notes),
+        workspace.poi, tuple(parameters), tuple(fit.channels(observed=not blind)), best.objective, degrees, p_value,
+        tuple(sorted(found, key=lambda of: -of.size)), tuple(notes), len(thrown), float(p_toys),
     )  # fmt: skip
 
 
@@ -232,32 +157,46 @@ class _Uncertain:
                 centers[int(i)], widths[int(i)] = float(value / scale), float(scale**-0.5)
         return centers, widths
 
-    def yields(self, start: Mapping[str, float], counts: Array | None) -> list[Yield]:
-        """Return the events of each sample in each channel, before and after the fit."""
-        model = self._fitter.workspace.model
-        before = np.array([start[name] for name in self._likelihood.names])
-        with using("numpy"):
-            by_sample = [
-                np.asarray(model.main_model.expected_data(at, return_by_sample=True)) for at in (before, self._at)
-            ]
-        slopes = self._likelihood.rates.derivatives(self._at)[1]
-        found = []
-        samples = {
-            channel["name"]: [s["name"] for s in channel["samples"]]
-            for channel in self._fitter.workspace.spec["channels"]
+    def channels(self, *, observed: bool) -> list[FittedChannel]:
+        """Return the channels before the fit, where free parameters have no uncertainty, and after it."""
+        model, workspace = self._likelihood, self._fitter.workspace
+        spec = {channel["name"]: channel["samples"] for channel in workspace.spec["channels"]}
+        names = workspace.model.config.channels
+        lengths = [len(sample["data"]) for name in names for sample in spec[name]]
+
+        def expected(at: Array) -> list[dict[str, Array]]:
+            cells = iter(np.split(model.rates.cells(at), np.cumsum(lengths)[:-1]))
+            return [{sample["name"]: next(cells) for sample in spec[name]} for name in names]
+
+        before = np.zeros_like(self.covariance)
+        for i, width in self._auxiliary()[1].items():
+            before[i, i] = width**2 * bool(self.free_in_fit[i])
+        data = []
+        for name in names:
+            part = workspace.model.config.channel_slices[name]
+            edges = np.array(workspace.axes.get(name, ("", range(part.stop - part.start + 1)))[1], dtype=np.float64)
+            data.append((name, edges, workspace.counts[part] if observed else None))
+        states = State(model.start, before), State(self._at, self.covariance)
+        signals = {
+            name: tuple(s["name"] for s in samples if any(m["name"] == workspace.poi for m in s["modifiers"]))
+            for name, samples in spec.items()
         }
-        for channel in model.config.channels:
-            of = model.config.channel_slices[channel]
-            for sample in samples[channel]:
-                row = model.config.samples.index(sample)
-                events = [float(table[row, of].sum()) for table in by_sample]
-                found.append(Yield(channel, sample, events[0], events[1], math.nan, math.nan))
-            slope = slopes[of].sum(axis=0)
-            error = float(np.sqrt(max(slope @ self.covariance @ slope, 0.0)))
-            events = [float(table[:, of].sum()) for table in by_sample]
-            observed = math.nan if counts is None else float(counts[of].sum())
-            found.append(Yield(channel, "total", events[0], events[1], error, observed))
-        return found
+        found = fitted_channels(expected, *states, (model.low, model.high), data)
+        return [replace(of, signals=signals[of.name], label=workspace.axes.get(of.name, ("",))[0]) for of in found]
+
+
+def _thrown(workspace: Workspace, fitter: WorkspaceFitter, best: Fit, toys: int, seed: int) -> Array:
+    """Return -2 log L of fits to toys that are thrown from a fit."""
+    found, reason, mean = [], "", fitter.expected(best.values)
+    for child in np.random.SeedSequence(seed).spawn(toys):
+        data = thrown(fitter, mean, np.random.default_rng(child))
+        try:
+            found.append(fitter.fit(data, start=best.values).objective)
+        except FitError as error:
+            reason = str(error)
+    if len(found) < (1 - _FAILED) * toys:
+        raise FitError(f"{workspace.where}: {toys - len(found)} of {toys} fits of toys fail, the last one: {reason}")
+    return np.array(found)
 
 
 def _impacts(fitter: WorkspaceFitter, data: Array, best: Fit, parameters: list[FittedParameter]) -> list[Impact]:

@@ -12,7 +12,7 @@ from portico.stats.shapes import Array
 from portico.stats.workspace import Workspace
 from portico.stats.workspace_fits import WorkspaceFitter
 
-__all__ = ["PyhfToys", "ThrownData"]
+__all__ = ["PyhfToys", "ThrownData", "thrown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,6 @@ class PyhfToys:
         self.workspace, self.fitter = workspace, WorkspaceFitter(workspace, backend)
         config = workspace.model.config
         self._data = np.concatenate([workspace.counts, config.auxdata])
-        self._normal, self._widths = self.fitter.likelihood.normal, self.fitter.likelihood.widths
         self._background: Fit | None = None
         self._thrown: dict[float, tuple[Fit, Array]] = {}
 
@@ -65,15 +64,9 @@ class PyhfToys:
         if mu not in self._thrown:
             fit = self._conditional(mu)
             mean = self.fitter.expected(fit.values)
-            if not np.all(mean[: len(self.workspace.counts)] >= 0):
-                raise FitError(f"{self.workspace.where}: a bin expects fewer than 0 events: no toys can be thrown")
             self._thrown[mu] = fit, mean
         fit, mean = self._thrown[mu]
-        bins = len(self.workspace.counts)
-        main, auxiliary = mean[:bins], mean[bins:]
-        counted = rng.poisson(np.where(self._normal, 0.0, auxiliary))
-        measured = rng.normal(auxiliary, self._widths)
-        return ThrownData(np.concatenate([rng.poisson(main), np.where(self._normal, measured, counted)]), fit)
+        return ThrownData(thrown(self.fitter, mean, rng), fit)
 
     def statistic(self, mu: float, data: ThrownData) -> float:
         """Return q~_mu of thrown data.
@@ -117,3 +110,20 @@ class PyhfToys:
             if best.values[self.workspace.poi] >= mu:
                 return 0.0
         return max(fixed.objective - best.objective, 0.0)
+
+
+def thrown(fitter: WorkspaceFitter, mean: Array, rng: np.random.Generator) -> Array:
+    """Return main and auxiliary data thrown around their expectations.
+
+    Raises
+    ------
+    FitError
+        If a bin expects fewer than 0 events.
+    """
+    normal, widths = fitter.likelihood.normal, fitter.likelihood.widths
+    main, auxiliary = mean[: len(mean) - len(normal)], mean[len(mean) - len(normal) :]
+    if not np.all(main >= 0):
+        raise FitError(f"{fitter.workspace.where}: a bin expects fewer than 0 events: no toys can be thrown")
+    counted = rng.poisson(np.where(normal, 0.0, auxiliary))
+    measured = rng.normal(auxiliary, widths)
+    return np.concatenate([rng.poisson(main), np.where(normal, measured, counted)])

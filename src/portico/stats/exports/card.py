@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -27,16 +28,18 @@ from portico.stats.exports.card_content import (
 )
 from portico.stats.exports.card_edits import edit
 
-__all__ = ["read_card"]
+__all__ = ["is_card", "parse_card", "read_card"]
 
 _UPPER: Final = ("bin", "imax", "jmax", "kmax", "observation", "process", "rate", "shapes")
 _BY_COLUMN: Final = ("gmM", "gmN", "lnN", "lnU", "shape", "shapeN", "shapeU", "trG")
-_LOWER: Final = (*_BY_COLUMN, "autoMCStats", "discrete", "flatParam", "group", "nuisance edit", "param", "rateParam")
+_LOWER: Final = (
+    *_BY_COLUMN, "autoMCStats", "discrete", "extArg", "flatParam", "group", "nuisance edit", "param", "rateParam",
+    "unif",
+)  # fmt: skip
 _UNREAD: Final = {
     "constr": "a constraint by a formula", "dFD": "a constraint that is flat with soft edges",
-    "dFD2": "a constraint that is flat with soft edges", "extArg": "a parameter or formula of its own",
+    "dFD2": "a constraint that is flat with soft edges",
     "shapeL": "a linear interpolation of shapes", "shapeL2": "a linear interpolation of shapes",
-    "unif": "a parameter with a uniform prior",
 }  # fmt: skip
 _NUMBER = TypeVar("_NUMBER", int, float)
 
@@ -53,13 +56,31 @@ def read_card(path: Path) -> Card:
         raw = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
+    return parse_card(raw, str(path))
+
+
+def parse_card(raw: bytes, where: str) -> Card:
+    """Return the content of a datacard from its bytes.
+
+    Raises
+    ------
+    InputError
+        See `read_card`.
+    """
     if b"\0" in raw:
-        raise InputError(f"{path}: cannot be read: it is no text")
+        raise InputError(f"{where}: cannot be read: it is no text")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:  # of comments
         text = raw.decode("latin-1")
-    return _Reader(str(path)).read(text)
+    return _Reader(where).read(text)
+
+
+def is_card(head: bytes) -> bool:
+    """Whether a file that begins so may be a datacard: one of its lines begins with imax, jmax or kmax."""
+    text = head.decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n")
+    words = {line.split()[0] for line in text.splitlines() if line.split()}
+    return text[:1] not in {"{", "[", "<"} and bool(words & {"imax", "jmax", "kmax"})
 
 
 class _Reader:
@@ -232,21 +253,22 @@ class _Reader:
         kind, optional = _shape_kind(kind)
         if kind in _BY_COLUMN:
             self._systematic(name, kind, rest, optional=optional)
-        elif kind == "rateParam":
-            self._rate_parameter(name, rest)
-        elif kind == "param":
-            self._constraint(name, rest)
         elif kind in {"discrete", "flatParam"}:
             self.card.loose[name] = kind
             self.card.lines[name] = self._line
-        elif kind == "group":
-            self._group(name, rest)
-        elif kind == "autoMCStats":
-            self._statistics(name, rest)
+        elif (read := self._directives.get(kind)) is not None:
+            read(name, rest)
         elif kind in _UNREAD:
             raise self._wrong(f"'{name}' is a {kind}, {_UNREAD[kind]}, which is not read here")
         else:
             raise self._wrong(f"'{kind}' is not a kind of uncertainty; {nearest(kind, _LOWER)}")
+
+    @property
+    def _directives(self) -> dict[str, Callable[[str, list[str]], None]]:
+        return {
+            "autoMCStats": self._statistics, "extArg": self._external, "group": self._group, "param": self._constraint,
+            "rateParam": self._rate_parameter, "unif": self._uniform,
+        }  # fmt: skip
 
     def _edit(self, words: list[str]) -> None:
         self._edited = True
@@ -289,28 +311,43 @@ class _Reader:
     def _rate_parameter(self, name: str, rest: list[str]) -> None:
         if len(rest) < 3:
             raise self._wrong("write a rate parameter as: name rateParam channel process value [low,high]")
-        bins, processes, value, more = rest[0], rest[1], rest[2], "".join(rest[3:])
+        bins, processes = rest[:2]
         matched = [c for c in self.card.columns if fnmatchcase(c.bin, bins) and fnmatchcase(c.process, processes)]
         if not matched:
             raise self._wrong(
                 f"process '{processes}' in channel '{bins}' is no column; channels: {', '.join(self.card.bins)}; "
                 f"processes: {', '.join(self.card.processes)}"
             )
-        number, low, high, formula = 1.0, -math.inf, math.inf, ""
-        if "@" in value or (more and not more.startswith("[")):
-            formula = " ".join(rest[2:])
-        elif ":" in value:
-            raise self._wrong(f"'{name}' is in a RooWorkspace, {value}, which is not read for rate parameters")
-        else:
-            number = self._number(value, "the value of a rate parameter", float)
-            if more:
-                low, high = self._range(more, "a rate parameter")
-                if not low <= number <= high:
-                    raise self._wrong(f"'{name}' = {number:g} is not between {low:g} and {high:g}")
+        argument = self._argument(name, rest[2:])
         for column in matched:
-            self.card.rate_parameters.append(
-                RateParameter(name, column.bin, column.process, number, low, high, formula, self._line)
-            )
+            self.card.rate_parameters.append(replace(argument, bin=column.bin, process=column.process))
+
+    def _argument(self, name: str, words: list[str]) -> RateParameter:
+        """Return a parameter, a formula or an object of a RooWorkspace, which multiplies nothing yet."""
+        value, more = words[0] if words else "", "".join(words[1:])
+        if "@" in value or (more and more[0] not in "[R"):  # RecycleConflictNodes
+            return RateParameter(name, "", "", 1.0, -math.inf, math.inf, " ".join(words), self._line)
+        if ":" in value:
+            return RateParameter(name, "", "", 1.0, -math.inf, math.inf, "", self._line, value)
+        number, low, high = self._number(value, f"the value of '{name}'", float), -math.inf, math.inf
+        if more:
+            low, high = self._range(more, f"'{name}'")
+            if not low <= number <= high:
+                raise self._wrong(f"'{name}' = {number:g} is not between {low:g} and {high:g}")
+        return RateParameter(name, "", "", number, low, high, "", self._line)
+
+    def _external(self, name: str, rest: list[str]) -> None:
+        self.card.rate_parameters.append(self._argument(name, rest))
+
+    def _uniform(self, name: str, rest: list[str]) -> None:
+        self._lines_of_nuisances += 1
+        if len(rest) != 2:
+            raise self._wrong("a parameter with a uniform prior is: name unif low high")
+        low, high = (self._number(word, "a bound", float) for word in rest)
+        if not low < high:
+            raise self._wrong(f"'{name}': {low:g} is not below {high:g}")
+        middle = 0.5 * (low + high)
+        self.card.rate_parameters.append(RateParameter(name, "", "", middle, low, high, "", self._line))
 
     def _range(self, text: str, what: str) -> tuple[float, float]:
         if not (bounds := re.fullmatch(r"\[([^,]+),([^,]+)\]", text)):

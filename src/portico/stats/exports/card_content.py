@@ -69,7 +69,11 @@ class Systematic:
 
 @dataclass(frozen=True, slots=True)
 class RateParameter:
-    """A factor of one process in one channel: free between its bounds, or a formula of others."""
+    """A factor of one process in one channel: free between its bounds, a formula of others, or in a RooWorkspace.
+
+    What ``extArg`` and ``unif`` declare has no process; formulas and functions depend on it. The source is
+    ``file:workspace``.
+    """
 
     name: str
     bin: str
@@ -79,6 +83,7 @@ class RateParameter:
     high: float
     formula: str
     line: int
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

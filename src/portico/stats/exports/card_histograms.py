@@ -18,11 +18,12 @@ __all__ = ["Content", "Histograms"]
 
 @dataclass(frozen=True)
 class Content:
-    """Contents, variances and edges of a histogram."""
+    """Contents, variances, edges and title of the axis of a histogram."""
 
     events: Array
     variances: Array
     edges: Array
+    title: str = ""
 
 
 class Histograms:
@@ -35,6 +36,11 @@ class Histograms:
         Where the files are; those that are not there are looked for in the current folder.
     mass : float or str
         What ``$MASS`` stands for.
+
+    Attributes
+    ----------
+    axes : dict of str to (str, array)
+        By channel, title and edges of the histograms that were read.
     """
 
     def __init__(self, card: Card, folder: Path, mass: float | str) -> None:
@@ -42,7 +48,7 @@ class Histograms:
         self._mass = mass if isinstance(mass, str) else f"{mass:.0f}" if mass % 1 == 0 else str(mass)
         self._known: dict[tuple[str, str], Content] = {}
         self._names: dict[str, list[str]] = {}
-        self._edges: dict[str, Array] = {}
+        self.axes: dict[str, tuple[str, Array]] = {}
 
     def wrong(self, what: str, line: int = 0) -> InputError:
         """Return an error of the card."""
@@ -91,7 +97,7 @@ class Histograms:
             raise self.wrong(f"'{systematic}' needs the names of varied histograms", source.line)
         file, path = self._place(source, pattern, process, channel, systematic)
         found = self._load(source, file, path)
-        edges = self._edges.setdefault(channel, found.edges)
+        _, edges = self.axes.setdefault(channel, (found.title, found.edges))
         if len(found.edges) != len(edges):
             raise self.wrong(
                 f"histogram '{path}' has {len(found.edges) - 1} bins, others of channel '{channel}' have "
@@ -102,6 +108,10 @@ class Histograms:
             if note not in self._card.notes:
                 self._card.notes.append(f"{note}; bins are compared by their order, as Combine does")
         return found
+
+    def place(self, source: ShapeSource, process: str, channel: str) -> tuple[str, str]:
+        """Return file and path in it of a nominal shape."""
+        return self._place(source, source.nominal, process, channel, "")
 
     def _place(self, source: ShapeSource, pattern: str, process: str, channel: str, systematic: str) -> tuple[str, str]:
         found = []
@@ -148,7 +158,8 @@ class Histograms:
                 histogram = opened[path]
                 kind = str(histogram.classname)
                 events, edges = (np.asarray(values, dtype=np.float64) for values in histogram.to_numpy())
-                found = Content(events, np.asarray(histogram.variances(), dtype=np.float64), edges)
+                title = str(histogram.member("fXaxis").member("fTitle"))
+                found = Content(events, np.asarray(histogram.variances(), dtype=np.float64), edges, title)
         except Exception as error:  # see above
             raise self.wrong(f"{file}: '{path}' cannot be read: {_short(error)}", source.line) from error
         if not kind.startswith("TH1"):

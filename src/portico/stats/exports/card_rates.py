@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from portico.errors import InputError, nearest
@@ -28,17 +28,20 @@ class Rates:
         The strength of all signal.
     settings : dict of str to dict
         Of the parameters of a measurement; filled as factors are used.
+    opaque : collection of str
+        Factors that something else than a workspace gives a meaning: each is a factor of its own.
     """
 
-    def __init__(self, card: Card, poi: str, settings: _Settings) -> None:
-        self._card, self._poi, self._settings = card, poi, settings
+    def __init__(self, card: Card, poi: str, settings: _Settings, opaque: Collection[str] = ()) -> None:
+        self._card, self._poi, self._settings, self._opaque = card, poi, settings, opaque
         self._constraints: Mapping[str, Constraint] = {of.name: of for of in card.constraints}
         self._free: dict[str, RateParameter] = {}
         self._formulas: dict[str, RateParameter] = {}
         for rate in card.rate_parameters:
             if rate.name == poi:
                 raise self._wrong(rate, f"'{rate.name}' is the strength of all signal already; rename it")
-            (self._formulas if rate.formula else self._free).setdefault(rate.name, rate)
+            if not rate.source:
+                (self._formulas if rate.formula else self._free).setdefault(rate.name, rate)
 
     def _wrong(self, rate: RateParameter | Constraint, what: str) -> InputError:
         return InputError(f"{self._card.where}, line {rate.line}: {what}")
@@ -62,9 +65,24 @@ class Rates:
         """Parameters that multiply anything so far."""
         return set(self._settings)
 
+    @property
+    def beyond(self) -> set[str]:
+        """Factors of processes that are no products of parameters, or have a constraint with two widths."""
+        found = set()
+        for rate in self._card.rate_parameters:
+            constraint = self._constraints.get(rate.name)
+            if rate.bin and constraint is not None and constraint.down != constraint.up:
+                found.add(rate.name)
+            try:
+                if rate.bin and self._factors(rate.name, rate)[1] == []:
+                    found.add(rate.name)
+            except InputError:
+                found.add(rate.name)
+        return found
+
     def _factors(self, name: str, rate: RateParameter, depth: int = 0) -> tuple[float, list[str]]:
         """Return a number and the independent parameters whose product a factor is."""
-        if name in self._free or name in self._constraints or name == self._poi:
+        if name in self._free or name in self._constraints or name in self._opaque or name == self._poi:
             return 1.0, [name]
         if name not in self._formulas or depth > _DEEPEST:
             known = [*self._free, *self._constraints, *self._formulas]
@@ -95,6 +113,10 @@ class Rates:
             return {"name": name, "type": "normfactor", "data": None}
         frozen = {"fixed": True} if name in self._card.frozen else {}
         free = self._free.get(name)
+        if name in self._opaque:
+            value, width = (of.mean, _WIDTHS * of.up) if (of := self._constraints.get(name)) else (1.0, _HIGHEST)
+            self._settings[name] = {"inits": [value], "bounds": [[value - width, value + width]], **frozen}
+            return {"name": name, "type": "normfactor", "data": None}
         if (constraint := self._constraints.get(name)) is None:
             assert free is not None  # noqa: S101 (see _factors)
             reach = _HIGHEST * max(abs(free.value), 1.0)

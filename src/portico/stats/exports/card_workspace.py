@@ -17,6 +17,7 @@ Gaussian constraint is a modifier ``lumi`` under its own name, which pyhf fits a
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,7 +42,9 @@ _WIDEST: Final = 7.0  # standard deviations of trG
 _Modifier = dict[str, Any]
 
 
-def card_to_pyhf(card: Card, folder: Path, *, poi: str = POI, mass: float | str = "120") -> dict[str, Any]:
+def card_to_pyhf(
+    card: Card, folder: Path, *, poi: str = POI, mass: float | str = "120", opaque: Collection[str] = ()
+) -> dict[str, Any]:
     """Return a datacard as a pyhf workspace.
 
     Parameters
@@ -54,6 +57,8 @@ def card_to_pyhf(card: Card, folder: Path, *, poi: str = POI, mass: float | str 
         Name of the strength of all signal.
     mass : float or str
         What ``$MASS`` stands for.
+    opaque : collection of str
+        See `portico.stats.exports.card_rates.Rates`.
 
     Raises
     ------
@@ -61,24 +66,32 @@ def card_to_pyhf(card: Card, folder: Path, *, poi: str = POI, mass: float | str 
         If a file or histogram is missing or does not fit the card, or the card has what a workspace cannot say:
         parametric shapes, formulas that do not multiply.
     """
-    return _Translation(card, folder, poi, mass).workspace()
+    return _Translation(card, folder, poi, mass, opaque).workspace()
 
 
-def translated(card: Card, folder: Path, *, mass: float) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return a datacard as a pyhf workspace, and notes. See `card_to_pyhf`."""
-    return card_to_pyhf(card, folder, mass=mass), tuple(card.notes)
+def translated(
+    card: Card, folder: Path, *, mass: float
+) -> tuple[dict[str, Any], tuple[str, ...], dict[str, tuple[str, Sequence[float]]]]:
+    """Return a datacard as a pyhf workspace, notes, and the axes of its histograms. See `card_to_pyhf`."""
+    translation = _Translation(card, folder, POI, mass)
+    return translation.workspace(), tuple(card.notes), translation.axes
 
 
 class _Translation:
     """The making of one workspace."""
 
-    def __init__(self, card: Card, folder: Path, poi: str, mass: float | str) -> None:
+    def __init__(self, card: Card, folder: Path, poi: str, mass: float | str, opaque: Collection[str] = ()) -> None:
         self._card, self._poi = card, poi
         self._histograms = Histograms(card, folder, mass)
         self._wrong = self._histograms.wrong
         self._settings: dict[str, dict[str, Any]] = {poi: {"inits": [1.0], "bounds": [[0.0, 1000.0]]}}
-        self._rates = Rates(card, poi, self._settings)
+        self._rates = Rates(card, poi, self._settings, opaque)
         self._controls: dict[str, tuple[float, float]] = {}  # expected for a factor of 1, and observed
+
+    @property
+    def axes(self) -> dict[str, tuple[str, Sequence[float]]]:
+        """Title and bin edges of the axes of channels with histograms."""
+        return {name: (title, edges.tolist()) for name, (title, edges) in self._histograms.axes.items()}
 
     def workspace(self) -> dict[str, Any]:
         """Return all of it."""

@@ -16,7 +16,8 @@ from portico.stats.exports.workspace_card import write_workspace_card
 from portico.stats.exports.workspace_hs3 import workspace_hs3
 from portico.stats.exports.workspace_roofit import write_workspace_roofit
 from portico.stats.infer import Inference
-from portico.stats.model import Model
+from portico.stats.model_file import AnyModel
+from portico.stats.roofit.model import RooFitModel
 from portico.stats.shapes import Template
 from portico.stats.workspace import Workspace
 
@@ -34,12 +35,12 @@ FORMATS: Final = {
 LIMITS: Final = "hepdata"
 
 
-def export(model: Model | Workspace, name: str, path: Path) -> None:
+def export(model: AnyModel, name: str, path: Path) -> None:
     """Write a model for another program.
 
     Parameters
     ----------
-    model : Model or Workspace
+    model : Model, Workspace or RooFitModel
     name : str
         One of `FORMATS`, but for `LIMITS`.
     path : Path
@@ -55,7 +56,14 @@ def export(model: Model | Workspace, name: str, path: Path) -> None:
         raise ConfigError(f"no format '{name}'; {nearest(name, FORMATS)}")
     if name == LIMITS:
         raise ConfigError(f"{name} holds limits and no model")
-    if isinstance(model, Workspace):
+    if isinstance(model, RooFitModel):
+        if name not in {"hs3", "roofit"}:
+            raise InputError(
+                f"{model.where} has functions of RooFit, which {name} cannot hold here; valid: --export hs3=FILE.json, "
+                "roofit=FILE.root"
+            )
+        model.write(path, name)
+    elif isinstance(model, Workspace):
         _export_workspace(model, name, path)
     elif name == "pyhf":
         write_json(pyhf_workspace(model), path)

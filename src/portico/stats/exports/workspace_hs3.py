@@ -26,24 +26,26 @@ _FARTHEST: Final = 1e6  # of global observables that count
 _Json = dict[str, Any]
 
 
-def workspace_hs3(workspace: Workspace) -> _Json:
+def workspace_hs3(workspace: Workspace, *, prefix: str = "alpha_") -> _Json:
     """Return a workspace as HS3.
 
     Parameters
     ----------
     workspace : Workspace
+    prefix : str
+        Of the parameters of ``normsys`` and ``histosys``.
 
     Raises
     ------
     InputError
         If two names become one in RooFit.
     """
-    return _Translation(workspace).content()
+    return _Translation(workspace, prefix).content()
 
 
 class _Translation:
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    def __init__(self, workspace: Workspace, prefix: str) -> None:
+        self._workspace, self._prefix = workspace, prefix
         self._settings = {parameter["name"]: parameter for parameter in workspace.parameters}
         self._parameters: dict[str, tuple[float, float, float, bool]] = {}  # value, low, high, constant
         self._observables: dict[str, tuple[float, float, float]] = {}  # global ones
@@ -117,7 +119,7 @@ class _Translation:
     def _modifier(self, modifier: Mapping[str, Any], sample: Mapping[str, Any], channel: Mapping[str, Any]) -> _Json:
         name, kind, data = modifier["name"], modifier["type"], modifier["data"]
         if kind in {"normfactor", "lumi"}:
-            parameter = "Lumi" if name == "lumi" else name
+            parameter = "Lumi" if name == "lumi" and self._prefix else name
             found = {"name": parameter, "parameter": parameter, "type": "normfactor"}
             self._set(parameter, name)
             if kind == "lumi":
@@ -125,7 +127,7 @@ class _Translation:
                 found["constraint_name"] = self._gauss(parameter, setting["auxdata"][0], setting["sigmas"][0])
             return found
         if kind in {"normsys", "histosys"}:
-            parameter, setting = f"alpha_{name}", self._settings.get(name, {})
+            parameter, setting = f"{self._prefix}{name}", self._settings.get(name, {})
             self._set(parameter, name)
             constraint = self._gauss(parameter, setting.get("auxdata", [0.0])[0], setting.get("sigmas", [1.0])[0])
             sides = data if kind == "normsys" else {

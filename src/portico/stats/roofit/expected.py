@@ -1,0 +1,164 @@
+"""Expected events of a model of RooFit in bins, by sample, and its data in the same bins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from portico import root
+from portico.stats.roofit.built import Built, Part
+from portico.stats.shapes import Array
+
+__all__ = ["Channel", "channels_of", "main_of"]
+
+_BINS: Final = 40  # of unbinned data
+_POINTS: Final = 5  # of a function in a bin of unbinned data
+
+#: A sample: its name, the density at the present place, and its expected events if they are known.
+_Sample = tuple[str, Callable[[], float], Callable[[], float] | None]
+
+
+class Channel:
+    """A channel in bins of its variable; one bin where it has several variables.
+
+    Attributes
+    ----------
+    name, label : str
+    edges : array of shape (bins + 1,)
+    observed : array of shape (bins,)
+    samples : list of str
+    """
+
+    def __init__(self, part: Part, built: Built) -> None:
+        self.name, self._part, self._root = part.name, part, root.load()
+        self._main = main_of(part.pdf, part.variables)
+        self._samples = self._all_samples()
+        self.samples = [name for name, *_ in self._samples]
+        self._x: Any = next(iter(part.variables), None) if part.variables.size() == 1 else None
+        if self._main.InheritsFrom("RooPoisson"):
+            self._x = None
+        self.label = "" if self._x is None else self._title()
+        self.edges, self._inside = self._binning()
+        self.observed = self._counts()
+        poi = self._root.RooArgSet(built.space.var(built.poi))
+        self.signals = [name for name, *_ in self._samples if self._depends(name, poi)]
+
+    def _title(self) -> str:
+        name = self._x.GetName().removesuffix(f"_{self.name}")
+        title, unit = str(self._x.GetTitle()), str(self._x.getUnit())
+        shown = title if title and title != self._x.GetName() else name
+        return f"{shown} ({unit})" if unit else shown
+
+    def _binning(self) -> tuple[Array, int]:
+        if self._x is None:
+            return np.array([0.0, 1.0]), 1
+        binned = self._part.data.InheritsFrom("RooDataHist") or self._main.InheritsFrom("RooRealSumPdf")
+        if binned:
+            binning = self._x.getBinning()
+            return np.array([binning.binLow(i) for i in range(binning.numBins())] + [binning.highBound()]), 1
+        return np.linspace(self._x.getMin(), self._x.getMax(), _BINS + 1), _POINTS
+
+    def _counts(self) -> Array:
+        counts = np.zeros(len(self.edges) - 1)
+        data = self._part.data
+        if self._main.InheritsFrom("RooPoisson"):
+            return np.array([data.get(0)[0].getVal()])
+        for i in range(data.numEntries()):
+            value = data.get(i)[0].getVal() if self._x is not None else 0.5
+            at = int(np.clip(np.searchsorted(self.edges, value, side="right") - 1, 0, len(counts) - 1))
+            counts[at] += data.weight()
+        return counts
+
+    def _all_samples(self) -> list[_Sample]:
+        main, over = self._main, self._part.variables
+        if main.InheritsFrom("RooAddPdf"):
+            pdfs, coefficients = list(main.pdfList()), list(main.coefList())
+            found = []
+            for i, pdf in enumerate(pdfs):
+                known = coefficients[i].getVal if len(coefficients) == len(pdfs) else None
+                found.append((self._short(pdf.GetName()), _normalised(pdf, over), known))
+            if len(coefficients) == len(pdfs) and len({name for name, *_ in found}) == len(found):
+                return found
+        if main.InheritsFrom("RooRealSumPdf"):
+            pairs = zip(main.funcList(), main.coefList(), strict=False)
+            found = [
+                (self._short(function.GetName()), _product(function, coefficient), None)
+                for function, coefficient in pairs
+            ]
+            if len({name for name, *_ in found}) == len(found):
+                return found
+        return [("total", _normalised(main, over), None)]
+
+    def _short(self, name: str) -> str:
+        """Return the name of a process from that of its function."""
+        for prefix in ("shapeSig_", "shapeBkg_"):
+            if name.startswith(prefix):
+                return name.removeprefix(prefix).split(f"_{self.name}", 1)[0]
+        for end in ("_shapes", f"_{self.name}"):
+            name = name.removesuffix(end)
+        return name.removeprefix(f"model_{self.name}_") or name
+
+    def _depends(self, name: str, poi: Any) -> bool:
+        main = self._main
+        for lists in (("pdfList", "coefList"), ("funcList", "coefList")):
+            if hasattr(main, lists[0]) and len(self._samples) == main.coefList().size():
+                at = self.samples.index(name)
+                return bool(main.coefList()[at].dependsOn(poi) or getattr(main, lists[0])()[at].dependsOn(poi))
+        return bool(main.dependsOn(poi)) and name != "total"
+
+    def events(self) -> dict[str, list[float]]:
+        """Return the expected events of each sample in the bins, at the present values of the parameters."""
+        if self._main.InheritsFrom("RooPoisson"):
+            return {self.samples[0]: [float(self._main.getMean().getVal())]}
+        total = self._total()
+        if self._x is None:
+            known = {name: of() for name, _, of in self._samples if of is not None}
+            return {name: [known.get(name, total if len(self._samples) == 1 else 0.0)] for name in self.samples}
+        before = self._x.getVal()
+        widths = np.diff(self.edges)
+        table = np.zeros((len(self._samples), len(widths)))
+        for k in range(self._inside):
+            for b, at in enumerate(self.edges[:-1] + (k + 0.5) / self._inside * widths):
+                self._x.setVal(at)
+                for i, (_, density, _) in enumerate(self._samples):
+                    table[i, b] += density() * widths[b] / self._inside
+        self._x.setVal(before)
+        if all(of is not None for *_, of in self._samples):
+            sums = table.sum(axis=1, keepdims=True)
+            scale = np.array([[of()] for *_, of in self._samples if of is not None])
+            table = np.divide(table, sums, out=np.zeros_like(table), where=sums != 0) * scale
+        else:
+            table *= total / table.sum()
+        return {name: row.tolist() for name, row in zip(self.samples, table, strict=True)}
+
+    def _total(self) -> float:
+        pdf = self._part.pdf
+        if pdf.canBeExtended():
+            return float(pdf.expectedEvents(self._part.variables))
+        return float(self._part.data.sumEntries())
+
+
+def _product(function: Any, coefficient: Any) -> Callable[[], float]:
+    return lambda: float(function.getVal() * coefficient.getVal())
+
+
+def _normalised(pdf: Any, over: Any) -> Callable[[], float]:
+    return lambda: float(pdf.getVal(over))
+
+
+def main_of(pdf: Any, variables: Any) -> Any:
+    """Return the only factor of a product that depends on the variables; the product itself if there are several."""
+    while pdf.InheritsFrom("RooProdPdf") or pdf.InheritsFrom("RooExtendPdf"):
+        inner = [of for of in (pdf.pdfList() if pdf.InheritsFrom("RooProdPdf") else pdf.servers())
+                 if of.InheritsFrom("RooAbsPdf") and of.dependsOn(variables)]  # fmt: skip
+        if len(inner) != 1:
+            break
+        pdf = inner[0]
+    return pdf
+
+
+def channels_of(built: Built) -> list[Channel]:
+    """Return the channels of a model."""
+    return [Channel(part, built) for part in built.parts]
