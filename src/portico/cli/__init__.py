@@ -12,6 +12,7 @@ _COMMANDS = {
     "status": "portico.cli.status:status",
     "cancel": "portico.cli.cancel:cancel",
     "report": "portico.cli.report:report",
+    "trace": "portico.cli.trace:trace",
     "compare": "portico.cli.compare:compare",
     "prune": "portico.cli.prune:prune",
     "verify": "portico.cli.verify:verify",
