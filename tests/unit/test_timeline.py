@@ -1,4 +1,4 @@
-"""Where and when chunks ran: spans from the ledger, rates, the trace file, what limits a run."""
+"""The time line of a run: spans from the ledger, rates, the trace file, the bottleneck."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What limits a run, in a sentence."""
+"""The bottleneck of a run, in a sentence."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PHASES", "SUMMARY_TIME", "Flow", "Span", "flow", "lanes", "spans"]
 
-SUMMARY_TIME = "summary"
+SUMMARY_TIME: Final = "summary"
 """Before the name of a summary step, what the ledger knows its time by."""
 
-PHASES = ("setup", "open", "build", "jit", "loop", "serialise")
+PHASES: Final = ("setup", "open", "build", "jit", "loop", "serialise")
 """The phases of a chunk in their order; ``jit`` is shown after ``build``, of which it is a part."""
 
 
@@ -96,14 +96,14 @@ def _span(
     seconds = {name: float(metrics.get(name, 0.0)) for name in (*PHASES, "started", "ended", "wait", "cpu")}
     seconds["build"] = max(0.0, seconds["build"] - seconds["jit"])
     host, process = str(metrics.get("host", "unknown")), metrics.get("process")
-    counts = (int(metrics.get(name, 0)) for name in ("entries", "bytes_read", "peak_memory"))
     of, worker = ("", "", ""), "driver"
     if planned is not None:
         of = (planned.sample, planned.chunk.file, str(planned.chunk))
         worker = metrics.get("worker") or (f"process {process}" if process else "worker")
     return Span(
         step, *of, attempt, outcome, message, host, str(worker),
-        seconds["started"], seconds["ended"], seconds["wait"], tuple(seconds[name] for name in PHASES), *counts,
+        seconds["started"], seconds["ended"], seconds["wait"], tuple(seconds[name] for name in PHASES),
+        int(metrics.get("entries", 0)), int(metrics.get("bytes_read", 0)), int(metrics.get("peak_memory", 0)),
         seconds["cpu"],
     )  # fmt: skip
 

@@ -105,7 +105,7 @@ def _ends(of: Flows, group: Group) -> Iterator[tuple[float, float]]:
     for sample in group.samples:
         flow = of.flows.get(sample)
         if flow is not None and flow.passed:
-            value, error = flow.passed[-1], math.sqrt(flow.passed[-1])
+            value, error = float(flow.passed[-1]), math.sqrt(flow.passed[-1])
             if flow.yields:
                 value, error = flow.yields[-1], flow.uncertainties[-1]
             yield value, error

@@ -443,8 +443,8 @@ function drawGraph() {
     const weight = (name) => { const from = parents.get(name).map((n) => (down ? at.get(n)[0] : -at.get(n)[1])); return from.length ? sum(from) / from.length : 0; };
     layer.map((name) => [weight(name), name]).sort((a, b) => a[0] - b[0]).forEach(([, name], j) => { const across = j - (layer.length - 1) / 2; at.set(name, down ? [across, -i] : [i, -across]); });
   });
-  const longest = Math.max(...index.graph.map((node) => node.s), 1e-9), size = down && widest > 2 ? 10 : 11.5;
-  const second = (node) => `${time(node.s)}${node.chunks ? `, ${node.chunks} chunks` : ""}`;
+  const longest = Math.max(...index.graph.map((node) => node.s), 1e-9), size = down && widest > 2 ? 9.5 : 11.5;
+  const second = (node) => `${time(node.s)}${node.chunks && !(down && widest > 1) ? `, ${node.chunks} chunks` : ""}`;
   const half = (name) => !named.has(name) ? 0 : down ? 22 : Math.max(name.length * .62, second(named.get(name)).length * .52) * size / 2 + 8;
   const arrows = routes.flatMap((route) => route.slice(1).map((name, i) => {
     const [x, y] = at.get(name), [ax, ay] = at.get(route[i]);
@@ -482,7 +482,7 @@ async function drawTimes(last) {
   }
   const x = (more) => axis({ title: { text: "seconds since the first chunk began" }, rangemode: "tozero", mirror: true, ...more });
   await show($("timeline"), [rest, ...lines, failed, points].filter((trace) => trace.x.length), {
-    height, margin: { l: 20, r: 20, t: 12, b: 56 }, hovermode: "closest", dragmode: "zoom",
+    height, margin: { l: 20, r: 20, t: 12, b: 56 }, hovermode: "closest", dragmode: "zoom", showlegend: !NARROW.matches,
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", font: { size: 11.5 }, itemclick: false, itemdoubleclick: false }, xaxis: x({}),
     yaxis: axis({ tickvals: n <= 40 ? data.lanes.map((l, i) => i) : [], ticktext: data.lanes.map((l) => escaped(l.length > 24 ? `…${l.slice(-23)}` : l)), range: [n - .4, -.6], ticks: "", minor: {}, mirror: true, title: { text: n > 40 ? `${n} workers` : "" } }),
   }, { ...CONFIG, scrollZoom: false });
