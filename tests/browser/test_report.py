@@ -219,6 +219,7 @@ def test_accessible(page: Page, report: Path, theme: str) -> None:
     page.show_all()
     page.do("document.querySelectorAll('details').forEach(d => d.open = true)")
     found = Axe().run(page.driver, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa"]})
+    assert {"color-contrast", "label", "button-name"} <= {rule["id"] for rule in found["passes"]}
     assert [(v["id"], [n["html"][:120] for n in v["nodes"]][:3]) for v in found["violations"]] == []
 
 

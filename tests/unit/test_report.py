@@ -162,7 +162,7 @@ def test_groups_are_drawn_as_one(tmp_path: Path) -> None:
     text = write_report(make_run(tmp_path / "run", results, manifest={"samples": KINDS, "plot": plot})).read_text()
     content, index = drawn(text, "histograms", "SR", "mass"), unpacked(text)["index"]
     assert [(g["n"], g["k"]) for g in index["groups"]] == [
-        ("data", "data"), ("p<sub>T</sub> &gt; 1 (\N{MULTIPLICATION SIGN}2)", "stack"), ("hnl", "line"),
+        ("data", "data"), ("p<sub>T</sub> &gt; 1 (\N{MULTIPLICATION SIGN} 2)", "stack"), ("hnl", "line"),
     ]  # fmt: skip
     assert index["groups"][0]["c"] == "#000000"
     assert (content["x"], content["log"]) == ("m<sub>μμ</sub>", 1)

@@ -13,7 +13,7 @@ _WORDS = (
     "rightarrow:→ ell:ℓ sqrt:√ circ:° infty:∞ leq:≤ geq:≥"
 )
 _SYMBOLS = dict(word.split(":") for word in _WORDS.split())
-_COMMAND = re.compile(r"[#\\]([A-Za-z]+)\s?")
+_COMMAND = re.compile(r"[#\\]([A-Za-z]+)")
 _MARKED = re.compile(r"[#\\](bar|overline|it|bf|rm)\{([^{}]*)\}")
 _SCRIPT = re.compile(r"([_^])\{([^{}]*)\}")
 
@@ -25,10 +25,10 @@ def to_plain(title: str) -> str:
 
 
 def to_html(title: str) -> str:
-    """Return a title as HTML with sub- and superscripts, as a page and Plotly read it. All else is escaped."""
+    """Return a title as HTML with sub- and superscripts, for elements and for Plotly. All else is escaped."""
     parts, end, plain = [], 0, to_plain(title)
     for match in _SCRIPT.finditer(plain):
         tag = "sub" if match[1] == "_" else "sup"
-        parts.append(f"{escape(plain[end : match.start()])}<{tag}>{escape(match[2])}</{tag}>")
+        parts.append(f"{escape(plain[end : match.start()], False)}<{tag}>{escape(match[2], False)}</{tag}>")
         end = match.end()
-    return "".join([*parts, escape(plain[end:])])
+    return "".join([*parts, escape(plain[end:], False)])

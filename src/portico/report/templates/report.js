@@ -199,7 +199,7 @@ function figure(content, options, varied, all) {
   const marks = [...(index.label ? [texted(`<b>${index.label}</b>`, 0, "left")] : []), ...(index.note ? [texted(index.note, 1, "right")] : [])];
   const layout = {
     height: compact ? 290 : NARROW.matches ? 430 : 560, hovermode: "x", hoverdistance: -1,
-    margin: compact ? { l: 50, r: 14, t: 30, b: 44 } : { l: NARROW.matches ? 48 : 70, r: NARROW.matches ? 12 : 24, t: marks.length ? 36 : 30, b: 52 }, dragmode: "zoom",
+    margin: compact ? { l: 50, r: 14, t: 30, b: 44 } : { l: NARROW.matches ? 48 : 70, r: NARROW.matches ? 12 : 24, t: marks.length ? 50 : 34, b: 52 }, dragmode: "zoom",
     showlegend: inside && shown > 0, legend: { traceorder: "normal", x: .985, xanchor: "right", y: .985, yanchor: "top", bgcolor: "rgba(255,255,255,.75)", itemclick: false, itemdoubleclick: false, font: { size: NARROW.matches ? 10.5 : 12.5 } },
     xaxis: axis({ title: { text: compact ? "" : content.x, standoff: 6 }, range: content.logx ? [Math.log10(e[0]), Math.log10(e[n])] : [e[0], e[n]], type: content.logx ? "log" : "linear", anchor: below ? "y2" : "y", mirror: below ? "all" : "allticks", ...ticksOf(content, centers, compact) }),
     yaxis: axis({ title: { text: compact ? "" : options.shape ? "fraction / bin" : title }, type: log ? "log" : "linear", domain: below ? [.29, 1] : [0, 1],
@@ -207,8 +207,7 @@ function figure(content, options, varied, all) {
     annotations: [...(compact ? [texted(escaped(options.title), 0, "left")] : marks),
       ...(index.partial ? [{ text: "<b>PARTIAL</b>", x: .02, xanchor: "left", y: .97, yanchor: "top", xref: "paper", yref: "paper", showarrow: false, font: { color: "#b3261e", size: 16 } }] : []),
       ...(nothing ? [{ text: "no entries", x: .5, y: .5, xref: "paper", yref: "paper", showarrow: false, font: { size: 15, color: "#5b6475" } }] : [])],
-    shapes: content.blind.map(([x0, x1]) => ({ type: "rect", x0: Math.max(x0, e[0]), x1: Math.min(x1, e[n]), y0: 0, y1: 1, xref: "x", yref: "paper", fillcolor: "#dfe3ea", line: { width: 0 }, layer: "below",
-      label: { text: compact ? "" : "blinded", textangle: -90, textposition: "bottom center", font: { size: 11, color: "#5b6475" } } })).filter((shape) => shape.x1 > shape.x0),
+    shapes: content.blind.map(([x0, x1]) => ({ type: "rect", x0: Math.max(x0, e[0]), x1: Math.min(x1, e[n]), y0: 0, y1: 1, xref: "x", yref: "paper", fillcolor: "#dfe3ea", line: { width: 0 }, layer: "below" })).filter((shape) => shape.x1 > shape.x0),
   };
   if (below) layout.yaxis2 = axis({ domain: [0, .26], title: { text: data.length && stacked.length && !varied.length ? "data / pred." : "ratio", standoff: 6 }, range: below.range || reach(traces), nticks: 5, zeroline: false });
   return { data: traces, layout };
