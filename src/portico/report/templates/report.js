@@ -193,7 +193,8 @@ function figure(content, options, varied, all) {
 
   const shown = traces.filter((trace) => trace.name && trace.showlegend !== false).length;
   const inside = !compact && !NARROW.matches && shown <= 10, room = compact ? 1.15 : 1.2 + (inside ? Math.min(.055 * shown, .45) : 0);
-  const title = compact ? options.title : content.y;
+  const title = compact ? options.title : content.y, old = index.stale[plots.step] || [];
+  const warned = [index.partial ? "PARTIAL" : "", old.length ? `${escaped(old.slice(0, 3).join(", "))}${old.length > 3 ? ", ..." : ""}: made with other options` : ""].filter(Boolean).join("<br>");
   const nothing = !traces.some((trace) => trace.name);
   const texted = (text, x, anchor) => ({ text, x, xanchor: anchor, y: 1, yanchor: "bottom", xref: "paper", yref: "paper", showarrow: false, font: { size: 13.5 } });
   const marks = [...(index.label ? [texted(`<b>${index.label}</b>`, 0, "left")] : []), ...(index.note ? [texted(index.note, 1, "right")] : [])];
@@ -205,7 +206,7 @@ function figure(content, options, varied, all) {
     yaxis: axis({ title: { text: compact ? "" : options.shape ? "fraction / bin" : title }, type: log ? "log" : "linear", domain: below ? [.29, 1] : [0, 1],
       range: log ? [Math.log10(lowest), Math.log10(highest) + (Math.log10(highest) - Math.log10(lowest)) * (room - 1)] : [Math.min(0, ...everything) * 1.1, highest * room] }),
     annotations: [...(compact ? [texted(escaped(options.title), 0, "left")] : marks),
-      ...(index.partial ? [{ text: "<b>PARTIAL</b>", x: .02, xanchor: "left", y: .97, yanchor: "top", xref: "paper", yref: "paper", showarrow: false, font: { color: "#b3261e", size: 16 } }] : []),
+      ...(warned ? [{ text: `<b>${warned}</b>`, x: .02, xanchor: "left", y: .97, yanchor: "top", xref: "paper", yref: "paper", showarrow: false, font: { color: "#b3261e", size: 16 } }] : []),
       ...(nothing ? [{ text: "no entries", x: .5, y: .5, xref: "paper", yref: "paper", showarrow: false, font: { size: 15, color: "#5b6475" } }] : [])],
     shapes: content.blind.map(([x0, x1]) => ({ type: "rect", x0: Math.max(x0, e[0]), x1: Math.min(x1, e[n]), y0: 0, y1: 1, xref: "x", yref: "paper", fillcolor: "#dfe3ea", line: { width: 0 }, layer: "below" })).filter((shape) => shape.x1 > shape.x0),
   };
