@@ -25,7 +25,7 @@ XROOTD = "tests/services/test_xrootd.py"
 GROUPS = {
     "units": ["tests/unit"],
     "runs": ["tests/integration", f"--ignore={HNL}"],
-    "services": [HNL, "tests/notebooks", "tests/services", f"--ignore={XROOTD}"],
+    "services": [HNL, "tests/browser", "tests/notebooks", "tests/services", f"--ignore={XROOTD}"],
     "storms": ["tests/simulation", XROOTD, "tests/storms"],
 }
 ORDER = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warnings", "errors")

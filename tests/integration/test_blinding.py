@@ -11,8 +11,9 @@ from click.testing import CliRunner
 import portico
 from portico.cli import cli
 from portico.errors import ConfigError, PorticoError
+from tests.made_runs import drawn
 
-CODE = '''
+CODE = """
 from portico import summary
 
 
@@ -24,7 +25,7 @@ def fill(frame, sample, *, cut: float = 100.0):
 @summary
 def fit(results, samples, *, unblind: bool = False, name: str = "card.txt"):
     return {"looked": unblind, name: f"unblind = {unblind}", "raw.bin": bytes([0, 255])}
-'''
+"""
 STEPS = """
   - {name: fill, function: "mysteps:fill"}
   - {name: fit, function: "mysteps:fit", input: fill}
@@ -42,12 +43,6 @@ def analysis(make_analysis, events):
     return make_analysis(CODE, STEPS, samples)
 
 
-def heights(page: str) -> list[int]:
-    """Return how many heights each curve of the only plot has."""
-    (plot,) = re.findall(r'<svg class="plot".*?</svg>', page, re.DOTALL)
-    return [path.count("V") for path in re.findall(r'<path d="(M[^"]*)" stroke="[^"]*"/>', plot)]
-
-
 @pytest.mark.integration
 def test_data_are_hidden_until_they_are_asked_for(analysis, tmp_path):
     folder = tmp_path / "run"
@@ -62,11 +57,15 @@ def test_data_are_hidden_until_they_are_asked_for(analysis, tmp_path):
         assert (folder / "fit" / "raw.bin").read_bytes() == b"\x00\xff"
         assert run["fill"]["seen"]["mass_x"].values().sum() == 250  # who asks for numbers gets them
         pages[bool(options)] = (folder / "report.html").read_text()
-    assert 'class="blind"' in pages[False]
-    assert 'class="blind"' not in pages[True]
-    (seen, made), (all_seen, all_made) = heights(pages[False]), heights(pages[True])
-    assert made == all_made
-    assert seen < all_seen  # the two hidden bins are one step at 0
+    hidden, shown = (drawn(pages[looked], "fill", "", "mass_x") for looked in (False, True))
+    assert (hidden["blind"], shown["blind"]) == ([[4.0, 6.0]], [])
+    made, seen = "1", "0"  # groups of samples: data come first
+    assert hidden["g"][made] == shown["g"][made]
+    assert [i for i, value in enumerate(hidden["g"][seen]["v"]) if value is None] == [4, 5]
+    assert [x for x in hidden["g"][seen]["v"] if x is not None] == [
+        *shown["g"][seen]["v"][:4],
+        *shown["g"][seen]["v"][6:],
+    ]
 
 
 @pytest.mark.integration

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from portico.analysis.chunks import ChunkSize
 from portico.analysis.dataset import Dataset, load_dataset, with_variables
+from portico.analysis.plotting import PlotStyle
 from portico.config import Model, parse, read_yaml
 from portico.errors import ConfigError, nearest
 from portico.files import is_remote
@@ -102,6 +103,7 @@ class _AnalysisFile(Model):
     store: str | None = None
     steps: tuple[StepEntry, ...] = Field(min_length=1)
     blind: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
+    plot: PlotStyle = Field(default_factory=PlotStyle)
 
     @field_validator("blind")
     @classmethod
@@ -131,6 +133,8 @@ class Analysis(Model):
         Folder or ``root://`` URL where trees are written; the run folder if it is not given.
     blind : mapping of str to tuple of (float, float)
         By name of a product, ``*`` standing for any letters: intervals of its axis in which data are not shown.
+    plot : PlotStyle
+        Groups of samples and the look of figures.
     """
 
     name: str
@@ -140,6 +144,7 @@ class Analysis(Model):
     chunk: str | int
     store: str | None = None
     blind: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
+    plot: PlotStyle = Field(default_factory=PlotStyle)
 
     @property
     def folder(self) -> Path:
@@ -239,13 +244,14 @@ def load_analysis(where: str | Path, *, store: str | None = None) -> Analysis:
     else:
         dataset = load_dataset(path, content.dataset)
     steps = tuple(step.model_copy(update={"samples": dataset.matching(step.samples)}) for step in content.steps)
+    content.plot.check(tuple(dataset.samples), str(path))
     if store is not None:
         store = normal(store)
     elif content.store is not None:
         store = _store(content.store, path)
     return Analysis(
         name=content.name, path=path, dataset=dataset, steps=steps, chunk=content.chunk, store=store,
-        blind=content.blind,
+        blind=content.blind, plot=content.plot,
     )  # fmt: skip
 
 

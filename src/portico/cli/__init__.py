@@ -13,6 +13,7 @@ _COMMANDS = {
     "cancel": "portico.cli.cancel:cancel",
     "report": "portico.cli.report:report",
     "metrics": "portico.cli.metrics:metrics",
+    "trace": "portico.cli.trace:trace",
     "compare": "portico.cli.compare:compare",
     "prune": "portico.cli.prune:prune",
     "verify": "portico.cli.verify:verify",

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from portico.analysis.plotting import PALETTE
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -15,8 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["COLORS", "HATCHED", "SIZE", "new_axes", "new_figure", "settle", "stamp", "styled", "to_label"]
 
 SIZE = (7.0, 5.0)
-COLORS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
-"""Ten colours that stay apart for most eyes: Petroff, arXiv:2107.02270."""
+COLORS = PALETTE
 HATCHED: dict[str, Any] = {"facecolor": "none", "edgecolor": "#555555", "hatch": "////", "linewidth": 0}
 """The look of a band of uncertainty."""
 

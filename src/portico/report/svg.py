@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from portico.analysis.blinding import open_bins
 from portico.plot.bins import UNIT, drawn_edges, is_logarithmic, tell_ends
+from portico.report.labels import to_plain
 from portico.results.kinds import KINDS
 from portico.results.product import Product
 
@@ -26,13 +27,6 @@ _WIDTH, _HEIGHT = 300, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 20, 32
 _FEW = 50
 _LONGEST = 80
-_WORDS = (
-    "alpha:α beta:β gamma:γ delta:δ epsilon:ε zeta:ζ eta:η theta:θ kappa:κ lambda:λ mu:μ nu:ν xi:ξ pi:π rho:ρ sigma:σ "
-    "tau:τ phi:φ chi:χ psi:ψ omega:ω Delta:Δ Gamma:Γ Lambda:Λ Sigma:Σ Phi:Φ Psi:Ψ Omega:Ω Upsilon:Υ times:× pm:± "
-    "rightarrow:→ ell:ℓ sqrt:√ circ:° infty:∞ leq:≤ geq:≥"
-)
-_SYMBOLS = dict(word.split(":") for word in _WORDS.split())
-_COMMAND = re.compile(r"[#\\]([A-Za-z]+)\s?")
 _SCRIPT = re.compile(r"([_^])\{([^{}]*)\}")
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
@@ -321,8 +315,7 @@ def describe(name: str, curves: Mapping[str, Curve]) -> str:
 
 def to_text(title: str) -> str:
     """Convert a ROOT title to SVG text: Greek letters, sub- and superscripts. Everything else is escaped."""
-    plain = _COMMAND.sub(lambda m: _SYMBOLS.get(m[1], m[1] if m[0][0] == "#" else m[0]), title.replace("$", ""))
-    parts, end = [], 0
+    parts, end, plain = [], 0, to_plain(title)
     for match in _SCRIPT.finditer(plain):
         down = 3 if match[1] == "_" else -4
         parts.append(escape(plain[end : match.start()]))

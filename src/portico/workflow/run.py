@@ -198,4 +198,6 @@ def _manifest(analysis: Analysis) -> dict[str, Any]:
         "python": platform.python_version(),
         "samples": {name: sample.kind for name, sample in analysis.dataset.samples.items()},
         "blind": analysis.blind,
+        "plot": analysis.plot.model_dump(exclude_defaults=True),
+        "needs": {step.name: list(dict.fromkeys(step.after)) for step in analysis.steps},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from portico._version import __version__
 from portico.analysis.analysis import Analysis, StepEntry
 from portico.analysis.dataset import Sample
 from portico.environment.bundle import Bundle, key_of
+from portico.monitor.timeline import SUMMARY_TIME
 from portico.runfolder.folder import SUMMARY_FILE, RunFolder
 from portico.runfolder.ledger import Ledger
 from portico.runfolder.step_files import StepFiles
@@ -109,6 +111,7 @@ def run_summary(
     if not done:
         tell_faults(state, step.name, files, given.key)
         state.reporter.begin(step.name, {}, {}, 1)
+        began = time.time()
         state.executor.prepare(bundle)
         blobs = [state.ledger.result(step.input, name) or b"" for name in given.samples]
         content = {"op": "summary", "function": step.function, "samples": given.samples, "options": arguments.given,
@@ -119,6 +122,8 @@ def run_summary(
         text = json.dumps(answer["value"], indent=1, allow_nan=False)
         contents = {**dict(zip(answer["files"], written, strict=True)), SUMMARY_FILE: text.encode()}
         files.write(given.key, contents, text, made=made, inputs=inputs)
+        known = {"started": began, "ended": time.time(), "host": socket.gethostname()}
+        state.ledger.set_about({f"{SUMMARY_TIME} {step.name}": json.dumps(known)})
     seconds = time.monotonic() - started
     ended = "partial" if any(sample["completeness"] < 1 for sample in given.samples.values()) else "done"
     state.ledger.set_state(step.name, ended, 0.0 if done else seconds, 1, state.executor.name)

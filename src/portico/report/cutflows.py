@@ -1,0 +1,111 @@
+"""Cutflows of all samples side by side, and the yields at their ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from portico.analysis.plotting import Group
+from portico.report.labels import to_html
+from portico.results.cutflow import Cutflow
+from portico.results.product import ProductKind
+from portico.results.view import Results
+
+__all__ = ["Flows", "Yields", "flows_of", "yields_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """One cutflow of several samples, whose cuts are those of the longest, or some of them in this order."""
+
+    name: str
+    cuts: tuple[str, ...]
+    flows: Mapping[str, Cutflow]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return entries, yields and uncertainties of each sample before all cuts and after each; null without one."""
+        return {"name": self.name, "cuts": self.cuts, "rows": {s: self._row(flow) for s, flow in self.flows.items()}}
+
+    def _row(self, flow: Cutflow) -> dict[str, list[float | None]]:
+        after = dict(zip(flow.cuts, range(1, len(flow.cuts) + 1), strict=True))
+        places = [0, *(after.get(cut) for cut in self.cuts)]
+        entries = (flow.reached[0] if flow.reached else 0, *flow.passed)
+        columns: dict[str, Sequence[float]] = {"n": entries}
+        if flow.yields:
+            columns |= {"y": flow.yields, "u": flow.uncertainties}
+        return {key: [None if i is None else _short(of[i]) for i in places] for key, of in columns.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Yields:
+    """Yields after all cuts: a row per cutflow, a column per group, with uncertainties where there are weights."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[tuple[float, float] | None, ...]], ...]
+    weighted: bool
+
+
+def flows_of(samples: Mapping[str, Results]) -> list[Flows]:
+    """Return the cutflows of all samples by name; those whose cuts do not fit together stand apart."""
+    found: list[Flows] = []
+    names = dict.fromkeys(name for results in samples.values() for name in results)
+    for name in names:
+        having = {
+            sample: results[name]
+            for sample, results in samples.items()
+            if name in results and results.products[name].kind is ProductKind.CUTFLOW
+        }
+        while having:
+            longest = max(having.values(), key=lambda flow: len(flow.cuts)).cuts
+            fitting = {s: flow for s, flow in having.items() if _is_part(flow.cuts, longest)}
+            found.append(Flows(name, longest, fitting))
+            having = {s: flow for s, flow in having.items() if s not in fitting}
+    return found
+
+
+def _is_part(some: Sequence[str], every: Sequence[str]) -> bool:
+    """Return whether some cuts are among others, in the same order; a name that occurs twice only in itself."""
+    if len(set(every)) != len(every):
+        return tuple(some) == tuple(every)
+    rest = iter(every)
+    return all(cut in rest for cut in some)
+
+
+def _short(value: float) -> float | None:
+    if isinstance(value, int):
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def yields_of(flows: Sequence[Flows], groups: Sequence[Group], most: int = 5) -> Yields:
+    """Return the yields at the end of cutflows, of the first groups; data first, and the sum of the stack.
+
+    If some cutflows have weights, those without, of candidates before a choice or of all categories, are left out.
+    """
+    weighted = [of for of in flows if any(flow.yields for flow in of.flows.values())]
+    flows = weighted or flows
+    present = {sample for of in flows for sample in of.flows}
+    shown = [group for group in groups if present.intersection(group.samples)][:most]
+    stack = [group for group in groups if group.draw == "stack" and present.intersection(group.samples)]
+    columns = [(to_html(group.label), [group]) for group in shown]
+    if len(stack) > 1:
+        columns.insert(sum(group.draw == "data" for group in shown), ("background", stack))
+    rows = tuple((of.name, tuple(_end(of, names) for _, names in columns)) for of in flows)
+    return Yields(tuple(label for label, _ in columns), rows, bool(weighted))
+
+
+def _end(of: Flows, groups: Sequence[Group]) -> tuple[float, float] | None:
+    ends = [end for group in groups for end in _ends(of, group)]
+    return (sum(value for value, _ in ends), math.hypot(*(error for _, error in ends))) if ends else None
+
+
+def _ends(of: Flows, group: Group) -> Iterator[tuple[float, float]]:
+    for sample in group.samples:
+        flow = of.flows.get(sample)
+        if flow is not None and flow.passed:
+            value, error = float(flow.passed[-1]), math.sqrt(flow.passed[-1])
+            if flow.yields:
+                value, error = flow.yields[-1], flow.uncertainties[-1]
+            yield value, error
