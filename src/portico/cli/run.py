@@ -62,7 +62,7 @@ Examples:
 @click.option("--cache/--no-cache", help="Cache the columns that steps read on the workers' disks, for the next run; "
               "off by default.")  # fmt: skip
 @click.option("--metrics-port", type=click.IntRange(0, 65535), metavar="PORT",
-              help="While it runs, serve metrics for Prometheus at this port of this machine; 0 takes any.")  # fmt: skip
+              help="During the run, serve metrics for Prometheus at this port of this machine; 0: any.")  # fmt: skip
 @click.option(
     "--dry-run",
     is_flag=True,

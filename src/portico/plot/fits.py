@@ -175,7 +175,7 @@ def _draw_expected(axes: Axes, panel: Panel, colors: Mapping[str, str]) -> None:
         else:
             axes.fill_between(x, low, high, **hatched)
     if parts:
-        _line(axes, x, total, edges, color=COLORS[0], label=_UNNAMED if panel.ratio else "fit", zorder=3)
+        _line(axes, x, total, edges, color=COLORS[0], label="_nolegend_" if panel.ratio else "fit", zorder=3)
     if panel.signal is not None:
         label, values = panel.signal
         _line(axes, x, values, edges, color=_SIGNAL, linestyle="--", label=to_label(label), zorder=3)
