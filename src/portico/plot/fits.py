@@ -255,7 +255,7 @@ def _draw_ratio(axes: Axes, panel: Panel) -> None:
         axes.stairs(1 + share, edges, baseline=np.maximum(1 - share, 0.0), fill=True, **HATCHED)
     limit = 0.2
     if panel.counts is not None:
-        seen = panel.seen & there
+        seen = panel.seen & there & (np.asarray(panel.counts) > 0)
         centers, counts = ((edges[1:] + edges[:-1]) / 2)[seen], np.asarray(panel.counts, np.float64)[seen]
         low, high = poisson_interval(counts)
         ratio, lower, upper = counts / scale[seen], (counts - low) / scale[seen], (high - counts) / scale[seen]

@@ -21,6 +21,8 @@ _TOLERANCE: Final = 0.05  # of Minuit: an estimated distance to the minimum of 1
 _NEAR: Final = 1e-4  # of a range, from a bound
 _HIGH: Final = 0.9  # of the range of the parameter of interest, from where it is extended
 _WIDER, _OFTEN = 10.0, 8
+_RISE: Final = 1e-3  # of -log L: a minimum is not higher than where the fit begins
+_ENDLESS: Final = 1e12  # a bound that is none: Minuit loses all digits in such a range
 _FAR: Final = 10.0  # of the range of a parameter without one, over its value
 _SCAN: Final = 200  # points where the minimum of a constraint is looked for
 
@@ -54,6 +56,11 @@ class Engine:
         self._poi.setMin(0.0)
         if not math.isfinite(self._poi.getMax()) or self._poi.getMax() <= 0:
             self._poi.setMax(100.0)
+        for variable in self._variables.values():
+            if variable.getMax() > _ENDLESS:
+                variable.removeMax()
+            if variable.getMin() < -_ENDLESS:
+                variable.removeMin()
         self._start = {name: v.getVal() for name, v in self._variables.items()}
         self._nominal = {g.GetName(): g.getVal() for g in self._globals}
         self._measured = {"obs": dict(self._nominal)}
@@ -174,11 +181,13 @@ class Engine:
         for variable in held:
             variable.setConstant(True)
         try:
-            if not any(not v.isConstant() for v in self._variables.values()):
+            first = float(nll.getVal())
+            first = first if math.isfinite(first) else math.inf
+            if all(v.isConstant() for v in self._variables.values()):
                 return self._result(nll)
             for strategy in (0, 1, 2):
                 minimizer = self._minimizer(nll, strategy)
-                if minimizer.minimize("Minuit2", "Migrad") in {0, 1} and math.isfinite(nll.getVal()):
+                if minimizer.minimize("Minuit2", "Migrad") in {0, 1} and nll.getVal() < first + _RISE:
                     return self._result(nll)
         finally:
             for variable in held:
