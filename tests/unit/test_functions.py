@@ -322,3 +322,49 @@ def test_what_is_not_read_has_its_line(folder: Path, model: RooFitModel, change:
     path.write_text(CARD.replace(change, to))
     with pytest.raises(InputError, match=words):
         build(model, path)
+
+
+KINDS = """imax *
+jmax *
+kmax *
+shapes * a a.root w:$PROCESS_$CHANNEL
+shapes data_obs a a.root w:data_a
+bin a
+observation 206
+bin a a
+process sig bkg
+process 0 1
+rate 1 1
+g gmN 5 - 0.2
+t trG 0.1 -
+u lnU 1.2 -
+eff lnN 0.9/1.15 -
+x unif 0.5 1.5
+k rateParam a sig @0*@1 x,slope_a
+scale param 0 -1/+2 [-2,3]
+slope_a flatParam
+nuisance edit freeze slope_a
+"""
+
+
+@pytest.mark.parametrize(("t", "u", "eff", "g", "x"), [(0.5, -0.4, 0.3, 7.0, 1.2), (-1.0, 1.0, -1.5, 2.0, 0.6)])
+def test_every_kind_of_line_by_formula(
+    folder: Path, model: RooFitModel, t: float, u: float, eff: float, g: float, x: float
+) -> None:
+    path = folder / "kinds.txt"
+    path.write_text(KINDS)
+    about = {of["name"]: of for of in build(model, path)["parameters"]}
+    start = {name: of["value"] for name, of in about.items()}
+    assert (start["g"], about["g"]["constraint"][0]) == (5.0, pytest.approx(5.0, rel=1e-3))
+    assert about["g"]["constraint"][1:] == pytest.approx([math.sqrt(5)] * 2, rel=0.05)
+    assert about["t"]["constraint"] == pytest.approx([0, 1, 1], abs=1e-3)
+    assert about["scale"]["constraint"] == pytest.approx([0, 1, 2], abs=0.01)
+    assert (about["scale"]["low"], about["scale"]["high"]) == (-2, 3)
+    assert about["u"]["constraint"] is about["x"]["constraint"] is None
+    assert (about["u"]["low"], about["u"]["high"], about["x"]["low"], about["x"]["high"]) == (-1, 1, 0.5, 1.5)
+    assert about["slope_a"]["constant"]
+    values = {**start, "r": 2.0, "t": t, "u": u, "eff": eff, "g": g, "x": x}
+    (events,) = model.session.ask("events", values=values)
+    factor = 2 * (1 + 0.1 * t) * 1.2**u * math.exp(logarithm(eff, 0.9, 1.15)) * x * -0.03
+    assert sum(events["sig"]) == pytest.approx(functions.SIGNAL * factor, rel=1e-6)
+    assert sum(events["bkg"]) == pytest.approx(0.2 * g * 200, rel=1e-6)
