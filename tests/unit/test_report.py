@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import time
@@ -89,6 +90,17 @@ def test_report_is_one_file_that_loads_nothing(tmp_path: Path) -> None:
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe-eval" not in policy
     assert "'unsafe-inline'" not in policy.partition("style-src")[0]
+
+
+def test_pictures_are_on_white_and_what_is_none_is_left_out(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(buffer, "PNG")
+    run = make_run(tmp_path / "run", {}, values={"a": 1}, pictures={"clear.png": buffer.getvalue(), "x.png": b"text"})
+    text = write_report(run).read_text()
+    (address,) = re.findall(r'src="data:image/webp;base64,([^"]+)"', text)
+    with Image.open(io.BytesIO(base64.b64decode(address))) as image:
+        assert image.convert("RGB").getextrema() == ((255, 255),) * 3
+    assert "1 more pictures are in" in text
 
 
 def test_every_address_within_the_page_leads_somewhere(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ class _Reader:
             if not item["name"].endswith(".png"):
                 continue
             address = picture(files.path(item["name"]))
-            if self.pictures + len(address) > _PICTURES:
+            if not address or self.pictures + len(address) > _PICTURES:
                 page.pictures_left_out += 1
                 continue
             self.pictures += len(address)
