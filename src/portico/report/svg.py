@@ -1,4 +1,4 @@
-"""Small pictures of histograms as SVG text, for comparisons and notebooks: quick to draw, since there may be hundreds."""
+"""Small pictures of histograms as SVG text, for comparisons and notebooks, which may have hundreds."""
 
 from __future__ import annotations
 
