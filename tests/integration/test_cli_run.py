@@ -123,6 +123,13 @@ def test_init_and_run(toy):
     assert run["events"]["signal"]["made"] == 20_000
     assert run["histograms"]["background"]["cutflow"].reached[0] == 100_000
     assert 1 < run.summary("yields")["significance"] < 10
+    _, _, found = first.stdout.partition("histograms: ")
+    assert "yields after all cuts" in found or "entries after all cuts" in found
+    assert "events: " not in first.stdout, "its trees are read by another step"
+    flow = run["histograms"]["signal"]["cutflow"]
+    number = f"{flow.yields[-1]:,.0f}" if flow.yields else f"{flow.passed[-1]:,}"
+    row = next(line for line in found.splitlines() if line.startswith("signal"))
+    assert f"{number} ± " in row
 
 
 def test_run_again_does_nothing_and_tells_in_json(toy):
@@ -134,6 +141,11 @@ def test_run_again_does_nothing_and_tells_in_json(toy):
     assert content["state"] == "done"
     assert [step["total"]["entries_done"] for step in content["steps"]] == [120_000, 120_000, 0]
     assert content["report"].endswith("report.html")
+    flow = load(folder / "runs" / "toysearch")["histograms"]["signal"]["cutflow"]
+    (told,) = content["yields"]["histograms"]["signal"].values()
+    assert told == pytest.approx(
+        [flow.yields[-1], flow.uncertainties[-1]] if flow.yields else [flow.passed[-1], flow.passed[-1] ** 0.5]
+    )
     assert result.stderr.count("done before") == 3
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("results.*")}
 
@@ -147,6 +159,8 @@ def test_dry_run_and_status_after_a_run(toy, monkeypatch):
         ("histograms", "signal"): (1, 1), ("histograms", "background"): (4, 4),
     }  # fmt: skip
     text = call("status", "runs/toysearch").stdout
+    assert call("status", "runs/toysearch", "--watch").stdout == text
+    assert call("status", "runs/toysearch", "--watch", "--json").exit_code == 2
     assert "toysearch in runs/toysearch: done" in text
     assert "100,000" in text
 
@@ -171,8 +185,14 @@ def test_interrupted_run_says_how_to_go_on(tmp_path):
                 assert status.state == "running"
                 break
         time.sleep(0.5)
+    watching = portico("status", path, "--watch", folder=folder, wait=False)
+    time.sleep(3)
+    assert watching.poll() is None, "the run goes on"
     process.send_signal(signal.SIGINT)
     result = ended(process)
+    watched = ended(watching)
+    assert watched.returncode == 0, watched.stderr
+    assert "toysearch: interrupted" in watched.stdout
     assert result.returncode == 130, result.stderr
     assert result.stderr.endswith("interrupted; what is done is kept, the same command continues where it stopped\n")
     status = read_status(path)
