@@ -1,18 +1,44 @@
-"""CPU time of one CLs point and of a limit on a 4-bin workspace with each backend, without compiling.
+"""CPU time and memory of limits on workspaces of 6 to 1,000 parameters, beside pyhf and RooStats.
 
-Usage: python bench/workspace_limit.py
+Usage: python bench/workspace_limit.py [PARAMETERS ...] [--seconds N] [--page docs/statistics.md]
+
+Each program runs on each model in a process of its own, with one thread, and is stopped after N seconds (600 by
+default). A point is CLs of one strength, observed and expected, with everything compiled before; the answer is the
+observed and five expected limits, from reading the workspace; memory is the largest resident size. Aims: a point in not
+more than the time of RooStats from 50 parameters on, the answer in a fifth of that of pyhf, in not more memory. The
+models are those of tests/large_models.py; the first one has 4 bins. With --page the table of a page is replaced.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from portico.stats.asymptotic import asymptotic_limit, cls_at
-from portico.stats.workspace import BACKENDS, Workspace, using
+from portico.stats.exports.workspace_roofit import write_workspace_roofit
+from portico.stats.workspace import INTERPOLATION, Workspace, using
 from portico.stats.workspace_profiles import PyhfProfiles
 
-CHANNEL = {
+ROOT_FOLDER = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT_FOLDER))
+from tests.large_models import large_model  # noqa: E402
+
+SMALLEST = 6  # the parameters of the 4 bins
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+ONE_THREAD["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+BEGIN, END = "<!-- begin of bench/workspace_limit.py -->\n", "<!-- end of bench/workspace_limit.py -->\n"
+STRENGTHS = (0.8, 1.0, 1.2, 1.4)  # of the median expected limit
+
+CHANNEL: dict[str, Any] = {
     "name": "A",
     "samples": [
         {"name": "signal", "data": [2.0, 5.0, 8.0, 3.0],
@@ -33,27 +59,143 @@ CHANNEL = {
 }  # fmt: skip
 
 
-def main() -> None:
-    """Print a line for each backend."""
-    spec = {
+def model(parameters: int) -> Workspace:
+    """Return the model of about so many parameters."""
+    spec = large_model(parameters) if parameters > SMALLEST else {
         "channels": [CHANNEL], "observations": [{"name": "A", "data": [52.0, 43.0, 36.0, 21.0]}],
         "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
     }  # fmt: skip
-    for backend in BACKENDS:
-        if backend == "jax" and importlib.util.find_spec("jax") is None:
-            print("jax: not installed")
-            continue
-        with using(backend):
-            profiles = PyhfProfiles(Workspace("bench", spec, "m", "mu"), backend=backend)
-            profiles.statistics(3.3)  # compiles
-            times = [time.process_time()]
-            for mu in (1.0, 1.5, 2.0, 2.5):
-                cls_at(profiles, mu)
-            times.append(time.process_time())
-            limit = asymptotic_limit(profiles)
-            times.append(time.process_time())
-        point, whole = (times[1] - times[0]) / 4, times[2] - times[1]
-        print(f"{backend}: one CLs point {point:.3f} s, limit {whole:.2f} s, observed {limit.observed:.4f}")
+    return Workspace("bench", spec, spec["measurements"][0]["name"], "mu")
+
+
+def portico(parameters: int, center: float, backend: str = "numpy") -> dict[str, Any]:
+    """Measure this package; without a strength in the middle, first the answer."""
+    began = time.process_time()
+    with using(backend):
+        workspace = model(parameters)
+        limit = asymptotic_limit(PyhfProfiles(workspace, backend=backend))
+        answer = time.process_time() - began
+        profiles = PyhfProfiles(workspace, backend=backend)
+        point = timed(lambda mu: cls_at(profiles, mu), limit.median)
+    return {"answer": answer, "point": point, "observed": limit.observed, "median": limit.median}
+
+
+def pyhf(parameters: int, center: float, backend: str = "numpy") -> dict[str, Any]:
+    """Measure pyhf with the minimiser of scipy."""
+    import pyhf as library
+
+    with using(backend):
+        spec = model(parameters).spec
+        began = time.process_time()
+        made = library.Model(
+            {"channels": spec["channels"]}, poi_name="mu", validate=False, modifier_settings=INTERPOLATION
+        )
+        observed = {entry["name"]: entry["data"] for entry in spec["observations"]}
+        data = [n for name in made.config.channels for n in observed[name]] + made.config.auxdata
+
+        def of_one(mu: float) -> None:
+            library.infer.hypotest(mu, data, made, test_stat="qtilde", return_expected_set=True)
+
+        point = timed(of_one, center)
+        report({"point": point})  # the answer may take too long
+        began = time.process_time()
+        found = library.infer.intervals.upper_limits.upper_limit(data, made, scan=None, level=0.05, rtol=1e-3)
+    answer = time.process_time() - began
+    return {"answer": answer, "point": point, "observed": float(found[0]), "median": float(found[1][2])}
+
+
+def roostats(parameters: int, center: float) -> dict[str, Any]:
+    """Measure a point of RooStats, on the model that is exported to RooFit."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "model.root")
+        write_workspace_roofit(model(parameters), file)
+        done = subprocess.run(
+            [sys.executable, str(ROOT_FOLDER / "tests" / "roostats.py"), "time", str(file)],
+            input=json.dumps({"points": [factor * center for factor in STRENGTHS[:2]]}), capture_output=True,
+            text=True, check=True,
+        )  # fmt: skip
+    (points,) = json.loads(done.stdout)
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"point": sum(seconds for seconds, *_ in points) / len(points), "memory": memory}
+
+
+def timed(function: Callable[[float], object], center: float) -> float:
+    """Return the CPU seconds of a call, after a first one."""
+    function(0.9 * center)
+    began = time.process_time()
+    for factor in STRENGTHS:
+        function(factor * center)
+    return (time.process_time() - began) / len(STRENGTHS)
+
+
+def report(found: dict[str, Any]) -> None:
+    """Print what is known so far."""
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"memory": memory, **found}), flush=True)
+
+
+PROGRAMS: dict[str, Callable[[int, float], dict[str, Any]]] = {
+    "portico": portico,
+    "portico, jax": lambda parameters, center: portico(parameters, center, "jax"),
+    "pyhf": pyhf,
+    "pyhf, jax": lambda parameters, center: pyhf(parameters, center, "jax"),
+    "RooStats": roostats,
+}
+
+
+def measured(program: str, parameters: int, center: float, seconds: float) -> dict[str, Any]:
+    """Run a program in a process of its own, and return what it has reported until it ends or is stopped."""
+    command = [sys.executable, __file__, "--one", program, str(parameters), str(center)]
+    with tempfile.TemporaryFile("w+") as output:
+        try:
+            done = subprocess.run(
+                command, env={**os.environ, **ONE_THREAD}, stdout=output, stderr=subprocess.PIPE, text=True,
+                timeout=seconds, check=False,
+            )  # fmt: skip
+            stopped = f"failed: {done.stderr.strip().splitlines()[-1][:60]}" if done.returncode else ""
+        except subprocess.TimeoutExpired:
+            stopped = f"> {seconds:g}"
+        output.seek(0)
+        lines = output.read().splitlines()
+    return {"stopped": stopped, **(json.loads(lines[-1]) if lines else {})}
+
+
+def table(sizes: list[int], seconds: float) -> str:
+    """Measure all programs on all models, print what they find, and return the table."""
+    rows = ["| parameters | program | CLs point (s) | six limits (s) | memory (MB) |", "|---|---|---|---|---|"]
+    for parameters in sizes:
+        center = 1.0
+        for program in PROGRAMS:
+            found = measured(program, parameters, center, seconds)
+            center = found.get("median", center) if program == "portico" else center
+            print(parameters, program, json.dumps(found), flush=True)
+            cells = [found["stopped"] if key not in found else f"{found[key]:.3g}" for key in ("point", "answer")]
+            if program == "RooStats":
+                cells[1] = ""
+            memory = f"{found['memory']:.0f}" if "memory" in found else ""
+            rows.append(f"| {parameters} | {program} | {cells[0]} | {cells[1]} | {memory} |")
+    return "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    """Measure, and print or write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parameters", nargs="*", type=int, default=[SMALLEST, 20, 50, 100, 218, 500, 1000])
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--page", type=Path)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        program, parameters, center = options.one
+        report(PROGRAMS[program](int(parameters), float(center)))
+        return
+    found = table(options.parameters, options.seconds)
+    if options.page is None:
+        print(found)
+        return
+    text = options.page.read_text(encoding="utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    options.page.write_text(f"{before}{BEGIN}{found}{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

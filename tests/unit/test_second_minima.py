@@ -14,14 +14,17 @@ from click.testing import CliRunner
 from scipy import optimize
 
 from portico.cli.limit import limit
+from portico.stats import workspace_fits
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at, invert
 from portico.stats.infer import infer
 from portico.stats.minima import lowest
 from portico.stats.model import Model
+from portico.stats.scoring import score
 from portico.stats.toys import ModelToys
 from portico.stats.workspace import Workspace
 from portico.stats.workspace_profiles import PyhfProfiles
 from portico.stats.workspace_toys import PyhfToys, ThrownData
+from tests.large_models import large_model
 from tests.second_minima import Searched, random_model
 
 MU = {"name": "mu", "type": "normfactor", "data": None}
@@ -91,7 +94,7 @@ def test_two_of_four_parameters_change_sides_together() -> None:
         at[free] = optimize.minimize(of_free, start[free]).x
         return at, height(at)
 
-    found = lowest(local, [np.full(4, -1.0)], np.ones(4, dtype=np.bool_), range(4))
+    found = lowest(local, [np.full(4, -1.0)], np.ones(4, dtype=np.bool_), range(4), lambda _: range(4))
     assert found is not None
     assert np.sign(found[0]).tolist() == [1, 1, -1, -1]
 
@@ -99,6 +102,32 @@ def test_two_of_four_parameters_change_sides_together() -> None:
 @pytest.mark.parametrize("target", [3.94, 3.97, 3.9])
 def test_a_curve_that_is_flat_at_its_end_does_not_end_a_search(target: float) -> None:
     assert invert(lambda x: x**2, target, 1.0) == pytest.approx(math.sqrt(target), rel=1e-3)
+
+
+def test_hundreds_of_parameters_that_bend_a_little_need_few_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of the 28 bent parameters of this model lie on another side is seen without fits on all of them."""
+    calls, spec = list[int](), large_model(218)
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(1)
+        return score(*arguments)
+
+    monkeypatch.setattr(workspace_fits, "score", counted)
+    profiles = PyhfProfiles(Workspace("test", spec, "made", "mu"))
+    assert (
+        len(
+            profiles.fitter._bending(profiles.fitter.likelihood.start, profiles.data, ~profiles.fitter.likelihood.fixed)
+        )
+        > 20
+    )
+    found = asymptotic_limit(profiles)
+    assert len(calls) == len(profiles._fits) + 2
+    one = PyhfProfiles(Workspace("test", spec, "made", "mu"), backend="minuit")
+    for which in ("data", "asimov"):
+        mu = found.median
+        assert profiles.conditional(which, mu).objective == pytest.approx(
+            one.conditional(which, mu).objective, abs=1e-4
+        )
 
 
 def own(spec: dict[str, Any]) -> Model:

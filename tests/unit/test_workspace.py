@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -485,3 +489,20 @@ def test_cls_of_toys_is_exact_for_a_count() -> None:
     assert found.clsb == pytest.approx(np.exp(-1.5), abs=3 * np.sqrt(0.22 * 0.78 / 200))
     assert found.clb == pytest.approx(np.exp(-0.5), abs=3 * np.sqrt(0.61 * 0.39 / 200))
     assert found.observed == pytest.approx(np.exp(-1.0), abs=3 * found.uncertainty)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("mode", [0o700, 0o777])
+def test_what_jax_compiles_is_kept_where_nobody_else_can_write(tmp_path: Path, mode: int) -> None:
+    kept = tmp_path / "jax"
+    kept.mkdir()
+    kept.chmod(mode)
+    code = (
+        "from portico.stats.workspace import using\n"
+        "with using('jax'):\n"
+        "    import jax; jax.jit(lambda x: sum(jax.numpy.sin(k * x) for k in range(300)))(1.0)"
+    )
+    environment = {**os.environ, "PORTICO_JAX": str(kept)}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert bool(list(kept.iterdir())) == (mode == 0o700)

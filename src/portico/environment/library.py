@@ -24,7 +24,7 @@ from pathlib import Path
 
 from portico.errors import ConfigError, PorticoError, StepError
 from portico.files.atomic import write_atomic
-from portico.files.remembered import cache_folder, make_private
+from portico.files.remembered import compiled_folder
 from portico.root import root_folder
 
 __all__ = ["Compiler", "build", "compiler", "library_name"]
@@ -147,7 +147,7 @@ def build(
     PorticoError
         If there is no compiler any more, or no space for its files.
     """
-    folder = _folder()
+    folder = compiled_folder("PORTICO_LIBRARIES", "libraries")
     try:
         if folder is None:
             return _compile(sources, archive, function, say)
@@ -162,18 +162,6 @@ def build(
             return content
     except OSError as error:
         raise PorticoError(f"{function}: its C++ sources cannot be compiled: {error}") from error
-
-
-def _folder() -> Path | None:
-    """Return the folder of kept libraries: ``$PORTICO_LIBRARIES``, else one in the user's cache.
-
-    None where none can be kept, or where another user could write to it.
-    """
-    own, cache = os.environ.get("PORTICO_LIBRARIES"), cache_folder()
-    if not own and (own is not None or cache is None):
-        return None
-    folder = Path(own).absolute() if own else Path(cache or "", "libraries")
-    return folder if make_private(folder) else None
 
 
 def _read(path: Path) -> bytes | None:

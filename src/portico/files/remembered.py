@@ -27,7 +27,7 @@ from portico.files.summary import Column, Friend, TreeSummary
 from portico.files.version import Version
 from portico.shown import without_secrets
 
-__all__ = ["Checksum", "Remembered", "cache_folder", "make_private", "remembered"]
+__all__ = ["Checksum", "Remembered", "cache_folder", "compiled_folder", "make_private", "remembered"]
 
 _FORMAT = 2  # of the entries; one more whenever planning reads files in another way
 _MOST_BYTES = 256 * 2**20
@@ -86,6 +86,18 @@ def make_private(folder: Path) -> bool:
     except OSError:
         return False
     return status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK)
+
+
+def compiled_folder(variable: str, name: str) -> Path | None:
+    """Return a folder of kept compiled code: the one in an environment variable, else ``name`` in the user's cache.
+
+    None where none can be kept, or where another user could write to it.
+    """
+    own, cache = os.environ.get(variable), cache_folder()
+    if not own and (own is not None or cache is None):
+        return None
+    folder = Path(own).absolute() if own else Path(cache or "", name)
+    return folder if make_private(folder) else None
 
 
 def remembered() -> Remembered:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from portico.errors import FitError, nearest
 from portico.stats.likelihood import Choice, Likelihood, competing
-from portico.stats.minima import Found, bending, lowest
+from portico.stats.minima import Found, bending, lowest, softened
 from portico.stats.model import Channel, Model, Observation, Points, shape_parameters
 from portico.stats.scoring import score
 from portico.stats.shapes import Array, Parameter
@@ -193,7 +193,7 @@ class Fitter:
         for start in starts:
             for i, name in enumerate(likelihood.names):
                 start[i] = held.get(name, start[i])
-        found = lowest(local, starts, free, sided)
+        found = lowest(local, starts, free, sided, lambda found: softened(likelihood, found, free, sided, low, high))
         return None if found is None else found[0]
 
     def _sided(self, likelihood: Likelihood) -> list[int]:

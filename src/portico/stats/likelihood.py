@@ -229,6 +229,9 @@ class Likelihood:
     def _shape_changes(term: _Term, points: Points, at: Array) -> dict[int, Array]:
         """Derivatives of the content by parameters of the shape."""
         values, found = term.parameters(at), {}
+        if hasattr(term.shape, "derivatives"):
+            x = points.x if points.edges is None else points.edges
+            return dict(enumerate(term.shape.derivatives(x, values, bins=points.edges is not None)))
         for k in {k for k, _ in term.free} | {k for k, _, _ in term.shifts}:
             step = np.zeros(len(values))
             step[k] = term.steps[k] * _RELATIVE_STEP

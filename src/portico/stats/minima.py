@@ -1,7 +1,8 @@
 """The lowest of several minima: local fits from several starts, and from the other side of parameters that bend.
 
 A shape whose variations up and down lead to the same side, or differ much in size, gives a likelihood with a minimum on
-each side of 0 of its nuisance parameter. A fit that begins near one of them never sees the other.
+each side of 0 of its nuisance parameter. A fit that begins near one of them never sees the other. Of hundreds of
+parameters dozens may bend a little: where -log L rises like a parabola on all sides there is no other minimum.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from portico.stats.scoring import Curved
 from portico.stats.shapes import Array
 
-__all__ = ["Found", "bending", "lowest"]
+__all__ = ["Found", "bending", "lowest", "softened"]
 
 _RESIDUAL: Final = 5.0  # standard deviations by which a count may be off
 _STIFF: Final = 0.25  # of what the data know of a parameter, since they know less where others move with it
@@ -23,12 +25,19 @@ _SIDES: Final = (-1.5, 1.5)  # where a fit begins on the other side, in standard
 _NEAR: Final = 0.75  # what is no other side
 _GAIN: Final = 1e-5  # of -log L
 _TOGETHER: Final = 3  # parameters of which all sides are tried together
+_IN_PAIRS: Final = 8  # of which those of each two
+_SEEN: Final = (-3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0)  # where -log L is seen beside its parabola
+_APART: Final = 0.5  # of those from the minimum
+_PARABOLIC: Final = (0.8, 2.0)  # of the parabola; no lower minimum was missed in 3,000 fits
+_RIDGE: Final = 1e-9  # of the information, where a parameter does nothing
 _ROUNDS: Final = 6
 
 #: A minimum and -log L there.
 Found = tuple[Array, float]
 #: Fits from a start, with some parameters free; None where it does not converge.
 Local = Callable[[Array, npt.NDArray[np.bool_]], Found | None]
+#: Of the parameters with two sides those whose other side may be lower than a minimum: see `softened`.
+Softened = Callable[[Found], Sequence[int]]
 
 
 def bending(slopes: Array, bends: Array, events: Array) -> npt.NDArray[np.bool_]:
@@ -49,11 +58,47 @@ def bending(slopes: Array, bends: Array, events: Array) -> npt.NDArray[np.bool_]
     return found
 
 
-def lowest(local: Local, starts: Iterable[Array], free: npt.NDArray[np.bool_], sided: Sequence[int]) -> Found | None:
+def softened(
+    likelihood: Curved, found: Found, free: npt.NDArray[np.bool_], sided: Sequence[int], low: Array, high: Array
+) -> list[int]:
+    """Return the parameters along which -log L is no parabola around a minimum, with all others on straight lines.
+
+    Parameters
+    ----------
+    likelihood : Curved
+    found : Found
+    free : array of bool of shape (n,)
+    sided : sequence of int
+        Free parameters, in standard deviations from 0.
+    low, high : array of shape (n,)
+    """
+    (at, least), loose = found, np.flatnonzero(free)
+    part = likelihood.curvature(at)[1][np.ix_(loose, loose)]
+    size = np.sqrt(np.where(np.diag(part) > 0, np.diag(part), 1.0))
+    part = part / np.outer(size, size)
+    part[np.diag_indices_from(part)] += _RIDGE
+    positions = np.searchsorted(loose, sided)
+    columns = np.linalg.solve(part, np.eye(len(loose))[:, positions]) / np.outer(size, size[positions])
+
+    def leaves(i: int, column: Array, variance: float) -> bool:
+        for step in (side - float(at[i]) for side in _SEEN):
+            there = at.copy()
+            there[loose] = np.clip(at[loose] + step / variance * column, low[loose], high[loose])
+            share = (likelihood(there) - least) / (step**2 / (2 * variance)) if abs(step) >= _APART else 1.0
+            if not _PARABOLIC[0] < share < _PARABOLIC[1]:
+                return True
+        return False
+
+    return [i for i, k, column in zip(sided, positions, columns.T, strict=True) if leaves(i, column, float(column[k]))]
+
+
+def lowest(
+    local: Local, starts: Iterable[Array], free: npt.NDArray[np.bool_], sided: Sequence[int], softer: Softened
+) -> Found | None:
     """Return the lowest minimum that is found.
 
-    Fits begin on all sides of up to three parameters together, and of more than three on all sides of each two of them,
-    until that leads no lower.
+    Fits begin on all sides of up to three parameters together, of up to eight on all sides of each two of them, and of
+    more on those of each one, until that leads no lower.
 
     Parameters
     ----------
@@ -63,6 +108,8 @@ def lowest(local: Local, starts: Iterable[Array], free: npt.NDArray[np.bool_], s
     free : array of bool of shape (n,)
     sided : sequence of int
         Free parameters in which the likelihood may have two minima, in standard deviations from 0.
+    softer : callable
+        Which of them may be lower on another side: see `softened`.
     """
     of, ends = np.array(sided, dtype=np.intp), list[Array]()
     best: Found | None = None
@@ -71,12 +118,14 @@ def lowest(local: Local, starts: Iterable[Array], free: npt.NDArray[np.bool_], s
             best = _lower(local(start, free), best, of, ends)
     if best is None:
         return None
-    for _ in range(_ROUNDS):
+    for _ in range(_ROUNDS if sided else 0):
         before: Found = best
-        for together in combinations(range(len(of)), min(len(of), _TOGETHER if len(of) <= _TOGETHER else 2)):
+        moving = np.array(softer(before), dtype=np.intp)
+        number = 2 if _TOGETHER < len(moving) <= _IN_PAIRS else 1 if len(moving) > _IN_PAIRS else len(moving)
+        for together in combinations(moving, number):
             for sides in product(_SIDES, repeat=len(together)):
                 start = before[0].copy()
-                start[of[list(together)]] = sides
+                start[list(together)] = sides
                 if _is_new(start[of], ends):
                     best = _lower(_from(local, start, free, of), best, of, ends) or best
         if best is before or len(of) <= _TOGETHER:

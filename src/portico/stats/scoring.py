@@ -17,6 +17,10 @@ __all__ = ["Curved", "score"]
 
 _DISTANCE: Final = 1e-6  # estimated, of -log L; iminuit's with tol = 0.01 is 1e-5
 _ITERATIONS: Final = 40
+_CLOSE: Final = 0.1  # a last step, of -log L, whose change of slope tells the curvature: farther off it may mislead
+_CORRECTED: Final = 2.0  # by which the information may be off along it
+_PROMISED: Final = 0.1  # by which the decrease may be another than the distance
+_NEARLY: Final = 0.1  # of the distance where it ends, so that the last one need not be computed
 _HALVINGS: Final = 12
 _DECREASE: Final = 1e-4  # of what the slope promises, that a step must bring
 _ROUNDING: Final = 1e-9  # of -log L
@@ -50,9 +54,13 @@ def score(likelihood: Curved, start: Array, free: npt.NDArray[np.bool_], low: Ar
     array of shape (n,), or None
         None if it does not come near enough to a minimum.
     """
-    at, value = start.copy(), likelihood(start)
+    at, value, before = start.copy(), likelihood(start), 0.0
+    last: tuple[Array, Array] | None = None
     for _ in range(_ITERATIONS):
         slope, information = likelihood.curvature(at)
+        if last is not None and before < _CLOSE:
+            information = _secant(information, at - last[0], slope - last[1])
+        last = at, slope
         # At a bound, what would lead out of it stays.
         loose = np.flatnonzero(free & ~((at <= low) & (slope > 0)) & ~((at >= high) & (slope < 0)))
         if not len(loose):
@@ -69,13 +77,32 @@ def score(likelihood: Curved, start: Array, free: npt.NDArray[np.bool_], low: Ar
             return None
         if not np.isfinite(step).all():
             return None
-        if -0.5 * float(slope[loose] @ step) < _DISTANCE:
+        distance = -0.5 * float(slope[loose] @ step)
+        if distance < _DISTANCE:
             return at
         found = _along(likelihood, at, value, slope, loose, step, low, high)
         if found is None:
             return None
+        # Where a step brought what it promised, the next one is shorter in the same proportion as the last two.
+        as_promised = abs(value - found[1] - distance) < _PROMISED * distance
         at, value = found
+        if as_promised and distance**2 < _NEARLY * _DISTANCE * before:
+            return at
+        before = distance
     return None
+
+
+def _secant(information: Array, step: Array, change: Array) -> Array:
+    """Correct the information along the last step by how much the slope has changed there (the formula of BFGS).
+
+    The information leaves out that expected events bend, so that each step would end as far, in proportion, from the
+    minimum as the last one.
+    """
+    along = information @ step
+    straight, bent = float(step @ along), float(step @ change)
+    if not straight / _CORRECTED < bent < straight * _CORRECTED:
+        return information
+    return np.asarray(information + np.outer(change, change) / bent - np.outer(along, along) / straight)
 
 
 def _along(

@@ -160,19 +160,32 @@ class DoubleCrystalBall(_Windowed):
 
     def density(self, x: Array, values: Array) -> Array:
         """Density at points, normalised in the window."""
-        z = (x - values[0]) / values[1]
-        a = np.where(z < 0, self.alpha_left, self.alpha_right)
-        n = np.where(z < 0, self.n_left, self.n_right)
-        far = np.abs(z)
-        tail = n * (np.log(n / a) - np.log(np.maximum(n / a - a + far, n / a))) - 0.5 * a * a
-        core = np.exp(np.where(far < a, -0.5 * z * z, tail))
-        return np.asarray(core / (values[1] * self._norm(values)))
+        return np.asarray(self._height((x - values[0]) / values[1])[0] / (values[1] * self._norm(values)))
 
     def contents(self, edges: Array, values: Array) -> Array:
         """Probabilities of bins."""
         inside = self._between((edges - values[0]) / values[1])
         whole = edges[0] == self.low and edges[-1] == self.high
         return np.asarray(inside / (max(float(inside.sum()), _TINY) if whole else self._norm(values)))
+
+    def derivatives(self, x: Array, values: Array, *, bins: bool) -> Array:
+        """Derivatives of `contents` for edges of bins, or of `density` at points, by mean and width: (2, n)."""
+        z, ends = ((at - values[0]) / values[1] for at in (x, np.array([self.low, self.high])))
+        (height, slope), at_ends, norm = self._height(z), self._height(ends)[0], self._norm(values)
+        of_norm = -np.diff([at_ends, ends * at_ends]) / (values[1] * norm)
+        if bins:
+            return np.asarray(-np.diff([height, z * height]) / (values[1] * norm) - of_norm * self.contents(x, values))
+        of_height = np.array([-slope, -slope * z - 1]) / values[1]
+        return np.asarray((of_height - of_norm) * (height / (values[1] * norm)))
+
+    def _height(self, z: Array) -> tuple[Array, Array]:
+        """Return the shape with maximum 1, and the derivative of its logarithm."""
+        a = np.where(z < 0, self.alpha_left, self.alpha_right)
+        n = np.where(z < 0, self.n_left, self.n_right)
+        far = np.maximum(n / a - a + np.abs(z), n / a)
+        inside = np.abs(z) < a
+        logarithm = np.where(inside, -0.5 * z * z, n * (np.log(n / a) - np.log(far)) - 0.5 * a * a)
+        return np.exp(logarithm), np.where(inside, -z, -np.sign(z) * n / far)
 
     def _norm(self, values: Array) -> float:
         inside = self._between((np.array([self.low, self.high]) - values[0]) / values[1])
@@ -235,8 +248,7 @@ class Exponentials(_Sum):
         """Probabilities of bins."""
         u = self._unit(edges)
         terms = (
-            f * _integrals(u, s) / special.exprel(s)
-            for f, s in zip(self._fractions(values), values, strict=False)
+            f * _integrals(u, s) / special.exprel(s) for f, s in zip(self._fractions(values), values, strict=False)
         )
         return np.asarray(sum(terms))
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
 from portico.errors import InputError, MissingExtra
+from portico.files.remembered import compiled_folder
 from portico.stats.shapes import Array
 
 __all__ = ["BACKENDS", "INTERPOLATION", "Workspace", "using"]
@@ -131,6 +132,18 @@ def _modifier_set() -> dict[str, Any]:
     return {**histfactory_set, **own, "lumi": (histfactory_set["lumi"][0], Lumi)}
 
 
+def _keep_compiled() -> None:
+    """Let jax keep what it compiles for other processes, unless the user has a folder for that."""
+    try:
+        import jax
+    except ImportError as error:
+        raise MissingExtra("jax", "the jax backend of pyhf") from error
+    folder, config = compiled_folder("PORTICO_JAX", "jax"), cast("Any", jax.config)
+    if folder is not None and config.jax_compilation_cache_dir is None:
+        config.update("jax_compilation_cache_dir", str(folder))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
 @contextmanager
 def using(backend: str) -> Iterator[None]:
     """Set the backend of pyhf, and restore the previous one.
@@ -145,10 +158,7 @@ def using(backend: str) -> Iterator[None]:
     import pyhf
 
     if backend == "jax":
-        try:
-            import jax  # noqa: F401 (whether it is there)
-        except ImportError as error:
-            raise MissingExtra("jax", "the jax backend of pyhf") from error
+        _keep_compiled()
     before, logger = pyhf.get_backend(), logging.getLogger("pyhf")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)  # pyhf logs each failed fit; they are handled here

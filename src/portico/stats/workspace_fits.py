@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from portico.errors import FitError
 from portico.stats.fit import Fit
-from portico.stats.minima import Found, bending, lowest
+from portico.stats.minima import Found, bending, lowest, softened
 from portico.stats.scoring import score
 from portico.stats.shapes import Array
 from portico.stats.workspace import BACKENDS, Workspace, using
@@ -100,9 +100,11 @@ class WorkspaceFitter:
         starts = [self._start(of, mu) for of in ([] if start is None else [start]) + [*others]]
         starts.append(self._start(dict(zip(self._names, initial.tolist(), strict=True)), mu))
         free[self._poi] = mu is None
+        sided = self._bending(starts[0], data, free)
         found = lowest(
-            lambda at, loose: self._local(likelihood, at, loose), starts, free, self._bending(starts[0], data, free)
-        )
+            lambda at, loose: self._local(likelihood, at, loose), starts, free, sided,
+            lambda found: softened(likelihood, found, free, sided, self._low, self._high),
+        )  # fmt: skip
         if found is not None and self.backend == "jax":
             found = self._with_pyhf(likelihood, data, found, free)
         if found is None:
