@@ -368,3 +368,12 @@ def test_every_kind_of_line_by_formula(
     factor = 2 * (1 + 0.1 * t) * 1.2**u * math.exp(logarithm(eff, 0.9, 1.15)) * x * -0.03
     assert sum(events["sig"]) == pytest.approx(functions.SIGNAL * factor, rel=1e-6)
     assert sum(events["bkg"]) == pytest.approx(0.2 * g * 200, rel=1e-6)
+
+
+def test_a_choice_of_shapes_is_refused(folder: Path, model: RooFitModel) -> None:
+    script = Path(functions.__file__).with_name("multi.py")
+    subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
+    path = folder / "several.txt"
+    path.write_text(CARD.replace("shapes bkg a a.root w:bkg_$CHANNEL", "shapes bkg a multi.root w:several"))
+    with pytest.raises(InputError, match=r"line 5: .*multi\.root:w: 'several' is a RooMultiPdf, a choice of shapes"):
+        build(model, path)

@@ -14,6 +14,7 @@ from portico.errors import FitError, InputError
 from portico.stats.exports.roofit import write
 from portico.stats.roofit.built import Built
 from portico.stats.roofit.expected import channels_of
+from portico.stats.roofit.files import choices
 
 __all__ = ["Engine"]
 
@@ -39,6 +40,8 @@ class Engine:
 
     def __init__(self, built: Built) -> None:
         self._root, self.built = root.load(), built
+        if several := choices(built.pdf):
+            raise InputError(f"'{several}' is a RooMultiPdf, a choice of shapes, which is not read here")
         space = built.space
         self._globals = self._root.RooArgSet(*[space.var(name) for name in built.globals if space.var(name)])
         every = built.pdf.getParameters(built.data.get())

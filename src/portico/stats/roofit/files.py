@@ -7,9 +7,9 @@ from typing import Any, Final
 from portico import root
 from portico.errors import InputError, nearest_of_many
 
-__all__ = ["Files", "opened", "unknown_classes"]
+__all__ = ["Files", "choices", "opened", "unknown_classes"]
 
-_OF_COMBINE: Final = "a class that only Combine has, such as RooMultiPdf, cannot be read"
+_OF_COMBINE: Final = "a class that ROOT does not have, such as those of Combine, cannot be read"
 
 
 class Files:
@@ -71,6 +71,8 @@ class Files:
             raise self._wrong(f"{path}:{space}: '{name}' are events, no function and no histogram", line)
         if found.InheritsFrom("RooAbsData"):
             return found
+        if several := choices(found):
+            raise self._wrong(f"{path}:{space}: '{several}' is a RooMultiPdf, a choice of shapes: not read here", line)
         return found.cloneTree() if not found.InheritsFrom("RooRealVar") else found.Clone()
 
     def optional(self, path: str, space: str, name: str) -> Any:
@@ -79,6 +81,11 @@ class Files:
         if not found:
             return None
         return found.cloneTree() if not found.InheritsFrom("RooRealVar") else found.Clone()
+
+
+def choices(function: Any) -> str:
+    """Return the name of a RooMultiPdf that a function depends on; empty if there is none."""
+    return next((str(of.GetName()) for of in function.getComponents() if of.ClassName() == "RooMultiPdf"), "")
 
 
 def opened(path: str) -> Any:

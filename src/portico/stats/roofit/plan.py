@@ -70,8 +70,8 @@ class _Planning:
         for name, kind in card.loose.items():
             if kind == "discrete":
                 raise self._wrong(
-                    f"'{name}' is a discrete, which chooses among the shapes of a RooMultiPdf: a class that only "
-                    "Combine has", card.lines[name],
+                    f"'{name}' is a discrete, which chooses among the shapes of a RooMultiPdf: such a choice is "
+                    "not read here", card.lines[name],
                 )  # fmt: skip
         functions = [name for name in card.bins if self._is_of_functions(name)]
         channels = [self._channel(name) for name in functions]
