@@ -109,6 +109,7 @@ class Farm(Executor):
         self._harmed: Counter[tuple[str, str]] = Counter()
         self._results: dict[str, Done] = {}
         self._answered: set[tuple[str, int]] = set()
+        self._tried: Counter[tuple[str, int]] = Counter()
         self._numbers = self._waits = self._before = 0
 
     def begin(self, data: Data, mood: Mood) -> None:
@@ -122,6 +123,7 @@ class Farm(Executor):
             if ending.kind is not None:
                 self._may(ending.task, ending.kind)
         self._answered.clear()
+        self._tried.clear()
         self._waits, self._before = 0, self._numbers
 
     @property
@@ -135,9 +137,13 @@ class Farm(Executor):
         return [outcome for outcome in self.outcomes if isinstance(outcome, Failed)]
 
     @property
-    def distinct_failures(self) -> set[tuple[str, int, str]]:
-        """The failures of this life by task, attempt and kind: each counts once, however often it came."""
-        return {(failed.task.key, failed.task.attempt, str(failed.kind)) for failed in self.failures}
+    def distinct_failures(self) -> Counter[tuple[str, int, str]]:
+        """The failures of this life by task, attempt and kind: each counts once, however often it came.
+
+        A task whose result was merged and is to be made again, because that of a neighbour is lost, is submitted again.
+        """
+        came = Counter((failed.task.key, failed.task.attempt, str(failed.kind)) for failed in self.failures)
+        return Counter({of: min(count, max(1, self._tried[of[:2]])) for of, count in came.items()})
 
     def another(self) -> Farm:
         """Return an executor of another driver."""
@@ -176,6 +182,7 @@ class Farm(Executor):
         world = self._world
         with world.operation(f"submit {task.key[:6]}{task.key[64:]} {task.attempt} {task.chunk}"):
             self._check(task)
+            self._tried[task.key, task.attempt] += 1
             if self.keeps_running and self._take_over(task):
                 return
             workers = [f"w{number}" for number in range(max(1, self.workers))]

@@ -237,7 +237,8 @@ class Driver:
 
     def note_failures(self, farm: Farm) -> None:
         """Take note of the failures that came to a driver."""
-        self.failed.update((key[:64], attempt, kind) for key, attempt, kind in farm.distinct_failures)
+        for (key, attempt, kind), count in farm.distinct_failures.items():
+            self.failed[key[:64], attempt, kind] += count
 
     def seem_dead(self) -> None:
         """Make the last sign of life an old one."""
