@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,9 +30,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.dask]
 
 
 @pytest.mark.full
-def test_a_lost_scheduler_ends_the_run_which_resumes(
-    analysis: Analysis, local: LocalExecutor, tmp_path: Path
-) -> None:
+def test_a_lost_scheduler_ends_the_run_which_resumes(analysis: Analysis, local: LocalExecutor, tmp_path: Path) -> None:
     file, remember = tmp_path / "scheduler.json", Remember()
     with process(
         "dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)
@@ -127,3 +127,24 @@ def test_drivers_share_a_cluster_and_leave_nothing(tmp_path: Path) -> None:
         left = second.client.run_on_scheduler(plugins)
         second.close()
         assert [name.partition("-Client")[0] for name in left] == ["portico-bundle", "portico-runner"]
+
+
+def test_the_address_of_a_dashboard_is_told(analysis: Analysis, tmp_path: Path, local: LocalExecutor) -> None:
+    """That of a scheduler that has one; where there is none, nothing is said."""
+    file = tmp_path / "other.json"
+    options = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0")
+    with process("dask_scheduler", *options, "--scheduler-file", str(file)):
+        while not file.exists():
+            time.sleep(0.05)
+        where = json.loads(file.read_text())["address"]
+        with closing(DaskExecutor(where)) as executor:
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/status", executor.dashboard)
+            session = portico.session(analysis, folder=tmp_path / "session", executor=executor)
+            try:
+                assert executor.dashboard in repr(session)
+                assert f'href="{executor.dashboard}"' in session._repr_html_()
+            finally:
+                session.close()
+    assert local.dashboard == ""
+    with closing(DaskExecutor(workers=1)) as own:
+        assert own.dashboard == ""
