@@ -88,6 +88,7 @@ def _draw_shape(top: Axes, bottom: Axes, signal: Signal, shapes: SignalShapes, n
     bottom.axhline(0, color="black", linewidth=0.8)
     bottom.set(xlabel=r"$m(\mu\pi)$ (GeV)", ylabel="pull", xlim=(edges[0], edges[-1]), ylim=(-4.5, 4.5))
     bottom.yaxis.label.set(ha="center", y=0.5)
+    bottom.locator_params(axis="x", nbins=6)
 
 
 def figure_of_resolution(shapes: SignalShapes) -> Figure:
