@@ -277,7 +277,7 @@ def test_fit_signals_needs_events() -> None:
 def test_figures(fitted: tuple[dict[float, Signal], SignalShapes]) -> None:
     signals, shapes = fitted
     figure = figure_of_shapes(signals[1.8], shapes)
-    assert [axes.get_title(loc="left") for axes in figure.axes[::2]] == ["wide", "rare (inclusive shape)"]
+    assert [axes.texts[0].get_text() for axes in figure.axes[::2]] == ["wide", "rare (inclusive shape)"]
     pulls = [bar.get_height() for bar in figure.axes[1].patches]
     assert 0.2 < np.mean(np.square(pulls)) < 3
     lines = figure_of_resolution(shapes)
