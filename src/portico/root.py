@@ -20,7 +20,8 @@ from portico.cpp import unmapped
 from portico.errors import PorticoError
 
 __all__ = [
-    "StaleProcess", "declare", "declare_text", "load", "load_library", "optimise", "root_folder", "use", "version",
+    "StaleProcess", "declare", "declare_text", "hear_errors", "load", "load_library", "optimise", "root_folder", "use",
+    "version",
 ]  # fmt: skip
 
 _declared: dict[str, str] = {}
@@ -201,3 +202,10 @@ def first_compiler_error(log: str) -> str:
         return ""
     where, code = f"{match['where']}: " if match["where"] else "", (match["code"] or "").strip()
     return unmapped(where + match["message"].strip() + (f" in: {code}" if code else ""))
+
+
+def hear_errors() -> None:
+    """Let ROOT write its errors, whatever level the user's code has set: they tell of damaged files."""
+    import ROOT
+
+    ROOT.gErrorIgnoreLevel = min(ROOT.gErrorIgnoreLevel, ROOT.kError)

@@ -181,6 +181,18 @@ def NAME(frame, sample):
 """
 
 
+def test_macros_and_defaults_of_root_are_those_of_the_step(
+    write: Callable[..., Analysis], one: LocalExecutor, tmp_path: Path
+) -> None:
+    macro = "m = ROOT.TMacro('m')\nm.AddLine('double change(double x) {{ return {}; }}')\nm.Load()"
+    defaults = "ROOT.TH1.SetDefaultSumw2()\nROOT.TH1.StatOverflows()"
+    shown = "'10 * TH1::GetDefaultSumw2() + portico::CountsOverflows() + 0. * x'"
+    steps = {"five": (macro.format(5), "'change(x)'"), "seven": (macro.format(7), "'change(x)'")}
+    analysis = write(steps | {"changed": (defaults, shown), "plain": ("", shown)})
+    run = portico.run(analysis, folder=tmp_path / "run", executor=one)
+    assert {step: value(run, step) for step in run} == {"five": 5, "seven": 7, "changed": 11, "plain": 0}
+
+
 @pytest.mark.full
 def test_libraries_and_functions_of_python(write: Callable[..., Analysis], one: LocalExecutor, tmp_path: Path) -> None:
     library = "ROOT.gROOT.LoadMacro('three.C+')\nROOT.gROOT.LoadMacro('loads.C')"

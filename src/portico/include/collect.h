@@ -80,6 +80,7 @@ inline std::string ShortBranches(TTree &tree) {
 
 // The sums of w, w^2, wx, ... of all fills in the order of PutStats. A member of a base class may be named in a derived one.
 struct Sums : TH3D {
+  static bool with_overflows() { return fgStatOverflows; }
   static void of(const TH1 &h, double *to) {
     for (auto sum : {&Sums::fTsumw, &Sums::fTsumw2, &Sums::fTsumwx, &Sums::fTsumwx2})
       *to++ = h.*sum;
@@ -106,6 +107,7 @@ struct ProfileSums : TProfile {
       *to++ = h.*sum;
   }
 };
+inline bool CountsOverflows() { return Sums::with_overflows(); } // in the sums of new histograms
 inline void ReadSums(const TH1 &h, double *to) {
   Sums::of(h, to);
   to += 4;

@@ -244,6 +244,11 @@ class Declarations:
         path, identity = self._file(str(name), place)
         return self._made(self._item("execute", *place.owner, identity), partial(call, path, *rest), place)
 
+    def _macro(self, call: Callable[..., Any], *given: Any) -> Any:
+        if (place := self._place()) is None:
+            return call(*given)
+        return self._made(self._item("macro", *place.owner), partial(call, *given), place)
+
     def _library(self, call: Callable[..., Any], name: Any, *rest: Any) -> Any:
         if (place := self._place()) is None:
             return call(name, *rest)

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from portico import root
 from portico.errors import InputError, ProductError, StepError
 from portico.results import root_objects
 from portico.results.own_handle import OwnHandle, has_own_loop
@@ -260,6 +261,7 @@ def run_chunk(
         If a TTree cannot be read without RDataFrame.
     """
     check_methods()
+    root.hear_errors()
     timing, clock, read_before, scratch = Timing(), _Clock(), _bytes_read(), scratch or folder
     frame = cached.frame() if cached else open_chunk(chunk, scratch, friends, in_blocks=in_blocks)
     timing.open, graph = clock.lap(), _Graph(folder, chunk, sample, scratch, "" if friends else reference)
@@ -296,6 +298,7 @@ def _counted(timing: Timing, frame: Any, cached: CachedChunk | None, bytes_read:
 
 
 def _run_loops(seen: Any, chunk: Chunk, handles: Mapping[str, Any]) -> None:
+    root.hear_errors()
     if seen is not None and seen.GetValue() != chunk.entries:
         raise InputError(f"read {seen.GetValue()} entries instead of {chunk.entries}; the file is damaged")
     for handle in handles.values():

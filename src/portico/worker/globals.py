@@ -229,10 +229,10 @@ def _bits(state: Any) -> Any:
 
 
 class Generators:
-    """The global generators of random numbers: of Python, numpy and ROOT."""
+    """The global generators of random numbers, of Python, numpy and ROOT, and the defaults of ROOT's histograms."""
 
     def __init__(self) -> None:
-        self._taken, self._modules = self._states(), len(sys.modules)
+        self._taken, self._modules, self._defaults = self._states(), len(sys.modules), _defaults()
 
     def restore(self) -> list[str]:
         """Give the generators the state that they had; return the names of those that were in another.
@@ -240,6 +240,10 @@ class Generators:
         Some packages draw from Python's when they are imported. Where a module has been imported since the last time,
         this one is not named.
         """
+        import ROOT
+
+        ROOT.TH1.StatOverflows(self._defaults[0])
+        ROOT.TH1.SetDefaultSumw2(self._defaults[1])
         now, moved, modules = self._states(), [], len(sys.modules)
         imported, self._modules = modules > self._modules, modules
         if now["random"] != self._taken["random"]:
@@ -249,8 +253,6 @@ class Generators:
             np.random.set_state(self._taken["numpy.random"])  # noqa: NPY002 (the one that user code may use)
             moved.append("numpy.random")
         if now["ROOT.gRandom"] != self._taken["ROOT.gRandom"]:
-            import ROOT
-
             ROOT.portico.SetRandomState(self._taken["ROOT.gRandom"])
             moved.append("ROOT.gRandom")
         return moved
@@ -262,3 +264,10 @@ class Generators:
         state = str(ROOT.portico.RandomState())
         of_numpy = np.random.get_state(legacy=False)  # noqa: NPY002 (the one that user code may use)
         return {"random": random.getstate(), "numpy.random": of_numpy, "ROOT.gRandom": state}
+
+
+def _defaults() -> tuple[bool, bool]:
+    """Return whether histograms count overflows in their means, and keep sums of squared weights from the start."""
+    import ROOT
+
+    return bool(ROOT.portico.CountsOverflows()), bool(ROOT.TH1.GetDefaultSumw2())

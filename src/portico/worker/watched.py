@@ -19,6 +19,7 @@ _METHODS = {
         "Macro": "_execute",
     },
     "TApplication": {"ProcessLine": "_line", "ProcessFile": "_execute"},
+    "TMacro": {"Load": "_macro", "Exec": "_macro"},
     "TSystem": {"Load": "_library", "CompileMacro": "_compile"},
     "TUnixSystem": {"Load": "_library"},
 }  # fmt: skip
