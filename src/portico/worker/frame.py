@@ -261,7 +261,6 @@ def run_chunk(
         If a TTree cannot be read without RDataFrame.
     """
     check_methods()
-    root.hear_errors()
     timing, clock, read_before, scratch = Timing(), _Clock(), _bytes_read(), scratch or folder
     frame = cached.frame() if cached else open_chunk(chunk, scratch, friends, in_blocks=in_blocks)
     timing.open, graph = clock.lap(), _Graph(folder, chunk, sample, scratch, "" if friends else reference)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from portico import root
 from portico.errors import InputError
 from portico.files.plain_name import plain_name
 from portico.worker.arguments import words_of
@@ -95,6 +96,7 @@ def open_file(chunk: Chunk, path: str) -> Any:
 
     # A URL of this machine is else taken for a path: a server's files lie elsewhere, and a cache keeps parts of them.
     ROOT.gEnv.SetValue("TFile.ForceRemote", 1)
+    root.hear_errors()
     try:
         file = ROOT.TFile.Open(path)
     except OSError as error:
