@@ -73,7 +73,7 @@ def test_cls_of_one_count() -> None:
     assert (blinded.observed, blinded.clsb, blinded.clb) == (None, None, None)
     assert blinded.expected == cls.expected
     for mu in (-1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match="finite and at least 0"):
+        with pytest.raises(ValueError, match="finite and not negative"):
             counting_cls([one(2, 1.5)], mu)
 
 
