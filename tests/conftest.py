@@ -21,6 +21,7 @@ from tests.reference import small_analysis
 
 # Tests compile far more than they compute. Read by ROOT when a runner imports it.
 os.environ.setdefault("EXTRA_CLING_ARGS", "-O0")
+os.environ.setdefault("PORTICO_AHEAD", "0")  # nor are libraries made of what they compile
 # What tests remember of files lasts as long as the process, but for those that say otherwise.
 os.environ["PORTICO_CACHE"] = ""
 os.environ.setdefault("PORTICO_LIBRARIES", str(Path(__file__).parents[1] / ".pytest_cache" / "libraries"))

@@ -54,6 +54,11 @@ def made_events(rng: np.random.Generator, path: Path) -> dict[str, Path]:
 
 def made_selection(rng: np.random.Generator) -> Selection:
     """Declare cuts, categories, rules, weights, variations and histograms at random."""
+    return parse(Selection, declared_at_random(rng), Path("random.yaml"))
+
+
+def declared_at_random(rng: np.random.Generator) -> dict[str, Any]:
+    """Return a selection as its file has it."""
 
     def some(words: list[str], least: int = 0) -> list[str]:
         return [str(word) for word in rng.permutation(words)[: rng.integers(least, len(words) + 1)]]
@@ -94,7 +99,7 @@ def made_selection(rng: np.random.Generator) -> Selection:
     if declared["categories"]:
         declared |= {"choose": str(rng.choice(["per category", "per event"]))}
         declared |= {"inclusive": str(rng.choice(["preselection", "categories"]))}
-    return parse(Selection, declared, Path("random.yaml"))
+    return declared
 
 
 def filled(path: Path, selection: Selection, folder: Path, *, of_node: bool) -> tuple[dict[str, Product], ak.Array]:

@@ -298,7 +298,7 @@ def test_a_ledger_that_is_removed_or_replaced_while_it_is_written(run: Path) -> 
             if replaced:
                 (run / "ledger.sqlite").write_bytes(content)
             with pytest.raises(RunFolderError, match="was removed or replaced while the run wrote to it; nothing that"):
-                ledger.set_state("skim", "done")
+                ledger.set_about({"name": "value"})
 
 
 def test_a_ledger_that_another_program_holds(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,7 +162,7 @@ def tokens(selection: Selection, columns: list[str]) -> Counter[str]:
     kinds |= {name: "ROOT::VecOps::RVec<float>" if name.startswith("C_") else "int" for name in columns}
     resolved = resolve(selection, kinds, DATA)
     made = kernel(resolved)
-    parts = parameters(resolved), functions(resolved, None, "n"), *choice(resolved, None, "n", list(made.columns))
+    parts = parameters(resolved), functions(resolved, None, "n"), *choice(resolved, None, "n", list(made.columns))[:2]
     text = re.sub(r"(?m)^#.*$", "", "\n".join([*parts, made.text, made.book]))
     return Counter(re.findall(r"\b[A-Za-z_]\w*", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)))
 

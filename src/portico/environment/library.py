@@ -27,12 +27,12 @@ from portico.files.atomic import write_atomic
 from portico.files.remembered import compiled_folder
 from portico.root import root_folder
 
-__all__ = ["Compiler", "build", "compiler", "library_name"]
+__all__ = ["Compiler", "build", "compiler", "keep", "library_folder", "library_name", "linked", "read"]
 
 # No contraction to fused multiply-add: the same bits on every machine. The rest is as ROOT's ACLiC does it.
 _FLAGS = ("-O2", "-fPIC", "-shared", "-ffp-contract=off", "-w", "-Wl,--as-needed", "-Wl,-s", "-Wl,--no-undefined")
 _SECONDS = 1800  # after which a compiler is taken to hang
-_KEPT = 64  # libraries; those that were used longest ago go first
+_KEPT = 256  # libraries; those that were used longest ago go first
 _DIGITS = 40
 _NAMES = "[0-9a-f]" * _DIGITS + ".so"  # other libraries in the folder are not ours
 _ERROR = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+)(?::\d+)?: (?:fatal )?error: (?P<message>.+)$", re.MULTILINE)
@@ -147,7 +147,7 @@ def build(
     PorticoError
         If there is no compiler any more, or no space for its files.
     """
-    folder = compiled_folder("PORTICO_LIBRARIES", "libraries")
+    folder = library_folder()
     try:
         if folder is None:
             return _compile(sources, archive, function, say)
@@ -155,29 +155,38 @@ def build(
         with path.with_suffix(".lock").open("wb") as lock:
             with suppress(OSError):  # a file system without locks: two processes may make it
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            content = _read(path)
+            content = read(path)
             if content is None:
                 content = _compile(sources, archive, function, say)
-                _keep(path, content)
+                keep(path, content)
             return content
     except OSError as error:
         raise PorticoError(f"{function}: its C++ sources cannot be compiled: {error}") from error
 
 
-def _read(path: Path) -> bytes | None:
+def library_folder() -> Path | None:
+    """Return the folder of kept libraries: ``$PORTICO_LIBRARIES``, else one in the user's cache.
+
+    None where none can be kept, or where another user could write to it.
+    """
+    return compiled_folder("PORTICO_LIBRARIES", "libraries")
+
+
+def read(path: Path) -> bytes | None:
     """Return a library if it is there as it was written, followed by its digest."""
-    if not path.is_file() or path.stat().st_uid != os.getuid():
+    if not path.is_file() or (status := path.stat()).st_uid != os.getuid() or status.st_mode & 0o022:
         return None
     path.touch()
     content = path.read_bytes()
     return content[:-32] if hashlib.sha256(content[:-32]).digest() == content[-32:] else None
 
 
-def _keep(path: Path, content: bytes) -> None:
+def keep(path: Path, content: bytes) -> None:
     """Write a library; that it cannot be kept is no error."""
     with suppress(OSError):
         with write_atomic(path) as aside:
             aside.write_bytes(content + hashlib.sha256(content).digest())
+            aside.chmod(0o600)  # whatever the umask lets others do
         for old in sorted(path.parent.glob(_NAMES), key=lambda file: file.stat().st_mtime)[:-_KEPT]:
             old.unlink(missing_ok=True)
             old.with_suffix(".lock").unlink(missing_ok=True)
@@ -192,20 +201,48 @@ def _compile(sources: Sequence[str], archive: bytes, function: str, say: Callabl
     with tempfile.TemporaryDirectory(prefix="portico-") as folder:
         with zipfile.ZipFile(io.BytesIO(archive)) as members:
             members.extractall(folder)
-        output = Path(folder, "library.so")
-        libraries = [f"-l{path.stem.removeprefix('lib')}" for path in sorted(found.libraries.glob("lib*.so"))]
-        folders = [f"-I{found.headers}", f"-L{found.libraries}"]
-        command = [found.program, *found.flags, *_FLAGS, *folders, *sources, "-o", str(output), *libraries]
-        try:
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            what = f"{found.program} takes longer than {_SECONDS} s for {', '.join(sources)}"
-            raise StepError(f"{function}: {what}") from None
-        if done.returncode != 0:
-            raise StepError(f"{function}: {_reason(done.stderr, found.program)}")
-        return output.read_bytes()
+        return linked(found, Path(folder), sources, function)
+
+
+def linked(
+    found: Compiler, folder: Path, sources: Sequence[str], function: str, *, before: Sequence[str] = (),
+    options: Sequence[str] = (), libraries: Sequence[str] = (),
+) -> bytes:  # fmt: skip
+    """Compile sources, and return the library.
+
+    Parameters
+    ----------
+    found : Compiler
+        The compiler.
+    folder : Path
+        Where the sources lie, and the library is written.
+    sources : sequence of str
+        Their names in the folder.
+    function : str
+        What they are of, for messages.
+    before, options, libraries : sequence of str
+        What the command begins with, further options, and libraries besides those of ROOT.
+
+    Raises
+    ------
+    StepError
+        If they do not compile, or take too long.
+    """
+    output = folder / "library.so"
+    of_root = [f"-l{path.stem.removeprefix('lib')}" for path in sorted(found.libraries.glob("lib*.so"))]
+    folders = [f"-I{found.headers}", f"-L{found.libraries}"]
+    command = [*before, found.program, *found.flags, *_FLAGS, *options, *folders, *sources, "-o", str(output)]
+    try:
+        done = subprocess.run(
+            [*command, *libraries, *of_root], cwd=folder, capture_output=True, text=True, errors="replace",
+            timeout=_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        what = f"{found.program} takes longer than {_SECONDS} s for {', '.join(sources)}"
+        raise StepError(f"{function}: {what}") from None
+    if done.returncode != 0:
+        raise StepError(f"{function}: {_reason(done.stderr, found.program)}")
+    return output.read_bytes()
 
 
 def _reason(errors: str, program: str) -> str:

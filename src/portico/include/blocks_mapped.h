@@ -41,9 +41,7 @@ public:
 };
 
 // The source must live as long.
-std::unique_ptr<Blocks> mapped_blocks(ROOT::RDF::RDataSource &source) {
-  return std::make_unique<MappedBlocks>(static_cast<ColumnSource &>(source));
-}
+inline std::unique_ptr<Blocks> mapped_blocks(ColumnSource &source) { return std::make_unique<MappedBlocks>(source); }
 
 } // namespace portico
 

@@ -95,7 +95,7 @@ public:
 
 using ColumnReader = std::unique_ptr<ROOT::Detail::RDF::RColumnReaderBase>;
 
-ColumnReader MakeReader(const StoredColumn &column, const ColumnKind &kind) {
+inline ColumnReader MakeReader(const StoredColumn &column, const ColumnKind &kind) {
   switch (kind.form) {
   case ColumnKind::kScalar: return std::make_unique<ScalarReader>(column, kind.size);
   case ColumnKind::kView: return std::make_unique<ViewReader>(column, kind.size);
@@ -260,8 +260,8 @@ private:
   }
 };
 
-ColumnSource *NewColumnSource(const ColumnSchema &schema, const std::string &sample, ULong64_t first, ULong64_t last,
-                              std::uintptr_t fill) {
+inline ColumnSource *NewColumnSource(const ColumnSchema &schema, const std::string &sample, ULong64_t first,
+                                     ULong64_t last, std::uintptr_t fill) {
   return new ColumnSource(schema, sample, first, last, fill);
 }
 

@@ -22,7 +22,7 @@
 
 namespace portico {
 
-ColumnSchema SchemaOf(ROOT::RDF::RDataSource &source) {
+inline ColumnSchema SchemaOf(ROOT::RDF::RDataSource &source) {
   ColumnSchema schema;
   schema.label = source.GetLabel();
   schema.description = ROOT::Internal::RDF::DescribeDataset(source);
@@ -42,32 +42,32 @@ ColumnSchema SchemaOf(ROOT::RDF::RDataSource &source) {
 }
 
 // Whether a tree has arrays whose length is in another column: Snapshot then writes that column as well.
-bool HasCountedArrays(TTree &tree) {
+inline bool HasCountedArrays(TTree &tree) {
   for (auto *leaf : *tree.GetListOfLeaves())
     if (static_cast<TLeaf *>(leaf)->GetLeafCount())
       return true;
   return false;
 }
 
-ColumnSchema SchemaOfTree(TTree &tree, const std::string &name, const std::string &file) {
+inline ColumnSchema SchemaOfTree(TTree &tree, const std::string &name, const std::string &file) {
   ROOT::Internal::RDF::RTTreeDS source(name, file);
   auto schema = SchemaOf(source);
   schema.counted = HasCountedArrays(tree) ? "yes" : "";
   return schema;
 }
-ColumnSchema SchemaOfNtuple(const std::string &name, const std::string &file) {
+inline ColumnSchema SchemaOfNtuple(const std::string &name, const std::string &file) {
   ROOT::RDF::RNTupleDS source(name, file);
   return SchemaOf(source);
 }
 
 using ColumnSinks = std::vector<std::unique_ptr<ColumnSink>>;
 
-void AddSink(ColumnSinks &sinks, const std::string &name, const ColumnKind &kind, int file) {
+inline void AddSink(ColumnSinks &sinks, const std::string &name, const ColumnKind &kind, int file) {
   sinks.push_back(std::make_unique<ColumnSink>(name, kind.element, kind.form != ColumnKind::kScalar, kind.size, file));
 }
 
 // Reads the columns cluster by cluster, so that each is fetched once with all its columns.
-void FillFromTree(TTree &tree, ColumnSinks &sinks, Long64_t first, Long64_t last) {
+inline void FillFromTree(TTree &tree, ColumnSinks &sinks, Long64_t first, Long64_t last) {
   std::vector<PlainBranch> branches;
   for (auto &sink : sinks) {
     auto *branch = tree.GetBranch(sink->name.c_str());
@@ -103,7 +103,7 @@ void AppendBulk(const void *values, std::size_t entries, ColumnSink &sink) {
   }
 }
 template <>
-void AppendBulk<std::string>(const void *values, std::size_t entries, ColumnSink &sink) {
+inline void AppendBulk<std::string>(const void *values, std::size_t entries, ColumnSink &sink) {
   const auto *texts = static_cast<const std::string *>(values);
   for (std::size_t i = 0; i < entries; ++i) {
     std::memcpy(sink.Extend(texts[i].size()), texts[i].data(), texts[i].size());
@@ -112,7 +112,7 @@ void AppendBulk<std::string>(const void *values, std::size_t entries, ColumnSink
 }
 
 using BulkAppender = void (*)(const void *, std::size_t, ColumnSink &);
-BulkAppender AppenderOf(char element) {
+inline BulkAppender AppenderOf(char element) {
   switch (element) {
   case '?': return AppendBulk<bool>;
   case 'c': return AppendBulk<char>;
@@ -132,8 +132,8 @@ BulkAppender AppenderOf(char element) {
   }
 }
 
-void FillFromNtuple(const std::string &name, const std::string &file, const std::vector<std::string> &types,
-                    ColumnSinks &sinks, ULong64_t first, ULong64_t last) {
+inline void FillFromNtuple(const std::string &name, const std::string &file, const std::vector<std::string> &types,
+                           ColumnSinks &sinks, ULong64_t first, ULong64_t last) {
   constexpr std::size_t kEntries = 8192; // at a time
   auto model = ROOT::RNTupleModel::CreateBare();
   for (std::size_t i = 0; i < sinks.size(); ++i)

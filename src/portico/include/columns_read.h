@@ -95,7 +95,7 @@ void CopyEach(char *to, const char *from, std::size_t elements, Swap swap) {
   }
 }
 
-void CopySwapped(char *to, const char *from, std::size_t elements, std::size_t size) {
+inline void CopySwapped(char *to, const char *from, std::size_t elements, std::size_t size) {
   switch (size) {
   case 1: std::memcpy(to, from, elements); break;
   case 2: CopyEach<std::uint16_t>(to, from, elements, [](auto x) { return __builtin_bswap16(x); }); break;

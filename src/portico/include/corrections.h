@@ -1,7 +1,10 @@
 // Functions that expressions may call: corrections from correctionlib, and look-ups of values by run, lumi and event.
-// To be included after correctionlib's own header.
 #ifndef PORTICO_CORRECTIONS_H
 #define PORTICO_CORRECTIONS_H
+
+#include "shared.h"
+
+#include <correction.h>
 
 #include <cmath>
 #include <cstddef>
@@ -142,13 +145,10 @@ private:
 // A value for each event, found by a block (run and luminosity block in one number) and the event number.
 class Table {
 public:
-  // Addresses of arrays with `size` numbers. Keys must be unique.
-  Table(std::uintptr_t blocks, std::uintptr_t events, std::uintptr_t values, std::size_t size, std::string title,
+  // Arrays with `size` numbers. Keys must be unique.
+  Table(const std::uint64_t *block, const std::uint64_t *event, const double *value, std::size_t size, std::string title,
         bool refuses, double missing)
       : fTitle(std::move(title)), fRefuses(refuses), fMissing(missing) {
-    const auto *block = reinterpret_cast<const std::uint64_t *>(blocks);
-    const auto *event = reinterpret_cast<const std::uint64_t *>(events);
-    const auto *value = reinterpret_cast<const double *>(values);
     fValues.reserve(size);
     for (std::size_t i = 0; i < size; ++i)
       fValues.emplace(Key{block[i], event[i]}, value[i]);
@@ -207,20 +207,19 @@ constexpr bool are_keys =
     sizeof...(Arguments) == 3 && ((std::is_arithmetic_v<Arguments> && !std::is_same_v<Arguments, bool>)&&...);
 
 // All corrections or tables of the process, by a digest of their content. References to elements stay valid.
-template <typename T>
-std::map<std::string, T> &registry() {
-  static std::map<std::string, T> all;
+#ifdef PORTICO_LOADED_corrections_calls
+std::map<std::string, Evaluator> &corrections();
+std::map<std::string, Table> &tables();
+#else
+PORTICO_SHARED std::map<std::string, Evaluator> &corrections() {
+  static std::map<std::string, Evaluator> all;
   return all;
 }
-inline void register_correction(const std::string &key, const std::string &json, const std::string &name, bool compound,
-                            const std::string &title, const std::vector<std::string> &inputs,
-                            const std::string &covers) {
-  registry<Evaluator>().try_emplace(key, json, name, compound, title, inputs, covers);
+PORTICO_SHARED std::map<std::string, Table> &tables() {
+  static std::map<std::string, Table> all;
+  return all;
 }
-inline void register_table(const std::string &key, std::uintptr_t blocks, std::uintptr_t events, std::uintptr_t values,
-                       std::size_t size, const std::string &title, bool refuses, double missing) {
-  registry<Table>().try_emplace(key, blocks, events, values, size, title, refuses, missing);
-}
+#endif
 
 } // namespace portico
 

@@ -22,11 +22,12 @@ public:
   Filled nominal, shapes;
   std::vector<std::int64_t> reached; // events before all cuts, and after each: `cuts`, and the choice
 
-  SelectionLoop(std::shared_ptr<Kernel> kernel, Empty empty, Trees trees, std::unique_ptr<Blocks> blocks,
-                std::size_t columns, std::size_t cuts)
-      : counts(std::move(empty.counts)), nominal(std::move(empty.nominal)), shapes(std::move(empty.shapes)),
-        reached(cuts + 2), fKernel(std::move(kernel)), fTrees(std::move(trees)), fColumns(columns), fCursors(columns),
-        fBlocks(std::move(blocks)) {}
+  SelectionLoop(std::shared_ptr<Kernel> kernel, const Empty &empty, std::unique_ptr<Blocks> blocks, std::size_t columns,
+                std::size_t cuts)
+      : counts(empty.counts), nominal(empty.nominal), shapes(empty.shapes), reached(cuts + 2),
+        fKernel(std::move(kernel)), fColumns(columns), fCursors(columns), fBlocks(std::move(blocks)) {}
+
+  void write(std::shared_ptr<Rows> rows) { fTrees.push_back(std::move(rows)); }
 
   // A column that is read in every event (0), in those that have to be looked at (1), or where a choice was made (2).
   void read(std::size_t column, const std::string &name, const std::string &type, int stage) {

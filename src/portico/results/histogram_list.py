@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from portico.results.product import Product, ProductKind
 
-__all__ = ["products_of"]
+__all__ = ["products_from", "products_of"]
 
 _STATS = 20
 
@@ -22,12 +22,19 @@ def products_of(histograms: Any) -> list[tuple[str, Product]]:
     import ROOT
 
     flat = ROOT.portico.HistogramList(histograms)
-    cells, squares = _array(flat.cells, np.int64).tolist(), _array(flat.squares, np.int64).tolist()
-    values, sumw2, stats, entries = (
-        _array(part, np.float64) for part in (flat.values, flat.sumw2, flat.stats, flat.entries)
-    )
+    sizes = (_array(part, np.int64) for part in (flat.cells, flat.squares))
+    numbers = (_array(part, np.float64) for part in (flat.values, flat.sumw2, flat.stats, flat.entries))
+    return products_from(str(flat.heads), *sizes, *numbers)
+
+
+def products_from(
+    heads: str, cells: npt.NDArray[np.int64], squares: npt.NDArray[np.int64], values: npt.NDArray[np.float64],
+    sumw2: npt.NDArray[np.float64], stats: npt.NDArray[np.float64], entries: npt.NDArray[np.float64],
+) -> list[tuple[str, Product]]:  # fmt: skip
+    """Return the products of a ``portico::HistogramList`` with these members, by the names of the histograms."""
     found, cell, square = [], 0, 0
-    for n, (head, of_values, of_squares) in enumerate(zip(_heads(str(flat.heads)), cells, squares, strict=True)):
+    sizes = zip(_heads(heads), cells.tolist(), squares.tolist(), strict=True)
+    for n, (head, of_values, of_squares) in enumerate(sizes):
         arrays = {
             "values": values[cell : cell + of_values], "sumw2": sumw2[square : square + of_squares],
             "stats": stats[n * _STATS : (n + 1) * _STATS], "entries": entries[n : n + 1],

@@ -128,6 +128,7 @@ class Database:
     def __init__(self, path: Path, schema: str, version: int, read_only: bool = False, locks: bool = True) -> None:
         self.path, self.read_only = path, read_only
         self._stack = ExitStack()
+        self._writing = False
         self.check: Callable[[], None] = lambda: None
         """Called before each transaction; raises an error if nothing may be written."""
         self._refuse_oddities()
@@ -236,7 +237,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Do all that follows, or nothing; at the end it is on disk.
+        """Do all that follows, or nothing; at the end it is on disk. One inside another is a part of that.
 
         Raises
         ------
@@ -245,9 +246,13 @@ class Database:
         RunFolderError
             If the file cannot be written, or was removed or replaced.
         """
+        if self._writing:
+            yield
+            return
         self.check()
         self._check_identity()
         self.execute("BEGIN IMMEDIATE")
+        self._writing = True
         try:
             yield
             self.execute("COMMIT")
@@ -256,6 +261,8 @@ class Database:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
             raise
+        finally:
+            self._writing = False
 
     def _seen(self) -> tuple[int, int] | None:
         try:

@@ -11,7 +11,7 @@ import heapq
 import json
 import time
 import zlib
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,23 +102,24 @@ class Ledger(ResultStore):
         others : bool
             Whether to keep the plan of other samples.
         """
+        rows = [row for sample, planned in samples.items() for row in self._rows(sample, planned)]
+        same = self._is_planned(step, rows, samples if others else None)  # to read chunks is quicker than to write them
+        at = self._db.execute("SELECT position, kind, state FROM step WHERE step = ?", (step,)).fetchone()
+        if same and kind != "summary" and at == (position, kind, "done") and not self.lost(step):
+            return
         with self.transaction():
             self._db.execute(
                 "INSERT INTO step VALUES (?, ?, ?, 'planned', 0, 0, '') ON CONFLICT (step) "
                 "DO UPDATE SET position = excluded.position, kind = excluded.kind, state = 'planned'",
                 (step, position, kind),
             )
-            rows = [row for sample, planned in samples.items() for row in self._rows(sample, planned)]
-            if not others:
-                self._db.execute("DELETE FROM lost WHERE step = ?", (step,))
-                if self._is_planned(step, rows):  # to read many chunks is quicker than to write them
-                    return
-                self._db.execute("DELETE FROM plan WHERE step = ?", (step,))
-            for sample in samples:
-                self._db.execute("DELETE FROM plan WHERE step = ? AND sample = ?", (step, sample))
-                self._db.execute("DELETE FROM lost WHERE step = ? AND sample = ?", (step, sample))
-            new = ((step, *row) for row in rows)
-            self._db.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", new)
+            where = "step = ? AND sample = ?" if others else "step = ?"
+            of = [(step, *sample) for sample in (zip(samples) if others else [()])]
+            for table in ("lost",) if same else ("lost", "plan"):
+                self._db.executemany(f"DELETE FROM {table} WHERE {where}", of)  # noqa: S608
+            if not same:
+                new = ((step, *row) for row in rows)
+                self._db.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", new)
 
     def _rows(self, sample: str, planned: Sequence[Planned]) -> Iterator[tuple[Any, ...]]:
         written = self.paths.written
@@ -126,10 +127,11 @@ class Ledger(ResultStore):
             c = p.chunk
             yield sample, p.position, p.key, written(c.file), c.uuid, c.tree, c.first, c.last, subtree
 
-    def _is_planned(self, step: str, rows: Sequence[tuple[Any, ...]]) -> bool:
+    def _is_planned(self, step: str, rows: Sequence[tuple[Any, ...]], samples: Collection[str] | None) -> bool:
+        """Return whether these are the rows of the plan of a step, or of some of its samples."""
         columns = "sample, position, key, file, uuid, tree, first, last, subtree"
-        query = f"SELECT {columns} FROM plan WHERE step = ? ORDER BY rowid"  # noqa: S608
-        return self._db.execute(query, (step,)).fetchall() == rows
+        found = self._db.execute(f"SELECT {columns} FROM plan WHERE step = ? ORDER BY rowid", (step,)).fetchall()  # noqa: S608
+        return found == rows if samples is None else sorted(x for x in found if x[0] in samples) == sorted(rows)
 
     def keep_only(self, step: str, samples: Iterable[str]) -> None:
         """Leave samples that a step does not run on any more without a current result."""
@@ -138,14 +140,11 @@ class Ledger(ResultStore):
 
     def set_state(self, step: str, state: str, seconds: float = 0.0, workers: int = 0, executor: str = "") -> None:
         """Record the state of a step (``running``, ``done``, ``failed``, ``partial``), and how long it took."""
-        with self.transaction():
-            self._db.execute(
-                "UPDATE step SET state = ?, seconds = CASE WHEN ? > 0 THEN ? ELSE seconds END, "
-                "workers = CASE WHEN ? > 0 THEN ? ELSE workers END, "
-                "executor = CASE WHEN ? != '' THEN ? ELSE executor END "
-                "WHERE step = ?",
-                (state, seconds, seconds, workers, workers, executor, executor, step),
-            )
+        row = self._db.execute("SELECT state, workers, executor, seconds FROM step WHERE step = ?", (step,)).fetchone()
+        if row is not None and row != (new := (state, workers or row[1], executor or row[2], seconds or row[3])):
+            with self.transaction():
+                query = "UPDATE step SET state = ?, workers = ?, executor = ?, seconds = ? WHERE step = ?"
+                self._db.execute(query, (*new, step))
 
     def steps(self) -> list[tuple[str, str, str, float, int, str]]:
         """Return name, kind, state, seconds, workers and executor of each step, in order."""
@@ -312,10 +311,10 @@ class Ledger(ResultStore):
         """Record the losses of a step: what its results do not include; no subtree contains one of its chunks."""
         lost = [replace(x, message=without_secrets(x.message)) for x in lost]
         rows = ((step, x.sample, x.key, self.paths.written(x.file), x.entries, x.kind, x.message) for x in lost)
-        with self.transaction():
-            if lost:
+        if lost:
+            with self.transaction():
                 self.subtrees.dissolve({x.key for x in lost})
-            self._db.executemany("INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                self._db.executemany("INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def lost(self, step: str) -> list[Lost]:
         """Return the losses of a step: what its results do not include."""

@@ -53,7 +53,7 @@ class ResultStore:
         return self._db.reading()
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Do all that follows, or nothing; at the end it is on disk.
+        """Do all that follows, or nothing; at the end it is on disk. One inside another is a part of that.
 
         Raises
         ------
@@ -173,8 +173,10 @@ class ResultStore:
 
     def drop_result(self, step: str, sample: str) -> None:
         """Leave a step's sample without a current result, because other code or input made the one that was."""
-        with self.transaction():
-            self._db.execute("DELETE FROM current WHERE step = ? AND sample = ?", (step, sample))
+        names = step, sample
+        if self._db.execute("SELECT 1 FROM current WHERE step = ? AND sample = ?", names).fetchone() is not None:
+            with self.transaction():
+                self._db.execute("DELETE FROM current WHERE step = ? AND sample = ?", names)
 
     def completeness(self, step: str, sample: str) -> float:
         """Return the fraction of a sample's events that a result holds: less than 1 only in a partial run."""
@@ -261,11 +263,11 @@ class ResultStore:
         made : mapping of (str, str) to str
             By step and sample: a digest, the part before a colon common to all samples of the step.
         """
-        with self.transaction():
-            self._db.execute("DELETE FROM wanted")
-            self._db.executemany(
-                "INSERT INTO wanted VALUES (?, ?, ?)", ((*names, text) for names, text in made.items())
-            )
+        rows = [(*names, text) for names, text in made.items()]
+        if self._db.execute("SELECT * FROM wanted ORDER BY rowid").fetchall() != rows:
+            with self.transaction():
+                self._db.execute("DELETE FROM wanted")
+                self._db.executemany("INSERT INTO wanted VALUES (?, ?, ?)", rows)
 
     def wanted(self) -> list[tuple[str, str]]:
         """Return step and sample of all results that the analysis would have."""

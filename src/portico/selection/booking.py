@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portico import root
-from portico.corrections import Correction, Lookup, declare
+from portico.corrections import Correction, Lookup
+from portico.corrections.compiled import CALLS, Registered, prepare, register
 from portico.errors import ConfigError, PorticoWarning, StepError
+from portico.selection.calls import Compiled, Empty
 from portico.selection.choice import choice
-from portico.selection.empty import empty
+from portico.selection.compiled import Piece, compile_pieces, piece
+from portico.selection.empty import content_of, empty
 from portico.selection.functions import functions, parameters
 from portico.selection.kernel import Kernel, kernel
 from portico.selection.loop import Loop, new_trees, rows_of, written
@@ -27,7 +28,7 @@ __all__ = ["book", "event_weight"]
 
 _PB_PER_FB = 1000.0
 _KEPT = 64
-_compiled: set[str] = set()
+_classes: set[str] = set()  # that this process has been asked for
 
 
 def event_weight(sample: Sample) -> float:
@@ -107,17 +108,18 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
         warnings.warn(sentence, PorticoWarning, stacklevel=2)
     used = {name for e in resolved.expressions() for name in e.names.functions}
     wanted = {name: function for name, function in _sources(selection).items() if name in used}
-    called = declare(wanted, folder) if wanted else None
-    if called not in prepared.namespaces:
-        prepared.namespaces[called] = _compiled_class(resolved, called, generated, where)
-    namespaces = prepared.namespaces[called]
+    called = register(wanted, folder) if wanted else None
+    name = called.namespace if called is not None else ""
+    if name not in prepared.compiled:
+        prepared.compiled[name] = _compiled(resolved, called, generated, where)
+    compiled, weight, given = prepared.compiled[name], event_weight(sample), list(resolved.parameters.values())
     trees = new_trees(selection.output.formats if selection.output is not None else ())
-    given = ROOT.std.vector["double"](list(resolved.parameters.values()))
-    made = ROOT.portico.make_kernel(*namespaces, event_weight(sample), given)
-    filled = prepared.empty
-    if (loop := Loop.over(frame, made, filled, generated, trees)) is not None:
+    if (loop := Loop.over(frame, compiled, weight, given, generated, prepared.empty, trees)) is not None:
         return loop.handles()
-    space = getattr(ROOT, _compile(generated.book, "selection_actions.h", where))
+    space = getattr(ROOT, compile_pieces([piece("selection_actions.h", generated.book)], where, library=False))
+    numbers = (ROOT.std.vector["double"](list(of)) for of in (given, compiled.numbers))
+    made = ROOT.portico.make_kernel(compiled.kernel, compiled.choice, weight, *numbers)
+    filled = empty(prepared.empty.content)
     return _handles(space.portico_book(ROOT.RDF.AsRNode(frame), made, filled, rows_of(trees)), trees)
 
 
@@ -128,8 +130,8 @@ class _Prepared:
     selection: Selection  # whose identity is a part of the key
     resolved: Resolved
     generated: Kernel
-    empty: Any
-    namespaces: dict[str | None, tuple[str, str]] = field(default_factory=dict)  # by that of the corrections
+    empty: Empty
+    compiled: dict[str, Compiled] = field(default_factory=dict)  # by the namespace of the corrections
 
 
 _prepared: dict[tuple[object, ...], _Prepared] = {}
@@ -145,7 +147,7 @@ def _prepare(selection: Selection, columns: dict[str, str], sample: Sample, fold
             absent = [f"{where}: {name}: no file {file}" for name, file in files.items() if not file.is_file()]
             raise ConfigError("\n".join([str(error), *absent])) from None
         generated = kernel(resolved)
-        _prepared[key] = _Prepared(selection, resolved, generated, empty(resolved, generated.cuts))
+        _prepared[key] = _Prepared(selection, resolved, generated, Empty(content_of(resolved, generated.cuts)))
         for old in list(_prepared)[:-_KEPT]:
             del _prepared[old]
     return _prepared[key]
@@ -155,14 +157,25 @@ def _sources(selection: Selection) -> dict[str, Correction | Lookup]:
     return {**selection.corrections, **selection.lookups}
 
 
-def _compiled_class(resolved: Resolved, called: str | None, generated: Kernel, where: str) -> tuple[str, str]:
-    """Return the namespaces of a selection's class and of its choice: what changed alone is compiled."""
-    of_sample = _compile(parameters(resolved), "selection_loop.h", where)
-    look, choose = choice(resolved, called, of_sample, list(generated.columns))
-    chosen = _compile(look, "selection_loop.h", where, choose)
+def _compiled(resolved: Resolved, called: Registered | None, generated: Kernel, where: str) -> Compiled:
+    """Compile of a selection's class and of its choice what changed, but for numbers."""
+    of_sample = piece("choices.h", parameters(resolved))
+    called_ones = [] if called is None else [Piece(called.namespace, (called.text,), "corrections.h", CALLS, prepare)]
+    choosing = resolved.choice_expressions()
+    choosing += [resolved.definitions[name] for name in resolved.needed(choosing)[1]]
+    called_by_choice = called_ones if any(expression.names.functions for expression in choosing) else []
+
+    def names(of: list[Piece]) -> tuple[str | None, str]:
+        return next((one.namespace for one in of), None), of_sample.namespace
+
+    look, choose, numbers = choice(resolved, *names(called_by_choice), list(generated.columns))
     # The class calls functions and no more: to optimise it fully takes another second, and gains little.
-    fixed = _compile(functions(resolved, called, of_sample), "selection_loop.h", where, generated.text)
-    return fixed, chosen
+    of_class = piece("selection.h", functions(resolved, *names(called_ones)), generated.text)
+    first = of_class.namespace not in _classes  # of changed cuts no libraries are made
+    _classes.add(of_class.namespace)
+    of_choice = [of_sample, *called_by_choice, piece("choices.h", look, choose)]
+    chosen = compile_pieces(of_choice, where, ahead_of_time=first)
+    return Compiled(compile_pieces([of_sample, *called_ones, of_class], where, ahead_of_time=True), chosen, numbers)
 
 
 def _handles(booked: Any, trees: dict[str, tuple[str, str, Path]]) -> dict[str, Any]:
@@ -170,21 +183,3 @@ def _handles(booked: Any, trees: dict[str, tuple[str, str, Path]]) -> dict[str, 
     products: dict[str, Any] = {"cutflow": booked.report, "counts": booked.counts}
     products |= {f"histograms_{n}": handle for n, handle in enumerate(reversed(filled))}
     return products | {name: written(tree, filled[-1]) for name, tree in trees.items()}
-
-
-def _compile(text: str, header: str, where: str, less_optimised: str = "") -> str:
-    """Compile C++ once per process; return the name of its namespace, which is a digest of the content."""
-    import ROOT
-
-    namespace = "portico_selection_" + hashlib.sha256(f"{header}\0{text}\0{less_optimised}".encode()).hexdigest()[:16]
-    if namespace not in _compiled:
-        root.use(header)
-        name = f'constexpr const char *portico_namespace = "{namespace}";'
-        parts = [f"namespace {namespace} {{\n{name}\n{text}\n}}"]
-        if less_optimised:
-            parts.append(f"#pragma cling optimize(1)\nnamespace {namespace} {{\n{less_optimised}\n}}")
-        for part in parts:
-            if not ROOT.gInterpreter.Declare(part):
-                raise StepError(f"{where} does not compile; the compiler's messages name the key and the expression")
-        _compiled.add(namespace)
-    return namespace

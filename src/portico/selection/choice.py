@@ -7,7 +7,9 @@ before the categories: few events have a candidate that passes that.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import count
 
 from portico.cpp import line_directive, quoted
 from portico.selection.functions import Generator, argument_type, declared, parenthesised
@@ -17,11 +19,23 @@ __all__ = ["choice", "column_value"]
 
 _UNSIGNED = ("std::uint32_t", "std::uint32_t", "std::uint64_t")
 _GIVEN = "*static_cast<const portico_parameters *>(portico_given)"
+_NUMBERS = "const double *portico_number"
+# A comparison with a number, which is all of its right side: an int or a double, of decimal digits.
+_COMPARED = re.compile(
+    r"((?<![-+*/%&|^<>=!])(?:[<>]=?|[=!]=)\s*)"
+    r"(-?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?|-?(?:0|[1-9]\d{0,8}))(?=\s*(?:\)|&&|\|\|))"
+)
+_NO_CODE = re.compile(r"[\"']|//|/\*")
 _EACH = "for (std::size_t portico_i = 0; portico_i < portico_size; ++portico_i)"
 
 
-def choice(resolved: Resolved, called: str | None, of_sample: str, columns: Sequence[str]) -> tuple[str, str]:
+def choice(
+    resolved: Resolved, called: str | None, of_sample: str, columns: Sequence[str]
+) -> tuple[str, str, tuple[float, ...]]:
     """Return the functions that look and those that choose, without their namespace; the second enters both.
+
+    The third are the numbers that cuts compare with. They are no part of the text, so that cuts that differ in nothing
+    but these are compiled once.
 
     Parameters
     ----------
@@ -47,13 +61,33 @@ class _Choice(Generator):
         super().__init__(resolved)
         self._numbers = {column: number for number, column in enumerate(columns)}
         self._used, self._defined = resolved.needed(resolved.choice_expressions())
+        self._compared: dict[tuple[str, str], int] = {}  # the position of the first number of a cut
+        self._with: list[float] = []
         self._sizes = {c: f"{self._argument(c)}.size()" for c in self._used if c in resolved.of_candidate}
 
-    def text(self, called: str | None, of_sample: str) -> tuple[str, str]:
+    def text(self, called: str | None, of_sample: str) -> tuple[str, str, tuple[float, ...]]:
         scan = [] if self._r.shapes else self._scan()  # which may move candidates across cuts
         entered = f"portico::Choice{{portico_choose_one, {'portico_scan' if scan else 'nullptr'}}}"
         enter = f"static const bool portico_entered = portico::enter(portico_namespace, {entered});"
-        return "\n".join([*self._names(called, of_sample), *scan]), f"{self._choose()}\n{enter}"
+        choose = f"{self._choose()}\n{enter}"
+        return "\n".join([*self._names(called, of_sample), *scan]), choose, tuple(self._with)
+
+    def _cut(self, cut: Expression) -> str:
+        """Return a cut in parentheses, with the numbers that it compares with out of an array."""
+        code = parenthesised(cut)
+        if _NO_CODE.search(code):
+            return code
+        key = cut.where, code
+        if key not in self._compared:
+            self._compared[key] = len(self._with)
+            self._with += [float(found[2]) for found in _COMPARED.finditer(code)]
+        places = count(self._compared[key])
+
+        def place(found: re.Match[str]) -> str:
+            number = f"portico_number[{next(places)}]"
+            return found[1] + (f"static_cast<int>({number})" if found[2].lstrip("-").isdigit() else number)
+
+        return _COMPARED.sub(place, code)
 
     # ---- the choice in one event
 
@@ -74,13 +108,15 @@ class _Choice(Generator):
         if self._shared_choice:
             flags = ", ".join("true" if flag else "false" for flag in (r.inclusive_in_categories, r.per_event))
             body.append(f"portico_choices.take({flags});")
-        arguments = ", ".join(["portico::Choices &portico_choices", *filter(None, [self._arguments(self._used)])])
+        fixed = [_NUMBERS, "portico::Choices &portico_choices"]
+        arguments = ", ".join([*fixed, *filter(None, [self._arguments(self._used)])])
         function = declared("portico_choose", "void", arguments, "\n".join(body))
         values = [column_value(r, c, f"portico_columns[{self._numbers[c]}]") for c in self._used]
-        given = ", ".join(["portico_choices", *values])
+        given = ", ".join(["portico_number", "portico_choices", *values])
         return (
-            f"{function}\nvoid portico_choose_one(const void *portico_given, portico::Columns portico_columns, "
-            f"portico::Choices &portico_choices) {{\nportico_choose{{{_GIVEN}}}({given});\n}}"
+            f"{function}\nvoid portico_choose_one(const void *portico_given, {_NUMBERS}, "
+            "portico::Columns portico_columns, portico::Choices &portico_choices) {\n"
+            f"portico_choose{{{_GIVEN}}}({given});\n}}"
         )
 
     def _size(self) -> str:
@@ -90,13 +126,13 @@ class _Choice(Generator):
         """Return the cuts on the event, and the matching of candidates, with what to do about an event that fails."""
         r, reach = self._r, "portico_choices.reach_all(++portico_reached);"
         body = ["int portico_reached = 0;"]
-        body += [f"{line_directive(c.where)}if (!({parenthesised(c)})) {leave}\n{reach}" for c in r.event.values()]
+        body += [f"{line_directive(c.where)}if (!({self._cut(c)})) {leave}\n{reach}" for c in r.event.values()]
         if r.match:
             used, names = r.needed([r.match])
             body.append(
                 f"bool portico_any = false;\n{_EACH} {{\n"
                 f"{self._candidate(used, '[portico_i]')}\n{self._definitions(self._split(names)[1])}\n"
-                f"{line_directive(r.match.where)}portico_any |= {matched}bool({parenthesised(r.match)});\n}}\n"
+                f"{line_directive(r.match.where)}portico_any |= {matched}bool({self._cut(r.match)});\n}}\n"
                 f"if (!portico_any) {leave}\n{reach}"
             )
         return body
@@ -110,9 +146,7 @@ class _Choice(Generator):
     def _preselection(self, known: set[str]) -> list[str]:
         lines = []
         for number, cut in enumerate(self._r.preselection.values(), 1):
-            lines.append(
-                f"{self._define([cut], known)}\n{line_directive(cut.where)}if (!({parenthesised(cut)})) continue;"
-            )
+            lines.append(f"{self._define([cut], known)}\n{line_directive(cut.where)}if (!({self._cut(cut)})) continue;")
             lines.append(f"portico_choices.reach_all(portico_reached + {number});")
         return lines
 
@@ -140,7 +174,7 @@ class _Choice(Generator):
             opened = ""
             for number, cut in enumerate(cuts, len(r.preselection) + 1):
                 reached = f"portico_choices.reach({s}, portico_reached + {number});"
-                opened += f"{line_directive(cut.where)}if ({parenthesised(cut)}) {{ {reached}\n"
+                opened += f"{line_directive(cut.where)}if ({self._cut(cut)}) {{ {reached}\n"
             taken = f"portico_choices.put(portico_i, {s});" if s and self._shared_choice else ""
             own = "" if s and r.per_event else offers(f"offer({{}}, {s}")
             lines.append(f"{opened}portico_choices.pass({s}); {taken} {own}{' }' * len(cuts)}")
@@ -174,10 +208,10 @@ class _Choice(Generator):
             *self._before("return portico_choices.depth;"), f"{_EACH} {{", *inside, "return -1;", "}",
             "return portico_choices.depth;",
         ]  # fmt: skip
-        given = ", ".join(self._at(c) for c in self._used)
+        given = ", ".join(["portico_number", *(self._at(c) for c in self._used)])
         return [
-            declared("portico_look", "int", ", ".join(arguments), "\n".join(body)),
-            "void portico_scan(const void *portico_given, portico::Cursor *const *portico_at,",
+            declared("portico_look", "int", ", ".join([_NUMBERS, *arguments]), "\n".join(body)),
+            f"void portico_scan(const void *portico_given, {_NUMBERS}, portico::Cursor *const *portico_at,",
             "std::uint64_t portico_first, std::uint64_t portico_last, std::int16_t *portico_depth) {",
             f"const portico_look portico_one{{{_GIVEN}}};",
             "for (auto portico_entry = portico_first; portico_entry < portico_last; ++portico_entry)",

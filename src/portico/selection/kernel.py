@@ -153,7 +153,7 @@ class _Kernel:
     # ---- methods
 
     def _choose(self) -> list[str]:
-        return [*self._read(self._to_choose), f"portico_choice.choose(&{SAMPLE}, portico_now, portico_choices);"]
+        return [*self._read(self._to_choose), "portico_choose_now(portico_now, portico_choices);"]
 
     def _weigh(self) -> list[str]:
         factors = ", ".join(self._weight(weight) for weight in self._event)
@@ -188,7 +188,7 @@ class _Kernel:
                 source = f"portico_varied[{number}]" if len(shape.columns) > 1 else "portico_varied"
                 lines.append(f"{self._pointer(column)} = &{source}[portico_k];")
             lines += [
-                f"portico_choice.choose(&{SAMPLE}, portico_now, portico_choices);",
+                "portico_choose_now(portico_now, portico_choices);",
                 "if (portico_choices.any_choice())",
                 f"portico_fill(portico_to.sets[{first} + portico_k], false, portico_choices, portico_now, portico_to);",
                 "}", "}",

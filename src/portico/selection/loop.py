@@ -6,22 +6,22 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from portico import root
 from portico.cpp import exception_words
 from portico.errors import StepError
 from portico.results.own_handle import OwnHandle, Written
 from portico.results.product import Product, ProductKind
-from portico.results.root_objects import TAG, collect_parts
+from portico.results.root_objects import TAG, varied
+from portico.selection.calls import Called
 from portico.selection.resolved import element_type
 from portico.worker.frame import new_tree
 from portico.worker.open_chunk import NotInBlocks
 from portico.worker.snapshot import CLUSTER_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from portico.selection.calls import Compiled, Empty
+    from portico.selection.empty import Content
     from portico.selection.kernel import Kernel
 
 __all__ = ["Loop", "new_trees", "rows_of", "written"]
@@ -52,25 +52,31 @@ class Loop:
 
     Parameters
     ----------
-    loop : portico::SelectionLoop
+    called : Called
         Not yet run.
     entries : (int, int)
         The first one, and the one after the last.
+    content : Content
+        What it fills.
     cuts : tuple of str
         Labels of the cuts before the categories.
     trees : mapping of str to Tree
         What it writes.
     """
 
-    def __init__(self, loop: Any, entries: tuple[int, int], cuts: tuple[str, ...], trees: Mapping[str, Tree]) -> None:
-        self._loop, self._cuts, self._trees = loop, cuts, trees
+    def __init__(
+        self, called: Called, entries: tuple[int, int], content: Content, cuts: tuple[str, ...],
+        trees: Mapping[str, Tree],
+    ) -> None:  # fmt: skip
+        self._called, self._content, self._cuts, self._trees = called, content, cuts, trees
         self._entries: tuple[int, int] | None = entries
         self._has_run = False
 
     @classmethod
     def over(
-        cls, frame: Any, compiled: Any, empty: Any, kernel: Kernel, trees: Mapping[str, Tree]
-    ) -> Self | None:
+        cls, frame: Any, compiled: Compiled, weight: float, parameters: Sequence[float], kernel: Kernel,
+        empty: Empty, trees: Mapping[str, Tree],
+    ) -> Self | None:  # fmt: skip
         """Return the loop over the entries of a frame; None where RDataFrame has to read them.
 
         That is so for a node other than the frame of a chunk, and for columns that are no fields or branches of numbers
@@ -82,25 +88,24 @@ class Loop:
         if entries is None:
             return None
         *where, first, last = entries  # file and name of an RNTuple, a TTree, or a data source
-        if isinstance(where[0], ROOT.ROOT.RDF.RDataSource):  # ROOT.RDF is looked up anew each time, for 0.3 ms
-            blocks = root.use("blocks_mapped.h").mapped_blocks(*where)
-        else:
-            blocks = ROOT.portico.blocks_of(*where)
-        loop = ROOT.portico.SelectionLoop(
-            compiled, empty, rows_of(trees), ROOT.std.move(blocks), len(kernel.columns), len(kernel.cuts)
-        )
+        tree = where[0]
+        source = where if isinstance(tree, str) else (ROOT.addressof(tree), not isinstance(tree, ROOT.TTree))
+        sizes = len(kernel.columns), len(kernel.cuts)
+        called = Called(compiled, weight, parameters, empty, tuple(source), sizes)
         try:
             for number, (column, kind) in enumerate(kernel.columns.items()):
                 element = element_type(kind)
                 read_as = kind if element is None else f"ROOT::VecOps::RVec<{element}>"
                 stage = 0 if column in kernel.every else 1 if column in kernel.always else 2
-                loop.read(number, column, read_as, stage)
-        except ROOT.std.runtime_error as error:
+                called.add_column(number, column, read_as, stage)
+        except RuntimeError as error:
             _logger.warning("portico: the selection is read by RDataFrame: %s", exception_words(error))
             return None
-        return cls(loop, (first, last), kernel.cuts, trees)
+        for name, kind, path in trees.values():
+            called.add_tree(name, str(path), kind == "RNTuple", CLUSTER_BYTES)
+        return cls(called, (first, last), empty.content, kernel.cuts, trees)
 
-    def result(self) -> Any:
+    def result(self) -> Called:
         """Run the loop, if it has not run, and return it.
 
         Raises
@@ -109,54 +114,64 @@ class Loop:
             If it failed before: its sums are those of a part.
         NotInBlocks
             If RDataFrame has to read the columns.
+        RuntimeError
+            Another exception of C++.
         """
-        import ROOT
-
         if self._entries is not None:
             entries, self._entries = self._entries, None
             try:
-                self._loop.run(*entries)
-            except ROOT.portico.NotInBlocks as error:
-                raise NotInBlocks(exception_words(error)) from None
+                self._called.run(*entries)
+            except RuntimeError as error:
+                if type(error).__name__ == "NotInBlocks":
+                    raise NotInBlocks(exception_words(error)) from None
+                raise
             self._has_run = True
         if not self._has_run:
             raise StepError("the loop of this selection failed; create a new frame")
-        return self._loop
+        return self._called
 
-    def report(self) -> Product:
+    def report(self) -> list[tuple[str, Product]]:
         """Return the cutflow before the categories."""
-        reached = np.array(list(self.result().reached), np.int64)
+        reached = self.result().reached()
         arrays = {"passed": reached[1:], "all": reached[:-1]}
-        return Product(ProductKind.CUTFLOW, {"cuts": [*self._cuts, "best candidate"]}, arrays)
+        return [("cutflow", Product(ProductKind.CUTFLOW, {"cuts": [*self._cuts, "best candidate"]}, arrays))]
+
+    def counts(self) -> list[tuple[str, Product]]:
+        """Return the cutflows and histograms of choices."""
+        return self.result().flows() + self.result().histograms(0)
+
+    def nominal(self) -> list[tuple[str, Product]]:
+        """Return the histograms of the nominal choice."""
+        return self.result().histograms(1) + self._varied(self._content.nominal, 2)
+
+    def shapes(self) -> list[tuple[str, Product]]:
+        """Return the histograms of the choices with varied columns."""
+        return self._varied(self._content.shapes, 3)
+
+    def _varied(self, tags: Sequence[str], group: int) -> list[tuple[str, Product]]:
+        sets = ((tag, self.result().histograms(group, number)) for number, tag in enumerate(tags))
+        return [varied(name, tag, product) for tag, of_tag in sets for name, product in of_tag]
 
     def handles(self) -> dict[str, Any]:
         """Return the handles of all that is filled and written, as `portico.selection.book` does."""
-        shapes = ["shapes"] if self._loop.shapes.sets.size() else []
-        filled = {f"histograms_{n}": _Part(self, part) for n, part in enumerate(["nominal", *shapes])}
-        trees = {name: written(tree, _Part(self, "nominal")) for name, tree in self._trees.items()}
-        return {"cutflow": _Report(self), "counts": _Part(self, "counts"), **filled, **trees}
+        filled = [self.nominal, *([self.shapes] if self._content.shapes else [])]
+        trees = {name: written(tree, _Part(self, self.nominal)) for name, tree in self._trees.items()}
+        handles = {f"histograms_{n}": _Part(self, part) for n, part in enumerate(filled)}
+        return {"cutflow": _Part(self, self.report), "counts": _Part(self, self.counts), **handles, **trees}
 
 
 class _Part(OwnHandle):
-    def __init__(self, loop: Loop, part: str) -> None:
+    """The handle of a part of what a loop fills."""
+
+    def __init__(self, loop: Loop, part: Callable[[], list[tuple[str, Product]]]) -> None:
         self._loop, self._part = loop, part
 
     def GetValue(self) -> Any:  # noqa: N802
-        return getattr(self._loop.result(), self._part)
+        self._loop.result()
+        return self._part()
 
-    def products(self, name: str) -> list[tuple[str, Product]]:
-        return collect_parts(name, self.GetValue())
-
-
-class _Report(OwnHandle):
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
-
-    def GetValue(self) -> Product:  # noqa: N802
-        return self._loop.report()
-
-    def products(self, name: str) -> list[tuple[str, Product]]:
-        return [(name, self.GetValue())]
+    def products(self, name: str) -> list[tuple[str, Product]]:  # noqa: ARG002 (they have names)
+        return self._part()
 
 
 def written(tree: Tree, filled: Any) -> Written:

@@ -27,7 +27,7 @@ _HARMLESS = re.compile(
     r"^Error in <TBufferFile::CheckByteCount>: object of class TLeaf\w+ read too few.*\n?", re.MULTILINE
 )
 _NOISE = re.compile(r"^(?:Template method resolution failed:|none of the \d+ overloaded methods.*|.*=>\s*)$")
-_EVENT_LOOP = {"run_chunk", "_run_loops", "result", "_collect", "collect", "ProcessAndMerge"}
+_EVENT_LOOP = {"run_chunk", "_run_loops", "_call", "_collect", "collect", "ProcessAndMerge"}
 
 
 def check_log(log: str, folder: str) -> None:

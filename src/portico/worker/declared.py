@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import portico
+from portico.environment import ahead
 from portico.environment.cpp_names import Names, names_in, names_of, words_in
 from portico.environment.included import INCLUDE, file_name, is_of_the_system
 from portico.errors import PorticoError, StepError
@@ -132,6 +133,8 @@ class Declarations:
             self._hold(library, "")
         for file, digest in bundle["declared"].items():
             self._include(file, digest)
+        headers = {folder / file: digest for file, digest in bundle["headers"].items()}
+        ahead.use_headers(None if bundle["sources"] else headers, (folder / name for name in self._included))
 
     def _include(self, name: str, digest: str) -> None:
         """Include a file of the bundle, as `portico.root.declare`."""
@@ -197,6 +200,8 @@ class Declarations:
         return hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()
 
     def _note(self, item: str, owner: tuple[str, str]) -> None:
+        if item not in self._headers and owner != _EVERYONE:
+            ahead.use_headers(None)
         self._owners.setdefault(item, set()).add(owner)
 
     def _declare(self, call: Callable[..., Any], text: Any, *rest: Any) -> Any:

@@ -286,6 +286,8 @@ class RunnerProcess:
         slow = {} if self._optimised else {"EXTRA_CLING_ARGS": f"{os.environ.get('EXTRA_CLING_ARGS', '')} -O0".strip()}
         python, environment = isolated(**_ONE_THREAD, **slow)
         command = [*python, "-m", "portico.worker.runner"]
+        if self._server is not None:  # on the user's own machine
+            environment.setdefault("PORTICO_AHEAD", "1")
         (self._folder / LOG).unlink(missing_ok=True)
         with (self._folder / LOG).open("ab") as log:  # at the end, wherever that is
             if self._server is not None and self._optimised:

@@ -124,8 +124,9 @@ def _check_executor(
 def _run_steps(state: State, steps: Iterable[StepEntry]) -> None:
     """Run steps, and keep what the results were before and are after."""
     ledger = state.ledger
-    ledger.keep_version()  # what a driver that was killed has left
-    ledger.set_wanted(state.recipes)
+    with ledger.transaction():
+        ledger.keep_version()  # what a driver that was killed has left
+        ledger.set_wanted(state.recipes)
     try:
         for step in steps:
             run_step(state, state.analysis.steps.index(step), step)

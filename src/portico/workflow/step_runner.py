@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from portico._version import __version__
 from portico.analysis.analysis import StepEntry
@@ -15,7 +16,7 @@ from portico.files.storage import storage_of
 from portico.results.packed import to_bytes
 from portico.results.partial import decode, merge_encoded
 from portico.results.view import describe
-from portico.runfolder.ledger import Lost, Planned
+from portico.runfolder.ledger import Ledger, Lost, Planned
 from portico.runfolder.step_files import StepFiles
 from portico.runfolder.tidy import remove_leftovers, settle
 from portico.runfolder.version import STALE
@@ -45,6 +46,7 @@ from portico.workflow.summary_step import run_summary, tell_faults
 __all__ = ["run_plan", "run_step", "write_exports"]
 
 _SHOWN = 3
+_AT_ONCE = 2**25  # bytes of results that enter the ledger in one transaction
 
 
 def run_step(state: State, position: int, step: StepEntry) -> None:
@@ -87,15 +89,18 @@ def run_plan(
         As `portico.workflow.run.run`; what is done is in the ledger.
     """
     _remove_leftovers(state, step.name)
-    state.ledger.plan(step.name, position, bundle.needs.kind, plan.chunks, others=bool(state.samples))
-    chunks = _missing(state, step, plan)
+    with state.ledger.transaction():
+        state.ledger.plan(step.name, position, bundle.needs.kind, plan.chunks, others=bool(state.samples))
+        if (chunks := _missing(state, step, plan)) and not bundle.library:  # which may have to be compiled first
+            state.ledger.set_state(step.name, "running", executor=state.executor.name)
     if needed := bool(chunks or state.export):  # what is exported may need it without a chunk to run
         bundle = bundle.with_library(state.reporter.note)
     _begin(state, step, plan, chunks)
     _warn_of_files(state, step, plan)
     if needed:
         state.executor.prepare(bundle)
-    state.ledger.set_state(step.name, "running", executor=state.executor.name)
+    if chunks:
+        state.ledger.set_state(step.name, "running", executor=state.executor.name)
     ended = "failed"
     try:
         failed = _run(state, step, arguments.only(bundle.options), plan, chunks)
@@ -245,11 +250,10 @@ def _finish(state: State, step: StepEntry, plan: Plan, failed: list[Failed]) -> 
     if not state.allow_partial:
         state.broken |= {failure.sample for failure in lost}
     state.ledger.set_lost(step.name, lost)
-    for name, chunks in plan.chunks.items():
-        if name in state.broken:
-            state.ledger.drop_result(step.name, name)
-        else:
-            _merge(state, step, plan, name, chunks, lost)
+    _write(state.ledger, (
+        (0, partial(state.ledger.drop_result, step.name, name)) if name in state.broken
+        else _merge(state, step, plan, name, chunks, lost) for name, chunks in plan.chunks.items()
+    ))  # fmt: skip
     if not state.samples:
         state.ledger.keep_only(step.name, plan.chunks)
     _settle(state, step.name, plan)
@@ -277,10 +281,32 @@ def _remove_leftovers(state: State, step: str) -> None:
         remove_leftovers(state.folder.base, step, keys, known, hidden=hidden)
 
 
+def _write(ledger: Ledger, results: Iterable[tuple[int, Callable[[], None]]]) -> None:
+    """Write results as they come, many in one transaction, since each waits for the disk; an error loses none."""
+    waiting: list[Callable[[], None]] = []
+    size = 0
+
+    def write() -> None:
+        with ledger.transaction():
+            for one in waiting:
+                one()
+        waiting.clear()
+
+    try:
+        for added, one in results:
+            waiting.append(one)
+            size += added
+            if size > _AT_ONCE:
+                write()
+                size = 0
+    finally:
+        write()
+
+
 def _merge(
     state: State, step: StepEntry, plan: Plan, name: str, chunks: Sequence[Planned], lost: Sequence[Lost]
-) -> None:
-    """Make the result of a sample current: the one that is kept under its key, or a new one."""
+) -> tuple[int, Callable[[], None]]:
+    """Return the size of what is to be written, and what makes the result of a sample, new or kept, the current one."""
     ledger, gone = state.ledger, {loss.key for loss in lost if loss.sample == name}
     left = [planned.key for planned in chunks if planned.key not in gone]
     files = [file for of_chunk in ledger.outputs(step.name, name) for file in of_chunk]
@@ -288,8 +314,7 @@ def _merge(
     key = key_of(left, completeness, [file["adler32"] for file in files])
     made, inputs = state.recipes.get((step.name, name), ""), inputs_of(step, ledger, [name])
     if ledger.has_result(step.name, name, key):
-        ledger.use_result(step.name, name, key, made, inputs)
-        return
+        return 0, partial(ledger.use_result, step.name, name, key, made, inputs)
     if (there := ledger.count(step.name, name)) != len(left):  # never, but a sum without them would look right
         raise RunFolderError(
             f"step '{step.name}', sample '{name}': the ledger has {there} of {len(left)} chunks; run again"
@@ -301,7 +326,10 @@ def _merge(
         raise ProductError(f"step '{step.name}', sample '{name}': {error}") from error
     if merged is None:
         raise InputError(f"step '{step.name}', sample '{name}': no chunk could be read")
-    ledger.set_result(step.name, name, key, to_bytes(merged), completeness, chunks=left, made=made, inputs=inputs)
+    data, given = to_bytes(merged), (step.name, name, key)
+    return len(data), partial(
+        ledger.set_result, *given, data, completeness, chunks=left, made=made, inputs=inputs
+    )  # fmt: skip
 
 
 def write_exports(state: State, step: str) -> None:

@@ -1,0 +1,169 @@
+"""Libraries of what selections compile: made beside the work, loaded by later processes, with the bits of cling."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+import uuid
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+import yaml
+
+import hnl
+import portico
+from portico.environment import ahead
+from portico.environment.library import compiler
+from portico.executors.local import LocalExecutor
+from portico.results.partial import decode
+from portico.results.product import ProductKind
+from portico.runfolder.ledger import Ledger
+from tests.integration.test_random_selections import declared_at_random, made_events
+
+pytestmark = pytest.mark.integration
+STEP = """
+from pathlib import Path
+
+from portico import step
+from portico.selection import book, load_selection
+
+FOLDER = Path(__file__).parent
+
+
+@step(headers=["own.h"], files=["selection.yaml", "pileup.json"])
+def select(frame, sample, *, cuts=None):
+    return book(load_selection(FOLDER / "selection.yaml", cuts), frame, sample, folder=FOLDER)
+"""
+HEADER = """
+#ifndef OWN_H
+#define OWN_H
+namespace own {
+inline double shifted(float x, double by) { return abs(x - by) + exp(0.3) * std::sin(x) - std::cos(x) / std::log(3.0); }
+}
+#endif
+"""
+ANALYSIS = """
+name: ahead
+dataset:
+  samples:
+    s: {{files: [{file}], tree: t, kind: background, cross_section: 1.5, luminosity: 2.0, processed_events: 700}}
+steps: [{{name: select, function: 'steps:select', chunk: 250 entries}}]
+"""
+
+
+@pytest.fixture(params=[0, *(pytest.param(n, marks=pytest.mark.full) for n in range(1, 6))])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if compiler() is None:
+        pytest.skip("no compiler of C++")
+    rng = np.random.default_rng([20261201, request.param])
+    files, declared = made_events(rng, tmp_path), declared_at_random(rng)
+    declared["corrections"] = {"pileup": {"file": "pileup.json", "name": "pileup_weight", "range": "clamp"}}
+    declared["weights"]["of_pileup"] = {"expression": 'pileup(3.0 * n, "nominal")'}
+    declared["define"]["C_shifted"] = "own::shifted(C_a, C_b)"
+    declared["preselection"]["shifted"] = "C_shifted < 2.5 && C_i != 2"
+    declared["histograms"].append({"column": "C_shifted", "bins": 30, "range": [-1, 5], "varied": True})
+    (tmp_path / "selection.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
+    (tmp_path / "steps.py").write_text(STEP)
+    (tmp_path / "own.h").write_text(HEADER)
+    shutil.copy(Path(hnl.__file__).parent / "corrections" / "pileup.json", tmp_path)
+    (tmp_path / "analysis.yaml").write_text(ANALYSIS.format(file=files["RNTuple"]))
+    return tmp_path
+
+
+def run(folder: Path, name: str, executor: LocalExecutor, **options: object) -> dict[str, Any]:
+    """Return the result, bit by bit: the bytes of each array, and what is in the tree."""
+    analysis = portico.load_analysis(folder / "analysis.yaml").with_options("select", **options)
+    made = portico.run(analysis, folder=folder / name, executor=executor)["select"]["s"]
+    with closing(Ledger(folder / name / "ledger.sqlite")) as ledger:
+        result = ledger.result("select", "s")
+    assert result is not None
+    found: dict[str, Any] = {}
+    for product, content in decode(result).items():
+        if content.kind is ProductKind.TREE:  # whose files have a time
+            rows = uproot.concatenate([f"{file}:candidates" for file in made[product]])
+            found[product] = {column: ak.to_list(ak.nan_to_num(rows[column], nan=-77.0)) for column in rows.fields}
+        else:
+            found[product] = content.meta, {key: values.tobytes() for key, values in content.arrays.items()}
+    return found
+
+
+def loaded(executor: LocalExecutor, libraries: Path) -> set[str]:
+    """Return the libraries of a folder that the process of an executor holds."""
+    process = executor._runners[0]._process
+    assert process is not None
+    maps = Path(f"/proc/{process.pid}/maps").read_text()
+    return set(re.findall(rf"{re.escape(str(libraries))}/(\S+\.so)", maps))
+
+
+def begin(monkeypatch: pytest.MonkeyPatch, ahead: str) -> None:
+    """Let the next process be a new one, which makes libraries or does not."""
+    monkeypatch.setenv("PORTICO_AHEAD", ahead)
+    monkeypatch.setenv("PORTICO_TEST", uuid.uuid4().hex)
+
+
+def test_later_processes_load_what_earlier_ones_compiled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    libraries = Path(os.environ["PORTICO_LIBRARIES"])  # where the two that do not depend on the selection stay
+    before = set(libraries.glob("*.so"))
+    begin(monkeypatch, "1")
+    with closing(LocalExecutor(1)) as executor:
+        compiled = run(folder, "cling", executor)
+        held, deadline = loaded(executor, libraries), time.monotonic() + 600
+        while len(held | {path.name for path in set(libraries.glob("*.so")) - before}) < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+    begin(monkeypatch, "0")
+    with closing(LocalExecutor(1)) as executor:
+        assert run(folder, "library", executor) == compiled
+        names = loaded(executor, libraries)
+        assert len(names) == 4
+        # Another number in a cut is none of the code, other code is compiled by cling.
+        other = run(folder, "number", executor, cuts={"preselection/shifted": "C_shifted < 2.25 && C_i != 1"})
+        assert other != compiled
+        assert loaded(executor, libraries) == names
+        changed = run(folder, "changed", executor, cuts={"preselection/shifted": "C_shifted < 2.5 + 0 && C_i != 2"})
+        assert changed == compiled
+    for name in names - held:
+        (libraries / name).chmod(0o666)  # anybody might have written to it
+    begin(monkeypatch, "0")
+    with closing(LocalExecutor(1)) as executor:
+        assert run(folder, "writable", executor) == compiled
+        assert not loaded(executor, libraries) & (names - held)
+    for name in names - held:
+        (libraries / name).chmod(0o600)
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_c_plus_plus_declared_from_python_is_left_to_cling(folder: Path, declared: bool) -> None:
+    declaration = 'import ROOT\nROOT.gInterpreter.Declare("double mine(double x) { return x; }")\n'
+    use = "from portico.environment import ahead"
+    check = f"{use}\n    assert bool(ahead._process.headers) is {not declared}\n    return"
+    step = folder / "steps.py"
+    step.write_text(STEP.replace("return book", f"{check} book") + (declaration if declared else ""))
+    with closing(LocalExecutor(1)) as executor:
+        run(folder, "run", executor)
+
+
+def test_what_compilers_may_compute_differently_is_left_to_cling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(ahead, "_process", ahead._Process())
+    header, odd = tmp_path / "own.h", tmp_path / "odd.h"
+    header.write_text(HEADER)
+    odd.write_text(HEADER.replace("exp(0.3)", "std::pow(10.0, x)"))
+    own = ("choices.h",)
+    assert ahead.included(own, "int x;", ()) is None
+    ahead.use_headers({header: "1"}, [header])
+    unit = ahead.included(own, "using std::pow; int x;", ())
+    assert unit is not None
+    assert ahead.included(own, "double f(double x) { return pow(2.0, x); }", ()) is None
+    ahead.use_headers({header: "2"}, [header])
+    assert ahead.included(own, "using std::pow; int x;", ()) != unit
+    ahead.use_headers({header: "1", odd: "1"}, [header, odd])
+    assert ahead.included(own, "int x;", ()) is None
