@@ -292,7 +292,8 @@ def test_variations_are_told_apart_and_can_be_read(partitions: list[Results], tm
             if "axes" not in product.meta:
                 continue
             assert again.Get(f"s/{name}").GetName() == name
-            if "values" in product.arrays and product.kind == "histogram":
+            is_read = not file.classname_of(f"s/{name}").startswith("THn")  # uproot reads histograms of 1 to 3 axes
+            if "values" in product.arrays and product.kind == "histogram" and is_read:
                 read = file[f"s/{name}"].values(flow=True).ravel(order="F")
                 assert np.array_equal(read, product.arrays["values"], equal_nan=True), name
         assert file["s/columns"].arrays()["name"].tolist() == ["low"] * 4 + ["high"] * 20
