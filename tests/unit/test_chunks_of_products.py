@@ -353,6 +353,8 @@ def refused(words: str, frame: Any) -> Any:
             return frame.DefineSlotEntry("number", "x", ["x"]).Sum("number")
         case "Filter uses rdfentry_":
             return frame.Filter(lambda rdfentry_: rdfentry_ > 3).Count()
+        case "an alias is missing in every entry":
+            return frame.Alias("same", "x").FilterAvailable("same").Count()
         case "Snapshot uses rdfentry_":
             return frame.Snapshot("t", "t.root", ROOT.std.vector["std::string"](["x", "rdfentry_"]))
         case "need numbers or lists":
@@ -369,6 +371,7 @@ def refused(words: str, frame: Any) -> Any:
         "largest content of a TH1S", "a TEfficiency", "a TProfile3D", "a THnSparseT", "a TStatistic",
         "need numbers or lists", "numbers, texts and lists", "initial value", "cannot vary a Report",
         "cannot name a tree", "'filled' has 2 entries", "'average' has 1 entries", "Snapshot uses rdfentry_",
+        "an alias is missing in every entry",
         "Define uses rdfentry_", "DefineSlotEntry uses rdfentry_", "Filter uses rdfentry_",
     ],
 )  # fmt: skip
