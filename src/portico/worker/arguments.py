@@ -12,7 +12,7 @@ from typing import Any
 from portico.errors import MissingExtra, PorticoWarning, ProductError, StepError
 
 __all__ = [
-    "LOOP_WHILE_BUILT", "RANGE", "by_position", "refuse_alias", "refuse_discarded", "refuse_filled",
+    "LOOP_WHILE_BUILT", "RANGE", "by_position", "follow_alias", "refuse_discarded", "refuse_filled",
     "refuse_local_entry", "require_model", "require_numba", "warn_of_range", "words_of",
 ]  # fmt: skip
 
@@ -70,15 +70,18 @@ def words_of(arguments: Sequence[Any]) -> Iterator[str]:
                 yield str(word)
 
 
-def refuse_alias(name: str, alias: str) -> None:
-    """Refuse to ask for entries with an alias, which ROOT finds in none of a TTree.
+def follow_alias(name: str, column: str, aliases: set[str]) -> None:
+    """Note an alias, and refuse to ask for the entries that have it: ROOT finds it in none of a TTree.
 
     Raises
     ------
     StepError
-        Always.
+        If another method than ``Alias`` names one.
     """
-    raise StepError(f"{name}('{alias}'): for ROOT an alias is missing in every entry; give the name of the column")
+    if name == "Alias":
+        aliases.add(column)
+    elif column in aliases:
+        raise StepError(f"{name}('{column}'): for ROOT an alias is missing in every entry; give the name of the column")
 
 
 def refuse_filled(model: Any) -> None:

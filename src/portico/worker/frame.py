@@ -22,7 +22,7 @@ from portico.results.product import Product, ProductKind
 from portico.worker.arguments import (
     LOOP_WHILE_BUILT,
     by_position,
-    refuse_alias,
+    follow_alias,
     refuse_discarded,
     refuse_filled,
     refuse_local_entry,
@@ -157,10 +157,8 @@ class _CheckedCall:
         of_column = self._name in MISSING and bool(arguments) and isinstance(arguments[0], str)
         if graph is not None and graph.is_ntuple and of_column:
             return of_ntuple(self._name, self._node, arguments, graph.chunk, graph.reference, graph.scratch)
-        if graph is not None and self._name == "Alias":
-            graph.aliases.add(str(arguments[0]))
-        if graph is not None and of_column and arguments[0] in graph.aliases:
-            refuse_alias(self._name, arguments[0])
+        if graph is not None and arguments and (of_column or self._name == "Alias"):
+            follow_alias(self._name, arguments[0], graph.aliases)
         if graph is not None and graph.reference and of_column and not self._node.HasColumn(arguments[0]):
             raise _ColumnElsewhere
         if graph is not None and self._name == "Snapshot":
