@@ -12,8 +12,8 @@ from typing import Any
 from portico.errors import MissingExtra, PorticoWarning, ProductError, StepError
 
 __all__ = [
-    "LOOP_WHILE_BUILT", "RANGE", "by_position", "refuse_discarded", "refuse_filled", "refuse_local_entry",
-    "require_model", "require_numba", "warn_of_range", "words_of",
+    "LOOP_WHILE_BUILT", "RANGE", "by_position", "follow_alias", "refuse_discarded", "refuse_filled",
+    "refuse_local_entry", "require_model", "require_numba", "warn_of_range", "words_of",
 ]  # fmt: skip
 
 RANGE = (
@@ -28,7 +28,8 @@ LOOP_WHILE_BUILT = (
 _ENTRY = re.compile(r"\b[rt]dfentry_\b")  # ROOT knows it under both names
 _TEXTS = {"string", "string_view", "basic_string<char>", "TString"}
 _PARAMETERS = {
-    "DefinePerSample": ("name", "expression"), "Stats": ("value", "weight"), "FilterAvailable": ("column",),
+    "Alias": ("alias", "columnName"), "DefinePerSample": ("name", "expression"), "Stats": ("value", "weight"),
+    "FilterAvailable": ("column",),
     "FilterMissing": ("column",), "DefaultValueFor": ("column", "defaultValue"),
 }  # fmt: skip
 
@@ -67,6 +68,20 @@ def words_of(arguments: Sequence[Any]) -> Iterator[str]:
         for word in argument if is_list else [argument]:
             if isinstance(word, str) or type(word).__name__ in _TEXTS:
                 yield str(word)
+
+
+def follow_alias(name: str, column: str, aliases: set[str]) -> None:
+    """Note an alias, and refuse to ask for the entries that have it: ROOT finds it in none of a TTree.
+
+    Raises
+    ------
+    StepError
+        If another method than ``Alias`` names one.
+    """
+    if name == "Alias":
+        aliases.add(column)
+    elif column in aliases:
+        raise StepError(f"{name}('{column}'): for ROOT an alias is missing in every entry; give the name of the column")
 
 
 def refuse_filled(model: Any) -> None:

@@ -22,6 +22,7 @@ from portico.results.product import Product, ProductKind
 from portico.worker.arguments import (
     LOOP_WHILE_BUILT,
     by_position,
+    follow_alias,
     refuse_discarded,
     refuse_filled,
     refuse_local_entry,
@@ -77,7 +78,7 @@ class _Graph:
 
     It holds the Snapshots that it booked, the folder they go to, what is read, the process's own folder, another file
     that has columns that this lacks, whether this is an RNTuple, the columns that end before the tree, and the chunk in
-    the column cache.
+    the column cache, besides the aliases of columns.
     """
 
     folder: Path
@@ -89,6 +90,7 @@ class _Graph:
     short: Sequence[str] = ()
     cached: CachedChunk | None = None
     snapshots: list[tuple[str, str, Path]] = field(default_factory=list)
+    aliases: set[str] = field(default_factory=set)
 
     def tree(self, name: str, kind: str) -> tuple[str, str, Path]:
         """Return name, format and path of a tree that the loop will write."""
@@ -155,6 +157,8 @@ class _CheckedCall:
         of_column = self._name in MISSING and bool(arguments) and isinstance(arguments[0], str)
         if graph is not None and graph.is_ntuple and of_column:
             return of_ntuple(self._name, self._node, arguments, graph.chunk, graph.reference, graph.scratch)
+        if graph is not None and arguments and (of_column or self._name == "Alias"):
+            follow_alias(self._name, arguments[0], graph.aliases)
         if graph is not None and graph.reference and of_column and not self._node.HasColumn(arguments[0]):
             raise _ColumnElsewhere
         if graph is not None and self._name == "Snapshot":
@@ -164,8 +168,9 @@ class _CheckedCall:
             setattr(handle, root_objects.TAG, booked)
             return handle
         if graph is not None and self._name == "DefinePerSample":
-            given = [*arguments, *options.values()]
-            return define_per_sample(self._node, given, graph.chunk, graph.sample, graph.scratch)
+            return define_per_sample(
+                self._node, [*arguments, *options.values()], graph.chunk, graph.sample, graph.scratch
+            )
         if self._name == "AsNumpy":
             return self._method(*arguments, **{**options, "lazy": True})
         if self._name in root_objects.OPERATIONS and (arguments or options):
