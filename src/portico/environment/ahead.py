@@ -28,7 +28,7 @@ from portico import root
 from portico.environment.library import Compiler, compiler, keep, library_folder, linked, read
 from portico.errors import PorticoError, StepError
 
-__all__ = ["Unit", "build", "functions", "included", "load", "make", "use_headers"]
+__all__ = ["Unit", "build", "functions", "included", "load", "make", "of_table", "use_headers"]
 
 _INCLUDE = Path(root.__file__).parent / "include"
 _SWITCH = "PORTICO_AHEAD"
@@ -143,8 +143,7 @@ def functions(
     prepare : callable
         Prepares cling for the header.
     """
-    table = header.removesuffix(".h")
-    unit = Unit((header,), f"{_EXPORT} {{ return portico::{table}(); }}\n")
+    table, unit = header.removesuffix(".h"), of_table(header)
     if (library := load(unit)) is not None:
         _process.loaded.add(header)
         root.declare_text(f"#define PORTICO_LOADED_{table}\n")
@@ -159,6 +158,11 @@ def functions(
         name: ctypes.CFUNCTYPE(*types)(pointer)
         for (name, types), pointer in zip(signatures.items(), addresses, strict=True)
     }
+
+
+def of_table(header: str) -> Unit:
+    """Return the unit of one of portico's headers that defines a table of functions."""
+    return Unit((header,), f"{_EXPORT} {{ return portico::{header.removesuffix('.h')}(); }}\n")
 
 
 def build(unit: Unit) -> None:
