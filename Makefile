@@ -17,12 +17,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 INSTALL := $(PIP) install --retries 5 --timeout 60 --constraint $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebook test test-all lint types bench clean distclean
+.PHONY: help demo demo-full notebook test test-all lint types bench clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@printf '%s\n' \
 	  'make demo    the whole heavy-neutral-lepton search on made events, with a report' \
+	  'make demo-full    the same with forty times as many data, fitted in all categories (a quarter of an hour, 6 GB)' \
 	  'make notebook    JupyterLab with the notebooks (NOTEBOOK=dimuon.ipynb; OPEN=no prints the address, for servers)' \
 	  'make test    unit and integration tests, and one of each service' \
 	  'make test-all    all tests, with every repetition and every fault of a service' \
@@ -59,6 +60,10 @@ $(VENV)/.browser: $(VENV)/.tools $(VENV)/.jupyter
 demo: $(VENV)/.installed
 	@$(BIN)/portico run hnl --run $(RUN)
 	@$(BIN)/python tools/show_limits.py $(RUN)
+
+demo-full: $(VENV)/.installed
+	@$(BIN)/python tools/demo_full.py $(RUN)-full
+	@$(BIN)/python tools/show_limits.py $(RUN)-full
 
 notebook: $(VENV)/.jupyter
 	@$(BIN)/python tools/notebook.py $(if $(filter no,$(OPEN)),--no-browser) '$(NOTEBOOK)'

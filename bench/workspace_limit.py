@@ -2,7 +2,7 @@
 
 Usage: python bench/workspace_limit.py [PARAMETERS ...] [--seconds N] [--page docs/statistics.md]
 
-Each program runs on each model in a process of its own, with one thread, and is stopped after N seconds (600 by
+Each program runs on each model in a process of its own, with one thread, and is stopped after N CPU seconds (600 by
 default). A point is CLs of one strength, observed and expected, with everything compiled before; the answer is the
 observed and five expected limits, from reading the workspace; memory is the largest resident size. Aims: a point in not
 more than the time of RooStats from 50 parameters on, the answer in a fifth of that of pyhf, in not more memory. The
@@ -146,18 +146,15 @@ PROGRAMS: dict[str, Callable[[int, float], dict[str, Any]]] = {
 def measured(program: str, parameters: int, center: float, seconds: float) -> dict[str, Any]:
     """Run a program in a process of its own, and return what it has reported until it ends or is stopped."""
     command = [sys.executable, __file__, "--one", program, str(parameters), str(center)]
-    with tempfile.TemporaryFile("w+") as output:
-        try:
-            done = subprocess.run(
-                command, env={**os.environ, **ONE_THREAD}, stdout=output, stderr=subprocess.PIPE, text=True,
-                timeout=seconds, check=False,
-            )  # fmt: skip
-            stopped = f"failed: {done.stderr.strip().splitlines()[-1][:60]}" if done.returncode else ""
-        except subprocess.TimeoutExpired:
-            stopped = f"> {seconds:g}"
-        output.seek(0)
-        lines = output.read().splitlines()
-    return {"stopped": stopped, **(json.loads(lines[-1]) if lines else {})}
+    limit = f'ulimit -t {seconds:.0f} && exec "$@"'  # programs that are started have the same limit each
+    done = subprocess.run(
+        ["bash", "-c", limit, "bash", *command], env={**os.environ, **ONE_THREAD}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    killed = done.returncode < 0 or "died with <Signals" in done.stderr
+    failed = f"fails: {done.stderr.strip().splitlines()[-1].split(':')[0]}" if done.returncode else ""
+    lines = done.stdout.splitlines()
+    return {"stopped": f"> {seconds:g}" if killed else failed, **(json.loads(lines[-1]) if lines else {})}
 
 
 def table(sizes: list[int], seconds: float) -> str:

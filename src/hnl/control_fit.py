@@ -6,6 +6,7 @@ roughly, since the width of a peak depends on them: it costs little where the pe
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -53,7 +54,8 @@ def control_fit(
     Returns
     -------
     dict
-        ``fit``: as `hnl.fits.mass.MassFit.to_json`, and from which samples the shapes are. ``splot``: the table of
+        ``fit``: as `hnl.fits.mass.MassFit.to_json`, from which samples the shapes are, and ``resolution``, the width of
+        the Ds in data over that in simulation, null without simulation. ``splot``: the table of
         ``run``, ``lumi``, ``event`` and ``weight``. ``mass``: the figure.
 
     Raises
@@ -66,7 +68,7 @@ def control_fit(
     data = [name for name, sample in samples.items() if sample.kind == "data"]
     if not data:
         raise ValueError("no sample is of kind data: there is nothing to fit")
-    shape, sources = _shape(results, samples)
+    shape, sources, simulated = _shape(results, samples)
     events = chosen_candidates([path for name in data for path in results[name]["candidates"]], (*KEY, "C_Ds_mass"))
     mass = events["C_Ds_mass"].astype(np.float64)
     fit = fit_mass(mass, shape)
@@ -76,15 +78,32 @@ def control_fit(
     _require_unique(table)
     weight = splot_weights(mass[inside], fit)
     products = {
-        "fit": {**fit.to_json(), "data": data, "shapes": sources, "sum_of_weights": float(weight.sum())},
+        "fit": {
+            **fit.to_json(),
+            "data": data,
+            "shapes": sources,
+            "resolution": _resolution(fit, simulated),
+            "sum_of_weights": float(weight.sum()),
+        },
         "splot": {**table, "weight": weight},
         "mass": figure_of_fit(mass[inside], fit),
     }
     return labelled(products, label)
 
 
-def _shape(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> tuple[Shape, dict[str, str]]:
-    """Shapes of the peaks in simulation, and the samples that they are from by meson."""
+def _resolution(fit: MassFit, simulated: tuple[float, float] | None) -> dict[str, float] | None:
+    """Compare the width of the Ds with that in simulation; the uncertainty has both errors and what they differ by."""
+    if simulated is None:
+        return None
+    ratio = fit.values["width"] / simulated[0]
+    error = ratio * math.hypot(fit.errors["width"] / fit.values["width"], simulated[1] / simulated[0])
+    return {"ratio": ratio, "error": error, "uncertainty": math.hypot(error, ratio - 1)}
+
+
+def _shape(
+    results: Mapping[str, Any], samples: Mapping[str, Sample]
+) -> tuple[Shape, dict[str, str], tuple[float, float] | None]:
+    """Shapes of the peaks in simulation, the samples that they are from by meson, and the width of the Ds."""
     sources = {
         str(sample.parameters.get("meson", "Ds")): name
         for name, sample in samples.items()
@@ -96,12 +115,13 @@ def _shape(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> tuple[S
         matched = np.all([found[flag] > 0 for flag in FLAGS], axis=0)
         peaks[meson] = found["C_Ds_mass"][matched].astype(np.float64)
     if "Ds" not in peaks:
-        return Shape(), {}
-    width, core, tail = fit_peak(peaks["Ds"], _MESONS["Ds"])
+        return Shape(), {}, None
+    width, core, tail, _ = fit_peak(peaks["Ds"], _MESONS["Ds"])
+    *_, error = fit_peak(peaks["Ds"], _MESONS["Ds"], core=core, tail=tail)  # data are fitted with these
     if "Dplus" not in peaks:
-        return Shape(core, tail), sources
+        return Shape(core, tail), sources, (width, error)
     other, *_ = fit_peak(peaks["Dplus"], _MESONS["Dplus"], core=core, tail=tail)
-    return Shape(core, tail, other / width), sources
+    return Shape(core, tail, other / width), sources, (width, error)
 
 
 def chosen_candidates(paths: Iterable[str], columns: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:

@@ -21,6 +21,9 @@ Prompt Ds and those from b hadrons differ in efficiency. With phi the prompt fra
     N_prod(prompt) = N_prod with N_Ds phi for N_Ds and eff_prompt for eff_Ds; N_prod(b) with 1 - phi and eff_b,
     f_prompt = N_prod(prompt) / [N_prod(prompt) + N_prod(b)] = phi / [phi + (1 - phi) eff_prompt / eff_b].
 
+The fraction has a systematic uncertainty: decay lengths of each template stretched and shrunk by a share. It moves
+eff_Ds as well, the more so where the fitted fraction is not that of simulation: as a variation ``prompt_fraction``.
+
 f_prompt is the fraction of all Ds in the phase space that the simulated sample was generated in, not of those that
 fire the trigger. eff_prompt and eff_b need the fraction of prompt ones among the Ds that were generated. A signal
 sample of both origins is normalised by eff_Ds of both: should their shares be wrong in simulation, they are so in both.
@@ -30,6 +33,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hnl.constants import CONTROL_RANGE, PDG
@@ -42,14 +46,16 @@ from hnl.inputs.control import (
     in_range,
     luminosities,
     read_fit,
+    read_resolution,
     read_simulation,
     simulated_samples,
     weighted_data,
 )
 from hnl.processes import ORIGINS
 from portico import summary
-from portico.errors import FitError, InputError, nearest
+from portico.errors import ConfigError, FitError, InputError, nearest
 from portico.selection.model import INCLUSIVE
+from portico.stats.shapes import Array
 
 if TYPE_CHECKING:
     from portico import Sample
@@ -63,13 +69,14 @@ BRANCHING_RATIOS: Final[Mapping[str, tuple[Measured, str]]] = {
     "phi_to_mu_mu": (Measured(2.86e-4, 0.19e-4), _SOURCE),
 }
 _DECAYS_PER_DS: Final = math.prod(ratio.value for ratio, _ in BRANCHING_RATIOS.values())
+_LARGEST_STRETCH: Final = 0.5
 _MASS: Final = f"{INCLUSIVE}_Ds_mass"
 
 
 @summary
 def normalisation(
     results: Mapping[str, Any], samples: Mapping[str, Sample], *, fit: str, splot: str, variable: str = "C_Ds_lxy_prop",
-    label: Mapping[str, Any] | None = None,
+    stretch: float = 0.05, label: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure the number of produced Ds.
 
@@ -85,6 +92,8 @@ def normalisation(
         Paths of ``summary.json`` and ``splot.root`` of `hnl.control_fit.control_fit`.
     variable : str
         The decay length that tells prompt Ds from those of b hadrons: a column in cm.
+    stretch : float
+        Share by which decay lengths of a template may be off: for the resolution, and for momenta of b hadrons.
     label : mapping, optional
         Experiment, status, luminosity and energy above the figures: arguments of `portico.plot.label`.
 
@@ -97,15 +106,14 @@ def normalisation(
     Raises
     ------
     ConfigError
-        If a sample lacks a parameter or luminosity.
+        If a sample lacks a parameter or luminosity, or `stretch` is not from 0 to 0.5.
     InputError
         If the files are not those of the fit of these data.
     FitError
         If no simulated decay is selected.
     """
     notes: list[str] = []
-    data = [name for name, sample in samples.items() if sample.kind == "data"]
-    simulated = simulated_samples(samples)
+    data, simulated = [name for name, of in samples.items() if of.kind == "data"], simulated_samples(samples)
     yields = read_fit(fit, data)
     luminosity = luminosities([samples[n] for n in data], [samples[n] for n in simulated], notes)
     simulation = read_simulation(results, [samples[name] for name in simulated], variable)
@@ -113,17 +121,18 @@ def normalisation(
     found: dict[str, Any] = {
         "Ds": {**yields.to_json(), "range": list(CONTROL_RANGE)},
         **_of_all(yields, simulation, per_decay),
+        "resolution": read_resolution(fit),
         "luminosity": luminosity, "data": data, "simulation": simulated, "notes": notes,
     }  # fmt: skip
     found["efficiency"]["systematic"] = _systematic(results, simulated, notes)
     try:
-        fitted = fit_prompt(weighted_data(results, data, splot, variable), *simulation.templates)
-        shares = _shares(fitted, simulation, notes)
+        fitted, systematic = _prompt(weighted_data(results, data, splot, variable), simulation, stretch)
+        shares = _shares(replace(fitted, error=math.hypot(fitted.error, *systematic.values())), simulation, notes)
     except FitError as error:
         notes.append(f"no fraction of prompt Ds: {error}")
         return {"normalisation": found}
     _add_origins(found, shares, simulation, yields, per_decay)
-    found["prompt_fraction"] |= {**fitted.to_json(), "variable": variable}
+    found["prompt_fraction"] |= {**fitted.to_json(), "systematic": systematic, "variable": variable}
     return labelled({"normalisation": found, "prompt": figure_of_prompt(fitted, variable)}, label)
 
 
@@ -186,6 +195,10 @@ def _add_origins(
     phi, ratio = shares["prompt"], _ratio(simulation)
     fraction, error = produced_fraction((phi.value, phi.error), (ratio.value, ratio.error))
     found["prompt_fraction"] = {"value": fraction, "error": error, "simulation": simulation.prompt_fraction}
+    off = math.hypot(error, fraction - simulation.prompt_fraction)
+    change = off * (simulation.efficiency("prompt").value - simulation.efficiency("b").value)
+    relative = change / simulation.efficiency().value
+    found["efficiency"]["systematic"]["prompt_fraction"] = [1 - relative, 1 + relative]
 
 
 def _systematic(results: Mapping[str, Any], names: Sequence[str], notes: list[str]) -> dict[str, list[float]]:
@@ -219,6 +232,22 @@ def _ratio(simulation: Simulation) -> Measured:
     prompt, beauty = simulation.efficiency("prompt"), simulation.efficiency("b")
     value = prompt.value / beauty.value
     return Measured(value, value * math.hypot(prompt.relative, beauty.relative))
+
+
+def _prompt(data: tuple[Array, Array], simulation: Simulation, stretch: float) -> tuple[PromptFit, dict[str, float]]:
+    """Fit the prompt fraction; how far it moves, at most, with longer or shorter decay lengths of each template."""
+    if not 0 <= stretch <= _LARGEST_STRETCH:
+        raise ConfigError(f"stretch = {stretch:g}; it is a share from 0 to {_LARGEST_STRETCH:g}, such as 0.05")
+    fitted, systematic = fit_prompt(data, *simulation.templates), {}
+    for which, name in enumerate(("prompt_decay_length", "b_decay_length")):
+        moved = []
+        for factor in (1 - stretch, 1 + stretch):
+            templates = list(simulation.templates)
+            length, weight = templates[which]
+            templates[which] = length * factor, weight
+            moved.append(abs(fit_prompt(data, *templates).fraction - fitted.fraction))
+        systematic[name] = max(moved)
+    return fitted, systematic
 
 
 def _shares(fitted: PromptFit, simulation: Simulation, notes: list[str]) -> dict[str, Measured]:

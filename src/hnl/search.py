@@ -13,8 +13,9 @@ background of exactly 0. Without data it is the simulated background, and there 
 
 Uncertainties of the signal: each variation of the selection, common to all categories, over that of the control channel
 where it has the same one; N_prod; the branching ratios of the control channel; the simulation's statistics in each
-category; and, in fits, what variations do to mean and width of the peak, and the simulation's statistics of both. In
-counts those that categories have in common are added in squares, to one parameter of all categories.
+category; and, in fits, what variations do to mean and width of the peak, the simulation's statistics of both, and by
+how much the width of the Ds in the control channel may be another in data than in simulation, common to all categories.
+In counts those that categories have in common are added in squares, to one parameter of all categories.
 """
 
 from __future__ import annotations
@@ -202,9 +203,7 @@ def _hypothesis(signal: Signal, inputs: _Inputs, options: _Options) -> Hypothesi
     notes: list[str] = []
     points = _points(signal, inputs, options, (low, high), notes)
     effects = {category: _effects(signal, inputs, category, notes) for category in signal.categories}
-    counts = {
-        category: _side(signal, category, inputs, options, effects[category]) for category in signal.categories
-    }
+    counts = {category: _side(signal, category, inputs, options, effects[category]) for category in signal.categories}
     method, why = _method(points, counts, options)
     model = None
     if inputs.data is not None:
@@ -240,9 +239,7 @@ def _points(
 
 def _yield(efficiency: Efficiency, decays: float) -> Yield:
     relative = efficiency.error / efficiency.value if efficiency.value > 0 else 0.0
-    return Yield(
-        events=decays * efficiency.value, statistical=relative, effective_events=efficiency.effective_events
-    )
+    return Yield(events=decays * efficiency.value, statistical=relative, effective_events=efficiency.effective_events)
 
 
 def _decays(signal: Signal, inputs: _Inputs, coupling_squared: float) -> float:
@@ -258,9 +255,7 @@ def _decays(signal: Signal, inputs: _Inputs, coupling_squared: float) -> float:
     return first.decays * first.event_weight * branching / own
 
 
-def _effects(
-    signal: Signal, inputs: _Inputs, category: str, notes: list[str]
-) -> dict[str, tuple[float, float]]:
+def _effects(signal: Signal, inputs: _Inputs, category: str, notes: list[str]) -> dict[str, tuple[float, float]]:
     """Factors of the expected signal by nuisance parameter, at -1 and +1."""
     factors = variations(inputs.results, inputs.samples, signal.mass, category, notes=notes)
     if inputs.normalisation is None:
@@ -274,6 +269,10 @@ def _effects(
     for name, (down, up) in control.items():
         found.setdefault(name, (1 / down, 1 / up))
     produced = inputs.normalisation["produced_Ds"]
+    origin = str(inputs.samples[signal.samples[0].name].parameters.get("origin", "all"))
+    if origin != "all":  # normalised with the Ds of this origin, whose error has that of the fraction
+        produced = produced[origin]
+        found.pop("prompt_fraction", None)
     ratios = inputs.normalisation["branching_ratio"].values()
     for name, relative in (
         ("produced_Ds", produced["error"] / produced["value"]),
@@ -359,7 +358,7 @@ def _model(
         components = (
             Component(
                 name=SIGNAL, shapes=(shape,), events=1.0, strength="mu", effects=dict(effects[category]),
-                shifts={**shifts, **inputs.shapes.shifts(signal.mass, category)},
+                shifts={**shifts, **inputs.shapes.shifts(signal.mass, category), **_resolution(inputs, shape.width)},
             ),
             Component(name="background", shapes=families.shapes, events=1.0, strength=strength, floating=True),
         )  # fmt: skip
@@ -367,6 +366,12 @@ def _model(
             Channel(name=category, edges=tuple(edges), counts=tuple(counts), blind=blind, components=components)
         )
     return Model(channels=tuple(channels), parameters=tuple(parameters))
+
+
+def _resolution(inputs: _Inputs, width: float) -> dict[str, dict[str, float]]:
+    """Return the shift of the width that the control channel allows."""
+    found = (inputs.normalisation or {}).get("resolution")
+    return {"mass_resolution": {"width": found["uncertainty"] * width}} if found else {}
 
 
 def _summary_of(hypothesis: Hypothesis) -> dict[str, Any]:

@@ -213,6 +213,7 @@ def golden(run: portico.Run) -> dict[str, Any]:
 
 def test_the_model_of_a_mass_is_written_for_roofit(chain: portico.Run, tmp_path: Path) -> None:
     model = read_model(chain.path / "limits" / "model_m1.json")
+    assert "mass_resolution" in model.nuisances
     export(model, "roofit", tmp_path / "model.root")  # no two things have one name there
     assert (tmp_path / "model.root").stat().st_size > 1000
 

@@ -138,13 +138,15 @@ def test_contents_of_bins_are_integrals(sample_fit: tuple[list[np.ndarray], Mass
 
 def test_a_simulated_peak_gives_its_shape() -> None:
     rng = np.random.default_rng(3)
-    width, core, tail = fit_peak(peak(rng, 20_000, MASS, 0.012, SHAPE), MASS)
+    width, core, tail, error = fit_peak(peak(rng, 20_000, MASS, 0.012, SHAPE), MASS)
     assert width == pytest.approx(0.012, rel=0.03)
     assert core == pytest.approx(0.7, abs=0.06)
     assert tail == pytest.approx(2.0, abs=0.12)
     narrow, *same = fit_peak(peak(rng, 5_000, 1.87, 0.011, SHAPE), 1.87, core=0.7, tail=2.0)
     assert narrow == pytest.approx(0.011, rel=0.03)
-    assert same == [0.7, 2.0]
+    assert same[:2] == [0.7, 2.0]
+    assert 0 < same[2] < error  # hardly larger than without tails: 0.011 / sqrt(2 n)
+    assert same[2] == pytest.approx(0.011 / 100, rel=0.5)
 
 
 def test_what_cannot_be_fitted_is_told() -> None:

@@ -155,6 +155,17 @@ def test_only_the_command_line_prints() -> None:
     assert calls == []
 
 
+def test_minuit_does_not_print() -> None:
+    """At its default level it writes warnings, which are handled here, to the output of the program."""
+    loud = [
+        f"{module_of(file)}:{of.lineno}"
+        for file in FILES
+        for of in functions(file)
+        if " = Minuit(" in ast.unparse(of) and "minuit.print_level" not in ast.unparse(of)
+    ]
+    assert loud == []
+
+
 def test_words_are_plain() -> None:
     """Module docstrings begin with what the module is or does, and messages use the field's words."""
     root = SRC.parent

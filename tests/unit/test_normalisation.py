@@ -167,7 +167,14 @@ def test_the_efficiency_is_that_of_all_decays(made: Made) -> None:
     for origin in ("prompt", "b"):
         one = efficiency[origin]
         assert abs(one["value"] - PASS[origin] * FILTER * CORRECTION) < 3.5 * one["statistical"], origin
-    assert efficiency["systematic"] == {n: pytest.approx(list(pair)) for n, pair in VARIATIONS.items()}
+    systematic = dict(efficiency["systematic"])
+    down, up = systematic.pop("prompt_fraction")
+    assert systematic == {n: pytest.approx(list(pair)) for n, pair in VARIATIONS.items()}
+    prompt = made.found["prompt_fraction"]
+    off = math.hypot(prompt["error"], prompt["value"] - prompt["simulation"])
+    assert (up - down) / 2 * efficiency["value"] == pytest.approx(
+        off * (efficiency["prompt"]["value"] - efficiency["b"]["value"]), rel=1e-12
+    )
 
 
 def test_numbers_agree_with_each_other(made: Made) -> None:
@@ -191,6 +198,25 @@ def test_numbers_agree_with_each_other(made: Made) -> None:
     assert found["notes"] == []
     assert made.returned.keys() == {"normalisation", "prompt"}
     assert len(made.returned["prompt"].axes) == 2
+
+
+def test_wrong_decay_lengths_of_a_template_are_in_the_error_of_the_prompt_fraction(made: Made) -> None:
+    """Data whose b hadrons fly further than those of simulation, by the share that was allowed for."""
+    exact = made.again(SAMPLES, stretch=0.0)["prompt_fraction"]
+    assert exact["systematic"] == {"prompt_decay_length": 0.0, "b_decay_length": 0.0}
+    assert exact["error"] < made.found["prompt_fraction"]["error"]
+    moved = [made.again(SAMPLES, stretch=share)["prompt_fraction"] for share in (0.05, 0.1)]
+    for name, small in moved[0]["systematic"].items():
+        assert small > 0
+        assert moved[1]["systematic"][name] == pytest.approx(2 * small, rel=0.5), name
+    with pytest.raises(ConfigError, match=r"stretch = 0\.7; it is a share from 0 to 0\.5"):
+        made.again(SAMPLES, stretch=0.7)
+
+
+def test_the_resolution_is_compared_with_that_of_simulation(made: Made) -> None:
+    found = made.found["resolution"]
+    assert abs(found["ratio"] - 1) < 3 * found["error"] < 0.3  # the same widths were drawn
+    assert found["uncertainty"] == pytest.approx(math.hypot(found["error"], found["ratio"] - 1), rel=1e-12)
 
 
 def test_signal_of_each_origin(made: Made) -> None:

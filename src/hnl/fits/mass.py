@@ -241,6 +241,7 @@ def _minimise(
 
     offset = function(*start.values())  # small numbers have precise differences
     minuit = Minuit(lambda *parameters: function(*parameters) - offset, *start.values(), name=tuple(start))
+    minuit.print_level = -1
     minuit.errordef = Minuit.LIKELIHOOD
     for name, ends in limits.items():
         minuit.limits[name] = ends
@@ -296,7 +297,7 @@ def _goodness(mass: Array, fit: MassFit, free: int) -> tuple[float, int]:
 
 def fit_peak(
     mass: Array, center: float, *, core: float | None = None, tail: float | None = None
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float, float]:
     """Fit a double Gaussian to simulated candidates without background.
 
     Parameters
@@ -310,8 +311,8 @@ def fit_peak(
 
     Returns
     -------
-    width, core, tail : float
-        Width of the narrow Gaussian in GeV, its fraction, and the ratio of widths.
+    width, core, tail, error : float
+        Width of the narrow Gaussian in GeV, its fraction, the ratio of widths, and the error of the width.
 
     Raises
     ------
@@ -337,7 +338,7 @@ def fit_peak(
     what = f"the simulated peak at {center:.3f} GeV"
     limits = {"mean": (float(ends[0]), float(ends[1])), **_PEAK_LIMITS}
     minuit = _minimise(minus_log_likelihood, start, limits, what, fixed)
-    return minuit.values["width"], minuit.values["core"], minuit.values["tail"]
+    return minuit.values["width"], minuit.values["core"], minuit.values["tail"], minuit.errors["width"]
 
 
 def splot_weights(mass: Array, fit: MassFit) -> Array:

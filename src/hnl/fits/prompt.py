@@ -236,6 +236,7 @@ def _minimise(content: Array, variance: Array, templates: Array, spread: Array) 
         return float(_deviance(n, beta * mu) + _deviance(k, beta * k))
 
     minuit = Minuit(chi2, total=float(content.sum()), fraction=0.5)
+    minuit.print_level = -1
     minuit.errordef = Minuit.LEAST_SQUARES
     minuit.limits["fraction"] = _BOUNDS
     minuit.tol = 0.01

@@ -254,6 +254,7 @@ def _minimise(likelihood: Callable[..., float], start: dict[str, float], free: S
     from iminuit import Minuit
 
     minuit = Minuit(likelihood, *(start[name] for name in PARAMETERS), name=PARAMETERS)
+    minuit.print_level = -1
     minuit.errordef, minuit.strategy = Minuit.LIKELIHOOD, 1
     reach = min(5 * start["width"], float(edges[-1] - edges[0]) / 2)
     minuit.limits["mean"] = (start["mean"] - reach, start["mean"] + reach)

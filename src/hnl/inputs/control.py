@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from portico import Sample
 
 __all__ = [
-    "PROMPT_FRACTION", "Measured", "Simulation", "in_range", "luminosities", "read_fit", "read_simulation",
-    "simulated_samples", "weighted_data",
+    "PROMPT_FRACTION", "Measured", "Simulation", "in_range", "luminosities", "read_fit", "read_resolution",
+    "read_simulation", "simulated_samples", "weighted_data",
 ]  # fmt: skip
 
 Array = npt.NDArray[np.float64]
@@ -163,6 +163,12 @@ def read_fit(path: str, data: Sequence[str]) -> Measured:
         )
     if not (found.value > 0 and found.error > 0):
         raise FitError(f"{path}: the yield of the Ds is {found.value:g} +- {found.error:g}: nothing to normalise to")
+    return found
+
+
+def read_resolution(path: str) -> dict[str, float] | None:
+    """Return the width of the Ds in data over that in simulation, with its uncertainty; None where it is not known."""
+    found: dict[str, float] | None = json.loads(Path(path).read_text(encoding="utf-8"))["fit"].get("resolution")
     return found
 
 

@@ -127,7 +127,7 @@ class WorkspaceFitter:
         minuit = Minuit(
             lambda at: likelihood(at) - offset, start, grad=lambda at: likelihood.curvature(at)[0], name=self._names
         )
-        minuit.errordef, minuit.tol = Minuit.LIKELIHOOD, _TOLERANCE
+        minuit.errordef, minuit.tol, minuit.print_level = Minuit.LIKELIHOOD, _TOLERANCE, -1
         widths = np.diag(likelihood.curvature(start)[1])
         for i, name in enumerate(self._names):
             minuit.limits[name] = (self._low[i], self._high[i])
