@@ -30,8 +30,6 @@ from portico.runfolder.ledger import Ledger
 from tests.integration.test_random_selections import declared_at_random, made_events
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
-root.load()
-COMMON = [ahead.of_table(f"{name}_calls.h").name for name in ("selection", "corrections")]
 STEP = """
 from pathlib import Path
 
@@ -113,23 +111,42 @@ def begin(monkeypatch: pytest.MonkeyPatch, ahead: str) -> None:
 
 
 @pytest.fixture
-def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def common() -> list[str]:
+    """Names of the libraries that do not depend on a selection."""
+    root.load()
+    return [ahead.of_table(f"{name}_calls.h").name for name in ("selection", "corrections")]
+
+
+@pytest.fixture
+def libraries(common: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of libraries of its own; those that do not depend on a selection are made once for all tests."""
-    common, own = Path(os.environ["PORTICO_LIBRARIES"]), tmp_path / "libraries"
+    kept, own = Path(os.environ["PORTICO_LIBRARIES"]), tmp_path / "libraries"
     own.mkdir(mode=0o700)
-    for name in COMMON:
-        if (common / name).exists():
-            shutil.copy(common / name, own)
+    for name in common:
+        if (kept / name).exists():
+            shutil.copy(kept / name, own)
     monkeypatch.setenv("PORTICO_LIBRARIES", str(own))
     yield own
-    common.mkdir(exist_ok=True, parents=True, mode=0o700)
-    for name in COMMON:
-        if (own / name).exists() and not (common / name).exists():
-            shutil.copy(own / name, common)
+    kept.mkdir(exist_ok=True, parents=True, mode=0o700)
+    for name in common:
+        if (own / name).exists() and not (kept / name).exists():
+            shutil.copy(own / name, kept)
 
 
+@pytest.fixture
+def at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile with the priority of the tests: with the lowest, other tests would leave it no time."""
+    nice = tmp_path / "bin" / "nice"
+    nice.parent.mkdir()
+    nice.write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
+    nice.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{nice.parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("at_once")
 def test_later_processes_load_what_earlier_ones_compiled(
-    folder: Path, libraries: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, common: list[str], libraries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     begin(monkeypatch, "1")
     with closing(LocalExecutor(1)) as executor:
@@ -147,12 +164,12 @@ def test_later_processes_load_what_earlier_ones_compiled(
         changed = run(folder, "changed", executor, cuts={"preselection/shifted": "C_shifted < 2.5 + 0 && C_i != 2"})
         assert changed == compiled
         assert loaded(executor, libraries) == names
-    for name in names.difference(COMMON):
+    for name in names.difference(common):
         (libraries / name).chmod(0o666)  # anybody might have written to it
     begin(monkeypatch, "0")
     with closing(LocalExecutor(1)) as executor:
         assert run(folder, "writable", executor) == compiled
-        assert loaded(executor, libraries) == set(COMMON)
+        assert loaded(executor, libraries) == set(common)
 
 
 @pytest.mark.parametrize("declared", [False, True])
