@@ -93,7 +93,8 @@ def forks(frame, sample):
         executor.close()
     assert run["forks"]["a"]["n"] == 250
     assert any("was killed by SIGKILL; trying again" in warning for warning in reporter.warnings)
-    assert not psutil.pid_exists(int((tmp_path / "child").read_text())), "it ends with the process"
+    with suppress(psutil.NoSuchProcess):  # until its memory is free, the system still knows it
+        psutil.Process(int((tmp_path / "child").read_text())).wait(30)
 
 
 @pytest.mark.full

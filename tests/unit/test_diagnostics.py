@@ -56,7 +56,7 @@ def fitted(of: Model, fixed: dict[str, float] | None = None) -> Fit:
     ],
 )
 def test_bins_are_joined_until_five_are_expected(expected: list[float], starts: list[int]) -> None:
-    assert list(goodness._joined(np.array(expected, dtype=float))) == starts
+    assert list(goodness.joined(np.array(expected, dtype=float))) == starts
 
 
 def test_agreement_by_hand() -> None:

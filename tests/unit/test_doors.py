@@ -270,7 +270,7 @@ def test_what_is_removed_is_what_was_written(tmp_path: Path, monkeypatch: pytest
     assert cache.clear() == 0
     monkeypatch.setattr(library, "_KEPT", 1)
     for number in range(3):
-        library._keep(tmp_path / f"{number:040x}.so", b"library")
+        library.keep(tmp_path / f"{number:040x}.so", b"library")
     assert [path.name for path in tmp_path.glob("0*.so")] == [f"{2:040x}.so"]
     (tmp_path / f"{2:040x}.so").unlink()
     assert [path for path in before if not path.exists()] == []
