@@ -183,6 +183,16 @@ def test_c_plus_plus_declared_from_python_is_left_to_cling(folder: Path, declare
         run(folder, "run", executor)
 
 
+def test_libraries_are_for_processors_on_which_cling_fuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for options, machine, expected in (
+        ("-O2", "x86_64", True), ("-O2 -O0", "x86_64", True), ("-O2", "aarch64", False),
+        ("-O2 -march=native", "x86_64", False), ("-ffast-math", "x86_64", False),
+    ):  # fmt: skip
+        monkeypatch.setenv("EXTRA_CLING_ARGS", options)
+        monkeypatch.setattr(ahead.platform, "machine", lambda machine=machine: machine)
+        assert ahead._has_bits_of_cling() is expected
+
+
 def test_what_compilers_may_compute_differently_is_left_to_cling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip

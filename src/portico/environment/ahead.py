@@ -118,10 +118,20 @@ def included(own: Sequence[str], text: str, after: Sequence[str]) -> Unit | None
     return None if headers is None or _UNLIKE.search(text) else Unit(tuple(own), text, headers, tuple(after))
 
 
+def _has_bits_of_cling() -> bool:
+    """Whether cling fuses no multiply-adds, as libraries do not: on other processors, or with options, it may."""
+    return platform.machine() == "x86_64" and not re.sub(r"-O[0-3]", "", os.environ.get("EXTRA_CLING_ARGS", "")).strip()
+
+
 def load(unit: Unit) -> ctypes.CDLL | None:
     """Load the library of a unit; None if it is not kept, or not for this machine."""
     folder = None if os.environ.get("PORTICO_CXX") == "none" else library_folder()
-    if folder is None or not _process.loaded.issuperset(unit.after) or not read(path := folder / unit.name):
+    if (
+        not _has_bits_of_cling()
+        or folder is None
+        or not _process.loaded.issuperset(unit.after)
+        or not read(path := folder / unit.name)
+    ):
         return None
     with suppress(PorticoError, OSError):
         root.load_library(path)
@@ -167,7 +177,7 @@ def of_table(header: str) -> Unit:
 
 def build(unit: Unit) -> None:
     """Have the library of a unit made for processes that begin later, if this process may do that."""
-    if os.environ.get(_SWITCH) != "1":
+    if os.environ.get(_SWITCH) != "1" or not _has_bits_of_cling():
         return
     if _process.jobs is None:
         _process.jobs = SimpleQueue()
