@@ -336,7 +336,7 @@ def test_a_machine_without_the_input_is_named_and_costs_nothing(
         executor.client.wait_for_workers(3, timeout=60)
         run = portico.run(analysis, folder=tmp_path / "run", executor=executor, reporter=reporter)
     assert numbers_of(run, "total") == numbers_of(quiet, "total")
-    failed = [text for text in reporter.warnings if "read once more" in text]
+    failed = [text for text in reporter.warnings if "tried once more" in text]
     assert 1 <= len(failed) <= 20, "of 100 chunks"
     files = {text.partition(": ")[0].split(" entries ")[0] for text in failed}
     named = [text for text in reporter.warnings if "machine blind fails chunks that others complete" in text]
