@@ -18,11 +18,13 @@ from portico.cli import main as portico
 
 TIMES = 40
 CUTS = {
-    "SSlxy1to5/significance": "C_Hnl_vertex_2DSig_BS > 35",
-    "OSlxy1to5/significance": "C_Hnl_vertex_2DSig_BS > 35",
-    **{f"{sign}lxy5toInf/significance": "C_Hnl_vertex_2DSig_BS > 35" for sign in ("SS", "OS")},
-    **{f"{sign}lxy5toInf/pion impact parameter": "std::abs(C_pi_BS_ip_xy) > 0" for sign in ("SS", "OS")},
-    **{f"{sign}lxy5toInf/muon impact parameter": "C_mu_Hnl_BS_ips_xy > 0" for sign in ("SS", "OS")},
+    f"{category}/{name}": cut
+    for category in ("SSlxy1to5", "OSlxy1to5", "SSlxy5toInf", "OSlxy5toInf")
+    for name, cut in {
+        "significance": "C_Hnl_vertex_2DSig_BS > 35",
+        "pion impact parameter": "std::abs(C_pi_BS_ip_xy) > 0",
+        "muon impact parameter": "C_mu_Hnl_BS_ips_xy > 0",
+    }.items()
 }
 
 
