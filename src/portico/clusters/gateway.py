@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -37,6 +38,20 @@ def start(site: Site, workers: int | None) -> _Gateway:
     return _Gateway(site, workers)
 
 
+@functools.cache
+def _loop() -> Any:
+    """Return the loop of this process for all gateways.
+
+    It is never stopped: the clients of dask-gateway use theirs once more when they are collected, whenever that is, and
+    print a traceback if it is gone.
+    """
+    from distributed.utils import LoopRunner
+
+    runner: Any = LoopRunner()
+    runner.start()
+    return runner.loop
+
+
 def _requested(site: Site) -> dict[str, Any]:
     requested = {key: value for key, value in site.options.items() if key not in _CLIENT}
     return {**({"environment": site.environment} if site.environment else {}), **requested}
@@ -58,7 +73,7 @@ class _Gateway(Cluster):
         self._gateway: Any = None
         client = {key: site.options[key] for key in _CLIENT if key in site.options}
         try:
-            self._gateway = Gateway(**client)
+            self._gateway = Gateway(**client, loop=_loop())
             options = self._gateway.cluster_options()
             _choose(site, options)
             self.dask = self._gateway.new_cluster(options, shutdown_on_close=True)
@@ -93,4 +108,4 @@ class _Gateway(Cluster):
         """Stop the cluster."""
         with suppress(TimeoutError):
             self.dask.close(shutdown=True)
-        self._gateway = None  # closes itself when it is deleted, and warns if it is already closed
+        self._gateway.close()
