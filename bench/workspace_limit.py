@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +34,15 @@ ROOT_FOLDER = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT_FOLDER))
 from tests.large_models import large_model  # noqa: E402
 
+from roostats import compare_all  # noqa: E402
+
 SMALLEST = 6  # the parameters of the 4 bins
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 ONE_THREAD["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 BEGIN, END = "<!-- begin of bench/workspace_limit.py -->\n", "<!-- end of bench/workspace_limit.py -->\n"
 STRENGTHS = (0.8, 1.0, 1.2, 1.4)  # of the median expected limit
+FROM = 50  # parameters, from where a point is compared with RooStats
+POINTS = 20  # of the models of functions
 
 CHANNEL: dict[str, Any] = {
     "name": "A",
@@ -158,12 +164,14 @@ def measured(program: str, parameters: int, center: float, seconds: float) -> di
 
 
 def table(sizes: list[int], seconds: float) -> str:
-    """Measure all programs on all models, print what they find, and return the table."""
+    """Measure all programs on all models, print what they find, and return the tables."""
+    before = os.getloadavg()[0]
     rows = ["| parameters | program | CLs point (s) | six limits (s) | memory (MB) |", "|---|---|---|---|---|"]
+    short = list[str]()
     for parameters in sizes:
-        center = 1.0
+        center, of = 1.0, dict[str, dict[str, Any]]()
         for program in PROGRAMS:
-            found = measured(program, parameters, center, seconds)
+            of[program] = found = measured(program, parameters, center, seconds)
             center = found.get("median", center) if program == "portico" else center
             print(parameters, program, json.dumps(found), flush=True)
             cells = [found["stopped"] if key not in found else f"{found[key]:.3g}" for key in ("point", "answer")]
@@ -171,7 +179,28 @@ def table(sizes: list[int], seconds: float) -> str:
                 cells[1] = ""
             memory = f"{found['memory']:.0f}" if "memory" in found else ""
             rows.append(f"| {parameters} | {program} | {cells[0]} | {cells[1]} | {memory} |")
-    return "\n".join(rows) + "\n"
+        short += [f"{parameters} parameters: {what}" for what in missed(parameters, of, seconds)]
+    small = compare_all(POINTS)
+    short += [f"{name}: {mine / other:.2f} times RooStats" for name, (mine, other, _) in small.items() if mine > other]
+    rows += ["", "| functions | CLs point, portico (s) | RooStats (s) | CLs apart by |", "|---|---|---|---|"]
+    rows += [f"| {name} | {mine:.3g} | {other:.3g} | {apart:.0e} |" for name, (mine, other, apart) in small.items()]
+    load = f"Load of the machine: {before:.1f} before, {os.getloadavg()[0]:.1f} after, with {os.cpu_count()} cores"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("pyhf", "numpy", "scipy", "jax"))
+    return "\n".join([f"{load}; {versions}. Aims missed: {'; '.join(short) or 'none'}.", "", *rows]) + "\n"
+
+
+def missed(parameters: int, of: dict[str, dict[str, Any]], seconds: float) -> list[str]:
+    """Return the aims that are missed at a number of parameters; a program that was stopped took as long as it had."""
+    ours, pyhf_, roofit = of["portico"], of["pyhf"], of["RooStats"]
+    point, answer = ours.get("point", math.inf), ours.get("answer", math.inf)
+    found = []
+    if parameters >= FROM and point > (limit := roofit.get("point", seconds)):
+        found.append(f"a point takes {point / limit:.2g} times that of RooStats")
+    if answer > (limit := pyhf_.get("answer", seconds)) / 5:
+        found.append(f"the answer takes {answer / limit:.2g} of pyhf's time")
+    if ours.get("memory", math.inf) > pyhf_.get("memory", math.inf):
+        found.append(f"memory is {ours['memory'] / pyhf_['memory']:.2g} times pyhf's")
+    return found
 
 
 def main() -> None:

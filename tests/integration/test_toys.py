@@ -110,6 +110,24 @@ def test_workspace_of_pyhf(local: LocalExecutor, tmp_path: Path) -> None:
     assert blind.observed is None
 
 
+def test_model_of_roofit(local: LocalExecutor, tmp_path: Path) -> None:
+    """The same bits from one worker and from several, in tasks of other sizes; the limit is that of the counts."""
+    card = tmp_path / "card.txt"
+    card.write_text(
+        "imax 1\njmax 1\nkmax *\nbin c\nobservation 3\nbin c c\nprocess sig bkg\nprocess 0 1\nrate 1 3.2\n"
+        "k rateParam c bkg (@0*@0+0.2)/1.2 kk\nkk extArg 1 [0,3]\nkk param 1 0.05\n"
+    )
+    some = run_toys(card, [4.0], 100, tmp_path / "some", seed=5, chunk=20, executor=local)
+    one = LocalExecutor(1)
+    try:
+        alone = run_toys(card, [4.0], 100, tmp_path / "alone", seed=5, chunk=100, executor=one)
+    finally:
+        one.close()
+    assert bits(some) == bits(alone)
+    assert not some[0].failed
+    assert len(set(some[0].background.tolist())) > 20  # auxiliary measurements are thrown as well
+
+
 def test_data_that_cannot_be_fitted_stop_before_anything_is_written(tmp_path: Path) -> None:
     broken = tmp_path / "model.json"
     broken.write_text('{"channels": []}')

@@ -16,9 +16,12 @@ from scipy import optimize
 from portico.cli.limit import limit
 from portico.stats import workspace_fits
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit, cls_at, invert
+from portico.stats.exports.formats import export
 from portico.stats.infer import infer
 from portico.stats.minima import lowest
 from portico.stats.model import Model
+from portico.stats.model_file import read_model
+from portico.stats.roofit.model import RooFitModel
 from portico.stats.scoring import score
 from portico.stats.toys import ModelToys
 from portico.stats.workspace import Workspace
@@ -67,6 +70,19 @@ def workspace(spec: dict[str, Any]) -> Workspace:
 def test_the_limit_is_that_of_the_lowest_minimum(backend: str) -> None:
     answer = infer(workspace(TWO_MINIMA), backend=backend, mus=[1.0, 1.2, 1.5, 1.8])
     assert answer.limit.observed == pytest.approx(RIGHT, rel=5e-4)
+    observed = [cls.observed or 0.0 for cls in answer.points]
+    assert observed == sorted(observed, reverse=True)
+    assert answer.notes == ()
+
+
+def test_roofit_goes_to_all_sides_as_well(tmp_path: Path) -> None:
+    """Of a RooWorkspace, whose likelihood Portico knows only by its values."""
+    export(workspace(TWO_MINIMA), "roofit", tmp_path / "two.root")
+    model = read_model(tmp_path / "two.root")
+    assert isinstance(model, RooFitModel)
+    assert model.session.about["sided"] == ["alpha_h"]
+    answer = infer(model, mus=[1.0, 1.2, 1.5, 1.8])
+    assert answer.limit.observed == pytest.approx(RIGHT, rel=2e-3)
     observed = [cls.observed or 0.0 for cls in answer.points]
     assert observed == sorted(observed, reverse=True)
     assert answer.notes == ()

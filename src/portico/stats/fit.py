@@ -20,6 +20,7 @@ import numpy.typing as npt
 from portico.errors import FitError, nearest
 from portico.stats.likelihood import Choice, Likelihood, competing
 from portico.stats.minima import Found, bending, lowest, softened
+from portico.stats.minuit import converges, prepared
 from portico.stats.model import Channel, Model, Observation, Points, shape_parameters
 from portico.stats.scoring import score
 from portico.stats.shapes import Array, Parameter
@@ -33,7 +34,6 @@ _PENALTY: Final = 1.0  # of -2 log L for each parameter of a shape
 _GAIN: Final = 1e-3  # of -2 log L, a gain for which the choice is changed
 _NEAR: Final = 1e-2  # of a parameter's step, from a bound
 _ROUNDS: Final = 5  # of choosing and fitting
-_CALLS: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +228,7 @@ class Fitter:
         at = _scored(likelihood, known, fixed)
         if at is None:
             minuit = _minuit(likelihood, known, fixed)
-            minuit.migrad(ncall=_CALLS)
-            if not minuit.valid:
+            if not converges(minuit):
                 return math.inf
             at = np.array(minuit.values)
         values = dict(zip(likelihood.names, at.tolist(), strict=True))
@@ -302,36 +301,19 @@ def _errors(minuit: Minuit, held: Mapping[str, float]) -> tuple[dict[str, float]
 
 
 def _minuit(likelihood: Likelihood, known: Mapping[str, float], held: Mapping[str, float]) -> Minuit:
-    from iminuit import Minuit
-
     start = likelihood.start(known)
     for i, name in enumerate(likelihood.names):
         start[i] = held.get(name, start[i])
-    offset = likelihood(start)  # small numbers have precise differences
-    minuit = Minuit(
-        lambda at: likelihood(at) - offset if math.isfinite(offset) else likelihood(at),
-        start, grad=likelihood.gradient, name=likelihood.names,
+    steps = np.array([likelihood.model.all_parameters[name].step for name in likelihood.names])
+    free = np.array([name not in held for name in likelihood.names])
+    return prepared(
+        likelihood, likelihood.gradient, start, names=likelihood.names, bounds=_bounds(likelihood), steps=steps,
+        free=free,
     )  # fmt: skip
-    minuit.errordef, minuit.strategy, minuit.tol = Minuit.LIKELIHOOD, 0, 0.01
-    minuit.print_level = -1  # at 0 Minuit prints warnings, which are handled here, to the output of the program
-    for name in likelihood.names:
-        parameter = likelihood.model.all_parameters[name]
-        minuit.limits[name] = (parameter.low, parameter.high)
-        minuit.errors[name] = parameter.step
-        minuit.fixed[name] = name in held
-    return minuit
 
 
 def _converge(minuit: Minuit, held: Mapping[str, float]) -> None:
-    if minuit.nfit == 0:
-        return
-    minuit.migrad(ncall=_CALLS)
-    for strategy in (1, 2):
-        if minuit.valid:
-            return
-        minuit.strategy = strategy
-        minuit.migrad(ncall=_CALLS, iterate=5)
-    if not minuit.valid:
+    if not converges(minuit):
         fixed = f" with {', '.join(f'{name} = {value:g}' for name, value in held.items())}" if held else ""
         raise FitError(f"the fit{fixed} does not converge: {_where(minuit)}")
 

@@ -22,7 +22,7 @@ from portico.stats.fit import Fit
 from portico.stats.histfactory import ASIMOV
 from portico.stats.limit import BANDS, QUANTILES, CLs, Limit
 from portico.stats.model import Model
-from portico.stats.model_file import AnyModel, for_toys
+from portico.stats.model_file import AnyModel
 from portico.stats.roofit.model import RooFitModel
 from portico.stats.roofit.profiles import RooFitProfiles
 from portico.stats.toy_limits import cls_of
@@ -37,6 +37,7 @@ AnyProfiles = ModelProfiles | PyhfProfiles | RooFitProfiles
 
 _NONE: Final = 1e-6  # events
 _EXACT_BINS, _EXACT_EVENTS = 4, 500.0  # up to which the exact construction takes less than a second
+_TOYS: Final = "use toys (--toys 1000)"
 _WEIGHTS: Final = 100  # the largest of a bin in the exact construction
 
 
@@ -130,7 +131,8 @@ def infer(
         Give expected numbers only. The data of a workspace are not used; the background of a `Model` is still fitted to
         its data outside the blinded intervals.
     toys : Toys, optional
-        Throw toys instead of using the asymptotic formulae. Their fits use numpy for workspaces, iminuit for a `Model`.
+        Throw toys instead of using the asymptotic formulae. Their fits use numpy for workspaces, iminuit for a `Model`,
+        Minuit for a `RooFitModel`.
 
     Raises
     ------
@@ -142,15 +144,14 @@ def infer(
         If fits do not converge.
     """
     check(cl, mus)
-    thrown = for_toys(model) if toys is not None else None
     with using(backend) if backend == "jax" and isinstance(model, Workspace) else nullcontext():
         profiles = profiles_of(model, backend=backend, blind=blind)
         limit = _named(model, profiles, cl)
         points = tuple(cls_at(profiles, mu) for mu in mus)
         fewest, where = deciding_events(profiles, limit.median)
     few = f"about {fewest:.3g} background events decide the limit, mostly in channel '{where}'"
-    if toys is not None and thrown is not None:
-        limit, points = _with_toys(thrown, cl, mus, blind, toys)
+    if toys is not None:
+        limit, points = _with_toys(model, cl, mus, blind, toys)
         why = f"{toys.number:,} of each hypothesis and strength; {few}"
         return _inference(model, cl, limit, points, profiles, why, [])
     if fewest >= ASYMPTOTIC_FROM:
@@ -162,8 +163,8 @@ def infer(
         return _inference(model, cl, limit, points, profiles, f"exact probabilities, since {few}", [note])
     if fewest < _NONE:
         words = f"channel '{where}' expects no background where signal is: asymptotic formulae have no meaning there"
-        raise InputError(f"{words}; {_toys(model)}")
-    note = f"{few}: below {ASYMPTOTIC_FROM:g} asymptotic limits are too low; {_toys(model)}"
+        raise InputError(f"{words}; {_TOYS}")
+    note = f"{few}: below {ASYMPTOTIC_FROM:g} asymptotic limits are too low; {_TOYS}"
     return _inference(model, cl, limit, points, profiles, "toys were not asked for", [note])
 
 
@@ -176,13 +177,6 @@ def _named(model: AnyModel, profiles: AnyProfiles, cl: float) -> Limit:
         if not like:
             raise
         raise FitError(f"{error}; {_alike(like[0])}") from None
-
-
-def _toys(model: AnyModel) -> str:
-    """Say how to get limits for few events."""
-    if isinstance(model, RooFitModel):
-        return "use toys of RooStats, with --export roofit=FILE.root"
-    return "use toys (--toys 1000)"
 
 
 def _both(limit: Limit) -> str:
@@ -213,7 +207,7 @@ def _exactly(counts: Sequence[Count], cl: float, mus: Sequence[float]) -> tuple[
 
 
 def _with_toys(
-    model: Model | Workspace, cl: float, mus: Sequence[float], blind: bool, toys: Toys
+    model: AnyModel, cl: float, mus: Sequence[float], blind: bool, toys: Toys
 ) -> tuple[Limit, tuple[CLs, ...]]:
     from portico.stats.toy_step import run_toys, toy_limit
 

@@ -32,7 +32,7 @@ from portico.stats.roofit.plan import has_functions, plan_of
 from portico.stats.shapes import Shape, Template
 from portico.stats.workspace import Workspace
 
-__all__ = ["AnyModel", "for_toys", "list_models", "read_model"]
+__all__ = ["AnyModel", "list_models", "read_model"]
 
 _VALID: Final = (
     "valid: a pyhf workspace (keys channels, observations, measurements, version) or a model of portico "
@@ -90,19 +90,6 @@ def read_model(
     content = _mapping(_json(path), str(path))
     where = f"{path} with {', '.join(texts)}" if texts else str(path)
     return _model(content, [_patch(text) for text in texts], str(path), where, measurement)
-
-
-def for_toys(model: AnyModel) -> Model | Workspace:
-    """Return a model of which toys can be thrown.
-
-    Raises
-    ------
-    ConfigError
-        If RooFit holds it.
-    """
-    if isinstance(model, RooFitModel):
-        raise ConfigError(f"{model.where}: toys are not thrown for models of RooFit; leave out --toys")
-    return model
 
 
 def list_models(path: Path) -> Listing:

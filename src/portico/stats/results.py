@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portico.stats.fitted import Fitted
-from portico.stats.model_file import AnyModel, for_toys
+from portico.stats.model_file import AnyModel
 from portico.stats.model_results import fit_model
 from portico.stats.roofit.model import RooFitModel
 from portico.stats.roofit.results import fit_roofit
@@ -34,15 +34,11 @@ def fit_to_data(
 
     Raises
     ------
-    ConfigError
-        If toys are asked for and RooFit holds the model.
     FitError
         If a fit does not converge or has no uncertainties.
     """
-    if toys:
-        model = for_toys(model)
     if isinstance(model, Workspace):
         return fit_workspace(model, backend=backend, impacts=impacts, blind=blind, toys=toys, seed=seed)
     if isinstance(model, RooFitModel):
-        return fit_roofit(model, impacts=impacts, blind=blind)
+        return fit_roofit(model, impacts=impacts, blind=blind, toys=toys, seed=seed)
     return fit_model(model, impacts=impacts, blind=blind, toys=toys, seed=seed)

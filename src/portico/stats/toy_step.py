@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from portico.analysis.analysis import POINTS, load_analysis
+from portico.config import parse_json
 from portico.errors import ConfigError, FitError
 from portico.executors.base import Executor
 from portico.files.atomic import write_atomic
@@ -22,7 +23,10 @@ from portico.results.view import Results
 from portico.stats.asymptotic import ModelProfiles, asymptotic_limit
 from portico.stats.limit import Limit
 from portico.stats.model import Model
-from portico.stats.model_file import for_toys, read_model
+from portico.stats.model_file import AnyModel, read_model
+from portico.stats.roofit.model import RooFitModel
+from portico.stats.roofit.profiles import RooFitProfiles
+from portico.stats.roofit.toys import RooFitToys, received, shipped
 from portico.stats.toy_limits import OutOfRange, ToyStatistics, limit_of, statistics_of
 from portico.stats.toys import ModelToys, ToySource, check, throw_toy, with_expectation
 from portico.stats.workspace import Workspace
@@ -52,14 +56,14 @@ def blocks(*, mus, toys, seed, chunk):
     return blocks_of(mus, toys, seed, chunk)
 
 
-@points(files=["model.json"])
+@points(files={files})
 def toys(block, *, measurement="", blind=False):
     return throw(block, Path(__file__).parent / "model.json", measurement, blind)
 '''
 
 
 def run_toys(
-    model: Model | Workspace | Path | str,
+    model: AnyModel | Path | str,
     mus: Sequence[float],
     toys: int,
     folder: Path | str,
@@ -76,7 +80,7 @@ def run_toys(
 
     Parameters
     ----------
-    model : Model or Workspace, or Path
+    model : Model, Workspace or RooFitModel, or Path
         The model, or the file that holds it; see `portico.stats.model_file.read_model`.
     mus : sequence of float
         Strengths, above 0. The toys of a strength depend on its place in the sequence, so append to it.
@@ -107,7 +111,7 @@ def run_toys(
     PorticoError
         As `portico.workflow.run.run`.
     """
-    known = model if isinstance(model, (Model, Workspace)) else for_toys(read_model(Path(model)))
+    known = read_model(Path(model)) if isinstance(model, (Path, str)) else model
     _check_options(mus, toys, seed, chunk)
     source = source_of(known, blind=blind)
     observed = [source.observed_statistic(mu) if source.observed else None for mu in mus]  # fails here, if it does
@@ -121,7 +125,7 @@ def run_toys(
 
 
 def toy_limit(
-    model: Model | Workspace | Path | str,
+    model: AnyModel | Path | str,
     folder: Path | str,
     *,
     toys: int = 1000,
@@ -152,7 +156,7 @@ def toy_limit(
     """
     if not 0 < cl < 1:
         raise ConfigError(f"confidence level = {cl!r}; it must lie between 0 and 1")
-    known = model if isinstance(model, (Model, Workspace)) else for_toys(read_model(Path(model)))
+    known = read_model(Path(model)) if isinstance(model, (Path, str)) else model
     chosen = list(mus) or strengths(known, cl=cl, blind=bool(options.get("blind")))
     for _ in range(_EXTENSIONS):
         scan = run_toys(known, chosen, toys, folder, **options)
@@ -171,7 +175,7 @@ def toy_limit(
     raise FitError(f"no limit found for mu from {min(chosen):g} to {max(chosen):g}; is there signal where data are?")
 
 
-def strengths(model: Model | Workspace, *, cl: float = 0.95, blind: bool = False) -> list[float]:
+def strengths(model: AnyModel, *, cl: float = 0.95, blind: bool = False) -> list[float]:
     """Return strengths around the asymptotic limits, to three digits: equal ones for equal models.
 
     Raises
@@ -179,10 +183,7 @@ def strengths(model: Model | Workspace, *, cl: float = 0.95, blind: bool = False
     FitError
         If there are no asymptotic limits.
     """
-    profiles = (
-        PyhfProfiles(model, blind=blind) if isinstance(model, Workspace) else ModelProfiles(with_expectation(model))
-    )
-    limit = asymptotic_limit(profiles, cl=cl)
+    limit = asymptotic_limit(_profiles(model, blind=blind), cl=cl)
     hidden = blind or (isinstance(model, Model) and not model.observed)
     known = [*limit.expected, *([] if hidden or limit.observed is None else [limit.observed])]
     low, high = _BELOW * min(known), _ABOVE * max(known)
@@ -190,8 +191,18 @@ def strengths(model: Model | Workspace, *, cl: float = 0.95, blind: bool = False
     return [_rounded(mu) for mu in np.geomspace(low, high, number + 1)]
 
 
-def source_of(model: Model | Workspace, *, blind: bool = False) -> ToySource:
+def _profiles(model: AnyModel, *, blind: bool) -> ModelProfiles | PyhfProfiles | RooFitProfiles:
+    if isinstance(model, Workspace):
+        return PyhfProfiles(model, blind=blind)
+    if isinstance(model, RooFitModel):
+        return RooFitProfiles(model, blind=blind)
+    return ModelProfiles(with_expectation(model))
+
+
+def source_of(model: AnyModel, *, blind: bool = False) -> ToySource:
     """Return the source of toys of a model."""
+    if isinstance(model, RooFitModel):
+        return RooFitToys(model, blind=blind)
     if isinstance(model, Workspace):
         return PyhfToys(model, blind=blind)
     return ModelToys(model, blind=blind)
@@ -231,7 +242,9 @@ def throw(block: Mapping[str, Any], model: Path, measurement: str = "", blind: b
 @lru_cache(maxsize=1)
 def _source(path: str, measurement: str, blind: bool) -> ToySource:
     """Read a model once for all chunks of a process: its path changes with its content."""
-    return source_of(for_toys(read_model(Path(path), (), measurement)), blind=blind)
+    file = Path(path)
+    model = received(parse_json(file.read_bytes()), file.parent) or read_model(file, (), measurement)
+    return source_of(model, blind=blind)
 
 
 def _check_options(mus: Sequence[float], toys: int, seed: int, chunk: int) -> None:
@@ -247,7 +260,7 @@ def _check_options(mus: Sequence[float], toys: int, seed: int, chunk: int) -> No
 
 
 def _write(
-    folder: Path, model: Model | Workspace, mus: Sequence[float], toys: int, *, seed: int, blind: bool, chunk: int
+    folder: Path, model: AnyModel, mus: Sequence[float], toys: int, *, seed: int, blind: bool, chunk: int
 ) -> None:
     """Write the analysis with its one step, unless the folder holds another analysis."""
     import json
@@ -262,12 +275,17 @@ def _write(
         options["measurement"] = model.measurement
     step = {"name": STEP, "function": "toy_module:toys", "points": "toy_module:blocks", "options": options}
     text = yaml.safe_dump({"name": NAME, "steps": [step]}, sort_keys=False)
-    content = json.dumps(model.spec) if isinstance(model, Workspace) else model.model_dump_json()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be made: {error.strerror}; give another folder") from None
-    for name, written in (("model.json", content), ("toy_module.py", _MODULE), ("analysis.yaml", text)):
+    files: list[str] = []
+    if isinstance(model, RooFitModel):
+        content, files = shipped(model, folder)
+    else:
+        content = json.dumps(model.spec) if isinstance(model, Workspace) else model.model_dump_json()
+    module = _MODULE.format(files=json.dumps(["model.json", *files]))
+    for name, written in (("model.json", content), ("toy_module.py", module), ("analysis.yaml", text)):
         with write_atomic(folder / name) as aside:
             aside.write_text(written, encoding="utf-8")
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from portico.errors import FitError
 from portico.stats.fit import Fit
 from portico.stats.minima import Found, bending, lowest, softened
+from portico.stats.minuit import converges, prepared
 from portico.stats.scoring import score
 from portico.stats.shapes import Array
 from portico.stats.workspace import BACKENDS, Workspace, using
@@ -27,10 +28,8 @@ __all__ = ["WorkspaceFitter"]
 _NEAR: Final = 1e-4  # of the range, from a bound
 _HIGHEST: Final = 1e6  # of the parameter of interest, in units of the strength that the data can tell
 _AGREEMENT: Final = 1e-6  # of expected events and of -2 log L with pyhf
-_CALLS: Final = 20000
 _SINGULAR: Final = 1e-10  # of the information with 1 on its diagonal
 _TAKES_PART: Final = 1e-3
-_TOLERANCE: Final = 0.01  # of iminuit: an estimated distance to the minimum of 2e-5 in -2 log L
 
 
 class WorkspaceFitter:
@@ -121,26 +120,14 @@ class WorkspaceFitter:
         return None if at is None else (at, likelihood(at))
 
     def _minuit(self, likelihood: WorkspaceLikelihood, start: Array, free: npt.NDArray[np.bool_]) -> Array | None:
-        from iminuit import Minuit
-
-        offset = likelihood(start)
-        minuit = Minuit(
-            lambda at: likelihood(at) - offset, start, grad=lambda at: likelihood.curvature(at)[0], name=self._names
-        )
-        minuit.errordef, minuit.tol, minuit.print_level = Minuit.LIKELIHOOD, _TOLERANCE, -1
-        widths = np.diag(likelihood.curvature(start)[1])
-        for i, name in enumerate(self._names):
-            minuit.limits[name] = (self._low[i], self._high[i])
-            minuit.errors[name] = widths[i] ** -0.5 if widths[i] > 0 else 0.1 * max(abs(start[i]), 1e-3)
-            minuit.fixed[name] = not free[i]
-        if not minuit.nfit:
-            return start
-        for strategy in (0, 1, 2):
-            minuit.strategy = strategy
-            minuit.migrad(ncall=_CALLS)
-            if minuit.valid:
-                return np.array(minuit.values)
-        return None
+        information = np.diag(likelihood.curvature(start)[1])
+        known = information > 0
+        steps = np.where(known, np.where(known, information, 1.0) ** -0.5, 0.1 * np.maximum(np.abs(start), 1e-3))
+        minuit = prepared(
+            likelihood, lambda at: likelihood.curvature(at)[0], start, names=self._names,
+            bounds=(self._low, self._high), steps=steps, free=free,
+        )  # fmt: skip
+        return np.array(minuit.values) if converges(minuit) else None
 
     def _with_pyhf(self, likelihood: WorkspaceLikelihood, data: Array, found: Found, free: Any) -> Found:
         """Go on from a minimum with the likelihood of pyhf on jax and scipy, and take what is lower."""

@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from scipy import optimize
 
 from portico import root
 from portico.errors import FitError, InputError
 from portico.stats.exports.roofit import write
 from portico.stats.roofit.built import Built
+from portico.stats.roofit.constraints import Constraints, is_finite
 from portico.stats.roofit.expected import channels_of
 from portico.stats.roofit.files import choices
+from portico.stats.roofit.sides import Sides, bent
+from portico.stats.roofit.throwing import Thrower
+from portico.stats.shapes import Array
 
 __all__ = ["Engine"]
 
@@ -24,14 +27,12 @@ _HIGH: Final = 0.9  # of the range of the parameter of interest, from where it i
 _WIDER, _OFTEN = 10.0, 8
 _RISE: Final = 1e-3  # of -log L: a minimum is not higher than where the fit begins
 _ENDLESS: Final = 1e12  # a bound that is none: Minuit loses all digits in such a range
-_FAR: Final = 10.0  # of the range of a parameter without one, over its value
-_SCAN: Final = 200  # points where the minimum of a constraint is looked for
 
 _Json = dict[str, Any]
 
 
 class Engine:
-    """Fits of one model to its data, and to its Asimov data.
+    """Fits of one model to its data, to its Asimov data, and to toys.
 
     Parameters
     ----------
@@ -65,22 +66,29 @@ class Engine:
             if variable.getMin() < -_ENDLESS:
                 variable.removeMin()
         self._start = {name: v.getVal() for name, v in self._variables.items()}
+        self._ranges = {name: (v.getMin(), v.getMax(), v.getError()) for name, v in self._variables.items()}
         self._nominal = {g.GetName(): g.getVal() for g in self._globals}
         self._measured = {"obs": dict(self._nominal)}
         self._data = {"obs": built.data}
         self._nll: dict[str, Any] = {}
         self.channels = channels_of(built)
+        self._thrower: Thrower | None = None
+        self._constraints = Constraints(built, self._globals, self._variables)
+        self._known = self._constraints.widths()
+        at = {name: of for name, of in self._known.items() if not self._variables[name].isConstant()}
+        self._sided = {name: at[name] for name in bent(self._all_events, self._start, at)}
+        self._refresh()
 
     # what the other process asks for
 
     def describe(self) -> _Json:
         """Return parameters, channels and notes."""
-        constraints = self._constraints()
         return {
             "poi": self.built.poi, "notes": self.built.notes, "class": self.built.pdf.ClassName(),
+            "sided": list(self._sided),
             "parameters": [
                 {"name": name, "value": v.getVal(), "low": _finite(v.getMin()), "high": _finite(v.getMax()),
-                 "constant": bool(v.isConstant()), "constraint": constraints.get(name)}
+                 "constant": bool(v.isConstant()), "constraint": self._known.get(name)}
                 for name, v in self._variables.items()
             ],
             "channels": [
@@ -102,32 +110,57 @@ class Engine:
         observables = self._root.RooArgSet(self.built.data.get())
         self._nll.pop("asimov", None)
         self._data["asimov"] = calculator.GenerateAsimovData(self.built.pdf, observables)
-        measured = dict(self._nominal)
-        for name, constraint in self._terms().items():
-            glob = self._global_of(constraint)
-            if glob is not None:
-                measured[glob.GetName()] = self._expected_global(constraint, name, values[name])
-        self._measured["asimov"] = measured
+        self._measured["asimov"] = {**self._nominal, **self._constraints.expected(values)}
 
-    def fit(self, data: str, fixed: Mapping[str, float], starts: Sequence[Mapping[str, float]], errors: bool) -> _Json:
+    def _all_events(self, values: Mapping[str, float]) -> Array:
+        return np.concatenate([np.sum(list(of.values()), axis=0) for of in self.events(values)])
+
+    def throw(self, values: Mapping[str, float], seeds: Sequence[int]) -> list[list[float]]:
+        """Make a toy, which depends on the parameters and the seeds alone; return its counts in all channels.
+
+        Raises
+        ------
+        FitError, InputError
+            If no toys can be thrown.
+        """
+        self._refresh()
+        self._thrower = self._thrower or Thrower(self.built, self._globals)
+        self._set(values)
+        self._nll.pop("toy", None)
+        self._data["toy"], measured, rows = self._thrower.throw(values, seeds)
+        self._measured["toy"] = {**self._nominal, **measured}
+        return [channel.counts(*rows[channel.name]).tolist() for channel in self.channels]
+
+    def fit(
+        self, data: str, fixed: Mapping[str, float], starts: Sequence[Mapping[str, float]], *, errors: bool,
+        fresh: bool = False,
+    ) -> _Json:  # fmt: skip
         """Return the lowest minimum of fits from several starts.
+
+        Parameters
+        ----------
+        data : {"obs", "asimov", "toy"}
+        fixed : mapping of str to float
+        starts : sequence of mapping of str to float
+        errors : bool
+        fresh : bool
+            Forget what earlier fits have left behind: the same answer whatever they were.
 
         Raises
         ------
         FitError
             If none converges.
         """
+        if fresh:
+            self._refresh()
         nll = self._likelihood(data)
         best: _Json | None = None
         for start in starts or [self._start]:
-            for _ in range(_OFTEN):
-                found = self._minimise(nll, fixed, start)
-                poi = self.built.poi
-                if found is None or poi in fixed or found["values"][poi] < _HIGH * self._poi.getMax():
-                    break
-                self._poi.setMax(_WIDER * self._poi.getMax())
+            found = self._extended(nll, fixed, start)
             if found is not None and (best is None or found["nll"] < best["nll"]):
                 best = found
+        if best is not None and self._sided:
+            best = self._on_all_sides(nll, fixed, best)
         if best is None:
             held = ", ".join(f"{name} = {value:g}" for name, value in fixed.items())
             raise FitError(f"the fit{f' with {held}' if held else ''} does not converge with Minuit")
@@ -171,12 +204,53 @@ class Engine:
             self._globals.find(name).setVal(value)
         return self._nll[data]
 
+    def _refresh(self) -> None:
+        """Set ranges, values and uncertainties, from which Minuit takes its steps, as they were before any fit."""
+        for name, variable in self._variables.items():
+            low, high, error = self._ranges[name]
+            variable.removeRange()
+            if math.isfinite(low):
+                variable.setMin(low)
+            if math.isfinite(high):
+                variable.setMax(high)
+            variable.setVal(self._start[name])
+            variable.setError(error)
+            variable.removeAsymError()
+
     def _set(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             variable = self._variables[name]
             if not variable.getMin() <= value <= variable.getMax():
                 (variable.setMin if value < variable.getMin() else variable.setMax)(value)
             variable.setVal(value)
+
+    def _extended(self, nll: Any, fixed: Mapping[str, float], start: Mapping[str, float]) -> _Json | None:
+        """Minimise, with a wider range of the parameter of interest if it ends near the upper bound."""
+        poi = self.built.poi
+        for _ in range(_OFTEN):
+            found = self._minimise(nll, fixed, start)
+            if found is None or poi in fixed or found["values"][poi] < _HIGH * self._poi.getMax():
+                break
+            self._poi.setMax(_WIDER * self._poi.getMax())
+        return found
+
+    def _on_all_sides(self, nll: Any, fixed: Mapping[str, float], best: _Json) -> _Json:
+        """Return the lowest minimum, where the likelihood may have several."""
+        made: dict[float, _Json] = {best["nll"]: best}
+        held = {name: v.getVal() for name, v in self._variables.items() if v.isConstant()} | dict(fixed)
+
+        def minus_log(values: Mapping[str, float]) -> float:
+            self._set(values)
+            return float(nll.getVal())
+
+        def fit(start: Mapping[str, float], more: Mapping[str, float]) -> tuple[dict[str, float], float] | None:
+            found = self._extended(nll, {**more, **held}, start)
+            if found is not None and more.keys() <= held.keys():
+                made[found["nll"]] = found
+            return None if found is None else (found["values"], found["nll"])
+
+        Sides(list(self._variables), self._sided, minus_log).visit(best["values"], held, fit)
+        return made[min(made)]
 
     def _minimise(self, nll: Any, fixed: Mapping[str, float], start: Mapping[str, float]) -> _Json | None:
         self._set({**self._start, **start, **fixed})
@@ -237,84 +311,6 @@ class Engine:
             for variable in held:
                 variable.setConstant(False)
 
-    # constraints
-
-    def _terms(self) -> dict[str, Any]:
-        """Return the constraint of each parameter that alone has one."""
-        pdf, found = self.built.pdf, dict[str, Any]()
-        parameters = self._root.RooArgSet(*self._variables.values())
-        terms = list(pdf.getAllConstraints(self.built.data.get(), parameters, False)) + self.built.external
-        for term in terms:
-            names = [v.GetName() for v in term.getVariables() if v.GetName() in self._variables and not v.isConstant()]
-            if len(names) == 1:
-                found[names[0]] = term
-        return found
-
-    def _global_of(self, term: Any) -> Any:
-        inside = [v for v in term.getVariables() if self._globals.find(v.GetName())]
-        return inside[0] if len(inside) == 1 else None
-
-    def _expected_global(self, term: Any, name: str, value: float) -> float:
-        """Return the global observable for which a constraint has its maximum at a value of its parameter."""
-        glob = self._global_of(term)
-        if term.InheritsFrom("RooGaussian") or term.InheritsFrom("RooBifurGauss"):
-            return value if any(s.GetName() == name for s in term.servers()) else self._mean(term, glob)
-        if term.InheritsFrom("RooPoisson"):
-            return float(term.getMean().getVal())
-        before = glob.getVal()
-
-        def minus_log(at: float) -> float:
-            glob.setVal(at)
-            density = float(term.getVal(self._root.RooArgSet(glob)))
-            return -math.log(density) if density > 0 else math.inf
-
-        found = _minimum(minus_log, glob.getMin(), glob.getMax())
-        glob.setVal(before)
-        return found
-
-    @staticmethod
-    def _mean(term: Any, glob: Any) -> float:
-        """Return the value of the other argument of a Gaussian: a function of the parameter."""
-        sides = [of for of in (term.getX(), term.getMean()) if of.GetName() != glob.GetName()]
-        return float(sides[0].getVal())
-
-    def _constraints(self) -> dict[str, list[float]]:
-        """Return center and widths (down, up) of each constraint, in its parameter."""
-        found = {}
-        for name, term in self._terms().items():
-            variable = self._variables[name]
-            before, low, high = variable.getVal(), variable.getMin(), variable.getMax()
-            if _finite(high - low) is None:
-                low, high = before - _FAR * max(abs(before), 1.0), before + _FAR * max(abs(before), 1.0)
-            glob = self._global_of(term)
-            over = self._root.RooArgSet(glob) if glob is not None else self._root.RooArgSet(variable)
-
-            def minus_log(at: float, v: Any = variable, t: Any = term, o: Any = over) -> float:
-                v.setVal(at)
-                density = float(t.getVal(o))
-                return -math.log(density) if density > 0 else math.inf
-
-            center = _minimum(minus_log, low, high)
-            step = 1e-3 * (high - low)
-            least, widths = minus_log(center), list[float]()
-            for side in (-1, 1):
-                at = center + side * step
-                rise = minus_log(at) - least if low <= at <= high else math.nan
-                widths.append(step / math.sqrt(2 * rise) if rise > 0 else math.nan)
-            variable.setVal(before)
-            if not all(map(math.isnan, widths)):
-                known = [w for w in widths if not math.isnan(w)]
-                found[name] = [center, *(known[0] if math.isnan(w) else w for w in widths)]
-        return found
-
-
-def _minimum(of: Any, low: float, high: float) -> float:
-    points = np.linspace(low, high, _SCAN)
-    at = int(np.argmin([of(x) for x in points]))
-    inside = float(points[max(at - 1, 0)]), float(points[min(at + 1, len(points) - 1)])
-    found: Any = optimize.minimize_scalar(of, bounds=inside, method="bounded", options={"xatol": 1e-9 * (high - low)})
-    return float(found.x)
-
 
 def _at_bound(variable: Any) -> bool:
     low, high, value = variable.getMin(), variable.getMax(), variable.getVal()
@@ -322,4 +318,4 @@ def _at_bound(variable: Any) -> bool:
 
 
 def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) and abs(value) < 1e30 else None
+    return float(value) if is_finite(value) else None

@@ -11,7 +11,7 @@ from portico import root
 from portico.stats.roofit.built import Built, Part
 from portico.stats.shapes import Array
 
-__all__ = ["Channel", "channels_of", "main_of"]
+__all__ = ["Channel", "channels_of", "main_of", "rows_of"]
 
 _BINS: Final = 40  # of unbinned data
 _POINTS: Final = 5  # of a function in a bin of unbinned data
@@ -41,7 +41,7 @@ class Channel:
             self._x = None
         self.label = "" if self._x is None else self._title()
         self.edges, self._inside = self._binning()
-        self.observed = self._counts()
+        self.observed = self.counts(*rows_of(part))
         poi = self._root.RooArgSet(built.space.var(built.poi))
         self.signals = [name for name, *_ in self._samples if self._depends(name, poi)]
 
@@ -60,15 +60,20 @@ class Channel:
             return np.array([binning.binLow(i) for i in range(binning.numBins())] + [binning.highBound()]), 1
         return np.linspace(self._x.getMin(), self._x.getMax(), _BINS + 1), _POINTS
 
-    def _counts(self) -> Array:
-        counts = np.zeros(len(self.edges) - 1)
-        data = self._part.data
+    def counts(self, values: Array, events: Array) -> Array:
+        """Return the events in the bins.
+
+        Parameters
+        ----------
+        values : array of shape (n, variables)
+        events : array of shape (n,)
+        """
         if self._main.InheritsFrom("RooPoisson"):
-            return np.array([data.get(0)[0].getVal()])
-        for i in range(data.numEntries()):
-            value = data.get(i)[0].getVal() if self._x is not None else 0.5
-            at = int(np.clip(np.searchsorted(self.edges, value, side="right") - 1, 0, len(counts) - 1))
-            counts[at] += data.weight()
+            return np.array([values[0, 0]])
+        places = values[:, 0] if self._x is not None else np.full(len(values), 0.5)
+        at = np.clip(np.searchsorted(self.edges, places, side="right") - 1, 0, len(self.edges) - 2)
+        counts = np.zeros(len(self.edges) - 1)
+        np.add.at(counts, at, events)
         return counts
 
     def _all_samples(self) -> list[_Sample]:
@@ -146,6 +151,20 @@ def _product(function: Any, coefficient: Any) -> Callable[[], float]:
 
 def _normalised(pdf: Any, over: Any) -> Callable[[], float]:
     return lambda: float(pdf.getVal(over))
+
+
+def rows_of(part: Part) -> tuple[Array, Array]:
+    """Return the data of a channel: values of its variables, of shape (n, variables), and events at them."""
+    data, names = part.data, [str(v.GetName()) for v in part.variables]
+    columns = [str(v.GetName()) for v in data.get()]
+    # A channel that was split off has the variables of all; one of a card has other names, in the same order.
+    places = [columns.index(name) for name in names] if set(names) <= set(columns) else list(range(len(names)))
+    values, events = np.zeros((data.numEntries(), len(names))), np.zeros(data.numEntries())
+    for i in range(data.numEntries()):
+        row = data.get(i)
+        values[i] = [row[k].getVal() for k in places]
+        events[i] = data.weight()
+    return values, events
 
 
 def main_of(pdf: Any, variables: Any) -> Any:

@@ -32,6 +32,8 @@ class RooFitProfiles:
         With a strength of 0.
     best : Fit, optional
         None while blinded.
+    several_minima : bool
+        Whether the likelihood may have several minima.
 
     Raises
     ------
@@ -39,22 +41,21 @@ class RooFitProfiles:
         If the fits to the data do not converge.
     """
 
-    several_minima = False
-
     def __init__(self, model: RooFitModel, *, blind: bool = False) -> None:
         self.model, self.poi, self._session = model, model.poi, model.session
         start = model.start
         self.unit, self.improved = self._unit(start), 0
+        self.several_minima = bool(self._session.about["sided"])
         self.best: Fit | None = None
         if blind:
             self.background = Fit({**start, self.poi: 0.0}, 0.0, 0.0, ())
         else:
-            self.background, _ = self._session.fit("obs", {self.poi: 0.0}, [start])
+            self.background, _ = self._session.fit("obs", {self.poi: 0.0}, [start], fresh=True)
             near = {**self.background.values, self.poi: self.unit}
             best, _ = self._session.fit("obs", {}, [near, {**start, self.poi: self.unit}])
             self.best = min(self.background, best, key=lambda fit: fit.objective)
         self._session.ask("asimov", values=dict(self.background.values))
-        held, _ = self._session.fit("asimov", {self.poi: 0.0}, [self.background.values])
+        held, _ = self._session.fit("asimov", {self.poi: 0.0}, [self.background.values], fresh=blind)
         free, _ = self._session.fit("asimov", {}, [{**held.values, self.poi: 0.1 * self.unit}])
         self._free_asimov = min(held.objective, free.objective)
         self._fits: dict[tuple[str, float], Fit] = {}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from portico.errors import FitError
@@ -20,8 +21,12 @@ from portico.stats.shapes import Array
 
 __all__ = ["fit_roofit"]
 
+_FAILED: Final = 0.1  # of the toys, whose fits may fail
 
-def fit_roofit(model: RooFitModel, *, impacts: bool = False, blind: bool = False) -> Fitted:
+
+def fit_roofit(
+    model: RooFitModel, *, impacts: bool = False, blind: bool = False, toys: int = 0, seed: int = 1
+) -> Fitted:
     """Fit a model to its data.
 
     The goodness of fit is that of `portico.stats.goodness`, in bins with 5 expected events or more; parameters with a
@@ -34,18 +39,21 @@ def fit_roofit(model: RooFitModel, *, impacts: bool = False, blind: bool = False
         Find the impact of each constrained parameter, which takes two fits each.
     blind : bool
         Take the expectation without signal, at the start values of all parameters, instead of the data.
+    toys : int
+        How many are thrown from the fit, and fitted, for the goodness of fit.
+    seed : int
 
     Raises
     ------
     FitError
-        If the fit does not converge or has no uncertainties.
+        If the fit does not converge or has no uncertainties, or more than a tenth of the fits to toys fail.
     """
     session, poi, start = model.session, model.poi, model.start
     notes, data = list(model.notes), "asimov" if blind else "obs"
     if blind:
         session.ask("asimov", values={**start, poi: 0.0})
         notes.append("blinded: the data are the expectation without signal at the start values")
-    background, _ = session.fit(data, {poi: 0.0}, [start])
+    background, _ = session.fit(data, {poi: 0.0}, [start], fresh=True)
     best, found = session.fit(data, {}, [background.values, start], errors=True)
     names = list(best.values)
     covariance = np.zeros((len(names), len(names)))
@@ -58,15 +66,41 @@ def fit_roofit(model: RooFitModel, *, impacts: bool = False, blind: bool = False
     seen = [_sum(of.before) if of.observed is None else of.observed for of in channels]
     expected = [np.maximum(_sum(of.after), 0.0) for of in channels]
     groups = [joined(of) for of in expected]
-    statistic = math.fsum(deviance(n, e, of) for n, e, of in zip(seen, expected, groups, strict=True))
+    statistic = _statistic(seen, expected, groups)
     loose = sum(not of.fixed and math.isnan(of.pull) for of in parameters)
     degrees = sum(len(of) for of in groups) - loose
     p_value = float(stats.chi2.sf(statistic, degrees)) if degrees > 0 else math.nan
     rows = _impacts(model, data, best, parameters) if impacts else []
+    thrown = _thrown(model, best, groups, toys, seed)
+    p_toys = (1 + np.sum(thrown >= statistic - 1e-9)) / (1 + len(thrown)) if toys else math.nan
     return Fitted(
         poi, tuple(parameters), tuple(channels), statistic, degrees, p_value,
-        tuple(sorted(rows, key=lambda of: -of.size)), tuple(notes),
+        tuple(sorted(rows, key=lambda of: -of.size)), tuple(notes), len(thrown), float(p_toys),
     )  # fmt: skip
+
+
+def _statistic(seen: Sequence[Array], expected: Sequence[Array], groups: Sequence[npt.NDArray[np.intp]]) -> float:
+    return math.fsum(deviance(n, e, of) for n, e, of in zip(seen, expected, groups, strict=True))
+
+
+def _thrown(
+    model: RooFitModel, best: Fit, groups: Sequence[npt.NDArray[np.intp]], toys: int, seed: int
+) -> Array:  # fmt: skip
+    """Return the statistic of fits to toys that are thrown from a fit."""
+    found, reason, session = [], "", model.session
+    for child in np.random.SeedSequence(seed).spawn(toys):
+        try:
+            counts = session.ask("throw", values=dict(best.values), seeds=child.generate_state(4).tolist())
+            fit, _ = session.fit("toy", {}, [best.values], fresh=True)
+        except FitError as error:
+            reason = str(error)
+            continue
+        events = session.ask("events", values=dict(fit.values))
+        expected = [np.maximum(np.sum(list(of.values()), axis=0), 0.0) for of in events]
+        found.append(_statistic([np.array(of) for of in counts], expected, groups))
+    if len(found) < (1 - _FAILED) * toys:
+        raise FitError(f"{model.where}: {toys - len(found)} of {toys} fits of toys fail, the last one: {reason}")
+    return np.array(found)
 
 
 def _sum(samples: Mapping[str, Array]) -> Array:

@@ -40,7 +40,10 @@ def main() -> None:
 
 
 def _actions(engine: Engine) -> dict[str, Callable[..., Any]]:
-    return {"fit": engine.fit, "asimov": engine.asimov, "events": engine.events, "write": engine.write}
+    return {
+        "asimov": engine.asimov, "events": engine.events, "fit": engine.fit, "throw": engine.throw,
+        "write": engine.write,
+    }  # fmt: skip
 
 
 def _built(where: str, kind: str, content: dict[str, Any]) -> Built:

@@ -86,10 +86,11 @@ class Session:
 
     def fit(
         self, data: str, fixed: Mapping[str, float] | None = None, starts: Sequence[Mapping[str, float]] = (), *,
-        errors: bool = False,
+        errors: bool = False, fresh: bool = False,
     ) -> tuple[Fit, dict[str, Any]]:  # fmt: skip
-        """Fit ``obs`` or ``asimov`` data from several starts, some parameters fixed; also what the process answers."""
-        found = self.ask("fit", data=data, fixed=dict(fixed or {}), starts=[dict(of) for of in starts], errors=errors)
+        """Fit ``obs``, ``asimov`` or ``toy`` data, see `roofit.engine.Engine.fit`; also return its answer."""
+        options = {"errors": errors, "fresh": fresh}
+        found = self.ask("fit", data=data, fixed=dict(fixed or {}), starts=[dict(of) for of in starts], **options)
         return Fit(found["values"], found["nll"], 2 * found["nll"], (), tuple(found["at_limit"])), found
 
     def _words(self) -> str:
