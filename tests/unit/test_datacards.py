@@ -101,6 +101,7 @@ def test_titles_and_comments_are_not_lines(tmp_path: Path) -> None:
         ("bg unif 1 0", "line 14: 'bg': 1 is not below 0"),
         ("bg shapeL - 1", "line 14: 'bg' is a shapeL, a linear interpolation of shapes"),
         ("bg extArg 1 [2,3]", "line 14: 'bg' = 1 is not between 2 and 3"),
+        ("bg extArg 1 [1,1]", "line 14: the range of 'bg' is .1,1., and 1 is not below 1"),
         ("bg extArg", "line 14: the value of 'bg' is a number, not ''"),
         (
             "bg lnN - 1.2\nnuisance edit frieze bg",
@@ -328,6 +329,11 @@ def test_one_command_reads_a_card(tmp_path: Path) -> None:
     assert found["significance"] == pytest.approx(math.sqrt(q0), rel=1e-4)
     (listed,) = list_models(path).models
     assert (listed.format, listed.channels, listed.measurements) == ("Combine", ("ch",), (("datacard", "r"),))
+
+
+def test_a_card_without_signal_is_refused_in_words_of_cards(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"all rates of signal, with indices of 0 and below, are 0: there is nothing"):
+        read_model(put(tmp_path, "", COUNTING.replace("rate         10 ", "rate         0 ")))
 
 
 def test_what_pyhf_does_not_foresee_is_not_exported(tmp_path: Path) -> None:

@@ -159,6 +159,10 @@ def test_patches_are_applied_in_order(tmp_path: Path) -> None:
         (patch_set(digests={"sha256": "0" * 64}), ":double", InputError,
          r"patch\.json belongs to another workspace than .*model\.json: the sha256 digest is 000.* there, and here"),
         ({**patch_set(), "patches": 2 * patch_set()["patches"]}, ":double", InputError, "two patches have the same"),
+        (patch_set(labels=["a", "b", "c"]), ":double", InputError, r"has 1 values, and the labels are a, b, c"),
+        ({**patch_set(), "patches": [{**of, "metadata": {**of["metadata"], "values": [1.0]}}
+                                     for of in patch_set()["patches"]]}, ":double", InputError,
+         r"patches '\w+' and '\w+' have the same values"),
         (patch_set(labels=[]), ":double", InputError, r"patch\.json: metadata\.labels: is empty"),
         ("{", "", InputError, r"patch\.json: not JSON, line 1"),
     ],
@@ -234,7 +238,7 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (put(1, data=[-1.0, 5.0]), r"channel 'A', sample 'background': expected events, bin 1 is -1: a yield must not be"),
     (lambda s: (put(0, data=[-1.0, 5.0])(s), config(parameters=[{"name": "mu", "bounds": [[-5.0, 5.0]]}])(s)),
      r"channel 'A', sample 'signal': expected events, bin 1 is -1"),
-    (put(1, data=[1.0, float("nan")]), r"channel 'A', sample 'background': expected events, bin 2 is nan"),
+    (put(1, data=[1.0, float("nan")]), r"channel 'A', sample 'background': expected events, bin 2 is nan: that is no"),
     (put(0, data=[0.0, 0.0]), r"what 'mu' multiplies expects no events in any bin: there is no signal to limit"),
     (put(1, data=[0.0, 50.0]), r"channel 'A', bin 1: 51 observed where only signal is expected, which is impossible"),
     (lambda s: (put(0, data=[0.0, 1.0])(s), put(1, data=[0.0, 1.0])(s)), r"bin 1: 51 observed where nothing is expec"),
@@ -261,6 +265,10 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (put(0, modifiers=[]), r"is not a normfactor of any sample \(a workspace of the background alone needs the patch"),
     (config(parameters=[{"name": "mu", "fixed": True}]), r"fixes 'mu', its parameter of interest: leave out 'fixed'"),
     (config(parameters=[{"name": "mu", "bounds": [[5.0]]}]), r"the bounds of 'mu' are \[5\.0\], not two increasing"),
+    (config(parameters=[{"name": "norm", "sigmas": [0.0]}]), r"parameter 'norm': sigmas has 0, not above 0; a"),
+    (config(parameters=[{"name": "norm", "sigmas": [-1.0]}]), r"parameter 'norm': sigmas has -1, not above 0"),
+    (config(parameters=[{"name": "norm", "auxdata": [float("nan")]}]), r"parameter 'norm': auxdata has nan"),
+    (config(parameters=[{"name": "stat", "inits": [1.0, float("inf")]}]), r"parameter 'stat': inits has inf"),
     (config(parameters=[{"name": "norm", "bounds": [[1.0, 2.0]]}]), r"parameter 'norm' starts at 0, out of \[1, 2\]"),
 ]  # fmt: skip
 

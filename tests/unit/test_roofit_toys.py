@@ -115,6 +115,16 @@ def count(folder: Path, observed: int, background: float, formula: str = "(@0*@0
     return found
 
 
+def test_a_parameter_of_a_formula_is_not_called_useless(tmp_path: Path) -> None:
+    """Its param line is a constraint of the formula, though no histogram depends on it."""
+    model = count(tmp_path, 3, 3.2)
+    text = Path(model.where).read_text().replace("nuisance edit freeze kk", "kk param 1 0.1\nloose param 0 1")
+    (tmp_path / "card.txt").write_text(text)
+    assert [note for note in read_model(tmp_path / "card.txt").notes if "nothing depends" in note] == [
+        "line 12: nothing depends on the param 'loose'"
+    ]
+
+
 def test_statistics_of_a_count_by_formula(tmp_path: Path) -> None:
     source, b, mu = RooFitToys(count(tmp_path, 3, 3.2)), 3.2, 4.0
 

@@ -253,6 +253,8 @@ def _lengths(values: Sequence[float], bins: int, place: str) -> None:
 
 def _all(values: Sequence[float], good: Callable[[float], bool], place: str, advice: str) -> None:
     for index, value in enumerate(values):
+        if not math.isfinite(value):
+            raise InputError(f"{place}, bin {index + 1} is {value:g}: that is no number")
         if not good(value):
             raise InputError(f"{place}, bin {index + 1} is {value:g}: {advice}")
 
@@ -331,10 +333,23 @@ def _check_degenerate(spec: Mapping[str, Any], config: Mapping[str, Any], where:
             )
 
 
+def _check_numbers(parameter: Mapping[str, Any], place: str) -> None:
+    """Refuse start values, auxiliary measurements and their uncertainties that are no numbers, and widths of 0."""
+    for key in ("inits", "auxdata", "sigmas", "factors"):
+        for value in parameter.get(key, ()):
+            if not math.isfinite(value):
+                raise InputError(f"{place}: {key} has {value:g}, which is no number")
+            if key in {"sigmas", "factors"} and value <= 0 and not parameter.get("fixed"):
+                raise InputError(f'{place}: {key} has {value:g}, not above 0; a constant parameter says "fixed": true')
+
+
 def _check_parameters(spec: Mapping[str, Any], config: Mapping[str, Any], place: str) -> None:
     settings = {parameter["name"]: parameter for parameter in config["parameters"]}
     _unique([parameter["name"] for parameter in config["parameters"]], f"{place}: parameters")
+    used = {m["name"] for channel in spec["channels"] for sample in channel["samples"] for m in sample["modifiers"]}
     for name, of in settings.items():
+        if name in used:
+            _check_numbers(of, f"{place}: parameter '{name}'")
         for pair in of.get("bounds", ()):
             if len(pair) != 2 or pair[0] > pair[1] or (pair[0] == pair[1] and name != config["poi"]):
                 raise InputError(f"{place}: the bounds of '{name}' are {pair}, not two increasing numbers")

@@ -7,6 +7,7 @@ workspace before any patch.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -76,6 +77,19 @@ def patch_from(content: Any, where: str, name: str) -> Patch:
     return Patch(where, content)
 
 
+def _check_values(content: Mapping[str, Any], known: Sequence[tuple[str, list[Any]]], where: str) -> None:
+    """Refuse values of patches that do not fit the labels of the set, or that two patches have: pyhf does as well."""
+    metadata = content.get("metadata")
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    seen: dict[str, str] = {}
+    for name, values in known:
+        if isinstance(labels, list) and labels and len(labels) != len(values):
+            named = ", ".join(map(str, labels))
+            raise InputError(f"{where}: patch '{name}' has {len(values)} values, and the labels are {named}")
+        if (other := seen.setdefault(json.dumps(values), name)) != name:
+            raise InputError(f"{where}: patches '{other}' and '{name}' have the same values")
+
+
 def _of_set(content: dict[str, Any], where: str, name: str) -> Patch:
     entries = content["patches"]
     try:
@@ -86,6 +100,7 @@ def _of_set(content: dict[str, Any], where: str, name: str) -> Patch:
     names = [of for of, _ in known]
     if len(set(names)) < len(names):
         raise InputError(f"{where}: two patches have the same name")
+    _check_values(content, known, where)
     chosen = [at for at, of in enumerate(names) if of == name]
     chosen = chosen or [at for at, (_, values) in enumerate(known) if same_values(name, values)]
     if len(chosen) != 1:

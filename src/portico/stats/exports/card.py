@@ -353,6 +353,8 @@ class _Reader:
         if not (bounds := re.fullmatch(r"\[([^,]+),([^,]+)\]", text)):
             raise self._wrong(f"the range of {what} is [low,high], not '{text}'")
         low, high = (self._number(word, "a bound", float) for word in bounds.groups())
+        if not low < high:
+            raise self._wrong(f"the range of {what} is {text}, and {low:g} is not below {high:g}")
         return low, high
 
     def _constraint(self, name: str, rest: list[str]) -> None:

@@ -43,7 +43,7 @@ _Modifier = dict[str, Any]
 
 
 def card_to_pyhf(
-    card: Card, folder: Path, *, poi: str = POI, mass: float | str = "120", opaque: Collection[str] = ()
+    card: Card, folder: Path, *, poi: str = POI, mass: float | str = "120", opaque: Collection[str] | None = None
 ) -> dict[str, Any]:
     """Return a datacard as a pyhf workspace.
 
@@ -57,8 +57,9 @@ def card_to_pyhf(
         Name of the strength of all signal.
     mass : float or str
         What ``$MASS`` stands for.
-    opaque : collection of str
-        See `portico.stats.exports.card_rates.Rates`.
+    opaque : collection of str, optional
+        Of a card that RooFit holds in part: see `portico.stats.exports.card_rates.Rates`. What nothing here depends on
+        may have a meaning there, and is not noted.
 
     Raises
     ------
@@ -80,12 +81,14 @@ def translated(
 class _Translation:
     """The making of one workspace."""
 
-    def __init__(self, card: Card, folder: Path, poi: str, mass: float | str, opaque: Collection[str] = ()) -> None:
-        self._card, self._poi = card, poi
+    def __init__(
+        self, card: Card, folder: Path, poi: str, mass: float | str, opaque: Collection[str] | None = None
+    ) -> None:
+        self._card, self._poi, self._whole = card, poi, opaque is None
         self._histograms = Histograms(card, folder, mass)
         self._wrong = self._histograms.wrong
         self._settings: dict[str, dict[str, Any]] = {poi: {"inits": [1.0], "bounds": [[0.0, 1000.0]]}}
-        self._rates = Rates(card, poi, self._settings, opaque)
+        self._rates = Rates(card, poi, self._settings, opaque or ())
         self._controls: dict[str, tuple[float, float]] = {}  # expected for a factor of 1, and observed
 
     @property
@@ -96,6 +99,8 @@ class _Translation:
     def workspace(self) -> dict[str, Any]:
         """Return all of it."""
         self._refuse()
+        if self._whole and not any(c.rate or self._counted_elsewhere(at) for at, c in self._signals()):
+            raise self._wrong("all rates of signal, with indices of 0 and below, are 0: there is nothing to limit")
         channels, observations = [], []
         for name in self._card.bins:
             data = self._data(name)
@@ -108,7 +113,8 @@ class _Translation:
             sample = {"name": name, "data": [expected], "modifiers": [self._free(name)]}
             channels.append({"name": f"control_{name}", "samples": [sample]})
             observations.append({"name": f"control_{name}", "data": [events]})
-        self._unused()
+        if self._whole:
+            self._unused()
         parameters = [{"name": name, **setting} for name, setting in self._settings.items()]
         measurement = {"name": "datacard", "config": {"poi": self._poi, "parameters": parameters}}
         return {
@@ -126,6 +132,9 @@ class _Translation:
                     f"line {systematic.line}: '{systematic.name}' is shapeN, whose logarithms Combine interpolates; it "
                     "is taken as shape, with the same templates at -1, 0 and +1"
                 )
+
+    def _signals(self) -> list[tuple[int, Column]]:
+        return [(at, column) for at, column in enumerate(self._card.columns) if column.index <= 0]
 
     def _unused(self) -> None:
         """Note parameters that nothing depends on; they have no part in the likelihood."""

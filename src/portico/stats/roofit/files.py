@@ -34,7 +34,7 @@ class Files:
             return self._spaces[path, name]
         if path not in self._opened:
             if (file := opened(path)) is None:
-                raise self._wrong(f"{path}: cannot be read", line)
+                raise self._wrong(f"{path}: cannot be read: shapes are read from ROOT files", line)
             if unknown := unknown_classes(file):
                 raise self._wrong(f"{path} has objects of {', '.join(unknown)}: {_OF_COMBINE}", line)
             self._opened[path] = file
