@@ -121,7 +121,7 @@ def test_a_parameter_of_a_formula_is_not_called_useless(tmp_path: Path) -> None:
     text = Path(model.where).read_text().replace("nuisance edit freeze kk", "kk param 1 0.1\nloose param 0 1")
     (tmp_path / "card.txt").write_text(text)
     assert [note for note in read_model(tmp_path / "card.txt").notes if "nothing depends" in note] == [
-        "line 12: nothing depends on the param 'loose'"
+        "line 13: nothing depends on the param 'loose'"
     ]
 
 
