@@ -110,6 +110,7 @@ def test_workspace_of_pyhf(local: LocalExecutor, tmp_path: Path) -> None:
     assert blind.observed is None
 
 
+@pytest.mark.full
 def test_model_of_roofit(local: LocalExecutor, tmp_path: Path) -> None:
     """The same bits from one worker and from several, in tasks of other sizes; the limit is that of the counts."""
     card = tmp_path / "card.txt"
