@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "parse", "parse_json", "parse_size", "read_yaml"]
 
-_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?B)?")
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGTP]?B)?")
 
 
 class Model(BaseModel):
@@ -247,5 +247,5 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ConfigError(f"'{text}' is not a size; valid: a number with kB, MB, GB or TB, such as '20 GB'")
+        raise ConfigError(f"'{text}' is not a size; valid: a number with kB, MB, GB, TB or PB, such as '20 GB'")
     return int(float(match[1]) * _UNITS[(match[2] or "B").upper()])

@@ -38,7 +38,7 @@ LAYERS = (
     ("corrections",),
     ("selection", "compare", "stats", "plot"),
     ("report",),
-    ("interactive",),
+    ("interactive", "scaling"),
     ("cli",),
 )
 

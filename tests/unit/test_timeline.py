@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from portico.cli import cli
 from portico.monitor.bottleneck import spent, what_limits
@@ -69,10 +73,71 @@ def test_trace_nests_phases_in_chunks() -> None:
     assert all(a["ts"] + a["dur"] <= b["ts"] for a, b in pairwise(phases))
     assert phases[-1]["ts"] + phases[-1]["dur"] <= 10_000_000
     assert len({(e["pid"], e["tid"]) for e in whole}) == 2
-    assert {e["args"]["name"] for e in events if e["ph"] == "M"} == {"node", "other", "process 1", "w"}
+    assert {e["args"]["name"] for e in events if e["ph"] == "M"} == {"node", "other", "process 1", "w", "all machines"}
     assert {e["name"] for e in events if e["ph"] == "C"} == {"entries/s", "MB/s", "chunks"}
     assert whole[1]["cname"] == "terrible"
     assert list(trace_events([])) == []
+
+
+def check_trace(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Check a file against the Trace Event Format as Perfetto's importer reads it, and return its slices.
+
+    Every event has a phase and a process; slices have a thread, a name, and integer ``ts`` and ``dur`` in microseconds;
+    slices of one thread nest; counters have numbers; names are metadata, before what they name.
+    """
+    assert content["displayTimeUnit"] in {"ms", "ns"}
+    named: set[tuple[str, int]] = set()
+    tracks: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for event in content["traceEvents"]:
+        assert event["ph"] in {"M", "X", "C"}
+        assert isinstance(event["name"], str)
+        assert event["name"]
+        assert event["pid"] > 0
+        if event["ph"] == "M":
+            assert event["name"] in {"process_name", "thread_name"}
+            assert isinstance(event["args"]["name"], str)
+            assert event["args"]["name"]
+            named.add((event["name"], event["pid"] if event["name"] == "process_name" else event["tid"]))
+            continue
+        assert isinstance(event["ts"], int)
+        assert event["ts"] >= 0
+        assert ("process_name", event["pid"]) in named
+        if event["ph"] == "C":
+            assert all(isinstance(value, int | float) and math.isfinite(value) for value in event["args"].values())
+            continue
+        assert isinstance(event["dur"], int)
+        assert event["dur"] >= 0
+        assert isinstance(event["cat"], str)
+        assert ("thread_name", event["tid"]) in named
+        assert event["tid"] not in {pid for what, pid in named if what == "process_name"}
+        tracks.setdefault((event["pid"], event["tid"]), []).append(event)
+    for slices in tracks.values():
+        open_until: list[int] = []
+        for event in sorted(slices, key=lambda e: (e["ts"], -e["dur"])):
+            while open_until and open_until[-1] <= event["ts"]:
+                open_until.pop()
+            end = event["ts"] + event["dur"]
+            assert not open_until or end <= open_until[-1], "slices overlap without nesting"
+            open_until.append(end)
+    return [event for slices in tracks.values() for event in slices]
+
+
+seconds = st.floats(0.0, 30.0)
+one_span = st.builds(
+    lambda place, start, length, phases, outcome: replace(
+        SPAN, host=place[0], worker=place[1], started=1.8e9 + start, ended=1.8e9 + start + length, phases=phases,
+        outcome=outcome,
+    ),
+    st.tuples(st.sampled_from(["node", "other", ""]), st.sampled_from(["process 1", "w", "driver"])), seconds, seconds,
+    st.tuples(*[seconds] * len(PHASES)), st.sampled_from(["done", "crash"]),
+)  # fmt: skip
+
+
+@given(st.lists(one_span, max_size=12))
+def test_trace_is_valid_whatever_clocks_say(of: list[Span]) -> None:
+    """Also if chunks of a worker overlap, and phases are longer than their chunk."""
+    found = check_trace({"displayTimeUnit": "ms", "traceEvents": list(trace_events(of))})
+    assert sum(event["cat"] == "skim" for event in found) == len(of)
 
 
 def test_command_writes_what_a_viewer_reads(tmp_path: Path) -> None:
@@ -82,6 +147,7 @@ def test_command_writes_what_a_viewer_reads(tmp_path: Path) -> None:
     assert answer.output.strip() == str(path / "trace.json")
     content = json.loads((path / "trace.json").read_text())
     assert content["otherData"] == {"analysis": "test"}
+    check_trace(content)
     assert sum(e["ph"] == "X" and e["cat"] == "histograms" for e in content["traceEvents"]) == 2
     assert CliRunner().invoke(cli, ["trace", str(tmp_path / "none")]).exit_code == 1
 

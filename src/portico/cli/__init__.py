@@ -14,6 +14,7 @@ _COMMANDS = {
     "report": "portico.cli.report:report",
     "metrics": "portico.cli.metrics:metrics",
     "trace": "portico.cli.trace:trace",
+    "scale": "portico.cli.scale:scale",
     "compare": "portico.cli.compare:compare",
     "prune": "portico.cli.prune:prune",
     "verify": "portico.cli.verify:verify",

@@ -1,6 +1,7 @@
 """A run as a file of trace events, which Perfetto and Chrome's ``chrome://tracing`` show.
 
-The format: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU, "JSON Object Format".
+The format: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU, "JSON Object Format", and
+what Perfetto reads of it: https://perfetto.dev/docs/getting-started/other-formats#chrome-json-format.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from portico.files.atomic import write_atomic
 from portico.monitor.timeline import PHASES, Span, flow, lanes, spans
 from portico.runfolder.folder import RunFolder
 
 __all__ = ["trace_events", "write_trace"]
+
+_ALL: Final = "all machines"
 
 
 def write_trace(run_path: Path, output: Path | None = None) -> Path:
@@ -50,7 +53,7 @@ def write_trace(run_path: Path, output: Path | None = None) -> Path:
         ledger.close()
     with write_atomic(path) as aside, aside.open("w", encoding="utf-8") as file:
         file.write(f'{{"displayTimeUnit": "ms", "otherData": {json.dumps({"analysis": name})}, "traceEvents": [\n')
-        file.writelines(f"{',' * (i > 0)}{json.dumps(event)}\n" for i, event in enumerate(events))
+        file.writelines(f"{',' * (i > 0)}{json.dumps(event, allow_nan=False)}\n" for i, event in enumerate(events))
         file.write("]}\n")
     return path
 
@@ -63,24 +66,46 @@ def trace_events(of: Sequence[Span]) -> Iterator[dict[str, Any]]:
     if not of:
         return
     hosts = {host: number for number, host in enumerate(dict.fromkeys(host for host, _ in lanes(of)), 1)}
-    places = {lane: (hosts[lane[0]], number) for number, lane in enumerate(lanes(of), 1)}
-    for host, pid in hosts.items():
-        yield {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": host}}
-    for (_, worker), (pid, tid) in places.items():
-        yield {"ph": "M", "name": "thread_name", "pid": pid, "tid": tid, "args": {"name": worker}}
     zero = min(s.started for s in of)
-    for s in of:
-        pid, tid = places[s.host, s.worker]
-        yield from _of_span(s, {"pid": pid, "tid": tid}, zero)
+    placed = list(_placed(of, zero))
+    whole = len(hosts) + 1
+    in_order = sorted(dict.fromkeys(place for _, place in placed), key=lambda p: (p[1] == "driver", p))
+    # A process without a thread is given one with its own number by viewers: those of workers come after them.
+    tracks = {place: number for number, place in enumerate(in_order, whole + 1)}
+    for host, pid in (*hosts.items(), (_ALL, whole)):
+        yield {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": host or "unknown"}}
+    for (host, worker, number), tid in tracks.items():
+        name = worker if number == 1 else f"{worker} ({number})"
+        yield {"ph": "M", "name": "thread_name", "pid": hosts[host], "tid": tid, "args": {"name": name}}
+    for s, place in placed:
+        yield from _of_span(s, {"pid": hosts[s.host], "tid": tracks[place]}, zero)
     if (rates := flow(of, 500)) is not None:
         for name, values in (("entries/s", rates.entries), ("MB/s", rates.megabytes), ("chunks", rates.running)):
             for time, value in zip(rates.edges[:-1], values, strict=True):
-                counter = {"ph": "C", "name": name, "pid": 1, "ts": _micro(time - zero)}
+                counter = {"ph": "C", "name": name, "pid": whole, "ts": _micro(time - zero)}
                 yield {**counter, "args": {name: round(float(value), 3)}}
 
 
+def _placed(of: Sequence[Span], zero: float) -> Iterator[tuple[Span, tuple[str, str, int]]]:
+    """Give each span a track: the first one of its worker that is free, since the events of a track must not overlap.
+
+    A worker has more than one if the clock of its machine was set back.
+    """
+    ends: dict[tuple[str, str], list[int]] = {}
+    for s in sorted(of, key=lambda s: s.started):
+        start, end = _moments(s, zero)
+        tracks = ends.setdefault((s.host, s.worker), [])
+        number = next((n for n, last in enumerate(tracks) if last <= start), len(tracks))
+        tracks[number : number + 1] = [end]
+        yield s, (s.host, s.worker, number + 1)
+
+
+def _moments(s: Span, zero: float) -> tuple[int, int]:
+    return _micro(s.started - zero), _micro(s.ended - zero)
+
+
 def _of_span(s: Span, place: dict[str, int], zero: float) -> Iterator[dict[str, Any]]:
-    start, end = _micro(s.started - zero), _micro(s.ended - zero)
+    start, end = _moments(s, zero)
     known = {
         "chunk": s.chunk, "attempt": s.attempt, "outcome": s.outcome, "message": s.message, "wait (s)": s.wait,
         "entries": s.entries, "bytes read": s.bytes_read, "CPU (s)": s.cpu, "peak memory (bytes)": s.peak_memory,

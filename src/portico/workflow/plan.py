@@ -22,8 +22,8 @@ from portico.runfolder.ledger import Ledger, Lost, Planned
 from portico.runfolder.step_files import StepFiles
 from portico.workflow.input_identity import copies_between, identities, keys_of, refuse_copies, with_checksums
 
-__all__ = ["Arguments", "Plan", "arguments_of", "bad_trees", "bundle_of", "missing", "over_trees", "plan_step",
-           "reduced", "sample_fields", "summary_file", "tree_read", "unblinded"]  # fmt: skip
+__all__ = ["Arguments", "Plan", "arguments_of", "bad_trees", "bundle_of", "input_of", "missing", "over_trees",
+           "plan_step", "reduced", "sample_fields", "summary_file", "tree_read", "unblinded"]  # fmt: skip
 
 _UNBLIND = "unblind"  # the option of steps that look at data only then
 _GENERATED_CHUNK = ChunkSize(entries=10_000)
@@ -236,7 +236,7 @@ def plan_step(
     sources: dict[str, str] = {}
     lost: list[Lost] = []
     for name in names:
-        sample = _input(analysis, step, analysis.dataset[name], ledger)
+        sample = input_of(analysis, step, analysis.dataset[name], ledger)
         if sample is None:
             continue
         found = with_checksums(sample, summarise_each(sample.files, sample.tree, replicas=sample.replicas))
@@ -345,8 +345,14 @@ def _schema(analysis: Analysis, step: StepEntry, sample: Sample) -> TreeSummary:
     )
 
 
-def _input(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) -> Sample | None:
-    """Return the sample with the files that the step reads; None if the earlier step left it out."""
+def input_of(analysis: Analysis, step: StepEntry, sample: Sample, ledger: Ledger) -> Sample | None:
+    """Return the sample with the files that the step reads; None if the earlier step left it out.
+
+    Raises
+    ------
+    RunFolderError, InputError, ProductError, ConfigError
+        If the earlier step has not run, its trees are damaged, or it is not clear which of them is read.
+    """
     if step.input == DATASET:
         return sample
     sample = reduced(sample, ledger.completeness(step.input, sample.name))
