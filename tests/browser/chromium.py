@@ -32,14 +32,17 @@ class Page:
     def __init__(self, driver: Any) -> None:
         self.driver = driver
 
-    def open(self, path: Path, width: int = 1440, theme: str = "light", address: str = "") -> Page:
-        """Open a file, and wait until its script has started."""
+    def open(
+        self, path: Path, width: int = 1440, theme: str = "light", address: str = "", *, script: bool = True
+    ) -> Page:
+        """Open a file, and wait until its script has started, if it has one."""
         media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
         self.resize(width, 900)
         self.driver.get("about:blank")
         self.driver.get(f"file://{path}{address}")
-        return self.wait("return document.documentElement.dataset.ready === '1'")
+        ready = "document.documentElement.dataset.ready === '1'" if script else "document.readyState === 'complete'"
+        return self.wait(f"return {ready}")
 
     def resize(self, width: int, height: int) -> None:
         """Change the size of the window."""
@@ -66,6 +69,25 @@ class Page:
     def errors(self) -> list[str]:
         """Errors and warnings of the console since they were asked for last."""
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] != "INFO"]
+
+    def wide(self) -> list[str]:
+        """Return what reaches beyond the window and is not in a box that scrolls by itself."""
+        found: list[str] = self.do(
+            "return [...document.querySelectorAll('main *, header *')].filter(e => !e.closest('.wide, .js-plotly-plot')"
+            " && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 90))"
+        )
+        return found
+
+    def inaccessible(self) -> list[tuple[str, list[str]]]:
+        """Return the rules of WCAG 2.1 AA that axe-core finds broken, each with the first elements that break it."""
+        if find_spec("axe_core_python") is None:
+            missing("axe-core-python is not installed; make test-all installs it")
+        from axe_core_python.selenium import Axe
+
+        self.do("document.querySelectorAll('details').forEach(d => d.open = true)")
+        found = Axe().run(self.driver, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa"]})
+        assert "color-contrast" in {rule["id"] for rule in found["passes"]}
+        return [(v["id"], [n["html"][:120] for n in v["nodes"]][:3]) for v in found["violations"]]
 
     def show_all(self) -> None:
         """Look at everything once, so that everything is drawn."""

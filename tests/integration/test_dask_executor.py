@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from portico.errors import WorkerError
 from portico.executors import base
 from portico.executors.dask import DaskExecutor
 from portico.executors.local import LocalExecutor
+from portico.report import write_report
 from portico.worker.task import Done, Task
 from tests.conftest import Remember, numbers_of
 from tests.integration.test_dask import CODE, address, analysis, process, worker
@@ -148,3 +150,22 @@ def test_the_address_of_a_dashboard_is_told(analysis: Analysis, tmp_path: Path, 
     assert local.dashboard == ""
     with closing(DaskExecutor(workers=1)) as own:
         assert own.dashboard == ""
+
+
+def test_report_links_that_of_dask(analysis: Analysis, tmp_path: Path) -> None:
+    """Or names what its report needs; a run that runs nothing keeps it."""
+    with closing(DaskExecutor(workers=1)) as own:
+        run = portico.run(analysis, folder=tmp_path / "run", executor=own)
+        page, made = write_report(run.path).read_text(), run.path / "executor-report.html"
+        if find_spec("bokeh") is None:
+            assert not made.exists()
+            assert "pip install &#39;portico-hep[dask-report]&#39;" in page
+            return
+        assert 'href="executor-report.html"' in page
+        content = made.read_text()
+        assert "Dask Performance Report" in content
+        assert re.search(r"number of tasks: [1-9]", content)
+        assert not re.search(r'<(script|link)[^>]*(src|href)="http', content), "nothing comes from the network"
+        portico.run(analysis, folder=run.path, executor=own)
+        assert made.read_text() == content
+        assert 'href="run/executor-report.html"' in write_report(run.path, tmp_path / "report.html").read_text()

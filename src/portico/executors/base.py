@@ -106,6 +106,23 @@ class Executor(ABC):
         """Return why nothing happens, as the system reports it; called when no outcome has arrived for a while."""
         return []
 
+    def own_report(self, since: float) -> str | None:  # noqa: ARG002 (for those that have one)
+        """Return the backend's own report as an HTML page; none if it ran no task, and by default.
+
+        Parameters
+        ----------
+        since : float
+            Seconds since 1970, before which nothing is of interest.
+
+        Raises
+        ------
+        MissingExtra
+            If a library that it needs is not installed.
+        WorkerError
+            If the backend does not return it.
+        """
+        return None
+
     def cancel(self) -> None:  # noqa: B027 (a default, not an omission)
         """Stop the tasks that have not ended; by default they continue, and their outcomes are ignored."""
 

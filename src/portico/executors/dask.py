@@ -18,6 +18,7 @@ from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import MissingExtra, WorkerError
 from portico.executors.base import Executor, Portion
+from portico.executors.daskreport import performance_report, watch_tasks
 from portico.executors.daskscheduler import SchedulerLink, unreachable
 from portico.executors.homes import Homes
 from portico.worker.task import Done, Failed, FailureKind, Outcome, Task, outcome_of
@@ -85,6 +86,7 @@ class DaskExecutor(Executor):
         self._pinned: dict[str, frozenset[str]] = {}
         self._portion, self._calls = Portion(), 0
         self._sent: set[str] = set()
+        self._ran = False
         self._hosts: dict[str, str] = {}  # of workers by name, as their outcomes tell
         self._homes = Homes()
         try:
@@ -96,6 +98,7 @@ class DaskExecutor(Executor):
             raise WorkerError(unreachable(address, error)) from error
         self._owner = self._client.id
         self._link = SchedulerLink(self._client, "start it again and " if cluster is None else "")
+        watch_tasks(self._client, self._link)
         self._lonely_since = time.monotonic()
         if cluster is not None:
             cluster.adapt(lambda: len(self._running) + self._calls)
@@ -153,6 +156,7 @@ class DaskExecutor(Executor):
         """
         from portico.executors.daskworker import execute
 
+        self._ran = True
         name = f"portico-{task.key}-{task.attempt}"
         if name in self._running:  # the same chunk in halves: keys tell tasks apart
             name = f"{name}-{uuid.uuid4().hex}"
@@ -362,6 +366,13 @@ class DaskExecutor(Executor):
     def _raise_if_hopeless(self) -> None:
         if self._site is not None and (why := self._site.hopeless()):
             raise WorkerError(f"{why}; try: portico site {self._site.site.name} --script")
+
+    def own_report(self, since: float) -> str | None:
+        """Return Dask's performance report; none if no task ran since the last one."""
+        ran, self._ran = self._ran, False
+        if not ran:
+            return None
+        return performance_report(self._client, self._link, since)
 
     def cancel(self) -> None:
         """Cancel all tasks."""

@@ -113,7 +113,7 @@ def page(title: str, results: Mapping[str, Results], products: Sequence[str], bl
         drawn = picture(draw(name, curves, colors, unit_area=len(having) > 1, mark=mark, blind=shaded))
         words = f'alt="{escape(name)}" title="{escape(describe(name, curves))}"'
         pictures.append(f'<img {words} src="{drawn}" style="{_CARD}">')
-    legend = " ".join(f'<span style="color:{colors[name]}">&#9632; {escape(name)}</span>' for name in results)
+    legend = " ".join(f'<span style="color:{colors[name]}">&#9632;</span> {escape(name)}' for name in results)
     head = f"<div><b>{escape(title)}</b></div><div>{legend}</div>"
     if results and products and not names:
         head += f"<div>no one-dimensional histogram matches {escape(', '.join(products))}</div>"

@@ -19,7 +19,7 @@ from portico.report.labels import to_html
 from portico.report.packing import Parts, pack, picture
 from portico.report.times import FileTime, slowest_files, times
 from portico.results.kinds import KINDS
-from portico.runfolder.folder import RunFolder
+from portico.runfolder.folder import OWN_REPORT, RunFolder
 from portico.runfolder.load import Run
 from portico.runfolder.step_files import StepFiles
 
@@ -68,6 +68,8 @@ class Page:
         Packed: what is needed at once.
     parts : sequence of str
         Packed: histograms, and at the end the time line.
+    own_report, no_own_report
+        The file with the executor's own report, and why there is none.
     """
 
     manifest: Mapping[str, Any]
@@ -83,6 +85,8 @@ class Page:
     index: str = ""
     parts: Sequence[str] = ()
     groups: Sequence[Group] = ()
+    own_report: Path | None = None
+    no_own_report: str = ""
 
 
 def read(path: Path) -> Page:
@@ -105,7 +109,7 @@ def read(path: Path) -> Page:
         groups = groups_of(style, kinds)
         reader = _Reader(run, ledger, manifest, style, groups, parts)
         steps = [reader.step(name) for name in run]
-        attempts = spans(ledger)
+        attempts, why = spans(ledger), ledger.about(OWN_REPORT) or ""
     finally:
         ledger.close()
     states = run.states.values()
@@ -115,6 +119,7 @@ def read(path: Path) -> Page:
     main = _before(page.result, steps, lambda step: bool(step.flows))
     page.yields = yields_of(main.flows, groups) if main is not None else None
     page.limits, page.files = what_limits([step.metrics for step in steps]), slowest_files(attempts)
+    page.own_report, page.no_own_report = (own if (own := path / OWN_REPORT).is_file() else None), why
     drawn = _before(page.result, steps, lambda step: bool(step.plots))
     page.index = pack(_index(page, style, drawn.metrics.step if drawn is not None else ""))
     page.parts = [*parts.texts, pack(times(attempts))]

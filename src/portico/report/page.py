@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from portico.files.atomic import write_atomic
 from portico.report.content import read
@@ -58,6 +60,7 @@ def write_report(run_path: Path, output: Path | None = None) -> Path:
     return write_html(
         "report.html.j2", path, page=page, phases=_PHASES, phase_seconds=_phase_seconds, **scripts,
         hashes=" ".join(f"'sha256-{_hash(script)}'" for script in scripts.values()),
+        own_report=page.own_report and quote(os.path.relpath(page.own_report, path.parent)),
         plotted=any(step.plots for step in page.steps), flows=any(step.flows for step in page.steps),
     )  # fmt: skip
 

@@ -14,10 +14,13 @@ from portico.runfolder.ledger import Ledger
 from portico.runfolder.manifest import read_manifest
 from portico.runfolder.tidy import HIDDEN
 
-__all__ = ["BATCH", "SUMMARY_FILE", "RunFolder"]
+__all__ = ["BATCH", "OWN_REPORT", "SUMMARY_FILE", "RunFolder"]
 
 BATCH = "batch.jobs"
 """Folder of batch jobs in the run folder: they write there while no driver runs. No step can have this name."""
+
+OWN_REPORT = "executor-report.html"
+"""The executor's own report of the last run, such as Dask's; also the key of what the ledger says about it."""
 
 SUMMARY_FILE = "summary.json"
 """File with the values of a summary step in its folder."""

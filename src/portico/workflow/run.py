@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -14,10 +15,11 @@ from portico.analysis.analysis import Analysis, StepEntry
 from portico.doctor import quick_check
 from portico.environment.bundle import one_code
 from portico.environment.credentials import needs_credentials
-from portico.errors import ConfigError, InputError, PorticoError, WorkerError
+from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, WorkerError
 from portico.executors.base import Executor
 from portico.executors.where import check_options, connect
-from portico.runfolder.folder import RunFolder
+from portico.files.atomic import write_atomic
+from portico.runfolder.folder import OWN_REPORT, RunFolder
 from portico.runfolder.load import Run
 from portico.runfolder.prune import prune
 from portico.runfolder.version import STALE, SUMMARY
@@ -105,7 +107,9 @@ def run(
         refresh = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, run_folder.store))
         state = State(analysis, run_folder, ledger, runner, teller, refresh, recipes_of(analysis), selected, *allowed,
                       cache, export, chunk_timeout or 0.0)  # fmt: skip
+        began = time.time()
         _run_steps(state, chosen)
+        _keep_own_report(state, began)
     _complain(state, run_folder)
     return Run(run_folder.path)
 
@@ -151,6 +155,22 @@ def _opened(executor: Executor | None, on: str, workers: int | None, options: di
             if words := executor.farewell():
                 interrupt.add_note(words)
             raise
+
+
+def _keep_own_report(state: State, began: float) -> None:
+    """Write the executor's own report, if there is one, or note why it is missing."""
+    if not state.export:
+        return
+    path, why = state.folder.path / OWN_REPORT, ""
+    try:
+        content = state.executor.own_report(began)
+    except (MissingExtra, WorkerError) as error:
+        content, why = None, str(error)
+    if content is not None:
+        with write_atomic(path) as aside:
+            aside.write_text(content, encoding="utf-8")
+    if content is not None or why:
+        state.ledger.set_about({OWN_REPORT: why})
 
 
 def _tell_stale(state: State) -> None:
