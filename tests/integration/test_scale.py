@@ -26,8 +26,8 @@ def skim(frame, sample):
     return {"kept": frame.Filter("x > 2", "x").Snapshot("Events", "", ["x", "n"])}
 def fill(frame, sample):
     return {"x": frame.Histo1D(("x", "x", 10, 0.0, 10.0), "x"), "n": frame.Count()}
-@portico.summary()
-def total(results):
+@portico.summary
+def total(results, samples):
     return {"n": 1}
 """
 STEPS = """
@@ -78,6 +78,7 @@ def test_two_workers_and_a_growing_input(analysis: Analysis, tmp_path: Path) -> 
     assert again == record, "everything was measured already"
 
 
+@pytest.mark.full
 def test_goes_on_after_ctrl_c(analysis: Analysis, tmp_path: Path) -> None:
     out, wanted = tmp_path / "out", Wanted("skim", (1,), (0.25, 1.0), 1)
 
@@ -105,6 +106,7 @@ def test_goes_on_after_ctrl_c(analysis: Analysis, tmp_path: Path) -> None:
     assert read_record(out / "skim.earlier.json") == record
 
 
+@pytest.mark.full
 def test_columns_in_the_cache_are_told(analysis: Analysis, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("PORTICO_COLUMNS", str(tmp_path / "columns"))
     record = measure(analysis, Wanted("fill", (1,), (1.0,), 1, cache=True), tmp_path / "out", Remember())
@@ -132,6 +134,7 @@ def test_wrong_requests_are_named(analysis: Analysis, tmp_path: Path) -> None:
     refused(RunFolderError, "is not a record", Wanted("fill", (1,), (1.0,), 1))
 
 
+@pytest.mark.full
 def test_command_writes_figures_tables_and_json(analysis: Analysis, tmp_path: Path) -> None:
     where = ["scale", str(analysis.folder), "--step", "skim", "--workers", "1,2", "--input", "50,100", "--repeat", "1"]
     far = ["--predict", "0.5TB", "--predict", "1e9 events", "--cores", "128", "--storage", "1 GB/s"]

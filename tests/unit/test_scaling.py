@@ -24,6 +24,7 @@ def times(law: tuple[float, float, float], points: list[tuple[int, float]], *, n
     return [Timing(n, v, tuple(s * np.exp(random.normal(0, noise, repeat)))) for (n, v), s in true.items()]
 
 
+@settings(deadline=None, max_examples=40)
 @given(terms)
 def test_exact_times_give_the_terms_back(law: tuple[float, float, float]) -> None:
     found = fit_law(times(law, GRID))
@@ -41,7 +42,7 @@ def test_exact_times_give_the_terms_back(law: tuple[float, float, float]) -> Non
     assert found.efficiency(1, 1e9) == pytest.approx(1.0)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(GRID), st.lists(positive, min_size=1, max_size=3)), min_size=1, max_size=9))
 def test_no_times_give_a_negative_term_or_an_interval_without_its_value(points) -> None:
     found = fit_law([Timing(n, v, tuple(seconds)) for (n, v), seconds in points])
@@ -52,14 +53,15 @@ def test_no_times_give_a_negative_term_or_an_interval_without_its_value(points) 
     assert found.serial_fraction.high <= 1
 
 
+@settings(deadline=None, max_examples=40)
 @given(terms, st.floats(0.02, 0.15))
 def test_two_points_leave_open_what_they_do_not_tell(law: tuple[float, float, float], noise: float) -> None:
     """The same times come of a fixed part and of a serial one, which differ by far for more input."""
     found = fit_law(times(law, [(1, 1e9), (2, 1e9)], noise=noise))
     assert not found.determined
-    alone, both = (found.timings[n].median for n in (0, 1))
-    shared = max(2 * (alone - both), 0.0)
-    rest = max(alone - shared, 0.0)
+    alone, both = (found.seconds(n, 1e9) for n in (1, 2))
+    shared = 2 * (alone - both)
+    rest = alone - shared
     predicted = found.predict(100, 1e12)
     assert predicted.low <= 1.01 * (rest + 10 * shared)
     assert predicted.high >= 0.99 * (1000 * rest + 10 * shared)
@@ -69,12 +71,12 @@ def test_two_points_leave_open_what_they_do_not_tell(law: tuple[float, float, fl
 def test_intervals_contain_the_truth_as_often_as_they_say() -> None:
     law, inside = (2.0, 0.3, 12.0), np.zeros(3)
     true = (0.3 / 12.3, 2.0, 2.0 + 500 * (0.3 + 12.0 / 128))
-    for seed in range(300):
+    for seed in range(120):
         found = fit_law(times(law, GRID, noise=0.08, seed=seed))
         intervals = (found.serial_fraction, found.fixed, found.predict(128, 5e11))
         inside += [i.low <= value <= i.high for i, value in zip(intervals, true, strict=True)]
-    assert np.all(inside / 300 > 0.62), inside / 300
-    assert np.all(inside / 300 < 0.88), inside / 300
+    assert np.all(inside / 120 > 0.58), inside / 120
+    assert np.all(inside / 120 < 0.92), inside / 120
 
 
 def test_points_beside_the_law_widen_intervals() -> None:
@@ -99,6 +101,7 @@ def test_impossible_times_are_refused() -> None:
             fit_law(wrong)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.floats(2e7, 5e9), st.floats(1e-9, 1e-7), st.floats(0.1, 1.0))
 def test_storage_that_is_full_is_seen(rate: float, alone: float, of_cpu: float) -> None:
     """Workers that need ``alone`` seconds per byte share a rate."""

@@ -275,7 +275,9 @@ def fit_storage(readings: Sequence[tuple[int, float, float]]) -> StorageLimit | 
     def badness(inverse: float) -> float:
         return _shelf(times, weights, numbers * inverse)
 
-    grid = np.linspace(0.0, 1.2 * float((times / numbers).max()), 400)
+    # Between rates that no worker would notice, and those that one alone would wait for.
+    ends = 0.5 * float(times.min() / numbers.max()), 1.2 * float((times / numbers).max())
+    grid = np.concatenate([[0.0], np.geomspace(*ends, 600)])
     found = np.array([badness(x) for x in grid])
     least_bad = int(found.argmin())
     reach = _reach(float(found[least_bad]), len(known) - 2, spread.freedom)

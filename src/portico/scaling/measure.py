@@ -161,7 +161,9 @@ def _alone(analysis: Analysis, wanted: Wanted, folder: Path, reporter: Reporter)
     names = [name for name in analysis.samples_of(step) if name in chosen]
     if earlier:
         reporter.note(f"step '{step.name}' reads what earlier steps make, which run first: {', '.join(earlier)}")
-        run(analysis, folder=before, on=wanted.on, workers=max(wanted.workers), steps=earlier, reporter=reporter)
+        alike = set(earlier) <= set(steps_over_events(analysis))  # summaries are made of all samples
+        run(analysis, folder=before, on=wanted.on, workers=max(wanted.workers), steps=earlier,
+            samples=names if alike else (), reporter=reporter)  # fmt: skip
     with reading(RunFolder(before), analysis.name) as ledger:
         found = {name: input_of(analysis, step, analysis.dataset[name], ledger) for name in names}
         given = arguments_of(analysis, step, RunFolder(before), ledger).given
