@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["performance_report", "watch_tasks"]
 
 _SECONDS = 60.0
+_ICON = re.compile(r"<link rel=\"shortcut icon\"[^>]*>")  # from the network
 
 
 def _has_bokeh() -> bool:
@@ -52,7 +54,7 @@ def performance_report(client: Client, link: SchedulerLink, since: float) -> str
 
     try:
         with link.asking():
-            return str(link.sync(ask, seconds=_SECONDS))
+            return _ICON.sub("", str(link.sync(ask, seconds=_SECONDS)))
     except Exception as error:
         what = " ".join(str(error).split()) or type(error).__name__
         raise WorkerError(f"Dask's scheduler made no performance report: {what}; is bokeh installed there?") from error

@@ -73,7 +73,8 @@ def _draw_efficiency(axes: Axes, of: Scaling, numbers: Array) -> None:
     volume = float(getattr(rows[0], of.unit))
     one = of.law.seconds(1, volume)
     _band(axes, numbers, [_efficiency(n, one, of.law.predict(n, volume)) for n in numbers], COLORS[0], "law")
-    measured = [tuple(one / row.workers / s for s in (row.seconds, max(row.times), min(row.times))) for row in rows]
+    alone = [one / row.workers for row in rows]
+    measured = [(a / r.seconds, a / max(r.times), a / min(r.times)) for a, r in zip(alone, rows, strict=True)]
     _points(axes, rows, measured, "black", "measured")
     axes.axhline(1.0, color="#717581", linewidth=1.0, linestyle="--")
     top = max(1.0, *(high for _, _, high in measured))

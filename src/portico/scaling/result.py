@@ -1,4 +1,4 @@
-"""What the measurements of a step tell: rows of a table, the laws fitted to them, predictions, and what to know."""
+"""The results of the measurements of a step: rows of a table, the laws fitted to them, predictions, and notes."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Prediction:
     """
 
     volume: float
-    unit: str
+    unit: Literal["bytes", "entries"]
     cores: int
     busy: int
     seconds: Interval
@@ -260,10 +260,10 @@ class Scaling:
     def _notes(self) -> Iterator[str]:
         numbers = {row.workers for row in self.rows}
         if len(numbers) == 1:
-            yield "measured with one number of workers: what they share cannot be told from what is serial"
+            yield "measured with one number of workers: the shared time cannot be distinguished from the serial one"
         if len({row.chunks for row in self.rows}) == 1:
-            yield ("measured with one size of input: the fixed time cannot be told from the serial part; measure more "
-                   "with --input")  # fmt: skip
+            yield ("measured with one size of input: the fixed time cannot be distinguished from the serial one; "
+                   "measure more with --input")  # fmt: skip
         if not self.law.repeated:
             yield f"each time was measured once: a spread of {100 * self.law.spread:.0f}% is assumed"
         if few := [row for row in self.rows if row.workers > 1 and row.chunks < _FEW * row.workers]:
@@ -285,7 +285,8 @@ class Scaling:
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON can hold it; an end of an interval that is infinite is null."""
         law, storage = self.law, self.storage
-        of_law = {name: _numbers(getattr(law, name)) for name in ("fixed", "serial", "shared", "serial_fraction")}
+        names = ("fixed", "serial", "shared", "serial_fraction")
+        of_law: dict[str, Any] = {name: _numbers(getattr(law, name)) for name in names}
         of_law |= {"spread": law.spread, "chi2": law.chi2, "degrees_of_freedom": law.freedom}
         limit = None if storage is None else {
             "seen": storage.seen, "bytes_per_second": _numbers(storage.rate), "highest": storage.highest

@@ -107,9 +107,7 @@ def run(
         refresh = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, run_folder.store))
         state = State(analysis, run_folder, ledger, runner, teller, refresh, recipes_of(analysis), selected, *allowed,
                       cache, export, chunk_timeout or 0.0)  # fmt: skip
-        began = time.time()
         _run_steps(state, chosen)
-        _keep_own_report(state, began)
     _complain(state, run_folder)
     return Run(run_folder.path)
 
@@ -127,7 +125,7 @@ def _check_executor(
 
 def _run_steps(state: State, steps: Iterable[StepEntry]) -> None:
     """Run steps, and keep what the results were before and are after."""
-    ledger = state.ledger
+    ledger, began = state.ledger, time.time()
     with ledger.transaction():
         ledger.keep_version()  # what a driver that was killed has left
         ledger.set_wanted(state.recipes)
@@ -139,6 +137,7 @@ def _run_steps(state: State, steps: Iterable[StepEntry]) -> None:
         ledger.check()  # files on their way may be those of a driver that has taken the folder over
         state.folder.clean()
         ledger.keep_version()
+    _keep_own_report(state, began)
     if ledger.has_older():
         prune(state.folder, ledger)
 
