@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.scaling.law import ASSUMED, Timing, fit_law, fit_storage
+from portico.scaling.record import Measurement, Record
+from portico.scaling.result import Scaling
 
 GRID = [(n, v) for n in (1, 2, 4, 8) for v in (2.5e8, 5e8, 1e9)]
 positive = st.floats(0.05, 50.0)
@@ -132,3 +134,19 @@ def test_nothing_read_has_no_limit() -> None:
     one = fit_storage([(2, 1e-8, 5e-9)])
     assert one is not None
     assert (one.seen, one.highest) == (False, pytest.approx(2e8))
+
+
+@pytest.mark.parametrize(("others", "known"), [(0.05, True), (0.5, False)])
+def test_waiting_on_a_crowded_machine_is_not_that_for_storage(others: float, known: bool) -> None:
+    made = [
+        Measurement(asked=n, workers=n, part=part, chunks=int(40 * part), entries=1000, bytes=int(1e8 * part),
+                    seconds=10 * part, loop_seconds=9 * part, worker_seconds=9 * n * part, cpu_seconds=3 * part,
+                    bytes_read=int(9e7 * part), others=others)
+        for n in (1, 2, 4) for part in (0.5, 1.0) for _ in range(2)
+    ]  # fmt: skip
+    of = {"chunks": 40, "entries": 1000, "bytes": int(1e8)}
+    found = Scaling(
+        Record(analysis="a", step="s", on="local", identity="i", cache=False, measurements=tuple(made), **of)
+    )
+    assert (found.storage is not None and found.storage.seen) is known
+    assert any("measure on a quiet machine" in note for note in found.notes) is not known

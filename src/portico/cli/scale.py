@@ -235,7 +235,7 @@ def _laws(found: Scaling) -> list[str]:
         f"serial fraction (Amdahl): {percent}; largest speed-up: {most}, at least {least}",
     ]
     if storage is None:
-        return [*lines, "storage: nothing was read from it"]
+        return [*lines, "storage: no limit known"]
     if storage.seen:
         return [*lines, f"storage: limited to {_interval(storage.rate, lambda b: f'{size(b)}/s')}"]
     return [*lines, f"storage: no limit seen up to {size(storage.highest)}/s"]

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from portico.analysis.analysis import DATASET, Analysis, StepEntry
 from portico.analysis.dataset import Dataset
 from portico.environment.bundle import key_of, kind_of
@@ -259,9 +261,11 @@ def _measured(
     place = Path(tempfile.mkdtemp(prefix=_RUN, dir=subject.folder))
     try:
         dropped = _drop_pages({planned.chunk.file for planned in chunks})
+        before = _used()
         made = run(subject.analysis, folder=place / "run", executor=limited, cache=wanted.cache, reporter=reporter)
         with closing(RunFolder(made.path).open_ledger()) as ledger:
             found = step_metrics(ledger, wanted.step)
+        used, whole = (now - then for now, then in zip(_used(), before, strict=True))
     finally:
         shutil.rmtree(place, ignore_errors=True)
     total = found.total
@@ -270,7 +274,16 @@ def _measured(
         entries=total.entries_done, bytes=subject.size(chunks), seconds=found.seconds, loop_seconds=total.elapsed,
         worker_seconds=total.busy, cpu_seconds=total.cpu, bytes_read=total.bytes_read,
         columns_found=total.columns_found, columns_filled=total.columns_filled, dropped=dropped,
+        others=min(max(used - total.cpu, 0.0) / whole, 1.0) if whole > 0 and wanted.on in _HERE else 0.0,
     )  # fmt: skip
+
+
+def _used() -> tuple[float, float]:
+    """Return the seconds for which the cores of this machine were used, and all their seconds, since it started."""
+    times = psutil.cpu_times()
+    whole = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "idle", "iowait", "irq", "softirq",
+                                                       "steal"))  # fmt: skip
+    return whole - times.idle - getattr(times, "iowait", 0.0), whole
 
 
 class _Part:

@@ -46,6 +46,8 @@ class Measurement(Model):
         Columns of chunks that were in the column cache, and that were put there.
     dropped : bool
         Whether the files were dropped from the page cache of this machine before.
+    others : float
+        Part of the cores of this machine that other processes used meanwhile; 0 if the workers are elsewhere.
     """
 
     asked: int = Field(gt=0)
@@ -63,6 +65,7 @@ class Measurement(Model):
     columns_found: int = Field(default=0, ge=0)
     columns_filled: int = Field(default=0, ge=0)
     dropped: bool = False
+    others: float = Field(default=0.0, ge=0, le=1)
 
     @property
     def busy(self) -> int:

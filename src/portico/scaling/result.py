@@ -20,6 +20,7 @@ from portico.scaling.record import Measurement, Record
 __all__ = ["Prediction", "Row", "Scaling", "Volume"]
 
 _COUNT = re.compile(r"\s*(\d[\d_,]*(?:\.\d+)?(?:[eE]\+?\d+)?)\s*(?:entries|events)\s*")
+_CROWDED: Final = 0.2  # of the cores used by others, above which waiting may be for a core
 _FEW: Final = 4  # chunks per worker, below which the last ones decide
 
 
@@ -184,8 +185,15 @@ class Scaling:
         return fit_law([Timing(row.workers, float(getattr(row, self.unit)), row.times) for row in self.rows])
 
     @cached_property
+    def others(self) -> float:
+        """The largest part of the cores of this machine that other processes used during a measurement."""
+        return max((m.others for m in self.measured), default=0.0)
+
+    @cached_property
     def storage(self) -> StorageLimit | None:
-        """The limit of the storage; none if nothing was read from it."""
+        """The limit of the storage; none if nothing was read from it, or workers also waited for cores."""
+        if self.others > _CROWDED:
+            return None
         read = [m for m in self.measured if m.bytes_read and m.worker_seconds]
         return fit_storage([(m.busy, m.worker_seconds / m.bytes_read, m.cpu_seconds / m.bytes_read) for m in read])
 
@@ -264,6 +272,9 @@ class Scaling:
         if len({row.chunks for row in self.rows}) == 1:
             yield ("measured with one size of input: the fixed time cannot be distinguished from the serial one; "
                    "measure more with --input")  # fmt: skip
+        if self.others > _CROWDED:
+            yield (f"other processes used up to {100 * self.others:.0f}% of this machine's cores: times are too long, "
+                   "and whether workers waited for data is not known; measure on a quiet machine")  # fmt: skip
         if not self.law.repeated:
             yield f"each time was measured once: a spread of {100 * self.law.spread:.0f}% is assumed"
         if few := [row for row in self.rows if row.workers > 1 and row.chunks < _FEW * row.workers]:
