@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 INSTALL := $(PIP) install --retries 5 --timeout 60 --constraint $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full notebook test test-all lint types bench clean distclean
+.PHONY: help demo demo-full notebook docs test test-all lint types bench clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	  'make demo    the whole heavy-neutral-lepton search on made events, with a report' \
 	  'make demo-full    the same with forty times as many data, fitted in all categories (a quarter of an hour, 6 GB)' \
 	  'make notebook    JupyterLab with the notebooks (NOTEBOOK=dimuon.ipynb; OPEN=no prints the address, for servers)' \
+	  'make docs    the documentation as a site, in build/site' \
 	  'make test    unit and integration tests, and one of each service' \
 	  'make test-all    all tests, with every repetition and every fault of a service' \
 	  'make lint    style (ruff) and types (mypy)' \
@@ -53,7 +54,12 @@ $(VENV)/.jupyter: $(VENV)/.installed
 	  'where there is a JupyterLab already, it needs the kernel alone: docs/jupyter.md' >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.browser: $(VENV)/.tools $(VENV)/.jupyter
+$(VENV)/.docs: $(VENV)/.installed
+	@echo 'portico: installing Sphinx'
+	@$(INSTALL) --group docs
+	@touch $@
+
+$(VENV)/.browser: $(VENV)/.tools $(VENV)/.jupyter $(VENV)/.docs
 	@$(INSTALL) --group browser
 	@touch $@
 
@@ -67,6 +73,10 @@ demo-full: $(VENV)/.installed
 
 notebook: $(VENV)/.jupyter
 	@$(BIN)/python tools/notebook.py $(if $(filter no,$(OPEN)),--no-browser) '$(NOTEBOOK)'
+
+docs: $(VENV)/.docs
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/site
+	@echo "portico: the documentation is in $(CURDIR)/build/site/index.html"
 
 test: $(VENV)/.tools
 	@bash tools/services.sh

@@ -55,7 +55,7 @@ def services(session: nox.Session) -> None:
 @nox.session
 def full(session: nox.Session) -> None:
     """Every test, as make test-all."""
-    _install(session, "test", "services", "browser", project=f"-e.[{SERVICES}]")
+    _install(session, "test", "services", "browser", "docs", project=f"-e.[{SERVICES}]")
     session.run("bash", "tools/services.sh", "--browser", external=True)
     session.run("python", "tools/run_tests.py", "-m", "", *session.posargs)
 
@@ -70,9 +70,9 @@ def mutation(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Links between the pages, and the examples in them."""
-    _install(session, "test")
-    session.run("pytest", "tests/unit/test_docs.py", *session.posargs)
+    """The documentation as a site, in build/site."""
+    _install(session, "docs")
+    session.run("python", "-m", "sphinx", "--fail-on-warning", "--keep-going", "docs", "build/site", *session.posargs)
 
 
 @nox.session
@@ -89,8 +89,8 @@ def lock(session: nox.Session) -> None:
     report = Path(session.create_tmp()) / "report.json"
     session.run(
         "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--only-binary=:all:", "--no-binary=pylatex",
-        "--report", str(report), "--group", "dev", "--group", "browser", f".[{SERVICES},dask,jupyter,numba,parquet]",
-        "pip",
+        "--report", str(report), "--group", "dev", "--group", "browser", "--group", "docs",
+        f".[{SERVICES},dask,jupyter,numba,parquet]", "pip",
     )  # fmt: skip
     found = {
         item["metadata"]["name"]: item["metadata"]["version"] for item in json.loads(report.read_text())["install"]

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
+from docs.extensions.fields import fields_of, meanings, named
+from portico.analysis.analysis import StepEntry, _AnalysisFile
+from portico.analysis.dataset import Sample, _DatasetFile
 from portico.cli import cli
+from portico.clusters.site import Site
+from portico.compare import Mapping
+from portico.selection.model import Selection
 from portico.worker.task import FailureKind
 from portico.workflow.chunk_states import TRANSITIONS
+from tests.messages import is_said
+from tests.pages import DOCS, PAGES, REPOSITORY, blocks
 from tests.unit.test_house import LAYERS
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = [
-    REPOSITORY / "README.md",
-    REPOSITORY / "CONTRIBUTING.md",
-    REPOSITORY / "SECURITY.md",
-    *(REPOSITORY / "docs").glob("*.md"),
-    *(REPOSITORY / "examples").rglob("*.md"),
-]
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 
@@ -40,11 +43,43 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @every_page
 def test_code_is_valid(page: Path) -> None:
-    for language, code in re.findall(r"```(python|yaml)\n(.*?)```", page.read_text(), flags=re.DOTALL):
-        if language == "python":
-            ast.parse(code)
-        else:
-            yaml.safe_load(code)
+    for block in blocks(page):
+        if block.language == "python":
+            ast.parse(block.code)
+        elif block.language == "yaml":
+            check_yaml(yaml.safe_load(block.code))
+
+
+FILES = (_AnalysisFile, _DatasetFile, Site, Selection, Mapping)
+
+
+def check_yaml(content: Any) -> None:
+    """Check that an example is a part of a file that Portico reads; Prometheus has its own."""
+    if isinstance(content, list):
+        for entry in content:
+            StepEntry.model_validate(entry)
+        return
+    if "scrape_configs" in content:
+        return
+    reasons = []
+    for model in FILES:
+        if set(content) <= set(model.model_fields):
+            try:
+                for key, value in content.items():
+                    TypeAdapter(model.model_fields[key].annotation).validate_python(value)
+            except ValidationError as error:
+                reasons.append(str(error))
+            else:
+                for name, fields in content.get("samples", {}).items():
+                    Sample.model_validate({**fields, "name": name})
+                return
+    raise AssertionError(f"{list(content)} is no part of a file of portico: {reasons}")
+
+
+def test_yaml_that_is_wrong_is_found() -> None:
+    for wrong in ({"steps": [{"nam": "x"}]}, {"cors": 4}, {"weights": {"pileup": {"expr": "1"}}}):
+        with pytest.raises(AssertionError):
+            check_yaml(wrong)
 
 
 @every_page
@@ -158,3 +193,58 @@ def test_architecture_draws_the_states_of_a_chunk() -> None:
 def test_page_on_failures_has_every_kind() -> None:
     table = re.findall(r"^\| `(\w+)` \|", (REPOSITORY / "docs" / "faults.md").read_text(), re.MULTILINE)
     assert sorted(table) == sorted(FailureKind)
+
+
+# ---- what the site makes of the code
+
+def test_every_key_of_a_file_is_described() -> None:
+    page = (DOCS / "reference-yaml.md").read_text()
+    blocks = re.findall(r"```\{configuration\} (\S+)\n(?::without: (.+)\n)?```", page)
+    assert len(blocks) > 15
+    titles = set(re.findall(r"^### (\w+)$", page, re.MULTILINE))
+    for name, hidden in blocks:
+        model = named(name)
+        without = list(named(hidden)) if ":" in hidden else hidden.split()
+        assert set(without) <= set(model.model_fields), name
+        fields = fields_of(model, without)
+        assert [field.name for field in fields if not field.meaning] == [], name
+        # A docstring that describes more than there is has not followed the code.
+        assert set(meanings(model)) <= set(model.model_fields), name
+        linked = {word for field in fields for word in re.findall(r"\[(\w+)\]\(#", field.kind)}
+        assert linked <= titles, name
+
+
+def test_every_model_of_a_file_is_on_the_page() -> None:
+    page = (DOCS / "reference-yaml.md").read_text()
+    for model in (Selection, Site, _AnalysisFile, _DatasetFile, Mapping):
+        assert f"{{configuration}} {model.__module__}:{model.__name__}\n" in page
+
+
+def test_public_names_are_found() -> None:
+    page = (DOCS / "reference-python.md").read_text()
+    modules = re.findall(r"```\{public-names\} (\S+)\n", page)
+    assert modules[0] == "portico"
+    for module in modules:
+        for name in importlib.import_module(module).__all__:
+            value = getattr(importlib.import_module(module), name)
+            assert inspect.getdoc(value) or not callable(value), f"{module}.{name}"
+
+
+def test_messages_of_troubleshooting_are_those_of_the_program() -> None:
+    page = (DOCS / "troubleshooting.md").read_text()
+    messages = re.findall(r"^`(.+)`\n: ", page, re.MULTILINE)
+    assert len(messages) > 40
+    assert [message for message in messages if not is_said(message)] == []
+    assert not is_said("no such message as this one")
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    listed = set(re.findall(r"^([\w-]+)$", (DOCS / "index.md").read_text(), re.MULTILINE))
+    assert {path.stem for path in DOCS.glob("*.md")} - {"index"} == listed
+
+
+def test_every_picture_is_on_a_page() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    pictures = list((DOCS / "images").iterdir())
+    assert [picture.name for picture in pictures if f"images/{picture.name})" not in text] == []
+    assert sum(picture.stat().st_size for picture in pictures) < 1_200_000

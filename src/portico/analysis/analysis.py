@@ -97,6 +97,26 @@ class StepEntry(Model):
 
 
 class _AnalysisFile(Model):
+    """The keys of ``analysis.yaml``.
+
+    Parameters
+    ----------
+    name : str
+        Names the run folder by default, ``runs/NAME``.
+    dataset : str or mapping, optional
+        The file with the samples, relative to this one, or its content; not needed where all steps run over points.
+    chunk : str or int
+        Target size of a chunk where a step does not give its own, such as ``50 MB`` or ``20000 entries``.
+    store : str, optional
+        Folder or ``root://`` URL where trees are written; the run folder if it is not given.
+    steps : tuple of StepEntry
+        In order; a step reads samples, or what an earlier one left.
+    blind : mapping of str to tuple of (float, float)
+        By name of a product, ``*`` standing for any letters: intervals of its axis in which data are not shown.
+    plot : PlotStyle
+        Groups of samples and the look of figures.
+    """
+
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     dataset: str | dict[str, Any] | None = None
     chunk: str | int = "50 MB"

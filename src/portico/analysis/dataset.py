@@ -148,6 +148,20 @@ class Dataset(Model):
 
 
 class _DatasetFile(Model):
+    """The keys of ``datasets.yaml``.
+
+    Parameters
+    ----------
+    tree : str, optional
+        Name of the tree in the files of samples that do not give their own.
+    luminosity : float, optional
+        In 1/fb, of samples that do not give their own.
+    redirectors : tuple of str
+        Servers that know each absolute path of ``files``, in order of preference: ``root://host/``.
+    samples : mapping of str to mapping
+        By name, the keys of a sample.
+    """
+
     tree: str | None = None
     luminosity: float | None = None
     redirectors: tuple[str, ...] = ()
@@ -155,12 +169,22 @@ class _DatasetFile(Model):
 
 
 class _Files(Model):
+    """The keys of a sample that are read before the others: its files, and the servers of them."""
+
     files: str | tuple[str | tuple[str, ...] | dict[str, Any], ...] = ()
     redirectors: tuple[str, ...] = ()
 
 
 class _FileEntry(Model):
-    """An entry of ``files`` that declares the checksum of its file."""
+    """An entry of ``files`` that declares the checksum of its file.
+
+    Parameters
+    ----------
+    path : str or tuple of str
+        The file, or its replicas in order of preference.
+    adler32 : str
+        Its Adler-32 in eight hexadecimal digits, in quotes.
+    """
 
     path: str | tuple[str, ...]
     adler32: str

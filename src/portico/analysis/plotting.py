@@ -51,7 +51,15 @@ class PlotGroup(Model):
 
 
 class HistogramStyle(Model):
-    """Titles of the axes of some histograms, and whether the y axis is logarithmic to begin with."""
+    """The look of some histograms.
+
+    Parameters
+    ----------
+    x, y : str, optional
+        Titles of the axes, with TLatex; by default those of the histogram.
+    log : bool
+        Whether the y axis is logarithmic to begin with.
+    """
 
     x: str | None = None
     y: str | None = None

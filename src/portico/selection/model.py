@@ -43,7 +43,15 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 class Listed(Model):
-    """Words for which an expression is repeated, and whether words without columns in the input are an error."""
+    """Words for which an expression is repeated.
+
+    Parameters
+    ----------
+    values : tuple of str
+        The words, in order.
+    missing : {"refuse", "skip"}
+        Treatment of words without columns in the input: an error, or left out.
+    """
 
     values: tuple[str, ...] = Field(min_length=1)
     missing: Literal["refuse", "skip"] = "refuse"
@@ -71,6 +79,13 @@ class Match(Model):
     """Matching of candidates with the generated decay.
 
     Events without a matched candidate are dropped, and so is a chosen candidate that is not matched.
+
+    Parameters
+    ----------
+    candidate : str
+        Condition that a matched candidate fulfils.
+    kinds : tuple of str
+        Kinds of samples that are matched.
     """
 
     candidate: str

@@ -1,0 +1,44 @@
+"""Directive ``public-names``: everything that a module exports, from its docstrings."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+
+def public(module: str) -> list[tuple[str, str]]:
+    """Return kind and name of what a module exports, but for dunder names."""
+    found = importlib.import_module(module)
+    names = [name for name in found.__all__ if not name.startswith("__")]
+    return [(_kind(getattr(found, name)), name) for name in names]
+
+
+def _kind(value: Any) -> str:
+    if inspect.isclass(value):
+        return "exception" if issubclass(value, BaseException) else "class"
+    return "function" if callable(value) else "data"
+
+
+class PublicNames(SphinxDirective):
+    """The public names of a module."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return their descriptions."""
+        module = self.arguments[0]
+        lines = []
+        for kind, name in public(module):
+            members = ["   :members:"] if kind == "class" else []
+            lines += [f".. auto{kind}:: {module}.{name}", *members, ""]
+        return list(self.parse_text_to_nodes("\n".join(["```{eval-rst}", *lines, "```"])))
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Add the directive."""
+    app.add_directive("public-names", PublicNames)
+    return {"parallel_read_safe": True}
