@@ -25,7 +25,7 @@ extensions = [
     "docs.extensions.names",
     "docs.extensions.repository",
 ]
-exclude_patterns = ["extensions", "README.md"]
+exclude_patterns = ["extensions"]
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 4
 myst_fence_as_directive = ["layers", "mermaid"]
