@@ -39,7 +39,8 @@ def call(command: str) -> str:
 def write_muons(path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     with uproot.recreate(path) as file:
-        file["Events"] = {"nMuon": np.array([2, 1], np.int32), "met": np.array([30.0, 7.0], np.float32)}
+        columns = {"nMuon": np.array([2, 1], np.int32), "met": np.array([30.0, 7.0], np.float32)}
+        file.mktree("Events", {name: column.dtype for name, column in columns.items()}).extend(columns)
 
 
 def write_workspace(folder: Path) -> None:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from docs.extensions.fields import fields_of, meanings, named
 from portico.analysis.analysis import StepEntry, _AnalysisFile
-from portico.analysis.dataset import Sample, _DatasetFile
+from portico.analysis.dataset import Sample, _DatasetFile, _Files
 from portico.cli import cli
 from portico.clusters.site import Site
 from portico.compare import Mapping
@@ -71,7 +71,8 @@ def check_yaml(content: Any) -> None:
                 reasons.append(str(error))
             else:
                 for name, fields in content.get("samples", {}).items():
-                    Sample.model_validate({**fields, "name": name})
+                    plain = {key: value for key, value in fields.items() if key not in _Files.model_fields}
+                    Sample.model_validate({**plain, "name": name})
                 return
     raise AssertionError(f"{list(content)} is no part of a file of portico: {reasons}")
 
