@@ -27,6 +27,8 @@ extensions = [
     "docs.extensions.repository",
 ]
 exclude_patterns = ["extensions"]
+default_role = "literal"
+smartquotes = False  # --option is no dash
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 4
 myst_fence_as_directive = ["layers", "mermaid"]
@@ -34,6 +36,7 @@ numpydoc_show_class_members = False
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
+autodoc_default_options = {"exclude-members": "model_config"}
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 88

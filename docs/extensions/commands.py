@@ -1,10 +1,13 @@
-"""Help of commands as sphinx-click hands it on: what a ``\\b`` keeps as it is becomes a block of code."""
+"""Help of commands as sphinx-click hands it on: paragraphs that click does not wrap become blocks of code."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 _BAR = "| "
+_ADDRESS = re.compile(r"(?<=\w)@(?=\w)")
+"""What would become a link to write a mail: RUN@previous."""
 
 
 def as_code(lines: list[str]) -> list[str]:
@@ -12,7 +15,7 @@ def as_code(lines: list[str]) -> list[str]:
     made: list[str] = []
     for before, line in zip(["", *lines], lines, strict=False):
         if not line.startswith(_BAR):
-            made.append(line)
+            made.append(_ADDRESS.sub(r"\@", line))
             continue
         text = line.removeprefix(_BAR)
         if before.startswith(_BAR):
@@ -30,6 +33,6 @@ def _process(_app: Any, _context: Any, lines: list[str]) -> None:
 
 def setup(app: Any) -> dict[str, Any]:
     """Change help when it is read."""
-    for part in ("description", "epilog"):
+    for part in ("description", "epilog", "options"):
         app.connect(f"sphinx-click-process-{part}", _process)
     return {"parallel_read_safe": True}

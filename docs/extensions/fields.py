@@ -70,7 +70,8 @@ def words(kind: Any) -> str:
         fixed = origin is tuple and inner[-1] is not Ellipsis
         return f"[{', '.join(words(part) for part in inner)}]" if fixed else f"list of {words(inner[0])}"
     if origin in {dict, Mapping}:
-        return f"mapping to {words(inner[1])}"
+        to = words(inner[1])
+        return {"anything": "mapping", "mapping": "mapping of mappings"}.get(to, f"mapping to {to}")
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return f"[{kind.__name__}](#{kind.__name__.lower()})" if fields_of(kind) else kind.__name__
     if isinstance(kind, type) and issubclass(kind, Enum):

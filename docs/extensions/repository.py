@@ -30,6 +30,8 @@ def inside(text: str, folder: Path = DOCS) -> str:
     def link(match: re.Match[str]) -> str:
         label, target, anchor = match[1], match[2], match[3] or ""
         path = (folder / target).resolve()
+        if label == path.name and path.suffix == ".md":
+            label = ""  # the title of the page
         if path.parent == DOCS or not path.is_relative_to(REPOSITORY) or not path.exists():
             return f"[{label}]({path.name}{anchor})" if path.parent == DOCS else match[0]
         name = str(path.relative_to(REPOSITORY))

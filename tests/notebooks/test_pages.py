@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyhf
 import pytest
 import uproot
 from click.testing import CliRunner
@@ -45,13 +44,14 @@ def write_muons(path: Path) -> None:
 
 def write_workspace(folder: Path) -> None:
     """Write a workspace without its signal, and the patch that adds it."""
-    spec = pyhf.simplemodels.uncorrelated_background([12.0, 4.0], [50.0, 60.0], [5.0, 6.0]).spec
-    samples = spec["channels"][0]["samples"]
-    patch = [{"op": "add", "path": "/channels/0/samples/0", "value": samples.pop(0)}]
+    norm = {"name": "norm", "type": "normsys", "data": {"hi": 1.1, "lo": 0.9}}
+    mu = {"name": "mu", "type": "normfactor", "data": None}
+    signal = {"name": "signal", "data": [12.0, 4.0], "modifiers": [mu]}
+    patch = [{"op": "add", "path": "/channels/0/samples/0", "value": signal}]
     (folder / "signal.json").write_text(json.dumps(patch))
     workspace = {
-        "channels": spec["channels"],
-        "observations": [{"name": "singlechannel", "data": [52.0, 58.0]}],
+        "channels": [{"name": "c", "samples": [{"name": "background", "data": [50.0, 60.0], "modifiers": [norm]}]}],
+        "observations": [{"name": "c", "data": [52.0, 58.0]}],
         "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
         "version": "1.0.0",
     }
