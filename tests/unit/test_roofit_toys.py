@@ -140,6 +140,15 @@ def test_statistics_of_a_count_by_formula(tmp_path: Path) -> None:
     assert few == pytest.approx(float(stats.poisson.cdf(3, b)), abs=4 * math.sqrt(0.25 / 60))
 
 
+def test_degenerate_factors_are_named(model: RooFitModel, tmp_path: Path) -> None:
+    free = count(tmp_path, 30, 25.0)
+    card = tmp_path / "free.txt"
+    card.write_text(Path(free.where).read_text().replace("nuisance edit freeze kk\n", ""))
+    (note,) = (note for note in infer(read_model(card)).notes if "degenerate" in note)
+    assert note.startswith("kk and r are degenerate: a change of one is undone by the others")
+    assert not [note for note in (*infer(free).notes, *infer(model).notes) if "degenerate" in note]
+
+
 def test_few_events_are_said_and_toys_named(tmp_path: Path) -> None:
     notes = infer(count(tmp_path, 1, 1.5)).notes
     assert any("below 5 asymptotic limits are too low; use toys (--toys 1000)" in note for note in notes)

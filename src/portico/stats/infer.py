@@ -328,7 +328,9 @@ def _rising(points: Sequence[CLs]) -> list[str]:
 
 
 def _degenerate(profiles: AnyProfiles) -> list[list[str]]:
-    """Return groups of parameters that change the expected events in one way only; of workspaces."""
+    """Return groups of parameters that change the expected events in one way only; of all but models of Portico."""
+    if isinstance(profiles, RooFitProfiles):
+        return profiles.degenerate()
     if not isinstance(profiles, PyhfProfiles):
         return []
     return profiles.fitter.degenerate(profiles.background.values)

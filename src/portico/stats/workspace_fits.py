@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portico.errors import FitError
+from portico.stats.degenerate import degenerate_groups
 from portico.stats.fit import Fit
 from portico.stats.minima import Found, bending, lowest, softened
 from portico.stats.minuit import converges, prepared
@@ -28,8 +29,6 @@ __all__ = ["WorkspaceFitter"]
 _NEAR: Final = 1e-4  # of the range, from a bound
 _HIGHEST: Final = 1e6  # of the parameter of interest, in units of the strength that the data can tell
 _AGREEMENT: Final = 1e-6  # of expected events and of -2 log L with pyhf
-_SINGULAR: Final = 1e-10  # of the information with 1 on its diagonal
-_TAKES_PART: Final = 1e-3
 
 
 class WorkspaceFitter:
@@ -188,19 +187,9 @@ class WorkspaceFitter:
         values = np.where((values <= self._low) & ~self.likelihood.fixed, self.likelihood.start, values)
         data = self.likelihood.expected(values)
         information = WorkspaceLikelihood(self.likelihood, data).curvature(values)[1]
-        used = np.flatnonzero(~self.likelihood.fixed & (np.diag(information) > 0))
-        size = np.sqrt(np.diag(information)[used])
-        found, vectors = np.linalg.eigh(information[np.ix_(used, used)] / np.outer(size, size))
-        empty = vectors[:, found < _SINGULAR]
-        together = np.abs(empty @ empty.T) > _TAKES_PART
-        groups: list[set[int]] = []
-        for i in np.flatnonzero(np.diag(together)):
-            mine = {int(j) for j in np.flatnonzero(together[i])}
-            for other in [group for group in groups if group & mine]:
-                groups.remove(other)
-                mine |= other
-            groups.append(mine)
-        return [[self._names[used[i]] for i in sorted(group)] for group in groups]
+        free = np.flatnonzero(~self.likelihood.fixed)
+        groups = degenerate_groups(information[np.ix_(free, free)])
+        return [[self._names[free[i]] for i in group] for group in groups]
 
     def _unit(self) -> float:
         rates, at = self.likelihood.rates, self.likelihood.start.copy()

@@ -93,7 +93,7 @@ class Engine:
             ],
             "channels": [
                 {"name": c.name, "label": c.label, "edges": c.edges.tolist(), "observed": c.observed.tolist(),
-                 "signals": c.signals}
+                 "signals": c.signals, "summed": c.summed}
                 for c in self.channels
             ],
         }  # fmt: skip

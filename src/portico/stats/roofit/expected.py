@@ -29,6 +29,8 @@ class Channel:
     edges : array of shape (bins + 1,)
     observed : array of shape (bins,)
     samples : list of str
+    summed : bool
+        Whether it has several variables, and its one bin holds all events.
     """
 
     def __init__(self, part: Part, built: Built) -> None:
@@ -39,6 +41,7 @@ class Channel:
         self._x: Any = next(iter(part.variables), None) if part.variables.size() == 1 else None
         if self._main.InheritsFrom("RooPoisson"):
             self._x = None
+        self.summed = self._x is None and not self._main.InheritsFrom("RooPoisson")
         self.label = "" if self._x is None else self._title()
         self.edges, self._inside = self._binning()
         self.observed = self.counts(*rows_of(part))

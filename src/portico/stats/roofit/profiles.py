@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from portico.stats.degenerate import degenerate_groups
 from portico.stats.fit import Fit
 from portico.stats.roofit.model import RooFitModel
 from portico.stats.shapes import Array
@@ -14,6 +15,8 @@ from portico.stats.shapes import Array
 __all__ = ["RooFitProfiles"]
 
 _IMPROVED: Final = 1e-3  # of -2 log L, by which a better best fit changes results
+_STEP: Final = 1e-3  # of a parameter, or of a tenth of its range, for derivatives
+_LEAST: Final = 1e-6  # events in a bin
 
 
 class RooFitProfiles:
@@ -69,8 +72,8 @@ class RooFitProfiles:
 
     def _both(self, at: Mapping[str, float]) -> tuple[Array, Array]:
         """Return the events that a strength of 1 adds, and those without it."""
-        background = np.concatenate(list(self._events({**at, self.poi: 0.0}).values()))
-        return np.concatenate(list(self._events({**at, self.poi: 1.0}).values())) - background, background
+        background = self._all({**at, self.poi: 0.0})
+        return self._all({**at, self.poi: 1.0}) - background, background
 
     def _events(self, at: Mapping[str, float]) -> dict[str, Array]:
         found = self._session.ask("events", values=dict(at))
@@ -109,6 +112,36 @@ class RooFitProfiles:
             fit, _ = self._session.fit(which, {self.poi: mu}, [*starts, *others])
             self._fits[which, mu], self._last[which] = fit, fit.values
         return self._fits[which, mu]
+
+    def degenerate(self) -> list[list[str]]:
+        """Return groups of free parameters whose changes cancel in all expected events, with signal in them.
+
+        A parameter with a constraint is in none. Where a channel has several variables, of which only the sum of all
+        events is known here, nothing is looked for.
+        """
+        about = self._session.about
+        if any(channel["summed"] for channel in about["channels"]):
+            return []
+        at = {**self.background.values, self.poi: max(self.background.values[self.poi], self.unit)}
+        free = [of for of in about["parameters"] if not of["constant"] and of["constraint"] is None]
+        expected, columns = self._all(at), list[Array]()
+        for of in free:
+            value, sides = at[of["name"]], [of[key] for key in ("low", "high")]
+            reach = 0.1 * (sides[1] - sides[0]) if None not in sides and of["name"] != self.poi else 0.0
+            step = _STEP * (max(abs(value), reach) or 1.0)
+            low, high = (
+                value if side is not None and sign * (side - value) < step and of["name"] != self.poi
+                else value + sign * step
+                for sign, side in zip((-1, 1), sides, strict=True)
+            )  # fmt: skip
+            moved = [self._all({**at, of["name"]: place}) for place in (low, high)]
+            columns.append((moved[1] - moved[0]) / (high - low))
+        slopes = np.stack(columns, axis=1)
+        groups = degenerate_groups(slopes.T @ (slopes / np.maximum(expected, _LEAST)[:, None]))
+        return [[free[i]["name"] for i in group] for group in groups]
+
+    def _all(self, at: Mapping[str, float]) -> Array:
+        return np.concatenate(list(self._events(at).values()))
 
     def hypotheses(self, mu: float) -> dict[str, tuple[Array, Array]]:
         """Return expected events without signal, and those of the fit to them with a strength, by channel."""
