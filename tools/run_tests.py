@@ -1,8 +1,8 @@
 """Run the tests in four processes of pytest side by side, and end with one summary of all.
 
-One has the unit tests, one the runs of whole analyses, one what mostly waits for services, one the storms. Lines appear
-as they come; failures, errors and warnings of each process follow when all have ended. The last line is that of pytest,
-with the counts of all.
+One has the unit tests, one the runs of whole analyses, one what mostly waits for services, one the storms and the rest
+of the runs. Lines appear as they come; failures, errors and warnings of each process follow when all have ended. The
+last line is that of pytest, with the counts of all.
 
 usage: run_tests.py [ARGUMENTS OF PYTEST...]; with paths of tests among them, one process runs these.
 """
@@ -22,11 +22,13 @@ from pathlib import Path
 # The notebook needs the run of hnl.
 HNL = "tests/integration/test_hnl.py"
 XROOTD = "tests/services/test_xrootd.py"
+# Runs of whole analyses take longest: two processes share them.
+RUNS = "tests/integration/test_[m-z]*.py"
 GROUPS = {
     "units": ["tests/unit"],
-    "runs": ["tests/integration", f"--ignore={HNL}"],
+    "runs": ["tests/integration", f"--ignore={HNL}", f"--ignore-glob={RUNS}"],
     "services": [HNL, "tests/browser", "tests/notebooks", "tests/services", f"--ignore={XROOTD}"],
-    "storms": ["tests/simulation", XROOTD, "tests/storms"],
+    "storms": ["tests/simulation", XROOTD, "tests/storms", *sorted(map(str, Path().glob(RUNS)))],
 }
 ORDER = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warnings", "errors")
 SECTION = re.compile(r"^=+ (ERRORS|FAILURES|XPASSES|warnings summary|short test summary info|slowest .*) =+$")
