@@ -28,6 +28,7 @@ extensions = [
 ]
 exclude_patterns = ["extensions"]
 default_role = "literal"
+highlight_language = "text"  # blocks of Python and YAML say so
 smartquotes = False  # --option is no dash
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 4
