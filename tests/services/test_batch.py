@@ -31,6 +31,8 @@ PLACE = Path("{place}")
 
 
 def select(frame, sample):
+    with (PLACE / "begun").open("a") as file:
+        file.write("chunk\\n")
     while (PLACE / "wait").exists():
         time.sleep(0.05)
     kept = frame.Filter("x > 2", "x > 2").Define("y", "x * w")
@@ -100,6 +102,7 @@ class Place:
     folder: Path
     run: Path
     site: Path
+    gate: Path
 
     def portico(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.farm.user.portico(*arguments, cwd=self.folder, **options)
@@ -125,10 +128,10 @@ class Place:
         return dict(json.loads(self.portico("status", self.run, "--json").stdout))
 
     def hold_chunks(self) -> None:
-        (self.folder / "wait").touch()
+        (self.gate / "wait").touch()
 
     def release_chunks(self) -> None:
-        (self.folder / "wait").unlink()
+        (self.gate / "wait").unlink()
 
     def ends(self, driver: subprocess.Popen[str], status: int = 0) -> None:
         assert driver.wait(120) == status, self.said
@@ -174,12 +177,13 @@ def make_place(farm: Farm, **site: Any) -> Place:
     generator = np.random.default_rng(3)
     for number in range(2):
         write_events(folder / f"events{number}.root", generator, 250)
-    (folder / "mysteps.py").write_text(CODE.format(place=folder))
+    gate = farm.user.folder("gate")
+    (folder / "mysteps.py").write_text(CODE.format(place=gate))
     (folder / "analysis.yaml").write_text(ANALYSIS.format(place=folder))
     given = {"kind": farm.kind, "memory": "1500 MB", "disk": "100 MB", "walltime": "00:05:00", "workers": 4, **site}
     (folder / f"{farm.kind}.yaml").write_text(json.dumps(given))
     farm.user.own(folder)
-    return Place(farm, folder, folder / "run", folder / f"{farm.kind}.yaml")
+    return Place(farm, folder, folder / "run", folder / f"{farm.kind}.yaml", gate)
 
 
 @pytest.fixture

@@ -64,6 +64,8 @@ class Site(Model):
         Folder for job logs, on a disk that driver and jobs share; below ``~/.local/state/portico`` by default.
     scratch : str, optional
         Local disk of a worker; environment variables in it are expanded on the worker.
+    filesystem : {"shared", "none"}
+        Whether batch jobs share a disk with the machine that submits them; if not, their files are transferred.
     """
 
     name: str = Field(pattern=_NAME)
@@ -83,6 +85,7 @@ class Site(Model):
     interface: str | None = None
     folder: str | None = None
     scratch: str | None = None
+    filesystem: Literal["shared", "none"] = "shared"
 
     @field_validator("environment", "extra", mode="before")
     @classmethod

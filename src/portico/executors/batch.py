@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import ConfigError, Detached, WorkerError
 from portico.executors.base import Executor, Portion
-from portico.executors.batchjobs import Job, Jobs, job_of
+from portico.executors.batchjobs import Job, Jobs, job_of, python_of
+from portico.executors.transfer import job_apart
 from portico.runfolder.folder import BATCH
 from portico.worker.process import RunnerProcess
 from portico.worker.task import Failed, FailureKind, Outcome, Task
@@ -78,7 +79,10 @@ def batch_script(on: str, run: Path) -> str:
         If ``on`` is no site, or one without a batch system.
     """
     site = _one_core(batch_site(on))
-    return queue_of(site).script(job_of(site, run.resolve() / BATCH / "1", 1))
+    queue, job = queue_of(site), job_of(site, run.resolve() / BATCH / "1", 1)
+    if site.filesystem == "none":
+        job = replace(job_apart(job, "" if queue.transfers else f"root://STORE/{BATCH}/1", python_of(site)), secrets="")
+    return queue.script(job)
 
 
 def batch_site(on: str) -> Site:
@@ -327,11 +331,12 @@ class BatchExecutor(Executor):
         """
         left = [key for key in job.keys if key in self._waiting]
         at = job.submission.at(job.number)
-        blamed = [at["task"]] if at.get("task") in left else left[:1] if at else left
+        blamed = _blamed(left, at)
         kind, message, log = self._ending(job)
-        self._stillborn += not at
+        self._stillborn += not at and kind is FailureKind.LOST
         if self._stillborn >= _STILLBORN:
-            hint = f"does {self._site.python or sys.executable} run where the jobs run, and is {self._run} seen there?"
+            seen = f", and is {self._run} seen there" if self._site.filesystem == "shared" else " and find portico"
+            hint = f"does {python_of(self._site)} run where the jobs run{seen}?"
             raise WorkerError(f"jobs end before they begin: {message}\n{log.strip()}\ncheck the site: {hint}")
         for key in list(job.keys):
             self._jobs.forget(key)
@@ -361,6 +366,15 @@ class BatchExecutor(Executor):
         last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
         printed = f"; it printed: {last.strip()}" if last else ""
         return FailureKind.LOST, f"{name} ended without a result: {told}{printed}", log
+
+
+def _blamed(left: list[str], at: dict[str, Any]) -> list[str]:
+    """Return the chunks on which a job ended, of those without an outcome, from its last note."""
+    if at.get("stopped"):
+        return []
+    if at.get("task") in left:
+        return [at["task"]]
+    return left[:1] if at else left
 
 
 def _one_core(site: Site) -> Site:

@@ -17,14 +17,14 @@ from portico.clusters.queues.submission import Submission, submissions
 from portico.clusters.site import Site
 from portico.environment.bundle import Bundle
 from portico.environment.interpreter import SAFE
-from portico.errors import RunFolderError, WorkerError
+from portico.errors import PorticoError, RunFolderError, WorkerError
 from portico.executors.job import read_outcome, write_bundle
-from portico.files.atomic import rename_when_seen
+from portico.executors.transfer import bring, discard, job_apart, move_tree, pack, prefix_in_store
 from portico.files.storage import storage_of
 from portico.runfolder.folder import BATCH, RunFolder
 from portico.worker.task import Failed, FailureKind, Outcome, Task
 
-__all__ = ["Job", "Jobs", "job_of"]
+__all__ = ["Job", "Jobs", "job_of", "python_of"]
 
 _SEEN_SECONDS = 3.0  # until a tree is seen whose job has ended; if not, its chunk runs again
 
@@ -124,18 +124,9 @@ class Jobs:
         folder = self._new_folder()
         keys = [[task.key for task in group] for group in groups]
         submission = Submission(folder, self._site, keys, (), bundle.function, bundle.code, self._on)
-        for name in (submission.outcomes, submission.trees, submission.tasks(0).parent, submission.note(0).parent):
-            name.mkdir()
-        write_bundle(folder, bundle)
-        for number, group in enumerate(groups):
-            submission.tasks(number).write_text(json.dumps([task.to_json() for task in group]), encoding="utf-8")
-        submission.write()
-        avoid = sorted({name for group in groups for task in group for name in task.avoid})
-        job = replace(job_of(self._site, folder, len(groups)), avoid=avoid)
-        (folder / "job.txt").write_text(self.queue.script(job), encoding="utf-8")
         try:
-            submission = submission.submitted_as(self.queue.submit(job))
-        except WorkerError:
+            submission = self._send(submission, groups, bundle)
+        except PorticoError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         self._submissions.append(submission)
@@ -143,6 +134,26 @@ class Jobs:
             for key in part:
                 self._results.pop(key, None)
             self._add(Job(submission, number, list(part)))
+
+    def _send(self, submission: Submission, groups: Sequence[Sequence[Task]], bundle: Bundle) -> Submission:
+        """Write all that the jobs need, and submit them."""
+        folder, apart = submission.folder, self._site.filesystem == "none"
+        for name in (submission.outcomes, submission.trees, submission.tasks(0).parent, submission.note(0).parent):
+            name.mkdir()
+        job = job_of(self._site, folder, len(groups))
+        if apart:
+            if not self.queue.transfers:
+                submission = replace(submission, url=prefix_in_store(self._run, self._site.name, submission.number))
+            pack(submission, groups, bundle)
+            job = job_apart(job, submission.url, python_of(self._site))
+        else:
+            write_bundle(folder, bundle)
+            for number, group in enumerate(groups):
+                submission.tasks(number).write_text(json.dumps([task.to_json() for task in group]), encoding="utf-8")
+        submission.write()
+        job = replace(job, avoid=sorted({name for group in groups for task in group for name in task.avoid}))
+        (folder / "job.txt").write_text(self.queue.script(replace(job, secrets="")), encoding="utf-8")
+        return submission.submitted_as(self.queue.submit(job))
 
     def _new_folder(self) -> Path:
         above = self._run / BATCH
@@ -203,6 +214,18 @@ class Jobs:
                     job.ended = None
                 elif job.ended is None:
                     job.ended = time.monotonic()
+        self._bring()
+
+    def _bring(self) -> None:
+        """Bring what jobs without a shared disk made, and that came back."""
+        found: dict[Path, tuple[Submission, list[int]]] = {}
+        for job in self.alive:
+            if job.submission.site.filesystem == "none":
+                _, numbers = found.setdefault(job.submission.folder, (job.submission, []))
+                if job.ended is not None:
+                    numbers.append(job.number)
+        for submission, numbers in found.values():
+            bring(submission, numbers)
 
     def remove_outdated(self, bundle: Bundle) -> None:
         """Remove the jobs that run older code of a step."""
@@ -246,6 +269,7 @@ class Jobs:
                 self._results.pop(key, None)
             empty = submission.folder not in alive and not submission.ended()
             if empty and self._gone(submission, until):
+                discard(submission)
                 shutil.rmtree(submission.folder, ignore_errors=True)
                 self._submissions.remove(submission)
 
@@ -263,9 +287,14 @@ class Jobs:
             time.sleep(0.5)
 
 
+def python_of(site: Site) -> str:
+    """Return the interpreter of the jobs."""
+    return site.python or ("python3" if site.image is not None else sys.executable)
+
+
 def job_of(site: Site, folder: Path, count: int) -> BatchJob:
     """Return the jobs of a submission's folder."""
-    command = (site.python or sys.executable, SAFE, "-m", "portico.executors.job", str(folder))
+    command = (python_of(site), SAFE, "-m", "portico.executors.job", str(folder))
     return BatchJob(f"portico-{folder.parents[1].name}-{folder.name}", command, count, folder)
 
 
@@ -293,10 +322,9 @@ def _brought_home(outcome: Outcome, submission: Submission) -> Outcome:
         here = submission.trees / name  # also after the run folder was moved or copied
         if above == str(submission.trees) or here.exists():
             above = outcome.task.folder
-            try:
-                rename_when_seen(here, Path(above, name), _SEEN_SECONDS)
-            except FileNotFoundError:
-                return Failed(outcome.task, FailureKind.LOST, f"the tree that its job wrote does not exist: {here}")
+            checksum = str(file.get("adler32", "")) if submission.site.filesystem == "none" else ""
+            if problem := move_tree(here, Path(above, name), _SEEN_SECONDS, checksum):
+                return Failed(outcome.task, FailureKind.LOST, problem)
         elif above == outcome.task.folder.rstrip("/"):
             if storage_of(above).size(str(file["path"])) is None:  # a driver that was killed may have renamed it
                 words = f"the tree that its job wrote does not exist: {file['path']}"

@@ -27,11 +27,14 @@ from portico.worker.process import RunnerProcess
 from portico.worker.task import Failed, FailureKind, Outcome, Task, outcome_of
 from portico.worker.wire import receive, send
 
-__all__ = ["read_outcome", "run_job", "write_bundle", "write_outcome"]
+__all__ = [
+    "BUNDLE", "MEMORY_SHARE", "end", "read_bundle", "read_credentials", "read_outcome", "run_job",
+    "write_bundle", "write_outcome",
+]  # fmt: skip
 
-_SHARE = 0.9
+MEMORY_SHARE = 0.9
 """Of a job's memory, what the process that runs chunks may use: it is ended before the batch system ends the job."""
-_BUNDLE = ("bundle.json", "bundle.zip")
+BUNDLE = ("bundle.json", "bundle.zip")
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -71,13 +74,14 @@ def read_outcome(path: Path, task: Task) -> Outcome:
 
 def write_bundle(folder: Path, bundle: Bundle) -> None:
     """Write a bundle for the jobs."""
-    described, archive = (folder / name for name in _BUNDLE)
+    described, archive = (folder / name for name in BUNDLE)
     archive.write_bytes(bundle.archive)
     described.write_text(json.dumps(bundle.describe()), encoding="utf-8")
 
 
-def _read_bundle(folder: Path) -> Bundle:
-    described, archive = (folder / name for name in _BUNDLE)
+def read_bundle(folder: Path) -> Bundle:
+    """Read what `write_bundle` wrote."""
+    described, archive = (folder / name for name in BUNDLE)
     content = json.loads(described.read_text(encoding="utf-8"))
     members = {name: Path(path) for name, path in content["origins"].items()}
     digest = content["digest"]
@@ -88,7 +92,7 @@ def _read_bundle(folder: Path) -> Bundle:
     )  # fmt: skip
 
 
-def _read_credentials(folder: Path) -> Credentials:
+def read_credentials(folder: Path) -> Credentials:
     """Read what the driver left, anew before each chunk: it may have been renewed."""
     if not folder.is_dir():
         return Credentials()
@@ -111,15 +115,15 @@ def run_job(folder: Path, number: int) -> None:
         raise SystemExit(f"{folder}: no submission of portico; were the jobs cancelled?")
     tasks = [Task.from_json(task) for task in json.loads(submission.tasks(number).read_text(encoding="utf-8"))]
     note = {"host": socket.gethostname(), "process": os.getpid(), "began": time.time()}
-    runner = RunnerProcess(int(_SHARE * submission.site.memory_bytes))
+    runner = RunnerProcess(int(MEMORY_SHARE * submission.site.memory_bytes))
     try:
-        runner.use(_read_bundle(folder))
+        runner.use(read_bundle(folder))
         for task in tasks:
             path = submission.outcomes / task.key
             if path.exists():  # the batch system started this job a second time
                 continue
             _write_note(submission.note(number), {**note, "task": task.key, "since": time.time()})
-            runner.use_credentials(_read_credentials(folder.parent / CREDENTIALS))
+            runner.use_credentials(read_credentials(folder.parent / CREDENTIALS))
             runner.start(_aside(task, submission))
             write_outcome(path, replace(runner.outcome(), task=task))
         _write_note(submission.note(number), {**note, "ended": time.time()})
@@ -138,14 +142,14 @@ def _write_note(path: Path, content: dict[str, Any]) -> None:
         aside.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _end(number: int, _: object) -> None:
+def end(number: int, _: object) -> None:
     """Turn the batch system's wish that the job ends into an exception, so that its process is stopped."""
     raise SystemExit(f"the batch system ended this job ({signal.Signals(number).name})")
 
 
 def main() -> None:
     """Run the job that the command line names."""
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, end)
     run_job(Path(sys.argv[1]), int(sys.argv[2]))
 
 

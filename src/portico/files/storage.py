@@ -58,6 +58,9 @@ class Storage(Protocol):
     def write(self, path: str, source: Path) -> str:
         """Copy a local file to ``path`` and return its Adler-32 as it is there; on failure nothing is left."""
 
+    def fetch(self, path: str, target: Path) -> None:
+        """Copy a file to a local one; on failure nothing is left."""
+
     def rename(self, aside: str, final: str) -> None:
         """Rename a file; it replaces one of that name."""
 
@@ -159,6 +162,9 @@ class _Folders:
                 Path(path).unlink(missing_ok=True)
             raise
 
+    def fetch(self, path: str, target: Path) -> None:
+        self.write(str(target), Path(path))
+
     def rename(self, aside: str, final: str) -> None:
         self._write(final, lambda: rename_when_seen(Path(aside), Path(final), _SEEN_SECONDS))
 
@@ -249,7 +255,7 @@ class _Server:
     def write(self, path: str, source: Path) -> str:
         sent = checksum_of(source), source.stat().st_size
         try:
-            self._call(path, "written", lambda: self._copy(source, path, sent[1]))
+            self._call(path, "written", lambda: self._copy(str(source.resolve()), path, sent[1]))
             self._verify(path, *sent)
         except BaseException as error:
             if not no_connection(str(error)):  # else the server removes it, when it finds the connection broken
@@ -257,6 +263,16 @@ class _Server:
                     self.remove(path)
             raise
         return sent[0]
+
+    def fetch(self, path: str, target: Path) -> None:
+        size = self.size(path)
+        if size is None:
+            raise InputError(f"{path}: is not there")
+        try:
+            self._call(path, "read", lambda: self._copy(path, str(target.resolve()), size))
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
 
     def _verify(self, path: str, checksum: str, size: int) -> None:
         found, there = self.checksum(path), self.size(path)
@@ -336,10 +352,10 @@ class _Server:
                 position += len(block)
         return f"{checksum:08x}"
 
-    def _copy(self, source: Path, path: str, size: int) -> Any:
+    def _copy(self, source: str, target: str, size: int) -> Any:
         process = self._client.CopyProcess()
         process.add_job(
-            str(source.resolve()), path, force=True, mkdir=True, posc=True, inittimeout=_CALL_SECONDS,
+            source, target, force=True, mkdir=True, posc=True, inittimeout=_CALL_SECONDS,
             cptimeout=_CALL_SECONDS + size // _SLOWEST,
         )  # fmt: skip
         status = process.prepare()

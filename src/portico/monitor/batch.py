@@ -89,6 +89,9 @@ def read_batch(run: Path, ledger: Ledger) -> BatchStatus | None:
             continue
         try:
             states = queue_of(submission.site).states(submission.ids)
+            if submission.site.filesystem == "none":
+                gone = [n for n, name in enumerate(submission.ids) if states[name].state == "ended"]
+                ended |= submission.returned(gone)
         except PorticoError as error:
             trouble = str(error)
             continue

@@ -32,6 +32,14 @@ class BatchJob:
         Variables to set.
     avoid : sequence of str
         Machines, by host name, on which the jobs run only if there are no others.
+    apart : bool
+        The jobs do not share the folder. What lies in ``inputs``, and what of job N lies in ``jobs/N/in``, is brought
+        into the job's current folder if the batch system transfers files, and files that the job makes there are
+        brought to ``jobs/N``.
+    inputs : sequence of str
+        Paths relative to ``jobs/N``, for all jobs that do not share the folder.
+    secrets : str
+        For the standard input of the jobs of a batch system that does not transfer files; only the user sees it.
     """
 
     name: str
@@ -40,6 +48,9 @@ class BatchJob:
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     avoid: Sequence[str] = ()
+    apart: bool = False
+    inputs: Sequence[str] = ()
+    secrets: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,10 @@ class Queue(Protocol):
     @property
     def limit(self) -> int:
         """Maximum number of jobs in one submission."""
+
+    @property
+    def transfers(self) -> bool:
+        """Whether it transfers the files of jobs that share no disk."""
 
     def script(self, job: BatchJob) -> str:
         """Return the job script as it would be submitted."""

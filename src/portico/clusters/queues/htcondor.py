@@ -46,6 +46,7 @@ class HTCondor:
 
     name = "HTCondor"
     limit = 10_000
+    transfers = True
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -88,10 +89,12 @@ class HTCondor:
             "request_disk": str(1024 * mebibytes(site.disk)),
             "allowed_job_duration": str(site.seconds),
         }
+        if job.apart:
+            lines |= _transferred(job)
         if site.image is not None:
             lines |= {"universe": "container", "container_image": site.image}
         else:
-            lines["getenv"] = ", ".join(PASSED)
+            lines["getenv"] = ", ".join(name for name in PASSED if not (job.apart and name == "HOME"))
         if variables := {**site.environment, **job.environment}:
             lines["environment"] = _quoted([f"{name}={value}" for name, value in variables.items()])
         extra = dict(site.extra)
@@ -223,6 +226,22 @@ def _constraint(ids: Iterable[str]) -> str:
         else:
             runs.append([cluster, proc, proc])
     return " || ".join(f"(ClusterId == {c} && ProcId >= {first} && ProcId <= {last})" for c, first, last in runs)
+
+
+def _transferred(job: BatchJob) -> dict[str, str]:
+    """Return the lines that have HTCondor transfer files: whenever a job ends, also if it is evicted and runs again.
+
+    A list of what to bring back would hold a job that could not even begin. Without one, HTCondor brings back all new
+    files of the job's folder, but no folders in it.
+    """
+    return {
+        "should_transfer_files": "YES",
+        "when_to_transfer_output": "ON_EXIT_OR_EVICT",
+        "transfer_input_files": ", ".join([*job.inputs, "in/"]),
+        "initialdir": f"{job.folder}/jobs/$(ProcId)",
+        **{name: f"{job.folder}/$(ProcId).{end}" for name, end in (("output", "out"), ("error", "err"))},
+        "log": f"{job.folder}/events.log",
+    }
 
 
 def _elsewhere(machines: Iterable[str]) -> str:

@@ -32,6 +32,7 @@ _HINTS = {
 }
 _GONE = re.compile(r"Invalid job id|already completing or completed", re.IGNORECASE)
 _FIELDS = "JobArrayID:|,State:|,Reason:|,exit_code:|"
+_END = "END"
 _SECONDS = 60.0
 _AT_A_TIME = 500
 
@@ -46,6 +47,7 @@ class Slurm:
     """
 
     name = "Slurm"
+    transfers = False
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -60,6 +62,7 @@ class Slurm:
         """Return the job script as it would be submitted."""
         site = self._site
         logs = str(job.folder).replace("%", "%%")
+        output, errors = ("/dev/null", "/dev/null") if job.apart else (f"{logs}/%a.out", f"{logs}/%a.err")
         options = {
             "job-name": job.name,
             "array": f"0-{job.count - 1}",
@@ -67,8 +70,8 @@ class Slurm:
             "cpus-per-task": str(site.cores),
             "mem": f"{mebibytes(site.memory)}M",
             "time": site.walltime,
-            "output": f"{logs}/%a.out",
-            "error": f"{logs}/%a.err",
+            "output": output,
+            "error": errors,
             **({"exclude": ",".join(job.avoid)} if job.avoid else {}),
             **{name.lstrip("-"): value for name, value in site.extra.items()},
         }
@@ -76,7 +79,9 @@ class Slurm:
         variables = {**site.environment, **job.environment}
         lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
         command = [*(["apptainer", "exec", site.image] if site.image is not None else []), *job.command]
-        return "\n".join(["#!/bin/sh", *lines, f'exec {shlex.join(command)} "$SLURM_ARRAY_TASK_ID"', ""])
+        last = f'exec {shlex.join(command)} "$SLURM_ARRAY_TASK_ID"'
+        given = [f"{last} <<'{_END}'", job.secrets, _END] if job.secrets else [last]
+        return "\n".join(["#!/bin/sh", *lines, *given, ""])
 
     def submit(self, job: BatchJob) -> list[str]:
         """Submit all jobs as one array; see `Queue`."""
@@ -84,7 +89,8 @@ class Slurm:
             nodes = set(_run(["sinfo", "--noheader", "--Node", "--responding", "--format=%N"]).split())
             known = [name for name in (name.partition(".")[0] for name in job.avoid) if name in nodes]
             job = replace(job, avoid=known if nodes - set(known) else [])
-        answer = _run(["sbatch", "--parsable", "--chdir", str(job.folder)], self.script(job))
+        folder = "/" if job.apart else str(job.folder)
+        answer = _run(["sbatch", "--parsable", "--chdir", folder], self.script(job))
         number = answer.strip().partition(";")[0]
         return [f"{number}_{index}" for index in range(job.count)]
 

@@ -1,7 +1,8 @@
 """Submissions of batch jobs, as folders ``RUN/batch.jobs/NUMBER`` that the driver and the jobs share.
 
 ``submission.json`` describes the jobs and the site, ``tasks/N.json`` the chunks of job N, ``notes/N.json`` its current
-chunk, ``outcomes/KEY`` the outcome of a chunk, and ``N.out`` and ``N.err`` are the output of job N.
+chunk, ``outcomes/KEY`` the outcome of a chunk, and ``N.out`` and ``N.err`` are the output of job N. If they share no
+disk, ``jobs/N`` has what goes to job N and what came back (`portico.executors.transfer`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,21 @@ from portico.clusters.queues.select import queue_of
 from portico.clusters.site import Site
 from portico.errors import RunFolderError
 from portico.files.atomic import write_atomic
+from portico.files.storage import storage_of
 from portico.runfolder.folder import BATCH, RunFolder
 
-__all__ = ["CREDENTIALS", "Submission", "cancel", "submissions"]
+__all__ = ["CREDENTIALS", "OUTCOME", "Submission", "cancel", "submissions"]
 
 CREDENTIALS = "credentials"
 """Folder beside the submissions, through which the driver gives credentials to the jobs."""
 
+OUTCOME = "outcome."
+"""With what the names of outcomes begin that a job without a shared disk leaves; the key of the chunk follows."""
+
 _RECORD = "submission.json"
 _ID = re.compile(r"[0-9]+([._][0-9]+)?")
 _CANCELLED = "cancelled"
-_SAVED = {"name", "kind", "options", "cores", "memory", "walltime"}  # of the site: no variables, no secrets
+_SAVED = {"name", "kind", "options", "cores", "memory", "walltime", "filesystem"}  # no variables, no secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,9 @@ class Submission:
         The site as the user named it, for proposed commands.
     submitted : float
         Time of the submission in seconds since 1970.
+    url : str
+        Folder of the run's store through which files go to the jobs and back; empty if they share a disk, or the batch
+        system transfers files.
     """
 
     folder: Path
@@ -64,6 +72,7 @@ class Submission:
     code: str = ""
     on: str = ""
     submitted: float = field(default_factory=time.time)
+    url: str = ""
 
     @property
     def number(self) -> str:
@@ -89,6 +98,10 @@ class Submission:
         """Return the file with the tasks of a job."""
         return self.folder / "tasks" / f"{job}.json"
 
+    def job(self, job: int) -> Path:
+        """Return the folder of a job that shares no disk: what goes to it, and what came back."""
+        return self.folder / "jobs" / str(job)
+
     def note(self, job: int) -> Path:
         """Return the file in which a job notes its current chunk."""
         return self.folder / "notes" / f"{job}.json"
@@ -113,12 +126,42 @@ class Submission:
         except OSError:
             return set()
 
+    def in_store(self) -> list[str]:
+        """Return the names of the submission's files in the store, without its number, with which they begin.
+
+        Raises
+        ------
+        PorticoError
+            If the store does not answer.
+        """
+        found = storage_of(self.url).listed(self.url.rpartition("/")[0])
+        return [url.removeprefix(f"{self.url}.") for url in found if url.startswith(f"{self.url}.")]
+
+    def returned(self, ended: Iterable[int]) -> set[str]:
+        """Return the keys of the chunks whose outcomes came back, but were not brought to the others.
+
+        Parameters
+        ----------
+        ended : iterable of int
+            The jobs that have ended: what HTCondor brings back is complete only then.
+
+        Raises
+        ------
+        PorticoError
+            If the store does not answer.
+        """
+        if self.url:
+            names = self.in_store()
+        else:
+            names = [path.name for number in ended for path in self.job(number).glob(f"{OUTCOME}*")]
+        return {name.removeprefix(OUTCOME) for name in names if name.startswith(OUTCOME)}
+
     def write(self) -> None:
         """Write the record atomically."""
         content = {
             "site": self.site.model_dump(include=_SAVED), "keys": [list(keys) for keys in self.keys],
             "ids": list(self.ids), "function": self.function, "code": self.code, "on": self.on,
-            "submitted": self.submitted, "place": str(self.folder.resolve()),
+            "submitted": self.submitted, "url": self.url, "place": str(self.folder.resolve()),
         }  # fmt: skip
         with write_atomic(self.folder / _RECORD) as aside:
             aside.write_text(json.dumps(content), encoding="utf-8")
