@@ -87,6 +87,7 @@ def begun(place: Place) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
+@pytest.mark.full
 @pytest.mark.htcondor
 def test_htcondor_transfers_what_a_job_needs_and_makes(condor: Farm) -> None:
     place = make_apart(condor)

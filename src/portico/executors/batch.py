@@ -140,6 +140,7 @@ class BatchExecutor(Executor):
         self._bundle: Bundle | None = None  # none as long as the run folder is not known to be ours alone
         self._waiting: dict[str, Task] = {}
         self._queued: list[Task] = []
+        self._alone: set[str] = set()  # each in a job of its own
         self._asked_at = self._scanned_at = self._queued_at = 0.0
         self._portion, self._more = Portion(), False
         self._pause, self._peak, self._stillborn, self._trouble = _FAST, 0, 0, ""
@@ -280,8 +281,10 @@ class BatchExecutor(Executor):
         if self._bundle is None:
             raise RuntimeError("no bundle was given")
         tasks, self._queued = self._queued, []
-        size = group_size(len(tasks), self._width, self._chosen)
-        self._jobs.submit([tasks[first : first + size] for first in range(0, len(tasks), size)], self._bundle)
+        alone, others = ([task for task in tasks if (task.key in self._alone) is which] for which in (True, False))
+        size = group_size(len(others), self._width, self._chosen)
+        groups = [others[first : first + size] for first in range(0, len(others), size)]
+        self._jobs.submit([*([task] for task in alone), *groups], self._bundle)
         self._pause = _FAST
 
     def _collect(self) -> list[Outcome]:
@@ -331,15 +334,18 @@ class BatchExecutor(Executor):
         """
         left = [key for key in job.keys if key in self._waiting]
         at = job.submission.at(job.number)
-        blamed = _blamed(left, at)
+        blamed = job.blamed(left)
         kind, message, log = self._ending(job)
-        self._stillborn += not at and kind is FailureKind.LOST
+        self._stillborn += not at and not (job.state is not None and job.state.cause)
         if self._stillborn >= _STILLBORN:
             seen = f", and is {self._run} seen there" if self._site.filesystem == "shared" else " and find portico"
             hint = f"does {python_of(self._site)} run where the jobs run{seen}?"
             raise WorkerError(f"jobs end before they begin: {message}\n{log.strip()}\ncheck the site: {hint}")
         for key in list(job.keys):
             self._jobs.forget(key)
+        if kind is not FailureKind.LOST and not at and len(left) > 1:  # which of them is not known
+            blamed = []
+            self._alone.update(left)
         found: list[Outcome] = []
         for key in left:
             task = self._waiting[key]
@@ -366,15 +372,6 @@ class BatchExecutor(Executor):
         last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
         printed = f"; it printed: {last.strip()}" if last else ""
         return FailureKind.LOST, f"{name} ended without a result: {told}{printed}", log
-
-
-def _blamed(left: list[str], at: dict[str, Any]) -> list[str]:
-    """Return the chunks on which a job ended, of those without an outcome, from its last note."""
-    if at.get("stopped"):
-        return []
-    if at.get("task") in left:
-        return [at["task"]]
-    return left[:1] if at else left
 
 
 def _one_core(site: Site) -> Site:

@@ -58,6 +58,15 @@ class Job:
         """Its name in the batch system."""
         return self.submission.ids[self.number]
 
+    def blamed(self, left: list[str]) -> list[str]:
+        """Return the chunks on which it ended, of those without an outcome: by its last note, else all."""
+        at = self.submission.at(self.number)
+        if at.get("stopped"):
+            return []
+        if at.get("task") in left:
+            return [at["task"]]
+        return left[:1] if at else left
+
 
 class Jobs:
     """All submissions of a run folder.
@@ -217,7 +226,13 @@ class Jobs:
         self._bring()
 
     def _bring(self) -> None:
-        """Bring what jobs without a shared disk made, and that came back."""
+        """Bring what jobs without a shared disk made, and that came back.
+
+        Raises
+        ------
+        WorkerError
+            If the store does not answer: then no job counts as ended, whose results may be there.
+        """
         found: dict[Path, tuple[Submission, list[int]]] = {}
         for job in self.alive:
             if job.submission.site.filesystem == "none":
@@ -225,7 +240,12 @@ class Jobs:
                 if job.ended is not None:
                     numbers.append(job.number)
         for submission, numbers in found.values():
-            bring(submission, numbers)
+            try:
+                bring(submission, numbers)
+            except PorticoError as error:
+                for job in self.alive:
+                    job.ended = None if job.submission is submission else job.ended
+                raise WorkerError(f"results of batch jobs cannot be fetched: {error}") from error
 
     def remove_outdated(self, bundle: Bundle) -> None:
         """Remove the jobs that run older code of a step."""

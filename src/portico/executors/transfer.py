@@ -118,7 +118,7 @@ def bring(submission: Submission, numbers: Sequence[int]) -> None:
     for number in numbers:
         place = submission.job(number)
         for path in sorted(place.iterdir()) if place.is_dir() else ():
-            if HIDDEN.fullmatch(path.name) and path.suffix == ".root":
+            if HIDDEN.fullmatch(path.name) and path.is_file():
                 sync(path)
                 path.replace(submission.trees / path.name)
         for path in sorted(place.glob(f"{OUTCOME}*")):  # after the trees, which they name

@@ -159,7 +159,8 @@ def readable_python(user: User) -> Path:
     subprocess.run([system, "-I", "-m", "venv", "--without-pip", folder], check=True)
     packages = sysconfig.get_path("purelib")
     own = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
-    Path(own, "portico_tests.pth").write_text(f"import site; site.addsitedir({packages!r})\n{source}\n")
+    # Our sources come first: the packages may have an editable installation of another clone.
+    Path(own, "portico_tests.pth").write_text(f"{source}\nimport site; site.addsitedir({packages!r})\n")
     user.own(folder)
     python = folder / "bin" / "python"
     if not _imports(user, python, test):

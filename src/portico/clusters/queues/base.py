@@ -65,14 +65,15 @@ class JobState:
         A ``held`` job never starts without help; ``ended`` includes removed, failed and unknown jobs.
     reason : str
         Why it is held or idle, or how it ended, as the batch system reports it; may be empty.
-    cause : {"", "memory", "walltime"}
-        The limit that the job exceeded, if the batch system reports one; such a job is held or ended.
+    cause : {"", "memory", "walltime", "removed"}
+        The limit that the job exceeded, if the batch system reports one; such a job is held or ended. ``removed`` if
+        somebody removed it, so that files it made may not have come back.
     """
 
     id: str
     state: Literal["idle", "running", "held", "ended"]
     reason: str = ""
-    cause: Literal["", "memory", "walltime"] = ""
+    cause: Literal["", "memory", "walltime", "removed"] = ""
 
 
 class Queue(Protocol):

@@ -155,7 +155,7 @@ class HTCondor:
         if status == _IDLE:
             return JobState(name, "idle", self._idle(name, ad))
         if status in {_REMOVED, _COMPLETED}:
-            return JobState(name, "ended", _ending(ad))
+            return JobState(name, "ended", _ending(ad), "removed" if status == _REMOVED else "")
         return JobState(name, "running")
 
     def _idle(self, name: str, ad: Mapping[str, Any]) -> str:
@@ -238,6 +238,7 @@ def _transferred(job: BatchJob) -> dict[str, str]:
         "should_transfer_files": "YES",
         "when_to_transfer_output": "ON_EXIT_OR_EVICT",
         "transfer_input_files": ", ".join([*job.inputs, "in/"]),
+        "encrypt_input_files": "*",  # credentials may be among them
         "initialdir": f"{job.folder}/jobs/$(ProcId)",
         **{name: f"{job.folder}/$(ProcId).{end}" for name, end in (("output", "out"), ("error", "err"))},
         "log": f"{job.folder}/events.log",
