@@ -47,6 +47,9 @@ TASKS, NOTE = "tasks.json", "note.json"
 _MARGIN = 0.9
 """Of the walltime, after which no chunk begins: results come back only if the job ends by itself."""
 
+_NEWER = 10.0
+"""Seconds, more than the resolution of the times that HTCondor compares."""
+
 Send = Callable[[Path], None]
 
 
@@ -111,6 +114,10 @@ def _done(folder: Path, tasks: list[Task]) -> set[str]:
     for path in folder.iterdir():
         if HIDDEN.fullmatch(path.name) and path.name not in trees and path.is_file():
             path.unlink()
+    later = time.time() + _NEWER
+    for name in (*trees, *(f"{OUTCOME}{key}" for key in done)):
+        if (folder / name).exists():
+            os.utime(folder / name, (later, later))  # HTCondor brings back only what is new since the job began
     return done
 
 
