@@ -53,6 +53,16 @@ def matched(frame, sample):
 def called(frame, sample):
     return {"n": frame.Filter(lambda trigger: trigger == 1).Count()}
 
+def bypassed(frame, sample):  # in C++, where none of the calls is seen
+    import ROOT
+    ROOT.gInterpreter.Declare('''ROOT::RDF::RNode with_t(ROOT::RDF::RNode n) {
+      return n.Define("t", [](int t) { return 2 * t; }, {"trig" "ger"});
+    }''')
+    return {"sum": ROOT.with_t(ROOT.RDF.AsRNode(frame)).Sum("t")}
+
+def graph(frame, sample):
+    return {"g": frame.GraphAsymmErrors("x", "trigger", "x", "x", "x", "x")}
+
 def listed(frame, sample):
     import ROOT
     return {"tree": frame.Snapshot("Events", "o.root", ROOT.std.vector["std::string"](["x", "trigger"]))}
@@ -300,6 +310,6 @@ def test_columns_that_end_before_the_tree(root: Any, single: LocalExecutor, tmp_
     tree.Write()
     file.Close()
     assert run(tmp_path, "    s: {files: a.root}", "plain", single)["plain"]["s"]["sum"] == 45
-    for step in ("needed", "everything", "matched", "called", "listed"):
+    for step in ("needed", "everything", "matched", "called", "bypassed", "graph", "listed"):
         with pytest.raises(InputError, match=r"a\.root entries 0-9: .*'trigger' has fewer entries than the tree"):
             run(tmp_path, "    s: {files: a.root}", step, single)

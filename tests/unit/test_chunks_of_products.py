@@ -22,7 +22,7 @@ from portico.files import summarise
 from portico.report.svg import curve, draw
 from portico.results.partial import decode, encode, merge_all
 from portico.results.view import Results, describe, write_root
-from portico.worker.frame import run_chunk
+from portico.worker.frame import CHECKED, run_chunk
 from portico.workflow.references import references
 
 ENTRIES = 40
@@ -317,6 +317,29 @@ def test_an_edge_may_be_infinite(partitions: list[Results]) -> None:
         figure.savefig("/dev/null", format="png")
 
 
+def aggregated(frame: Any, name: str) -> Any:
+    """Book an Aggregate or Reduce whose result is a list or a text."""
+    import ROOT
+
+    if not hasattr(ROOT, "portico_tests_adding"):
+        ROOT.gInterpreter.Declare("""namespace portico_tests_adding {
+          using Bins = std::vector<double>;
+          struct Count { void operator()(Bins &bins, double x) const { bins[int(x) / 10] += 1; } };
+          struct MergeBins { void operator()(std::vector<Bins> &) const {} };
+          struct Write { void operator()(std::string &text, double x) const { text += char('a' + int(x) % 26); } };
+          struct MergeTexts { void operator()(std::vector<std::string> &) const {} };
+          struct Add { ROOT::RVecD operator()(ROOT::RVecD a, ROOT::RVecD b) const { return a + b; } };
+        }""")
+    ours = ROOT.portico_tests_adding
+    match name:
+        case "bins":
+            return frame.Aggregate(ours.Count(), ours.MergeBins(), "x", ROOT.std.vector["double"](4))
+        case "text":
+            return frame.Aggregate(ours.Write(), ours.MergeTexts(), "x", ROOT.std.string())
+        case _:
+            return frame.Define("v", "ROOT::RVecD{x}").Reduce(ours.Add(), "v", ROOT.RVecD(1))
+
+
 def refused(words: str, frame: Any) -> Any:
     """Book a result that cannot merge; ``words`` are those of the error."""
     import ROOT
@@ -355,11 +378,50 @@ def refused(words: str, frame: Any) -> Any:
             return frame.Filter(lambda rdfentry_: rdfentry_ > 3).Count()
         case "an alias is missing in every entry":
             return frame.Alias("same", "x").FilterAvailable("same").Count()
+        case "RedefineSlotEntry uses rdfentry_":
+            return frame.RedefineSlotEntry("x", "x", ["x"]).Sum("x")
+        case "GraphAsymmErrors uses rdfentry_":
+            return frame.GraphAsymmErrors("rdfentry_", "x", "x", "x", "x", "x")
+        case "Cache uses rdfentry_":
+            return frame.Cache(["x", "rdfentry_"]).Sum("x")
         case "Snapshot uses rdfentry_":
             return frame.Snapshot("t", "t.root", ROOT.std.vector["std::string"](["x", "rdfentry_"]))
+        case "Aggregate gives a vector<double>":
+            return aggregated(frame, "bins")
+        case "Aggregate gives a string":
+            return aggregated(frame, "text")
+        case "Reduce gives a ROOT::VecOps::RVec<double>":
+            return aggregated(frame, "sum")
+        case "'it' is that of another RDataFrame":
+            return ROOT.RDataFrame(10).Count()
+        case "RDataFrame than the one that the step was given":
+            made = ROOT.RDataFrame(10).Define("q", "1.")
+            return ROOT.RDF.Experimental.VariationsFor(made.Vary("q", "ROOT::RVecD{2}", ["up"], "s").Sum("q"))
+        case "and every chunk would count it again":
+            return ROOT.RDataFrame(10).Define("q", "1.").AsNumpy(["q"])
+        case "Histo1D: with an axis from 0 to 0":
+            return frame.Histo1D(("h", "", 10, 0, 0), "x")
+        case "Histo2D: with an axis from 5 to 5":
+            return frame.Histo2D(("h", "", 2, np.array([0.0, 1, 2]), 10, 5, 5), "x", "x")
+        case "Profile1D: with an axis from 1 to 0":
+            return frame.Profile1D(model=ROOT.RDF.TProfile1DModel("h", "", 10, 1, 0), v1Name="x", v2Name="x")
+        case "Fill: with an axis":
+            return frame.Fill(ROOT.TH1D("h", "", 10, 0, 0), ["x"])
+        case "chooses its axis from the data":
+            return frame.Histo1D(vName="x")
+        case "'c' has the type float128":
+            return frame.Define("c", "static_cast<long double>(x)").AsNumpy(["c"])
+        case "'a' has the type <U2":
+            return {"a": np.array(["a", "bc"])}
+        case "'a' is one number":
+            return {"a": np.array(1.0)}
+        case "columns of different lengths":
+            return {"a": np.zeros(2), "b": np.zeros(3)}
+        case "needs for the lengths of lists":
+            return {"a": np.zeros(2), "a#counts": np.zeros(2)}
         case "need numbers or lists":
             return frame.Define("n", 'std::string("a")').Sum("n")
-        case "numbers, texts and lists":
+        case "possible are bool, integers, float and double":
             return frame.Define("v", "std::pair<int, int>(1, 2)").Take["std::pair<int, int>"]("v")
         case _:
             return frame.Sum("x", 3.0)
@@ -369,16 +431,58 @@ def refused(words: str, frame: Any) -> Any:
     "words",
     [
         "largest content of a TH1S", "a TEfficiency", "a TProfile3D", "a THnSparseT", "a TStatistic",
-        "need numbers or lists", "numbers, texts and lists", "initial value", "cannot vary a Report",
+        "need numbers or lists", "possible are bool, integers, float and double", "initial value",
+        "cannot vary a Report",
         "cannot name a tree", "'filled' has 2 entries", "'average' has 1 entries", "Snapshot uses rdfentry_",
         "an alias is missing in every entry",
         "Define uses rdfentry_", "DefineSlotEntry uses rdfentry_", "Filter uses rdfentry_",
+        "RedefineSlotEntry uses rdfentry_", "GraphAsymmErrors uses rdfentry_", "Cache uses rdfentry_",
+        "Aggregate gives a vector<double>", "Aggregate gives a string", "Reduce gives a ROOT::VecOps::RVec<double>",
+        "'it' is that of another RDataFrame", "RDataFrame than the one that the step was given",
+        "and every chunk would count it again", "Histo1D: with an axis from 0 to 0",
+        "Histo2D: with an axis from 5 to 5",
+        "Profile1D: with an axis from 1 to 0", "Fill: with an axis", "chooses its axis from the data",
+        "'c' has the type float128", "'a' has the type <U2", "'a' is one number", "columns of different lengths",
+        "needs for the lengths of lists",
     ],
 )  # fmt: skip
 def test_what_cannot_merge_is_refused(source: Path, tmp_path: Path, words: str) -> None:
     ROOT = root.load()
     with pytest.raises((ProductError, StepError, ROOT.std.runtime_error), match=words):
         run(source, lambda frame, sample: {"it": refused(words, frame)}, (0, ENTRIES), tmp_path)
+
+
+def test_every_method_of_a_frame_is_checked() -> None:
+    """What takes columns or expressions may name what counts within a chunk; the others take neither."""
+    node = root.load().RDF.RInterface["ROOT::Detail::RDF::RLoopManager"]
+    harmless = {
+        "Describe", "GetColumnNames", "GetColumnType", "GetDatasetTopLevelFieldNames", "GetDefinedColumnNames",
+        "GetFilterNames", "GetNFiles", "GetNRuns", "GetNSlots", "GetVariations", "HasColumn",
+        "CallCreateActionWithoutColsIfPossible", "CheckAndFillDSColumns", "CreateAction", "SanityChecksForVary",
+    }  # fmt: skip
+    methods = {name for name in dir(node) if name.isidentifier() and name[0].isupper() and not name.endswith("Impl")}
+    assert methods - harmless == set(CHECKED)
+
+
+def test_copies_and_columns_named_as_counters(source: Path, tmp_path: Path) -> None:
+    """A Cache has an event loop of its own; the tree of ``v`` needs a branch for lengths, though ``nv`` is taken."""
+    ROOT = root.load()
+
+    def step(frame: Any, sample: Sample) -> dict[str, Any]:
+        lists = frame.Define("v", "ROOT::RVecD(int(x) % 3, x)").Define("nv", "1000 + int(x)").Define("nv_", "x")
+        copy = frame.Cache(["x"])
+        return {"h": copy.Histo1D(("h", "", 4, 0, 40), "x"), "columns": lists.AsNumpy(["v", "nv", "nv_"])}
+
+    for edges in PARTITIONS:
+        results = run(source, step, edges, tmp_path)
+        assert results["h"].values().tolist() == [10] * 4
+    write_root(tmp_path / "results.root", {"s": results.products}, {})
+    file = ROOT.TFile.Open(str(tmp_path / "results.root"))
+    read = ROOT.RDataFrame(file.Get("s/columns")).AsNumpy(["v", "nv", "nv_"])
+    assert read["nv"].tolist() == [1000 + i for i in range(ENTRIES)]
+    assert read["nv_"].tolist() == list(range(ENTRIES))
+    assert [list(v) for v in read["v"]] == [[i] * (i % 3) for i in range(ENTRIES)]
+    file.Close()
 
 
 def test_a_range_of_a_chunk_is_a_warning(source: Path, tmp_path: Path) -> None:

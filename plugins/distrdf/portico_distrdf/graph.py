@@ -21,7 +21,7 @@ from portico.errors import InputError, PorticoError, StepError
 from portico.results.partial import encode, gather, take_files
 from portico.results.product import Product
 from portico.root import StaleProcess
-from portico.worker.frame import check_handles
+from portico.worker.handles import check_handles
 from portico.worker.task import Done, Failed, FailureKind, Task
 from portico.worker.wire import Message
 from portico_distrdf.frame import ELSEWHERE, Booking, DistributedFrame, book_reports, check_kinds, collect

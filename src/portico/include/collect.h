@@ -6,6 +6,7 @@
 #include <TBranch.h>
 #include <TBufferFile.h>
 #include <TFile.h>
+#include <TFriendElement.h>
 #include <TH1D.h>
 #include <TH3.h>
 #include <THn.h>
@@ -15,6 +16,7 @@
 #include <TTree.h>
 
 #include <cstdio>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -61,20 +63,44 @@ inline void SetRandomState(const std::string &text) {
   if (gRandom) gRandom->Streamer(buffer);
 }
 
+// Calls a function for each branch of a tree, but for those that only hold others.
+template <typename F>
+void EachBranch(TObjArray &branches, F f) {
+  for (auto *object : branches) {
+    auto *branch = static_cast<TBranch *>(object);
+    if (branch->GetListOfBranches()->GetEntriesFast() > 0)
+      EachBranch(*branch->GetListOfBranches(), f);
+    else
+      f(*branch);
+  }
+}
+
 // Names of the branches that have fewer entries than the tree, one a line: reading beyond their end repeats old values
-// without an error. Branches that only hold others are left out.
+// without an error.
 inline std::string ShortBranches(TTree &tree) {
   std::string names;
-  auto add = [&](auto &self, TObjArray *branches) -> void {
-    for (auto *object : *branches) {
-      auto *branch = static_cast<TBranch *>(object);
-      if (branch->GetListOfBranches()->GetEntriesFast() > 0)
-        self(self, branch->GetListOfBranches());
-      else if (branch->GetEntries() < tree.GetEntries())
-        names += std::string(branch->GetName()) + "\n";
-    }
-  };
-  add(add, tree.GetListOfBranches());
+  EachBranch(*tree.GetListOfBranches(), [&](TBranch &branch) {
+    if (branch.GetEntries() < tree.GetEntries())
+      names += std::string(branch.GetName()) + "\n";
+  });
+  return names;
+}
+
+// Of these branches, and those of friends, the ones that were last read beyond their end, or at all if entries are
+// found by an index.
+inline std::string ReadBeyond(TTree &tree, std::set<TTree *> seen = {}) {
+  std::string names;
+  if (!seen.insert(&tree).second) // friends may be friends of each other
+    return names;
+  EachBranch(*tree.GetListOfBranches(), [&](TBranch &branch) {
+    const Long64_t from = tree.GetTreeIndex() ? 0 : branch.GetEntries();
+    if (branch.GetEntries() < tree.GetEntries() && branch.GetReadEntry() >= from)
+      names += std::string(branch.GetName()) + "\n";
+  });
+  if (auto *friends = tree.GetListOfFriends())
+    for (auto *friend_ : *friends)
+      if (auto *other = static_cast<TFriendElement *>(friend_)->GetTree())
+        names += ReadBeyond(*other, seen);
   return names;
 }
 

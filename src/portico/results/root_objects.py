@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from portico import root
 from portico.errors import ProductError
-from portico.results.columns import counts_key
 from portico.results.exact import LIMBS, exact_sum
 from portico.results.histogram_list import products_of
 from portico.results.own_handle import OwnHandle
 from portico.results.product import Product, ProductKind
+from portico.results.root_columns import columns_product
 from portico.results.root_makers import STORAGE, axes_of, content_axis
 
 __all__ = ["OPERATIONS", "POSSIBLE", "TAG", "collect", "collect_parts", "collect_value", "tag_of", "varied"]
@@ -33,9 +33,6 @@ OPERATIONS = ("Sum", "Mean", "StdDev", "Stats", "Min", "Max")
 """Operations that give a number, in the order of ``include/numbers.h``."""
 _EXTREMES = {"Min": (ProductKind.MINIMUM, "low"), "Max": (ProductKind.MAXIMUM, "high")}
 _COUNTS = {f"RResultMap<{kind}>" for kind in ("ULong64_t", "unsigned long long")}
-_NUMBER = re.compile(
-    r"RResultPtr<(U?Long64_t|((un)?signed )?(bool|char|short|int|long|long long|float|double|long double))>"
-)
 _HISTOGRAMS = tuple(f"TH{axes}{letter}" for axes in "123" for letter in STORAGE)
 _GRAPHS = {
     "TGraph": ("x", "y"),
@@ -72,9 +69,9 @@ def collect(name: str, handle: Any) -> list[tuple[str, Product]]:
         return handle.products(name)
     if kind == "AsNumpyResult":
         taken = {column: pointer.GetValue() for column, pointer in handle._result_ptrs.items()}
-        return [(name, _arrays(name, taken))]
+        return [(name, columns_product(name, taken))]
     if isinstance(handle, Mapping) and all(isinstance(value, np.ndarray) for value in handle.values()):
-        return [(name, _arrays(name, handle))]
+        return [(name, columns_product(name, handle))]
     if kind.startswith("RResultPtr<"):
         return collect_parts(name, handle.GetValue(), tag_of(handle) or "")
     raise ProductError(f"product '{name}' is a {kind}, which cannot be collected; valid: {POSSIBLE}")
@@ -96,17 +93,20 @@ def book(node: Any, name: str, columns: list[Any]) -> Any:
     return ours.book(ROOT.RDF.AsRNode(node), getattr(ours.Operation, name), [str(column) for column in columns])
 
 
-def refuse_number(name: str, handle: Any) -> None:
-    """Refuse numbers of Aggregate, Reduce and Book: only the user knows how they merge.
+def refuse_unmergeable(name: str, handle: Any) -> None:
+    """Refuse what Aggregate, Reduce and Book give, but for ROOT's objects: only the user knows how it merges.
 
     Raises
     ------
     ProductError
-        If the handle is that of a number.
+        If the handle is that of a number, a text, a list or the like.
     """
-    kind = type(handle).__name__
-    if _NUMBER.fullmatch(kind):
-        raise ProductError(f"{name} gives a {kind}, which cannot be merged over chunks; valid: {POSSIBLE}")
+    import ROOT
+
+    kind = type(handle).__name__.removeprefix("RResultPtr<").removesuffix(">").strip()
+    known = ROOT.TClass.GetClass(kind)
+    if kind != "vector<TH1D>" and not (known and known.InheritsFrom("TObject")):
+        raise _refusal(name, kind, f"{name} gives")
 
 
 def tag_of(handle: Any) -> Any:
@@ -195,12 +195,13 @@ def collect_value(name: str, value: Any, operation: str) -> Product:
     if type(value).__name__ == "Flow":
         return _flow(value)
     if operation == "Take" or hasattr(type(value), "value_type"):
-        return _arrays(name, {name: value})
+        return columns_product(name, {name: value})
     raise _refusal(name, type(value).__name__)
 
 
-def _refusal(name: str, what: str) -> ProductError:
-    return ProductError(f"product '{name}' is a {what}, which cannot be merged over chunks; valid: {POSSIBLE}")
+def _refusal(name: str, what: str, begin: str = "") -> ProductError:
+    begin = begin or f"product '{name}' is"
+    return ProductError(f"{begin} a {what}, which cannot be merged over chunks; valid: {POSSIBLE}")
 
 
 def _flow(value: Any) -> Product:
@@ -372,27 +373,3 @@ def _thn(name: str, h: Any) -> Product:
         ProductKind.HISTOGRAM, {**head, "class": "THnD"},
         {"values": values, "sumw2": squares, "stats": np.zeros(0), "entries": np.array([h.GetEntries()])},
     )  # fmt: skip
-
-
-def _arrays(name: str, columns: Mapping[str, Any]) -> Product:
-    """Convert columns, each a list of C++ or an array of numbers, whose types do not depend on what is in them."""
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    texts = []
-    for column, values in columns.items():
-        if isinstance(values, np.ndarray) and values.dtype != object:
-            arrays[column] = np.array(values)
-            continue
-        flat = root.use("lists.h").flatten(values)
-        if not flat.type:
-            raise ProductError(
-                f"product '{name}': column '{column}' is a {type(values).__name__}; possible are numbers, texts and "
-                "lists of these"
-            )
-        array = np.empty(len(flat.bytes) // np.dtype(str(flat.type)).itemsize, str(flat.type))
-        flat.copy_to(array.ctypes.data)
-        arrays[column] = array
-        for level, counts in enumerate(flat.lengths):
-            arrays[counts_key(column, level)] = np.array(counts, np.int64)
-        if flat.text:
-            texts.append(column)
-    return Product(ProductKind.ARRAY, {"texts": texts} if texts else {}, arrays)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -225,4 +225,16 @@ def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]], labels:
                     if types is None:
                         update.mkrntuple(name, columns)
                     else:
-                        update.mktree(name, types).extend(columns)
+                        update.mktree(name, types, counter_name=_counters(types)).extend(columns)
+
+
+def _counters(columns: Mapping[str, Any]) -> Callable[[str], str]:
+    """Return how the branches with the lengths of lists are named: ``nv`` for ``v``, unless a column has this name."""
+
+    def name(counted: str) -> str:
+        free = f"n{counted}"
+        while free in columns:
+            free += "_"
+        return free
+
+    return name

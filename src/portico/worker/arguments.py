@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import numbers
 import re
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from portico.errors import MissingExtra, PorticoWarning, ProductError, StepError
@@ -26,6 +27,8 @@ LOOP_WHILE_BUILT = (
 )
 
 _ENTRY = re.compile(r"\b[rt]dfentry_\b")  # ROOT knows it under both names
+_AXES = {"Histo1D": 1, "Histo2D": 2, "Histo3D": 3, "Profile1D": 1, "Profile2D": 2, "Fill": 0}
+"""Axes of the bins of what an operation fills; 0 if that is for the model to say."""
 _TEXTS = {"string", "string_view", "basic_string<char>", "TString"}
 _PARAMETERS = {
     "Alias": ("alias", "columnName"), "DefinePerSample": ("name", "expression"), "Stats": ("value", "weight"),
@@ -52,7 +55,7 @@ def refuse_local_entry(name: str, arguments: Sequence[Any]) -> None:
     StepError
         If the method ``name`` would use it.
     """
-    if name == "DefineSlotEntry" or any(map(_ENTRY.search, words_of(arguments))):
+    if name in {"DefineSlotEntry", "RedefineSlotEntry"} or any(map(_ENTRY.search, words_of(arguments))):
         raise StepError(
             f"{name} uses rdfentry_, which counts within one chunk and is not a property of an event; use a column "
             "such as run, luminosityBlock and event (a generated sample has the column 'entry')"
@@ -130,16 +133,44 @@ def require_numba(name: str, arguments: Sequence[Any]) -> None:
                 raise MissingExtra("numba", f"{name} with a Python function")
 
 
-def require_model(name: str, arguments: Sequence[Any]) -> None:
-    """Refuse histograms whose axes would be found from the data, chunk by chunk.
+def require_model(name: str, arguments: Sequence[Any], options: Mapping[str, Any] | None = None) -> None:
+    """Refuse histograms and profiles whose axes would be found from the data, chunk by chunk.
 
     Raises
     ------
     ProductError
-        If the histogram has no model.
+        If one has no model, or a model with an axis that ends where it begins.
     """
-    if name in {"Histo1D", "Histo2D", "Histo3D"} and arguments and isinstance(arguments[0], str):
+    if name not in _AXES or not (arguments or options):
+        return
+    given = [*arguments, *(options or {}).values()]
+    model = arguments[0] if arguments else (options or {}).get("model", given[0])
+    if isinstance(model, str) and name.startswith("Histo"):
         raise ProductError(
-            f"{name}('{arguments[0]}') chooses its axis from the data of each chunk; give it a model: "
-            f'{name}(("name", "title;axis title", bins, low, high), \'{arguments[0]}\')'
+            f"{name}('{model}') chooses its axis from the data of each chunk; give it a model: "
+            f'{name}(("name", "title;axis title", bins, low, high), \'{model}\')'
         )
+    for low, high in _ends(model, _AXES[name]):
+        if low >= high:
+            raise ProductError(
+                f"{name}: with an axis from {low:g} to {high:g}, ROOT chooses its ends from the data of each chunk; "
+                "give it fixed ends"
+            )
+
+
+def _ends(model: Any, axes: int) -> Iterator[tuple[float, float]]:
+    """Yield the ends of the axes of equal bins of a model: a tuple, an object of ROOT's, or a histogram."""
+    if isinstance(model, (tuple, list)):
+        rest = list(model[2:])
+        for _ in range(axes):
+            if len(rest) > 2 and all(isinstance(end, numbers.Real) for end in rest[1:3]):
+                yield rest[1], rest[2]
+                rest = rest[3:]
+            else:
+                rest = rest[2:]
+        return
+    for axis in "XYZ"[: axes or getattr(model, "GetDimension", int)()]:
+        if callable(get := getattr(model, f"Get{axis}axis", None)):
+            yield get().GetXmin(), get().GetXmax()
+        elif not len(getattr(model, f"fBin{axis}Edges", [0])):
+            yield getattr(model, f"f{axis}Low"), getattr(model, f"f{axis}Up")

@@ -84,7 +84,6 @@ class CachedChunk:
         self._source = ROOT.portico.NewColumnSource(schema, sample, self._chunk.first, self._chunk.last, address)
         frame = ROOT.RDataFrame(ROOT.std.unique_ptr["ROOT::RDF::RDataSource"](self._source))
         frame._portico_cached = self  # lives as long
-        frame._portico_short = []
         frame._portico_entries = self._source, self._chunk.first, self._chunk.last
         return frame
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,24 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portico import root
-from portico.errors import InputError, ProductError, StepError
+from portico.errors import InputError
 from portico.results import root_objects
 from portico.results.own_handle import OwnHandle, has_own_loop
 from portico.results.partial import gather
 from portico.results.product import Product, ProductKind
 from portico.worker.arguments import (
-    LOOP_WHILE_BUILT,
     by_position,
     follow_alias,
-    refuse_discarded,
     refuse_filled,
     refuse_local_entry,
     require_model,
     require_numba,
     warn_of_range,
 )  # fmt: skip
+from portico.worker.handles import check_handles, refuse_foreign
 from portico.worker.missing_columns import MISSING, of_ntuple
-from portico.worker.open_chunk import open_chunk, refuse_short
+from portico.worker.open_chunk import open_chunk, refuse_ended
 from portico.worker.opened import expect
 from portico.worker.per_sample import define_per_sample
 from portico.worker.snapshot import aside, part
@@ -43,15 +41,17 @@ if TYPE_CHECKING:
     from portico.analysis.dataset import Sample
     from portico.worker.cached import CachedChunk
 
-__all__ = ["Timing", "check_handles", "describe_file", "new_tree", "run_chunk"]
+__all__ = ["CHECKED", "Timing", "describe_file", "new_tree", "run_chunk"]
 
-_TRANSFORMATIONS = ("Alias", "Define", "DefinePerSample", "DefineSlot", "DefineSlotEntry", "Filter", "Range",
-                    "Redefine", "Vary")  # fmt: skip
+_TRANSFORMATIONS = ("Alias", "Cache", "Define", "DefinePerSample", "DefineSlot", "DefineSlotEntry", "Filter", "Range",
+                    "Redefine", "RedefineSlot", "RedefineSlotEntry", "Vary")  # fmt: skip
 _TAGGED = ("Count", "Take", "Report", "Graph")
 _ANY = ("Aggregate", "Reduce", "Book")
-_FILLED = ("Histo1D", "Histo2D", "Histo3D", "HistoND", "Profile1D", "Profile2D", "Fill", *root_objects.OPERATIONS)
-_OTHERS = ("AsNumpy", "Snapshot", "Foreach", "ForeachSlot")
-_CHECKED = (*_TRANSFORMATIONS, *MISSING, *_TAGGED, *_FILLED, *_ANY, *_OTHERS)
+_HISTOGRAMS = ("Histo1D", "Histo2D", "Histo3D", "HistoND", "HistoNSparseD", "Profile1D", "Profile2D")
+_FILLED = (*_HISTOGRAMS, "Fill", *root_objects.OPERATIONS)
+_OTHERS = ("AsNumpy", "Display", "Foreach", "ForeachSlot", "GraphAsymmErrors", "Snapshot")
+CHECKED = (*_TRANSFORMATIONS, *MISSING, *_TAGGED, *_FILLED, *_ANY, *_OTHERS)
+"""Methods whose calls are checked while a step builds its graph: all that take columns or expressions."""
 
 
 @dataclass(slots=True)
@@ -77,8 +77,8 @@ class _Graph:
     """The graph that a step builds over one chunk.
 
     It holds the Snapshots that it booked, the folder they go to, what is read, the process's own folder, another file
-    that has columns that this lacks, whether this is an RNTuple, the columns that end before the tree, and the chunk in
-    the column cache, besides the aliases of columns.
+    that has columns that this lacks, whether this is an RNTuple, and the chunk in the column cache, besides the aliases
+    of columns.
     """
 
     folder: Path
@@ -87,10 +87,10 @@ class _Graph:
     scratch: Path
     reference: str = ""
     is_ntuple: bool = False
-    short: Sequence[str] = ()
     cached: CachedChunk | None = None
     snapshots: list[tuple[str, str, Path]] = field(default_factory=list)
     aliases: set[str] = field(default_factory=set)
+    has_copies: bool = False  # made by Cache, with an event loop each
 
     def tree(self, name: str, kind: str) -> tuple[str, str, Path]:
         """Return name, format and path of a tree that the loop will write."""
@@ -143,8 +143,6 @@ class _CheckedCall:
         require_numba(self._name, given)
         warn_of_range(self._name)
         graph = _built.get()
-        if graph is not None and graph.short:
-            refuse_short(self._name, arguments, options, graph.short)
         if graph is not None and graph.cached is not None:
             graph.cached.refuse(self._name)
         token = _built.set(None)
@@ -175,14 +173,16 @@ class _CheckedCall:
             return self._method(*arguments, **{**options, "lazy": True})
         if self._name in root_objects.OPERATIONS and (arguments or options):
             return root_objects.book(self._node, self._name, [*arguments, *options.values()])
-        require_model(self._name, arguments)
+        require_model(self._name, arguments, options)
         if self._name == "Fill":
             refuse_filled(arguments[0] if arguments else options.get("model"))
+        if graph is not None and self._name == "Cache":
+            graph.has_copies = True
         handle = self._method(*arguments, **options)
         if self._name in _TAGGED:
             setattr(handle, root_objects.TAG, self._name)
         elif self._name in _ANY:
-            root_objects.refuse_number(self._name, handle)
+            root_objects.refuse_unmergeable(self._name, handle)
         return handle
 
 
@@ -195,7 +195,7 @@ def check_methods() -> None:
     def replace(klass: Any) -> None:
         if "RDataFrame" in klass.__cpp_name__:
             return  # derives from RInterface<RLoopManager>
-        for name in _CHECKED:
+        for name in CHECKED:
             original = _unbound(klass, name) if name in dir(klass) else None
             if original is not None and not isinstance(original, _CheckedMethod):
                 setattr(klass, name, _CheckedMethod(name, original))
@@ -273,10 +273,10 @@ def run_chunk(
         handles = _build(function, frame, options, graph)
     except _ColumnElsewhere:
         frame = open_chunk(chunk, scratch, reference=reference)
-        handles = _build(function, frame, options, _Graph(folder, chunk, sample, scratch))
+        handles = _build(function, frame, options, graph := _Graph(folder, chunk, sample, scratch))
     seen = None if all(map(has_own_loop, handles.values())) else frame.Count()  # takes two seconds to compile
     timing.build, jitted = clock.lap(), compiled()
-    _run_loops(seen, chunk, handles)
+    _run_loops(seen, frame, handles, graph)
     timing.jit, read_after = compiled(), _bytes_read()
     timing.build += timing.jit - jitted  # the last compilation happens when the loop is started
     timing.loop, handles = max(0.0, clock.lap() - (timing.jit - jitted)), dict(handles)
@@ -288,7 +288,7 @@ def _build(function: Callable[..., Any], frame: Any, options: Mapping[str, Any],
     """Return what a step returns, after checking it."""
     expect(options.values(), graph.chunk.file)
     graph.is_ntuple = getattr(frame, "_portico_is_ntuple", False)
-    graph.short, graph.cached = getattr(frame, "_portico_short", ()), getattr(frame, "_portico_cached", None)
+    graph.cached = getattr(frame, "_portico_cached", None)
     with _building(graph):
         handles: Mapping[str, Any] = function(frame, graph.sample, **options)
     check_handles(handles, graph.snapshots, int(frame.GetNRuns()))
@@ -301,13 +301,20 @@ def _counted(timing: Timing, frame: Any, cached: CachedChunk | None, bytes_read:
     return timing
 
 
-def _run_loops(seen: Any, chunk: Chunk, handles: Mapping[str, Any]) -> None:
+def _run_loops(seen: Any, frame: Any, handles: Mapping[str, Any], graph: _Graph) -> None:
     root.hear_errors()
+    chunk = graph.chunk
     if seen is not None and seen.GetValue() != chunk.entries:
-        raise InputError(f"read {seen.GetValue()} entries instead of {chunk.entries}; the file is damaged")
+        raise InputError(
+            f"read {seen.GetValue()} entries instead of {chunk.entries}; the file is damaged, or ROOT cannot read a "
+            "column that the step uses, such as one of a friend's friend"
+        )
     for handle in handles.values():
         if isinstance(handle, OwnHandle):
             handle.GetValue()
+    if not graph.has_copies:
+        refuse_foreign(handles)
+    refuse_ended(frame)
 
 
 def _bytes_read() -> int:
@@ -326,48 +333,6 @@ class _Clock:
         now = time.perf_counter()
         elapsed, self._last = now - self._last, now
         return elapsed
-
-
-def check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int) -> None:
-    """Refuse what cannot be collected before the event loop is run for it.
-
-    Parameters
-    ----------
-    handles : object
-        What the step returned.
-    booked : list of (tree, format, Path)
-        The Snapshots that it booked; each is the tag of a handle.
-    loops : int
-        How often the event loop has run.
-
-    Raises
-    ------
-    StepError, ProductError
-        If it is not a mapping of names to handles, or a Snapshot is missing from it.
-    """
-    if not isinstance(handles, Mapping):
-        found = "nothing" if handles is None else f"a {type(handles).__name__}"
-        raise StepError(
-            f"the step returned {found}; return a mapping of names to products, such as {{'mass': histogram}}"
-        )
-    if not handles:
-        raise StepError(
-            "the step returned no products; return a mapping of names to products, such as {'mass': histogram}"
-        )
-    for name in handles:
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.+-]*", name):
-            raise StepError(f"{name!r} cannot name a product; use letters, digits, _ . + -")
-        if type(handles[name]).__name__ == "RResultMap<ROOT::RDF::RCutFlowReport>":  # would end the process
-            raise ProductError(f"product '{name}': ROOT cannot vary a Report; use VariationsFor of a Count after a cut")
-    if loops > 0:
-        raise StepError(LOOP_WHILE_BUILT)
-    returned = [root_objects.tag_of(handle) for handle in handles.values()]
-    trees = [tree for tree, _, _ in booked]
-    for snapshot in booked:
-        if trees.count(snapshot[0]) > 1:
-            raise ProductError(f"two Snapshots are named '{snapshot[0]}'; give each tree a name of its own")
-        if snapshot not in returned:
-            refuse_discarded(snapshot[0])
 
 
 def _collect(handles: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, Product]]]]:

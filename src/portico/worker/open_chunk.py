@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portico import root
 from portico.errors import InputError
 from portico.files.plain_name import plain_name
-from portico.worker.arguments import words_of
 
 if TYPE_CHECKING:
     from portico.analysis.chunks import Chunk
 
-__all__ = ["NotInBlocks", "count_entries", "open_chunk", "open_file", "refuse_short"]
+__all__ = ["NotInBlocks", "count_entries", "open_chunk", "open_file", "refuse_ended"]
+
+
+_ENDED = "the column '{}' has fewer entries than the tree; write the file again"
 
 
 class NotInBlocks(BaseException):
@@ -25,7 +26,7 @@ class NotInBlocks(BaseException):
 def open_chunk(
     chunk: Chunk, scratch: Path, friends: Sequence[str] = (), reference: str = "", in_blocks: bool = True
 ) -> Any:
-    """Return an RDataFrame over the entries of a chunk; ``_portico_short`` are the columns that end before the tree.
+    """Return an RDataFrame over the entries of a chunk; after its loop, `refuse_ended` checks what was read.
 
     Where the frame has the entries of a tree, and no more, ``_portico_entries`` has what a loop without RDataFrame
     reads: of an RNTuple its file and name, of a TTree the open tree, of a chunk in the column cache the data source;
@@ -60,10 +61,10 @@ def open_chunk(
     short = str(ROOT.portico.ShortBranches(tree)).split("\n")[:-1] if isinstance(tree, ROOT.TTree) else []
     # ROOT drops the query of a URL from the name of the file, and does not find it in the specification then.
     names = (chunk.tree.rpartition("/")[2], path)
-    if isinstance(tree, ROOT.TTree) and (friends or (tree.GetName(), file.GetName()) != names):
-        frame = _of_tree(file, tree, chunk, [plain_name(friend, scratch) for friend in friends])
-        frame._portico_short = short
-        return frame
+    if short and reference:
+        raise InputError(_ENDED.format(short[0]))
+    if isinstance(tree, ROOT.TTree) and (friends or short or (tree.GetName(), file.GetName()) != names):
+        return _of_tree(file, tree, chunk, [plain_name(friend, scratch) for friend in friends])
     specification = ROOT.RDF.Experimental.RDatasetSpec()
     before = 0
     if reference:
@@ -72,11 +73,10 @@ def open_chunk(
     specification.AddSample(("chunk", chunk.tree, path))
     specification.WithGlobalRange((before + chunk.first, before + chunk.last))
     frame = ROOT.RDataFrame(specification)
-    frame._portico_short = short
     frame._portico_is_ntuple = isinstance(tree, ROOT.RNTuple) and not reference
     if frame._portico_is_ntuple:
         frame._portico_entries = path, chunk.tree, chunk.first, chunk.last
-    elif in_blocks and isinstance(tree, ROOT.TTree) and not (reference or short or tree.GetListOfFriends()):
+    elif in_blocks and isinstance(tree, ROOT.TTree) and not (reference or tree.GetListOfFriends()):
         frame._portico_entries = tree, chunk.first, chunk.last
         frame._portico_input = file, tree  # they live as long as the frame
         return frame
@@ -153,20 +153,16 @@ def _of_tree(file: Any, tree: Any, chunk: Chunk, friends: Sequence[str]) -> Any:
     return frame
 
 
-def refuse_short(name: str, arguments: Sequence[Any], options: Mapping[str, Any], short: Sequence[str]) -> None:
-    """Refuse to read columns that end before the tree: ROOT would repeat their last values."""
-    texts = list(words_of([*arguments, *options.values()]))
-    columns = options.get("columnList", options.get("columns", arguments[2:3] if name == "Snapshot" else arguments[:1]))
-    every = name in {"AsNumpy", "Snapshot"} and not any(columns or ())
-    for column in short:
-        named = re.compile(rf"(?<![\w.]){re.escape(column)}(?!\w)")
-        if every or any(named.search(text) or (name == "Snapshot" and _selects(text, column)) for text in texts):
-            raise InputError(f"the column '{column}' has fewer entries than the tree; write the file again")
+def refuse_ended(frame: Any) -> None:
+    """Refuse a chunk that was read beyond the end of a column: ROOT repeats its last value.
 
+    Raises
+    ------
+    InputError
+        If its frame is over a tree that has such a column, and the event loop has read it there.
+    """
+    import ROOT
 
-def _selects(pattern: str, column: str) -> bool:
-    """Whether a Snapshot of the columns that match a pattern has a column."""
-    try:
-        return re.fullmatch(pattern, column) is not None
-    except re.error:
-        return True  # one that only ROOT understands
+    _, tree, *_ = getattr(frame, "_portico_input", (None, None))
+    for name in str(ROOT.portico.ReadBeyond(tree)).split("\n")[:-1] if tree else ():
+        raise InputError(_ENDED.format(name))

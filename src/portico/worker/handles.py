@@ -1,0 +1,80 @@
+"""Checks of the handles that a step returns, before and after the event loop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from portico.errors import ProductError, StepError
+from portico.results import root_objects
+from portico.worker.arguments import LOOP_WHILE_BUILT, refuse_discarded
+
+__all__ = ["check_handles", "refuse_foreign"]
+
+
+def check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int) -> None:
+    """Refuse what cannot be collected before the event loop is run for it.
+
+    Parameters
+    ----------
+    handles : object
+        What the step returned.
+    booked : list of (tree, format, Path)
+        The Snapshots that it booked; each is the tag of a handle.
+    loops : int
+        How often the event loop has run.
+
+    Raises
+    ------
+    StepError, ProductError
+        If it is not a mapping of names to handles, or a Snapshot is missing from it.
+    """
+    if not isinstance(handles, Mapping):
+        found = "nothing" if handles is None else f"a {type(handles).__name__}"
+        raise StepError(
+            f"the step returned {found}; return a mapping of names to products, such as {{'mass': histogram}}"
+        )
+    if not handles:
+        raise StepError(
+            "the step returned no products; return a mapping of names to products, such as {'mass': histogram}"
+        )
+    for name in handles:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.+-]*", name):
+            raise StepError(f"{name!r} cannot name a product; use letters, digits, _ . + -")
+        if type(handles[name]).__name__ == "RResultMap<ROOT::RDF::RCutFlowReport>":  # would end the process
+            raise ProductError(f"product '{name}': ROOT cannot vary a Report; use VariationsFor of a Count after a cut")
+    if loops > 0:
+        raise StepError(LOOP_WHILE_BUILT)
+    returned = [root_objects.tag_of(handle) for handle in handles.values()]
+    trees = [tree for tree, _, _ in booked]
+    for snapshot in booked:
+        if trees.count(snapshot[0]) > 1:
+            raise ProductError(f"two Snapshots are named '{snapshot[0]}'; give each tree a name of its own")
+        if snapshot not in returned:
+            refuse_discarded(snapshot[0])
+
+
+def refuse_foreign(handles: Mapping[str, Any]) -> None:
+    """Refuse handles that the event loop of the chunk's frame has not filled.
+
+    Raises
+    ------
+    StepError
+        If one is that of another frame, which every chunk would count again.
+    """
+    import ROOT
+
+    for name, handle in handles.items():
+        kind = type(handle).__name__
+        own = list(handle._result_ptrs.values()) if kind == "AsNumpyResult" else [handle]
+        if kind.startswith("RResultMap<"):
+            own = [ROOT.RDF.RResultHandle(handle)]
+        elif not type(own[0] if own else handle).__name__.startswith("RResultPtr<"):
+            own = []
+        if not all(one.IsReady() for one in own):
+            raise StepError(
+                f"product '{name}' is that of another RDataFrame than the one that the step was given, and every chunk "
+                "would count it again; make it a step of its own, with its own input"
+            )
