@@ -84,8 +84,7 @@ class Arguments:
     def only(self, names: Iterable[str]) -> Arguments:
         """Return the arguments of these names."""
         wanted = set(names)
-        given, keyed = ({k: v for k, v in of.items() if k in wanted} for of in (self.given, self.keyed))
-        return Arguments(given, keyed)
+        return Arguments(*({k: v for k, v in of.items() if k in wanted} for of in (self.given, self.keyed)))
 
 
 def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
@@ -114,9 +113,8 @@ def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
     unknown = [option for option in (*step.options, *step.files) if option not in options]
     if unknown:
         raise ConfigError(f"{where}: {functions} has no option '{unknown[0]}'; {nearest(unknown[0], options)}")
-    for option, value in step.options.items():
-        if odd := not_plain(value):
-            raise ConfigError(f"{where}: options: {option}: {odd}")
+    if odd := [f"{option}: {words}" for option, value in step.options.items() if (words := not_plain(value))]:
+        raise ConfigError(f"{where}: options: {odd[0]}")
     _check_inputs(analysis, step, bundle.needs.kind)
     return bundle
 
