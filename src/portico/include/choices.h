@@ -188,18 +188,19 @@ PORTICO_CALLED inline void require_size(std::size_t found, std::size_t expected,
                              ": all must have the same length");
 }
 
-// The value of a shape in the type of its column. A column of integers gets integers, and only such as it can hold.
+// The value of a shape in the type of its column. A column of integers gets integers, and only such as it can hold. That
+// is no static_assert, after whose failure cling compiles RVec wrongly in the same process.
 template <typename T, typename V>
 T shaped(V value, const char *column) {
-  if constexpr (std::is_integral_v<T>) {
-    static_assert(std::is_integral_v<V>, "a shape of a column of integers must have integers as its values");
-    const T result = static_cast<T>(value);
+  const T result = static_cast<T>(value);
+  if constexpr (std::is_integral_v<T> && !std::is_integral_v<V>)
+    throw std::runtime_error(std::string("a shape of column ") + column +
+                             ", which has integers, must give integers; convert its value, as in int(...)");
+  else if constexpr (std::is_integral_v<T>)
     if (static_cast<V>(result) != value || (result < 0) != (value < 0))
       throw std::runtime_error(std::string("a shape changes column ") + column + " to " + std::to_string(value) +
                                ", which its type cannot hold");
-    return result;
-  } else
-    return static_cast<T>(value);
+  return result;
 }
 
 // A column's value of each chosen candidate.
