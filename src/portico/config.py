@@ -11,7 +11,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -23,7 +23,7 @@ from portico.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Model", "parse", "parse_json", "parse_size", "read_yaml"]
+__all__ = ["Model", "not_plain", "parse", "parse_json", "parse_size", "read_yaml"]
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGTP]?B)?")
@@ -167,6 +167,21 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"key '{next(name for name in names if names.count(name) > 1)}' appears twice in an object")
     return found
+
+
+def not_plain(value: object) -> str:
+    """Return in words what of a value JSON would not keep as it is; empty if it would keep all of it."""
+    inside: Iterable[object] = ()
+    if isinstance(value, Mapping):
+        if keys := [key for key in value if not isinstance(key, str)]:
+            return f"the key {keys[0]!r} is no text; write it in quotes"
+        inside = value.values()
+    elif isinstance(value, (list, tuple)):
+        inside = value
+    elif value is not None and not isinstance(value, (str, int, float)):
+        what = "valid: numbers, text, true, false, null, and lists and mappings of them"
+        return f"{value!r} is a {type(value).__name__}; {what}"
+    return next((odd for one in inside if (odd := not_plain(one))), "")
 
 
 def _integer(digits: str) -> int:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
+import hist
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import portico
 from portico.cli import cli
+from portico.compare.bins import compare_bins
+from portico.compare.findings import Findings
+from portico.compare.numbers import Tolerance
 from portico.errors import ConfigError, PorticoError
+from portico.plot.bins import bins_of
+from portico.report.svg import curve
+from portico.results.product import Product, ProductKind
+from tests.conftest import Remember
 from tests.made_runs import drawn
 
 CODE = """
@@ -106,3 +116,41 @@ def test_what_is_not_blinded_cannot_be_unblinded(make_analysis, events):
 def test_an_interval_has_two_ends_in_order(make_analysis, events):
     with pytest.raises(ConfigError, match=r"'mass_\*': write an interval as \[low, high\], with low < high"):
         make_analysis(CODE, STEPS.replace("4.0, 6.0", "6.0, 4.0"), f"    a: {{files: ['{events}/events0.root']}}")
+
+
+def test_what_lies_beyond_the_axis_is_hidden_with_its_interval():
+    """The flow bins, and a last bin without an end, which is drawn as wide as its neighbour."""
+    drawn = hist.Hist.new.Variable([0.0, 1.0, 2.0, np.inf], name="x").Double()
+    drawn.fill([-1.0, 0.5, 1.5, 60.0])
+    bins = bins_of(drawn, blind=[(50.0, 100.0)])
+    assert (bins.under, bins.over, bins.values.tolist()) == (1.0, 0.0, [1.0, 1.0, 0.0])
+    regular = hist.Hist.new.Reg(2, 0.0, 2.0, name="x").Double()
+    regular.fill([-1.0, 0.5, 1.5, 60.0])
+    for blind, outside in ([(1.5, 3.0)], (1.0, 0.0)), ([(-5.0, 0.0)], (0.0, 1.0)), ([(0.5, 0.6)], (1.0, 1.0)):
+        bins = bins_of(regular, blind=blind)
+        assert (bins.under, bins.over) == outside
+    assert bins_of(regular, flow=True, blind=[(1.5, 3.0)]).values.tolist() == [1.0, 1.0, 0.0, 0.0]
+    category = hist.Hist.new.StrCat(["a", "b"], name="x").Double()
+    assert bins_of(category.fill(["a", "b"]), blind=[(0.0, 1.0)]).values.tolist() == [0.0, 1.0]
+    product = Product(
+        ProductKind.HISTOGRAM,
+        {"axes": [{"bins": 2, "low": 0.0, "high": 2.0, "edges": None, "title": "x", "labels": {}}], "class": "TH1D"},
+        {"values": np.array([1.0, 2.0, 3.0, 4.0]), "sumw2": np.zeros(0), "stats": np.zeros(4), "entries": np.ones(1)},
+    )
+    shown = curve(product, [(1.5, 3.0)])
+    assert (shown.values.tolist(), shown.outside) == ([2.0, 0.0], 1.0)
+    findings = Findings("step", "data", Tolerance(), lambda _: [(1.5, 3.0)])
+    compare_bins(findings, "x", product, replace(product, arrays={**product.arrays, "values": np.arange(4.0)}))
+    (bins_differ, *_) = findings.differences()
+    assert [e.where for e in bins_differ.examples if e.first is None] == ["x in [1, 2): blinded", "x >= 2: blinded"]
+
+
+def test_an_interval_of_no_histogram_is_told(analysis, single, tmp_path):
+    reporter = Remember()
+    portico.run(analysis, folder=tmp_path / "run", executor=single, reporter=reporter)
+    assert reporter.warnings == []
+    wrong = analysis.model_copy(update={"blind": {"mas_*": ((4.0, 6.0),)}})
+    portico.run(wrong, folder=tmp_path / "run", executor=single, reporter=reporter, steps=["fit"])
+    assert [line.partition(";")[0] for line in reporter.warnings] == [
+        "blind: 'mas_*' is the name of no histogram of data and hides nothing"
+    ]

@@ -17,6 +17,7 @@ from portico.analysis.analysis import Analysis
 from portico.cli import cli
 from portico.executors.local import LocalExecutor
 from portico.runfolder.manifest import write_manifest
+from portico.workflow.dry_run import preview
 
 pytestmark = pytest.mark.integration
 
@@ -233,3 +234,22 @@ def test_the_doctor_names_a_run_folder_of_another_analysis(
     [found] = [finding for finding in findings if finding["level"] == "error"]
     assert (done.exit_code, found["check"]) == (1, "run folder")
     assert "belongs to the analysis 'another', not 'test'" in found["what"]
+
+
+def test_a_run_that_may_be_partial_is_previewed_as_one(
+    make_analysis: Callable[..., Analysis], events: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.root"
+    bad.write_bytes(b"no ROOT file" * 100)
+    code = "def fill(frame, sample):\n    return {'n': frame.Count()}\n"
+    samples = f"    a: {{files: ['{events}/events0.root', '{bad}']}}"
+    analysis = make_analysis(code, "  - {name: fill, function: 'mysteps:fill'}", samples)
+    whole, part = (preview(analysis, folder=tmp_path / "run", allow_partial=on, checked=True) for on in (False, True))
+    assert (whole.rows[0].blocked, part.rows[0].blocked, part.rows[0].entries) == (True, False, 250)
+    assert whole.checked is not None
+    assert part.checked is not None
+    assert (whole.checked.errors, part.checked.errors) == (1, 0)
+    (problem,) = part.checked.problems
+    assert (problem.level, problem.samples) == ("warning", ("a",))
+    assert problem.message.startswith(str(bad))
+    assert problem.message.endswith("; left out")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import pytest
 import uproot
@@ -213,3 +215,75 @@ def test_what_is_wrong_is_told(
     four_steps.path.write_text(four_steps.path.read_text().replace(old, new))
     with pytest.raises(ConfigError, match=rf"analysis.yaml: step 'use': .*{message}"):
         ran()
+
+
+def test_all_that_a_root_file_says_counts(tmp_path: Path) -> None:
+    """Of tables of numbers the values count, of a file with anything else, such as a histogram or lists, every byte."""
+    digests = []
+    for number, bins in enumerate(([1.0, 2.0], [1.0, 3.0])):
+        path = tmp_path / f"{number}.root"
+        with uproot.recreate(path) as file:
+            file["scale_factors"] = (np.array(bins), np.array([0.0, 1.0, 2.0]))
+            file.mktree("weights", {"w": "float64"}).extend({"w": np.ones(2)})
+        digests.append(digest_of(path))
+    assert digests[0] != digests[1]
+    lists = tmp_path / "lists.root"
+    with uproot.recreate(lists) as file:
+        file.mktree("weights", {"w": "var * float64"}).extend({"w": ak.Array([[1.0], [2.0, 3.0]])})
+    assert digest_of(lists) == digest_of(lists) == hashlib.sha256(lists.read_bytes()).hexdigest()
+
+
+OWN = """
+import json
+
+
+def fill(frame, sample, *, factors, regions):
+    return {"n": frame.Define("factor", str(json.load(open(factors))["factor"])).Sum("factor"), **{
+        f"first_{number}": frame.Filter(cut).Count() for number, cut in enumerate(regions.values())
+    }}
+"""
+FACTORS = """
+  - name: fill
+    function: "mysteps:fill"
+    files: {factors: ./factors.json}
+    options: {regions: {A: x > 2, B: x > 5}}
+"""
+
+
+def test_results_of_an_older_file_or_order_of_an_option_are_not_current(
+    make_analysis: Callable[..., Analysis], events: Path, single: LocalExecutor, tmp_path: Path
+) -> None:
+    samples = "\n".join(f"    {name}: {{files: ['{events}/events{n}.root']}}" for n, name in enumerate("ab"))
+
+    def run(factors: str, steps: str, *names: str) -> portico.Run:
+        analysis = make_analysis(OWN, steps, samples, factors__json=factors)
+        return portico.run(analysis, folder=tmp_path / "run", executor=single, samples=names)
+
+    first = run('{"factor": 1.0}', FACTORS)
+    assert not first.stale
+    changed = run('{"factor": 2.0}', FACTORS, "a")
+    assert [changed["fill"][name]["n"] for name in "ab"] == [500.0, 250.0]
+    assert changed.stale == {"fill": ("b",)}
+    (tmp_path / "analysis" / "other.json").write_text('{"factor": 3.0}')
+    other = run('{"factor": 2.0}', FACTORS.replace("./factors", "./other"), "a")
+    assert (other["fill"]["a"]["n"], other.stale) == (750.0, {"fill": ("b",)})
+    swapped = run('{"factor": 1.0}', FACTORS.replace("A: x > 2, B: x > 5", "B: x > 5, A: x > 2"))
+    for name in "ab":
+        numbers = [[of["fill"][name][f"first_{n}"] for n in (0, 1)] for of in (first, swapped)]
+        assert numbers[0] == numbers[1][::-1]
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ("2026-01-01", r"datetime.date\(2026, 1, 1\) is a date; valid: numbers"), ("!!set {a}", "is a set; valid"),
+        ("[1, {a: !!binary aGk=}]", "b'hi' is a bytes"), ("{x: {1: a}}", "the key 1 is no text; write it in quotes"),
+    ],
+)  # fmt: skip
+def test_options_reach_the_worker_as_they_are_written(
+    make_analysis: Callable[..., Analysis], events: Path, single: LocalExecutor, tmp_path: Path, value: str, error: str
+) -> None:
+    steps = f"  - {{name: fill, function: 'mysteps:fill', options: {{factors: 'x', regions: {value}}}}}"
+    analysis = make_analysis(OWN, steps, f"    a: {{files: ['{events}/events0.root']}}")
+    with pytest.raises(ConfigError, match=f"step 'fill': options: regions: .*{error}"):
+        portico.run(analysis, folder=tmp_path / "run", executor=single)

@@ -1,4 +1,4 @@
-"""Random selections on random events: a loop without RDataFrame has RDataFrame's bits, whatever is declared."""
+"""Random selections on random events: a loop without RDataFrame has RDataFrame's bits, and both those of Python."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from portico.analysis.dataset import Sample
 from portico.config import parse
 from portico.files import summarise
 from portico.results.product import Product, ProductKind
-from portico.selection import Selection, book
+from portico.results.view import Results
+from portico.selection import Selection, book, event_weight
 from portico.selection.loop import Loop
 from portico.worker.frame import run_chunk
+from tests.chosen import choose
 
-root.load()
+ROOT = root.load()
 pytestmark = pytest.mark.integration
 EVENTS, CLUSTER = 600, 97
 FLOATS, INTEGERS = ("C_a", "C_b", "C_c", "C_d"), ("C_i", "C_j")
@@ -102,12 +104,18 @@ def declared_at_random(rng: np.random.Generator) -> dict[str, Any]:
     return declared
 
 
+FIRST, LAST = 13, EVENTS - 5
+
+
+def sample_of(path: Path) -> Sample:
+    return Sample(name="s", files=(str(path),), tree="t", kind="background", cross_section=1.5, luminosity=2.0,
+                  filter_efficiency=0.5, processed_events=700)  # fmt: skip
+
+
 def filled(path: Path, selection: Selection, folder: Path, *, of_node: bool) -> tuple[dict[str, Product], ak.Array]:
     folder.mkdir()
-    sample = Sample(name="s", files=(str(path),), tree="t", kind="background", cross_section=1.5, luminosity=2.0,
-                    filter_efficiency=0.5, processed_events=700)  # fmt: skip
-    summary = summarise(str(path), "t")
-    chunk = Chunk(str(path), summary.uuid, "t", 13, EVENTS - 5)
+    sample, summary = sample_of(path), summarise(str(path), "t")
+    chunk = Chunk(str(path), summary.uuid, "t", FIRST, LAST)
 
     def step(frame: Any, sample: Sample) -> Any:
         return book(selection, frame.Filter("true") if of_node else frame, sample, folder=folder)
@@ -137,3 +145,45 @@ def test_a_loop_has_the_bits_of_rdataframe(seed: int, tmp_path: Path, monkeypatc
         for name in tree.fields:
             assert ak.array_equal(rows[name], tree[name], equal_nan=True, dtype_exact=False), (kind, name)
     assert [loop is None for loop in loops] == [True, False, False]
+
+
+def events_of(path: Path) -> list[dict[str, Any]]:
+    """Return the columns of each event, with the types of C++; run, luminosity block and event are unsigned."""
+    with uproot.open(path) as file:
+        read = file["t"].arrays(entry_start=FIRST, entry_stop=LAST)
+    columns = {name: [np.asarray(value) for value in read[name]] for name in read.fields if read[name].ndim > 1}
+    columns |= {name: list(np.asarray(read[name])) for name in read.fields if name not in columns}
+    columns["event"] = [np.uint64(np.uint32(value)) for value in columns["event"]]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(n, marks=pytest.mark.full) for n in range(2, 60))])
+def test_a_selection_is_that_of_a_loop_in_python(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng([20261201, seed])
+    path, declared = made_events(rng, tmp_path)["TTree"], declared_at_random(rng)
+    selection = parse(Selection, declared, Path("random.yaml"))
+    products, rows = filled(path, selection, tmp_path / "filled", of_node=False)
+    results, expected = (
+        Results("s", products),
+        choose(declared, events_of(path), event_weight(sample_of(path)), "background"),
+    )
+    for name in products:
+        if products[name].kind is ProductKind.HISTOGRAM:
+            base, tag = products[name].meta.get("variation", (name, "nominal"))
+            made = results.root[name].Clone()
+            made.Reset()
+            for value, weight in expected.fills.get((base, tag), []):
+                made.Fill(value, weight)
+            cells = range(made.GetNcells())
+            assert [results.root[name].GetBinContent(i) for i in cells] == [made.GetBinContent(i) for i in cells], name
+            assert [results.root[name].GetBinError(i) for i in cells] == [made.GetBinError(i) for i in cells], name
+    assert {key[0] for key in expected.fills} <= {p.meta.get("variation", [n])[0] for n, p in products.items()}
+    for of, flow in expected.flows.items():
+        found = products[f"cutflow_{of}"].arrays
+        events = [int(found["all"][0]), *found["passed"].tolist()]
+        stages = [*range(len(events) - 1), -1]
+        numbers = [flow.get(stage, (0, 0.0, 0.0)) for stage in stages]
+        sums = zip(events, found["weights"].tolist(), found["squares"].tolist(), strict=True)
+        assert list(sums) == numbers, of
+    for name in ("event", "selection", "chosen", "multiplicity", "weight"):
+        assert rows[name].to_list() == [row[name] for row in expected.rows], name

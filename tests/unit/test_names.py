@@ -150,7 +150,7 @@ def declared(event: list[str], candidate: list[str], label: str) -> Selection:
             f"{label}_": {"expression": f"{c} * {other}", **kinds},
         },
         "shapes": {label: {"columns": {candidate[0]: f"{c} + {other}"}, "nominal": "", **kinds,
-                           "variations": {"up": ""}}},
+                           "variations": {"shifted": ""}}},
         "histograms": [{"column": n, "name": f"h{k}", **BIN} for k, n in enumerate([*event, *candidate])],
     }  # fmt: skip
     return parse(Selection, {**fields, "output": {"columns": ["defined", "flat"]}}, "here")

@@ -184,6 +184,23 @@ def test_groups_are_drawn_as_one(tmp_path: Path) -> None:
     assert "u" not in content["g"]["0"], "errors of counts follow from them"
 
 
+def test_a_sum_says_what_it_lacks(tmp_path: Path) -> None:
+    """Samples of a group without a result, and histograms with other bins, which cannot be added."""
+    other = {
+        "mass": Product(ProductKind.HISTOGRAM, {**histogram(9).meta, "axes": [axis(40, 0, 3)]}, histogram(9).arrays)
+    }
+    plot = {"groups": [{"label": "all", "samples": ["qcd", "top"]}]}
+    manifest = {"samples": KINDS, "plot": plot}
+    for number, (results, words) in enumerate((
+        ({"data": {"mass": histogram(9)}, "qcd": {"mass": histogram(9)}}, "without top"),
+        ({"data": {"mass": histogram(9)}, "qcd": {"mass": histogram(9)}, "top": other}, "top: other bins, not drawn"),
+        ({"data": {"mass": histogram(9)}, "hnl": other}, "hnl: other bins, not drawn"),
+        ({"data": {"mass": histogram(9)}, "hnl": {"mass": histogram(9)}}, None),
+    )):  # fmt: skip
+        text = write_report(make_run(tmp_path / f"{number}", results, manifest=manifest)).read_text()
+        assert drawn(text, "histograms", "", "mass").get("w") == words
+
+
 def test_blinded_data_are_not_in_the_file(tmp_path: Path) -> None:
     varied = {"mass": histogram(5000), "mass_up": histogram(5000, variation=["mass", "pt:up"])}
     results = dict.fromkeys(KINDS, varied)

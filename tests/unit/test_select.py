@@ -613,7 +613,7 @@ def test_histograms_can_be_changed_and_added_without_the_file() -> None:
 def test_what_is_switched_on() -> None:
     path = FOLDER / "selection.yaml"
     plain = load_selection(path)
-    columns = dict.fromkeys(("run", "lumi", "event"), "int")
+    columns = dict.fromkeys(("run", "lumi", "event"), "int") | {"C_a": "ROOT::RVec<float>"}
     assert not [name for group in (plain.weights, plain.shapes) for name, entry in group.items() if entry.enabled]
     switched = load_selection(path, switch={"weights/pileup": False, "weights": True, "rules/cosine": False})
     assert [name for name, weight in switched.weights.items() if not weight.enabled] == ["pileup"]

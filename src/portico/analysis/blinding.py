@@ -15,14 +15,20 @@ __all__ = ["Blinding", "open_bins"]
 _DATA: Final = "data"
 
 
-def open_bins(edges: npt.NDArray[np.float64], blind: Iterable[tuple[float, float]]) -> npt.NDArray[np.bool_]:
+def open_bins(
+    edges: npt.NDArray[np.float64], blind: Iterable[tuple[float, float]], *, flow: bool = False
+) -> npt.NDArray[np.bool_]:
     """Return which bins may be shown: those that no blinded interval overlaps.
 
     Parameters
     ----------
     edges : array of shape (bins + 1,)
+        As the axis has them, which may be infinite.
     blind : iterable of (float, float)
+    flow : bool
+        With the flow bins at both ends, which hold what lies outside of the axis.
     """
+    edges = np.concatenate([[-np.inf], edges, [np.inf]]) if flow else edges
     seen = np.ones(len(edges) - 1, dtype=np.bool_)
     for low, high in blind:
         seen &= (edges[1:] <= low) | (edges[:-1] >= high)

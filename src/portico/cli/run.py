@@ -88,8 +88,9 @@ def run(
         "folder": folder, "on": on, "workers": workers, "batch": batch, "detach": detach,
         "chunks_per_job": chunks_per_job, "steps": steps, "samples": samples, "unblind": unblind,
     }  # fmt: skip
+    allowed = {"allow_partial": allow_partial, "accept_changed_input": accept_changed_input}
     if dry_run:
-        return _preview(loaded, {**options, "accept_changed_input": accept_changed_input}, as_json)
+        return _preview(loaded, {**options, **allowed}, as_json)
     from portico.errors import Detached
     from portico.monitor.progress import Progress
     from portico.workflow.run import run as run_analysis
@@ -97,8 +98,7 @@ def run(
     _say_what_ctrl_c_waits_for(on, batch)
     try:
         with Progress() as progress, _exported(progress, metrics_port) as reporter:
-            options |= {"allow_partial": allow_partial, "accept_changed_input": accept_changed_input, "cache": cache}
-            options |= {"chunk_timeout": chunk_timeout}
+            options |= {**allowed, "cache": cache, "chunk_timeout": chunk_timeout}
             result = run_analysis(loaded, **options, reporter=reporter)
     except Detached as detached:
         _submitted(str(detached), folder, as_json)

@@ -85,8 +85,7 @@ def _example(
 ) -> Example:
     """Name a bin and its contents; of a blinded histogram, only bins in one dimension outside the intervals."""
     where, first = bin_name(axes, index), index[0]
-    inside = 0 < first <= axes[0]["bins"]
-    if blind and (len(axes) > 1 or (inside and not open_bins(_edges(axes[0]), blind)[first - 1])):
+    if blind and (len(axes) > 1 or not open_bins(_edges(axes[0]), blind, flow=True)[first]):
         return Example(f"{where}: blinded", None, None)
     return Example(where, *(value_of(array[*index]) for array in pair))
 

@@ -13,7 +13,7 @@ import io
 import json
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
@@ -322,10 +322,15 @@ _archive = lru_cache(maxsize=16)(_zipped)
 
 
 def key_of(*parts: object) -> str:
-    """Return the digest of a list of values that JSON can hold."""
+    """Return the digest of a list of values that JSON can hold.
+
+    The order of a mapping's keys does not count, that of mappings within it does: options of a step are passed by name,
+    but a step may go through the categories in one of them.
+    """
     return hashlib.sha256(as_text(*parts).encode()).hexdigest()
 
 
 def as_text(*parts: object) -> str:
     """Return the text whose digest `key_of` returns: a JSON array."""
-    return json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    ordered = [dict(sorted(part.items())) if isinstance(part, Mapping) else part for part in parts]
+    return json.dumps(ordered, separators=(",", ":"))

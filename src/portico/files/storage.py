@@ -127,7 +127,7 @@ def normal(location: str | Path) -> str:
     """
     text = str(location)
     if not is_remote(text):
-        return str(Path(text).resolve())
+        return str(Path(os.path.expanduser(text)).resolve())  # noqa: PTH111 (which raises nothing)
     if has_secret(text):
         raise ConfigError(
             f"{text}: a run keeps the URL of its store, so it must not carry a password or a token; put the token into "

@@ -74,8 +74,8 @@ struct Best {
   double score = -std::numeric_limits<double>::infinity();
 
   PORTICO_CALLED void offer(int candidate, bool prefer, double value) {
-    value = std::isnan(value) ? -std::numeric_limits<double>::infinity() : value;
-    if (index < 0 || prefer > preferred || (prefer == preferred && value > score)) {
+    const bool higher = value > score || (std::isnan(score) && !std::isnan(value));
+    if (index < 0 || prefer > preferred || (prefer == preferred && higher)) {
       index = candidate;
       preferred = prefer;
       score = value;
@@ -86,6 +86,7 @@ struct Best {
 // The choices of a selection in one event. Rules and selections are numbered; selection 0 is the inclusive one.
 struct Choices {
   std::size_t rules = 0, selections = 0;
+  std::size_t candidates = 0; // in the event
   std::vector<int> depth;    // per selection: number of cuts passed by the candidate that passes most
   std::vector<int> passing;  // per selection: number of candidates that pass all cuts
   std::vector<Best> best;    // per rule and selection
@@ -95,16 +96,17 @@ struct Choices {
   std::vector<Best> shared;
   std::vector<int> category;
 
-  PORTICO_CALLED void reset(std::size_t r, std::size_t s) {
+  PORTICO_CALLED void reset(std::size_t r, std::size_t s, std::size_t all) {
     rules = r;
     selections = s;
+    candidates = all;
     depth.assign(s, 0);
     passing.assign(s, 0);
     best.assign(r * s, Best());
     matched.clear();
   }
-  PORTICO_CALLED void match(std::size_t candidates) { matched.assign(candidates, 0); }
-  PORTICO_CALLED void share(std::size_t candidates) {
+  PORTICO_CALLED void match() { matched.assign(candidates, 0); }
+  PORTICO_CALLED void share() {
     shared.assign(rules, Best());
     category.assign(candidates, 0);
   }
@@ -184,6 +186,21 @@ PORTICO_CALLED inline void require_size(std::size_t found, std::size_t expected,
     throw std::runtime_error(std::string("column ") + column + " has " + std::to_string(found) +
                              " elements, but other candidate columns have " + std::to_string(expected) +
                              ": all must have the same length");
+}
+
+// The value of a shape in the type of its column. A column of integers gets integers, and only such as it can hold. That
+// is no static_assert, after whose failure cling compiles RVec wrongly in the same process.
+template <typename T, typename V>
+T shaped(V value, const char *column) {
+  const T result = static_cast<T>(value);
+  if constexpr (std::is_integral_v<T> && !std::is_integral_v<V>)
+    throw std::runtime_error(std::string("a shape of column ") + column +
+                             ", which has integers, must give integers; convert its value, as in int(...)");
+  else if constexpr (std::is_integral_v<T>)
+    if (static_cast<V>(result) != value || (result < 0) != (value < 0))
+      throw std::runtime_error(std::string("a shape changes column ") + column + " to " + std::to_string(value) +
+                               ", which its type cannot hold");
+  return result;
 }
 
 // A column's value of each chosen candidate.

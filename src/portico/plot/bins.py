@@ -81,8 +81,8 @@ def bins_of(h: Hist[Any], density: bool = False, flow: bool = False, blind: Inte
     everything = np.asarray(h.values(flow=True), np.float64)
     variances = h.variances(flow=True)
     squares = np.abs(everything) if variances is None else np.asarray(variances, np.float64)
-    hidden = np.zeros(len(everything), np.bool_)
-    hidden[inner] = ~open_bins(edges, blind)
+    seen = open_bins(np.asarray(axis.edges, np.float64), blind, flow=True)
+    hidden = ~seen[1 - inner.start : len(everything) + 1 - inner.start]
     everything, squares = np.where(hidden, 0.0, everything), np.where(hidden, 0.0, squares)
     under, over = float(everything[: inner.start].sum()), float(everything[inner.stop :].sum())
     values, errors = everything[inner], np.sqrt(squares[inner])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,8 @@ class Drawable:
         Such as ``pileup:up``; empty for the nominal one.
     products : mapping of str to Product
         By sample, all with the same axes.
+    odd : tuple of str
+        Samples in which it has other axes.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Drawable:
     variable: str
     variation: str
     products: Mapping[str, Product]
+    odd: tuple[str, ...] = ()
 
     def content(self, groups: Sequence[Group], style: PlotStyle, blinding: Blinding) -> dict[str, Any]:
         """Return what the page draws, for JSON: axes, blinded intervals, and the numbers of each group.
@@ -73,7 +76,17 @@ class Drawable:
             for number, group in enumerate(groups)
             if (numbers := self._numbers(group, edges, blinding)) is not None
         }
+        if words := self._left_out(groups):
+            content["w"] = words
         return content
+
+    def _left_out(self, groups: Sequence[Group]) -> str:
+        """Return in words which samples are not drawn, or not in the sum of their group."""
+        there = self.products
+        drawn = [group.samples for group in groups if any(name in there for name in group.samples)]
+        absent = [name for samples in drawn for name in samples if name not in there and name not in self.odd]
+        parts = [f"{', '.join(self.odd)}: other bins, not drawn"] * bool(self.odd)
+        return "; ".join([*parts, *[f"without {', '.join(absent)}"] * bool(absent)])
 
     @property
     def base(self) -> str:
@@ -158,15 +171,18 @@ def _rounded(numbers: Array, digits: int = _DIGITS) -> list[Any]:
 def drawables(samples: Mapping[str, Results], style: PlotStyle) -> Iterator[Drawable]:
     """Return what of a step can be drawn, nominal histograms first, then variations.
 
-    Samples whose histogram has other axes than that of the first sample are left out.
+    Samples whose histogram has other axes than that of the first sample are left out, and named.
     """
     found: dict[str, dict[str, Product]] = {}
+    odd: dict[str, list[str]] = defaultdict(list)
     for sample, results in samples.items():
         for name, product in results.products.items():
             if KINDS[product.kind].bins and len(product.meta["axes"]) <= 2 and _can_be_drawn(product):
                 having = found.setdefault(name, {})
                 if not having or _same_bins(product, next(iter(having.values()))):
                     having[sample] = product
+                else:
+                    odd[name].append(sample)
     variations = {name: next(iter(of.values())).meta.get("variation", (name, "")) for name, of in found.items()}
     nominal = [name for name, (_, tag) in variations.items() if tag in {"", "nominal"}]
     parts = split_names(nominal, style.categories)
@@ -176,7 +192,7 @@ def drawables(samples: Mapping[str, Results], style: PlotStyle) -> Iterator[Draw
     for name in (*nominal, *varied):
         base, tag = variations[name]
         category, variable = parts[name if name in parts else base]
-        yield Drawable(name, category, variable, "" if name in parts else tag, found[name])
+        yield Drawable(name, category, variable, "" if name in parts else tag, found[name], tuple(odd[name]))
 
 
 def _can_be_drawn(product: Product) -> bool:

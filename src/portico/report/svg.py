@@ -78,7 +78,7 @@ def curve(product: Product, blind: Sequence[tuple[float, float]] = ()) -> Curve:
         values, errors = _means(values, squares, np.asarray(product.arrays["bin_entries"], np.float64))
     else:
         errors = np.sqrt(squares if squares.size else np.abs(values))
-    hidden = np.flatnonzero(~open_bins(edges, blind)) + 1
+    hidden = ~open_bins(edges, blind, flow=True)
     values[hidden], errors[hidden] = 0.0, 0.0
     inside = slice(1, bins + 1)
     label = axis["title"] + tell_ends(edges)

@@ -94,16 +94,15 @@ class _Choice(Generator):
     def _choose(self) -> str:
         r = self._r
         body = [
-            f"portico_choices.reset({len(r.rules)}, {len(r.selections)});",
             f"const std::size_t portico_size = {self._size()};",
+            f"portico_choices.reset({len(r.rules)}, {len(r.selections)}, portico_size);",
             *(f"portico::require_size({size}, portico_size, {quoted(c)});" for c, size in self._sizes.items()),
-            self._definitions(self._split(self._defined)[0]),
         ]
         if r.match:
-            body.append("portico_choices.match(portico_size);")
-        body += self._before("return;", "portico_choices.matched[portico_i] = ")
+            body.append("portico_choices.match();")
+        body += self._before(self._defined, "return;", "portico_choices.matched[portico_i] = ")
         if self._shared_choice:
-            body.append("portico_choices.share(portico_size);")
+            body.append("portico_choices.share();")
         body.append(f"{_EACH} {{\n{self._candidate(self._used, '[portico_i]')}\n{self._loop()}\n}}")
         if self._shared_choice:
             flags = ", ".join("true" if flag else "false" for flag in (r.inclusive_in_categories, r.per_event))
@@ -120,13 +119,22 @@ class _Choice(Generator):
         )
 
     def _size(self) -> str:
-        return next(iter(self._sizes.values()), "0")
+        return next(iter(self._sizes.values()))
 
-    def _before(self, leave: str, matched: str = "") -> list[str]:
-        """Return the cuts on the event, and the matching of candidates, with what to do about an event that fails."""
-        r, reach = self._r, "portico_choices.reach_all(++portico_reached);"
-        body = ["int portico_reached = 0;"]
-        body += [f"{line_directive(c.where)}if (!({self._cut(c)})) {leave}\n{reach}" for c in r.event.values()]
+    def _before(self, defined: Sequence[str], leave: str, matched: str = "") -> list[str]:
+        """Return the cuts on the event, and the matching of candidates, with what to do about an event that fails.
+
+        A quantity of the event is defined just before the first cut that uses it, or after all of them: ``list[0]``
+        may be used after a cut on the length of the list.
+        """
+        r, reach, of_event = self._r, "portico_choices.reach_all(++portico_reached);", self._split(defined)[0]
+        body, known = ["int portico_reached = 0;"], set[str]()
+        for cut in r.event.values():
+            names = [name for name in r.needed([cut])[1] if name not in known]
+            known.update(names)
+            body.append(self._definitions(names))
+            body.append(f"{line_directive(cut.where)}if (!({self._cut(cut)})) {leave}\n{reach}")
+        body.append(self._definitions([name for name in of_event if name not in known]))
         if r.match:
             used, names = r.needed([r.match])
             body.append(
@@ -204,8 +212,8 @@ class _Choice(Generator):
         body = [
             f"const std::size_t portico_size = {self._size()};",
             *([f"if ({unequal}) return -1;"] if unequal else []),  # the choice refuses it with words
-            self._definitions(self._split(defined)[0]), "portico::Depth portico_choices;",
-            *self._before("return portico_choices.depth;"), f"{_EACH} {{", *inside, "return -1;", "}",
+            "portico::Depth portico_choices;", *self._before(defined, "return portico_choices.depth;"),
+            f"{_EACH} {{", *inside, "return -1;", "}",
             "return portico_choices.depth;",
         ]  # fmt: skip
         given = ", ".join(["portico_number", *(self._at(c) for c in self._used)])

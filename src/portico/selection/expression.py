@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from portico.cpp import mapped
 
-__all__ = ["FUNCTIONS", "SAMPLE", "Names", "names_of", "value"]
+__all__ = ["FUNCTIONS", "SAMPLE", "Names", "loose_part", "names_of", "value"]
 
 FUNCTIONS = "portico_functions"
 """The C++ namespace of corrections and look-ups."""
@@ -26,6 +26,8 @@ _TOKEN = re.compile(
     r"|(?:::)?[^\W\d]\w*(?:\s*::\s*[^\W\d]\w*)*|->|\s+|.",
     re.DOTALL,
 )
+_TEMPLATE = re.compile(r"([\w:]*[^\W\d]\w*)\s*<[^<>()&|]*>")
+_CLOSING = {")": "(", "]": "[", "}": "{"}
 _IDENTIFIER = re.compile(r"[^\W\d]\w*\Z")
 _CPP_ONLY = frozenset(["true", "false", "nullptr", "static_cast"])
 _INFIX = frozenset(["and", "or", "xor", "bitand", "bitor", "not_eq"])
@@ -109,6 +111,26 @@ def names_of(expression: str, known: Container[str], functions: Container[str] =
             made, done = value(name), solid[position - 3 + length] + 1
         code.append(made)
     return Names(frozenset(values), frozenset(called), frozenset(parameters), "".join([*code, *tokens[done:]]))
+
+
+def loose_part(expression: str, known: Container[str]) -> str:
+    """Return what in an expression makes it more or less than one, in words; empty if nothing does.
+
+    C++ would evaluate all of ``pt > 5, eta < 2`` and return the last part.
+    """
+    before = ""
+    while expression != before:  # arguments of templates
+        before = expression
+        expression = _TEMPLATE.sub(lambda found: found[0] if found[1] in known else found[1], expression)
+    open_ones: list[str] = []
+    for token in _TOKEN.findall(expression):
+        if token in _CLOSING.values():
+            open_ones.append(token)
+        elif token in _CLOSING and (not open_ones or open_ones.pop() != _CLOSING[token]):
+            return "its brackets do not match"
+        elif token in {",", ";"} and not open_ones:
+            return f"'{token}' separates two expressions, of which only one would count; join them with && or ||"
+    return "its brackets do not match" if open_ones else ""
 
 
 def _length(words: Sequence[str], position: int, known: Container[str]) -> int:

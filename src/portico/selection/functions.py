@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from portico.cpp import line_directive, mapped
+from portico.cpp import line_directive, mapped, quoted
 from portico.selection.expression import FUNCTIONS, SAMPLE, value
 from portico.selection.resolved import (
     Expression,
@@ -124,6 +124,12 @@ class _Functions(Generator):
         columns, definitions = self._r.needed(expressions)
         return columns, f"{self._candidate(columns, '.at(portico_index)')}\n{self._definitions(definitions)}\n"
 
+    def _sizes(self, columns: Iterable[str], first: str) -> str:
+        """Return the code that requires columns of candidates to have the length of another one."""
+        others = [column for column in columns if column in self._r.of_candidate and column != first]
+        sizes = {column: f"{self._argument(column)}.size()" for column in (*others, first)}
+        return "".join(f"portico::require_size({sizes[c]}, {sizes[first]}, {quoted(c)});\n" for c in others)
+
     def _define(self, name: str) -> str:
         columns, body = self._evaluate([name_expression(name)])
         function, arguments, body = mapped("define", name), self._arguments(columns), f"{body}return {value(name)};"
@@ -169,8 +175,8 @@ class _Functions(Generator):
         columns, body = self._evaluate([expression])
         kind = argument_type(self._r, column)
         inside = (
-            f"{kind} portico_result;\n{self._every(column)} {{\n{body}portico_result.push_back(\n"
-            f"{line_directive(expression.where)}{parenthesised(expression)});\n}}\nreturn portico_result;"
+            f"{self._sizes(columns, column)}{kind} portico_result;\n{self._every(column)} {{\n{body}"
+            f"portico_result.push_back({self._shaped(column, expression)});\n}}\nreturn portico_result;"
         )
         return declared(mapped("nominal", column), kind, self._arguments(sorted({*columns, column})), inside)
 
@@ -179,20 +185,26 @@ class _Functions(Generator):
         expressions = [e for tags in shape.columns.values() for e in tags.values()]
         columns, body = self._evaluate(expressions)
         first = next(iter(shape.columns))
+        columns = sorted({*columns, first})
         element = element_type(self._r.columns[first])
         pushes = "\n".join(
-            f"portico_result[{c}][{t}].push_back(\n{line_directive(e.where)}{parenthesised(e)});"
-            for c, tags in enumerate(shape.columns.values())
+            f"portico_result[{c}][{t}].push_back({self._shaped(column, e)});"
+            for c, (column, tags) in enumerate(shape.columns.items())
             for t, e in enumerate(tags.values())
         )
         kind = f"RVec<RVec<RVec<{element}>>>"
         several = len(shape.columns) > 1
         inside = (
-            f"{kind} portico_result({len(shape.columns)}, RVec<RVec<{element}>>({len(shape.tags)}));\n"
+            f"{self._sizes(columns, first)}{kind} portico_result({len(shape.columns)}, "
+            f"RVec<RVec<{element}>>({len(shape.tags)}));\n"
             f"{self._every(first)} {{\n{body}{pushes}\n}}\nreturn portico_result{'' if several else '[0]'};"
         )
         returned = kind if several else f"RVec<RVec<{element}>>"
         return declared(mapped("shape", shape.name), returned, self._arguments(columns), inside)
+
+    def _shaped(self, column: str, expression: Expression) -> str:
+        element, code = element_type(self._r.columns[column]), parenthesised(expression)
+        return f"\n{line_directive(expression.where)}portico::shaped<{element}>({code}, {quoted(column)})"
 
     def _every(self, column: str) -> str:
         size = f"{self._argument(column)}.size()"

@@ -67,7 +67,7 @@ class _Kernel:
         self._r = r = resolved
         self._event = [weight for weight in r.weights if not weight.of_candidate]
         weights = [e for weight in r.weights for e in (weight.nominal, *weight.varied.values())]
-        values = [*weights, *(name_expression(one.column) for one in r.histograms)]
+        self._values = values = [*weights, *(name_expression(one.column) for one in r.histograms)]
         self._to_choose = self._needed(r.choice_expressions())
         self._to_weigh = self._needed(weight.nominal for weight in self._event)
         self._to_vary = self._needed([*r.choice_expressions(), *values], varied=True) if r.shape_tags else []
@@ -178,7 +178,8 @@ class _Kernel:
             f"std::copy_n(portico_now, {count}, portico_corrected);",
         ]  # fmt: skip
         for shape in [shape for shape in r.shapes if shape.tags]:
-            columns = r.needed(e for tags in shape.columns.values() for e in tags.values())[0]
+            used = r.needed(e for tags in shape.columns.values() for e in tags.values())[0]
+            columns = sorted({*used, next(iter(shape.columns))})
             lines += [
                 "{", f"const auto portico_varied = {self._call('shape', shape.name, columns, of='portico_raw')};",
                 f"for (std::size_t portico_k = 0; portico_k < {len(shape.tags)}; ++portico_k) {{",
@@ -199,7 +200,9 @@ class _Kernel:
     def _fill_one(self) -> str:
         """Return the method that fills the histograms of one choice, and for the nominal one all else."""
         r = self._r
+        of_values = self._r.needed(self._values)[0]
         lines = [
+            *self._sizes(of_values),
             "const RVec<int> portico_selection = portico::ChosenBy{0, portico::Quantity::selections}(portico_choices);",
             "const RVec<int> portico_chosen = portico::ChosenBy{0, portico::Quantity::candidates}(portico_choices);",
             *(f"const auto {mapped('factor', weight.name)} = {self._weight(weight)};" for weight in r.weights),
@@ -214,8 +217,14 @@ class _Kernel:
                 f"portico::fill({target}, portico_found, portico_weight, portico_selection);",
                 *(self._fill_varied() if group == "varied" else []), "}",
             ]  # fmt: skip
-        lines += ["if (!portico_nominal) return;", *self._write()]
+        lines += ["if (!portico_nominal) return;", *self._sizes(set(self._to_fill) - {*of_values}), *self._write()]
         return _outside("portico_kernel", _FILL, lines)
+
+    def _sizes(self, columns: Iterable[str]) -> list[str]:
+        """Return the code that requires columns of candidates to have the length of those that the choice reads."""
+        more = [c for c in sorted(columns) if c in self._r.of_candidate and c not in self._to_choose]
+        given = ((f"({self._value(column)}).size()", quoted(column)) for column in more)
+        return [f"portico::require_size({size}, portico_choices.candidates, {name});" for size, name in given]
 
     def _total(self, replaced: str = "") -> str:
         """Return the total weight, with a variation of one factor."""

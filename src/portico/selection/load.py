@@ -72,16 +72,18 @@ def _content(path: Path) -> bytes:
 
 
 def _with_cuts(selection: Selection, cuts: Mapping[str, str], path: Path) -> dict[str, Any]:
-    groups = {n: dict(c) for n, c in selection.categories.items()}
-    groups |= {"event": dict(selection.event), "preselection": dict(selection.preselection)}
+    own = {"event": dict(selection.event), "preselection": dict(selection.preselection)}
+    categories = {name: dict(of) for name, of in selection.categories.items()}
+    groups = [*own.items(), *categories.items()]  # a category may be named 'event', too
     for name, expression in cuts.items():
         group, _, cut = name.partition("/")
-        if cut not in groups.get(group, {}):
-            valid = [f"{group}/{cut}" for group, cuts in groups.items() for cut in cuts]
-            raise ConfigError(f"{path}: no cut '{name}'; {nearest(name, valid)}")
-        groups[group][cut] = expression
-    own = {name: groups.pop(name) for name in ("event", "preselection")}
-    return {**own, "categories": groups} if cuts else {}
+        found = [of for known, of in groups if known == group and cut in of]
+        if not found:
+            raise ConfigError(f"{path}: no cut '{name}'; {nearest(name, [f'{g}/{c}' for g, of in groups for c in of])}")
+        if len(found) > 1:
+            raise ConfigError(f"{path}: '{name}' is both a cut of the selection and of a category; rename the category")
+        found[0][cut] = expression
+    return {**own, "categories": categories} if cuts else {}
 
 
 def _switched(selection: Selection, switch: Mapping[str, bool], path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ is a numeric parameter of the sample.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -40,6 +41,13 @@ Kind = Literal["data", "signal", "background"]
 _ALL: tuple[Kind, ...] = ("data", "signal", "background")
 _SIMULATED: tuple[Kind, ...] = ("signal", "background")
 _NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+def _named_tags(variations: dict[str, str]) -> dict[str, str]:
+    for tag in variations:
+        if not tag.strip() or tag == "nominal":
+            raise ValueError(f"a variation cannot be named '{tag}'; give it another name, such as 'up'")
+    return variations
 
 
 class Listed(Model):
@@ -133,6 +141,8 @@ class Weight(Model):
     kinds: tuple[Kind, ...] = _SIMULATED
     enabled: bool = True
 
+    _tags = field_validator("variations")(_named_tags)
+
     @model_validator(mode="after")
     def _uses_variations(self) -> Weight:
         if self.variations and "{variation}" not in self.expression:
@@ -162,6 +172,8 @@ class Shape(Model):
     variations: dict[str, str] = Field(default_factory=dict)
     kinds: tuple[Kind, ...] = _SIMULATED
     enabled: bool = True
+
+    _tags = field_validator("variations")(_named_tags)
 
     @model_validator(mode="after")
     def _has_effect(self) -> Shape:
@@ -208,8 +220,10 @@ class Histogram(Model):
         if (self.edges is None) == (self.bins is None or self.range is None):
             raise ValueError("give either bins and range, or edges")
         edges = self.edges or self.range or ()
-        if any(low >= high for low, high in itertools.pairwise(edges)):
+        if not all(low < high for low, high in itertools.pairwise(edges)):
             raise ValueError("edges of bins must increase")
+        if self.edges is None and not all(map(math.isfinite, edges)):
+            raise ValueError("equal bins need a finite range; give edges for bins without an end")
         return self
 
     def edges_of(self) -> tuple[float, ...]:
@@ -312,6 +326,14 @@ class Selection(Model):
                 raise ValueError(f"'{name}' is not a valid name; use letters, digits and _")
         return value
 
+    @field_validator("constants")
+    @classmethod
+    def _numbers(cls, value: dict[str, int | float]) -> dict[str, int | float]:
+        for name, number in value.items():
+            if math.isnan(number) or (isinstance(number, int) and abs(number) >= 2**63):
+                raise ValueError(f"'{name}' is {number}; valid: integers of 64 bits, such as 41, and numbers like 41.6")
+        return value
+
     @field_validator("corrections", "lookups")
     @classmethod
     def _functions(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -329,6 +351,11 @@ class Selection(Model):
                 if name in seen:
                     raise ValueError(f"'{name}' is in both {seen[name]} and {group}")
                 seen[name] = group
+        for name in self.weights.keys() & self.shapes.keys():
+            if twice := self.weights[name].variations.keys() & self.shapes[name].variations.keys():
+                raise ValueError(
+                    f"the variation '{name}:{min(twice)}' is both that of a weight and of a shape; rename one of them"
+                )
         if not any(rule.enabled for rule in self.rules.values()):
             raise ValueError(f"no rule is enabled, and one must choose; there are {', '.join(self.rules)}")
         if self.inclusive == "categories" and not self.categories:

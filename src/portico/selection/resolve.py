@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from portico.analysis.dataset import Sample
 from portico.errors import ConfigError, nearest
-from portico.selection.expression import names_of
+from portico.selection.expression import loose_part, names_of
 from portico.selection.model import Histogram, Selection
 from portico.selection.resolved import (
     Expression,
@@ -66,6 +66,11 @@ class _Resolver:
             name for name, kind in out.columns.items()
             if name.startswith(self._selection.candidates) and element_type(kind) is not None
         }  # fmt: skip
+        if not out.of_candidate:
+            self._problems.append(
+                f"{self._where}: candidates: sample '{self._sample.name}' has no list whose name begins with "
+                f"'{self._selection.candidates}', so there is nothing to choose from"
+            )
         for part in (
             self._resolve_definitions, self._resolve_cuts, self._resolve_rules, self._resolve_weights,
             self._resolve_shapes, self._resolve_histograms, self._resolve_output, self._check_products,
@@ -95,6 +100,8 @@ class _Resolver:
                 )
 
     def _expression(self, key: str, text: str) -> Expression:
+        if fault := loose_part(text, self._known):
+            self._problems.append(f"{self._where}: {key}: '{text}': {fault}")
         names = names_of(text, self._known, self._functions)
         for name in sorted(names.values):
             self._check_name(name, f"{key}: '{text}'", self._known)

@@ -136,7 +136,10 @@ class Resolved:
         """Return the expressions on which the choice of candidates depends."""
         found = [*self.event.values(), *([self.match] if self.match else []), *self.preselection.values()]
         found += [cut for cuts in self.categories.values() for cut in cuts.values()]
-        return found + [part for rule in self.rules.values() for part in rule if part is not None]
+        found += [part for rule in self.rules.values() for part in rule if part is not None]
+        if self.of_candidate.isdisjoint(self.needed(found)[0]):  # one column says how many candidates there are
+            found.append(name_expression(min(self.of_candidate & self.columns.keys())))
+        return found
 
     def expressions(self) -> list[Expression]:
         """Return every expression that is evaluated, including definitions."""

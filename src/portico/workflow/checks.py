@@ -21,7 +21,7 @@ from portico.environment.credentials import find_credentials, needs_credentials
 from portico.errors import InputError, PorticoError, RunFolderError
 from portico.files import TreeSummary
 from portico.runfolder.folder import RunFolder
-from portico.runfolder.ledger import Ledger, Planned
+from portico.runfolder.ledger import Ledger, Lost, Planned
 from portico.worker.process import RunnerProcess
 from portico.worker.task import Failed, FailureKind, Task, without_entries
 from portico.workflow.explain import explain
@@ -102,7 +102,7 @@ class Checked:
 
 def check(
     analysis: Analysis, folder: RunFolder, ledger: Ledger, *, steps: Iterable[StepEntry] | None = None,
-    samples: Iterable[str] = (), accept_changed_input: bool = False,
+    samples: Iterable[str] = (), accept_changed_input: bool = False, allow_partial: bool = False,
 ) -> Checked:  # fmt: skip
     """Find what would stop a run, without running anything.
 
@@ -116,8 +116,8 @@ def check(
         Look at these, and at what they read; at all by default.
     samples : iterable of str
         Look at these samples; at all by default.
-    accept_changed_input : bool
-        Input that shrank is no problem.
+    accept_changed_input, allow_partial : bool
+        Input that shrank is no problem; files that cannot be opened are no error.
     """
     wanted = _with_inputs(analysis, analysis.steps if steps is None else steps)
     with tempfile.TemporaryDirectory(prefix="portico-check-") as scratch:
@@ -125,7 +125,8 @@ def check(
         try:
             if needs_credentials(analysis, None):
                 runner.use_credentials(find_credentials())
-            checker = _Checker(analysis, folder, ledger, runner, Path(scratch), tuple(samples), accept_changed_input)
+            allowed = accept_changed_input, allow_partial
+            checker = _Checker(analysis, folder, ledger, runner, Path(scratch), tuple(samples), *allowed)
             for step in analysis.steps:
                 if step.name in wanted:
                     checker.step(step)
@@ -156,15 +157,19 @@ class _Checker:
     scratch: Path
     selected: tuple[str, ...]
     accept_changed_input: bool
+    allow_partial: bool
     trees: dict[tuple[str, str], list[Mapping[str, Any]]] = field(default_factory=dict)
     unchecked: list[str] = field(default_factory=list)
     files: dict[str, dict[str, TreeSummary]] = field(default_factory=dict)
+    lost: dict[Lost, None] = field(default_factory=dict)
     found: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def problems(self) -> Iterator[Problem]:
         """Yield each problem once, with its samples."""
         for line in copies_between({name: of.values() for name, of in self.files.items()}):
             yield Problem("warning", "", (), line)
+        for loss in self.lost:
+            yield Problem("warning", "", (loss.sample,), f"{loss.file}: {loss.message}; left out")
         for (step, message), samples in self.found.items():
             yield Problem("error", step, tuple(dict.fromkeys(name for name in samples if name)), message)
 
@@ -236,7 +241,8 @@ class _Checker:
         """Return what the step would read of a sample; None if there is nothing to build."""
         if step.input != DATASET:
             return self._of_empty_trees(step, name)
-        plan = plan_step(self.analysis, step, bundle, arguments, self.ledger, [name])
+        plan = plan_step(self.analysis, step, bundle, arguments, self.ledger, [name], self.allow_partial)
+        self.lost |= dict.fromkeys(plan.lost)
         self.files |= {sample: dict(of) for sample, of in plan.files.items()}
         if not self.accept_changed_input:
             for line in shrunk(step, plan, self.ledger):

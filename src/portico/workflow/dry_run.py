@@ -86,7 +86,8 @@ class Preview:
 def preview(
     analysis: Analysis, *, folder: str | Path | None = None, on: str = "local", workers: int | None = None,
     batch: bool = False, detach: bool = False, chunks_per_job: int | None = None, steps: Iterable[str] = (),
-    samples: Iterable[str] = (), unblind: bool = False, accept_changed_input: bool = False, checked: bool = False,
+    samples: Iterable[str] = (), allow_partial: bool = False, accept_changed_input: bool = False, unblind: bool = False,
+    checked: bool = False,
 ) -> Preview:  # fmt: skip
     """Plan every step as far as possible, without running or writing anything.
 
@@ -104,7 +105,7 @@ def preview(
     run_folder = RunFolder(Path(folder) if folder is not None else analysis.run_folder)
     found: list[Row] = []
     with reading(run_folder, analysis.name) as ledger:
-        planner = _Planner(analysis, run_folder, ledger, {})
+        planner = _Planner(analysis, run_folder, ledger, {}, allow_partial)
         for step in analysis.steps:
             try:
                 rows = planner.rows(step, selected)
@@ -118,7 +119,7 @@ def preview(
         told = None
         if checked:
             told = check(analysis, run_folder, ledger, steps=chosen, samples=selected,
-                         accept_changed_input=accept_changed_input)  # fmt: skip
+                         accept_changed_input=accept_changed_input, allow_partial=allow_partial)  # fmt: skip
     script = batch_script(on, run_folder.path) if batch else job_script(on)
     return Preview(analysis.name, run_folder.path, tuple(found), script, told)
 
@@ -131,6 +132,7 @@ class _Planner:
     folder: RunFolder
     ledger: Ledger
     open: dict[str, set[str]]
+    allow_partial: bool
 
     def rows(self, step: StepEntry, selected: tuple[str, ...]) -> list[Row]:
         names = self.analysis.samples_of(step)
@@ -156,7 +158,8 @@ class _Planner:
         unready = self.open.get(step.input, set())
         if step.input != DATASET and (name in unready or name not in self.ledger.result_keys(step.input)):
             return Row(step.name, name, after=step.input)
-        return self._of_plan(step, plan_step(self.analysis, step, bundle, arguments, self.ledger, [name]), name)
+        plan = plan_step(self.analysis, step, bundle, arguments, self.ledger, [name], self.allow_partial)
+        return self._of_plan(step, plan, name)
 
     def _of_plan(self, step: StepEntry, plan: Plan, name: str) -> Row:
         chunks = plan.chunks.get(name, [])

@@ -12,6 +12,7 @@ from portico._version import __version__
 from portico.analysis.analysis import DATASET, POINTS, Analysis, StepEntry
 from portico.analysis.chunks import Chunk, ChunkSize, plan, plan_generated
 from portico.analysis.dataset import Sample
+from portico.config import not_plain
 from portico.environment.bundle import Bundle, collect, key_of, kind_of
 from portico.errors import ConfigError, InputError, ProductError, RunFolderError, nearest
 from portico.files import TreeSummary, raise_errors, summarise_each
@@ -83,8 +84,7 @@ class Arguments:
     def only(self, names: Iterable[str]) -> Arguments:
         """Return the arguments of these names."""
         wanted = set(names)
-        given, keyed = ({k: v for k, v in of.items() if k in wanted} for of in (self.given, self.keyed))
-        return Arguments(given, keyed)
+        return Arguments(*({k: v for k, v in of.items() if k in wanted} for of in (self.given, self.keyed)))
 
 
 def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
@@ -113,6 +113,8 @@ def bundle_of(analysis: Analysis, step: StepEntry) -> Bundle:
     unknown = [option for option in (*step.options, *step.files) if option not in options]
     if unknown:
         raise ConfigError(f"{where}: {functions} has no option '{unknown[0]}'; {nearest(unknown[0], options)}")
+    if odd := [f"{option}: {words}" for option, value in step.options.items() if (words := not_plain(value))]:
+        raise ConfigError(f"{where}: options: {odd[0]}")
     _check_inputs(analysis, step, bundle.needs.kind)
     return bundle
 

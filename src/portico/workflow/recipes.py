@@ -13,6 +13,7 @@ from portico._version import __version__
 from portico.analysis.analysis import DATASET, POINTS, Analysis, StepEntry
 from portico.environment.bundle import collect, key_of
 from portico.errors import PorticoError
+from portico.files.digest import digest_of
 from portico.runfolder.ledger import Ledger
 from portico.runfolder.version import SUMMARY
 from portico.workflow.plan import bundle_of, sample_fields
@@ -43,8 +44,10 @@ def recipes_of(analysis: Analysis) -> dict[tuple[str, str], str]:
             common[step.name] = ""
             continue
         size = str(step.chunk or analysis.chunk)
-        entry = [step.function, step.options, step.references, step.tree, size]
-        common[step.name] = key_of(__version__, root.version(), bundle.code, listing, entry, earlier)
+        own = {option: digest_of((analysis.folder / text).resolve()) for option, text in step.own_files.items()}
+        entry = [step.function, step.tree, size]
+        common[step.name] = key_of(__version__, root.version(), bundle.code, listing, entry, earlier, step.options, own,
+                                    step.references)  # fmt: skip
         if bundle.needs.kind == "summary":
             every = key_of([samples.get(name, "") for name in names])
             found[step.name, SUMMARY] = f"{common[step.name]}:{every}"

@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from portico.analysis.analysis import Analysis, StepEntry
 from portico.doctor import quick_check
 from portico.environment.bundle import one_code
 from portico.environment.credentials import needs_credentials
-from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, WorkerError
+from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, WorkerError, nearest
 from portico.executors.base import Executor
 from portico.executors.where import check_options, connect
 from portico.files.atomic import write_atomic
+from portico.results.kinds import KINDS
+from portico.results.partial import decode
 from portico.runfolder.folder import OWN_REPORT, RunFolder
 from portico.runfolder.load import Run
 from portico.runfolder.prune import prune
@@ -133,6 +136,7 @@ def _run_steps(state: State, steps: Iterable[StepEntry]) -> None:
         for step in steps:
             run_step(state, state.analysis.steps.index(step), step)
         _tell_stale(state)
+        _tell_unused_blinds(state)
     finally:
         ledger.check()  # files on their way may be those of a driver that has taken the folder over
         state.folder.clean()
@@ -184,6 +188,25 @@ def _tell_stale(state: State) -> None:
         elif names:
             which = "".join(f", '{name}'" for name in names if name != SUMMARY)
             state.reporter.warn(f"step '{step}'{which}: {STALE} or input than those of now; {LEFT_BEHIND}")
+
+
+def _tell_unused_blinds(state: State) -> None:
+    """Warn of patterns of blinded products that are those of no histogram of data, as with an error of spelling."""
+    kinds = {step: kind for step, kind, *_ in state.ledger.steps()}
+    steps = [step.name for step in state.analysis.steps if kinds.get(step.name) != "summary"]
+    keys = {step: state.ledger.result_keys(step) for step in steps} if state.analysis.blind else {}
+    if not keys or not all(keys.values()):  # a step that has not run may have them
+        return
+    data = {name for name, sample in state.analysis.dataset.samples.items() if sample.kind == "data"}
+    names: set[str] = set()
+    for step, of_step in keys.items():
+        for sample in data & of_step.keys():
+            products = decode(state.ledger.result(step, sample, of_step[sample]) or b"")
+            names |= {p.meta.get("variation", [name])[0] for name, p in products.items() if KINDS[p.kind].bins}
+    for pattern in state.analysis.blind:
+        if names and not any(fnmatchcase(name, pattern) for name in names):
+            what = f"blind: '{pattern}' is the name of no histogram of data and hides nothing"
+            state.reporter.warn(f"{what}; {nearest(pattern, names)}")
 
 
 def _complain(state: State, run_folder: RunFolder) -> None:

@@ -58,7 +58,7 @@ class SummaryInput:
             for name, sample in known.items()
         }
         results = {name: keys[name] for name in names if name in keys}
-        key = key_of(__version__, bundle.code, arguments.keyed, fields, results)
+        key = key_of(__version__, bundle.code, arguments.keyed, fields, results, list(fields))
         return cls(step.name, fields, tuple(name for name in names if name not in keys), key)
 
     def is_done(self, folder: RunFolder, ledger: Ledger) -> bool:

@@ -194,7 +194,7 @@ function figure(content, options, varied, all) {
   const shown = traces.filter((trace) => trace.name && trace.showlegend !== false).length;
   const inside = !compact && !NARROW.matches && shown <= 10, room = compact ? 1.15 : 1.2 + (inside ? Math.min(.055 * shown, .45) : 0);
   const title = compact ? options.title : content.y, old = index.stale[plots.step] || [];
-  const warned = [index.partial ? "PARTIAL" : "", old.length ? `${escaped(old.slice(0, 3).join(", "))}${old.length > 3 ? ", ..." : ""}: made with other options` : ""].filter(Boolean).join("<br>");
+  const warned = [index.partial ? "PARTIAL" : "", old.length ? `${escaped(old.slice(0, 3).join(", "))}${old.length > 3 ? ", ..." : ""}: made with other options` : "", escaped(content.w || "")].filter(Boolean).join("<br>");
   const nothing = !traces.some((trace) => trace.name);
   const texted = (text, x, anchor) => ({ text, x, xanchor: anchor, y: 1, yanchor: "bottom", xref: "paper", yref: "paper", showarrow: false, font: { size: 13.5 } });
   const marks = [...(index.label ? [texted(`<b>${index.label}</b>`, 0, "left")] : []), ...(index.note ? [texted(index.note, 1, "right")] : [])];
