@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from array import array
 from collections.abc import Callable, Mapping
@@ -98,6 +99,43 @@ def test_types_that_are_others_on_disk_are_read_by_rdataframe(
     frame = root.RDataFrame("Events", str(tmp_path / "f.root")).Range(7, 391)
     low = frame.Filter("Any(c_x > 0) && y < 20").Count().GetValue()
     assert np.frombuffer(found["low_x"][1]["values"]).sum() == low > 50
+
+
+def test_entries_whose_places_are_not_stored(
+    root: Any, select: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ROOT computes them from the branch of lengths, and from the entry that was read last: it reads wrong numbers."""
+    monkeypatch.setenv("PORTICO_COLUMNS", str(tmp_path / "columns"))
+    with root.TFile(str(tmp_path / "f.root"), "RECREATE"):
+        tree, features = root.TTree("Events", ""), root.ROOT.TIOFeatures()
+        features.Set(root.ROOT.Experimental.EIOFeatures.kGenerateOffsetMap)
+        tree.SetIOFeatures(features)
+        tree.SetAutoFlush(50)
+        key = {name: array("i", [1]) for name in ("run", "lumi", "event", "n")}
+        x, y = array("f", [0] * 4), array("f", [0])
+        for name, number in key.items():
+            tree.Branch(name, number, f"{name}/I")
+        tree.Branch("c_x", x, "c_x[n]/F")
+        tree.Branch("y", y, "y/F")
+        for event in range(EVENTS):
+            key["event"][0], key["n"][0], y[0] = event, (event * event) % 5 % 4, event % 40
+            for k in range(4):
+                x[k] = (event * 7 + k * 3) % 10 - 2
+            tree.Fill()
+        tree.Write()
+
+    def lists(frame: Any, sample: Sample) -> Mapping[str, Any]:
+        return {"columns": frame.Filter("y > 3").AsNumpy(["c_x"])}
+
+    def others(frame: Any, sample: Sample) -> Mapping[str, Any]:
+        return {"columns": frame.AsNumpy(["n", "y"])}
+
+    place = Place(tmp_path, tmp_path / "f.root")
+    for cached, step in itertools.product((False, True), (select, lists)):
+        with pytest.raises(InputError, match="the column 'c_x' does not store where its entries begin"):
+            place.run(step, cached=cached, first=50, last=391)
+    read = numbers(place.run(others, cached=True, first=50))["columns"][1]
+    assert np.frombuffer(read["n"], np.int32).tolist() == [event * event % 5 % 4 for event in range(50, EVENTS)]
 
 
 def test_a_damaged_basket_is_told_as_rdataframe_tells_it(

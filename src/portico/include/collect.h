@@ -2,6 +2,7 @@
 #ifndef PORTICO_COLLECT_H
 #define PORTICO_COLLECT_H
 
+#include <ROOT/TIOFeatures.hxx>
 #include <RtypesCore.h>
 #include <TBranch.h>
 #include <TBufferFile.h>
@@ -10,6 +11,7 @@
 #include <TH1D.h>
 #include <TH3.h>
 #include <THn.h>
+#include <TLeaf.h>
 #include <TProfile.h>
 #include <TProfile2D.h>
 #include <TRandom.h>
@@ -75,33 +77,44 @@ void EachBranch(TObjArray &branches, F f) {
   }
 }
 
-// Names of the branches that have fewer entries than the tree, one a line: reading beyond their end repeats old values
-// without an error.
-inline std::string ShortBranches(TTree &tree) {
-  std::string names;
-  EachBranch(*tree.GetListOfBranches(), [&](TBranch &branch) {
-    if (branch.GetEntries() < tree.GetEntries())
-      names += std::string(branch.GetName()) + "\n";
-  });
-  return names;
+// Why ROOT may read wrong numbers from a branch without an error; empty if there is no reason.
+inline std::string Doubt(TTree &tree, TBranch &branch) {
+  if (branch.GetEntries() < tree.GetEntries()) // reading beyond their end repeats old values
+    return "has fewer entries than the tree";
+  const auto *leaf = static_cast<TLeaf *>(branch.GetListOfLeaves()->At(0));
+  if (leaf && leaf->GetLeafCount() && branch.GetIOFeatures().Test(ROOT::Experimental::EIOFeatures::kGenerateOffsetMap))
+    return "does not store where its entries begin (kGenerateOffsetMap), and ROOT reads wrong numbers"; // 6.40
+  return "";
 }
 
-// Of these branches, and those of friends, the ones that were last read beyond their end, or at all if entries are
-// found by an index.
-inline std::string ReadBeyond(TTree &tree, std::set<TTree *> seen = {}) {
-  std::string names;
+inline std::string DoubtLine(TTree &tree, TBranch &branch) {
+  const auto doubt = Doubt(tree, branch);
+  return doubt.empty() ? "" : "the column '" + std::string(branch.GetName()) + "' " + doubt + "\n";
+}
+
+// What is in doubt in a tree, a line for each branch.
+inline std::string Doubts(TTree &tree) {
+  std::string lines;
+  EachBranch(*tree.GetListOfBranches(), [&](TBranch &branch) { lines += DoubtLine(tree, branch); });
+  return lines;
+}
+
+// Those of these lines, also of friends, whose branches were read: of branches that end early only if they were last
+// read beyond their end, or, where entries are found by an index, at all.
+inline std::string DoubtsRead(TTree &tree, std::set<TTree *> seen = {}) {
+  std::string lines;
   if (!seen.insert(&tree).second) // friends may be friends of each other
-    return names;
+    return lines;
   EachBranch(*tree.GetListOfBranches(), [&](TBranch &branch) {
-    const Long64_t from = tree.GetTreeIndex() ? 0 : branch.GetEntries();
-    if (branch.GetEntries() < tree.GetEntries() && branch.GetReadEntry() >= from)
-      names += std::string(branch.GetName()) + "\n";
+    const bool ends = branch.GetEntries() < tree.GetEntries() && !tree.GetTreeIndex();
+    if (branch.GetReadEntry() >= (ends ? branch.GetEntries() : 0))
+      lines += DoubtLine(tree, branch);
   });
   if (auto *friends = tree.GetListOfFriends())
     for (auto *friend_ : *friends)
       if (auto *other = static_cast<TFriendElement *>(friend_)->GetTree())
-        names += ReadBeyond(*other, seen);
-  return names;
+        lines += DoubtsRead(*other, seen);
+  return lines;
 }
 
 // The sums of w, w^2, wx, ... of all fills in the order of PutStats. A member of a base class may be named in a derived one.

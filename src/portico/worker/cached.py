@@ -131,8 +131,8 @@ class CachedChunk:
         if isinstance(tree, ROOT.TTree):
             if tree.GetListOfFriends() or tree.GetName() != self._chunk.tree.rpartition("/")[2]:
                 raise NotCached("the tree has friends, or another name than its key")
-            if str(ROOT.portico.ShortBranches(tree)):
-                raise NotCached("the tree has columns of different lengths")
+            if str(ROOT.portico.Doubts(tree)):
+                raise NotCached("the tree has columns that ROOT cannot read to their end")
         elif not isinstance(tree, ROOT.RNTuple):
             raise NotCached("there is no such tree")
         self._check_version()

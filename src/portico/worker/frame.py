@@ -29,7 +29,7 @@ from portico.worker.arguments import (
 )  # fmt: skip
 from portico.worker.handles import check_handles, refuse_foreign
 from portico.worker.missing_columns import MISSING, of_ntuple
-from portico.worker.open_chunk import open_chunk, refuse_ended
+from portico.worker.open_chunk import open_chunk, refuse_doubtful
 from portico.worker.opened import expect
 from portico.worker.per_sample import define_per_sample
 from portico.worker.snapshot import aside, part
@@ -314,7 +314,7 @@ def _run_loops(seen: Any, frame: Any, handles: Mapping[str, Any], graph: _Graph)
             handle.GetValue()
     if not graph.has_copies:
         refuse_foreign(handles)
-    refuse_ended(frame)
+    refuse_doubtful(frame)
 
 
 def _bytes_read() -> int:

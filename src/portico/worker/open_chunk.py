@@ -13,10 +13,10 @@ from portico.files.plain_name import plain_name
 if TYPE_CHECKING:
     from portico.analysis.chunks import Chunk
 
-__all__ = ["NotInBlocks", "count_entries", "open_chunk", "open_file", "refuse_ended"]
+__all__ = ["NotInBlocks", "count_entries", "open_chunk", "open_file", "refuse_doubtful"]
 
 
-_ENDED = "the column '{}' has fewer entries than the tree; write the file again"
+_AGAIN = "write the file again"
 
 
 class NotInBlocks(BaseException):
@@ -26,7 +26,7 @@ class NotInBlocks(BaseException):
 def open_chunk(
     chunk: Chunk, scratch: Path, friends: Sequence[str] = (), reference: str = "", in_blocks: bool = True
 ) -> Any:
-    """Return an RDataFrame over the entries of a chunk; after its loop, `refuse_ended` checks what was read.
+    """Return an RDataFrame over the entries of a chunk; after its loop, `refuse_doubtful` checks what was read.
 
     Where the frame has the entries of a tree, and no more, ``_portico_entries`` has what a loop without RDataFrame
     reads: of an RNTuple its file and name, of a TTree the open tree, of a chunk in the column cache the data source;
@@ -58,12 +58,12 @@ def open_chunk(
     path = plain_name(chunk.file, scratch)
     file = open_file(chunk, path)
     tree = file.Get(chunk.tree)
-    short = str(ROOT.portico.ShortBranches(tree)).split("\n")[:-1] if isinstance(tree, ROOT.TTree) else []
+    doubts = str(ROOT.portico.Doubts(tree)).split("\n")[:-1] if isinstance(tree, ROOT.TTree) else []
     # ROOT drops the query of a URL from the name of the file, and does not find it in the specification then.
     names = (chunk.tree.rpartition("/")[2], path)
-    if short and reference:
-        raise InputError(_ENDED.format(short[0]))
-    if isinstance(tree, ROOT.TTree) and (friends or short or (tree.GetName(), file.GetName()) != names):
+    if doubts and reference:
+        raise InputError(f"{doubts[0]}; {_AGAIN}")
+    if isinstance(tree, ROOT.TTree) and (friends or doubts or (tree.GetName(), file.GetName()) != names):
         return _of_tree(file, tree, chunk, [plain_name(friend, scratch) for friend in friends])
     specification = ROOT.RDF.Experimental.RDatasetSpec()
     before = 0
@@ -153,16 +153,16 @@ def _of_tree(file: Any, tree: Any, chunk: Chunk, friends: Sequence[str]) -> Any:
     return frame
 
 
-def refuse_ended(frame: Any) -> None:
-    """Refuse a chunk that was read beyond the end of a column: ROOT repeats its last value.
+def refuse_doubtful(frame: Any) -> None:
+    """Refuse a chunk whose event loop has read what ROOT reads wrongly without an error.
 
     Raises
     ------
     InputError
-        If its frame is over a tree that has such a column, and the event loop has read it there.
+        If a column was read beyond its end, or has a layout that ROOT cannot read.
     """
     import ROOT
 
     _, tree, *_ = getattr(frame, "_portico_input", (None, None))
-    for name in str(ROOT.portico.ReadBeyond(tree)).split("\n")[:-1] if tree else ():
-        raise InputError(_ENDED.format(name))
+    if tree and (found := str(ROOT.portico.DoubtsRead(tree)).split("\n")[0]):
+        raise InputError(f"{found}; {_AGAIN}")
