@@ -158,7 +158,8 @@ def measured(program: str, parameters: int, center: float, seconds: float) -> di
         check=False,
     )  # fmt: skip
     killed = done.returncode < 0 or "died with <Signals" in done.stderr
-    failed = f"fails: {done.stderr.strip().splitlines()[-1].split(':')[0]}" if done.returncode else ""
+    words = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+    failed = f"fails: {words[-1].split(':')[0]}" if done.returncode else ""
     lines = done.stdout.splitlines()
     return {"stopped": f"> {seconds:g}" if killed else failed, **(json.loads(lines[-1]) if lines else {})}
 
