@@ -187,7 +187,7 @@ class Driver:
             farm.ledger = ledger
             if life.rival and self.settings.claims:
                 farm.on_wait = lambda: self._meet(life, farm)
-            entries = types.SimpleNamespace(steps=[_ENTRY])
+            entries = types.SimpleNamespace(steps=[_ENTRY], blind={})
             refresh = CredentialRefresh(farm, self.reporter.warn, needed=False)
             recipes = {(STEP, name): str(life.data.code) for name in life.data.samples}
             state = State(

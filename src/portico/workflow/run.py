@@ -136,7 +136,8 @@ def _run_steps(state: State, steps: Iterable[StepEntry]) -> None:
         for step in steps:
             run_step(state, state.analysis.steps.index(step), step)
         _tell_stale(state)
-        _tell_unused_blinds(state)
+        if state.export:  # not for each fill of a session: it reads all results of data
+            _tell_unused_blinds(state)
     finally:
         ledger.check()  # files on their way may be those of a driver that has taken the folder over
         state.folder.clean()
