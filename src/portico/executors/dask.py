@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import queue
+import threading
 import time
 import traceback
 import uuid
@@ -281,11 +282,14 @@ class DaskExecutor(Executor):
                 future = self._client.submit(
                     answer, content, blobs, self._owner, key=f"portico-{uuid.uuid4().hex}", pure=False
                 )
-            told = time.monotonic()
+            # Not by result(timeout) again and again: where the timeout meets the result, distributed fails at times.
+            ended, told = threading.Event(), time.monotonic()
+            future.add_done_callback(lambda _: ended.set())
             while True:
-                with suppress(TimeoutError):
-                    reply: Message = future.result(timeout=_CALL_TICK)
-                    return reply
+                if ended.wait(_CALL_TICK):
+                    with suppress(TimeoutError):
+                        reply: Message = future.result(timeout=_FETCH_SECONDS)
+                        break
                 self._link.raise_if_gone()
                 self._raise_if_hopeless()
                 if time.monotonic() - told > self._patience:
@@ -297,6 +301,8 @@ class DaskExecutor(Executor):
         except Exception as error:
             self._link.raise_if_gone(error)
             raise WorkerError(f"the workers died during '{content['op']}': {error}") from error
+        else:
+            return reply
         finally:
             self._calls = 0
 
