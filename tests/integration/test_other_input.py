@@ -260,15 +260,16 @@ def test_names_of_any_kind_and_trees_in_folders(root: Any, single: LocalExecutor
     (tmp_path / "list.json").write_text(json.dumps([f"{name}.root" for name in names]))
     file = root.TFile.Open(str(tmp_path / "nested.root"), "RECREATE")
     file.mkdir("d 1").mkdir("d2").cd()
-    for values in (TENS, TEN):  # two cycles: the last counts
-        tree, x = root.TTree("Events", ""), array("i", [0])
+    for name, values in (("Events", TENS), ("Events", TEN), ("E=v", TENS)):  # two cycles: the last counts
+        tree, x = root.TTree(name, ""), array("i", [0])
         tree.Branch("x", x, "x/I")
         for x[0] in values:
             tree.Fill()
         tree.Write()
     file.Close()
     (tmp_path / "cut.root").write_bytes((tmp_path / "nested.root").read_bytes()[:-300])
-    samples = "    s: {files: list.json}\n    n: {files: nested.root, tree: d 1/d2/Events}"
+    samples = "    s: {files: list.json}\n    n: {files: nested.root, tree: d 1/d2/Events}\n"
+    samples += "    e: {files: nested.root, tree: d 1/d2/E=v}"
     (tmp_path / "mysteps.py").write_text(STEPS)
     (tmp_path / "analysis.yaml").write_text(
         f"name: test\ndataset:\n  tree: Events\n  samples:\n{samples}\nsteps:\n"
@@ -277,6 +278,7 @@ def test_names_of_any_kind_and_trees_in_folders(root: Any, single: LocalExecutor
     done = portico.run(load_analysis(tmp_path), folder=folder, executor=single)["plain"]
     assert (done["s"]["n"], done["s"]["sum"]) == (11 * len(names), 45 * len(names) + sum(range(len(names))))
     assert (done["n"]["n"], done["n"]["sum"]) == (10, 45)
+    assert done["e"]["sum"] == sum(TENS)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("data") and path != folder]
     (found,) = summarise_each([str(tmp_path / "cut.root")], "d 1/d2/Events")
     assert "truncated" in str(found)

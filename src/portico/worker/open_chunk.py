@@ -58,12 +58,15 @@ def open_chunk(
     path = plain_name(chunk.file, scratch)
     file = open_file(chunk, path)
     tree = file.Get(chunk.tree)
+    if tree == ROOT.nullptr:  # "not tree" would open friends
+        raise InputError(f"ROOT finds no '{chunk.tree}' under that name, which it may not allow; rename the tree")
     doubts = str(ROOT.portico.Doubts(tree)).split("\n")[:-1] if isinstance(tree, ROOT.TTree) else []
     # ROOT drops the query of a URL from the name of the file, and does not find it in the specification then.
     names = (chunk.tree.rpartition("/")[2], path)
+    odd = "=" in chunk.tree  # which the specification takes for a value of a query
     if doubts and reference:
         raise InputError(f"{doubts[0]}; {_AGAIN}")
-    if isinstance(tree, ROOT.TTree) and (friends or doubts or (tree.GetName(), file.GetName()) != names):
+    if isinstance(tree, ROOT.TTree) and (friends or doubts or odd or (tree.GetName(), file.GetName()) != names):
         return _of_tree(file, tree, chunk, [plain_name(friend, scratch) for friend in friends])
     specification = ROOT.RDF.Experimental.RDatasetSpec()
     before = 0
