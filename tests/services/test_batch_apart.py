@@ -170,9 +170,9 @@ def test_a_job_killed_again_and_again_does_not_give_its_chunk_up(condor: Farm, q
 @pytest.mark.slurm
 @pytest.mark.xrootd
 def test_slurm_without_a_shared_disk_uses_the_store(
-    slurm: Farm, quiet: dict[str, bytes], xrootd: Callable[..., XRootDServer]
+    slurm: Farm, quiet: dict[str, bytes], xrootd_server: Callable[..., XRootDServer]
 ) -> None:
-    server = xrootd()
+    server = xrootd_server()
     place = on_server(make_apart(slurm), server)
     store = server.url("store")
     place.hold_chunks()
@@ -196,13 +196,15 @@ def test_slurm_without_a_shared_disk_uses_the_store(
 @pytest.mark.full
 @pytest.mark.slurm
 @pytest.mark.xrootd
-def test_slurm_says_what_cannot_go_without_a_shared_disk(slurm: Farm, xrootd: Callable[..., XRootDServer]) -> None:
+def test_slurm_says_what_cannot_go_without_a_shared_disk(
+    slurm: Farm, xrootd_server: Callable[..., XRootDServer]
+) -> None:
     place = make_apart(slurm)
     said = place.portico(*place.command(), check=False)
     assert said.returncode == 2
     assert "site 'slurm' has filesystem: none, and Slurm transfers no files" in said.stderr
     assert "--store root://" in said.stderr
-    said = place.portico(*place.command("--store", xrootd().url("store")), check=False)
+    said = place.portico(*place.command("--store", xrootd_server().url("store")), check=False)
     assert said.returncode == 2
     assert f"{place.folder}/events0.root: is a file of this machine" in said.stderr
     assert not (place.run / "batch.jobs").exists()
