@@ -57,9 +57,7 @@ def open_chunk(
         return frame.Define("entry", ROOT.portico.GlobalEntry(chunk.first), ["rdfentry_"])
     path = plain_name(chunk.file, scratch)
     file = open_file(chunk, path)
-    tree = file.Get(chunk.tree)
-    if tree == ROOT.nullptr:  # "not tree" would open friends
-        raise InputError(f"ROOT finds no '{chunk.tree}' under that name, which it may not allow; rename the tree")
+    tree = _tree_of(file, chunk.tree)
     doubts = str(ROOT.portico.Doubts(tree)).split("\n")[:-1] if isinstance(tree, ROOT.TTree) else []
     # ROOT drops the query of a URL from the name of the file, and does not find it in the specification then.
     names = (chunk.tree.rpartition("/")[2], path)
@@ -85,6 +83,22 @@ def open_chunk(
         return frame
     file.Close()
     return frame
+
+
+def _tree_of(file: Any, name: str) -> Any:
+    """Return a TTree or RNTuple of an open file.
+
+    Raises
+    ------
+    InputError
+        If ROOT does not find it, as it finds none without a name.
+    """
+    import ROOT
+
+    tree = file.Get(name)
+    if tree == ROOT.nullptr:  # "not tree" would open its friends
+        raise InputError(f"ROOT finds no '{name}' under that name, which it may not allow; rename the tree")
+    return tree
 
 
 def open_file(chunk: Chunk, path: str) -> Any:
