@@ -13,6 +13,24 @@ from typing import Any
 
 LOW, HIGH, BINS = 100.0, 180.0, 80
 CHANNELS = {"a": (False, 200, -0.03, 2.0), "b": (True, 500, -0.02, 3.0)}  # binned, events, slope, resolution
+CARD = """imax *
+jmax *
+kmax *
+shapes sig a a.root w:sig_$CHANNEL
+shapes bkg a a.root w:bkg_$CHANNEL
+shapes data_obs a a.root w:data_$CHANNEL
+shapes * b b.root w:$PROCESS_$CHANNEL
+shapes data_obs b b.root w:data_b
+shapes * c FAKE
+bin a b c
+observation -1 -1 12
+bin a a b b c c
+process sig bkg sig bkg sig bkg
+process 0 1 0 1 0 1
+rate 1 1 1 1 3 8
+lumi lnN 1.025 - 1.025 - 1.025 1.025
+"""
+"""The channels, with a third that only counts, and one parameter; a test adds its own."""
 SIGNAL, MOVE = 12.0, 0.004  # events, and the relative move of the peak by the parameter scale
 
 

@@ -26,22 +26,7 @@ from portico.stats.roofit.model import RooFitModel
 from portico.stats.roofit.plan import plan_of
 from tests import functions
 
-CARD = """imax *
-jmax *
-kmax *
-shapes sig a a.root w:sig_$CHANNEL
-shapes bkg a a.root w:bkg_$CHANNEL
-shapes data_obs a a.root w:data_$CHANNEL
-shapes * b b.root w:$PROCESS_$CHANNEL
-shapes data_obs b b.root w:data_b
-shapes * c FAKE
-bin a b c
-observation -1 -1 12
-bin a a b b c c
-process sig bkg sig bkg sig bkg
-process 0 1 0 1 0 1
-rate 1 1 1 1 3 8
-lumi lnN 1.025 - 1.025 - 1.025 1.025
+CARD = functions.CARD + """\
 eff lnN 0.9/1.15 - 1.05 - - -
 scale param 0 1
 k rateParam b sig (@0*@0+0.2)/1.2 kk

@@ -22,22 +22,7 @@ from portico.stats.toys import throw_toy
 from tests import functions
 
 #: Events of a function, counts in bins of one, and a count whose background is a formula; a parameter has two widths.
-CARD = """imax *
-jmax *
-kmax *
-shapes sig a a.root w:sig_$CHANNEL
-shapes bkg a a.root w:bkg_$CHANNEL
-shapes data_obs a a.root w:data_$CHANNEL
-shapes * b b.root w:$PROCESS_$CHANNEL
-shapes data_obs b b.root w:data_b
-shapes * c FAKE
-bin a b c
-observation -1 -1 12
-bin a a b b c c
-process sig bkg sig bkg sig bkg
-process 0 1 0 1 0 1
-rate 1 1 1 1 3 8
-lumi lnN 1.025 - 1.025 - 1.025 1.025
+CARD = functions.CARD + """\
 scale param 0 1
 k rateParam c bkg (@0*@0+0.2)/1.2 kk
 kk extArg 1 [0,3]

@@ -202,7 +202,9 @@ def _tell_unused_blinds(state: State) -> None:
     names: set[str] = set()
     for step, of_step in keys.items():
         for sample in data & of_step.keys():
-            products = decode(state.ledger.result(step, sample, of_step[sample]) or b"")
+            if (blob := state.ledger.result(step, sample, of_step[sample])) is None:
+                return
+            products = decode(blob)
             names |= {p.meta.get("variation", [name])[0] for name, p in products.items() if KINDS[p.kind].bins}
     for pattern in state.analysis.blind:
         if names and not any(fnmatchcase(name, pattern) for name in names):
