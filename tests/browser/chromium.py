@@ -65,6 +65,11 @@ class Page:
         """Return what a CSS selector finds."""
         return list(self.driver.find_elements("css selector", selector))
 
+    def cpu(self) -> float:
+        """Return the CPU seconds that the page has used for scripts, layout and drawing since it was opened."""
+        found = self.driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        return float(next(metric["value"] for metric in found if metric["name"] == "TaskDuration"))
+
     @property
     def errors(self) -> list[str]:
         """Errors and warnings of the console since they were asked for last."""
@@ -123,6 +128,7 @@ def browser(profile: Path) -> Iterator[Page]:
     try:
         driver.set_page_load_timeout(SECONDS)
         driver.set_script_timeout(SECONDS)
+        driver.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})  # CPU, not the clock
         yield Page(driver)
     finally:
         driver.quit()

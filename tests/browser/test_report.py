@@ -233,7 +233,7 @@ def test_two_hundred_samples_open_quickly(page: Page, tmp_path: Path) -> None:
     report = write_report(make_run(tmp_path / "run", results, manifest={"samples": kinds}, chunks=1))
     assert report.stat().st_size < 8_000_000
     page.open(report)
-    seconds = page.do("return performance.now()") / 1000
+    seconds = page.cpu()
     assert page.errors == []
     assert page.do("return document.querySelectorAll('#p-variable option').length") == 200
     assert seconds < 2
