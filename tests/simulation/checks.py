@@ -146,7 +146,8 @@ def _check_losses(life: Life, farm: Farm, lost: set[str], by_key: dict[str, Plan
         _must(not extra or is_alone, "chunks are lost that can be read:", [key[:8] for key in extra])
         return
     failures = Counter((f.task.key[:64], f.kind) for f in farm.failures)
-    bad = {by_key[key].chunk.file for key, kind in failures if kind.is_of_the_file}
+    # A farm that goes on between drivers has also run chunks of an earlier input.
+    bad = {by_key[key].chunk.file for key, kind in failures if kind.is_of_the_file and key in by_key}
     for key in lost - predicted:
         deaths = sum(count for (k, kind), count in failures.items() if k == key and kind.is_of_the_worker)
         _must(
@@ -160,7 +161,9 @@ def _nothing_else_was_read(outcomes: Sequence[Outcome], by_key: Mapping[str, Pla
     files = {by_key[key].chunk.file for key in lost}
     was_refused = False
     for outcome in outcomes:
-        file = by_key[outcome.task.key[:64]].chunk.file
+        if (planned := by_key.get(outcome.task.key[:64])) is None:  # of an earlier input
+            continue
+        file = planned.chunk.file
         was_refused |= isinstance(outcome, Failed) and outcome.kind is FailureKind.INPUT and file in files
         if was_refused and isinstance(outcome, Done) and file not in files:
             return False

@@ -331,6 +331,24 @@ def test_a_step_that_kills_every_process_is_stopped_unless_something_succeeded(
         assert str(stop.error).endswith(words)
 
 
+def test_deaths_of_halves_are_not_those_of_one_chunk() -> None:
+    scheduler = ChunkScheduler(job(3, 1))
+    whole, *tasks = submitted(scheduler, 3)
+    scheduler.handle(Failed(whole, FailureKind.MEMORY, "too much"))
+    tasks += submitted(scheduler, 2)
+    stops: list[Stop] = []
+    for attempt in range(1, DEATHS + 1):
+        assert stops == [], "the deaths of two halves, each of which died no more often than the other chunks"
+        assert {task.key: task.attempt for task in tasks} == dict.fromkeys(
+            ("k000-a", "k000-b", "k001-", "k002-"), attempt
+        )
+        for task in tasks:
+            stops += [d for d in scheduler.handle(Failed(task, FailureKind.CRASH, "died")) if isinstance(d, Stop)]
+        scheduler.handle(TimePassed(scheduler._now + 1.0))
+        tasks = submitted(scheduler, 4)
+    assert stops, "each died three times"
+
+
 def test_a_transient_failure_waits_and_reads_the_next_replica() -> None:
     scheduler = ChunkScheduler(job(1, 1, replicas=3))
     (task,) = submitted(scheduler)

@@ -98,7 +98,8 @@ class ChunkScheduler:
         self._running: dict[str, tuple[float, Task]] = {}
         self._halves, self._doubts, self._machines = Halves(), Doubts(), Machines()
         self._trials: Trials | None = None
-        self._against, self._able = Counter[str](), set[str]()  # deaths, and successes also in part, by chunk
+        # By chunk: deaths of all its parts; those of which a part succeeded; those of which one part died often.
+        self._against, self._able, self._deadly = Counter[str](), set[str](), set[str]()
         self._submissions: dict[str, int] = {}
         self._submitted = self._ended = self._lost = 0
         self._histories: dict[str, History] = {}
@@ -287,8 +288,7 @@ class ChunkScheduler:
             return []
         planned = self._planned_of(task)
         replicas = self._job.samples[planned.sample].replicas_of(planned.chunk.file)
-        history, evidence = self._weigh(failed, task, len(replicas))
-        response = respond(failed, history, evidence)
+        response = respond(failed, *self._weigh(failed, task, len(replicas)))
         final = response.action in {Action.QUARANTINE, Action.GIVE_UP}
         text = explain(failed, self._job.step, planned, self._job.files, final)
         self._held += 1
@@ -311,12 +311,12 @@ class ChunkScheduler:
     def _weigh(self, failed: Failed, task: Task, replicas: int) -> tuple[History, Evidence]:
         """Return what a chunk went through, a failure included, and what the others say about it."""
         key, whole = task.key, self._planned_of(task).key
-        history = self._histories.get(key, History(replicas)).after(failed.kind)
-        self._histories[key] = history
+        self._histories[key] = history = self._histories.get(key, History(replicas)).after(failed.kind)
         self._machines.failed(key, self._file_of(task), self._submitted, failed.kind, failed.metrics)
         self._ended += 1
         self._lost += failed.kind is FailureKind.LOST
         self._against[whole] += failed.kind in _AGAINST_THE_STEP
+        self._deadly |= {whole} if history.deaths >= DEATHS else set()
         if failed.kind is FailureKind.LOST:
             others = self._lost - history.losses, self._ended - history.losses
             return history, Evidence(losses=patience(len(self._planned), *others))
@@ -339,7 +339,7 @@ class ChunkScheduler:
         trials = self._trials
         if trials is None or len(trials.chunks) < LEAST:
             return []
-        is_sure = any(self._against[key] >= DEATHS for key in trials.chunks) or trials.all(self._is_given_up)
+        is_sure = not self._deadly.isdisjoint(trials.chunks) or trials.all(self._is_given_up)
         if is_sure and trials.all(self._speaks_against):
             return [Stop(hopeless(text, trials.chunks.values(), self._bad_files))]
         if not self._successes and trials.all(self._is_in_doubt):
