@@ -34,6 +34,8 @@ _ONE_THREAD = dict.fromkeys(
     ("BLIS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NUMEXPR_NUM_THREADS", "OMP_NUM_THREADS",
      "OPENBLAS_NUM_THREADS"), "1",
 )  # fmt: skip
+# The C library keeps what a chunk frees for the next one; the kernel would have to fill it with zeros again.
+_KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**27)}
 _LOG_BYTES, _WORDS_BYTES = 4096, 2**17
 _TICK = 0.5
 _VMSTAT = Path("/proc/vmstat")
@@ -285,6 +287,7 @@ class RunnerProcess:
         self._kill()
         slow = {} if self._optimised else {"EXTRA_CLING_ARGS": f"{os.environ.get('EXTRA_CLING_ARGS', '')} -O0".strip()}
         python, environment = isolated(**_ONE_THREAD, **slow)
+        environment = _KEPT_MEMORY | environment
         command = [*python, "-m", "portico.worker.runner"]
         if self._server is not None:  # on the user's own machine
             environment.setdefault("PORTICO_AHEAD", "1")
