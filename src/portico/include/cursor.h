@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <initializer_list>
 
 namespace portico {
 
@@ -55,6 +57,12 @@ public:
     if (fOffsets)
       __builtin_prefetch(fValues + fOffsets[entry - fFirst] * fSize);
   }
+  // Where the lists of an entry and of those that follow begin among the values; null if these are no flat memory.
+  const std::uint32_t *offsets(std::uint64_t entry) const { return fOffsets ? fOffsets + (entry - fFirst) : nullptr; }
+  template <typename T>
+  const T *values() const {
+    return reinterpret_cast<const T *>(fValues);
+  }
   template <typename T>
   Span<T> list(std::uint64_t entry) const {
     const auto i = entry - fFirst;
@@ -69,6 +77,19 @@ public:
     return {begin, offsets[1] - offsets[0]};
   }
 };
+
+// Whether some columns have lists of the same lengths in a range of entries, all of them in flat memory.
+__attribute__((noinline)) inline bool are_equally_long(Cursor *const *cursors, std::initializer_list<int> columns,
+                                                       std::uint64_t first, std::uint64_t last) {
+  const std::uint32_t *one = nullptr;
+  for (const int column : columns) {
+    const auto *offsets = cursors[column]->offsets(first);
+    if (!offsets || (one && std::memcmp(one, offsets, (last - first + 1) * sizeof(*one)) != 0))
+      return false;
+    one = offsets;
+  }
+  return one;
+}
 
 } // namespace portico
 

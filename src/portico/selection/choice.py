@@ -8,10 +8,10 @@ before the categories: few events have a candidate that passes that.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
-from portico.cpp import line_directive, quoted
+from portico.cpp import line_directive, mapped, quoted
 from portico.selection.functions import Generator, argument_type, declared, parenthesised
 from portico.selection.resolved import Expression, Resolved, element_type
 
@@ -216,11 +216,36 @@ class _Choice(Generator):
             f"{_EACH} {{", *inside, "return -1;", "}",
             "return portico_choices.depth;",
         ]  # fmt: skip
-        given = ", ".join(["portico_number", *(self._at(c) for c in self._used)])
+        lists = ", ".join(str(self._numbers[column]) for column in self._sizes)
+        equal = f"portico::are_equally_long(portico_at, {{{lists}}}, portico_first, portico_last)"
+        given = "portico_given, portico_number, portico_at, portico_first, portico_last, portico_depth"
+        look = declared("portico_look", "int", ", ".join([_NUMBERS, *arguments]), "\n".join(body))
+        quick = f"if ({equal}) return portico_scan_equal({given});"
+        return [look, *self._scan_lists(), *self._scan_function("portico_scan", [quick], self._at)]
+
+    def _scan_lists(self) -> list[str]:
+        """Return the function that looks at lists of the same lengths, which are read where they are needed alone."""
+        lists = [c for c in self._used if c in self._r.of_candidate]
+        before = [f"const auto *portico_begin = portico_at[{self._numbers[lists[0]]}]->offsets(portico_first);"]
+        for column in lists:
+            values = f"portico_at[{self._numbers[column]}]->values<{element_type(self._r.columns[column])}>()"
+            before.append(f"const auto *{mapped('values', column)} = {values};")
+        where = "portico_begin[portico_entry - portico_first]"
+        size = f"portico_begin[portico_entry - portico_first + 1] - {where}"
+
+        def at(column: str) -> str:
+            if column not in self._r.of_candidate:
+                return self._at(column)
+            kind = element_type(self._r.columns[column])
+            return f"portico::Span<{kind}>{{{mapped('values', column)} + {where}, {size}}}"
+
+        return ["__attribute__((flatten))", *self._scan_function("portico_scan_equal", before, at)]
+
+    def _scan_function(self, name: str, before: Sequence[str], at: Callable[[str], str]) -> list[str]:
+        given = ", ".join(["portico_number", *(at(column) for column in self._used)])
         return [
-            declared("portico_look", "int", ", ".join([_NUMBERS, *arguments]), "\n".join(body)),
-            f"void portico_scan(const void *portico_given, {_NUMBERS}, portico::Cursor *const *portico_at,",
-            "std::uint64_t portico_first, std::uint64_t portico_last, std::int16_t *portico_depth) {",
+            f"void {name}(const void *portico_given, {_NUMBERS}, portico::Cursor *const *portico_at,",
+            "std::uint64_t portico_first, std::uint64_t portico_last, std::int16_t *portico_depth) {", *before,
             f"const portico_look portico_one{{{_GIVEN}}};",
             "for (auto portico_entry = portico_first; portico_entry < portico_last; ++portico_entry)",
             f"portico_depth[portico_entry - portico_first] = portico_one({given});", "}",
