@@ -104,7 +104,6 @@ class _Reader:
             raise InputError(f"{self._where}: there is no line 'rate'; it names the expected events of each column")
         for words in lines:
             self._lower(words)
-        self._line = 0
         self._count("imax", len(self.card.bins), "channels")
         self._count("jmax", len(self.card.processes) - 1, "processes minus one")
         if not self._edited:  # Combine counts lines, and not after edits
@@ -113,6 +112,7 @@ class _Reader:
         for group, members in self.card.groups.items():
             for member in members:
                 if member not in known:
+                    self._line = self.card.row(f"group {group}")
                     raise self._wrong(f"group '{group}': there is no parameter '{member}'; {nearest(member, known)}")
         return self.card
 
@@ -141,6 +141,8 @@ class _Reader:
         """Read a line; whether it was the last of the upper part."""
         key, rest = words[0].lower() if words[0] == "Observation" else words[0], words[1:]
         self._begun |= key in _UPPER
+        if key in _UPPER:
+            self.card.rows[key] = self._line
         if key in {"imax", "jmax", "kmax"}:
             if not rest:
                 raise self._wrong(f"'{key}' needs a number, or * to count")
@@ -235,6 +237,7 @@ class _Reader:
     def _count(self, key: str, found: int, what: str) -> None:
         declared = self._declared.get(key)
         if declared is not None and declared != found:
+            self._line = self.card.row(key)
             raise self._wrong(f"{key} says {declared} {what}, the card has {found}")
 
     def _lower(self, words: list[str]) -> None:
@@ -371,6 +374,7 @@ class _Reader:
     def _group(self, name: str, rest: list[str]) -> None:
         if len(rest) < 2 or rest[0] not in {"=", "+="} or (rest[0] == "+=") != (name in self.card.groups):
             raise self._wrong("write a group as: name group = parameters, and with += more of them later")
+        self.card.rows.setdefault(f"group {name}", self._line)
         self.card.groups[name] = [*self.card.groups.get(name, []), *rest[1:]]
 
     def _statistics(self, pattern: str, rest: list[str]) -> None:

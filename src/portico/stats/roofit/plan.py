@@ -100,7 +100,7 @@ class _Planning:
             source = sources[other]
             raise self._wrong(
                 f"channel '{channel}' has functions, and '{other}' is not in a RooWorkspace: one variable cannot "
-                "describe both", source.line if source is not None else 0,
+                "describe both", source.line if source is not None else self._card.row("process"),
             )  # fmt: skip
         return any(inside.values())
 
@@ -111,7 +111,7 @@ class _Planning:
         assert data is not None  # noqa: S101 (see _is_of_functions)
         processes = [self._process(at) for at, c in enumerate(self._card.columns) if c.bin == name and c.rate != 0]
         if not processes:
-            raise self._wrong(f"channel '{name}' expects nothing from any process")
+            raise self._wrong(f"channel '{name}' expects nothing from any process", self._card.row("rate"))
         return {
             "name": name, "data": self._place(data, "data_obs", name), "processes": processes,
             "observed": self._card.observations.get(name, -1.0),
