@@ -29,6 +29,8 @@ from tests.second_minima import Searched, random_model
 
 Limits = tuple[float, float]
 
+_OFTEN = 20  # models, after which the counts so far are printed
+
 
 def ours(backend: str, spec: dict[str, Any]) -> Limits:
     """Return the observed and the median expected limit."""
@@ -71,9 +73,8 @@ def main() -> None:
     }
     if options.pyhf:
         programs["pyhf"] = of_pyhf
-    number = options.models
     off, failed, seconds = (dict.fromkeys(programs, 0.0) for _ in range(3))
-    for seed in range(options.first, options.first + number):
+    for seed in range(options.first, options.first + options.models):
         spec = random_model(seed)
         right = np.array(Searched(spec).limits())
         for name, program in programs.items():
@@ -84,11 +85,14 @@ def main() -> None:
             if np.any(np.abs(found / right - 1) > 0.005):
                 off[name] += 1
                 print(f"{name}, model {seed}: {found.tolist()} instead of {right.tolist()}", flush=True)
-    for name in programs:
-        print(
-            f"{name}: {off[name]:.0f} of {number} off by more than 0.5%, {failed[name]:.0f} failed, "
-            f"{seconds[name] / number:.2f} s a model"
-        )
+        done = seed - options.first + 1
+        if done % _OFTEN and done < options.models:
+            continue
+        for name in programs:
+            print(
+                f"{name}: {off[name]:.0f} of {done} off by more than 0.5%, {failed[name]:.0f} failed, "
+                f"{seconds[name] / done:.2f} s a model", flush=True,
+            )  # fmt: skip
 
 
 if __name__ == "__main__":

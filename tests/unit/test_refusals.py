@@ -21,8 +21,9 @@ STATS = Path(portico.__file__).parent / "stats"
 READERS = sorted(
     path for path in [*STATS.glob("*.py"), *STATS.glob("exports/card*.py"), *STATS.glob("roofit/*.py")]
     if path.stem in {
-        "archive", "card", "card_builder", "card_histograms", "card_rates", "card_statistics", "card_workspace", "files",
-        "histfactory", "histfactory_xml", "hs3_file", "model_file", "patches", "plan", "published", "workspace",
+        "archive", "card", "card_builder", "card_histograms", "card_rates", "card_statistics", "card_workspace",
+        "files", "histfactory", "histfactory_xml", "hs3_file", "model_file", "patches", "plan", "published",
+        "workspace",
     }
 )  # fmt: skip
 PLACES = ("path", "where", "file", "place", "text")  # the last one is a patch of the command line
@@ -41,9 +42,9 @@ rate 5 25 6 35
 def raised(path: Path) -> Iterator[ast.Call]:
     """Yield the calls that make the errors of a module."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id in {"InputError", "ConfigError"} and node.args:
-                yield node
+        known = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args
+        if known and node.func.id in {"InputError", "ConfigError"}:
+            yield node
 
 
 def test_every_message_of_a_reader_has_a_place_for_the_file() -> None:
@@ -99,7 +100,7 @@ def test_every_refusal_of_a_card_names_its_line(text: str, tmp_path: Path) -> No
     with pytest.raises(InputError) as refused:
         read_model(path)
     message = str(refused.value)
-    assert message.startswith(f"{path}, line ") or message.startswith(f"{path}: there is no line 'rate'"), message
+    assert message.startswith((f"{path}, line ", f"{path}: there is no line 'rate'")), message
 
 
 def test_errors_of_fits_and_limits_name_the_file(tmp_path: Path) -> None:

@@ -103,7 +103,8 @@ def test_roofit_finds_minima_that_its_starts_do_not_lead_to(tmp_path: Path, seed
 
 LOW, HIGH, WIDTH, CENTER, SPREAD = 100.0, 180.0, 1.5, 140.0, 4.0
 #: A small bump nearer to where the peak is expected than a large one.
-EVENTS = np.concatenate([np.linspace(LOW, HIGH, 102)[1:-1], np.linspace(136.5, 138.5, 6), np.linspace(143.5, 146.5, 16)])
+BUMPS = np.linspace(136.5, 138.5, 6), np.linspace(143.5, 146.5, 16)
+EVENTS = np.concatenate([np.linspace(LOW, HIGH, 102)[1:-1], *BUMPS])
 
 
 def peak_and_flat(path: Path) -> Path:

@@ -329,8 +329,8 @@ def _check_degenerate(spec: Mapping[str, Any], config: Mapping[str, Any], where:
             raise InputError(
                 f"{where}: '{poi}' and '{name}' are degenerate: both are free factors of the same samples (channel "
                 f"'{channel}', sample '{sample}'{', and others' if len(places) > 1 else ''}) and of no other, so that "
-                f"only their product can be found; keep '{name}' constant (\"fixed\": true in a measurement, nuisance edit "
-                "freeze in a card) or remove it"
+                f"only their product can be found; keep '{name}' constant (\"fixed\": true in a measurement, nuisance "
+                "edit freeze in a card) or remove it"
             )
 
 

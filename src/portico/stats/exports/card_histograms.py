@@ -67,7 +67,8 @@ class Histograms:
                 if (source.process, source.bin) == wanted:
                     return None if source.file == "FAKE" else source
         if self._card.shapes:
-            raise self.wrong(f"no line of shapes is for process '{process}' in channel '{channel}'", self._card.row("process"))
+            what = f"no line of shapes is for process '{process}' in channel '{channel}'"
+            raise self.wrong(what, self._card.row("process"))
         return None
 
     def has(self, source: ShapeSource, process: str, channel: str, systematic: str) -> bool:

@@ -107,7 +107,11 @@ class _Translation:
             data = self._data(name)
             samples = self._samples(name, len(data))
             if not samples:
-                raise self._wrong(f"channel '{name}' expects nothing from any process", self._card.row("rate"))
+                what, row = f"channel '{name}' expects nothing from any process", self._card.row("rate")
+                if any(data):
+                    raise self._wrong(f"{what}, and has {sum(data):g} events", row)
+                self._card.notes.append(f"line {row}: {what} and has no events: it says nothing, and was left out")
+                continue
             channels.append({"name": name, "samples": samples})
             observations.append({"name": name, "data": data})
         for name, (expected, events) in self._controls.items():

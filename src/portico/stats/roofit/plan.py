@@ -77,8 +77,11 @@ class _Planning:
         channels = [self._channel(name) for name in functions]
         used = {name for channel in channels for process in channel["processes"] for name in process["factors"]}
         histograms, opaque, binned = self._of_histograms([name for name in card.bins if name not in functions])
+        binned_channels = [of["name"].removeprefix("obsData_") for of in histograms["data"]] if histograms else []
+        there = [*functions, *binned_channels]  # without channels that expect nothing, with what counts elsewhere
         return {
-            "poi": POI, "mass": self._mass, "channels": channels, "order": card.bins,
+            "poi": POI, "mass": self._mass, "channels": channels,
+            "order": sorted(there, key=lambda name: card.bins.index(name) if name in card.bins else len(card.bins)),
             "nuisances": self._nuisances, "histograms": histograms, "opaque": sorted(opaque),
             "arguments": [self._argument(of) for of in self._arguments().values()], "used": sorted(used | binned),
             "constraints": [
