@@ -395,7 +395,7 @@ def changed(old: str, new: str) -> str:
         (changed("kmax 3", "kmax 4"), "kmax says 4 nuisance parameters, the card has 3"),
         (changed("imax 2", "imax two"), "line 1: imax is a whole number, not 'two'"),
         (changed("imax 2", "imaxx 2"), "line 1: 'imaxx' is not a keyword above 'rate'; did you mean 'imax'"),
-        (changed("bin low high", "bin 1low high"), "line 6: channel '1low' begins with a digit"),
+        (changed("bin low high", "bin 1low high"), "line 11: channel 'low' has no observation; .*bin1low"),
         (changed("observation -1 -1", "observation 1"), "line 7: 1 observations for 2 channels: low, high"),
         (changed("observation -1 -1", "observation 1 x"), "line 7: an observation is a number, not 'x'"),
         (changed("bin low low high high\n", ""), "line 8: the line 'bin' with the channel of each column"),

@@ -336,6 +336,30 @@ def test_a_card_without_signal_is_refused_in_words_of_cards(tmp_path: Path) -> N
         read_model(put(tmp_path, "", COUNTING.replace("rate         10 ", "rate         0 ")))
 
 
+def test_a_channel_whose_name_begins_with_a_digit(tmp_path: Path) -> None:
+    head = COUNTING.replace("bin          ch   ch", "bin 1 1").replace("bin          ch\n", "bin 1\n")
+    head = head.replace("-\nbin 1\n", "-\nshapes * 1 FAKE\nbin 1\n", 1)
+    model = read_model(put(tmp_path, "1 lnN 1.02 -\n", head))
+    assert isinstance(model, Workspace)
+    assert [channel["name"] for channel in model.spec["channels"]] == ["bin1"]
+    assert model.notes == ("line 7: channel '1' is called 'bin1', as older versions of Combine do",)
+
+
+def test_a_channel_that_expects_nothing(tmp_path: Path) -> None:
+    """Without events it changes no likelihood; with events it makes every likelihood 0."""
+    head = (
+        "imax 2\njmax *\nkmax *\nbin ch none\nobservation 30 0\nbin ch ch none none\nprocess sig bkg sig bkg\n"
+        "process 0 1 0 1\nrate 10 25 0 0\n"
+    )
+    model = read_model(put(tmp_path, "lumi lnN 1.02 - 1.02 -\n", head))
+    assert isinstance(model, Workspace)
+    assert [channel["name"] for channel in model.spec["channels"]] == ["ch"]
+    what = "expects nothing from any process and has no events: it says nothing, and was left out"
+    assert model.notes == (f"line 9: channel 'none' {what}",)
+    with pytest.raises(InputError, match="line 9: channel 'none' expects nothing from any process, and has 2 events"):
+        read_model(put(tmp_path, "", head.replace("observation 30 0", "observation 30 2")))
+
+
 def test_what_pyhf_does_not_foresee_is_not_exported(tmp_path: Path) -> None:
     model = read_model(put(tmp_path, "bg trG - 0.2\n"))
     with pytest.raises(InputError, match=r"'bg' .* pyhf"):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from scipy import optimize
+from scipy import optimize, stats
 
 from portico.cli.limit import limit
 from portico.stats import workspace_fits
@@ -22,6 +22,7 @@ from portico.stats.minima import lowest
 from portico.stats.model import Model
 from portico.stats.model_file import read_model
 from portico.stats.roofit.model import RooFitModel
+from portico.stats.roofit.profiles import RooFitProfiles
 from portico.stats.scoring import score
 from portico.stats.toys import ModelToys
 from portico.stats.workspace import Workspace
@@ -86,6 +87,75 @@ def test_roofit_goes_to_all_sides_as_well(tmp_path: Path) -> None:
     observed = [cls.observed or 0.0 for cls in answer.points]
     assert observed == sorted(observed, reverse=True)
     assert answer.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("seed", "elsewhere"),
+    [(50, 0.5335), pytest.param(36, 0.4610, marks=pytest.mark.full)],  # limits of fits that keep to one side
+)
+def test_roofit_finds_minima_that_its_starts_do_not_lead_to(tmp_path: Path, seed: int, elsewhere: float) -> None:
+    spec = random_model(seed)
+    export(workspace(spec), "roofit", tmp_path / "random.root")
+    found = infer(read_model(tmp_path / "random.root")).limit
+    assert (found.observed, found.median) == pytest.approx(Searched(spec).limits(), rel=0.005)
+    assert min(abs(found.observed or 0.0 - elsewhere), abs(found.median - elsewhere)) > 0.1 * elsewhere
+
+
+LOW, HIGH, WIDTH, CENTER, SPREAD = 100.0, 180.0, 1.5, 140.0, 4.0
+#: A small bump nearer to where the peak is expected than a large one.
+BUMPS = np.linspace(136.5, 138.5, 6), np.linspace(143.5, 146.5, 16)
+EVENTS = np.concatenate([np.linspace(LOW, HIGH, 102)[1:-1], *BUMPS])
+
+
+def peak_and_flat(path: Path) -> Path:
+    """Write HS3 of a peak whose mean has a constraint, on a flat background."""
+    content = {
+        "metadata": {"hs3_version": "0.2"},
+        "distributions": [
+            {"name": "peak", "type": "gaussian_dist", "x": "m", "mean": "at", "sigma": WIDTH},
+            {"name": "flat", "type": "uniform_dist", "x": ["m"]},
+            {"name": "both", "type": "mixture_dist", "summands": ["peak", "flat"], "coefficients": ["ns", "nb"],
+             "extended": True},
+            {"name": "constraint", "type": "gaussian_dist", "x": "at_aux", "mean": "at", "sigma": SPREAD},
+            {"name": "all", "type": "product_dist", "factors": ["both", "constraint"]},
+        ],
+        "functions": [{"name": "ns", "type": "generic_function", "expression": "10*mu"}],
+        "data": [{"name": "events", "type": "unbinned", "axes": [{"name": "m", "min": LOW, "max": HIGH}],
+                  "entries": [[x] for x in EVENTS.tolist()]}],
+        "likelihoods": [{"name": "L", "distributions": ["all"], "data": ["events"]}],
+        "domains": [{"name": "default_domain", "type": "product_domain", "axes": [
+            {"name": "m", "min": LOW, "max": HIGH}, {"name": "mu", "min": 0.0, "max": 20.0},
+            {"name": "at", "min": 125.0, "max": 155.0}, {"name": "nb", "min": 0.0, "max": 1000.0}]}],
+        "parameter_points": [{"name": "default_values", "parameters": [
+            {"name": "mu", "value": 1.0}, {"name": "at", "value": CENTER}, {"name": "nb", "value": 120.0},
+            {"name": "at_aux", "value": CENTER, "const": True}]}],
+        "analyses": [{"name": "A", "likelihood": "L", "domains": ["default_domain"], "parameters_of_interest": ["mu"]}],
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_a_peak_of_roofit_moves_to_the_larger_of_two_bumps(tmp_path: Path) -> None:
+    """The profile has a minimum at each of them, and the fit begins between."""
+
+    def lowest_of(mu: float, mean: float) -> float:
+        norm = np.diff(stats.norm.cdf([LOW, HIGH], mean, WIDTH))[0]
+        signal = 10 * mu * stats.norm.pdf(EVENTS, mean, WIDTH) / norm
+        found = optimize.minimize_scalar(
+            lambda nb: 10 * mu + nb - np.sum(np.log(signal + nb / (HIGH - LOW))), bounds=(1, 1000), method="bounded"
+        )
+        return float(2 * found.fun + ((mean - CENTER) / SPREAD) ** 2)
+
+    places = np.linspace(128, 152, 241).tolist()
+    profile = {mu: min(lowest_of(mu, mean) for mean in places) for mu in (0.0, 0.8, 1.2, 2.0)}
+    model = read_model(peak_and_flat(tmp_path / "peak.json"))
+    assert isinstance(model, RooFitModel)
+    assert model.session.about["sided"] == ["at"]
+    profiles = RooFitProfiles(model)
+    for mu in (0.8, 1.2, 2.0):
+        found = profiles.conditional("obs", mu)
+        assert found.objective - profiles.background.objective == pytest.approx(profile[mu] - profile[0.0], abs=0.02)
+        assert found.values["at"] == pytest.approx(145, abs=0.5)
 
 
 def test_the_search_of_everything_finds_the_same() -> None:

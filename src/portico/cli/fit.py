@@ -56,11 +56,13 @@ def fit(
     MODEL is any input of portico limit: a workspace, an archive of workspaces, a datacard, HS3, HistFactory XML, a ROOT
     file with a RooWorkspace, or a model that Portico wrote.
     """
+    from portico.cli.models import naming
     from portico.stats.model_file import read_model
     from portico.stats.results import fit_to_data
 
     read = read_model(model, patches, measurement, workspace=workspace, mass=mass)
-    result = fit_to_data(read, backend=backend, impacts=impacts, blind=blind, toys=toys or 0, seed=seed)
+    with naming(model):
+        result = fit_to_data(read, backend=backend, impacts=impacts, blind=blind, toys=toys or 0, seed=seed)
     if plots is not None:
         for path in _draw(result, plots):
             echo(f"written: {path}", err=as_json)

@@ -90,14 +90,13 @@ def limit(
     MODEL is a JSON file with a pyhf (HistFactory) workspace with data, HS3, or a model that Portico wrote; an archive
     or folder of such files, as on HEPData; a CMS Combine datacard; HistFactory XML; or a RooWorkspace in a ROOT file.
     """
+    from portico.cli.models import naming, show_listing
     from portico.monitor.progress import Progress
     from portico.stats.exports.formats import FORMATS, LIMITS, export, export_limits
     from portico.stats.infer import Toys, infer
     from portico.stats.model_file import list_models, read_model
 
     if listing:
-        from portico.cli.models import show_listing
-
         show_listing(list_models(model), model, as_json=as_json)
         return 0
     wanted = [text.partition("=") for text in exports]
@@ -112,7 +111,8 @@ def limit(
     with Progress() if toys is not None else nullcontext() as reporter:
         place = folder if folder is not None else Path("runs") / f"{model.stem}-toys"
         thrown = Toys(toys, place, on, workers, seed, reporter) if toys is not None else None
-        result = infer(read, cl=cl, mus=mus, backend=backend, blind=blind, toys=thrown)
+        with naming(model):
+            result = infer(read, cl=cl, mus=mus, backend=backend, blind=blind, toys=thrown)
     for name, _, path in wanted:
         if name == LIMITS:
             export_limits(result, Path(path))

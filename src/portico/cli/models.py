@@ -1,18 +1,32 @@
-"""The listing of `portico limit --list`."""
+"""What commands that read a model share: the listing of `portico limit --list`, and errors that name the file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.cli.base import echo, show_json
+from portico.errors import FitError, InputError
 
 if TYPE_CHECKING:
     from portico.stats.published import Listing
 
-__all__ = ["show_listing"]
+__all__ = ["naming", "show_listing"]
 
 _CHANNELS: Final = 6  # in a row of the table
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file of a model before errors of its fits and limits that do not name it."""
+    try:
+        yield
+    except (FitError, InputError) as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
 
 
 def show_listing(listing: Listing, path: Path, *, as_json: bool) -> None:

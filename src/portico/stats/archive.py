@@ -121,9 +121,9 @@ class _Reader:
             else:
                 yield from self._compressed(name, source, depth)
         except _DAMAGED as error:
-            of = f"{self._path}: {name}" if name else str(self._path)
+            where = f"{self._path}: {name}" if name else str(self._path)
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InputError(f"{of}: this archive cannot be read: {reason}") from error
+            raise InputError(f"{where}: this archive cannot be read: {reason}") from error
 
     def _zip(self, name: str, source: Path | bytes, depth: int) -> Iterator[tuple[str, bytes]]:
         with _opened(source) as opened, zipfile.ZipFile(opened) as archive:

@@ -158,9 +158,9 @@ def _dicts(entries: object) -> Iterator[dict[str, Any]]:
     yield from (entry for entry in entries if isinstance(entry, dict)) if isinstance(entries, list) else ()
 
 
-def _unique(names: Sequence[str], what: str) -> None:
+def _unique(names: Sequence[str], place: str) -> None:
     if double := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"{what}: the name '{min(double)}' appears twice")
+        raise InputError(f"{place}: the name '{min(double)}' appears twice")
 
 
 def _may_be_negative(measurements: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -208,18 +208,18 @@ def _check_sample(sample: Mapping[str, Any], bins: int, linear: set[str], place:
     _check_repeated(sample["modifiers"], place)
     for modifier in sample["modifiers"]:
         name, kind, data = modifier["name"], modifier["type"], modifier["data"]
-        of = f"{place}, {kind} '{name}'"
+        where = f"{place}, {kind} '{name}'"
         if kind == "normsys":
             for side in ("lo", "hi"):
                 if not (math.isfinite(data[side]) and data[side] > 0):
-                    raise InputError(f"{of}: {side} = {data[side]}; a factor must be above 0")
+                    raise InputError(f"{where}: {side} = {data[side]}; a factor must be above 0")
         elif kind == "histosys":
             for side in ("lo_data", "hi_data"):
-                _lengths(data[side], bins, f"{of}: {side}")
-                _all(data[side], math.isfinite, f"{of}: {side}", "a yield must be a finite number")
+                _lengths(data[side], bins, f"{where}: {side}")
+                _all(data[side], math.isfinite, f"{where}: {side}", "a yield must be a finite number")
         elif kind in {"shapesys", "staterror"}:
-            _lengths(data, bins, of)
-            _all(data, lambda n: math.isfinite(n) and n >= 0, of, "an uncertainty must not be negative")
+            _lengths(data, bins, where)
+            _all(data, lambda n: math.isfinite(n) and n >= 0, where, "an uncertainty must not be negative")
 
 
 def _check_repeated(modifiers: Sequence[Mapping[str, Any]], place: str) -> None:
@@ -329,7 +329,8 @@ def _check_degenerate(spec: Mapping[str, Any], config: Mapping[str, Any], where:
             raise InputError(
                 f"{where}: '{poi}' and '{name}' are degenerate: both are free factors of the same samples (channel "
                 f"'{channel}', sample '{sample}'{', and others' if len(places) > 1 else ''}) and of no other, so that "
-                f"only their product can be found; fix '{name}' in the measurement (\"fixed\": true) or remove it"
+                f"only their product can be found; keep '{name}' constant (\"fixed\": true in a measurement, nuisance "
+                "edit freeze in a card) or remove it"
             )
 
 

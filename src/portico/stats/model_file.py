@@ -7,7 +7,8 @@ JSON is a workspace of pyhf, HS3, or a model of this package; an archive has som
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from portico.config import parse, parse_json
 from portico.errors import ConfigError, InputError
 from portico.stats.archive import is_archive
 from portico.stats.exports.card import is_card, read_card
+from portico.stats.exports.card_content import Card
 from portico.stats.exports.card_workspace import translated
 from portico.stats.histfactory import check_workspace, choose_measurement, left_observations
 from portico.stats.histfactory_xml import xml_to_pyhf
@@ -122,9 +124,24 @@ def _of_card(path: Path, where: str, measurement: str, mass: float) -> AnyModel:
         if measurement:
             raise ConfigError(f"{where}: a datacard has no measurements; leave out '{measurement}'")
         plan = plan_of(card, path.parent, mass=mass)
-        return _roofit(RooFitModel(where, "card", plan, tuple(card.notes)))
+        with _lines_of(card):
+            return _roofit(RooFitModel(where, "card", plan, tuple(card.notes)))
     spec, notes, axes = translated(card, path.parent, mass=mass)
-    return _workspace(spec, notes, where, measurement, axes)
+    with _lines_of(card):
+        return _workspace(spec, notes, where, measurement, axes)
+
+
+@contextmanager
+def _lines_of(card: Card) -> Iterator[None]:
+    """Add the line of a card to errors of what it was translated to."""
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        line = card.line_of(text.removeprefix(card.where))
+        if not line or f"{card.where}, line " in text:
+            raise
+        raise InputError(text.replace(card.where, f"{card.where}, line {line}", 1)) from error
 
 
 def _roofit(model: RooFitModel) -> RooFitModel:

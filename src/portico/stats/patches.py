@@ -128,13 +128,13 @@ def _number(value: object) -> float | None:
         return None
 
 
-def other_digest(content: Mapping[str, Any], digests: Mapping[str, str]) -> str:
+def other_digest(content: Mapping[str, Any], digests: Mapping[str, str], where: str) -> str:
     """Return which digest of a workspace is not the one that a patch set has, with both; empty if all are.
 
     Raises
     ------
     InputError
-        If an algorithm is unknown.
+        If an algorithm is unknown; names ``where``, the patch set.
     """
     from pyhf import utils
 
@@ -142,7 +142,7 @@ def other_digest(content: Mapping[str, Any], digests: Mapping[str, str]) -> str:
         try:
             actual = utils.digest(content, algorithm=algorithm)
         except ValueError as error:
-            raise InputError(f"a digest of the unknown algorithm '{algorithm}'") from error
+            raise InputError(f"{where} has a digest of the unknown algorithm '{algorithm}'") from error
         if actual != digest:
             return f"the {algorithm} digest is {digest} there, and here {actual}"
     return ""
@@ -160,8 +160,8 @@ def applied(content: dict[str, Any], patches: Sequence[Patch], where: str) -> An
     import jsonpointer
 
     for patch in patches:
-        if different := other_digest(content, patch.digests):
-            file = patch.where.rpartition(":")[0]
+        file = patch.where.rpartition(":")[0]
+        if different := other_digest(content, patch.digests, file):
             raise InputError(f"{file} belongs to another workspace than {where}: {different}")
     found: Any = content
     for patch in patches:

@@ -2,7 +2,8 @@
 
 The formulae are those of pyhf: ``normsys`` is interpolated with code 4, ``histosys`` with code 4p (CERN-OPEN-2012-016;
 L. Heinrich et al., JOSS 6 (2021) 2823). The yield of a sample in a bin is a *cell*; cells lie behind one another, and
-so do all changes of cells, so that a call is a handful of operations on arrays, however many modifiers there are.
+so do all changes of cells, so that a call is a handful of operations on arrays, however many modifiers there are. Code
+4p is a straight line in a parameter and a bend, which is the same function for all cells: both are sparse matrices.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from portico.stats.shapes import Array
 
@@ -20,7 +22,6 @@ __all__ = ["Rates"]
 Indices = npt.NDArray[np.intp]
 _OF_BINS: Final = ("shapesys", "staterror", "shapefactor")
 _POWERS: Final = np.arange(1.0, 7.0)[:, None]  # of the polynomial of code 4
-_FROM_0: Final = np.arange(0.0, 6.0)[:, None]
 _FARTHEST: Final = 600.0  # of an exponent
 
 
@@ -50,6 +51,8 @@ class Rates:
         self._of_rows = np.concatenate([self._norm_row, self._factor_row])
         self._size = cells.bins * parameters
         self._odd, self._even = 0.5 * (self._up + self._down), 0.0625 * (self._up - self._down)
+        shape, places = (self._cells, parameters), (self._moved, self._moved_by)
+        self._lines, self._bent = (sparse.csr_array((of, places), shape=shape) for of in (self._odd, self._even))
         # Every change of a row, cell by cell, for derivatives.
         self._entries, self._spread = _spread(self._of_rows, cells.first, cells.bins_of)
         by = np.concatenate([self._norm_by, self._factor_by])[self._entries]
@@ -80,16 +83,15 @@ class Rates:
         first, second : array of shape (bins, parameters)
             By each parameter, once and twice.
         """
-        x, y = at[self._moved_by], at[self._norm_by]
-        square, up, down, coefficients = x * x, *self._norm
+        y, square, (up, down, coefficients) = at[self._norm_by], at * at, self._norm
         far = square >= 1
-        near = self._odd + x * self._even * (30 + square * (18 * square - 40))
-        by_move = np.where(far, np.where(x > 0, self._up, self._down), near)
-        bend_move = np.where(far, 0.0, self._even * (30 + square * (90 * square - 120)))
-        powers, outside, logs = y**_FROM_0, np.abs(y) >= 1, np.where(y > 0, up, -down)
+        slopes = np.where(far, 8 * np.sign(at), at * (30 + square * (18 * square - 40)))
+        by_move = self._odd + self._even * slopes[self._moved_by]
+        bend_move = self._even * np.where(far, 0.0, 30 + square * (90 * square - 120))[self._moved_by]
+        outside, logs = np.abs(y) >= 1, np.where(y > 0, up, -down)
         factor = np.exp(np.minimum(logs * y, _FARTHEST))
-        slope = np.einsum("ij,ij->j", _POWERS * coefficients, powers)
-        bend = np.einsum("ij,ij->j", (_POWERS * (_POWERS - 1) * coefficients)[1:], powers[:-1])
+        slope = _polynomial(_POWERS * coefficients, y)
+        bend = _polynomial((_POWERS * (_POWERS - 1) * coefficients)[1:], y)
         by_norm, bend_norm = np.where(outside, logs * factor, slope), np.where(outside, logs**2 * factor, bend)
         expected, (first, second) = self._changes(at, (by_move, by_norm, 1.0), (bend_move, bend_norm, 0.0))
         return expected, first, second
@@ -121,11 +123,9 @@ class Rates:
 
     def _additive(self, at: Array) -> Array:
         """Return the cells with what ``histosys`` adds to them: code 4p."""
-        x = at[self._moved_by]
-        square = x * x
-        inside = x * (self._odd + x * self._even * (15 + square * (3 * square - 10)))
-        moves = np.where(square >= 1, np.where(x > 0, self._up, self._down) * x, inside)
-        return self._nominal + _sums(self._moved, moves, self._cells)
+        square = at * at
+        bends = np.where(square >= 1, 8 * np.abs(at), square * (15 + square * (3 * square - 10)))
+        return np.asarray(self._nominal + self._lines @ at + self._bent @ bends)
 
     def _norms(self, at: Array) -> Array:
         """Return the factors of ``normsys``: code 4."""
@@ -133,7 +133,7 @@ class Rates:
             return np.zeros(0)
         (up, down, coefficients), x = self._norm, at[self._norm_by]
         far = np.exp(np.minimum(np.where(x > 0, up, -down) * x, _FARTHEST))
-        inside = 1 + np.einsum("ij,ij->j", coefficients, x**_POWERS)
+        inside = 1 + x * _polynomial(coefficients, x)
         factors: Array = np.where(np.abs(x) >= 1, far, inside)
         return factors
 
@@ -218,6 +218,15 @@ def _of_bins(cells: _Cells, slices: Mapping[str, slice]) -> tuple[Indices, Indic
         scaled.append(where)
         by.append(slices[name].start + place)
     return _joined(scaled), _joined(by)
+
+
+def _polynomial(coefficients: Array, x: Array) -> Array:
+    """Return polynomials of one argument each; coefficients of shape (powers from 0, n)."""
+    value = coefficients[-1].copy()
+    for of in coefficients[-2::-1]:
+        value *= x
+        value += of
+    return value
 
 
 def _sums(of: Indices, values: Array, number: int) -> Array:

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import lapack
 
 from portico.stats.shapes import Array
 
@@ -72,7 +73,7 @@ def score(likelihood: Curved, start: Array, free: npt.NDArray[np.bool_], low: Ar
         part = part / np.outer(size, size)
         part[np.diag_indices_from(part)] += _RIDGE
         try:
-            step: Array = -np.asarray(np.linalg.solve(part, slope[loose] / size), dtype=np.float64) / size
+            step: Array = -_solved(part, slope[loose] / size) / size
         except np.linalg.LinAlgError:
             return None
         if not np.isfinite(step).all():
@@ -90,6 +91,12 @@ def score(likelihood: Curved, start: Array, free: npt.NDArray[np.bool_], low: Ar
             return at
         before = distance
     return None
+
+
+def _solved(matrix: Array, right: Array) -> Array:
+    """Solve equations; by Cholesky's decomposition, which takes half the time, where the matrix is positive."""
+    _, found, failed = lapack.dposv(matrix, right)
+    return np.asarray(np.linalg.solve(matrix, right) if failed else found, dtype=np.float64)
 
 
 def _secant(information: Array, step: Array, change: Array) -> Array:

@@ -9,6 +9,7 @@ of the strength and the number of the toy: results do not depend on how toys are
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
@@ -20,9 +21,12 @@ from portico.stats.fit import Fit, Fitter, fit_at_start
 from portico.stats.model import Channel, Model, Observation, Points, observation
 from portico.stats.toy_limits import ToyStatistics, statistics_of
 
-__all__ = ["ModelToys", "ToySource", "check", "throw_toy", "throw_toys", "with_expectation"]
+__all__ = ["FitFrom", "ModelToys", "ToySource", "check", "statistic_of", "throw_toy", "throw_toys", "with_expectation"]
 
 _LEAST_TOYS: Final = 100
+
+#: Fits data with a fixed strength, or a free one (None), from several starts, and returns the lowest minimum.
+FitFrom = Callable[[float | None, Sequence[Mapping[str, float]]], Fit]
 
 
 class ToySource(Protocol):
@@ -40,6 +44,33 @@ class ToySource(Protocol):
 
     def observed_statistic(self, mu: float) -> float:
         """Return q~_mu of the observed data."""
+
+
+def statistic_of(fit: FitFrom, poi: str, mu: float, near: Fit) -> float:
+    """Return q~_mu of data that may have several minima.
+
+    Parameters
+    ----------
+    fit : callable
+    poi : str
+    mu : float
+    near : Fit
+        Where fits begin: what a toy was thrown from.
+
+    Raises
+    ------
+    FitError
+        If a fit does not converge.
+    """
+    best = fit(None, [near.values, {**near.values, poi: 0.0}])
+    if best.values[poi] >= mu:
+        return 0.0
+    fixed = fit(mu, [near.values, best.values])
+    if fixed.objective < best.objective:
+        best = min(fixed, fit(None, [fixed.values]), key=lambda of: of.objective)
+        if best.values[poi] >= mu:
+            return 0.0
+    return max(fixed.objective - best.objective, 0.0)
 
 
 class ModelToys:

@@ -19,6 +19,7 @@ from portico.stats.shapes import Array
 __all__ = ["HistFactory", "WorkspaceLikelihood"]
 
 _SMALLEST: Final = 1e-9  # events in a bin; below, the logarithm is continued
+_MOST: Final = 0.9  # of what a constraint knows, which bends may take away, whatever bins know
 _LEAST: Final = 1e-9  # of the information, below which a matrix counts as positive
 
 
@@ -108,15 +109,20 @@ class WorkspaceLikelihood:
         slope, weights = _slopes(at[self._counted] * self._scales, self._counts)
         gradient[self._counted] += self._scales * slope
         information[self._counted, self._counted] += self._scales**2 * weights
-        return gradient, _bent(information, slope_of_bins @ bends)
+        known = np.zeros(len(at))
+        known[self._normal] += 1 / self._widths**2
+        known[self._counted] += self._scales**2 * weights
+        return gradient, _bent(information, slope_of_bins @ bends, known)
 
 
-def _bent(information: Array, bends: Array) -> Array:
-    """Add second derivatives to the diagonal, unless that leaves no minimum."""
-    known = np.diag(information) > 0
+def _bent(information: Array, bends: Array, constraints: Array) -> Array:
+    """Add second derivatives to the diagonal, unless that leaves no minimum; constraints are what they alone know."""
     if not bends.any():
         return information
-    bent = information + np.diag(bends)
+    bent, known = information.copy(), np.diag(information) > 0
+    bent[np.diag_indices_from(bent)] += bends
+    if np.all(bends >= -_MOST * constraints):  # what the bins know is never negative
+        return bent
     size = np.sqrt(np.where(known, np.diag(information), 1.0))
     try:
         np.linalg.cholesky((bent / np.outer(size, size))[np.ix_(known, known)] + _LEAST * np.eye(int(known.sum())))

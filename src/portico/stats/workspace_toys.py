@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from portico.errors import FitError
 from portico.stats.fit import Fit
 from portico.stats.shapes import Array
+from portico.stats.toys import statistic_of
 from portico.stats.workspace import Workspace
 from portico.stats.workspace_fits import WorkspaceFitter
 
@@ -101,15 +103,10 @@ class PyhfToys:
         return self.fitter.fit(self._data, mu, self._background.values)
 
     def _statistic(self, mu: float, data: Array, near: Fit) -> float:
-        best = self.fitter.fit(data, start=near.values, others=[{**near.values, self.workspace.poi: 0.0}])
-        if best.values[self.workspace.poi] >= mu:
-            return 0.0
-        fixed = self.fitter.fit(data, mu, near.values, [best.values])
-        if fixed.objective < best.objective:
-            best = min(fixed, self.fitter.fit(data, start=fixed.values), key=lambda fit: fit.objective)
-            if best.values[self.workspace.poi] >= mu:
-                return 0.0
-        return max(fixed.objective - best.objective, 0.0)
+        def fit(held: float | None, starts: Sequence[Mapping[str, float]]) -> Fit:
+            return self.fitter.fit(data, held, starts[0], starts[1:])
+
+        return statistic_of(fit, self.workspace.poi, mu, near)
 
 
 def thrown(fitter: WorkspaceFitter, mean: Array, rng: np.random.Generator) -> Array:

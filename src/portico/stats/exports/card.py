@@ -104,7 +104,6 @@ class _Reader:
             raise InputError(f"{self._where}: there is no line 'rate'; it names the expected events of each column")
         for words in lines:
             self._lower(words)
-        self._line = 0
         self._count("imax", len(self.card.bins), "channels")
         self._count("jmax", len(self.card.processes) - 1, "processes minus one")
         if not self._edited:  # Combine counts lines, and not after edits
@@ -113,6 +112,7 @@ class _Reader:
         for group, members in self.card.groups.items():
             for member in members:
                 if member not in known:
+                    self._line = self.card.row(f"group {group}")
                     raise self._wrong(f"group '{group}': there is no parameter '{member}'; {nearest(member, known)}")
         return self.card
 
@@ -140,7 +140,8 @@ class _Reader:
     def _upper(self, words: list[str]) -> bool:
         """Read a line; whether it was the last of the upper part."""
         key, rest = words[0].lower() if words[0] == "Observation" else words[0], words[1:]
-        self._begun |= key in _UPPER
+        if key in _UPPER:
+            self._begun, self.card.rows[key] = True, self._line
         if key in {"imax", "jmax", "kmax"}:
             if not rest:
                 raise self._wrong(f"'{key}' needs a number, or * to count")
@@ -150,10 +151,7 @@ class _Reader:
         elif key == "observation":
             self._observation(rest)
         elif key == "bin":
-            for name in rest:
-                if name[0].isdigit():
-                    raise self._wrong(f"channel '{name}' begins with a digit, which Combine does not take")
-            self._rows["bin"] = rest
+            self._rows["bin"] = [self._channel(name) for name in rest]
         elif key == "process":
             self._process(rest)
         elif key == "rate":
@@ -172,11 +170,20 @@ class _Reader:
         if self._begun:
             self._note(f"'{' '.join(words)[:40]}' begins with none of {', '.join(_UPPER)}, and was ignored")
 
+    def _channel(self, name: str) -> str:
+        """Return the name of a channel; Combine called it ``bin1`` where it was ``1``, and newer versions refuse it."""
+        if not name[0].isdigit():
+            return name
+        if self._observed is None:  # once: the line is there twice
+            self._note(f"channel '{name}' is called 'bin{name}', as older versions of Combine do")
+        return f"bin{name}"
+
     def _shapes(self, rest: list[str]) -> None:
         if len(rest) < 3 or (len(rest) < 4 and rest[2] != "FAKE"):
             line = "shapes process channel file histogram [histogram_with_systematics]"
             raise self._wrong(f"write a line of shapes as: {line}")
         process, channel, file, nominal, varied = [*rest, "", ""][:5]
+        channel = f"bin{channel}" if channel[0].isdigit() else channel
         if any((known.process, known.bin) == (process, channel) for known in self.card.shapes):
             raise self._wrong(f"shapes of process '{process}' in channel '{channel}' are there already")
         self.card.shapes.append(ShapeSource(process, channel, file, nominal, varied, self._line))
@@ -235,6 +242,7 @@ class _Reader:
     def _count(self, key: str, found: int, what: str) -> None:
         declared = self._declared.get(key)
         if declared is not None and declared != found:
+            self._line = self.card.row(key)
             raise self._wrong(f"{key} says {declared} {what}, the card has {found}")
 
     def _lower(self, words: list[str]) -> None:
@@ -371,6 +379,7 @@ class _Reader:
     def _group(self, name: str, rest: list[str]) -> None:
         if len(rest) < 2 or rest[0] not in {"=", "+="} or (rest[0] == "+=") != (name in self.card.groups):
             raise self._wrong("write a group as: name group = parameters, and with += more of them later")
+        self.card.rows.setdefault(f"group {name}", self._line)
         self.card.groups[name] = [*self.card.groups.get(name, []), *rest[1:]]
 
     def _statistics(self, pattern: str, rest: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -137,6 +138,9 @@ class Card:
         Where the parameters of ``loose`` are.
     notes : list of str
         What was read in another way than the line says, or not at all.
+    rows : dict of str to int
+        Where the lines of the upper part are, by keyword (the last of ``bin`` and ``process``), and those of groups, by
+        ``group NAME``.
     """
 
     where: str
@@ -153,6 +157,7 @@ class Card:
     frozen: dict[str, int] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
 
     @property
     def processes(self) -> list[str]:
@@ -165,3 +170,15 @@ class Card:
         names = [of.name for of in self.systematics]
         names += [of.name for of in self.rate_parameters] + [of.name for of in self.constraints]
         return list(dict.fromkeys([*names, *self.loose]))
+
+    def row(self, *keywords: str) -> int:
+        """Return the line of the first of these keywords that the card has; 0 if it has none."""
+        return next((self.rows[key] for key in keywords if key in self.rows), 0)
+
+    def line_of(self, text: str) -> int:
+        """Return the line of the first parameter, or else process or channel, that a text has in quotes; 0 for none."""
+        lines = {name: self.row("rate") for name in (*self.bins, *self.processes)}
+        named: list[Systematic | RateParameter | Constraint] = [*self.systematics, *self.constraints]
+        own = {of.name: of.line for of in [*named, *self.rate_parameters]} | self.lines
+        quoted = re.findall(r"'([^']+)'", text)
+        return next((known[name] for known in (own, lines) for name in quoted if name in known), 0)

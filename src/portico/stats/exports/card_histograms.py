@@ -50,7 +50,7 @@ class Histograms:
         self._names: dict[str, list[str]] = {}
         self.axes: dict[str, tuple[str, Array]] = {}
 
-    def wrong(self, what: str, line: int = 0) -> InputError:
+    def wrong(self, what: str, line: int) -> InputError:
         """Return an error of the card."""
         return InputError(f"{self._card.where}{f', line {line}' if line else ''}: {what}")
 
@@ -67,7 +67,8 @@ class Histograms:
                 if (source.process, source.bin) == wanted:
                     return None if source.file == "FAKE" else source
         if self._card.shapes:
-            raise self.wrong(f"no line of shapes is for process '{process}' in channel '{channel}'")
+            what = f"no line of shapes is for process '{process}' in channel '{channel}'"
+            raise self.wrong(what, self._card.row("process"))
         return None
 
     def has(self, source: ShapeSource, process: str, channel: str, systematic: str) -> bool:

@@ -55,7 +55,11 @@ class Rates:
                 scale, names = scale * number, names + more
         twice = [name for name in names if names.count(name) > 1 or (name == self._poi and column.index <= 0)]
         if twice:
-            of = next(rate for rate in self._card.rate_parameters if rate.bin == column.bin)
+            of = next(
+                rate for rate in reversed(self._card.rate_parameters)
+                if (rate.bin, rate.process) == (column.bin, column.process)
+                and twice[0] in self._factors(rate.name, rate)[1]
+            )  # fmt: skip
             where = f"'{column.process}' in '{column.bin}'"
             raise self._wrong(of, f"'{twice[0]}' multiplies {where} twice, which a workspace cannot hold")
         return scale, [self._modifier(name) for name in names]

@@ -100,13 +100,18 @@ class _Translation:
         """Return all of it."""
         self._refuse()
         if self._whole and not any(c.rate or self._counted_elsewhere(at) for at, c in self._signals()):
-            raise self._wrong("all rates of signal, with indices of 0 and below, are 0: there is nothing to limit")
+            what = "all rates of signal, with indices of 0 and below, are 0: there is nothing to limit"
+            raise self._wrong(what, self._card.row("rate"))
         channels, observations = [], []
         for name in self._card.bins:
             data = self._data(name)
             samples = self._samples(name, len(data))
             if not samples:
-                raise self._wrong(f"channel '{name}' expects nothing from any process")
+                what, row = f"channel '{name}' expects nothing from any process", self._card.row("rate")
+                if any(data):
+                    raise self._wrong(f"{what}, and has {sum(data):g} events", row)
+                self._card.notes.append(f"line {row}: {what} and has no events: it says nothing, and was left out")
+                continue
             channels.append({"name": name, "samples": samples})
             observations.append({"name": name, "data": data})
         for name, (expected, events) in self._controls.items():
@@ -150,7 +155,8 @@ class _Translation:
         source = self._histograms.source("data_obs", channel)
         if source is None:
             if observed < 0:
-                raise self._wrong(f"channel '{channel}' has no observation and no histogram of data")
+                what = f"channel '{channel}' has no observation and no histogram of data"
+                raise self._wrong(what, self._card.row("observation", "bin"))
             return [observed]
         contents = self._histograms.read(source, "data_obs", channel).events
         total = float(contents.sum())
@@ -190,9 +196,9 @@ class _Translation:
         where = f"process '{column.process}' in channel '{column.bin}'"
         if source is None:
             if column.rate < 0:
-                raise self._wrong(f"{where} has a rate of -1 and no histogram")
+                raise self._wrong(f"{where} has a rate of -1 and no histogram", self._card.row("rate"))
             if bins != 1:
-                raise self._wrong(f"{where} has no histogram, its data have {bins} bins")
+                raise self._wrong(f"{where} has no histogram, its data have {bins} bins", self._card.row("process"))
             return np.array([column.rate or 1.0]), np.zeros(1), None
         found = self._histograms.read(source, column.process, column.bin)
         if len(found.events) != bins:

@@ -77,8 +77,11 @@ class _Planning:
         channels = [self._channel(name) for name in functions]
         used = {name for channel in channels for process in channel["processes"] for name in process["factors"]}
         histograms, opaque, binned = self._of_histograms([name for name in card.bins if name not in functions])
+        binned_channels = [of["name"].removeprefix("obsData_") for of in histograms["data"]] if histograms else []
+        there = [*functions, *binned_channels]  # without channels that expect nothing, with what counts elsewhere
         return {
-            "poi": POI, "mass": self._mass, "channels": channels, "order": card.bins,
+            "poi": POI, "mass": self._mass, "channels": channels,
+            "order": sorted(there, key=lambda name: card.bins.index(name) if name in card.bins else len(card.bins)),
             "nuisances": self._nuisances, "histograms": histograms, "opaque": sorted(opaque),
             "arguments": [self._argument(of) for of in self._arguments().values()], "used": sorted(used | binned),
             "constraints": [
@@ -100,7 +103,7 @@ class _Planning:
             source = sources[other]
             raise self._wrong(
                 f"channel '{channel}' has functions, and '{other}' is not in a RooWorkspace: one variable cannot "
-                "describe both", source.line if source is not None else 0,
+                "describe both", source.line if source is not None else self._card.row("process"),
             )  # fmt: skip
         return any(inside.values())
 
@@ -111,7 +114,7 @@ class _Planning:
         assert data is not None  # noqa: S101 (see _is_of_functions)
         processes = [self._process(at) for at, c in enumerate(self._card.columns) if c.bin == name and c.rate != 0]
         if not processes:
-            raise self._wrong(f"channel '{name}' expects nothing from any process")
+            raise self._wrong(f"channel '{name}' expects nothing from any process", self._card.row("rate"))
         return {
             "name": name, "data": self._place(data, "data_obs", name), "processes": processes,
             "observed": self._card.observations.get(name, -1.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from portico.errors import ConfigError
 from portico.files.atomic import write_atomic
 from portico.stats.fit import Fit
 from portico.stats.roofit.model import RooFitModel
+from portico.stats.toys import statistic_of
 
 __all__ = ["RooFitToys", "ThrownToy", "received", "shipped"]
 
@@ -102,17 +103,15 @@ class RooFitToys:
         return self._conditionals[mu]
 
     def _statistic(self, data: str, mu: float, near: Fit) -> float:
-        fit, poi = self._session.fit, self._poi
-        best, _ = fit(data, {}, [near.values, {**near.values, poi: 0.0}], fresh=True)
-        if best.values[poi] >= mu:
-            return 0.0
-        fixed, _ = fit(data, {poi: mu}, [near.values, best.values])
-        if fixed.objective < best.objective:
-            again, _ = fit(data, {}, [fixed.values])
-            best = min(fixed, again, key=lambda of: of.objective)
-            if best.values[poi] >= mu:
-                return 0.0
-        return max(fixed.objective - best.objective, 0.0)
+        fresh = True  # only the first fit, so that earlier toys do not matter
+
+        def fit(held: float | None, starts: Sequence[Mapping[str, float]]) -> Fit:
+            nonlocal fresh
+            found, _ = self._session.fit(data, {} if held is None else {self._poi: held}, starts, fresh=fresh)
+            fresh = False
+            return found
+
+        return statistic_of(fit, self._poi, mu, near)
 
 
 def shipped(model: RooFitModel, folder: Path) -> tuple[str, list[str]]:
