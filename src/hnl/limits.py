@@ -8,6 +8,7 @@ near. An edge is null where the interval extends beyond the tested couplings.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -70,24 +71,23 @@ def limits(
     -------
     dict
         ``limits``: JSON, see the module; figures ``exclusion``, ``edges``, ``limits_<mass>`` and, where data are
-        fitted, ``impacts_<mass>``. For each mass the model of the coupling with an expected limit next to 1, as files.
+        fitted, ``impacts_<mass>``; a mass at which no coupling can be tested has none, and no exclusion alone. For each mass the model of the coupling with an expected limit next to 1, as files.
 
     Raises
     ------
     ConfigError
-        If points are missing from the scan.
+        If the scan has other points than the hypotheses, or these are not in order.
     """
     tested = read_hypotheses(hypotheses)
     scanned = [Scanned.from_json(value) for value in results["points"]["values"]]
-    number = sum(len(h.points) for h in tested)
-    if len(scanned) != number:
-        raise ConfigError(f"the scan has {len(scanned)} of {number} points; run the step 'scan' again")
+    _check(tested, results["points"]["points"], hypotheses)
     first, masses, beside = 0, [], dict[str, Any]()
     for h in tested:
         own = scanned[first : first + len(h.points)]
         first += len(h.points)
         masses.append(_of_mass(h, own))
-        beside[f"limits_{h.tag}"] = figure_of_limits(masses[-1], cl)
+        if h.points:
+            beside[f"limits_{h.tag}"] = figure_of_limits(masses[-1], cl)
         edge = _edge(h, own)
         if edge is not None:
             beside |= _at_edge(h, edge, masses[-1])
@@ -100,11 +100,35 @@ def limits(
             "failed": [where for where, found in zip(_places(tested), scanned, strict=True) if found.failed],
             "masses": masses,
         },
-        "exclusion": figure_of_region(masses, cl),
+        **({"exclusion": figure_of_region(masses, cl)} if scanned else {}),
         "edges": figure_of_edges(masses, cl),
         **beside,
     }
     return labelled(products, label)
+
+
+def _check(tested: Sequence[Hypothesis], scanned: Sequence[Mapping[str, Any]], path: str) -> None:
+    """Refuse hypotheses whose limits would be given to another mass or coupling.
+
+    Raises
+    ------
+    ConfigError
+        If there are none, if one has the name of another, if couplings do not rise, or if the scan has other points.
+    """
+    tags = [h.tag for h in tested]
+    if not tested or len(set(tags)) < len(tags):
+        raise ConfigError(f"{path}: each mass occurs once, and at least one: found {', '.join(tags) or 'none'}")
+    for h in tested:
+        couplings = [point.coupling_squared for point in h.points]
+        if any(low >= high for low, high in itertools.pairwise(couplings)):
+            raise ConfigError(f"{path}: the couplings of m_N = {h.mass:g} GeV do not rise; sort them, each once")
+    wanted = [(h.mass, [point.model_dump(mode="json")]) for h in tested for point in h.points]
+    if len(scanned) != len(wanted):
+        raise ConfigError(f"the scan has {len(scanned)} of {len(wanted)} points; run the step 'scan' again")
+    for where, expected, found in zip(_places(tested), wanted, scanned, strict=True):
+        if expected != (found["mass"], found["points"]):
+            raise ConfigError(f"the scan tested another point, or another signal, than {where} of {path}; run the step "
+                              "'scan' again")  # fmt: skip
 
 
 def _at_edge(h: Hypothesis, edge: Point, summary_of_mass: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +163,7 @@ def _of_mass(h: Hypothesis, scanned: Sequence[Scanned]) -> dict[str, Any]:
     x = [math.log(point.coupling_squared) for point in h.points]
     limits = [found.limit for found in scanned]
     observed = [None if limit is None else limit.observed for limit in limits]
-    bands = zip(*([None] * len(BANDS) if limit is None else limit.expected for limit in limits), strict=True)
+    bands = [[None if limit is None else limit.expected[i] for limit in limits] for i in range(len(BANDS))]
     return {
         "mass": h.mass,
         "window": list(h.window),
@@ -148,7 +172,7 @@ def _of_mass(h: Hypothesis, scanned: Sequence[Scanned]) -> dict[str, Any]:
         "points": points,
         "excluded": {
             "observed": None if all(value is None for value in observed) else _excluded(x, observed),
-            "expected": {name: _excluded(x, band) for name, band in named(list(bands))},
+            "expected": {name: _excluded(x, band) for name, band in named(bands)},
         },
         "notes": list(h.notes),
     }

@@ -284,6 +284,28 @@ def test_names_of_any_kind_and_trees_in_folders(root: Any, single: LocalExecutor
     assert "truncated" in str(found)
 
 
+def test_trees_that_root_cannot_find_and_columns_that_uproot_cannot_read(root: Any, tmp_path: Path) -> None:
+    """The first are told in words, the second are no reason to refuse the file."""
+    for name in ("a/b", "a;1"):
+        write(root, tmp_path / "odd.root", {"x": TEN}, tree=name)
+        (found,) = summarise_each([str(tmp_path / "odd.root")], name)
+        assert str(found).endswith(f"ROOT cannot find the tree '{name}', since its own name contains '/' or ';'; write "
+                                   "it again under another name")  # fmt: skip
+    root.gInterpreter.ProcessLine(f"""{{
+      TFile file("{tmp_path}/half.root", "RECREATE");
+      TTree tree("Events", "");
+      int n = 2;
+      Float16_t half[2] = {{1, 2}};
+      tree.Branch("n", &n, "n/I");
+      tree.Branch("half", half, "half[n]/f[0,100,12]");
+      tree.Fill();
+      file.Write();
+    }}""")
+    (whole,) = summarise_each([str(tmp_path / "half.root")], "Events")
+    assert not isinstance(whole, InputError)
+    assert [(column.name, column.type) for column in whole.columns] == [("n", "int32_t"), ("half", "half[n]/f[0,100,12]")]
+
+
 def test_columns_in_another_file_are_refused(root: Any, tmp_path: Path) -> None:
     file = root.TFile.Open(str(tmp_path / "a.root"), "RECREATE")
     tree, x = root.TTree("Events", "not in x.root"), array("i", [0])

@@ -238,8 +238,15 @@ def test_statistics_of_simulation(tmp_path: Path) -> None:
     assert modifiers(workspace, "high", "fakes")["staterror", "statistics_high"] == pytest.approx([0.4] * 10)
     with pytest.raises(InputError, match="needs statistical uncertainties"):
         shape_card(model(), mc_stats=0)
-    with pytest.raises(InputError, match="1 statistical uncertainties for 10 bins"):
-        shape_card(model(), mc_stats=0, uncertainties={"low": {"fakes": [1.0]}})
+    for wrong, words in (
+        ({"low": {"fakes": [1.0]}}, "1 statistical uncertainties for 10 bins"),
+        ({"lwo": {"fakes": [1.0] * 10}}, "uncertainties of channel 'lwo': did you mean 'low'"),
+        ({"low": {"fake": [1.0] * 10}}, "component 'fake': has statistical uncertainties; did you mean 'fakes'"),
+        ({"low": {"fakes": [1.0] * 9 + [-1.0]}}, "are numbers of at least 0"),
+        ({"low": {"fakes": [1.0] * 9 + [math.nan]}}, "are numbers of at least 0"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            shape_card(model(), mc_stats=0, uncertainties=wrong)
 
 
 def test_floating_shapes_are_for_the_parametric_export() -> None:

@@ -174,6 +174,9 @@ def found(comparison: Comparison) -> dict[tuple[str, str, str], int]:
         (np.uint64(2**64 - 1), np.int64(-1), False, False),
         (np.float32(0.1), 0.1, True, True),
         (True, False, False, False),
+        (10**30, 10**30 + 1, False, False),
+        (10**400, 10**400, True, True),
+        (10**400, 1.0, False, False),
     ],
 )
 def test_when_numbers_agree(a: Any, b: Any, identical: bool, close: bool) -> None:

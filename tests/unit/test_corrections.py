@@ -278,6 +278,12 @@ def test_unknown_words_are_refused_even_with_a_default(functions: Mapping[str, A
     assert "n = 1.5" in refused(lambda: whole(1.5))
 
 
+def test_integers_do_not_become_negative(functions: Mapping[str, Any]) -> None:
+    whole = functions["whole"]["unsigned long long"]
+    assert whole(1) == 10
+    assert "2^63 or more for an integer input" in refused(lambda: whole(2**64 - 2))  # as -2, it would have a value
+
+
 def test_compound_corrections(functions: Mapping[str, Any]) -> None:
     assert functions["both"](1.44, "up") == pytest.approx(1.2 * 2)  # root(1.44) = 1.2, then x = 1.44 * 1.2
     assert "correction 'both'" in refused(lambda: functions["both"](4.0, "up"))
@@ -333,6 +339,10 @@ def test_corrections_that_are_not_there_or_wrong(folder: Path, tmp_path: Path) -
     )
     with pytest.raises(ConfigError, match=r"'bins' does not follow schema version 2: .*content length"):
         declare({"bins": Correction(file="a.json")}, tmp_path)
+    write(tmp_path / "b.json", correction("c", 2.0, X), correction("d", 3.0, X),
+          compound_corrections=[{**both, "stack": ["d"]}])  # fmt: skip
+    with pytest.raises(ConfigError, match="a correction and a compound correction are both named 'c'; rename one"):
+        declare({"c": Correction(file="b.json")}, tmp_path)
     with pytest.raises(ConfigError, match="'c' consists of 'd', which is not in the file"):
         declare({"c": Correction(file="a.json")}, tmp_path)
     with pytest.raises(ConfigError, match=r"unknown key 'ranges'; did you mean 'range'"):

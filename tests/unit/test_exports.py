@@ -412,6 +412,8 @@ def test_figures_are_attached(tmp_path: Path) -> None:
         ({"columns": (MASS, Column("y", [1.0, float("nan")]))}, "'y': nan is no number"),
         ({"columns": (MASS, Column("y", [1.0, (0.0, 1.0)]))}, "has numbers and bins"),
         ({"columns": (MASS, Column("y", [1.0, 2.0], uncertainties=(Uncertainty("u", [1.0]),)))}, "1 uncertainties for"),
+        ({"columns": (MASS, Column("y", [1.0, 2.0], uncertainties=(Uncertainty("u", [(-1.0, 1.0), None]),)))}, "or none"),
+        ({"columns": (MASS, Column("y", [1.0, 2.0], uncertainties=(Uncertainty("u", [(-1.0, 1.0), 1.0]),)))}, "or none"),
         ({"columns": (Column("x", [1.0], independent=True, qualifiers={"a": "b"}), MASS)}, "one that is not"),
         ({"columns": (Column("x", [1.0], independent=True, qualifiers={"a": "b"}), Column("y", [1.0]))}, "must not"),
         ({"figure": Path("plot.pdf")}, "HEPData takes PNG"),
@@ -427,6 +429,8 @@ def test_impossible_submissions(tmp_path: Path) -> None:
         hepdata_submission(tmp_path / "out", [limits_table(), limits_table()])
     with pytest.raises(InputError, match="3 entries for 2"):
         exclusion_columns(MASS, {"Observed": [[], [], []]}, "|V|^2")
+    with pytest.raises(InputError, match="without edges"):
+        exclusion_columns(MASS, {"Observed": [[(None, None)], []]}, "|V|^2")
     for name in ("thesis.tex", "analysis.yaml", "plot.png"):
         (tmp_path / name / "home").mkdir(parents=True)
         (tmp_path / name / "home" / name).touch()

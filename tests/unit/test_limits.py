@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from scipy import optimize, stats
 
+from hnl.exports.hepdata import region
 from hnl.figures.limits import figures_of_nuisances
 from hnl.fits.signal import cms_resolution
 from hnl.hypotheses import Hypothesis, Point, WindowCounts, Yield, evaluate, read_hypotheses
@@ -126,7 +127,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], P
         for limit, cls in zip(10.0 ** (np.log10(couplings / 1e-2) ** 2 - 1), np.linspace(0.9, 0.01, 9), strict=True)
     ]
     values.append({"limit": None, "cls": None, "failed": True})
-    return limits({"points": {"values": values}}, {}, hypotheses=str(path)), path
+    return limits({"points": {"values": values, "points": each(hypothesis(*points), other)}}, {},
+                  hypotheses=str(path)), path  # fmt: skip
 
 
 def test_both_edges_are_found(outcome: tuple[dict[str, Any], Path]) -> None:
@@ -177,7 +179,70 @@ def test_nuisance_parameters_are_drawn_where_data_are_fitted() -> None:
 
 def test_no_point_may_be_missing(outcome: tuple[dict[str, Any], Path]) -> None:
     with pytest.raises(ConfigError, match=r"the scan has 0 of 10 points"):
-        limits({"points": {"values": []}}, {}, hypotheses=str(outcome[1]))
+        limits({"points": {"values": [], "points": []}}, {}, hypotheses=str(outcome[1]))
+
+
+def each(*tested: Hypothesis) -> list[dict[str, Any]]:
+    """Return the points of the scan."""
+    return [one.model_dump(mode="json") for h in tested for one in h.each()]
+
+
+def limits_of_scan(path: Path, tested: list[Hypothesis], scanned: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the limits of a scan, all of which are 0.5."""
+    path.write_text(json.dumps([h.model_dump(mode="json") for h in tested]))
+    value = {"limit": Limit("counting", None, (0.5,) * 5).to_json(), "cls": None, "failed": False}
+    found = limits({"points": {"values": [value] * len(scanned), "points": scanned}}, {}, hypotheses=str(path))
+    return dict(found)
+
+
+def test_limits_go_to_the_points_that_were_tested(tmp_path: Path) -> None:
+    """Other couplings, masses or signals in the same number, and orders in which intervals have no meaning."""
+    low, high, other = (point(v, near=4.0, far=1.0) for v in (1e-3, 1e-2, 1e-4))
+    more = point(1e-2, near=5.0, far=1.0)
+    light, heavy = hypothesis(low, high), hypothesis(low, high, mass=1.5)
+    again = "the scan tested another point, or another signal, than m_N = 1.* run the step 'scan' again"
+    for tested, scanned, words in (
+        ([light], each(hypothesis(other, high)), again),
+        ([light], each(hypothesis(low, more)), again),
+        ([light], each(heavy), again),
+        ([light, heavy], each(heavy, light), again),
+        ([hypothesis(high, low)], each(hypothesis(high, low)), "the couplings of m_N = 1 GeV do not rise"),
+        ([hypothesis(low, low)], each(hypothesis(low, low)), "the couplings of m_N = 1 GeV do not rise"),
+        ([light, light], each(light, light), "each mass occurs once, and at least one: found m1, m1"),
+        ([], [], "each mass occurs once, and at least one: found none"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=words):
+            limits_of_scan(tmp_path / "h.json", tested, scanned)
+
+
+def test_a_mass_may_have_one_coupling_or_none(tmp_path: Path) -> None:
+    low, high = (point(v, near=4.0, far=1.0) for v in (1e-3, 1e-2))
+    one, none = hypothesis(low, mass=1.25), hypothesis(mass=1.5, why="no coupling can be tested")
+    found = limits_of_scan(tmp_path / "h.json", [hypothesis(low, high), one, none], each(hypothesis(low, high), one))
+    assert [len(mass["points"]) for mass in found["limits"]["masses"]] == [2, 1, 0]
+    medians = [mass["excluded"]["expected"]["median"] for mass in found["limits"]["masses"]]
+    assert medians == [[[None, None]], [[None, None]], []]
+    assert {"exclusion", "limits_m1", "limits_m1p25"} <= found.keys()
+    assert "limits_m1p5" not in found
+    assert "exclusion" in limits_of_scan(tmp_path / "h.json", [one], each(one))
+    found = limits_of_scan(tmp_path / "h.json", [none], [])
+    assert "exclusion" not in found
+    assert found["limits"]["masses"][0]["why"] == "no coupling can be tested"
+
+
+def test_an_open_interval_differs_from_none_in_hepdata(tmp_path: Path) -> None:
+    low, middle, high = (point(v, near=4.0, far=1.0) for v in (1e-3, 1e-2, 1e-1))
+    masses = [hypothesis(low, middle, high), hypothesis(mass=1.5)]
+    found = limits_of_scan(tmp_path / "h.json", masses, each(*masses))["limits"]
+    found["masses"][0]["points"][1]["signal_strength"] = None  # two intervals beside a gap
+    found["masses"][0]["excluded"]["expected"] = {"m1": [[None, None]] * 2, "median": [[2e-4, None], [None, None]],
+                                                  "p1": [[None, None], [None, 0.4]]}  # fmt: skip
+    columns = {column.name.partition(" edge")[0]: list(column.values) for column in region(found, {}).columns}
+    assert columns["$m_N$"] == [1.0, 1.0, 1.5]
+    assert columns["Expected lower"] == [2e-4, 1e-1, None]
+    assert columns["Expected upper"] == [1e-3, 1e-1, None]
+    assert columns["Expected +1 sigma upper"] == [1e-3, 0.4, None]
+    assert columns["Expected -1 sigma lower"] == [1e-3, 1e-1, None]
 
 
 def test_the_report_hides_what_the_fits_do_not_see() -> None:

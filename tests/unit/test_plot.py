@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import subprocess
 import sys
 
@@ -104,6 +105,15 @@ def test_stack_adds_backgrounds_and_compares_with_data() -> None:
     assert lower.get_ylabel() == "data / bkg"
     assert upper.get_xlabel() == ""
     assert size(figure) > 0
+
+
+@pytest.mark.parametrize("interval", [(1.24, 0.76), (1.0, 1.0), (0.76, math.nan)])
+def test_an_interval_that_would_hide_nothing_is_refused(interval: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="hides nothing; write"):
+        plot.histogram(gauss(100), blind=[interval])
+    with pytest.raises(ValueError, match="hides nothing; write"):
+        plot.stack({"b": gauss(100)}, data=gauss(100), blind=[interval])
+
 
 
 @pytest.mark.parametrize("log", [False, True])

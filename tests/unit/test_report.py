@@ -201,6 +201,25 @@ def test_a_sum_says_what_it_lacks(tmp_path: Path) -> None:
         assert drawn(text, "histograms", "", "mass").get("w") == words
 
 
+def test_a_yield_says_what_it_lacks(tmp_path: Path) -> None:
+    """A sample of a group, or a group of the background, that has no cutflow or not this one."""
+    flow, other = cutflow(9, 4, 2), cutflow(9, 3, 1)
+    kinds = {"data": "data", "qcd_1": "background", "qcd_2": "background", "top": "background", "w": "background"}
+    plot = {"groups": [{"label": "qcd", "samples": ["qcd_*"]}]}
+    all_of = {name: {"cutflow": flow, "cutflow_b": other} for name in kinds}
+    for number, (left_out, lines) in enumerate((
+        ({}, []),
+        ({"qcd_2": ("cutflow", "cutflow_b")}, ["All cuts: without qcd_2.", "b: without qcd_2."]),
+        ({"qcd_2": ("cutflow_b",), "top": ("cutflow_b",)}, ["b: without qcd_2, top."]),
+        ({"w": ("cutflow", "cutflow_b")}, ["All cuts: without w.", "b: without w."]),
+        ({"data": ("cutflow",)}, []),
+    )):  # fmt: skip
+        results = {s: {n: f for n, f in of.items() if n not in left_out.get(s, ())} for s, of in all_of.items()}
+        run = make_run(tmp_path / f"{number}", results, manifest={"samples": kinds, "plot": plot})
+        text = write_report(run).read_text()
+        assert re.findall(r'<p class="note">(.*: without .*)</p>', text) == lines
+
+
 def test_blinded_data_are_not_in_the_file(tmp_path: Path) -> None:
     varied = {"mass": histogram(5000), "mass_up": histogram(5000, variation=["mass", "pt:up"])}
     results = dict.fromkeys(KINDS, varied)

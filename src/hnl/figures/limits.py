@@ -93,7 +93,7 @@ def figure_of_region(masses: Sequence[Mapping[str, Any]], cl: float) -> Figure:
     """
     x = [mass["mass"] for mass in masses]
     known = [point["coupling_squared"] for mass in masses for point in mass["points"]]
-    y = np.geomspace(min(known), max(known), _POINTS)
+    y = np.geomspace(min(known), max(known), _POINTS) if min(known) < max(known) else np.array([min(known)])
     observed, *expected = np.stack([_grid(mass, y) for mass in masses], axis=1)
     span = (min(x) - _MARGIN, max(x) + _MARGIN)
     notes = []
@@ -110,6 +110,8 @@ def figure_of_region(masses: Sequence[Mapping[str, Any]], cl: float) -> Figure:
 
 def _grid(mass: Mapping[str, Any], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return log10 of the limits at the couplings y, from those tested: the observed one, and the bands."""
+    if not mass["points"]:
+        return np.full((1 + len(BANDS), len(y)), math.nan)
     at = [math.log10(point["coupling_squared"]) for point in mass["points"]]
     rows = [
         [math.nan] * (1 + len(BANDS)) if limit is None else [limit.observed or math.nan, *limit.expected]

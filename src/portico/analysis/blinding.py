@@ -27,10 +27,17 @@ def open_bins(
     blind : iterable of (float, float)
     flow : bool
         With the flow bins at both ends, which hold what lies outside of the axis.
+
+    Raises
+    ------
+    ValueError
+        If an interval does not begin below its end: it would hide nothing.
     """
     edges = np.concatenate([[-np.inf], edges, [np.inf]]) if flow else edges
     seen = np.ones(len(edges) - 1, dtype=np.bool_)
     for low, high in blind:
+        if not low < high:
+            raise ValueError(f"the blinded interval ({low:g}, {high:g}) hides nothing; write (low, high), low < high")
         seen &= (edges[1:] <= low) | (edges[:-1] >= high)
     return seen
 

@@ -79,6 +79,10 @@ def agree(first: Array, second: Array, tolerance: Tolerance) -> Agreement:
     A float32 and a float64 are compared as float32, because the float32 never had the other digits.
     """
     a, b = np.asarray(first), np.asarray(second)
+    if object in (a.dtype, b.dtype):  # integers beyond 64 bits, which would be rounded
+        exact = np.array([x == y for x, y in zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)], bool)
+        same = exact.reshape(a.shape)
+        return Agreement(same, same, np.where(same, 0.0, np.inf))
     if a.dtype.kind in "bui" and b.dtype.kind in "bui":
         same = np.asarray(a == b)
         if same.all():

@@ -141,6 +141,8 @@ def pick(loaded: Mapping[str, Any], name: str, where: str) -> Function:
     if name not in _names(loaded):
         raise ConfigError(f"{where}: has no correction '{name}'; {nearest(name, _names(loaded))}")
     compound = next((c for c in loaded.get("compound_corrections") or () if c.get("name") == name), None)
+    if compound and any(c["name"] == name for c in loaded.get("corrections") or ()):
+        raise ConfigError(f"{where}: a correction and a compound correction are both named '{name}'; rename one")
     stack: Sequence[str] = compound.get("stack", ()) if compound else (name,)
     chosen: dict[str, Any] = {
         "schema_version": 2,

@@ -224,6 +224,8 @@ def _one_line(error: BaseException) -> str:
 
 
 def _summary(file: str, directory: Any, name: str, kind: str, version: Version | None) -> TreeSummary:
+    import uproot
+
     indexed = False
     friends: tuple[Friend, ...] = ()
     try:
@@ -236,6 +238,11 @@ def _summary(file: str, directory: Any, name: str, kind: str, version: Version |
             friends = _other_files(file, name) if b"TFriendElement" in stored or b".root" in stored else ()
     except InputError:
         raise
+    except uproot.KeyInFileError as error:  # it is listed, but looked for in a folder, or as a cycle
+        raise InputError(
+            f"{file}: ROOT cannot find the tree '{name}', since its own name contains '/' or ';'; write it again under "
+            "another name"
+        ) from error
     except Exception as error:
         raise InputError(f"{file}: '{name}' cannot be read, the file may be damaged: {_one_line(error)}") from error
     return TreeSummary(
@@ -269,8 +276,16 @@ def _other_files(file: str, name: str) -> tuple[Friend, ...]:
 
 
 def _describe_ttree(tree: Any) -> tuple[int, tuple[int, ...], tuple[Column, ...], int]:
-    columns = tuple(Column(b.name, b.typename, int(b.compressed_bytes)) for b in tree.branches)
+    columns = tuple(Column(b.name, _type_of(b), int(b.compressed_bytes)) for b in tree.branches)
     return int(tree.num_entries), _ttree_ends(tree), columns, int(tree.member("fZipBytes"))
+
+
+def _type_of(branch: Any) -> str:
+    """Return the type of a branch, also of one that uproot cannot read: a step reads it with ROOT, or not at all."""
+    try:
+        return str(branch.typename)
+    except Exception:  # uproot fails in many ways, for example for an array of Float16_t with a range
+        return str(branch.member("fClassName", none_if_missing=True) or branch.member("fTitle"))
 
 
 def _ttree_ends(tree: Any) -> tuple[int, ...]:

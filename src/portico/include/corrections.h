@@ -51,6 +51,9 @@ struct Integer {
     if constexpr (std::is_floating_point_v<T>) { // a column may store integers as float
       if (!(std::abs(given) < T(1ull << 53)) || std::floor(given) != given)
         return false;
+    } else if constexpr (std::is_unsigned_v<T> && sizeof(T) == sizeof(std::int64_t)) { // would become negative
+      if (given > static_cast<T>(std::numeric_limits<std::int64_t>::max()))
+        return false;
     }
     std::get<std::int64_t>(value) = static_cast<std::int64_t>(given);
     return true;
@@ -111,7 +114,7 @@ public:
   template <typename Signature, typename... Arguments>
   double evaluate(std::vector<Value> &values, const Arguments &...arguments) const {
     if (!Signature::set(values, arguments...))
-      refuse("not-a-number, or a fraction for an integer input", arguments...);
+      refuse("not-a-number, or a fraction or 2^63 or more for an integer input", arguments...);
     double result;
     try {
       result = fSimple ? fSimple->evaluate(values) : fCompound->evaluate(values);

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
 
 from portico.analysis.analysis import Analysis, load_analysis
+from portico.config import not_plain
 from portico.errors import ConfigError, PorticoError, nearest
 from portico.executors.base import Executor
 from portico.executors.where import connect
@@ -249,6 +250,9 @@ class Session:
 
 def _wanted(number: int, analysis: Analysis, step: str, samples: Iterable[str], options: dict[str, Any]) -> Wanted:
     """Check what a fill is asked for."""
+    for name, value in options.items():
+        if odd := not_plain(value):
+            raise ConfigError(f"step '{step}': options are values that analysis.yaml could have: {name}: {odd}")
     try:
         options = json.loads(json.dumps(options, allow_nan=False))
     except (TypeError, ValueError) as error:

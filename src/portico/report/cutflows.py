@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,11 +40,15 @@ class Flows:
 
 @dataclass(frozen=True, slots=True)
 class Yields:
-    """Yields after all cuts: a row per cutflow, a column per group, with uncertainties where there are weights."""
+    """Yields after all cuts: a row per cutflow, a column per group, with uncertainties where there are weights.
+
+    ``without`` names, by cutflow, the samples that are not in the sum of their group.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[tuple[float, float] | None, ...]], ...]
     weighted: bool
+    without: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def flows_of(samples: Mapping[str, Results]) -> list[Flows]:
@@ -93,7 +97,17 @@ def yields_of(flows: Sequence[Flows], groups: Sequence[Group], most: int = 5) ->
     if len(stack) > 1:
         columns.insert(sum(group.draw == "data" for group in shown), ("background", stack))
     rows = tuple((of.name, tuple(_end(of, names) for _, names in columns)) for of in flows)
-    return Yields(tuple(label for label, _ in columns), rows, bool(weighted))
+    every = [group for group in groups if group in shown or (len(stack) > 1 and group.draw == "stack")]
+    lacking = ((of.name, _absent(of, every, together=len(stack) > 1)) for of in flows)
+    without = tuple((name, absent) for name, absent in lacking if absent)
+    return Yields(tuple(label for label, _ in columns), rows, bool(weighted), without)
+
+
+def _absent(of: Flows, groups: Collection[Group], *, together: bool) -> tuple[str, ...]:
+    """Return the samples without this cutflow in the groups that have it, and in the sum of the stack."""
+    stacked = together and any(_ends(of, group) for group in groups if group.draw == "stack")
+    summed = [group for group in groups if (stacked and group.draw == "stack") or _ends(of, group)]
+    return tuple(name for group in summed for name in group.samples if _end_of(of, name) is None)
 
 
 def _end(of: Flows, groups: Sequence[Group]) -> tuple[float, float] | None:
@@ -101,11 +115,14 @@ def _end(of: Flows, groups: Sequence[Group]) -> tuple[float, float] | None:
     return (sum(value for value, _ in ends), math.hypot(*(error for _, error in ends))) if ends else None
 
 
-def _ends(of: Flows, group: Group) -> Iterator[tuple[float, float]]:
-    for sample in group.samples:
-        flow = of.flows.get(sample)
-        if flow is not None and flow.passed:
-            value, error = float(flow.passed[-1]), math.sqrt(flow.passed[-1])
-            if flow.yields:
-                value, error = flow.yields[-1], flow.uncertainties[-1]
-            yield value, error
+def _ends(of: Flows, group: Group) -> list[tuple[float, float]]:
+    return [end for sample in group.samples if (end := _end_of(of, sample)) is not None]
+
+
+def _end_of(of: Flows, sample: str) -> tuple[float, float] | None:
+    flow = of.flows.get(sample)
+    if flow is None or not flow.passed:
+        return None
+    if flow.yields:
+        return flow.yields[-1], flow.uncertainties[-1]
+    return float(flow.passed[-1]), math.sqrt(flow.passed[-1])

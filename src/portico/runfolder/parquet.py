@@ -133,6 +133,8 @@ def _write(path: Path, tree: str, items: Iterable[Mapping[str, Any]]) -> int:
         finally:
             if writer is not None:
                 writer.close()
+        if writer is None:
+            raise ProductError(f"{path}: no file of the tree '{tree}' is left; run the step again")
         written = int(parquet.read_metadata(aside).num_rows)
         if written != expected:
             raise InputError(f"{path}: {written} rows were written of {expected} entries")

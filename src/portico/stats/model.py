@@ -116,6 +116,8 @@ class Channel(Strict):
         where = f"channel '{self.name}'"
         if not all(a < b for a, b in zip(self.edges, self.edges[1:], strict=False)):
             raise ValueError(f"{where}: bin edges must increase")
+        if not all(low < high for low, high in self.blind):
+            raise ValueError(f"{where}: write a blinded interval as [low, high], with low < high")
         if self.counts is not None and self.values is not None:
             raise ValueError(f"{where}: give data either as counts or as values")
         if self.counts is not None and len(self.counts) != len(self.edges) - 1:

@@ -379,7 +379,8 @@ function drawFlow() {
   const rows = [];
   for (const group of index.groups) {
     const members = group.s.filter((s) => flow.rows[s]);
-    if (grouped && members.length) rows.push([labelled("span", group.l), group, added(members.map((s) => flow.rows[s])), members.some((s) => stale.includes(s))]);
+    const absent = group.s.filter((s) => !flow.rows[s]);
+    if (grouped && members.length) rows.push([make("span", {}, labelled("span", group.l), absent.length ? ` (without ${absent.join(", ")})` : ""), group, added(members.map((s) => flow.rows[s])), members.some((s) => stale.includes(s))]);
     if (!grouped) for (const s of members) rows.push([make("span", { textContent: s }), group, flow.rows[s], stale.includes(s)]);
   }
   const cell = (row, i) => {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from portico.errors import InputError
+from portico.errors import InputError, nearest
 from portico.files.atomic import write_atomic
 from portico.stats.counting import COMMON, Count
 from portico.stats.exports.binned import BinnedChannel, BinnedModel, Process, binned
@@ -134,6 +134,7 @@ def shape_card(
     if mc_stats is not None and not uncertainties:
         raise InputError("autoMCStats needs statistical uncertainties of the bins, by channel and component")
     picture = binned(model, penalty=penalty)
+    _check_uncertainties(picture, uncertainties or {})
     columns = [(c, p) for c in picture.channels for p in c.processes if p.nominal.sum() > 0]
     processes = process_indices(((p.name, p.strength == model.poi) for _, p in columns), model.poi)
     _check_names("channel", (channel.name for channel in picture.channels))
@@ -259,6 +260,23 @@ def process_indices(processes: Iterable[tuple[str, bool]], poi: str) -> dict[str
     return {name: -i for i, name in enumerate(signals)} | {name: i for i, name in enumerate(others, 1)}
 
 
+def _check_uncertainties(picture: BinnedModel, uncertainties: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Refuse statistical uncertainties that belong to nothing, or are not one number of at least 0 for each bin."""
+    channels = {channel.name: {process.name: process for process in channel.processes} for channel in picture.channels}
+    for channel, of in uncertainties.items():
+        if channel not in channels:
+            raise InputError(f"statistical uncertainties of channel '{channel}': {nearest(channel, channels)}")
+        for component, errors in of.items():
+            where = f"channel '{channel}', component '{component}'"
+            if component not in channels[channel]:
+                raise InputError(f"{where}: has statistical uncertainties; {nearest(component, channels[channel])}")
+            bins = len(channels[channel][component].nominal)
+            if len(errors) != bins:
+                raise InputError(f"{where}: {len(errors)} statistical uncertainties for {bins} bins")
+            if not all(math.isfinite(error) and error >= 0 for error in errors):
+                raise InputError(f"{where}: statistical uncertainties are numbers of at least 0")
+
+
 def _nominal(
     picture: BinnedModel,
     columns: Sequence[tuple[BinnedChannel, Process]],
@@ -267,11 +285,6 @@ def _nominal(
     found = {f"{c.name}/data_obs": _histogram(c.edges, c.data, None) for c in picture.channels}
     for channel, process in columns:
         errors = np.array(uncertainties.get(channel.name, {}).get(process.name, np.zeros(len(process.nominal))))
-        if errors.shape != process.nominal.shape:
-            raise InputError(
-                f"channel '{channel.name}', component '{process.name}': {len(errors)} statistical uncertainties for "
-                f"{len(process.nominal)} bins"
-            )
         variances = errors**2 if uncertainties else None
         found[f"{channel.name}/{process.name}"] = _histogram(channel.edges, process.nominal, variances)
     return found

@@ -130,6 +130,12 @@ def _check_column(where: str, column: Column, rows: int) -> None:
         for value in sequence:
             if value is not None and not np.all(np.isfinite(value)):
                 raise InputError(f"{where}: {value} is no number; leave it out with None")
+    for uncertainty in column.uncertainties:
+        kinds = {isinstance(value, tuple) for value in uncertainty.values if value is not None}
+        lost = any(u is None and v is not None for u, v in zip(uncertainty.values, column.values, strict=True))
+        if len(kinds) > 1 or (lost and kinds == {True}):  # hepdata_lib would write 0, or the same for all
+            raise InputError(f"{where}: '{uncertainty.label}' has one number for some values, and two or none for "
+                             "others; give two for each")  # fmt: skip
 
 
 def limits_columns(
@@ -183,9 +189,11 @@ def exclusion_columns(
     Raises
     ------
     InputError
-        If the numbers do not fit together.
+        If the numbers do not fit together, or an interval has no edge at all, as a value without intervals has none.
     """
     for label, intervals in excluded.items():
+        if any(low is None and high is None for found in intervals for low, high in found):
+            raise InputError(f"'{label}' has an interval without edges, which would look like none; give at least one")
         if len(intervals) != len(independent.values):
             raise InputError(
                 f"'{label}' has {len(intervals)} entries for {len(independent.values)} of '{independent.name}'"
