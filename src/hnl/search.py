@@ -325,10 +325,10 @@ def _method(
     fewest, at = min(found)
     if fewest < ASYMPTOTIC_FROM:
         return "counting", (
-            f"about {fewest:.2g} background events within {_NEAR:g} resolutions decide the limit, mostly in "
+            f"about {fewest:.2g} effective background events within {_NEAR:g} resolutions, mostly in "
             f"{names[at]}: below {ASYMPTOTIC_FROM:g} asymptotic limits are too low"
         )
-    return "asymptotic", f"about {fewest:.3g} background events within {_NEAR:g} resolutions decide the limit"
+    return "asymptotic", f"about {fewest:.3g} effective background events within {_NEAR:g} resolutions"
 
 
 def _model(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from portico.errors import ConfigError, nearest
+from portico.errors import ConfigError, near_path, nearest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,7 +127,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file") from error
+        raise ConfigError(f"{path}: no such file{near_path(path)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
@@ -210,7 +210,8 @@ def parse(model: type[AnyModel], content: object, where: str) -> AnyModel:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(model, dict(problem)) for problem in error.errors()]
+        problems = [dict(problem) for problem in error.errors()]
+        lines = [_explain(model, problem) for problem in problems if not _follows(problem, problems)]
         raise ConfigError(f"{where}: " + (f"\n{where}: ".join(lines))) from error
 
 
@@ -219,6 +220,17 @@ _EXPECTED: Final = {
     "dict_type": "must be a mapping", "mapping_type": "must be a mapping", "model_type": "must be a mapping",
 }  # fmt: skip
 """Types in the words of YAML, where pydantic has those of Python."""
+
+
+_LITERAL: Final = {"literal_error", "enum"}
+"""Values that are not among the valid words."""
+
+
+def _follows(problem: Mapping[str, Any], problems: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether a list is only too short because pydantic left out its elements that have problems of their own."""
+    location = problem["loc"]
+    deeper = (len(other["loc"]) > len(location) and other["loc"][: len(location)] == location for other in problems)
+    return problem["type"] == "too_short" and any(deeper)
 
 
 def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
@@ -230,6 +242,9 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
         return f"unknown key '{key}'; {nearest(str(location[-1]), valid)}"
     if problem["type"] == "missing":
         return f"key '{key}' is missing"
+    if problem["type"] in _LITERAL and isinstance(problem["input"], str):
+        valid = re.findall(r"'([^']*)'", str(problem["ctx"]["expected"]))
+        return f"key '{key}': unknown value '{problem['input']}'; {nearest(problem['input'], valid)}"
     message = _EXPECTED.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
     return f"key '{key}': {message} (found {problem['input']!r})" if key else message
 

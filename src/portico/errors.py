@@ -19,12 +19,14 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portico.shown import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = [
     "ConfigError",
@@ -39,6 +41,8 @@ __all__ = [
     "SpaceError",
     "StepError",
     "WorkerError",
+    "closest",
+    "near_path",
     "nearest",
     "nearest_of_many",
 ]
@@ -114,9 +118,31 @@ def nearest(word: str, valid: Iterable[str]) -> str:
         The valid words.
     """
     words = sorted(valid)
-    close = _close(word, words, 1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
+    close = closest(word, words)
+    hint = f"did you mean '{close}'? " if close else ""
     return f"{hint}valid: {', '.join(words) if words else '(none)'}"
+
+
+def closest(word: str, valid: Iterable[str]) -> str:
+    """Return the valid word that is most like a word; empty if none is alike."""
+    return next(iter(_close(word, sorted(valid), 1)), "")
+
+
+def near_path(path: str | Path, is_valid: Callable[[Path], bool] = Path.is_file) -> str:
+    """Return a phrase that names the path most like one that does not exist, with a semicolon before it; or nothing.
+
+    Parameters
+    ----------
+    path : str or Path
+        The path that the user wrote.
+    is_valid : callable
+        Tells whether another one in the same folder could be meant.
+    """
+    wrong = Path(path)
+    with suppress(OSError):
+        if close := closest(wrong.name, (one.name for one in wrong.parent.iterdir() if is_valid(one))):
+            return f"; did you mean '{wrong.parent / close}'?"
+    return ""
 
 
 def nearest_of_many(word: str, valid: Sequence[str], what: str) -> str:

@@ -201,7 +201,8 @@ def first_compiler_error(log: str) -> str:
     if match is None:
         return ""
     where, code = f"{match['where']}: " if match["where"] else "", (match["code"] or "").strip()
-    return unmapped(where + match["message"].strip() + (f" in: {code}" if code else ""))
+    is_code = re.search(r"\w", code) is not None  # cling also shows what it put around an expression
+    return unmapped(where + match["message"].strip() + (f" in: {code}" if is_code else ""))
 
 
 def hear_errors() -> None:

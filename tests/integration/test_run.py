@@ -414,7 +414,7 @@ def python_error(frame, sample):
         ("wrong_column", ["mysteps.py:", "does not compile", "'xx'", "events0.root", "did you mean 'x'"]),
         ("throws", ["too bad"]),
         ("nothing", ["returned nothing", "mapping"]),
-        ("eager", ["event loop", "GetValue"]),
+        ("eager", ["event loop", "GetValue", "mysteps.py:"]),
         ("local_entry", ["rdfentry_", "mysteps.py:"]),
         ("no_model", ["model", "mysteps.py:"]),
         ("twins", ["'a'", "'b'", "same name 'h'"]),

@@ -68,7 +68,7 @@ def test_df104_is_ported_without_a_change(single: LocalExecutor, tmp_path: Path)
     plain = run_plain("df104", script)
     run = ported(script, single)
     for sample in ("data", "ggH", "VBF"):
-        assert_equal([run[STEP][sample][f"hists_{sample}"]], plain[sample])
+        assert_equal([run[STEP][sample]["hists"]], plain[sample])
 
 
 @pytest.mark.full
@@ -79,7 +79,7 @@ def test_df105_is_ported_but_for_the_sums_of_its_samples(single: LocalExecutor, 
     processes: dict[str, Any] = json.loads((tmp_path / "df105.json").read_text())
     for process, samples in processes.items():
         # By hand: the script adds the samples of a process where it draws them, after the event loop.
-        added = [run[STEP][sample][f"histos_{sample}"] for _, sample, *_ in samples]
+        added = [run[STEP][sample]["histos"] for _, sample, *_ in samples]
         assert_equal(added, plain[process])
 
 

@@ -22,6 +22,7 @@ from portico.analysis.init_template import create
 from portico.cli import cli
 from portico.cli.base import Command, Group
 from portico.errors import ConfigError, InputError
+from tests.made_runs import histogram, make_run
 
 
 def call(*arguments, **options):
@@ -96,6 +97,7 @@ def test_every_command_shows_examples(words):
     ("arguments", "words"),
     [
         (["rnu"], "No such command 'rnu'; did you mean 'run'?"),
+        (["session"], "No such command 'session'; in Python and notebooks: portico.session(...)"),
         (["run"], "Missing argument 'ANALYSIS'"),
         (["run", ".", "--workers", "0"], "--workers"),
         (["inspect"], "Missing argument 'FILE...'"),
@@ -106,6 +108,28 @@ def test_wrong_usage(arguments, words):
     result = call(*arguments)
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+def test_what_is_no_run_folder_leads_to_one(tmp_path):
+    """The folder of an analysis, the folder of run folders, and a name with a mistake."""
+    make_run(tmp_path / "runs" / "mysearch", {"a": {"m": histogram(1)}})
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "analysis.yaml").write_text("name: mysearch\n")
+    assert "it holds an analysis, whose run folder is runs/mysearch" in call("status", tmp_path / "source").stderr
+    assert f"in it are the run folders {tmp_path}/runs/mysearch\n" in call("report", tmp_path / "runs").stderr
+    close = f"did you mean '{tmp_path}/runs/mysearch'?"
+    for command in (["status"], ["compare", tmp_path / "runs" / "mysearch"]):
+        assert close in call(*command, tmp_path / "runs" / "mysaerch").stderr
+    assert "no step saved a statistical model" in call("limit", tmp_path / "runs" / "mysearch").stderr
+
+
+def test_files_and_columns_with_a_mistake_have_a_nearest_one(tmp_path):
+    with uproot.recreate(tmp_path / "events.root") as file:
+        file["Events"] = {"Muon_pt": np.ones(3), "Muon_eta": np.ones(3), "nJet": np.ones(3)}
+    assert f"did you mean '{tmp_path}/events.root'?" in call("inspect", tmp_path / "event.root").stderr
+    assert "did you mean 'Muon_*'?" in call("inspect", tmp_path / "events.root", "--columns", "Moun_*").stderr
+    (tmp_path / "model.json").write_text("{}")
+    assert f"did you mean '{tmp_path}/model.json'?" in call("limit", tmp_path / "modle.json").stderr
 
 
 def test_errors_are_messages_and_json(tmp_path):

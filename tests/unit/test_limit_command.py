@@ -326,7 +326,7 @@ def test_the_printed_text(tmp_path: Path) -> None:
     answer = infer(read_model(tmp_path / "model.json"), mus=[1.0, 0.5])
     assert answer.limit.observed is not None
     lines = [re.sub(r"\s+", " ", line).strip() for line in done.stdout.splitlines()]
-    assert lines[0] == ("upper limits on mu at 0.95 CL, CLs, asymptotic: about 96.1 background events decide the limit")
+    assert lines[0] == ("upper limits on mu at 0.95 CL, CLs, asymptotic: about 96.1 effective background events")
     assert lines[2] == "observed -2 sigma -1 sigma expected +1 sigma +2 sigma"
     rows = [(of.observed or 0.0, *of.expected) for of in (answer.limit, answer.points[0], answer.points[1])]
     names = ["limit", "CLs of mu = 1", "CLs of mu = 0.5"]
@@ -381,8 +381,8 @@ def test_toys_are_thrown_where_asked_and_shown_with_their_precision(
         assert options["reporter"] is not None
     lines = [re.sub(r"\s+", " ", line).strip() for line in done.stdout.splitlines()]
     assert lines[0] == (
-        "upper limits on mu at 0.95 CL, CLs, toys: 200 of each hypothesis and strength; about 96.1 background events "
-        "decide the limit, mostly in channel 'A'"
+        "upper limits on mu at 0.95 CL, CLs, toys: 200 of each hypothesis and strength; about 96.1 effective "
+        "background events, mostly in channel 'A'"
     )
     assert lines[4:6] == ["limit 3.21 1 2 3 4 5", "+- from the number of toys 0.23 0.11 0.12 0.13 0.14 0.15"]
     assert lines[6].startswith("CLs of mu = 2 0.4 ")  # 40 of 200 toys above 2 with signal, 100 of 200 without

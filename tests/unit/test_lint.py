@@ -356,6 +356,7 @@ def test_several_frames_become_samples(tmp_path: Path, code: str) -> None:
     assert {n: Path(s.files[0]).name for n, s in analysis.dataset.samples.items()} == {
         "top": "top.root", "data": "data.root",
     }  # fmt: skip
+    assert analysis.name == folder.name
     assert (analysis.dataset["data"].kind, analysis.dataset["top"].kind) == ("data", "background")
     for sample in ("top", "data"):
         (calls,) = products(module, sample).values()
@@ -411,7 +412,7 @@ def test_names_of_the_script_are_left_to_it(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
     exec(compile(module.replace("import ROOT\n", ""), "script.py", "exec"), names)
     made = names["analyse_of_step"](Recorder(), Named("top"))
-    assert {name: one.calls for name, one in made.items()} == {"kept_top": ("Filter('x > 1',)", "Count()")}
+    assert {name: one.calls for name, one in made.items()} == {"kept": ("Filter('x > 1',)", "Count()")}
 
 
 def test_options_have_their_defaults(tmp_path: Path) -> None:

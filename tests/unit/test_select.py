@@ -639,9 +639,9 @@ def test_what_is_switched_on() -> None:
 def test_how_to_choose_is_a_word_of_two() -> None:
     small = {"rules": {"first": {"score": "1"}}, "preselection": {"a": "true"}}
     assert parse(Selection, small, "my.yaml").choose == "per category"
-    with pytest.raises(ConfigError, match=r"my\.yaml: key 'choose': Input should be 'per category' or 'per event'"):
+    with pytest.raises(ConfigError, match=r"my\.yaml: key 'choose': unknown value '.*valid: per category, per event"):
         parse(Selection, {**small, "choose": "event"}, "my.yaml")
-    with pytest.raises(ConfigError, match=r"my\.yaml: key 'inclusive': Input should be 'preselection' or 'categories'"):
+    with pytest.raises(ConfigError, match=r"key 'inclusive': unknown value '.*valid: categories, preselection"):
         parse(Selection, {**small, "inclusive": "all"}, "my.yaml")
     with pytest.raises(ConfigError, match=r"my\.yaml: inclusive: 'categories' needs categories"):
         parse(Selection, {**small, "inclusive": "categories"}, "my.yaml")

@@ -184,4 +184,6 @@ def test_what_limits_a_run_is_what_most_time_went_to(tmp_path: Path) -> None:
     assert "summary steps" in what_limits([replace(summary, seconds=99.0)])
     waiting = replace(chunks, seconds=0.0, workers=1, total=replace(chunks.total, cpu=0.5))
     assert "waiting for data" in what_limits([waiting])
+    starved = replace(chunks, total=replace(chunks.total, cpu=0.0, phases=replace(chunks.total.phases, build=3.0)))
+    assert sum(spent([starved])) == pytest.approx(sum(spent([chunks])))  # without CPU while it compiles: not twice
     assert what_limits([]) == ""

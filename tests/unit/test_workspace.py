@@ -282,7 +282,7 @@ def test_few_background_events_are_told() -> None:
     assert exact.points[0].observed == pytest.approx(
         counting_cls([Count("A", 2.0, 0.0, 1.0, 0.0, 2)], 3.0).observed, rel=1e-4
     )
-    assert "exact probabilities, since about 2 background events decide the limit, mostly in channel 'A'" in exact.why
+    assert "exact probabilities, for about 2 effective background events, mostly in channel 'A'" in exact.why
     assert re.fullmatch(r"asymptotic formulae would give \d\S+ observed and \d\S+ expected", exact.notes[0])
     assert not infer(single(1.0, 6.0, 5.0)).notes
     assert infer(single(1.0, 0.0, 0.0)).limit.observed == pytest.approx(-np.log(0.05), rel=1e-4)
@@ -301,8 +301,8 @@ def test_few_background_events_are_told() -> None:
     assert infer(many).limit.method == "asymptotic"
     (note,) = infer(uncertain(2.0)).notes
     assert note == (
-        "about 2 background events decide the limit, mostly in channel 'A': below 5 asymptotic limits are too low; use "
-        "toys (--toys 1000)"
+        "about 2 effective background events, mostly in channel 'A': below 5 asymptotic limits are too low; use toys "
+        "(--toys 1000)"
     )
 
 

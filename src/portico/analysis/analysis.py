@@ -14,7 +14,7 @@ from portico.analysis.chunks import ChunkSize
 from portico.analysis.dataset import Dataset, load_dataset, with_variables
 from portico.analysis.plotting import PlotStyle
 from portico.config import Model, parse, read_yaml
-from portico.errors import ConfigError, nearest
+from portico.errors import ConfigError, closest, nearest
 from portico.files import is_remote
 from portico.files.storage import normal
 
@@ -313,7 +313,8 @@ def _find(where: str | Path) -> Path:
             if (Path(folder) / _FILE).is_file():
                 return (Path(folder) / _FILE).resolve()
     what = f"has no {_FILE}" if path.is_dir() else "no such file or folder"
-    near = "" if path.is_dir() else nearest(str(where), analyses_like("")).partition("valid: ")[0]
+    close = "" if path.is_dir() else closest(str(where), analyses_like(""))
+    near = f"did you mean '{close}'? " if close else ""
     raise ConfigError(f"{where}: {what}; {near}give an {_FILE} or its folder, or make one with: portico init NAME")
 
 

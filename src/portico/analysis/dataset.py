@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from portico.config import Model, parse, parse_json, read_yaml
-from portico.errors import ConfigError, InputError, nearest
+from portico.errors import ConfigError, InputError, near_path, nearest
 from portico.files import is_remote
 from portico.shown import names_secret, without_secrets
 
@@ -313,7 +313,7 @@ def _local(folder: Path, pattern: str, where: str) -> list[str]:
     if path.exists():
         return [os.path.abspath(path)]  # noqa: PTH100 (keeps links as they are)
     if not glob.has_magic(pattern):
-        raise InputError(f"{where}: no such file: {path}")
+        raise InputError(f"{where}: no such file: {path}{near_path(path)}")
     absolute = os.path.join(glob.escape(str(folder)), _at_home(pattern))  # noqa: PTH118 (folder is no glob)
     matches = sorted(glob.glob(absolute, recursive=True))  # noqa: PTH207 (absolute patterns)
     if not matches:

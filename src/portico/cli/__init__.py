@@ -35,7 +35,9 @@ _COMMANDS = {
 cli = Group(
     "portico",
     commands_at=_COMMANDS,
-    help="""Carry a ROOT analysis from the batch farm to an interactive facility.
+    help="""Run ROOT analyses on this machine, on Dask or in batch jobs, with the same results bit for bit.
+
+    In Python and notebooks, portico.session keeps workers while cuts change, and portico.load reads results.
 
     \b
     Examples:

@@ -23,6 +23,9 @@ __all__ = ["Command", "Group", "echo", "json_option", "on_option", "show_json", 
 
 FAILED, WRONG_USAGE, PARTIAL, INTERRUPTED = 1, 2, 3, 130
 _DEBUG = "PORTICO_DEBUG"
+_IN_PYTHON = ("load", "session")
+"""Functions of the library that are no commands."""
+
 _FAULT = "this is a bug in portico; --debug shows where it happened"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -79,6 +82,8 @@ class Group(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError:
+            if args[0] in _IN_PYTHON:
+                ctx.fail(f"No such command '{args[0]}'; in Python and notebooks: portico.{args[0]}(...)")
             ctx.fail(f"No such command '{args[0]}'; {nearest(args[0], self._commands_at)}")
 
 

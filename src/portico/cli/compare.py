@@ -82,7 +82,7 @@ def compare(
     draw_all: bool,
     as_json: bool,
 ) -> int:
-    """Compare two run folders, the original and the port, or a run folder and a ROOT file of another program.
+    """Compare two run folders, or a run folder and a ROOT file of another program.
 
     RUN@previous is RUN before its last change, RUN@NUMBER an earlier version listed by "portico status".
 

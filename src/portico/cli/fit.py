@@ -114,7 +114,8 @@ def _show(result: Fitted) -> None:
     out.print()
     out.print(
         f"goodness of fit: -2 log of the ratio to the saturated model = {result.statistic:.4g}, "
-        f"{result.degrees} degrees of freedom, p = {_number(result.p_value)}"
+        f"{result.degrees} degrees of freedom, "
+        + (f"p = {_number(result.p_value)}" if result.degrees else "so that it has no p-value")
         + (f", of {result.toys} toys p = {_number(result.p_toys)}" if result.toys else ""), highlight=False,
     )  # fmt: skip
     for note in result.notes:

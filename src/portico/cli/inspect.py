@@ -62,7 +62,7 @@ def inspect(files: tuple[str, ...], tree: str | None, columns: tuple[str, ...], 
 
 def _look(file: str, tree: str | None, patterns: tuple[str, ...]) -> tuple[list[TreeSummary], list[StoredObject]]:
     """Return what is to be shown of a file, or raise an error if there is nothing."""
-    from portico.errors import InputError, nearest_of_many
+    from portico.errors import InputError, closest, nearest_of_many
     from portico.files import objects, summarise, trees
 
     summaries = [summarise(file, tree)] if tree is not None else trees(file)
@@ -81,8 +81,11 @@ def _look(file: str, tree: str | None, patterns: tuple[str, ...]) -> tuple[list[
     summaries = [summary for summary in summaries if summary.columns]
     others = [other for other in others if is_wanted(other.name)]
     if not summaries and not others:
+        like = {name[: len(pattern.rstrip("*"))] + "*" for pattern in patterns for name in names if pattern[-1:] == "*"}
+        close = closest(patterns[0], like)
+        hint = f"did you mean '{close}'? " if close else ""
         raise InputError(
-            f"{file}: no column or histogram like {' or '.join(map(repr, patterns))}; "
+            f"{file}: no column or histogram like {' or '.join(map(repr, patterns))}; {hint}"
             f"{nearest_of_many(patterns[0], list(dict.fromkeys(names)), 'names')}"
         )
     return summaries, others

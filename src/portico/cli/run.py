@@ -37,8 +37,8 @@ Examples:
 )
 @click.argument("analysis", shell_complete=analyses)
 @on_option("local: processes on this machine; dask: a new Dask cluster on this machine; a site, such as htcondor, "
-           "slurm or your own (see portico site); the address of a Dask scheduler, tcp://HOST:PORT; or NAME or "
-           "NAME+ADDRESS of an installed executor: {executors}.")  # fmt: skip
+           "slurm or your own (see portico site); the address of a Dask scheduler, tcp://HOST:PORT; or an "
+           "installed executor, NAME or NAME+ADDRESS: {executors}.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), metavar="N",
               help="Number of workers; by default one per core, on a site its maximum.")  # fmt: skip
 @click.option("--step", "steps", multiple=True, metavar="NAME", shell_complete=names_of_analysis,

@@ -10,10 +10,11 @@ from typing import Any
 
 from portico.analysis.blinding import Blinding
 from portico.compare.rootfile import RootFile
-from portico.errors import RunFolderError
+from portico.errors import RunFolderError, near_path
 from portico.results.product import Product, ProductKind
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.load import Run, parse_run
+from portico.runfolder.manifest import MANIFEST
 from portico.runfolder.step_files import StepFiles
 from portico.runfolder.version import STALE, SUMMARY
 
@@ -193,6 +194,10 @@ class FileSide:
         return []
 
 
+def _is_side(path: Path) -> bool:
+    return path.suffix == ".root" or (path / MANIFEST).is_file()
+
+
 def open_side(side: str | Path | Run) -> RunSide | FileSide:
     """Open a run folder, an earlier version of one, or a ROOT file.
 
@@ -211,5 +216,5 @@ def open_side(side: str | Path | Run) -> RunSide | FileSide:
     if str(side).startswith("root://") or Path(side).is_file():
         return FileSide(side)
     if not parse_run(side)[0].exists():
-        raise RunFolderError(f"{side}: no such run folder or ROOT file")
+        raise RunFolderError(f"{side}: no such run folder or ROOT file{near_path(side, _is_side)}")
     return RunSide(Run(Path(side)), str(side))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from portico.errors import InputError, MissingExtra, nearest
+from portico.errors import InputError, MissingExtra, near_path, nearest
 from portico.files.remote import is_remote, tune_xrootd
 from portico.files.version import Version, look_at
 
@@ -197,7 +197,7 @@ def opened(file: str, **options: Any) -> Any:
     elif not is_remote(file):
         path = Path(file)
         if not path.exists():
-            raise InputError(f"{file}: no such file")
+            raise InputError(f"{file}: no such file{near_path(file)}")
         if path.is_dir():
             raise InputError(f"{file}: is a folder, not a file")
         if path.stat().st_size == 0:

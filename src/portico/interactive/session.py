@@ -198,9 +198,10 @@ class Session:
         self.close()
 
     def __repr__(self) -> str:
-        workers = "closed" if self._closed else f"{self.executor.workers} workers"
+        workers = "closed" if self._closed else _count(self.executor.workers, "worker")
         seen = f", {self.executor.dashboard}" if not self._closed and self.executor.dashboard else ""
-        return f"<session of {self.analysis.name} in {self.folder}, {workers}, {len(self.fills)} fills{seen}>"
+        fills = _count(len(self.fills), "fill")
+        return f"<session of {self.analysis.name} in {self.folder}, {workers}, {fills}{seen}>"
 
     def _repr_html_(self) -> str:
         link = "" if self._closed else escape(self.executor.dashboard)
@@ -286,3 +287,7 @@ def _frozen(made: Run, wanted: Wanted) -> Run:
     if of is None or absent or set(of.stale) & {*wanted.samples, "*"}:
         raise PorticoError(f"{wanted}: has no result; a warning says why, or another run used {made.path} meanwhile")
     return found
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -16,7 +16,7 @@ from portico.lint.values import Handle
 
 __all__ = ["OWN", "Edits", "text_of"]
 
-OWN = ("Absent", "analyse", "frame_of", "keep", "kept", "products")
+OWN = ("Absent", "analyse", "frame_of", "keep", "kept", "products", "this_sample")
 """The names that a module may have besides those of the script."""
 
 _NO_PART = ("RunGraphs", "EnableImplicitMT", "AddProgressBar", "SetBatch", "DisableImplicitMT")

@@ -35,18 +35,24 @@ class Absent:
         return iter(())
 '''
 _PRODUCTS = '''
-def products(**results):
-    """Return results by name; those in a dictionary or list are named by the variable and their key."""
+def products({this}**results):
+    """Return results by name; those in a dictionary or list are named by the variable and their key{but}."""
     found = {{}}
     for name, result in results.items():
         if isinstance(result, (dict, list, tuple)):
             items = result.items() if isinstance(result, dict) else enumerate(result)
-            keyed = [("_".join(map(str, key)) if isinstance(key, tuple) else key, item) for key, item in items]
-            found |= products(**{{f"{{name}}_{{key}}": item for key, item in keyed}})
+            keyed = [(key if isinstance(key, tuple) else (key,), item) for key, item in items]
+            found |= products({given}**{{"_".join([name, *{key}]): item for key, item in keyed}})
         elif {test}:
             found[re.sub(r"[^A-Za-z0-9_.+-]", "_", name)] = result
     return found
 '''
+_EVERY = {"this": "", "but": "", "given": "", "key": "map(str, key)"}
+_ONE = {
+    "this": "this, /, ", "but": ", without this sample's name", "given": "this, ",
+    "key": "(str(part) for part in key if str(part) != this)",
+}  # fmt: skip
+"""With several samples, a result has the same name in each, so that all can be drawn together."""
 _KEEP = '''
     kept = {{}}
 
@@ -61,7 +67,9 @@ _KEEP = '''
         return result
 '''
 _FRAME_OF = '''
-    def frame_of(name, frame=frame, this=sample.name):
+    this_sample = sample.name
+
+    def frame_of(name, frame=frame, this=this_sample):
         """Return the frame of the sample of this name in datasets.yaml: a chunk of it, if it is this one."""
         return frame if name == this else Absent()
 '''
@@ -81,14 +89,14 @@ def module_text(
         imports.append("import re")
     blocks = [(_docstring(script, by_hand), False), ("\n" + "\n".join(imports), False)]
     helpers = [_ABSENT] if several else []
-    helpers += [_PRODUCTS.format(test=test)] if gathers else []
+    helpers += [_PRODUCTS.format(test=test, **(_ONE if several else _EVERY))] if gathers else []
     blocks += [(_own(text, edits).strip("\n"), True) for text in helpers]
     blocks += outside
     begin = [f"def analyse(frame, sample):\n{_words(script)}"]
     begin += [_FRAME_OF.rstrip("\n")] if several else []
     begin += [_KEEP.format(test=test).rstrip("\n")] if edits.keeps else []
     gap = "\n" if several or edits.keeps else ""
-    end = _return(names, gathers, edits)
+    end = _return(names, gathers, edits, [edits.names["this_sample"]] if several else [])
     blocks.append(("\n".join([_own("\n".join(begin), edits), gap + "\n".join(inside).lstrip("\n"), end]), True))
     return _joined(blocks), edits.names[STEP]
 
@@ -145,9 +153,9 @@ def _has_containers(names: list[str], followed: Trace, parts: Parts) -> bool:
     return any(isinstance(scope.names.get(name), (list, tuple, dict)) for scope in scopes for name in names)
 
 
-def _return(names: list[str], gathers: bool, edits: Edits) -> str:
+def _return(names: list[str], gathers: bool, edits: Edits, first: list[str]) -> str:
     if gathers:
-        given = [f"{name}={name}" for name in names] + ([f"**{edits.names['kept']}"] if edits.keeps else [])
+        given = first + [f"{name}={name}" for name in names] + ([f"**{edits.names['kept']}"] if edits.keeps else [])
         begin, items, end = f"{edits.names['products']}(", given, ")"
     else:
         begin, items, end = "{", [f'"{name}": {name}' for name in names], "}"

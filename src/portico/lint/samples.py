@@ -21,6 +21,7 @@ __all__ = ["Samples", "dataset_text", "samples_of"]
 _VALID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _OF_NO_MEANING = {"", "d", "df", "rdf", "frame", "dataframe", "data_frame", "events", "t", "tree", "chain", "node"}
 _DATA = re.compile(r"data|(?:^|_)run20\d\d|(?:egamma|muon|electron|jet|met)(?:parked|dataset)?_run", re.IGNORECASE)
+_SIGNAL = re.compile(r"(?:^|_)sig(?:nals?)?(?:_|\d|$)", re.IGNORECASE)
 _KEPT = (str, int, float, bool)
 
 
@@ -176,17 +177,26 @@ def scalar(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).split("\n")[0]
 
 
+def _kind(name: str, entry: _Entry) -> str:
+    category = str(entry.parameters.get("sample_category", ""))
+    if _DATA.search(name) or category == "data":
+        return "data"
+    return "signal" if _SIGNAL.search(name) or _SIGNAL.search(category) else "background"
+
+
 def dataset_text(samples: Samples, script: Script) -> str:
     """Return ``datasets.yaml``."""
     trees = [entry.tree for entry in samples.entries.values() if entry.tree]
     common = max(sorted(set(trees)), key=trees.count) if trees else None
-    lines = [f"# The files that {script.path.name} reads. Check the kinds. Fields are explained in docs/concepts.md."]
+    lines = [
+        f"# The files that {script.path.name} reads. Portico's documentation lists the keys on the page 'YAML files'.",
+        "# Check the kinds, which are guessed from the names: data, signal or background.",
+    ]
     lines += [f"tree: {scalar(common)}"] if common else []
     lines += ["samples:"]
     for name, entry in samples.entries.items():
         lines += [f"  {scalar(name)}:"]
-        kind = "data" if _DATA.search(name) or entry.parameters.get("sample_category") == "data" else "background"
-        lines += [f"    kind: {kind} # data, signal or background"]
+        lines += [f"    kind: {_kind(name, entry)}"]
         if entry.tree and entry.tree != common:
             lines += [f"    tree: {scalar(entry.tree)}"]
         if entry.entries is not None:

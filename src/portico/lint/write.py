@@ -25,7 +25,7 @@ _DONE = {"from-spec", "snapshot", "threads", "arguments", "local-path"}
 """Rules whose findings are dealt with, or are about files."""
 
 _ANALYSIS = """\
-# Made of {script} by portico lint --write. The keys are explained in docs/concepts.md.
+# Made of {script} by portico lint --write. Portico's documentation lists the keys on the page 'YAML files'.
 name: {name}
 dataset: datasets.yaml
 steps:
@@ -83,7 +83,7 @@ def write(script: Script, folder: Path) -> Written:
         )
     by_hand = [*samples.by_hand, *_left(script, followed, parts)]
     by_hand = sorted(dict.fromkeys(by_hand))
-    name, module = _names(script)
+    name, module = _names(script, folder)
     text, function = module_text(script, followed, samples, parts, by_hand)
     contents = {
         "analysis.yaml": _ANALYSIS.format(
@@ -104,13 +104,14 @@ def write(script: Script, folder: Path) -> Written:
     return Written(tuple(written), tuple(by_hand))
 
 
-def _names(script: Script) -> tuple[str, str]:
-    """Return the names of the analysis and of its module."""
+def _names(script: Script, folder: Path) -> tuple[str, str]:
+    """Return the names of the analysis, which is that of its folder as with portico init, and of its module."""
     stem = re.sub(r"\W", "_", script.path.stem, flags=re.ASCII).strip("_") or "script"
     module = stem if not stem[0].isdigit() else f"step_{stem}"
     if module in sys.stdlib_module_names or keyword.iskeyword(module) or module.lower() in {"portico", "hnl", "root"}:
         module = f"{module}_step"
-    return stem, module
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", folder.resolve().name).lstrip("_-")
+    return name or stem, module
 
 
 def _left(script: Script, followed: Trace, parts: Parts) -> list[tuple[int, str]]:

@@ -46,16 +46,19 @@ _WORDS = {
 def spent(steps: Sequence[StepMetrics]) -> Spent:
     """Return what the time of workers was spent on.
 
-    Time in chunks without CPU is taken as waiting for data. A worker that has no chunk while its step runs is idle.
+    Time in chunks without CPU, loading and compiling aside, is taken as waiting for data. A worker that has no chunk
+    while its step runs is idle.
     """
     chunks = [m for m in steps if m.kind != "summary" and m.total.chunks_done]
     phases = [m.total.phases for m in chunks]
     compiling = sum(p.setup + p.build for p in phases)
     collecting = sum(p.serialise for p in phases)
-    waiting = sum(max(0.0, m.total.busy - m.total.cpu) for m in chunks)
+    idle_cpu = sum(max(0.0, m.total.busy - m.total.cpu) for m in chunks)
     busy, faults = sum(m.total.busy for m in chunks), sum(m.lost_seconds for m in steps)
     inside = busy + sum(p.setup for p in phases)
-    computing = max(0.0, inside - compiling - collecting - waiting)
+    reading = max(0.0, inside - compiling - collecting)  # opening files and the event loop
+    waiting = min(idle_cpu, reading)
+    computing = reading - waiting
     there = sum(max(m.seconds, m.total.elapsed) * max(m.workers, 1) for m in chunks)
     serial = sum(m.seconds for m in steps if m.kind == "summary")
     return Spent(computing, waiting, compiling, collecting, faults, serial, max(0.0, there - inside - faults))

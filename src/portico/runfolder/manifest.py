@@ -11,11 +11,13 @@ import os
 import socket
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from portico.errors import RunFolderError
+from portico.config import read_yaml
+from portico.errors import ConfigError, RunFolderError, near_path
 from portico.files.atomic import write_atomic
 from portico.files.troubles import explained
 
@@ -25,6 +27,7 @@ MANIFEST = "run.json"
 
 _CHECKSUM = "checksum"
 _HINT = "a run folder is made by: portico run ANALYSIS --run FOLDER"
+_SHOWN = 8  # run folders that a message names
 
 
 class Standing(StrEnum):
@@ -53,7 +56,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError as error:
         problem = "is not a run folder of portico" if folder.is_dir() else "no such folder"
-        raise RunFolderError(f"{folder}: {problem}; {_HINT}") from error
+        raise RunFolderError(f"{folder}: {problem}; {_hint(folder)}") from error
     except NotADirectoryError as error:
         raise RunFolderError(f"{folder}: is a file, not a run folder of portico; {_HINT}") from error
     except OSError as error:
@@ -66,6 +69,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         what = "is damaged" if text.strip() else "is empty"
         raise RunFolderError(f"{path}: {what}; write it again with: portico repair {folder}")
     return content
+
+
+def _hint(folder: Path) -> str:
+    """Return how to find a run folder in place of this one."""
+    if not folder.is_dir():
+        return near_path(folder, _is_run).removeprefix("; ").replace("?", "? ") + _HINT
+    if (folder / "analysis.yaml").is_file():
+        with suppress(ConfigError):
+            name = read_yaml(folder / "analysis.yaml").get("name", "NAME")
+            return f"it holds an analysis, whose run folder is runs/{name}, unless --run named another"
+    with suppress(OSError):
+        if inside := [str(path) for path in sorted(folder.iterdir()) if _is_run(path)]:
+            more = f" and {len(inside) - _SHOWN} more" if len(inside) > _SHOWN else ""
+            return f"in it are the run folders {', '.join(inside[:_SHOWN])}{more}"
+    return _HINT
+
+
+def _is_run(path: Path) -> bool:
+    return (path / MANIFEST).is_file()
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from portico.analysis.dataset import Sample
-from portico.errors import ConfigError, nearest
+from portico.errors import ConfigError, closest, nearest
 from portico.selection.expression import loose_part, names_of
 from portico.selection.model import Histogram, Selection
 from portico.selection.resolved import (
@@ -117,10 +117,11 @@ class _Resolver:
     def _check_name(self, name: str, key: str, valid: set[str]) -> None:
         if name in valid:
             return
-        close = nearest(name, valid).partition(" valid: ")[0]
+        close = closest(name, valid)
+        hint = f"; did you mean '{close}'?" if close else ""
         self._problems.append(
             f"{self._where}: {key}: '{name}' is not a column of sample '{self._sample.name}' ({self._sample.kind}), "
-            f"a definition or a constant{'; ' + close if close.startswith('did') else ''}"
+            f"a definition or a constant{hint}"
         )
 
     def _parameter(self, key: str, name: str) -> float:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
-from portico.errors import ConfigError, InputError
+from portico.errors import ConfigError, InputError, near_path
 from portico.files.troubles import is_regular
 
 __all__ = ["is_archive", "members"]
@@ -54,7 +54,7 @@ def is_archive(path: Path) -> bool:
         with path.open("rb") as file:
             return _kind(file.read(_BLOCK)) != ""
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file") from error
+        raise ConfigError(f"{path}: no such file{near_path(path)}") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
 

@@ -149,18 +149,18 @@ def infer(
         limit = _named(model, profiles, cl)
         points = tuple(cls_at(profiles, mu) for mu in mus)
         fewest, where = deciding_events(profiles, limit.median)
-    few = f"about {fewest:.3g} background events decide the limit, mostly in channel '{where}'"
+    few = f"about {fewest:.3g} effective background events, mostly in channel '{where}'"
     if toys is not None:
         limit, points = _with_toys(model, cl, mus, blind, toys)
         why = f"{toys.number:,} of each hypothesis and strength; {few}"
         return _inference(model, cl, limit, points, profiles, why, [])
     if fewest >= ASYMPTOTIC_FROM:
-        why = f"about {fewest:.3g} background events decide the limit"
+        why = f"about {fewest:.3g} effective background events"
         return _inference(model, cl, limit, points, profiles, why, [])
     if counts := _exact_counts(profiles):
         note = f"asymptotic formulae would give {_both(limit)}"
         limit, points = _exactly(counts, cl, mus)
-        return _inference(model, cl, limit, points, profiles, f"exact probabilities, since {few}", [note])
+        return _inference(model, cl, limit, points, profiles, f"exact probabilities, for {few}", [note])
     if fewest < _NONE:
         words = f"channel '{where}' expects no background where signal is: asymptotic formulae have no meaning there"
         raise InputError(f"{words}; {_TOYS}")
@@ -256,7 +256,7 @@ def profiles_of(model: AnyModel, *, backend: str = "numpy", blind: bool = False)
 
 
 def deciding_events(profiles: AnyProfiles, mu: float) -> tuple[float, str]:
-    """Return how many background events decide a limit, and the channel that this depends on most.
+    """Return the number of effective background events of a limit, and the channel that this depends on most.
 
     See `portico.stats.few`; the hypotheses are the Asimov data, and the fit to them with a strength.
     """

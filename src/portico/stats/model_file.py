@@ -18,7 +18,7 @@ import numpy as np
 
 from portico.analysis.blinding import open_bins
 from portico.config import parse, parse_json
-from portico.errors import ConfigError, InputError
+from portico.errors import ConfigError, InputError, near_path
 from portico.stats.archive import is_archive
 from portico.stats.exports.card import is_card, read_card
 from portico.stats.exports.card_content import Card
@@ -283,7 +283,7 @@ def _patch(text: str) -> Patch:
     """Return a patch of a file: a JSON Patch, or ``FILE:NAME`` of a patch set, also in an archive."""
     file, name = _split(text)
     if not file.exists():
-        raise ConfigError(f"{text}: no such file")
+        raise ConfigError(f"{text}: no such file{near_path(file)}")
     if is_archive(file):
         return Published(file).only_patch(name)
     return patch_from(_json(file), str(file), name)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from portico.config import parse_json
 from portico.errors import ConfigError, InputError, nearest_of_many
+from portico.runfolder.manifest import MANIFEST
 from portico.stats.archive import members
 from portico.stats.exports.card import is_card, parse_card
 from portico.stats.exports.card_content import Card
@@ -256,6 +257,11 @@ class Published:
         listing = self.listing
         names = [model.name for model in listing.models]
         chosen = self._one(workspace, names, "workspaces", "--workspace") if workspace else ""
+        if not names and (self.path / MANIFEST).is_file():
+            raise InputError(
+                f"{self.path}: is a run folder in which no step saved a statistical model; a summary step saves one by "
+                "returning its text under a name with a suffix, for example {'model.json': json.dumps(workspace)}"
+            )
         if not names:
             raise InputError(f"{self.path}: no workspace is in it; {self._content()}")
         found = [self._candidates(text) for text in patches]

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portico import root
-from portico.errors import InputError
+from portico.errors import InputError, StepError
 from portico.results import root_objects
 from portico.results.own_handle import OwnHandle, has_own_loop
 from portico.results.partial import gather
 from portico.results.product import Product, ProductKind
 from portico.worker.arguments import (
+    LOOP_WHILE_BUILT,
     by_position,
     follow_alias,
     refuse_filled,
@@ -27,7 +28,7 @@ from portico.worker.arguments import (
     require_numba,
     warn_of_range,
 )  # fmt: skip
-from portico.worker.handles import check_handles, refuse_foreign
+from portico.worker.handles import check_handles, line_of_loop, refuse_foreign
 from portico.worker.missing_columns import MISSING, of_ntuple
 from portico.worker.open_chunk import open_chunk, refuse_doubtful
 from portico.worker.opened import expect
@@ -291,7 +292,14 @@ def _build(function: Callable[..., Any], frame: Any, options: Mapping[str, Any],
     graph.cached = getattr(frame, "_portico_cached", None)
     with _building(graph):
         handles: Mapping[str, Any] = function(frame, graph.sample, **options)
-    check_handles(handles, graph.snapshots, int(frame.GetNRuns()))
+    try:
+        check_handles(handles, graph.snapshots, int(frame.GetNRuns()))
+    except StepError as error:
+        if str(error) != LOOP_WHILE_BUILT:
+            raise
+        with _building(graph):
+            line = line_of_loop(lambda: function(frame, graph.sample, **options), lambda: int(frame.GetNRuns()))
+        raise StepError(f"{line}: {error}" if line else str(error)) from error
     return handles
 
 

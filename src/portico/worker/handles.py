@@ -2,16 +2,59 @@
 
 from __future__ import annotations
 
+import linecache
 import re
-from collections.abc import Mapping
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from portico.errors import ProductError, StepError
 from portico.results import root_objects
 from portico.worker.arguments import LOOP_WHILE_BUILT, refuse_discarded
 
-__all__ = ["check_handles", "refuse_foreign"]
+__all__ = ["check_handles", "line_of_loop", "refuse_foreign"]
+
+_INSTALLED = tuple({*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), str(Path(__file__).parents[1]), "<"})
+
+
+def line_of_loop(build: Callable[[], object], loops: Callable[[], int]) -> str:
+    """Return the line of the user's code in which the event loop runs; empty if it is not found.
+
+    Parameters
+    ----------
+    build : callable
+        Builds the graph once more.
+    loops : callable
+        Returns how often the event loop has run so far.
+    """
+    before, last, found = loops(), ("", 0), []
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal last
+        file = frame.f_code.co_filename
+        if file.startswith(_INSTALLED):
+            return None
+        if not found and last[1] and loops() > before:
+            found.append(last)
+        if event in {"call", "line"}:
+            last = (file, frame.f_lineno)
+        return trace
+
+    former = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with suppress(Exception):  # the second time it may fail otherwise
+            build()
+    finally:
+        sys.settrace(former)
+    if not found and last[1] and loops() > before:
+        found.append(last)
+    file, line = found[0] if found else ("", 0)
+    return f"{file}:{line} ({linecache.getline(file, line).strip()})" if file else ""
 
 
 def check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int) -> None:

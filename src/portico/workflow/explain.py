@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from portico.analysis.chunks import Chunk
-from portico.errors import InputError, PorticoError, RunFolderError, SpaceError, StepError, WorkerError, nearest
+from portico.errors import InputError, PorticoError, RunFolderError, SpaceError, StepError, WorkerError, closest
 from portico.files import TreeSummary, column_changes
 from portico.runfolder.ledger import Planned
 from portico.worker.task import Failed, FailureKind
@@ -54,10 +54,9 @@ def explain(
     if changes:
         text += f"\nthis file differs from {reference.file}: " + "; ".join(changes[:5])
     elif word:
-        close = nearest(word, (column.name for column in summary.columns)).partition("valid: ")
-        text += f"\n'{word}' is neither a column of the input nor a C++ name" + (
-            f"; {close[0]}" if close[0] else "; see: portico inspect FILE"
-        )
+        close = closest(word, (column.name for column in summary.columns))
+        hint = f"did you mean '{close}'?" if close else f"see: portico inspect {summary.file}"
+        text += f"\n'{word}' is neither a column of the input nor a C++ name; {hint}"
     return text
 
 
