@@ -16,6 +16,7 @@ from portico.analysis.plotting import PlotStyle
 from portico.config import Model, parse, read_yaml
 from portico.errors import ConfigError, closest, nearest
 from portico.files import is_remote
+from portico.files.placement import Placement
 from portico.files.storage import normal
 
 __all__ = ["DATASET", "POINTS", "Analysis", "StepEntry", "analyses_like", "load_analysis"]
@@ -115,6 +116,8 @@ class _AnalysisFile(Model):
         By name of a product, ``*`` standing for any letters: intervals of its axis in which data are not shown.
     plot : PlotStyle
         Groups of samples and the look of figures.
+    storage : Placement
+        Storage sites that are allowed, blocked or preferred where files have several replicas.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
@@ -124,6 +127,7 @@ class _AnalysisFile(Model):
     steps: tuple[StepEntry, ...] = Field(min_length=1)
     blind: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
     plot: PlotStyle = Field(default_factory=PlotStyle)
+    storage: Placement = Field(default_factory=Placement)
 
     @field_validator("blind")
     @classmethod
@@ -155,6 +159,8 @@ class Analysis(Model):
         By name of a product, ``*`` standing for any letters: intervals of its axis in which data are not shown.
     plot : PlotStyle
         Groups of samples and the look of figures.
+    storage : Placement
+        Storage sites that are allowed, blocked or preferred where files have several replicas.
     """
 
     name: str
@@ -165,6 +171,7 @@ class Analysis(Model):
     store: str | None = None
     blind: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
     plot: PlotStyle = Field(default_factory=PlotStyle)
+    storage: Placement = Field(default_factory=Placement)
 
     @property
     def folder(self) -> Path:
@@ -271,7 +278,7 @@ def load_analysis(where: str | Path, *, store: str | None = None) -> Analysis:
         store = _store(content.store, path)
     return Analysis(
         name=content.name, path=path, dataset=dataset, steps=steps, chunk=content.chunk, store=store,
-        blind=content.blind, plot=content.plot,
+        blind=content.blind, plot=content.plot, storage=content.storage,
     )  # fmt: skip
 
 

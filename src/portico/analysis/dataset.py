@@ -26,6 +26,7 @@ Parameter = Scalar | tuple[Scalar, ...] | dict[str, Scalar]
 
 _NOT_WRITTEN = {
     "name": "the sample's name is its key",
+    "placed": "the choice among replicas is made by 'storage', in analysis.yaml or in the file of a site",
     "completeness": "only a partial run sets the completeness",
     "replicas": "the replicas of a file are a list within 'files'",
     "checksums": "the checksum of a file stands beside its path, as 'adler32' in an entry {path, adler32} of 'files'",
@@ -50,6 +51,8 @@ class Sample(Model):
         Absolute paths or URLs, in order. Empty for a generated sample.
     replicas : mapping of str to tuple of str
         Further replicas of a file, in order of preference, by its path or URL in ``files``.
+    placed : mapping of str to tuple of str
+        The replicas of a file that are read, in order, where rules choose among them (`portico.analysis.placed`).
     checksums : mapping of str to str
         The Adler-32 that a file must have, in hexadecimal, by its path or URL in ``files``.
     entries : int, optional
@@ -74,6 +77,7 @@ class Sample(Model):
     tree: str = Field(default="Events", min_length=1)
     files: tuple[str, ...] = ()
     replicas: dict[str, tuple[str, ...]] = Field(default_factory=dict, exclude=True)  # the data are the same
+    placed: dict[str, tuple[str, ...]] = Field(default_factory=dict, exclude=True)
     checksums: dict[str, str] = Field(default_factory=dict, exclude=True)
     entries: int | None = Field(default=None, ge=0)
     cross_section: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -110,13 +114,20 @@ class Sample(Model):
         return float(value)
 
     def replicas_of(self, file: str) -> tuple[str, ...]:
-        """Return all replicas of a file: the one given, then the others in order of preference."""
+        """Return the replicas of a file that may be read: the one given, then the others in order of preference."""
         if file in self.replicas:
-            return (file, *self.replicas[file])
+            return self._from(file, file)
         for first, others in self.replicas.items():
             if file in others:
-                return (file, first, *(other for other in others if other != file))
+                return self._from(file, first)
         return (file,)
+
+    def _from(self, file: str, first: str) -> tuple[str, ...]:
+        return (file, *(other for other in self.reads(first) if other != file))
+
+    def reads(self, file: str) -> tuple[str, ...]:
+        """Return the replicas that are read of a file in ``files``, in order of preference."""
+        return self.placed.get(file) or (file, *self.replicas.get(file, ()))
 
 
 class Dataset(Model):

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from portico.runfolder.version import STALE, SUMMARY
 from portico.runfolder.yields import StepYields
 from portico.workflow.checks import Checked
 from portico.workflow.dry_run import Preview
+from portico.workflow.forecast import Forecast
 
 __all__ = ["show_measures", "show_preview", "show_run", "show_status", "show_trees", "watch_status"]
 
@@ -271,10 +272,37 @@ def show_preview(preview: Preview) -> None:
     waiting = any(row.after for row in preview.rows)
     later = ", and what follows from it" if left and waiting else ""
     _say(console, f"{left:,} chunk{'' if left == 1 else 's'} would run in {preview.folder}{later}; nothing was started")
+    if preview.expected is not None:
+        _show_forecast(console, preview.expected)
     if preview.script is not None:
         print(f"\none of its jobs:\n{preview.script}")
     if preview.checked is not None:
         _show_checked(console, preview.checked)
+
+
+def _show_forecast(console: Console, expected: Forecast) -> None:
+    """Show what the run needs, as far as earlier runs have measured it."""
+    console.print()
+    if expected.steps:
+        columns = ("chunks", "CPU time", "memory", "time", "measured by")
+        table = new_table("forecast", *columns, left=("forecast", "measured by"))
+        for step in expected.steps:
+            table.add_row(
+                Text(step.step), f"{step.chunks:,}", duration(step.cpu_seconds), size(step.memory),
+                duration(step.seconds), Text(f"{step.measured} on {step.executor}" + ", same input" * step.assumed),
+            )  # fmt: skip
+        console.print(table)
+        console.print()
+        end = datetime.now().astimezone() + timedelta(seconds=expected.seconds)
+        queue = f"; queue '{expected.queue}'" if expected.queue else ""
+        _say(console, f"about {expected.cpu_hours:,.2g} CPU hours, {duration(expected.seconds)} with "
+             f"{expected.workers:,} worker{'s' * (expected.workers != 1)}: done at {end:%Y-%m-%d %H:%M} if it starts "
+             f"now{queue}")  # fmt: skip
+    if expected.unknown:
+        names = ", ".join(f"'{step}'" for step in expected.unknown)
+        _say(console, f"no forecast of {names}: no earlier run here has measured it; run a part first, with --sample")
+    for warning in expected.warnings:
+        _say(console, f"warning: {warning}")
 
 
 def _show_checked(console: Console, checked: Checked) -> None:

@@ -71,6 +71,17 @@ class Cluster(ABC):
         """Return why no worker can ever start; empty as long as one may."""
         return ""
 
+    def keep_away(self, machine: str, workers: Iterable[str]) -> None:  # noqa: B027 (a default, not an omission)
+        """Start no more workers on a machine, and others in place of those there; by default nothing changes.
+
+        Parameters
+        ----------
+        machine : str
+            Its host name.
+        workers : iterable of str
+            Names of its workers.
+        """
+
     def close(self) -> None:
         """Stop scheduler and workers."""
         with suppress(TimeoutError):

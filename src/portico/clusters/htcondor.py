@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portico.clusters.base import import_jobqueue, log_folder, need
-from portico.clusters.queues.htcondor import PASSED
+from portico.clusters.queues.htcondor import PASSED, placed_lines
 from portico.clusters.site import Site
 from portico.errors import WorkerError
 
@@ -44,7 +44,10 @@ def start(site: Site, workers: int | None) -> JobCluster:
     def log_of(job: str) -> Path:
         return folder / f"worker-{job}.err"
 
-    return JobCluster(site, import_jobqueue("htcondor").HTCondorCluster, arguments, keys, log_of, workers)
+    def directives(failing: Sequence[str]) -> dict[str, Any]:
+        return {"job_extra_directives": _lines(site, folder, keys.files, failing)}
+
+    return JobCluster(site, import_jobqueue("htcondor").HTCondorCluster, arguments, keys, log_of, workers, directives)
 
 
 def _arguments(site: Site, folder: Path, keys: Sequence[object]) -> dict[str, Any]:
@@ -63,7 +66,7 @@ def _arguments(site: Site, folder: Path, keys: Sequence[object]) -> dict[str, An
     }
 
 
-def _lines(site: Site, folder: Path, keys: Sequence[object]) -> dict[str, str]:
+def _lines(site: Site, folder: Path, keys: Sequence[object], failing: Sequence[str] = ()) -> dict[str, str]:
     quote = import_jobqueue("htcondor").quote_environment
     lines = {
         "initialdir": str(folder),
@@ -78,5 +81,6 @@ def _lines(site: Site, folder: Path, keys: Sequence[object]) -> dict[str, str]:
         lines |= {"universe": "container", "container_image": site.image}
     if variables := {**passed, **site.environment}:
         lines["environment"] = f'"{quote(variables)}"'
-    given = {name.lower() for name in site.extra}
-    return {**{name: value for name, value in lines.items() if name not in given}, **site.extra}
+    extra = placed_lines(site, failing)
+    given = {name.lower() for name in extra}
+    return {**{name: value for name, value in lines.items() if name not in given}, **extra}

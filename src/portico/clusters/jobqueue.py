@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ class JobCluster(Cluster):
         Returns the file with the standard error of the job with a given id.
     workers : int, optional
         Maximum number of workers.
+    directives : callable
+        Returns the arguments of the class that keep jobs away from failing machines.
 
     Raises
     ------
@@ -59,8 +62,9 @@ class JobCluster(Cluster):
 
     def __init__(
         self, site: Site, cluster_class: Any, arguments: Mapping[str, Any], keys: Keys,
-        log_of: Callable[[str], Path], workers: int | None,
+        log_of: Callable[[str], Path], workers: int | None, directives: Callable[[Sequence[str]], dict[str, Any]],
     ) -> None:  # fmt: skip
+        self._directives, self._failing = directives, dict[str, None]()
         self.site, self.maximum = site, limit(site, workers)
         self._keys, self._log_of = keys, log_of
         self._jobs: _Jobs | None = None
@@ -118,6 +122,16 @@ class JobCluster(Cluster):
             return ""
         last = self._jobs.troubles[-1]
         return f"site '{self.site.name}': {_TRIES} jobs in a row failed to start a worker; the last one: {last}"
+
+    def keep_away(self, machine: str, workers: Iterable[str]) -> None:
+        """Submit the jobs that follow for other machines, and replace those on this one."""
+        self._failing[machine] = None
+        with suppress(WorkerError):  # a batch system that is away: the machine only gets no more tasks
+            options = {**self.dask.new_spec["options"], **self._directives(tuple(self._failing))}
+            self.dask.new_spec = {**self.dask.new_spec, "options": options}
+        here = set(workers) & set(self.dask.workers if self.site.cores == 1 else ())
+        if here:
+            self.dask.sync(self.dask.scale_down, here)
 
     def close(self) -> None:
         """Remove the jobs, stop the scheduler."""

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from portico.config import Model, parse, read_yaml
 from portico.errors import ConfigError, nearest
+from portico.files.placement import Placement
 
 __all__ = ["RESERVED", "Site", "copy_site", "find_site", "load_site", "looks_like_a_file", "own_folder", "sites"]
 
 Kind = Literal["htcondor", "slurm", "ssh", "kubernetes", "gateway"]
 Option = str | int | float | bool | list[str] | dict[str, str | int | float | bool]
 
+
+def _as_time(value: object) -> object:
+    """Convert seconds to text: YAML reads 12:00:00 as 43200, but 04:00:00 as text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value // 3600:02d}:{value // 60 % 60:02d}:{value % 60:02d}"
+    return value
+
+
+Walltime = Annotated[str, BeforeValidator(_as_time), Field(pattern=r"^\d+:[0-5]\d:[0-5]\d$")]
+
 RESERVED = frozenset({"local", "dask"})
 """Values of ``--on`` that are not sites."""
 
+_QUEUE_KEYS = {"htcondor": "+JobFlavour", "slurm": "partition"}
+_MACHINE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 _SIZE: TypeAdapter[ByteSize] = TypeAdapter(ByteSize)
 
@@ -66,6 +80,15 @@ class Site(Model):
         Local disk of a worker; environment variables in it are expanded on the worker.
     filesystem : {"shared", "none"}
         Whether batch jobs share a disk with the machine that submits them; if not, their files are transferred.
+    avoid : tuple of str
+        Machines, by host name, on which no job starts.
+    queues : mapping of str to str
+        The longest walltime of each queue, ``HH:MM:SS``; jobs go to the shortest queue that is long enough.
+    queue_key : str, optional
+        Line of the job description that names the queue; ``partition`` on Slurm and ``+JobFlavour`` on HTCondor by
+        default.
+    storage : Placement
+        Storage sites that are allowed, blocked or preferred for jobs here, where files have several replicas.
     """
 
     name: str = Field(pattern=_NAME)
@@ -73,7 +96,7 @@ class Site(Model):
     cores: int = Field(default=1, ge=1)
     memory: str = "2 GB"
     disk: str = "4 GB"
-    walltime: str = Field(default="04:00:00", pattern=r"^\d+:[0-5]\d:[0-5]\d$")
+    walltime: Walltime = "04:00:00"
     workers: int = Field(default=10, ge=1)
     minimum: int = Field(default=0, ge=0)
     patience: float = Field(default=120.0, gt=0)
@@ -86,6 +109,10 @@ class Site(Model):
     folder: str | None = None
     scratch: str | None = None
     filesystem: Literal["shared", "none"] = "shared"
+    avoid: tuple[str, ...] = ()
+    queues: dict[str, Walltime] = Field(default_factory=dict)
+    queue_key: str | None = None
+    storage: Placement = Field(default_factory=Placement)
 
     @field_validator("environment", "extra", mode="before")
     @classmethod
@@ -94,14 +121,6 @@ class Site(Model):
         if not isinstance(value, dict):
             return value
         return {key: str(v) if isinstance(v, (int, float)) else v for key, v in value.items()}
-
-    @field_validator("walltime", mode="before")
-    @classmethod
-    def _as_time(cls, value: object) -> object:
-        """Convert seconds to text: YAML reads 12:00:00 as 43200, but 04:00:00 as text."""
-        if isinstance(value, int) and not isinstance(value, bool):
-            return f"{value // 3600:02d}:{value // 60 % 60:02d}:{value % 60:02d}"
-        return value
 
     @field_validator("memory", "disk", mode="after")
     @classmethod
@@ -124,7 +143,34 @@ class Site(Model):
             raise ValueError("key 'image' is missing: pods need an image with portico")
         if self.kind == "ssh" and not self.options.get("hosts"):
             raise ValueError("key 'options.hosts' is missing: write for example hosts: [node1, node2]")
+        self._check_queues()
         return self
+
+    def _check_queues(self) -> None:
+        if (self.avoid or self.queues or self.queue_key) and self.kind not in _QUEUE_KEYS:
+            raise ValueError(f"'avoid', 'queues' and 'queue_key' are for {' and '.join(_QUEUE_KEYS)}, not {self.kind}")
+        if wrong := [name for name in self.avoid if not _MACHINE.fullmatch(name)]:
+            raise ValueError(f"avoid: '{wrong[0]}' is not a host name; write for example node17 or node17.site.example")
+        if self.queues and max(map(_seconds, self.queues.values())) < self.seconds:
+            longest = max(self.queues, key=lambda name: _seconds(self.queues[name]))
+            raise ValueError(
+                f"no queue takes jobs of {self.walltime}: the longest, '{longest}', has {self.queues[longest]}; give a "
+                "shorter walltime, or another queue"
+            )
+
+    @property
+    def queue(self) -> str:
+        """The shortest queue in which a job may run for its walltime; empty if no queues are given."""
+        limits = sorted((_seconds(walltime), name) for name, walltime in self.queues.items())
+        return next((name for limit, name in limits if limit >= self.seconds), "")
+
+    @property
+    def queue_line(self) -> dict[str, str]:
+        """The line of the job description that chooses the queue; none if no queues are given."""
+        if not self.queue:
+            return {}
+        key = self.queue_key or _QUEUE_KEYS[self.kind]
+        return {key: f'"{self.queue}"' if key.startswith("+") else self.queue}
 
     @property
     def memory_bytes(self) -> int:
@@ -134,8 +180,12 @@ class Site(Model):
     @property
     def seconds(self) -> int:
         """The walltime in seconds."""
-        hours, minutes, rest = (int(part) for part in self.walltime.split(":"))
-        return 3600 * hours + 60 * minutes + rest
+        return _seconds(self.walltime)
+
+
+def _seconds(walltime: str) -> int:
+    hours, minutes, rest = (int(part) for part in walltime.split(":"))
+    return 3600 * hours + 60 * minutes + rest
 
 
 def own_folder() -> Path:

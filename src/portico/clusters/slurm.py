@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portico.clusters.base import import_jobqueue, log_folder, need, prefix
 from portico.clusters.queues.base import mebibytes
+from portico.clusters.queues.slurm import nodes_of, placed_options
 from portico.clusters.site import Site
 from portico.errors import WorkerError
 
@@ -41,7 +43,10 @@ def start(site: Site, workers: int | None) -> JobCluster:
     def log_of(job: str) -> Path:
         return folder / f"portico-{job}.err"
 
-    return JobCluster(site, import_jobqueue("slurm").SLURMCluster, arguments, keys, log_of, workers)
+    def directives(failing: Sequence[str]) -> dict[str, Any]:
+        return {"job_extra_directives": _directives(site, folder, nodes_of(failing))}
+
+    return JobCluster(site, import_jobqueue("slurm").SLURMCluster, arguments, keys, log_of, workers, directives)
 
 
 def _arguments(site: Site, folder: Path) -> dict[str, Any]:
@@ -49,13 +54,17 @@ def _arguments(site: Site, folder: Path) -> dict[str, Any]:
 
     common = common_arguments(site, folder, "${TMPDIR:-/tmp}")
     exports = [f"export {name}={shlex.quote(value)}" for name, value in site.environment.items()]
-    extra = {"chdir": str(folder), **{name.lstrip("-"): value for name, value in site.extra.items()}}
     return {
         **common,
         "python": prefix(site, folder) + common["python"],
         "walltime": site.walltime,
         "job_mem": f"{mebibytes(site.memory)}M",
-        "job_extra_directives": [f"--{n}={shlex.quote(v)}" if v else f"--{n}" for n, v in extra.items()],
+        "job_extra_directives": _directives(site, folder),
         "job_script_prologue": [*exports, *common["job_script_prologue"]],
         **site.options,
     }
+
+
+def _directives(site: Site, folder: Path, failing: Sequence[str] = ()) -> list[str]:
+    options = {"chdir": str(folder), **placed_options(site, failing)}
+    return [f"--{name}={shlex.quote(value)}" if value else f"--{name}" for name, value in options.items()]

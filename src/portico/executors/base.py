@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
+from portico.files.placement import Placement
 from portico.runfolder.ledger import Planned
 from portico.worker.task import Done, Outcome, Task
 from portico.worker.wire import Message
@@ -97,6 +98,39 @@ class Executor(ABC):
 
     def send_credentials(self, credentials: Credentials) -> None:  # noqa: B027 (a default, not an omission)
         """Send credentials to all workers, including later ones, replacing earlier ones; by default send none."""
+
+    @property
+    def storage(self) -> Placement | None:
+        """The storage sites that are read where its workers run; no rules by default."""
+        return None
+
+    def keep_away(self, machine: str) -> None:  # noqa: B027 (a default, not an omission)
+        """Start no more workers on a machine that fails what others do; by default it just gets no more tasks."""
+
+    @property
+    def lost(self) -> str:
+        """Why nothing can run any more, such as a scheduler that is gone; empty by default, and as long as it works."""
+        return ""
+
+    def renew(self, tell: Callable[[str], None]) -> bool:  # noqa: ARG002 (for those that can)
+        """Start again what is lost, and send it the credentials; tasks that ran there, and the bundle, are forgotten.
+
+        Parameters
+        ----------
+        tell : callable
+            Takes what the user is to know.
+
+        Returns
+        -------
+        bool
+            Whether the run can continue; by default it cannot.
+
+        Raises
+        ------
+        PorticoError
+            If it does not start.
+        """
+        return False
 
     def farewell(self) -> str:
         """Describe what continues without this process, and how to come back to it; by default nothing does."""

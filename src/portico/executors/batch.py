@@ -26,6 +26,7 @@ from portico.errors import ConfigError, Detached, WorkerError
 from portico.executors.base import Executor, Portion
 from portico.executors.batchjobs import Job, Jobs, job_of, python_of
 from portico.executors.transfer import job_apart
+from portico.files.placement import Placement
 from portico.runfolder.folder import BATCH
 from portico.worker.process import RunnerProcess
 from portico.worker.task import Failed, FailureKind, Outcome, Task
@@ -149,6 +150,11 @@ class BatchExecutor(Executor):
     def name(self) -> str:
         """The name of the site, and that its jobs are plain batch jobs."""
         return f"{self._site.name} --batch"
+
+    @property
+    def storage(self) -> Placement:
+        """The storage sites that are read where the jobs run."""
+        return self._site.storage
 
     @property
     def workers(self) -> int:

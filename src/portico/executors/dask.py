@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-import os
 import queue
 import threading
 import time
 import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from portico.clusters.base import Cluster, runner_memory
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
-from portico.errors import MissingExtra, WorkerError
+from portico.errors import WorkerError
 from portico.executors.base import Executor, Portion
-from portico.executors.daskreport import performance_report, watch_tasks
-from portico.executors.daskscheduler import SchedulerLink, unreachable
+from portico.executors.daskconnection import Connection, Restarts
+from portico.executors.daskreport import performance_report
 from portico.executors.homes import Homes
+from portico.files.placement import Placement
 from portico.worker.task import Done, Failed, FailureKind, Outcome, Task, outcome_of
 from portico.worker.wire import Message
 
@@ -34,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 _AHEAD = 2  # tasks per worker, so that none waits for the driver
 _CALL_TICK = 1.0
-_SEND_SECONDS = 60.0  # within which every worker takes what is sent to all; one that is stopped gets it later
 _FETCH_SECONDS = 20.0  # within which a worker hands over results
 _LOST_SECONDS = 30.0  # within which every worker must answer a message that is sent to all
 
@@ -46,12 +44,8 @@ class DaskExecutor(Executor):
 
     Parameters
     ----------
-    address : str, optional
-        Of a scheduler; an own cluster inside this process, which opens no port, is started by default.
-    workers : int, optional
-        Of the own cluster; all cores by default.
-    timeout : float
-        Seconds to wait for a scheduler.
+    address, workers, timeout
+        As of `portico.executors.daskconnection.Connection`.
     cluster : Cluster, optional
         Of a site, by `portico.clusters.base.start_cluster`; is closed with the executor.
     security : Security, optional
@@ -69,40 +63,25 @@ class DaskExecutor(Executor):
         self, address: str | None = None, workers: int | None = None, timeout: float = 30,
         cluster: Cluster | None = None, security: Security | None = None,
     ) -> None:  # fmt: skip
-        if importlib.util.find_spec("distributed") is None:
-            raise MissingExtra("dask", "running on Dask")
-        from distributed import Client
-        from distributed.comm.addressing import get_address_host_port
-
-        from portico.clusters.silent import local_cluster
-
-        self._site, self._own = cluster, None
         self._name = cluster.site.name if cluster is not None else address or "dask"
-        if address is None and cluster is None:
-            # The chunks run in processes of their own anyway: the workers may live in this one.
-            self._own = local_cluster(workers or len(os.sched_getaffinity(0)))
-        target = self._own if cluster is None else cluster.dask
         self._running: dict[str, tuple[Future, Task]] = {}
-        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._pinned: dict[str, frozenset[str]] = {}
         self._portion, self._calls = Portion(), 0
-        self._sent: set[str] = set()
+        self._credentials: Credentials | None = None
         self._ran = False
+        self._restarts = Restarts()
+        self._join(Connection(address, workers, timeout, cluster, security))
+
+    def _join(self, connection: Connection) -> None:
+        """Use a connection from now on; nothing is known of its workers yet."""
+        self._connection, self._client, self._link = connection, connection.client, connection.link
+        self._site, self._owner = connection.site, connection.client.id
+        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._hosts: dict[str, str] = {}  # of workers by name, as their outcomes tell
         self._homes = Homes()
-        try:
-            if address and address.startswith(("tcp://", "tls://")):
-                get_address_host_port(address)  # the client would end with a wrong one after a minute, and badly
-            self._client: Client = Client(address or target, security=security, timeout=timeout, set_as_default=False)
-        except (OSError, TimeoutError, TypeError, ValueError, RuntimeError, ImportError) as error:
-            self._stop_clusters()
-            raise WorkerError(unreachable(address, error)) from error
-        self._owner = self._client.id
-        self._link = SchedulerLink(self._client, "start it again and " if cluster is None else "")
-        watch_tasks(self._client, self._link)
         self._lonely_since = time.monotonic()
-        if cluster is not None:
-            cluster.adapt(lambda: len(self._running) + self._calls)
+        if self._site is not None:
+            self._site.adapt(lambda: len(self._running) + self._calls)
 
     @property
     def name(self) -> str:
@@ -118,6 +97,16 @@ class DaskExecutor(Executor):
     def workers(self) -> int:
         """Number of workers that are connected."""
         return int(self._link.counts["n_workers"])
+
+    @property
+    def storage(self) -> Placement | None:
+        """The storage sites that are read where the site's workers run."""
+        return self._site.site.storage if self._site is not None else None
+
+    def keep_away(self, machine: str) -> None:
+        """Have the site start workers elsewhere, also in place of those on this machine."""
+        if self._site is not None:
+            self._site.keep_away(machine, [name for name, host in self._hosts.items() if host == machine])
 
     @property
     def dashboard(self) -> str:
@@ -140,8 +129,8 @@ class DaskExecutor(Executor):
 
         memory = runner_memory(self._site.site) if self._site is not None else None
         try:
-            self._send(RunnerPlugin(memory), "portico-runner")
-            self._send_own(SentPlugin(self._owner, bundle), "bundle")
+            self._connection.send(RunnerPlugin(memory), "portico-runner")
+            self._connection.send_own(SentPlugin(self._owner, bundle), "bundle")
         except WorkerError:
             raise
         except Exception as error:
@@ -171,7 +160,8 @@ class DaskExecutor(Executor):
         if others:
             self._pinned[name] = frozenset(others)
         self._running[name] = (future, task)
-        future.add_done_callback(lambda done: self._ended.put(done.key))
+        ended = self._ended  # that of this cluster
+        future.add_done_callback(lambda done: ended.put(done.key))
 
     def _others(self, avoid: tuple[str, ...]) -> list[str]:
         """Return the addresses of workers that are neither avoided nor on machines that are, or else of the former."""
@@ -202,6 +192,8 @@ class DaskExecutor(Executor):
         self._hosts |= {str(metrics["worker"]): str(metrics.get("host", "")) for metrics in known}
         self._learn_homes(found)
         self._portion.learn(found)
+        if any(isinstance(outcome, Done) for outcome in found):
+            self._restarts.forget()
         if not found:
             self._link.raise_if_gone()
             self._raise_if_hopeless()
@@ -302,6 +294,7 @@ class DaskExecutor(Executor):
             self._link.raise_if_gone(error)
             raise WorkerError(f"the workers died during '{content['op']}': {error}") from error
         else:
+            self._restarts.forget()
             return reply
         finally:
             self._calls = 0
@@ -334,24 +327,9 @@ class DaskExecutor(Executor):
         """Send credentials to all workers; those that join later get them when they join."""
         from portico.executors.daskworker import SentPlugin
 
+        self._credentials = credentials
         with self._link.asking():
-            self._send_own(SentPlugin(self._owner, credentials), "credentials")
-
-    def _send_own(self, plugin: Any, kind: str) -> None:
-        """Send to all workers, also later ones; what was sent before under this name is replaced."""
-        name = f"portico-{kind}-{self._owner}"
-        self._sent.add(name)
-        self._send(plugin, name)
-
-    def _send(self, plugin: Any, name: str) -> None:
-        register = self._client._register_worker_plugin
-        idempotent = bool(getattr(plugin, "idempotent", False))
-        try:
-            with self._link.asking():
-                self._link.sync(register, plugin, name, idempotent, seconds=_SEND_SECONDS)
-        except TimeoutError:  # all others have it
-            words = f"a Dask worker has not taken the analysis within {_SEND_SECONDS:.0f} s; is one stopped?"
-            logger.warning("%s", self._link.problem or words)
+            self._connection.send_own(SentPlugin(self._owner, credentials), "credentials")
 
     def problems(self) -> list[str]:
         """Say that the scheduler is silent, or why no worker is connected, in the batch system's words."""
@@ -388,13 +366,32 @@ class DaskExecutor(Executor):
             self._running.clear()
             self._pinned.clear()
 
-    def close(self) -> None:
-        """Leave the scheduler, and take what was sent along; stop the own cluster."""
-        self._link.close(self._sent)
-        self._stop_clusters()
+    @property
+    def lost(self) -> str:
+        """Why nothing can run any more: the scheduler is gone; empty as long as it answers."""
+        return self._link.lost
 
-    def _stop_clusters(self) -> None:
-        if self._own is not None:
-            self._own.close()
-        if self._site is not None:
-            self._site.close()
+    def renew(self, tell: Callable[[str], None]) -> bool:
+        """Start a new cluster in place of one whose scheduler is gone, and send it the credentials.
+
+        Raises
+        ------
+        PorticoError
+            If it does not start.
+        """
+        if not self.lost or not self._connection.is_started_here:
+            return False
+        self._running.clear()
+        self._pinned.clear()
+        renewed = self._restarts.renew(self._connection, tell)
+        if renewed is None:
+            return False
+        self._join(renewed)
+        if self._credentials is not None:
+            with suppress(WorkerError):  # of one that is gone already, which the next request tells
+                self.send_credentials(self._credentials)
+        return True
+
+    def close(self) -> None:
+        """Leave the scheduler, and take what was sent along; stop the cluster if it was started for this executor."""
+        self._connection.close()

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from portico.errors import WorkerError
 
@@ -38,6 +38,8 @@ class SchedulerLink:
         A connected one.
     again : str
         What the user does first if the scheduler is gone, such as "start it again and "; may be empty.
+    has_ended : callable
+        Returns whether a scheduler that was started for this client is known to have ended.
 
     Raises
     ------
@@ -45,8 +47,8 @@ class SchedulerLink:
         If it does not answer.
     """
 
-    def __init__(self, client: Client, again: str) -> None:
-        self._client, self._again = client, again
+    def __init__(self, client: Client, again: str, has_ended: Callable[[], bool] = lambda: False) -> None:
+        self._client, self._again, self._has_ended = client, again, has_ended
         self._unanswered = 0
         self._names: tuple[float, dict[str, str]] = (float("-inf"), {})
         self.counts: dict[str, Any] = {}
@@ -146,23 +148,25 @@ class SchedulerLink:
         WorkerError
             If so.
         """
-        if self._client.status != "running":
-            self._raise_gone("is gone", cause)
+        if lost := self.lost:
+            raise WorkerError(f"{lost}; what is done is kept; {self._again}run the same command") from cause
+
+    @property
+    def lost(self) -> str:
+        """Say that the scheduler is gone, or has not answered for very long; else empty."""
+        if self._client.status != "running" or self._has_ended():
+            return f"the Dask scheduler at {self.address} is gone"
         if self.silence > SILENT_SECONDS:
             how = f"has not answered for {self.silence:.0f} s; it may be stopped, or the network cut"
-            self._raise_gone(how, cause)
-
-    def _raise_gone(self, how: str, cause: Exception | None) -> NoReturn:
-        raise WorkerError(
-            f"the Dask scheduler at {self.address} {how}; what is done is kept; {self._again}run the same command"
-        ) from cause
+            return f"the Dask scheduler at {self.address} {how}"
+        return ""
 
     def close(self, plugins: set[str]) -> None:
         """Leave the scheduler, without waiting for one that does not answer, and take plugins along."""
         self._beats.cancel()
-        log = logging.getLogger("distributed.client")
-        level, here = log.level, self._client.status == "running" and not self._unanswered
-        if not here:
+        logs = [logging.getLogger(name) for name in ("distributed.client", "distributed.utils")]
+        levels, here = [log.level for log in logs], not self.lost and not self._unanswered
+        for log in logs if not here else ():
             log.setLevel(logging.CRITICAL)  # that it cannot connect again is told already
         try:
             if here:
@@ -171,7 +175,8 @@ class SchedulerLink:
             with suppress(Exception):
                 self._client.close(timeout=_LEAVE)  # type: ignore[no-untyped-call]
         finally:
-            log.setLevel(level)
+            for log, level in zip(logs, levels, strict=True):
+                log.setLevel(level)
 
     async def _forget(self, plugins: set[str]) -> None:
         client: Any = self._client

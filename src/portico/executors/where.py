@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portico.clusters.site import RESERVED, load_site, looks_like_a_file, sites
+from portico.clusters.site import RESERVED, Site, load_site, looks_like_a_file, sites
 from portico.errors import ConfigError, nearest
 from portico.executors.base import Executor
 from portico.executors.plugins import installed, open_plugin, plugin_of
 
-__all__ = ["check_options", "connect", "destinations", "job_script"]
+__all__ = ["check_options", "connect", "destinations", "job_script", "site_at"]
 
 _ADDRESS = "tcp://HOST:PORT"
 
@@ -98,11 +98,23 @@ def job_script(on: str) -> str | None:
         If the library that writes it is not installed.
     """
     _check(on)
-    if on in RESERVED or "://" in on or plugin_of(on):
+    site = site_at(on)
+    if site is None:
         return None
     from portico.clusters.base import print_script
 
-    return print_script(load_site(on))
+    return print_script(site)
+
+
+def site_at(on: str) -> Site | None:
+    """Return the site that ``on`` names, if it names one.
+
+    Raises
+    ------
+    ConfigError
+        If the site's file is wrong.
+    """
+    return None if on in RESERVED or "://" in on or plugin_of(on) else load_site(on)
 
 
 def destinations() -> list[str]:

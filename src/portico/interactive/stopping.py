@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from portico.environment.bundle import Bundle
@@ -63,6 +64,11 @@ class Stopping:
         """Start a task."""
         self._executor.submit(task)
         self._running += 1
+
+    def renew(self, tell: Callable[[str], None]) -> bool:
+        """Start again what is lost; the tasks that ran there are forgotten."""
+        self._running = 0
+        return self._executor.renew(tell)
 
     def wait(self, timeout: float) -> list[Outcome]:
         """Return the tasks that ended."""

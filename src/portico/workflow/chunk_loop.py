@@ -24,6 +24,7 @@ from portico.workflow.chunk_states import (
     Event,
     Interrupted,
     Keep,
+    KeepAway,
     Note,
     Stop,
     Submit,
@@ -174,6 +175,8 @@ class _ChunkLoop:
                     self._merge()
                 case Warn():
                     self._reporter.warn(decision.message)
+                case KeepAway():
+                    self._executor.keep_away(decision.machine)
                 case AskForProblems():
                     for problem in self._executor.problems():
                         self._reporter.warn(problem)

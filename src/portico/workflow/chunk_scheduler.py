@@ -25,6 +25,7 @@ from portico.workflow.chunk_states import (
     Event,
     Interrupted,
     Keep,
+    KeepAway,
     Note,
     Stop,
     Submit,
@@ -41,11 +42,9 @@ from portico.workflow.trials import LEAST, TIMES, Trials
 
 __all__ = ["ChunkScheduler", "StepJob"]
 
-_QUIET_SECONDS = 30.0
+_QUIET_SECONDS, _ALONE_SECONDS = 30.0, 1.0
 _SLOW_SECONDS, _SLOW_TIMES = 120.0, 5.0
-_COMMIT_SECONDS = 0.5
-_COMMIT_CHUNKS, _COMMIT_BYTES = 200, 2**26
-_ALONE_SECONDS = 1.0
+_COMMIT_SECONDS, _COMMIT_CHUNKS, _COMMIT_BYTES = 0.5, 200, 2**26
 _LAST = {FailureKind.CRASH, FailureKind.LOST, FailureKind.TIMEOUT}
 _AGAINST_THE_STEP = {FailureKind.CRASH, FailureKind.TIMEOUT}
 
@@ -249,7 +248,7 @@ class ChunkScheduler:
         told = self._learn(task, done.metrics)
         new = [text for text in dict.fromkeys(done.warnings) if text not in self._warned]
         self._warned |= set(new)
-        warnings: list[Decision] = [Warn(f"step '{self._job.step}': {text}") for text in (*told, *new)]
+        warnings = [*told, *(Warn(f"step '{self._job.step}': {text}") for text in new)]
         if self._halves.is_half(done.task) and self._is_needless(done.task):
             self._end_split(done.task, Cause.NOT_NEEDED)
             return warnings
@@ -267,8 +266,8 @@ class ChunkScheduler:
         is_much = self._held >= _COMMIT_CHUNKS or self._held_bytes >= _COMMIT_BYTES
         return [*warnings, keep, self._commit()] if is_much else [*warnings, keep]
 
-    def _learn(self, task: Task, metrics: Mapping[str, Any]) -> list[str]:
-        """Take note that a file was read, and where; return what is to be said of machines that could not."""
+    def _learn(self, task: Task, metrics: Mapping[str, Any]) -> list[Decision]:
+        """Take note that a file was read, and where; return what is to be done about machines that could not."""
         file = self._file_of(task)
         self._ended += 1
         failing = self._machines.succeeded(task.key, file, self._submissions.pop(task.key), metrics)
@@ -278,7 +277,8 @@ class ChunkScheduler:
             self._move(other.key, Cause.OTHER_READ)
         self._waiting.extendleft(reversed(again))
         where = f"{self._planned_of(task).chunk}"
-        return [failing_machine(name, self._machines.failures(name), where) for name in failing]
+        told = {name: failing_machine(name, self._machines.failures(name), where) for name in failing}
+        return [one for name in failing for one in (Warn(f"step '{self._job.step}': {told[name]}"), KeepAway(name))]
 
     def _fail(self, failed: Failed) -> list[Decision]:
         self._quiet_since = self._now

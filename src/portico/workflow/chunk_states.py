@@ -154,6 +154,13 @@ class Warn:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepAway:
+    """A machine fails what others do: have the executor start no more workers there, if it can."""
+
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
 class AskForProblems:
     """Nothing has come for a while: ask the executor why, and tell the user."""
 
@@ -170,5 +177,5 @@ class Stop:
     error: PorticoError
 
 
-Decision = Submit | Keep | Note | Commit | Warn | AskForProblems | Cancel | Stop
+Decision = Submit | Keep | Note | Commit | Warn | KeepAway | AskForProblems | Cancel | Stop
 """What the scheduler has decided, for the loop to perform in order."""

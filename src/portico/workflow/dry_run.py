@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from portico.analysis.analysis import DATASET, POINTS, Analysis, StepEntry
+from portico.analysis.placed import placed
 from portico.environment.bundle import Bundle
 from portico.errors import PorticoError, RunFolderError
 from portico.executors.batch import batch_script
-from portico.executors.where import check_options, job_script
+from portico.executors.where import check_options, job_script, site_at
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger
 from portico.workflow.checks import Checked, check
+from portico.workflow.forecast import Forecast, Place, forecast, measured
 from portico.workflow.plan import Arguments, Plan, arguments_of, bundle_of, missing, plan_step, unblinded
 from portico.workflow.points import known_points, plan_over
 from portico.workflow.summary_step import SummaryInput
@@ -68,6 +70,8 @@ class Preview:
         Script that would be submitted or started for one job of a site.
     checked : Checked, optional
         The problems, if they were looked for.
+    expected : Forecast, optional
+        What the run needs, as far as earlier runs have measured it.
     """
 
     analysis: str
@@ -75,12 +79,15 @@ class Preview:
     rows: tuple[Row, ...]
     script: str | None
     checked: Checked | None = None
+    expected: Forecast | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the output of `portico run --dry-run --json`."""
         plan = [asdict(row) for row in self.rows]
         found = self.checked.to_json() if self.checked is not None else {}
-        return {"run": str(self.folder), "analysis": self.analysis, "plan": plan, "script": self.script, **found}
+        expected = self.expected.to_json() if self.expected is not None else None
+        return {"run": str(self.folder), "analysis": self.analysis, "plan": plan, "script": self.script,
+                "forecast": expected, **found}  # fmt: skip
 
 
 def preview(
@@ -100,7 +107,9 @@ def preview(
         If an option or the run folder is wrong; without ``checked`` also if a step or its input is.
     """
     check_options(on, workers, batch=batch, detach=detach, chunks_per_job=chunks_per_job)
+    site = site_at(on)
     analysis = unblinded(analysis) if unblind else analysis
+    analysis = placed(analysis, site.storage if site is not None else None)
     chosen, selected = analysis.steps_named(steps), analysis.dataset.matching(samples)
     run_folder = RunFolder(Path(folder) if folder is not None else analysis.run_folder)
     found: list[Row] = []
@@ -121,7 +130,19 @@ def preview(
             told = check(analysis, run_folder, ledger, steps=chosen, samples=selected,
                          accept_changed_input=accept_changed_input, allow_partial=allow_partial)  # fmt: skip
     script = batch_script(on, run_folder.path) if batch else job_script(on)
-    return Preview(analysis.name, run_folder.path, tuple(found), script, told)
+    place = Place.of(site, workers, batch, chunks_per_job)
+    expected = forecast(_wanted(found), measured(run_folder.path, analysis.name), place)
+    return Preview(analysis.name, run_folder.path, tuple(found), script, told, expected)
+
+
+def _wanted(rows: Iterable[Row]) -> dict[str, dict[str, tuple[int, int] | None]]:
+    """Return the chunks and entries of each step and sample that would run; summaries have none."""
+    wanted: dict[str, dict[str, tuple[int, int] | None]] = {}
+    for row in rows:
+        if row.sample != "*":
+            left = (row.chunks - row.chunks_done, row.entries - row.entries_done)
+            wanted.setdefault(row.step, {})[row.sample] = None if row.after else left
+    return wanted
 
 
 @dataclass(frozen=True, slots=True)

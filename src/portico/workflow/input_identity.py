@@ -14,11 +14,11 @@ from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
 from portico.environment.bundle import as_text
 from portico.errors import ConfigError, InputError
-from portico.files import TreeSummary, is_remote, version_of
+from portico.files import TreeSummary, is_remote, summarise_each, version_of
 from portico.files.checksums import checksum_of_file, server_checksums
 from portico.files.friends import friends_of
 
-__all__ = ["changed", "copies_between", "identities", "keys_of", "refuse_copies", "with_checksums"]
+__all__ = ["changed", "copies_between", "identities", "keys_of", "refuse_copies", "summaries_of", "with_checksums"]
 
 
 def identities(
@@ -63,6 +63,17 @@ def identities(
 def _version(summary: TreeSummary, checksums: Mapping[str, str]) -> str:
     checksum = checksums.get(summary.file)
     return f"{summary.version.partition(':')[0]}:adler32={checksum}" if checksum else summary.version
+
+
+def summaries_of(sample: Sample) -> list[TreeSummary | InputError]:
+    """Return what is found of each file of a sample, of its first replica that can be read.
+
+    An error stands for a file that cannot be read, or that has not its declared checksum.
+    """
+    every = [sample.reads(file) for file in sample.files]
+    others = {replicas[0]: replicas[1:] for replicas in every}
+    found = summarise_each([replicas[0] for replicas in every], sample.tree, replicas=others)
+    return with_checksums(sample, found)
 
 
 def with_checksums(sample: Sample, found: Sequence[TreeSummary | InputError]) -> list[TreeSummary | InputError]:

@@ -15,13 +15,13 @@ from portico.analysis.dataset import Sample
 from portico.config import not_plain
 from portico.environment.bundle import Bundle, collect, key_of, kind_of
 from portico.errors import ConfigError, InputError, ProductError, RunFolderError, nearest
-from portico.files import TreeSummary, raise_errors, summarise_each
+from portico.files import TreeSummary, raise_errors
 from portico.files.digest import digest_of
 from portico.files.kept import find
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Ledger, Lost, Planned
 from portico.runfolder.step_files import StepFiles
-from portico.workflow.input_identity import copies_between, identities, keys_of, refuse_copies, with_checksums
+from portico.workflow.input_identity import copies_between, identities, keys_of, refuse_copies, summaries_of
 
 __all__ = ["Arguments", "Plan", "arguments_of", "bad_trees", "bundle_of", "input_of", "missing", "over_trees",
            "plan_step", "reduced", "sample_fields", "summary_file", "tree_read", "unblinded"]  # fmt: skip
@@ -241,7 +241,7 @@ def plan_step(
         sample = input_of(analysis, step, analysis.dataset[name], ledger)
         if sample is None:
             continue
-        found = with_checksums(sample, summarise_each(sample.files, sample.tree, replicas=sample.replicas))
+        found = summaries_of(sample)
         lost += _unopened(sample, found) if allow_partial else ()
         summaries = [s for s in found if isinstance(s, TreeSummary)] if allow_partial else raise_errors(found)
         refuse_copies(name, summaries)
@@ -339,7 +339,7 @@ def _schema(analysis: Analysis, step: StepEntry, sample: Sample) -> TreeSummary:
     samples = analysis.dataset.samples.values() if step.input == DATASET else ()
     others = [other for other in samples if other.name != sample.name and other.entries is None]
     for other in sorted(others, key=lambda other: other.kind != sample.kind):
-        for summary in summarise_each(other.files, other.tree, replicas=other.replicas):
+        for summary in summaries_of(other):
             if isinstance(summary, TreeSummary) and summary.columns:
                 return summary
     raise InputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from portico import root
 from portico._version import __version__
 from portico.analysis.analysis import Analysis, StepEntry
+from portico.analysis.placed import placed
 from portico.doctor import quick_check
 from portico.environment.bundle import one_code
 from portico.environment.credentials import needs_credentials
@@ -106,7 +107,7 @@ def run(
     options = {"batch": path if batch else None, "detach": detach, "chunks_per_job": chunks_per_job}
     with claim as (run_folder, ledger), _opened(executor, on, workers, options) as runner:
         run_folder.clean()
-        _check(analysis, runner, run_folder, teller)
+        _check(analysis := placed(analysis, runner.storage), runner, run_folder, teller)
         refresh = CredentialRefresh(runner, teller.warn, needs_credentials(analysis, run_folder.store))
         state = State(analysis, run_folder, ledger, runner, teller, refresh, recipes_of(analysis), selected, *allowed,
                       cache, export, chunk_timeout or 0.0)  # fmt: skip
@@ -134,8 +135,8 @@ def _run_steps(state: State, steps: Iterable[StepEntry]) -> None:
         ledger.set_wanted(state.recipes)
     try:
         for step in steps:
-            run_step(state, state.analysis.steps.index(step), step)
-        _tell_stale(state)
+            _go_on(state, lambda step=step: run_step(state, state.analysis.steps.index(step), step))
+        _go_on(state, lambda: _tell_stale(state))
         if state.export:  # not for each fill of a session: it reads all results of data
             _tell_unused_blinds(state)
     finally:
@@ -145,6 +146,20 @@ def _run_steps(state: State, steps: Iterable[StepEntry]) -> None:
     _keep_own_report(state, began)
     if ledger.has_older():
         prune(state.folder, ledger)
+
+
+def _go_on(state: State, work: Callable[[], None]) -> None:
+    """Do a piece of work; if the executor is lost meanwhile and can be started again, do what is left of it then."""
+    while True:
+        before = state.losses
+        try:
+            work()
+        except WorkerError:
+            if not state.executor.lost or not state.executor.renew(state.reporter.warn):
+                raise
+            state.losses = before
+        else:
+            return
 
 
 @contextmanager

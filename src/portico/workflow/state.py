@@ -40,6 +40,16 @@ class State:
     left_out: set[str] = field(default_factory=set)
     failures: list[tuple[FailureKind, str]] = field(default_factory=list)
 
+    @property
+    def losses(self) -> tuple[frozenset[str], frozenset[str], tuple[tuple[FailureKind, str], ...]]:
+        """The samples and steps that cannot be made, and the failures, so far; can be set back."""
+        return frozenset(self.broken), frozenset(self.left_out), tuple(self.failures)
+
+    @losses.setter
+    def losses(self, before: tuple[frozenset[str], frozenset[str], tuple[tuple[FailureKind, str], ...]]) -> None:
+        broken, left_out, failures = before
+        self.broken, self.left_out, self.failures = set(broken), set(left_out), list(failures)
+
     def call(self, content: dict[str, Any], blobs: list[bytes], what: str) -> tuple[dict[str, Any], list[bytes]]:
         """Let one worker answer a message.
 

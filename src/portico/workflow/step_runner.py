@@ -11,7 +11,7 @@ from functools import partial
 from portico._version import __version__
 from portico.analysis.analysis import StepEntry
 from portico.environment.bundle import Bundle, key_of
-from portico.errors import Detached, InputError, ProductError, RunFolderError
+from portico.errors import Detached, InputError, ProductError, RunFolderError, WorkerError
 from portico.files.storage import storage_of
 from portico.results.packed import to_bytes
 from portico.results.partial import decode, merge_encoded
@@ -108,6 +108,9 @@ def run_plan(
     except (Detached, KeyboardInterrupt):
         ended = "interrupted"
         raise
+    except WorkerError:
+        ended = "interrupted" if state.executor.lost else "failed"
+        raise
     finally:
         seconds = time.monotonic() - started
         state.ledger.set_state(step.name, ended, seconds if chunks else 0.0, state.executor.workers)
@@ -177,7 +180,8 @@ def _warn_of_files(state: State, step: StepEntry, plan: Plan) -> None:
     for loss in plan.lost:
         state.reporter.warn(f"step '{step.name}', sample '{loss.sample}', {loss.file}: {loss.message}; left out")
     for name, sample in plan.samples.items():
-        moved = [file for file in plan.files[name] if file not in sample.files]
+        first = {sample.reads(file)[0] for file in sample.files}
+        moved = [file for file in plan.files[name] if file not in first]
         if moved:
             what = f"{len(moved)} of its files are read from another replica, such as {moved[0]}"
             state.reporter.warn(f"step '{step.name}', sample '{name}': {what}")

@@ -15,7 +15,7 @@ from portico.clusters.queues.base import BatchJob, JobState, mebibytes
 from portico.clusters.site import Site
 from portico.errors import MissingExtra, WorkerError
 
-__all__ = ["PASSED", "HTCondor"]
+__all__ = ["PASSED", "HTCondor", "placed_lines"]
 
 logger = logging.getLogger(__name__)
 
@@ -97,10 +97,7 @@ class HTCondor:
             lines["getenv"] = ", ".join(name for name in PASSED if not (job.apart and name == "HOME"))
         if variables := {**site.environment, **job.environment}:
             lines["environment"] = _quoted([f"{name}={value}" for name, value in variables.items()])
-        extra = dict(site.extra)
-        if job.avoid:
-            name = next((name for name in extra if name.lower() == "requirements"), "requirements")
-            extra[name] = " && ".join([*([f"({extra[name]})"] if name in extra else []), _elsewhere(job.avoid)])
+        extra = placed_lines(site, job.avoid)
         given = {name.lower() for name in extra}
         kept = {name: value for name, value in lines.items() if name not in given}
         return "".join(f"{name} = {value}\n" for name, value in {**kept, **extra}.items()) + f"queue {job.count}\n"
@@ -245,11 +242,34 @@ def _transferred(job: BatchJob) -> dict[str, str]:
     }
 
 
-def _elsewhere(machines: Iterable[str]) -> str:
+def placed_lines(site: Site, failing: Iterable[str] = ()) -> dict[str, str]:
+    """Return the site's further lines of a job description, with those that say in which queue and where a job runs.
+
+    Parameters
+    ----------
+    site : Site
+        Never on its machines ``avoid``.
+    failing : iterable of str
+        Machines on which the jobs run only if no other one takes them for a while.
+    """
+    given = {name.lower() for name in site.extra}
+    lines = {**{name: value for name, value in site.queue_line.items() if name.lower() not in given}, **site.extra}
+    rules = [*([_elsewhere(site.avoid)] if site.avoid else []), *([_if_possible(failing)] if failing else [])]
+    if rules:
+        name = next((name for name in lines if name.lower() == "requirements"), "requirements")
+        lines[name] = " && ".join([*([f"({lines[name]})"] if name in lines else []), *rules])
+    return lines
+
+
+def _if_possible(machines: Iterable[str]) -> str:
     """Return the requirement of a job that is to run on other machines, unless none takes it for a while."""
-    names = (name.partition(".")[0] for name in machines)  # with its domain or without
-    others = " && ".join(f'!regexp("^{name}([.]|$)", TARGET.Machine)' for name in dict.fromkeys(names))
-    return f"({others} || time() - MY.QDate > {_AVOID_SECONDS})"
+    return f"({_elsewhere(machines)} || time() - MY.QDate > {_AVOID_SECONDS})"
+
+
+def _elsewhere(machines: Iterable[str]) -> str:
+    """Return the requirement of a job that is to run on other machines, named with their domain or without."""
+    names = dict.fromkeys(name.partition(".")[0] for name in machines)
+    return " && ".join(f'!regexp("^{name}([.]|$)", TARGET.Machine)' for name in names)
 
 
 def _quoted(words: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from portico.clusters.queues.base import BatchJob, JobState, mebibytes
 from portico.clusters.site import Site
 from portico.errors import WorkerError
 
-__all__ = ["Slurm"]
+__all__ = ["Slurm", "nodes_of", "placed_options"]
 
 _RUNNING = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"}
 _IDLE = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"}
@@ -72,8 +72,7 @@ class Slurm:
             "time": site.walltime,
             "output": output,
             "error": errors,
-            **({"exclude": ",".join(job.avoid)} if job.avoid else {}),
-            **{name.lstrip("-"): value for name, value in site.extra.items()},
+            **placed_options(site, job.avoid),
         }
         lines = [f"#SBATCH --{name}" + (f"={shlex.quote(value)}" if value else "") for name, value in options.items()]
         variables = {**site.environment, **job.environment}
@@ -86,9 +85,7 @@ class Slurm:
     def submit(self, job: BatchJob) -> list[str]:
         """Submit all jobs as one array; see `Queue`."""
         if job.avoid:
-            nodes = set(_run(["sinfo", "--noheader", "--Node", "--responding", "--format=%N"]).split())
-            known = [name for name in (name.partition(".")[0] for name in job.avoid) if name in nodes]
-            job = replace(job, avoid=known if nodes - set(known) else [])
+            job = replace(job, avoid=nodes_of(job.avoid))
         folder = "/" if job.apart else str(job.folder)
         answer = _run(["sbatch", "--parsable", "--chdir", folder], self.script(job))
         number = answer.strip().partition(";")[0]
@@ -121,6 +118,34 @@ class Slurm:
             table = _table(_run([*words, f"--jobs={','.join(some)}"], ignored=re.compile("")))
             found |= {name: [state.partition(" ")[0], "", code] for name, (state, code) in table.items()}
         return found
+
+
+def nodes_of(machines: Iterable[str]) -> list[str]:
+    """Return those of the machines that are nodes of this Slurm; none if no other node would be left.
+
+    Raises
+    ------
+    WorkerError
+        If Slurm does not answer.
+    """
+    nodes = set(_run(["sinfo", "--noheader", "--Node", "--responding", "--format=%N"]).split())
+    known = [name for name in (name.partition(".")[0] for name in machines) if name in nodes]
+    return known if nodes - set(known) else []
+
+
+def placed_options(site: Site, failing: Iterable[str] = ()) -> dict[str, str]:
+    """Return the site's further options of ``sbatch``, with those that say in which queue and where a job runs.
+
+    Parameters
+    ----------
+    site : Site
+        Never on its machines ``avoid``.
+    failing : iterable of str
+        Nodes on which the jobs do not run either.
+    """
+    options = {**site.queue_line, **{name.lstrip("-"): value for name, value in site.extra.items()}}
+    excluded = dict.fromkeys([*filter(None, [options.get("exclude", "")]), *site.avoid, *failing])
+    return {**options, **({"exclude": ",".join(excluded)} if excluded else {})}
 
 
 def _in_parts(words: Sequence[str]) -> Iterator[Sequence[str]]:
