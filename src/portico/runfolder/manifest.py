@@ -52,7 +52,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
         if os.path.lexists(path) and not path.is_file():
-            raise RunFolderError(f"{path}: is no file; remove what is in its place, then: portico repair {folder}")
+            raise RunFolderError(f"{path}: is not a file; remove what is in its place, then: portico repair {folder}")
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError as error:
         problem = "is not a run folder of portico" if folder.is_dir() else "no such folder"
