@@ -210,8 +210,8 @@ def _show(found: Scaling, predictions: Sequence[Prediction], files: Sequence[Pat
         out.print(_predicted(predictions))
         if any(p.times_workers > 1 or p.times_volume > 1 for p in predictions):
             far = max(predictions, key=lambda p: p.times_workers * p.times_volume)
-            out.print(f"the intervals assume that the model holds up to {far.times_workers:.3g} times the measured "
-                      f"workers and {far.times_volume:.3g} times the measured input", highlight=False, soft_wrap=True)  # fmt: skip
+            words = f"{far.times_workers:.3g} times the measured workers and {far.times_volume:.3g} times the measured input"
+            out.print(f"the intervals assume that the model holds up to {words}", highlight=False, soft_wrap=True)
     out.print()
     for note in found.notes:
         out.print(Text.assemble(("note", "yellow"), f": {note}"), soft_wrap=True)

@@ -33,7 +33,10 @@ _WORDS = {
         "loading ROOT, building graphs and compiling them, once per process",
         "Larger chunks, fewer processes or a session, which keeps its workers, reduce it; more workers do not.",
     ),
-    "collect": ("collecting histograms and writing trees", "Fewer variations and fewer or coarser histograms reduce it."),
+    "collect": (
+        "collecting histograms and writing trees",
+        "Fewer variations and fewer or coarser histograms reduce it.",
+    ),
     "faults": ("attempts that failed", "The section on losses says why."),
     "serial": ("summary steps, which run in one process", "More workers do not reduce it."),
     "idle": (
