@@ -210,7 +210,7 @@ def _show(found: Scaling, predictions: Sequence[Prediction], files: Sequence[Pat
         out.print(_predicted(predictions))
         if any(p.times_workers > 1 or p.times_volume > 1 for p in predictions):
             far = max(predictions, key=lambda p: p.times_workers * p.times_volume)
-            words = f"{far.times_workers:.3g} times the measured workers and {far.times_volume:.3g} times the measured input"
+            words = f"{far.times_workers:.3g} times the workers and {far.times_volume:.3g} times the input measured"
             out.print(f"the intervals assume that the model holds up to {words}", highlight=False, soft_wrap=True)
     out.print()
     for note in found.notes:
