@@ -175,7 +175,7 @@ def _keep(event: Event, rule: str, name: str, index: int | None) -> None:
 
 
 def _best(rule: Mapping[str, Any], of: Sequence[_Values], among: Sequence[int]) -> int | None:
-    """Return the preferred one with the highest score, the first of equal ones; one that is no number comes last."""
+    """Return the preferred one with the highest score, the first of equal ones; one that is not a number comes last."""
 
     def order(index: int) -> tuple[bool, bool, float, int]:
         score = float(of[index].of(rule["score"]))

@@ -81,7 +81,7 @@ def ds_to_mu_n_branching_ratio(mass: float, coupling_squared: float = 1.0) -> fl
     Returns
     -------
     float
-        The ratio; for ``coupling_squared=1`` the ratio per unit of coupling, which is no probability.
+        The ratio; for ``coupling_squared=1`` the ratio per unit of coupling, which is not a probability.
     """
     _check_mass(mass)
     if mass >= MAXIMUM_MASS:

@@ -174,7 +174,7 @@ def not_plain(value: object) -> str:
     inside: Iterable[object] = ()
     if isinstance(value, Mapping):
         if keys := [key for key in value if not isinstance(key, str)]:
-            return f"the key {keys[0]!r} is no text; write it in quotes"
+            return f"the key {keys[0]!r} is not text; write it in quotes"
         inside = value.values()
     elif isinstance(value, (list, tuple)):
         inside = value

@@ -13,7 +13,7 @@
     |- WorkerError      workers were lost, or chunks kill the process that reads them
     `- MissingExtra     an optional dependency is not installed
 
-`PorticoWarning` is no error, and neither is `Detached`: submitted jobs continue without this process.
+`PorticoWarning` is not an error, and neither is `Detached`: submitted jobs continue without this process.
 """
 
 from __future__ import annotations

@@ -277,7 +277,7 @@ def test_results_of_an_older_file_or_order_of_an_option_are_not_current(
     ("value", "error"),
     [
         ("2026-01-01", r"datetime.date\(2026, 1, 1\) is a date; valid: numbers"), ("!!set {a}", "is a set; valid"),
-        ("[1, {a: !!binary aGk=}]", "b'hi' is a bytes"), ("{x: {1: a}}", "the key 1 is no text; write it in quotes"),
+        ("[1, {a: !!binary aGk=}]", "b'hi' is a bytes"), ("{x: {1: a}}", "the key 1 is not text; write it in quotes"),
     ],
 )  # fmt: skip
 def test_options_reach_the_worker_as_they_are_written(

@@ -1,4 +1,4 @@
-"""The C++ of the choice of candidates: the numbers that cuts compare with are no part of it."""
+"""The C++ of the choice of candidates: the numbers that cuts compare with are not part of it."""
 
 from __future__ import annotations
 

@@ -326,7 +326,7 @@ def test_wrong_configuration(toy, file, change, words):
     assert words in result.stderr
     assert str(toy) in result.stderr
     assert "Traceback" not in result.stderr
-    checked = call("run", toy, "--dry-run")  # lists what is wrong with steps; a file that is no analysis has none
+    checked = call("run", toy, "--dry-run")  # lists what is wrong with steps; a file that is not an analysis has none
     assert checked.exit_code in {1, 2}
     assert words in checked.output
     assert str(toy) in checked.output

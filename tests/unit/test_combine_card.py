@@ -372,7 +372,7 @@ def test_every_kind_of_line(histograms: Path) -> None:
     assert card.systematics[1].entries == (pytest.approx((1 / 1.1, 1.1)), (0.9, 1.2), (1.0, 1.0), None)
     workspace = card_to_pyhf(card, histograms)
     assert workspace["observations"][0]["data"] == [55.0, 58.0, 41.0]
-    assert [len(channel["samples"]) for channel in workspace["channels"]] == [2, 1]  # a rate of 0 is no process
+    assert [len(channel["samples"]) for channel in workspace["channels"]] == [2, 1]  # a rate of 0 is not a process
     found = modifiers(workspace, "low", "bkg")
     assert found["normsys", "norm"] == {"lo": 0.9, "hi": 1.2}
     assert found["staterror", "statistics_low"] == pytest.approx(np.sqrt([50.0, 60.0, 40.0]))
@@ -422,7 +422,7 @@ def changed(old: str, new: str) -> str:
         (changed("size shape 0.5", "size shape 1/2"), "line 13: '1/2': an entry of shape is one number"),
         (changed("wide lnU", "norm lnU"), "line 15: 'norm' occurs twice"),
         (changed("wide lnU", "wide gmN 2.5"), "line 15: N of gmN is a whole number, not '2.5'"),
-        (changed("* b* 2 [0,5]", "* c* 2 [0,5]"), "line 16: process 'c\\*' in channel '\\*' is no column"),
+        (changed("* b* 2 [0,5]", "* c* 2 [0,5]"), "line 16: process 'c\\*' in channel '\\*' is not a column"),
         (changed("[0,5]", "[3,5]"), "line 16: 'free' = 2 is not between 3 and 5"),
         (changed("[0,5]", "[0:5]"), "line 16: the range of 'free' is"),
         (changed("group = size", "group size"), "line 17: write a group as"),
@@ -449,7 +449,7 @@ def test_faults_have_their_line(text: str, message: str, tmp_path: Path) -> None
         (changed("rate -1 -1", "rate 2 -1"), "the rate of process 'sig' in channel 'low' is 2, the integral .* 6"),
         (changed("shape 0.5 - -", "shape - 1 -"), "has no histogram 'low/bkg_sizeDown'"),
         (changed("* b* 2 [0,5]", "low bkg (1+@0) norm"), "line 16: 'free' is a formula"),
-        (changed("* b* 2 [0,5]", "low bkg (@0) norm"), "line 16: 'free' depends on 'norm', which is no parameter"),
+        (changed("* b* 2 [0,5]", "low bkg (@0) norm"), "line 16: 'free' depends on 'norm', which is not a parameter"),
         (changed("free rateParam", "r rateParam"), "line 16: 'r' is the strength of all signal"),
         (LINES + "index discrete\n", "line 20: 'index' is a discrete, a choice of shapes"),
         (changed("shapes * *", "shapes sig *"), "no line of shapes is for process 'bkg' in channel 'low'"),

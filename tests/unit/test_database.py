@@ -233,7 +233,7 @@ def test_something_else_in_place_of_a_file(run: Path, name: str) -> None:
             case "link":
                 path.symlink_to("/nowhere")
         for action in (read, claim):
-            with pytest.raises(RunFolderError, match=f"{name}: is no file; remove what is in its place"):
+            with pytest.raises(RunFolderError, match=f"{name}: is not a file; remove what is in its place"):
                 action(run)
         path.rmdir() if kind == "folder" else path.unlink()
 

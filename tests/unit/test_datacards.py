@@ -105,7 +105,7 @@ def test_titles_and_comments_are_not_lines(tmp_path: Path) -> None:
         ("bg extArg", "line 14: the value of 'bg' is a number, not ''"),
         (
             "bg lnN - 1.2\nnuisance edit frieze bg",
-            r"line 15: nuisance edit frieze bg: 'frieze' is no directive; did you m",
+            r"line 15: nuisance edit frieze bg: 'frieze' is not a directive; did you m",
         ),
         ("nuisance edit freeze bg", "line 14: nuisance edit freeze bg: finds no 'bg'"),
         ("nuisance edit drop * ch bg", "line 14: nuisance edit drop .*: finds no 'bg' there"),

@@ -74,7 +74,7 @@ def check_yaml(content: Any) -> None:
                     plain = {key: value for key, value in fields.items() if key not in _Files.model_fields}
                     Sample.model_validate({**plain, "name": name})
                 return
-    raise AssertionError(f"{list(content)} is no part of a file of portico: {reasons}")
+    raise AssertionError(f"{list(content)} is not part of a file of portico: {reasons}")
 
 
 def test_yaml_that_is_wrong_is_found() -> None:

@@ -409,7 +409,7 @@ def test_figures_are_attached(tmp_path: Path) -> None:
         ({"keywords": {"reaction": ["x"]}}, "did you mean 'reactions'"),
         ({"columns": (MASS,)}, "one independent column and one that is not"),
         ({"columns": (MASS, Column("y", [1.0]))}, "'y' has 1 values, the first column 2"),
-        ({"columns": (MASS, Column("y", [1.0, float("nan")]))}, "'y': nan is no number"),
+        ({"columns": (MASS, Column("y", [1.0, float("nan")]))}, "'y': nan is not a number"),
         ({"columns": (MASS, Column("y", [1.0, (0.0, 1.0)]))}, "has numbers and bins"),
         ({"columns": (MASS, Column("y", [1.0, 2.0], uncertainties=(Uncertainty("u", [1.0]),)))}, "1 uncertainties for"),
         ({"columns": (MASS, Column("y", [1.0, 2.0], uncertainties=(Uncertainty("u", [(-1.0, 1.0), None]),)))}, "or none"),

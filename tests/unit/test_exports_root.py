@@ -369,7 +369,7 @@ def test_files_appear_whole_or_not_at_all(folder: Path, monkeypatch: pytest.Monk
     with pytest.raises(PorticoError, match="two things are called 'x_c0' in RooFit"):
         write_workspace(clash, place / "clash.root")
     with pytest.raises(PorticoError, match="ROOT did not write it"):
-        write_aside(refuse, choose(model), place / "none.root")  # which is no function write of a module
+        write_aside(refuse, choose(model), place / "none.root")  # which is not a function write of a module
     assert list(place.iterdir()) == []
 
 

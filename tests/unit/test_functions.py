@@ -295,7 +295,7 @@ def build(model: RooFitModel, path: Path) -> Any:
         ("a.root w:bkg", "none.root w:bkg", "line 5: .*none.root: cannot be read"),
         ("a.root w:bkg", "a.root v:bkg", "line 5: .*a.root has no RooWorkspace 'v'; "),
         ("shapes bkg a a.root w:bkg", "shapes bkg a a.root hist", "channel 'a' has functions, and 'bkg' is not in a"),
-        ("1.2 kk", "1.2 nobody", "line 19: 'k' depends on 'nobody', which is no parameter"),
+        ("1.2 kk", "1.2 nobody", "line 19: 'k' depends on 'nobody', which is not a parameter"),
         ("(@0*@0+0.2)/1.2 kk", "(@0*@1+0.2)/1.2 kk", "line 19: 'k': @1 is beyond the parameters kk"),
         ("(@0*@0+0.2)/1.2 kk", "(@0*@0+/1.2 kk", "line 19: 'k': RooFit cannot compile the formula"),
         ("observation -1 -1 12", "observation 100 -1 12", "the observation of channel 'a' is 100, its data have 206"),

@@ -50,7 +50,7 @@ PUBLIC = {
 QUESTIONS = {"What", "How", "Whether", "Where", "Who", "Why"}
 PRIVATE = re.compile(
     r"\b(to be had|what lacks|lacking|outlives?|entrust\w*|passed over|anew|beneath|another place|told)\b"
-    r"|(?<!there )\bis no [a-z]+ "
+    r"|(?<!there )(?<!There )\b(?:is|are) no (?!(?:longer|more|other|such)\b)[a-zA-Z]+"
 )
 
 

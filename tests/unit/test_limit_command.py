@@ -346,7 +346,7 @@ def test_the_printed_text(tmp_path: Path) -> None:
 def test_the_printed_text_while_blinded(tmp_path: Path) -> None:
     done = run(write(tmp_path / "model.json", SPEC), "--blind", "--cl", 0.9)
     assert done.exit_code == 0
-    assert done.stdout.startswith("upper limits on mu at 0.9 CL, CLs, asymptotic: about 96.3 background")
+    assert done.stdout.startswith("upper limits on mu at 0.9 CL, CLs, asymptotic: about 96.3 effective background")
     (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith("limit")]
     assert row[1] == "-"
     assert done.stdout.endswith("blinded: no observed numbers\n")

@@ -133,11 +133,11 @@ def test_any_text_in_a_lock_file(tmp_path: Path, text: str) -> None:
 
 def test_something_else_in_place_of_the_lock_file(tmp_path: Path) -> None:
     (tmp_path / LOCK).mkdir()
-    with pytest.raises(RunFolderError, match="lock: is no file; remove what is in its place"), hold(tmp_path):
+    with pytest.raises(RunFolderError, match="lock: is not a file; remove what is in its place"), hold(tmp_path):
         pass
     (tmp_path / LOCK).rmdir()
     os.mkfifo(tmp_path / LOCK)
-    with pytest.raises(RunFolderError, match="is no file"), hold(tmp_path):
+    with pytest.raises(RunFolderError, match="is not a file"), hold(tmp_path):
         pass
     (tmp_path / LOCK).unlink()
     (tmp_path / LOCK).symlink_to(LOCK)

@@ -329,7 +329,7 @@ BACKGROUND = SOUND.channels[0].components[1]
             "channel 'a': a template of 'background' has 2 bins, the channel 1",
         ),
         (lambda: changed(SOUND, channels=SOUND.channels * 2), "two channels have one name"),
-        (lambda: changed(SOUND, parameters=(Parameter(name="my", start=1),)), "strength 'mu' is no parameter; valid"),
+        (lambda: changed(SOUND, parameters=(Parameter(name="my", start=1),)), "'mu' is not a parameter; valid"),
         (lambda: changed(SOUND, poi="nu"), "parameter of interest 'nu' multiplies no component"),
         (
             lambda: changed(SOUND, parameters=(*SOUND.parameters, Parameter(name="x", start=1))),

@@ -386,7 +386,7 @@ def test_places_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ('["root://a//*.root"]', "name every file"),
         ("[[]]", "a file with no replica"),
         ("[[1]]", "files"),
-        ('["/store/x.root"], redirectors: [host]', "'host' is no URL"),
+        ('["/store/x.root"], redirectors: [host]', "'host' is not a URL"),
         ("x.root, replicas: {x.root: [y.root]}", "a list within 'files'; remove 'replicas'"),
     ],
 )

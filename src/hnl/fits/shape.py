@@ -121,7 +121,7 @@ def fit_shape(
     Raises
     ------
     FitError
-        If there are fewer than 3 effective events, a mass or weight is no number or negative, or the fit does not
+        If there are fewer than 3 effective events, a mass or weight is not a number or negative, or the fit does not
         converge.
     """
     mass, weights = np.asarray(mass, np.float64), np.asarray(weights, np.float64)

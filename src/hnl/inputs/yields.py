@@ -229,7 +229,7 @@ def read_signal(results: Mapping[str, Any], samples: Mapping[str, Sample]) -> di
     ConfigError
         If a parameter is missing, a sample cannot be normalised, or ``merge_decays`` is not what it stands for.
     InputError
-        If a tree lacks a column, has not as many choices as the cutflows say, or a decay length is no length.
+        If a tree lacks a column, has not as many choices as the cutflows say, or a decay length is not a length.
     """
     return {
         mass: _merge(mass, [_generated(sample) for sample in members], [results[sample.name] for sample in members])

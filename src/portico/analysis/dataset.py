@@ -311,7 +311,7 @@ def _replicas(text: str, folder: Path, redirectors: tuple[str, ...], where: str)
 
 def _at(redirector: str, path: str, where: str) -> str:
     if not is_remote(redirector):
-        raise ConfigError(f"{where}: redirectors: '{redirector}' is no URL; write for example root://host/")
+        raise ConfigError(f"{where}: redirectors: '{redirector}' is not a URL; write for example root://host/")
     above = urlsplit(redirector).path.strip("/")
     return f"{redirector.rstrip('/')}{'' if above else '/'}{path}"
 
@@ -325,7 +325,7 @@ def _local(folder: Path, pattern: str, where: str) -> list[str]:
         return [os.path.abspath(path)]  # noqa: PTH100 (keeps links as they are)
     if not glob.has_magic(pattern):
         raise InputError(f"{where}: no such file: {path}{near_path(path)}")
-    absolute = os.path.join(glob.escape(str(folder)), _at_home(pattern))  # noqa: PTH118 (folder is no glob)
+    absolute = os.path.join(glob.escape(str(folder)), _at_home(pattern))  # noqa: PTH118 (folder is not a glob)
     matches = sorted(glob.glob(absolute, recursive=True))  # noqa: PTH207 (absolute patterns)
     if not matches:
         raise InputError(f"{where}: no file matches {path}; check the path, or mount the storage")

@@ -24,7 +24,7 @@ __all__ = ["Command", "Group", "echo", "json_option", "on_option", "show_json", 
 FAILED, WRONG_USAGE, PARTIAL, INTERRUPTED = 1, 2, 3, 130
 _DEBUG = "PORTICO_DEBUG"
 _IN_PYTHON = ("load", "session")
-"""Functions of the library that are no commands."""
+"""Functions of the library that are not commands."""
 
 _FAULT = "this is a bug in portico; --debug shows where it happened"
 

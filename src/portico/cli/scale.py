@@ -210,8 +210,8 @@ def _show(found: Scaling, predictions: Sequence[Prediction], files: Sequence[Pat
         out.print(_predicted(predictions))
         if any(p.times_workers > 1 or p.times_volume > 1 for p in predictions):
             far = max(predictions, key=lambda p: p.times_workers * p.times_volume)
-            out.print(f"intervals hold if the law does, up to {far.times_workers:.3g} times the workers and "
-                      f"{far.times_volume:.3g} times the input measured", highlight=False, soft_wrap=True)  # fmt: skip
+            words = f"{far.times_workers:.3g} times the workers and {far.times_volume:.3g} times the input measured"
+            out.print(f"the intervals assume that the model holds up to {words}", highlight=False, soft_wrap=True)
     out.print()
     for note in found.notes:
         out.print(Text.assemble(("note", "yellow"), f": {note}"), soft_wrap=True)
@@ -225,20 +225,20 @@ def _laws(found: Scaling) -> list[str]:
     law, storage = found.law, found.storage
     unit, per = (1e9, "GB") if found.unit == "bytes" else (1e6, "million entries")
     fraction = law.serial_fraction
-    most = f"{1 / fraction.value:,.3g}" if fraction.value > 0 else "no limit seen"
+    most = f"{1 / fraction.value:,.3g}" if fraction.value > 0 else "no limit found"
     least = f"{1 / fraction.high:,.3g}" if fraction.high > 0 else "1"
     shared, serial = (_interval(of, lambda s: duration(s * unit)) for of in (law.shared, law.serial))
     percent = _interval(fraction, lambda f: f"{100 * f:.3g}%")
     lines = [
         f"fixed time: {_interval(law.fixed, duration)}",
-        f"for each {per}: {shared} that workers share, {serial} that they do not",
+        f"per {per}: {shared} of parallel work, {serial} of serial work",
         f"serial fraction (Amdahl): {percent}; largest speed-up: {most}, at least {least}",
     ]
     if storage is None:
         return [*lines, "storage: no limit known"]
     if storage.seen:
         return [*lines, f"storage: limited to {_interval(storage.rate, lambda b: f'{size(b)}/s')}"]
-    return [*lines, f"storage: no limit seen up to {size(storage.highest)}/s"]
+    return [*lines, f"storage: no limit found up to {size(storage.highest)}/s"]
 
 
 def _interval(of: Interval, write: Callable[[float], str]) -> str:

@@ -88,7 +88,7 @@ def watch_status(path: Path) -> None:
     Raises
     ------
     RunFolderError
-        If ``path`` is no run folder.
+        If ``path`` is not a run folder.
     """
     console = new_console()
     with Live(console=console, auto_refresh=False, transient=True) as live:

@@ -324,7 +324,7 @@ class ColumnWriter:
         Raises
         ------
         OSError
-            If it cannot be read back. That it cannot be put into its place is no error: it is then not kept.
+            If it cannot be read back. That it cannot be put into its place is not an error: it is then not kept.
         """
         head = replace(self.head, elements=elements)
         if os.fstat(self.fileno()).st_size != head.size:

@@ -36,7 +36,7 @@ class Names:
     ----------
     everywhere : frozenset of str
         Names that are defined outside of any namespace, and macros. ``*`` stands for what can change anything: an
-        operator, a namespace that is opened to all, a file that is no text.
+        operator, a namespace that is opened to all, a file that is not text.
     inside : frozenset of str
         Names that are defined in namespaces, without these.
     namespaces : frozenset of str

@@ -182,7 +182,7 @@ def read(path: Path) -> bytes | None:
 
 
 def keep(path: Path, content: bytes) -> None:
-    """Write a library; that it cannot be kept is no error."""
+    """Write a library; that it cannot be kept is not an error."""
     with suppress(OSError):
         with write_atomic(path) as aside:
             aside.write_bytes(content + hashlib.sha256(content).digest())

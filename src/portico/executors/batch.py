@@ -64,7 +64,7 @@ def open_batch(
     Raises
     ------
     ConfigError
-        If ``on`` is no site, or one without a batch system.
+        If ``on`` is not a site, or one without a batch system.
     """
     site = batch_site(on)
     on = str(Path(on).expanduser().resolve()) if looks_like_a_file(on) else on
@@ -77,7 +77,7 @@ def batch_script(on: str, run: Path) -> str:
     Raises
     ------
     ConfigError
-        If ``on`` is no site, or one without a batch system.
+        If ``on`` is not a site, or one without a batch system.
     """
     site = _one_core(batch_site(on))
     queue, job = queue_of(site), job_of(site, run.resolve() / BATCH / "1", 1)
@@ -92,7 +92,7 @@ def batch_site(on: str) -> Site:
     Raises
     ------
     ConfigError
-        If it is no site, or one without a batch system.
+        If it is not a site, or one without a batch system.
     """
     if on in RESERVED or "://" in on:
         raise ConfigError(f"no batch jobs can go to '{on}'; give a site with HTCondor or Slurm, see: portico site")

@@ -45,7 +45,7 @@ def checksum_of_file(file: str) -> Checksum:
 def server_checksums(files: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return the checksums that servers keep of files, by file; empty for those of which they keep none.
 
-    A server is asked once for each version of a file. That it does not answer is no error.
+    A server is asked once for each version of a file. That it does not answer is not an error.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def _add_trees(path: Path, add: Callable[[bytes], None]) -> bool:
             add(json.dumps([name, tree.num_entries, tree.typenames()]).encode())
             for first in range(0, tree.num_entries, _ROWS):
                 columns: dict[str, Any] = tree.arrays(library="np", entry_start=first, entry_stop=first + _ROWS)
-                for column in tree.keys():  # noqa: SIM118 (a tree is no mapping)
+                for column in tree.keys():  # noqa: SIM118 (a tree is not a mapping)
                     if columns[column].dtype.hasobject:  # the addresses of lists
                         return False
                     add(np.ascontiguousarray(columns[column]).tobytes())

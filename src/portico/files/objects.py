@@ -15,7 +15,7 @@ _FOLDERS = ("TDirectory", "TDirectoryFile")
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object in a file that is no tree.
+    """An object in a file that is not a tree.
 
     Parameters
     ----------

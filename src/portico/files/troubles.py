@@ -39,7 +39,7 @@ _WORDS = {
     errno.ECONNREFUSED: "its server does not answer; " + _AGAIN,
     errno.ENOTCONN: "it is not mounted any more (transport endpoint is not connected); mount it again, and run again",
     errno.ENODEV: "its disk is gone; " + _AGAIN,
-    errno.ENXIO: "its disk is gone, or it is no file; " + _AGAIN,
+    errno.ENXIO: "its disk is gone, or it is not a file; " + _AGAIN,
     errno.EREMOTEIO: "its server has an input/output error; " + _AGAIN,
 }
 _FULL = {errno.ENOSPC, errno.EDQUOT}

@@ -223,7 +223,7 @@ class Fill(Mapping[str, Results]):
         PorticoError
             If the fill has failed or was stopped.
         KeyError
-            If it is no summary.
+            If it is not a summary.
         """
         return self.run.summary(self.step)
 
@@ -271,9 +271,9 @@ class Fill(Mapping[str, Results]):
         Raises
         ------
         MissingExtra
-            If this is no notebook and nothing is installed that could be one.
+            If this is not a notebook and nothing is installed that could be one.
         ConfigError
-            If this is no notebook, or there is no such sample.
+            If this is not a notebook, or there is no such sample.
         """
         from portico.interactive.live import Live
 

@@ -48,7 +48,7 @@ class Live:
     MissingExtra
         If there is no IPython.
     ConfigError
-        If this is no notebook, or there is no such sample.
+        If this is not a notebook, or there is no such sample.
     """
 
     def __init__(self, fill: Fill, watch: Watch, products: Sequence[str], samples: Sequence[str]) -> None:

@@ -36,21 +36,20 @@ class Absent:
 '''
 _PRODUCTS = '''
 def products({this}**results):
-    """Return results by name; those in a dictionary or list are named by the variable and their key{but}."""
+    """Return results by name: those in a dictionary or list by the variable and their key{but}."""
     found = {{}}
     for name, result in results.items():
         if isinstance(result, (dict, list, tuple)):
-            items = result.items() if isinstance(result, dict) else enumerate(result)
-            keyed = [(key if isinstance(key, tuple) else (key,), item) for key, item in items]
-            found |= products({given}**{{"_".join([name, *{key}]): item for key, item in keyed}})
+            for key, item in result.items() if isinstance(result, dict) else enumerate(result):
+                parts = [str(part) for part in (key if isinstance(key, tuple) else (key,)){of}]
+                found |= products({given}**{{"_".join([name, *parts]): item}})
         elif {test}:
             found[re.sub(r"[^A-Za-z0-9_.+-]", "_", name)] = result
     return found
 '''
-_EVERY = {"this": "", "but": "", "given": "", "key": "map(str, key)"}
+_EVERY = {"this": "", "but": "", "given": "", "of": ""}
 _ONE = {
-    "this": "this, /, ", "but": ", without this sample's name", "given": "this, ",
-    "key": "(str(part) for part in key if str(part) != this)",
+    "this": "this, /, ", "but": ", except this sample's name", "given": "this, ", "of": " if str(part) != this",
 }  # fmt: skip
 """With several samples, a result has the same name in each, so that all can be drawn together."""
 _KEEP = '''

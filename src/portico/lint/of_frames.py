@@ -128,7 +128,7 @@ def _products(followed: Trace) -> Iterator[Finding]:
     for handle in followed.graph.booked:
         if why := _NOT_PRODUCTS.get(handle.action):
             fix = "remove it" if handle.action == "Display" else "return a Sum, Min, Max, Count, Take or histogram"
-            yield Finding("error", "product", handle.line, f"{handle.action} is no product", why, fix)
+            yield Finding("error", "product", handle.line, f"{handle.action} is not a product", why, fix)
 
 
 def _indices(followed: Trace) -> Iterator[Finding]:

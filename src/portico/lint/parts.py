@@ -31,7 +31,7 @@ class Part:
     inside : bool
         Whether it belongs into the step, since it has to do with frames.
     is_argument : bool
-        Whether it gives an argument of the main function its value, and is no statement of the script.
+        Whether it gives an argument of the main function its value, and is not a statement of the script.
     """
 
     node: ast.stmt

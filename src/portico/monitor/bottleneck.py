@@ -24,21 +24,24 @@ class Spent(NamedTuple):
 
 
 _WORDS = {
-    "compute": ("computing in event loops", "More workers shorten it, as long as there are chunks for all."),
+    "compute": ("computing in event loops", "More workers reduce it, as long as there are chunks for all of them."),
     "read": (
-        "waiting for data: in open files and event loops the CPU was idle",
-        "Faster or closer storage shortens it, and so does the column cache (--cache).",
+        "waiting for data: the CPU was idle while files were opened and event loops ran",
+        "Faster or closer storage reduces it, and so does the column cache (--cache).",
     ),
     "compile": (
         "loading ROOT, building graphs and compiling them, once per process",
-        "Larger chunks, fewer processes or a session that keeps its workers shorten it, and more workers do not.",
+        "Larger chunks, fewer processes or a session, which keeps its workers, reduce it; more workers do not.",
     ),
-    "collect": ("collecting histograms and writing trees", "Fewer or coarser histograms and variations shorten it."),
-    "faults": ("attempts that failed", "See what was lost, and why."),
-    "serial": ("summary steps, which run in one process", "More workers do not shorten it."),
+    "collect": (
+        "collecting histograms and writing trees",
+        "Fewer variations and fewer or coarser histograms reduce it.",
+    ),
+    "faults": ("attempts that failed", "The section on losses says why."),
+    "serial": ("summary steps, which run in one process", "More workers do not reduce it."),
     "idle": (
         "workers without a chunk, while others ran the last ones or the driver planned, merged and wrote",
-        "Smaller chunks or fewer workers use them better.",
+        "Smaller chunks or fewer workers use the workers better.",
     ),
 }
 

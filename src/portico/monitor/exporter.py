@@ -103,7 +103,7 @@ class MetricsExporter:
                     gauge.labels(host).set(values[name])
 
     def note(self, message: str) -> None:
-        """Do nothing: it is no number."""
+        """Do nothing: it is not a number."""
 
     def warn(self, message: str) -> None:  # noqa: ARG002 (the reporter's)
         """Count a warning."""

@@ -37,7 +37,7 @@ def measures(run: Path) -> dict[str, Any]:
     Raises
     ------
     RunFolderError
-        If ``run`` is no run folder.
+        If ``run`` is not a run folder.
     """
     folder = RunFolder(run)
     manifest = folder.manifest()
@@ -76,7 +76,7 @@ def write_tables(run: Path, folder: Path) -> list[Path]:
     Raises
     ------
     RunFolderError
-        If ``run`` is no run folder.
+        If ``run`` is not a run folder.
     MissingExtra
         If pyarrow is not installed.
     SpaceError

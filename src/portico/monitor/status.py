@@ -75,7 +75,7 @@ def read_status(path: Path) -> RunStatus:
     Raises
     ------
     RunFolderError
-        If ``path`` is no run folder.
+        If ``path`` is not a run folder.
     """
     folder = RunFolder(path)
     manifest = folder.manifest()

@@ -30,7 +30,7 @@ def figure_of_impacts(
     Parameters
     ----------
     rows : sequence of Impact
-        Of those with an impact that is no number only the names are given, below the figure.
+        Of those with an impact that is not a number only the names are given, below the figure.
     poi_label : str
         Of the parameter of interest.
     most : int

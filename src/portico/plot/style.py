@@ -104,7 +104,7 @@ def stamp(figure: Figure, text: str) -> Figure:
 def to_label(text: str) -> str:
     r"""Turn a title written for ROOT into one for matplotlib: ``#mu_{1}`` into ``$\mu_{1}$``.
 
-    What is no valid formula is shown as it is written.
+    What is not a valid formula is shown as it is written.
     """
     from matplotlib.mathtext import MathTextParser
 

@@ -140,7 +140,7 @@ def _vertical(axis: Mapping[str, Any], edges: Array, product: Product) -> str:
     """Return the title of the y axis: ``events / 0.05 GeV``."""
     if KINDS[product.kind].bins == "means":
         return "mean"
-    what, unit, widths = product.meta.get("content", "events"), UNIT.search(axis["title"]), np.diff(edges)
+    what, unit, widths = product.meta.get("content") or "events", UNIT.search(axis["title"]), np.diff(edges)
     if not unit or axis["labels"] or not np.allclose(widths, widths[0]):
         return f"{what} / bin" if not axis["labels"] else what
     return f"{what} / {'' if np.isclose(widths[0], 1) else f'{widths[0]:.3g} '}{unit[1]}"

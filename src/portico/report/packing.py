@@ -26,7 +26,7 @@ def pack(value: Any) -> str:
 def picture(path: Path) -> str:
     """Return a picture as an address that an image can have, as WebP without losses, which takes a third of the space.
 
-    What is transparent becomes white. What is no picture, or one of an absurd size, has no address: the text is empty.
+    Transparent parts become white. What is not a picture, or one of an absurd size, has no address: the text is empty.
     """
     from PIL import Image
 

@@ -117,7 +117,7 @@ def tag_of(handle: Any) -> Any:
 def variation_name(name: str, variation: str) -> str:
     """Return the name of a varied product: ``mass`` and ``pt:up`` give ``mass_pt_up``.
 
-    Characters that are no part of names in ROOT files become ``_``; `portico.results.partial.gather` tells apart
+    Characters that are not part of names in ROOT files become ``_``; `portico.results.partial.gather` tells apart
     variations that then have one name.
     """
     return name if variation == "nominal" else f"{name}_{re.sub(r'[^A-Za-z0-9_.+=-]', '_', variation)}"

@@ -166,7 +166,7 @@ class Database:
             except OSError as error:
                 raise explained(error, path, "read") from error
             if odd or not is_regular(path):
-                raise RunFolderError(f"{path}: is no file; remove what is in its place, then: {self._repair}")
+                raise RunFolderError(f"{path}: is not a file; remove what is in its place, then: {self._repair}")
         if self.read_only and not self.path.exists():
             raise RunFolderError(
                 f"{self.path}: does not exist; if the run has begun, it was removed: run again to recreate everything"

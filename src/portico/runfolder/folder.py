@@ -68,7 +68,7 @@ class RunFolder:
         Raises
         ------
         RunFolderError
-            If this is no run folder, or its manifest is damaged.
+            If this is not a run folder, or its manifest is damaged.
         """
         return read_manifest(self.path)
 
@@ -78,7 +78,7 @@ class RunFolder:
         Raises
         ------
         RunFolderError
-            If this is no run folder, or its ledger is damaged, foreign, or gone.
+            If this is not a run folder, or its ledger is damaged, foreign, or gone.
         """
         return open_to_read(self.path)
 

@@ -52,11 +52,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
         if os.path.lexists(path) and not path.is_file():
-            raise RunFolderError(f"{path}: is no file; remove what is in its place, then: portico repair {folder}")
+            raise RunFolderError(f"{path}: is not a file; remove what is in its place, then: portico repair {folder}")
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError as error:
-        problem = "is not a run folder of portico" if folder.is_dir() else "no such folder"
-        raise RunFolderError(f"{folder}: {problem}; {_hint(folder)}") from error
+        if folder.is_dir():
+            raise RunFolderError(f"{folder}: is not a run folder of portico; {_hint(folder)}") from error
+        raise RunFolderError(f"{folder}: no such folder; {_hint(folder)}") from error
     except NotADirectoryError as error:
         raise RunFolderError(f"{folder}: is a file, not a run folder of portico; {_HINT}") from error
     except OSError as error:

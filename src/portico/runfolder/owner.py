@@ -287,7 +287,7 @@ def hold(folder: Path) -> Iterator[Held]:
 def _taken(folder: Path, stack: ExitStack) -> Held:
     path = folder / LOCK
     if not is_regular(path):
-        raise RunFolderError(f"{path}: is no file; remove what is in its place, and run again")
+        raise RunFolderError(f"{path}: is not a file; remove what is in its place, and run again")
     lock = stack.enter_context(path.open("a+b", buffering=0))
     locks = _lock(lock, folder)
     found = _read(lock)

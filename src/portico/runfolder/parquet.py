@@ -78,7 +78,7 @@ def export_parquet(
     ProductError
         If the step wrote no trees.
     RunFolderError
-        If this is no run folder, or the step is not done.
+        If this is not a run folder, or the step is not done.
     InputError
         If a tree is missing, was changed or is damaged.
     """

@@ -108,7 +108,7 @@ def prune_run(folder: RunFolder, *, days: float = KEEP_DAYS, size: int | None = 
     Raises
     ------
     RunFolderError
-        If this is no run folder, or it is in use.
+        If this is not a run folder, or it is in use.
     """
     manifest = folder.manifest()
     if dry_run:

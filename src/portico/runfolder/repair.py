@@ -66,7 +66,7 @@ def repair(path: Path) -> Repaired:
     if not path.is_dir():
         raise RunFolderError(f"{path}: no such folder; give a run folder, such as runs/NAME")
     if not os.path.lexists(path / MANIFEST) and not (path / LEDGER).exists():
-        read_manifest(path)  # says that this is no run folder
+        read_manifest(path)  # says that this is not a run folder
     done: list[str] = []
     with explaining_any(path):
         with hold(path) as held:

@@ -85,7 +85,7 @@ def refuse_paths(names: Iterable[str]) -> None:
     Raises
     ------
     RunFolderError
-        If one is no plain name.
+        If one is not a plain name.
     """
     for name in names:
         if name in {"", ".", ".."} or "/" in name:

@@ -34,7 +34,7 @@ def choice(
 ) -> tuple[str, str, tuple[float, ...]]:
     """Return the functions that look and those that choose, without their namespace; the second enters both.
 
-    The third are the numbers that cuts compare with. They are no part of the text, so that cuts that differ in nothing
+    The third are the numbers that cuts compare with. They are not part of the text, so that cuts that differ in nothing
     but these are compiled once.
 
     Parameters

@@ -79,8 +79,8 @@ class Loop:
     ) -> Self | None:  # fmt: skip
         """Return the loop over the entries of a frame; None where RDataFrame has to read them.
 
-        That is so for a node other than the frame of a chunk, and for columns that are no fields or branches of numbers
-        or of lists of numbers.
+        That is so for a node other than the frame of a chunk, and for columns that are neither fields nor branches of
+        numbers or lists of numbers.
         """
         import ROOT
 

@@ -254,7 +254,7 @@ def _lengths(values: Sequence[float], bins: int, place: str) -> None:
 def _all(values: Sequence[float], good: Callable[[float], bool], place: str, advice: str) -> None:
     for index, value in enumerate(values):
         if not math.isfinite(value):
-            raise InputError(f"{place}, bin {index + 1} is {value:g}: that is no number")
+            raise InputError(f"{place}, bin {index + 1} is {value:g}: that is not a number")
         if not good(value):
             raise InputError(f"{place}, bin {index + 1} is {value:g}: {advice}")
 
@@ -335,11 +335,11 @@ def _check_degenerate(spec: Mapping[str, Any], config: Mapping[str, Any], where:
 
 
 def _check_numbers(parameter: Mapping[str, Any], place: str) -> None:
-    """Refuse start values, auxiliary measurements and their uncertainties that are no numbers, and widths of 0."""
+    """Refuse start values, auxiliary measurements and their uncertainties that are not numbers, and widths of 0."""
     for key in ("inits", "auxdata", "sigmas", "factors"):
         for value in parameter.get(key, ()):
             if not math.isfinite(value):
-                raise InputError(f"{place}: {key} has {value:g}, which is no number")
+                raise InputError(f"{place}: {key} has {value:g}, which is not a number")
             if key in {"sigmas", "factors"} and value <= 0 and not parameter.get("fixed"):
                 raise InputError(f'{place}: {key} has {value:g}, not above 0; a constant parameter says "fixed": true')
 

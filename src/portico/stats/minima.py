@@ -61,7 +61,7 @@ def bending(slopes: Array, bends: Array, events: Array) -> npt.NDArray[np.bool_]
 def softened(
     likelihood: Curved, found: Found, free: npt.NDArray[np.bool_], sided: Sequence[int], low: Array, high: Array
 ) -> list[int]:
-    """Return the parameters along which -log L is no parabola around a minimum, with all others on straight lines.
+    """Return the parameters along which -log L is not a parabola around a minimum, with all others on straight lines.
 
     Parameters
     ----------

@@ -180,7 +180,7 @@ class Model(Strict):
         for name in strengths & set(self.nuisances):
             raise ValueError(f"'{name}' is a strength and a nuisance parameter; give one of them another name")
         for strength in strengths - declared - {""}:
-            raise ValueError(f"strength '{strength}' is no parameter; {nearest(strength, declared)}")
+            raise ValueError(f"strength '{strength}' is not a parameter; {nearest(strength, declared)}")
         if self.poi not in strengths:
             raise ValueError(f"parameter of interest '{self.poi}' multiplies no component")
         for channel, component in self.components:

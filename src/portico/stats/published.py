@@ -105,7 +105,7 @@ class Listing:
 
 
 def describe(name: str, content: object) -> PublishedModel | None:
-    """Return what a model in JSON, or a datacard, has; None if it is no model."""
+    """Return what a model in JSON, or a datacard, has; None if it is not a model."""
     if isinstance(content, Card):
         return PublishedModel(name, _CARD, tuple(content.bins), (("datacard", POI),), signal=True)
     if not isinstance(content, dict):

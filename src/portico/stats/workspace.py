@@ -43,7 +43,7 @@ class Workspace:
     parameters : tuple of dict
         Settings of parameters by the measurement.
     notes : tuple of str
-        What was found in reading it and is no error.
+        What was found in reading it and is not an error.
     axes : mapping of str to (str, sequence of float)
         Title and bin edges of channels, where the file has them.
     """

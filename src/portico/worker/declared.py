@@ -321,7 +321,7 @@ class Declarations:
         Raises
         ------
         StepError
-            If it is another file: it is no part of the key.
+            If it is another file: it is not part of the key.
         """
         name = os.path.expanduser(os.path.expandvars(name))  # noqa: PTH111 (as ROOT does)
         for path in (place.folder / name, self._folder / name, self._folder / self._spelled.get(name, "")):

@@ -144,7 +144,7 @@ class _Look:
         return [type(value).__name__, [self.at(member) for member in members]]
 
     def _plain(self, value: Any) -> Any:
-        """Return the contents of what is no container of Python's."""
+        """Return the contents of what is not a container of Python's."""
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             if value.nbytes > _BYTES:
                 return (_Same(value), value.shape)

@@ -31,7 +31,8 @@ def line_of_loop(build: Callable[[], object], loops: Callable[[], int]) -> str:
     loops : callable
         Returns how often the event loop has run so far.
     """
-    before, last, found = loops(), ("", 0), []
+    before, last = loops(), ("", 0)
+    found: list[tuple[str, int]] = []
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal last

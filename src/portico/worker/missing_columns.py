@@ -70,7 +70,7 @@ def _literal(column: str, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
-        return f"{value}ull" if value >= 2**63 else f"({value + 1}ll - 1)"  # the smallest integer is no literal
+        return f"{value}ull" if value >= 2**63 else f"({value + 1}ll - 1)"  # the smallest integer is not a literal
     if isinstance(value, float):
         words = {"nan": "NAN", "inf": "INFINITY", "-inf": "-INFINITY"}
         return value.hex() if math.isfinite(value) else words[str(value)]

@@ -117,7 +117,7 @@ def check(
     samples : iterable of str
         Look at these samples; at all by default.
     accept_changed_input, allow_partial : bool
-        Input that shrank is no problem; files that cannot be opened are no error.
+        Input that shrank is no problem; files that cannot be opened are not an error.
     """
     wanted = _with_inputs(analysis, analysis.steps if steps is None else steps)
     with tempfile.TemporaryDirectory(prefix="portico-check-") as scratch:

@@ -68,7 +68,7 @@ def parse_card(raw: bytes, where: str) -> Card:
         See `read_card`.
     """
     if b"\0" in raw:
-        raise InputError(f"{where}: cannot be read: it is no text")
+        raise InputError(f"{where}: cannot be read: it is not text")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:  # of comments
@@ -323,7 +323,7 @@ class _Reader:
         matched = [c for c in self.card.columns if fnmatchcase(c.bin, bins) and fnmatchcase(c.process, processes)]
         if not matched:
             raise self._wrong(
-                f"process '{processes}' in channel '{bins}' is no column; channels: {', '.join(self.card.bins)}; "
+                f"process '{processes}' in channel '{bins}' is not a column; channels: {', '.join(self.card.bins)}; "
                 f"processes: {', '.join(self.card.processes)}"
             )
         argument = self._argument(name, rest[2:])

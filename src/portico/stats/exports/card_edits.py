@@ -46,7 +46,7 @@ def edit(card: Card, words: Sequence[str], line: int) -> None:
     if command in _UNREAD:
         raise ValueError(f"'{command}' is not supported here; change the lines that it edits")
     if command not in known:
-        raise ValueError(f"'{command}' is no directive; {nearest(command, known)}")
+        raise ValueError(f"'{command}' is not a directive; {nearest(command, known)}")
     act, least = known[command]
     if len(rest) < least:
         raise ValueError(f"'{command}' takes {least} words or more")

@@ -91,7 +91,7 @@ class Histograms:
         Raises
         ------
         InputError
-            If it is not there, is no histogram of one dimension, or has other bins than others of the channel.
+            If it is not there, is not a histogram of one dimension, or has other bins than others of the channel.
         """
         pattern = source.varied if systematic else source.nominal
         if not pattern:
@@ -166,7 +166,7 @@ class Histograms:
         if not kind.startswith("TH1"):
             raise self.wrong(f"{file}: '{path}' is a {kind}, no TH1", source.line)
         if not np.all(np.isfinite(found.events)):
-            raise self.wrong(f"{file}: '{path}' has contents that are no numbers", source.line)
+            raise self.wrong(f"{file}: '{path}' has contents that are not numbers", source.line)
         self._known[file, path] = found
         return found
 

@@ -71,7 +71,7 @@ class Rates:
 
     @property
     def beyond(self) -> set[str]:
-        """Factors of processes that are no products of parameters, or have a constraint with two widths."""
+        """Factors of processes that are not products of parameters, or have a constraint with two widths."""
         found = set()
         for rate in self._card.rate_parameters:
             constraint = self._constraints.get(rate.name)
@@ -90,7 +90,8 @@ class Rates:
             return 1.0, [name]
         if name not in self._formulas or depth > _DEEPEST:
             known = [*self._free, *self._constraints, *self._formulas]
-            raise self._wrong(rate, f"'{rate.name}' depends on '{name}', which is no parameter; {nearest(name, known)}")
+            words = f"'{rate.name}' depends on '{name}', which is not a parameter; {nearest(name, known)}"
+            raise self._wrong(rate, words)
         rate = self._formulas[name]
         formula, _, words = rate.formula.rpartition(" ")
         arguments = words.split(",")

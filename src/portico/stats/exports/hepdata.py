@@ -113,7 +113,7 @@ class Table:
         for column in self.columns:
             _check_column(where, column, rows)
         if self.figure is not None and (self.figure.suffix.lower() != ".png" or not self.figure.is_file()):
-            raise InputError(f"{where}: {self.figure} is no PNG file; HEPData takes PNG")
+            raise InputError(f"{where}: {self.figure} is not a PNG file; HEPData takes PNG")
 
 
 def _check_column(where: str, column: Column, rows: int) -> None:
@@ -129,7 +129,7 @@ def _check_column(where: str, column: Column, rows: int) -> None:
             raise InputError(f"{where} has {len(sequence)} uncertainties for {rows} values")
         for value in sequence:
             if value is not None and not np.all(np.isfinite(value)):
-                raise InputError(f"{where}: {value} is no number; leave it out with None")
+                raise InputError(f"{where}: {value} is not a number; leave it out with None")
     for uncertainty in column.uncertainties:
         kinds = {isinstance(value, tuple) for value in uncertainty.values if value is not None}
         lost = any(u is None and v is not None for u, v in zip(uncertainty.values, column.values, strict=True))
@@ -246,7 +246,7 @@ def hepdata_submission(folder: Path, tables: Sequence[Table], *, abstract: str =
         raise InputError(f"{folder}: a submission has tables with different names: {', '.join(files) or 'none given'}")
     there = list(folder.iterdir()) if folder.exists() else []
     if any(p.suffix not in _OURS for p in there) or (there and folder / _SUBMISSION not in there):
-        raise InputError(f"{folder}: has files that are no part of a submission; name a new folder")
+        raise InputError(f"{folder}: has files that are not part of a submission; name a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".hepdata") as name:
         aside = Path(name) / "submission"

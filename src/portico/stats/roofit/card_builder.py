@@ -168,7 +168,7 @@ class CardBuilder:
             if not ready:
                 missing = next(n for of in waiting for n in of["names"] if not self._space.arg(n))
                 of = waiting[0]
-                raise self._wrong(f"'{of['name']}' depends on '{missing}', which is no parameter", of["line"])
+                raise self._wrong(f"'{of['name']}' depends on '{missing}', which is not a parameter", of["line"])
             for of in ready:
                 self._formula(of)
             waiting = [of for of in waiting if of not in ready]

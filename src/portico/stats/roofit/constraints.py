@@ -110,7 +110,7 @@ class Constraints:
 
 
 def is_finite(value: float) -> bool:
-    """Whether a number is no infinity of RooFit either."""
+    """Whether a number is not an infinity of RooFit either."""
     return math.isfinite(value) and abs(value) < 1e30
 
 

@@ -26,7 +26,7 @@ class RooFitModel:
     content : mapping
         What it is built of.
     remarks : tuple of str
-        What was found in reading it and is no error.
+        What was found in reading it and is not an error.
     """
 
     where: str

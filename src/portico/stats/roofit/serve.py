@@ -18,7 +18,7 @@ __all__ = ["main"]
 def main() -> None:
     """Answer requests until there are no more."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what ROOT prints is no answer
+    os.dup2(2, 1)  # what ROOT prints is not an answer
     engine: Engine | None = None
     for line in sys.stdin:
         asked = json.loads(line)

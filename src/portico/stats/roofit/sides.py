@@ -101,7 +101,7 @@ class Sides:
         return (np.array([values[name] for name in self._names]) - self._center) / self._width
 
     def _leaves(self, found: Found, i: int) -> bool:
-        """Whether -log L is no parabola along a parameter, with the others where they are."""
+        """Whether -log L is not a parabola along a parameter, with the others where they are."""
         at, least = found
 
         def rise(step: float) -> float:

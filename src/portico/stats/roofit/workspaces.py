@@ -131,7 +131,7 @@ def _unread(content: dict[str, Any]) -> str:
 
 
 def _extended(space: Any, pdf: Any, data: Any) -> Any:
-    """Return a pdf that says how many events it expects: as many as there are, if it is no count itself."""
+    """Return a pdf that says how many events it expects: as many as there are, if it is not a count itself."""
     r = root.load()
     shape = main_of(pdf, data.get())
     if pdf.canBeExtended() or shape.InheritsFrom("RooPoisson"):
