@@ -337,7 +337,8 @@ def test_a_card_without_signal_is_refused_in_words_of_cards(tmp_path: Path) -> N
 
 
 def test_what_is_read_in_another_way_is_noted(tmp_path: Path) -> None:
-    lines = "bg rateParam ch bkg 1 [-1,3]\nx extArg 1 [0,2]\ny extArg 1.1\nz rateParam ch sig @0 y\nnuisance edit freeze y\n"
+    lines = "bg rateParam ch bkg 1 [-1,3]\nx extArg 1 [0,2]\ny extArg 1.1\nz rateParam ch sig @0 y\n"
+    lines += "nuisance edit freeze y\n"
     model = read_model(put(tmp_path, lines))
     assert isinstance(model, Workspace)
     assert model.notes[-2:] == (
