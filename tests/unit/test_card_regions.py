@@ -46,7 +46,7 @@ EMPTY = (
     .replace("process sig bkg", "process sig bkg sig bkg")
     .replace("process 0 1", "process 0 1 0 1")
     .replace("0.5 1\n", "0.5 1 0 0\n")
-    .replace("lumi lnN 1.02 -", "lumi lnN - - 1.02 -")
+    .replace("1.02 -\nalpha", "1.02 - - -\nalpha")
 )
 N = np.array([12.0, 40, 30, 110])
 STRENGTHS = [0.5, 1.0, 2.0]

@@ -336,6 +336,16 @@ def test_a_card_without_signal_is_refused_in_words_of_cards(tmp_path: Path) -> N
         read_model(put(tmp_path, "", COUNTING.replace("rate         10 ", "rate         0 ")))
 
 
+def test_what_is_read_in_another_way_is_noted(tmp_path: Path) -> None:
+    lines = "bg rateParam ch bkg 1 [-1,3]\nx extArg 1 [0,2]\ny extArg 1.1\nz rateParam ch sig @0 y\n"
+    lines += "nuisance edit freeze y\n"
+    model = read_model(put(tmp_path, lines))
+    assert isinstance(model, Workspace)
+    assert model.notes[-2:] == (
+        "line 14: 'bg' multiplies a process, and is kept at 0 or above", "line 15: nothing depends on 'x'"
+    )  # fmt: skip
+
+
 def test_a_channel_whose_name_begins_with_a_digit(tmp_path: Path) -> None:
     head = COUNTING.replace("bin          ch   ch", "bin 1 1").replace("bin          ch\n", "bin 1\n")
     head = head.replace("-\nbin 1\n", "-\nshapes * 1 FAKE\nbin 1\n", 1)

@@ -1,4 +1,4 @@
-"""What commands that read a model share: the listing of `portico limit --list`, and errors that name the file."""
+"""The listing of `portico limit --list`, and errors that name the file of a model."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ def _of_bins(cells: _Cells, slices: Mapping[str, slice]) -> tuple[Indices, Indic
 
 def _polynomial(coefficients: Array, x: Array) -> Array:
     """Return polynomials of one argument each; coefficients of shape (powers from 0, n)."""
-    value = coefficients[-1].copy()
+    value: Array = coefficients[-1].copy()
     for of in coefficients[-2::-1]:
         value *= x
         value += of

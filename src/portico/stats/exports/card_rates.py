@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -124,6 +125,9 @@ class Rates:
             return {"name": name, "type": "normfactor", "data": None}
         if (constraint := self._constraints.get(name)) is None:
             assert free is not None  # noqa: S101 (see _factors)
+            note = f"line {free.line}: '{name}' multiplies a process, and is kept at 0 or above"
+            if math.isfinite(free.low) and free.low < 0 and note not in self._card.notes:
+                self._card.notes.append(note)
             reach = _HIGHEST * max(abs(free.value), 1.0)
             bounds = [max(free.low, 0.0), min(free.high, reach)]
             self._settings[name] = {"inits": [free.value], "bounds": [bounds], **frozen}

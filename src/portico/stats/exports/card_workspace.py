@@ -146,6 +146,9 @@ class _Translation:
         for of in self._card.constraints:
             if of.name not in self._rates.used:
                 self._card.notes.append(f"line {of.line}: nothing depends on the param '{of.name}'")
+        for rate in self._card.rate_parameters:
+            if not (rate.bin or rate.formula or rate.source or rate.name in self._rates.used):
+                self._card.notes.append(f"line {rate.line}: nothing depends on '{rate.name}'")
         for name, line in self._card.lines.items():
             if name not in self._settings:
                 self._card.notes.append(f"line {line}: nothing depends on the flatParam '{name}'")

@@ -151,7 +151,7 @@ class CardBuilder:
 
     def _arguments(self) -> None:
         """Make free parameters first, then what depends on others, in an order that is possible."""
-        waiting = []
+        waiting, constraints = [], {of["name"]: of for of in self._plan["constraints"]}
         for of in self._plan["arguments"]:
             if of["file"]:
                 self._from_file(of)
@@ -161,8 +161,10 @@ class CardBuilder:
                 reach = _FAR * max(abs(of["value"]), 1.0)
                 high = reach if of["high"] is None else of["high"]
                 low = max(of["low"] or 0.0, 0.0) if of["name"] in self._plan["used"] else of["low"]
+                note = f"line {of['line']}: '{of['name']}' multiplies a process, and is kept at 0 or above"
+                if of["low"] is not None and low > of["low"] and of["name"] not in constraints:
+                    self._notes += [] if note in self._plan["notes"] else [note]
                 self._variable(of["name"], of["value"], low, high)
-        constraints = {of["name"]: of for of in self._plan["constraints"]}
         while waiting:
             ready = [of for of in waiting if all(self._known(name, constraints) for name in of["names"])]
             if not ready:

@@ -88,7 +88,7 @@ class _Planning:
                 {"name": of.name, "mean": of.mean, "down": of.down, "up": of.up, "line": of.line, "bounds": of.bounds}
                 for of in card.constraints
             ],
-            "loose": dict(card.lines), "frozen": dict(card.frozen),
+            "notes": list(card.notes), "loose": dict(card.lines), "frozen": dict(card.frozen),
         }  # fmt: skip
 
     # channels
