@@ -307,7 +307,7 @@ def test_trees_that_root_cannot_find_and_columns_that_uproot_cannot_read(root: A
     }}""")
     (whole,) = summarise_each([str(tmp_path / "half.root")], "Events")
     assert not isinstance(whole, InputError)
-    assert [(column.name, column.type) for column in whole.columns] == [("n", "int32_t"), ("half", "half[n]/f[0,100,12]")]
+    assert {column.name: column.type for column in whole.columns} == {"n": "int32_t", "half": "half[n]/f[0,100,12]"}
 
 
 def test_columns_in_another_file_are_refused(root: Any, tmp_path: Path) -> None:

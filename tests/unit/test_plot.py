@@ -115,7 +115,6 @@ def test_an_interval_that_would_hide_nothing_is_refused(interval: tuple[float, f
         plot.stack({"b": gauss(100)}, data=gauss(100), blind=[interval])
 
 
-
 @pytest.mark.parametrize("log", [False, True])
 def test_blinded_data_are_not_drawn(log: bool) -> None:
     blind = [(0.76, 1.24)]
