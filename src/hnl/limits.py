@@ -71,7 +71,8 @@ def limits(
     -------
     dict
         ``limits``: JSON, see the module; figures ``exclusion``, ``edges``, ``limits_<mass>`` and, where data are
-        fitted, ``impacts_<mass>``; a mass at which no coupling can be tested has none, and no exclusion alone. For each mass the model of the coupling with an expected limit next to 1, as files.
+        fitted, ``impacts_<mass>``; a mass at which no coupling can be tested has none, and no
+        exclusion alone. For each mass the model of the coupling with an expected limit next to 1, as files.
 
     Raises
     ------

@@ -71,7 +71,7 @@ def listed(frame, sample):
 
 def write(
     root: Any, path: Path, columns: dict[str, list[int]], tree: str = "Events", mode: str = "RECREATE",
-    friends: tuple[tuple[str, ...], ...] = (), index: str = "",
+    friends: tuple[tuple[Any, ...], ...] = (), index: str = "",
 ) -> Path:  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     file = root.TFile.Open(str(path), mode)
@@ -165,6 +165,10 @@ def test_friends_that_cannot_be_used_are_errors(root: Any, tmp_path: Path, monke
     assert "f.root: no such file" in error("c.root")
     write(root, tmp_path / "sub" / "f.root", {"y": TENS}, "G")
     assert "no tree 'F'" in error("c.root")
+    chain = root.TChain("F")  # at which ROOT itself ends the process, when it reads the tree
+    chain.Add(str(tmp_path / "short.root"))
+    write(root, tmp_path / "sub" / "d.root", {"x": TEN}, friends=((chain,),))
+    assert re.search("no tree 'F'.*of a TChain as friend ROOT stores no files", error("d.root"))
 
 
 def test_columns_that_some_files_lack(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
@@ -303,7 +307,7 @@ def test_trees_that_root_cannot_find_and_columns_that_uproot_cannot_read(root: A
     }}""")
     (whole,) = summarise_each([str(tmp_path / "half.root")], "Events")
     assert not isinstance(whole, InputError)
-    assert [(column.name, column.type) for column in whole.columns] == [("n", "int32_t"), ("half", "half[n]/f[0,100,12]")]
+    assert {column.name: column.type for column in whole.columns} == {"n": "int32_t", "half": "half[n]/f[0,100,12]"}
 
 
 def test_columns_in_another_file_are_refused(root: Any, tmp_path: Path) -> None:

@@ -15,10 +15,13 @@ import pytest
 import uproot
 
 from portico import root
+from portico.analysis.blinding import Blinding
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
+from portico.analysis.plotting import Group, PlotStyle
 from portico.errors import PorticoWarning, ProductError, StepError
 from portico.files import summarise
+from portico.report.histograms import drawables
 from portico.report.svg import curve, draw
 from portico.results.partial import decode, encode, merge_all
 from portico.results.view import Results, describe, write_root
@@ -69,6 +72,7 @@ def books(frame: Any, sample: Sample) -> dict[str, Any]:
         .Define("list", "ROOT::RVec<float>{float(x), float(x) + 10}")
         .Define("ubyte", "static_cast<unsigned char>(x)")
         .Define("k", "int(x) % 5")
+        .Define("heavy", "100 + x")
         .Define("kk", "k == 4 ? 9 : (k == 3 && x > 20 ? -1 : k)")
     )
     late = frame.Filter("x > 15").Define("high", "list[list > 30]")
@@ -98,6 +102,7 @@ def books(frame: Any, sample: Sample) -> dict[str, Any]:
         "min_negative": frame.Min("negative"),
         "min_none": none.Min("big"),
         **weighted(frame),
+        "p_heavy": frame.Profile1D(("p_heavy", "", 10, 0, 100), "x", "x", "heavy"),
         "odd": frame.Histo1D(("odd", "", 10, 0, 100), "x", "odd"),
         "limited": frame.Fill(limited, ["x", "x"]),
         "plane": frame.Fill(plane, ["x", "x", "x"]),
@@ -217,6 +222,22 @@ def test_profiles_keep_the_range_of_what_they_average(partitions: list[Results])
     assert partitions[1]["limited"].counts().tolist() == [5, 10, 10, 1]
     h.Fill(1.0, 3.0)
     assert h.GetBinEntries(1) == 5
+
+
+def test_errors_of_profiles_are_those_of_root(partitions: list[Results]) -> None:
+    """In the report, of one sample and of two that are added: weights of 100 are not 100 entries."""
+    results = partitions[1]
+    for name in ("p1", "p_heavy"):
+        h, found = results.root[name], curve(results.products[name])
+        positive = [i for i in range(10) if h.GetBinEntries(i + 1) > 0]
+        assert [found.errors[i] for i in positive] == pytest.approx([h.GetBinError(i + 1) for i in positive])
+    groups, style = [Group("both", ("s", "t"), "stack", "red", "solid")], PlotStyle()
+    (shown,) = (d for d in drawables({"s": results, "t": results}, style) if d.name == "p_heavy")
+    h.Add(h.Clone())
+    errors = shown.content(groups, style, Blinding())["g"]["0"]["u"]
+    assert h.GetBinError(1) == pytest.approx(np.arange(10.0).std() / math.sqrt(20), rel=0.01)
+    assert errors[:4] == pytest.approx([h.GetBinError(i) for i in range(1, 5)], rel=1e-2)
+    assert errors[4:] == [None] * 6
 
 
 def test_a_labelled_axis_has_one_type(partitions: list[Results]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import io
 import random
@@ -18,7 +19,7 @@ import pytest
 from portico.environment.bundle import Bundle, collect
 from portico.errors import ConfigError, PorticoWarning
 from portico.step import Needs, forget_needs, needs_of
-from portico.worker.globals import Globals
+from portico.worker.globals import Generators, Globals
 from portico.worker.opened import expect
 
 HEADERS = Needs("frame", ("a.h",), ("t.json",))
@@ -372,6 +373,49 @@ def test_generators_and_histograms_of_root_are_seen(root: Any, folder: Path) -> 
         assert watched.changed() == ["kept.h", "kept.rng"]
     finally:
         watched.close()
+
+
+SEEDS = """
+import random, secrets
+import numpy as np
+import ROOT
+
+def unseeded(): return np.random.default_rng().random()
+def secret(): return secrets.randbelow(9)
+def system(): return random.SystemRandom().random()
+def made(): return ROOT.TRandom3(0).Rndm()
+def reset(): ROOT.TRandom3(1).SetSeed(0)
+def seeded(): return np.random.default_rng(3).random() + ROOT.TRandom3(3).Rndm() + ROOT.TRandom2().Rndm()
+"""
+
+
+@pytest.mark.usefixtures("importing")
+def test_seeds_that_differ_from_run_to_run_are_a_warning(root: Any, folder: Path) -> None:
+    (folder / "seeds.py").write_text(SEEDS)
+    watched = Globals(folder)
+    try:
+        module = importlib.import_module("seeds")
+        for name, words in (
+            ("unseeded", "default_rng"), ("secret", "operating system"), ("system", "operating system"),
+            ("made", "TRandom3 with the seed 0"), ("reset", "TRandom3 with the seed 0"),
+        ):  # fmt: skip
+            with pytest.warns(PorticoWarning, match=f"{words}.* they differ from run to run"):
+                getattr(module, name)()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert module.seeded() == module.seeded()
+            np.random.default_rng()  # here, nobody minds
+    finally:
+        watched.close()
+
+
+def test_the_generator_of_c_begins_anew(root: Any) -> None:
+    generators, c = Generators(), ctypes.CDLL(None)
+    generators.restore()
+    first = [c.rand(), c.lrand48()]
+    c.srand(7)
+    generators.restore()
+    assert [c.rand(), c.lrand48()] == first
 
 
 @pytest.mark.usefixtures("importing")

@@ -107,13 +107,27 @@ def test_stack_adds_backgrounds_and_compares_with_data() -> None:
     assert size(figure) > 0
 
 
+@pytest.mark.parametrize("values", [[-1.0, -2.0, 1.0], [1.0, math.nan, 2.0], [1.0, math.inf, 2.0], [0.0, 0.0, 0.0]])
+def test_odd_contents_are_drawn(values: list[float]) -> None:
+    """Sums below 0, and contents that are no numbers, as bins of infinite weights have."""
+    h, other = (hist.Hist(hist.axis.Regular(3, 0, 3), storage=hist.storage.Weight()) for _ in range(2))
+    h.view()["value"], h.view()["variance"] = values, np.abs(values)
+    other.fill([0.5, 1.5])
+    for log in (False, True):
+        for figure in (plot.histogram(h, log=log), plot.histogram(h, log=log, density=True),
+                       plot.overlay({"h": h, "other": other}, log=log), plot.stack({"h": h}, data=other, log=log),
+                       plot.stack({"h": other}, data=h, log=log)):  # fmt: skip
+            bottom, top = figure.axes[0].get_ylim()
+            assert bottom < top
+            assert pixels(figure)
+
+
 @pytest.mark.parametrize("interval", [(1.24, 0.76), (1.0, 1.0), (0.76, math.nan)])
 def test_an_interval_that_would_hide_nothing_is_refused(interval: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="hides nothing; write"):
         plot.histogram(gauss(100), blind=[interval])
     with pytest.raises(ValueError, match="hides nothing; write"):
         plot.stack({"b": gauss(100)}, data=gauss(100), blind=[interval])
-
 
 
 @pytest.mark.parametrize("log", [False, True])

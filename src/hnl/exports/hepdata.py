@@ -100,7 +100,7 @@ def _closed(mass: Mapping[str, Any], intervals: Sequence[Sequence[float | None]]
         None if limit is None else limit.observed if sigma is None else limit.expected[BANDS.index(sigma)]
         for limit in limits_of(mass)
     ]
-    inside = np.array([bool(value) and value < 1 for value in values], bool)
+    inside = np.array([value is not None and 0 < value < 1 for value in values], bool)
     return [
         (couplings[first] if low is None else low, couplings[last - 1] if high is None else high)
         for (low, high), (first, last) in zip(intervals, runs_of(inside), strict=True)

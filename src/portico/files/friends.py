@@ -71,7 +71,8 @@ def _joined(
         one = found.get((place, friend.tree))
         where = f"{summary.file}: its friend '{friend.name}'"
         if isinstance(one, InputError):
-            return InputError(f"{where} cannot be used: {one}")
+            hint = "; of a TChain as friend ROOT stores no files: store a tree in one file as friend instead"
+            return InputError(f"{where} cannot be used: {one}{'' if friend.file else hint}")
         if one is not None and one.entries < summary.entries and not one.indexed:
             return InputError(
                 f"{where}, the tree '{friend.tree}' in {one.file}, has {one.entries} entries, fewer than the "

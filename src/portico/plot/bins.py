@@ -83,7 +83,7 @@ def bins_of(h: Hist[Any], density: bool = False, flow: bool = False, blind: Inte
     squares = np.abs(everything) if variances is None else np.asarray(variances, np.float64)
     seen = open_bins(np.asarray(axis.edges, np.float64), blind, flow=True)
     hidden = ~seen[1 - inner.start : len(everything) + 1 - inner.start]
-    everything, squares = np.where(hidden, 0.0, everything), np.where(hidden, 0.0, squares)
+    everything, squares = np.where(hidden, 0.0, everything), np.where(hidden | ~np.isfinite(everything), 0.0, squares)
     under, over = float(everything[: inner.start].sum()), float(everything[inner.stop :].sum())
     values, errors = everything[inner], np.sqrt(squares[inner])
     if flow and axis.traits.underflow and axis.traits.overflow:
@@ -91,9 +91,10 @@ def bins_of(h: Hist[Any], density: bool = False, flow: bool = False, blind: Inte
         edges = np.concatenate([[edges[0] - width], edges, [edges[-1] + width]])
         values, errors = everything, np.sqrt(squares)
     if density:
-        total = values.sum()
+        total = abs(values.sum())  # a negative sum turns no bin around
         norm = np.diff(edges) * (total if total else 1.0)
-        values, errors = values / norm, errors / norm
+        with np.errstate(invalid="ignore"):  # contents may be infinite
+            values, errors = values / norm, errors / norm
     return Bins(edges, values, errors, under, over)
 
 
@@ -130,7 +131,10 @@ def name_axes(axes: Axes, h: Hist[Any], *, density: bool = False, y: str | None 
 
 
 def leave_headroom(axes: Axes, highest: float, lowest: float, *, log: bool, factor: float = 1.25) -> None:
-    """Leave space above the highest bin for legend and text."""
+    """Leave space above the highest bin for legend and text; bins that are not finite have no height."""
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        drawn = [float(edge) if np.isfinite(edge) else 0.0 for edge in axes.dataLim.intervaly]
+        lowest, highest = min(drawn), max(drawn)
     if log:
         floor = lowest / 3 if lowest > 0 else 0.5
         axes.set_ylim(floor, max(highest, 2 * floor) * 10 ** (0.35 * np.log10(max(highest / floor, 10))))

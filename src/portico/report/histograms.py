@@ -15,6 +15,7 @@ from portico.analysis.blinding import Blinding, open_bins
 from portico.analysis.plotting import Group, PlotStyle
 from portico.plot.bins import UNIT, drawn_edges, is_logarithmic, tell_ends
 from portico.report.labels import to_html
+from portico.results.hists import effective_entries, profile_means
 from portico.results.kinds import KINDS
 from portico.results.product import Product, ProductKind
 from portico.results.view import Results
@@ -115,7 +116,7 @@ class Drawable:
             return _map(having[0], sums["values"] * group.scale)
         values, errors = sums["values"] * group.scale, np.sqrt(squares) * group.scale
         if KINDS[having[0].kind].bins == "means":
-            values, errors = _means(sums["values"], squares, sums["bin_entries"])
+            values, errors = profile_means(sums["values"], squares, sums["bin_entries"], effective_entries(having))
         shown = open_bins(edges, blind)
         numbers = {"v": _rounded(np.where(shown, values[1:-1], np.nan))}
         if not np.allclose(errors**2, values, rtol=1e-9, atol=0):
@@ -144,13 +145,6 @@ def _vertical(axis: Mapping[str, Any], edges: Array, product: Product) -> str:
     if not unit or axis["labels"] or not np.allclose(widths, widths[0]):
         return f"{what} / bin" if not axis["labels"] else what
     return f"{what} / {'' if np.isclose(widths[0], 1) else f'{widths[0]:.3g} '}{unit[1]}"
-
-
-def _means(sums: Array, squares: Array, counts: Array) -> tuple[Array, Array]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(counts > 0, sums / counts, np.nan)
-        spread = np.sqrt(np.maximum(squares / counts - mean**2, 0.0) / counts)
-    return mean, spread
 
 
 def _map(product: Product, values: Array) -> dict[str, Any]:

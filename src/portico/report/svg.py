@@ -17,6 +17,7 @@ import numpy.typing as npt
 from portico.analysis.blinding import open_bins
 from portico.plot.bins import UNIT, drawn_edges, is_logarithmic, tell_ends
 from portico.report.labels import to_plain
+from portico.results.hists import effective_entries, profile_means
 from portico.results.kinds import KINDS
 from portico.results.product import Product
 
@@ -75,7 +76,9 @@ def curve(product: Product, blind: Sequence[tuple[float, float]] = ()) -> Curve:
     values = np.array(product.arrays["values"], np.float64)
     squares = np.asarray(product.arrays["sumw2"], np.float64)
     if KINDS[product.kind].bins == "means":
-        values, errors = _means(values, squares, np.asarray(product.arrays["bin_entries"], np.float64))
+        weights = np.asarray(product.arrays["bin_entries"], np.float64)
+        found = profile_means(values, squares, weights, effective_entries([product]))
+        values, errors = (np.where(np.isnan(of), 0.0, of) for of in found)
     else:
         errors = np.sqrt(squares if squares.size else np.abs(values))
     hidden = ~open_bins(edges, blind, flow=True)
@@ -97,13 +100,6 @@ def _per_bin(edges: Array, title: str) -> str:
     if (unit := UNIT.search(title)) is None or not np.allclose(widths, widths[0], rtol=1e-6):
         return "events / bin"
     return f"events / {widths[0]:.3g} {unit[1]}"
-
-
-def _means(sums: Array, squares: Array, counts: Array) -> tuple[Array, Array]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(counts > 0, sums / counts, 0.0)
-        spread = np.sqrt(np.maximum(squares / counts - mean**2, 0.0) / counts)
-    return mean, np.where(counts > 0, spread, 0.0)
 
 
 def draw(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from portico.results.product import Product
 
-__all__ = ["histogram_to_hist", "profile_to_hist"]
+__all__ = ["effective_entries", "histogram_to_hist", "profile_means", "profile_to_hist"]
 
 
 def histogram_to_hist(product: Product) -> Any:
@@ -88,3 +88,32 @@ def profile_to_hist(product: Product) -> Any:
     else:
         view["count"], view["_sum_of_deltas_squared"] = entries, deltas
     return h
+
+
+def profile_means(
+    sums: npt.NDArray[np.float64],
+    squares: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64],
+    effective: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return means and their errors as ``TProfile`` has them; NaN where the sum of weights is not above 0.
+
+    Parameters
+    ----------
+    sums, squares, weights : array
+        Sums of w y, w y^2 and w in each bin.
+    effective : array
+        Effective entries, see `effective_entries`.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(weights > 0, sums / weights, np.nan)
+        error = np.sqrt(np.maximum(squares / weights - mean**2, 0.0) / effective)
+    return mean, error
+
+
+def effective_entries(products: Sequence[Product]) -> npt.NDArray[np.float64]:
+    """Return (sum of w)^2 / (sum of w^2) in each bin of profiles that are added; without weights, the entries."""
+    weights = np.sum([product.arrays["bin_entries"] for product in products], axis=0, dtype=np.float64)
+    each = (p.arrays["bin_sumw2"] if p.arrays["bin_sumw2"].size else p.arrays["bin_entries"] for p in products)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(weights**2 / np.sum(list(each), axis=0, dtype=np.float64))

@@ -7,6 +7,7 @@ would depend on it too, so every chunk begins with the state that a new process 
 from __future__ import annotations
 
 import collections
+import ctypes
 import itertools
 import random
 import sys
@@ -27,6 +28,7 @@ __all__ = ["Generators", "Globals"]
 _ELEMENTS = 100_000  # of containers that are looked at, of one module
 _BYTES = 2**26  # of an array that is looked at
 _PICKLED = {"_io", "array", "builtins", "collections", "ctypes", "functools", "itertools", "types"}  # modules of types
+_C = ctypes.CDLL(None)  # of the process
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), range, slice)
 
 
@@ -244,6 +246,8 @@ class Generators:
 
         ROOT.TH1.StatOverflows(self._defaults[0])
         ROOT.TH1.SetDefaultSumw2(self._defaults[1])
+        _C.srand(1)  # as a process begins; nothing tells whether anybody has drawn
+        _C.srand48(1)
         now, moved, modules = self._states(), [], len(sys.modules)
         imported, self._modules = modules > self._modules, modules
         if now["random"] != self._taken["random"]:

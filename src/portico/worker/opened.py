@@ -1,15 +1,16 @@
-"""Detection of files that a step's Python code reads or imports without declaring them.
+"""Detection of what a step's Python code reads without declaring it: files, modules, random numbers of the system.
 
-Python's audit events show every file that Python opens; of ROOT, `TFile` is watched. What counts is what happens below
-a function of the user's modules, unless this package did it.
+Python's audit events show every file that Python opens; of ROOT, `TFile` is watched, and the seeds of generators. What
+counts is what happens below a function of the user's modules, unless this package did it.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from importlib.util import source_from_cache
@@ -26,6 +27,10 @@ _OF_PROCESSES = ("/proc/", "/sys/", "/dev/", "/run/", "/var/")
 _CACHES = tuple(str(Path.home() / name) + "/" for name in (".cache", ".config", ".local"))
 
 
+_OF_SYSTEM = "_urandom"
+_GENERATORS = ("TRandom", "TRandom1", "TRandom2", "TRandom3")
+
+
 class _Watched:
     """The folder of the user's modules, the files that the step was given, and those that it wrote itself."""
 
@@ -40,6 +45,8 @@ def watch(folder: Path) -> None:
     _hook()
     if "ROOT" in sys.modules:
         _watch_root(sys.modules["ROOT"].TFile)
+        for name in _GENERATORS:
+            _watch_seeds(getattr(sys.modules["ROOT"], name), name)
 
 
 def expect(options: Iterable[Any], *files: str) -> None:
@@ -51,6 +58,13 @@ def expect(options: Iterable[Any], *files: str) -> None:
 @cache
 def _hook() -> None:
     sys.addaudithook(_heard)  # for the life of the process
+    of_system: Callable[[int], bytes] = getattr(random, _OF_SYSTEM)
+
+    def noted(size: int) -> bytes:
+        _note_seed("from the operating system, as numpy.random.default_rng() without a seed does")
+        return of_system(size)
+
+    setattr(random, _OF_SYSTEM, noted)  # by which `secrets` and, through it, numpy find seeds
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
@@ -64,10 +78,12 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
             _note(path)
 
 
-def _by_user() -> bool:
+def _by_user(*, imports: bool = True) -> bool:
     frame = sys._getframe(1) if _Watched.folder else None
     while frame is not None:
         name = frame.f_code.co_filename
+        if not imports and name.startswith("<frozen importlib"):
+            return False
         if name.startswith(_Watched.folder) or (name.startswith(_OURS) and name != __file__):
             return name.startswith(_Watched.folder)
         frame = frame.f_back
@@ -116,3 +132,31 @@ def _watch_root(klass: Any) -> None:
         constructed(self, *arguments)
 
     klass.Open, klass.__init__ = classmethod(open_noted), init_noted
+
+
+def _note_seed(what: str) -> None:
+    if _by_user(imports=False):  # packages may draw names while they are imported
+        warnings.warn(
+            f"the step draws random numbers {what}: they differ from run to run, also when a run is resumed; give the "
+            "generator a seed, such as properties of each event",
+            PorticoWarning,
+            stacklevel=2,
+        )
+
+
+@cache
+def _watch_seeds(klass: Any, name: str) -> None:
+    """Note generators of ROOT that are made with, or get, the seed 0, which stands for another one each time."""
+    seed, make = klass.SetSeed, klass.__init__
+
+    def seed_noted(self: Any, *arguments: Any) -> None:
+        if not arguments or arguments[0] == 0:
+            _note_seed(f"of a {name} with the seed 0, which is another one each time")
+        seed(self, *arguments)
+
+    def init_noted(self: Any, *arguments: Any) -> None:
+        if arguments and arguments[0] == 0:
+            _note_seed(f"of a {name} with the seed 0, which is another one each time")
+        make(self, *arguments)
+
+    klass.SetSeed, klass.__init__ = seed_noted, init_noted

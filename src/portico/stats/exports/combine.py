@@ -134,7 +134,6 @@ def shape_card(
     if mc_stats is not None and not uncertainties:
         raise InputError("autoMCStats needs statistical uncertainties of the bins, by channel and component")
     picture = binned(model, penalty=penalty)
-    _check_uncertainties(picture, uncertainties or {})
     columns = [(c, p) for c in picture.channels for p in c.processes if p.nominal.sum() > 0]
     processes = process_indices(((p.name, p.strength == model.poi) for _, p in columns), model.poi)
     _check_names("channel", (channel.name for channel in picture.channels))
@@ -282,6 +281,7 @@ def _nominal(
     columns: Sequence[tuple[BinnedChannel, Process]],
     uncertainties: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> dict[str, Hist[Any]]:
+    _check_uncertainties(picture, uncertainties)
     found = {f"{c.name}/data_obs": _histogram(c.edges, c.data, None) for c in picture.channels}
     for channel, process in columns:
         errors = np.array(uncertainties.get(channel.name, {}).get(process.name, np.zeros(len(process.nominal))))

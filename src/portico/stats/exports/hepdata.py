@@ -167,7 +167,7 @@ def limits_columns(
 
 def exclusion_columns(
     independent: Column,
-    excluded: Mapping[str, Sequence[Sequence[Interval]]],
+    excluded: Mapping[str, Sequence[Sequence[tuple[float | None, float | None]]]],
     quantity: str,
     units: str = "",
     *,
@@ -179,8 +179,9 @@ def exclusion_columns(
     ----------
     independent : Column
         For example masses. One with several intervals has as many rows, one without has a row without edges.
-    excluded : mapping of str to sequence of sequence of (float, float)
-        By label, as ``"Observed"`` and ``"Expected"``: the intervals at each value of the independent variable.
+    excluded : mapping of str to sequence of sequence of (float or None, float or None)
+        By label, as ``"Observed"`` and ``"Expected"``: the intervals at each value of the independent variable. One
+        edge may be None, where it is not known.
     quantity, units : str
         Of the edges.
     qualifiers : mapping of str to str
