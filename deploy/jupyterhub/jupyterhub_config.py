@@ -4,6 +4,7 @@
 """
 
 import hmac
+import json
 import os
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from jupyterhub.auth import Authenticator
 FOLDER = Path("@FOLDER@")  # SITE: /srv/jupyterhub
 PASSWORDS = Path("@PASSWORDS@")
 PYTHON = "@PYTHON@"  # SITE: the environment of the image that workers use
-METRICS = @METRICS@  # the port on which the runs of each user are measured
+METRICS = json.loads('@METRICS@')  # the port on which the runs of each user are measured
 KEPT = ("PATH", "LANG", "CONDOR_CONFIG", "EXTRA_CLING_ARGS")
 
 c = get_config()  # noqa: F821
@@ -29,7 +30,7 @@ class PasswordFile(Authenticator):
         return data["username"] if expected and right else None
 
 
-# SITE: the accounts of the machine (c.JupyterHub.authenticator_class = "pam"), or those of the laboratory (oauthenticator).
+# SITE: the accounts of the machine (authenticator_class = "pam"), or those of the laboratory (oauthenticator).
 c.JupyterHub.authenticator_class = PasswordFile
 c.Authenticator.allowed_users = set(METRICS)
 
@@ -49,6 +50,8 @@ c.JupyterHub.authenticate_prometheus = False  # SITE: a token for Prometheus, if
 # As root, every JupyterLab runs as its user; SITE: also systemdspawner, or kubespawner with an image.
 c.JupyterHub.spawner_class = "localprocess" if os.geteuid() == 0 else "simple"
 c.Spawner.cmd = [PYTHON, "-m", "jupyterhub.singleuser"]
+# JupyterLab asks the network neither for news nor for updates.
+c.Spawner.args = ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
 c.Spawner.ip = "127.0.0.1"
 c.Spawner.default_url = "/lab/tree/hnl.ipynb"
 c.Spawner.http_timeout = c.Spawner.start_timeout = 180

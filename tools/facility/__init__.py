@@ -1,1 +1,1 @@
-"""A whole facility on one machine: JupyterHub, HTCondor, XRootD, Prometheus, with the configuration files in deploy/."""
+"""A facility on one machine: JupyterHub, HTCondor, XRootD and Prometheus, with the configuration files in deploy/."""

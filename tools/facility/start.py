@@ -105,8 +105,8 @@ def _find_python(places: Places, user: str, test: list[str]) -> Path:
     if not python.exists():
         system = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
         if not system.exists():
-            raise FacilityError(f"{user} cannot read {sys.executable}, and {system} is missing; make the environment "
-                                "anew with the system's Python: make distclean facility PYTHON=/usr/bin/python3")  # fmt: skip
+            raise FacilityError(f"{user} cannot read {sys.executable}, and {system} is missing; make the "
+                                "environment anew: make distclean facility PYTHON=/usr/bin/python3")  # fmt: skip
         subprocess.run([system, "-I", "-m", "venv", "--without-pip", folder], check=True)
         packages = sysconfig.get_path("purelib")
         inside = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
@@ -233,9 +233,11 @@ def _start_proxy(places: Places, state: State, proxy: Path, environment: dict[st
     token = folder / "proxy_token"
     if not token.exists():
         write_secret(token, secrets.token_hex(32))
-    hub = f"http://127.0.0.1:{state.ports['api']}"
-    command = [proxy, "--ip=127.0.0.1", f"--port={state.ports['proxy']}", "--api-ip=127.0.0.1",
-               f"--api-port={state.ports['routes']}", f"--default-target={hub}", f"--error-target={hub}/hub/error"]  # fmt: skip
+    hub, ports = f"http://127.0.0.1:{state.ports['api']}", state.ports
+    command = [
+        proxy, "--ip=127.0.0.1", f"--port={ports['proxy']}", "--api-ip=127.0.0.1", f"--api-port={ports['routes']}",
+        f"--default-target={hub}", f"--error-target={hub}/hub/error",
+    ]  # fmt: skip
     start(places, state, "proxy", command, {**environment, "CONFIGPROXY_AUTH_TOKEN": token.read_text()}, service())
 
 
@@ -244,8 +246,12 @@ def _start_hub(places: Places, state: State, python: Path, environment: dict[str
         return
     folder = places.folder / "hub"
     ports = {"HUB": state.ports["proxy"], "API": state.ports["api"], "ROUTES": state.ports["routes"]}
-    values = {**ports, "FOLDER": folder, "PYTHON": python, "HOMES": places.folder / "home",
-              "PASSWORDS": places.folder / "passwords", "ANALYSIS": places.folder / "share" / "search" / "analysis.yaml",
-              "METRICS": {name: state.ports[name] for name in state.users}}  # fmt: skip
-    config = fill(DEPLOY / "jupyterhub" / "jupyterhub_config.py", places.folder / "etc" / "jupyterhub_config.py", values)
+    analysis = places.folder / "share" / "search" / "analysis.yaml"
+    values = {
+        **ports, "FOLDER": folder, "PYTHON": python, "HOMES": places.folder / "home",
+        "PASSWORDS": places.folder / "passwords", "ANALYSIS": analysis,
+        "METRICS": json.dumps({name: state.ports[name] for name in state.users}),
+    }  # fmt: skip
+    name = "jupyterhub_config.py"
+    config = fill(DEPLOY / "jupyterhub" / name, places.folder / "etc" / name, values)
     start(places, state, "hub", [python, "-m", "jupyterhub", "--config", config], environment)
