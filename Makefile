@@ -8,6 +8,8 @@ BENCH_ROUNDS ?= 3
 BENCH_ARGS ?=
 NOTEBOOK ?= hnl.ipynb
 OPEN ?= yes
+FACILITY ?= build/facility
+USERS ?= portico-ada portico-ben
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 INSTALL := $(PIP) install --retries 5 --timeout 60 --constraint $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full notebook docs test test-all lint types bench clean distclean
+.PHONY: help demo demo-full notebook facility facility-status facility-down facility-remove docs test test-all lint types bench clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,7 +27,9 @@ help:
 	  'make demo    the whole heavy-neutral-lepton search on made events, with a report' \
 	  'make demo-full    the same with forty times as many data, fitted in all categories (a quarter of an hour, 6 GB)' \
 	  'make notebook    JupyterLab with the notebooks (NOTEBOOK=dimuon.ipynb; OPEN=no prints the address, for servers)' \
-	  'make docs    the documentation as a site, in build/site' \
+	  'make facility    JupyterHub, HTCondor, XRootD and Prometheus on this machine (FACILITY=FOLDER USERS="ada ben")' \
+  'make facility-status    what runs; make facility-down stops it, make facility-remove also removes its files and users' \
+  'make docs    the documentation as a site, in build/site' \
 	  'make test    unit and integration tests, and one of each service' \
 	  'make test-all    all tests, with every repetition and every fault of a service' \
 	  'make lint    style (ruff) and types (mypy)' \
@@ -73,6 +77,20 @@ demo-full: $(VENV)/.installed
 
 notebook: $(VENV)/.jupyter
 	@$(BIN)/python tools/notebook.py $(if $(filter no,$(OPEN)),--no-browser) '$(NOTEBOOK)'
+
+$(VENV)/.facility: $(VENV)/.jupyter deploy/jupyterhub/package.json
+	@echo 'portico: installing JupyterHub and its proxy'
+	@$(INSTALL) --editable '.[facility]'
+	@command -v npm >/dev/null || { echo 'portico: npm is missing; install it with: sudo apt-get install npm' >&2; exit 1; }
+	@mkdir -p $(VENV)/hub && cp deploy/jupyterhub/package.json $(VENV)/hub/
+	@npm install --prefix $(VENV)/hub --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
+	@touch $@
+
+facility: $(VENV)/.facility
+	@$(BIN)/python -m tools.facility up --folder '$(FACILITY)' --users $(USERS) --install
+
+facility-status facility-down facility-remove: facility-%:
+	@$(BIN)/python -m tools.facility $* --folder '$(FACILITY)'
 
 docs: $(VENV)/.docs
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/site

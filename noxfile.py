@@ -90,7 +90,7 @@ def lock(session: nox.Session) -> None:
     session.run(
         "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--only-binary=:all:", "--no-binary=pylatex",
         "--report", str(report), "--group", "dev", "--group", "browser", "--group", "docs",
-        f".[{SERVICES},dask,jupyter,numba,parquet]", "pip",
+        f".[{SERVICES},dask,facility,jupyter,numba,parquet]", "pip",
     )  # fmt: skip
     found = {
         item["metadata"]["name"]: item["metadata"]["version"] for item in json.loads(report.read_text())["install"]

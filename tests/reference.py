@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
 from portico.analysis.analysis import Analysis, load_analysis
+from tools.facility import demo
 
 ENTRIES = 600
 SEARCH = ("signal_m1p0_ctau10", "signal_m1p0_ctau100", "background", "data")
@@ -42,16 +40,4 @@ def small_analysis() -> Analysis:
 
 def write_analysis(folder: Path, tree: str, files: Callable[[str], list[str]], steps: str) -> Path:
     """Write an analysis of the samples of a farm that reads files which the small one has made."""
-    dataset = load_analysis("hnl").dataset
-    samples = {}
-    for name in FARM:
-        fields = dataset[name].model_dump(exclude={"name", "files", "replicas", "completeness"}, exclude_none=True)
-        samples[name] = {**fields, "processed_events": ENTRIES, "tree": tree, "files": files(name)}
-        del samples[name]["entries"]
-        for merged in ("merge_ctau", "merge_decays"):  # one lifetime stands alone
-            samples[name]["parameters"].pop(merged, None)
-    folder.mkdir(exist_ok=True)
-    path = folder / "analysis.yaml"
-    plain = json.loads(json.dumps({"name": "reference", "dataset": {"samples": samples}}))
-    path.write_text(yaml.safe_dump(plain, sort_keys=False) + f"steps:{steps}")
-    return path
+    return demo.write_analysis(folder, ENTRIES, tree, files, steps, samples=FARM, name="reference")

@@ -185,8 +185,8 @@ def _ran(prompts: list[str]) -> bool:
 
 
 @contextmanager
-def opened(lab: Lab, notebook: str, profile: Path, width: int = 1440) -> Iterator[Page]:
-    """Open a notebook in Chromium without a screen."""
+def browser(profile: Path, width: int = 1440) -> Iterator[Any]:
+    """Start Chromium without a screen, and return its driver."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -201,10 +201,17 @@ def opened(lab: Lab, notebook: str, profile: Path, width: int = 1440) -> Iterato
     driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
     try:
         driver.set_page_load_timeout(LOAD)
+        yield driver
+    finally:
+        driver.quit()
+
+
+@contextmanager
+def opened(lab: Lab, notebook: str, profile: Path, width: int = 1440) -> Iterator[Page]:
+    """Open a notebook in Chromium without a screen."""
+    with browser(profile, width) as driver:
         driver.get(f"{lab.url}lab/tree/{notebook}?reset&token={lab.token}")
         page = Page(driver)
         page.wait("the cells", lambda: page.find(CELLS), LOAD)
         page.wait("the kernel", lambda: "(ipykernel) | Idle" in page.text, LOAD)
         yield page
-    finally:
-        driver.quit()

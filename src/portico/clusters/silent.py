@@ -4,6 +4,9 @@ Dask serves pages and metrics over plain HTTP beside every scheduler and worker,
 port is open on all interfaces by default. Nothing here reads them. Workers of batch jobs are started with
 ``--worker-class portico.clusters.silent.SilentWorker --no-dashboard``.
 
+A scheduler whose site asks for a dashboard serves it below a secret path only: Dask's pages have no password, and every
+user of a machine reaches a port of its loopback. The link that the user gets has the path.
+
 Dask keeps the files of all users of a machine in one folder below ``/tmp``, and puts it on ``sys.path``. Whoever makes
 that folder first could replace what is in it, and what another user leaves there makes Dask print errors. Importing
 this module gives Dask a folder that belongs to this user, unless the user's configuration names one.
@@ -11,7 +14,9 @@ this module gives Dask a folder that belongs to this user, unless the user's con
 
 from __future__ import annotations
 
+import hmac
 import os
+import secrets
 import stat
 import tempfile
 from contextlib import suppress
@@ -19,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import tornado.routing
 from distributed import Nanny, Scheduler, SpecCluster, Worker
 
 __all__ = ["SilentNanny", "SilentScheduler", "SilentWorker", "local_cluster"]
@@ -26,6 +32,9 @@ __all__ = ["SilentNanny", "SilentScheduler", "SilentWorker", "local_cluster"]
 _SCHEDULER: Any = Scheduler  # which have no types
 _WORKER: Any = Worker
 _NANNY: Any = Nanny
+
+
+_SECRET = secrets.token_urlsafe(24)  # of the dashboards of this process
 
 
 def _own_folder() -> Path:
@@ -51,12 +60,33 @@ class SilentWorker(_WORKER):  # type: ignore[misc]
 
 
 class SilentScheduler(_SCHEDULER):  # type: ignore[misc]
-    """A Dask scheduler without an HTTP server, unless an address is given for it."""
+    """A Dask scheduler without an HTTP server, unless an address is given for it; then below a secret path."""
 
     def start_http_server(self, routes: Any, dashboard_address: Any, *args: Any, **options: Any) -> None:
         """Start the HTTP server only at an address that was asked for."""
         if dashboard_address:
             super().start_http_server(routes, dashboard_address, *args, **options)
+            self.http_server.request_callback = _Secret(self.http_application)
+            template = str(dask.config.get("distributed.dashboard.link"))
+            if f"/{_SECRET}/" not in template:
+                head, _, page = template.rpartition("/")
+                dask.config.set({"distributed.dashboard.link": f"{head}/{_SECRET}/{page}"})
+
+
+class _Secret(tornado.routing.Router):
+    """Hands requests below the secret path to an application, as if the path were not there; others find nothing."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    def find_handler(self, request: Any, **options: Any) -> Any:
+        """Return what handles a request; none if it does not know the secret."""
+        _, given, rest = (*request.path.split("/", 2), "", "")[:3]
+        if not hmac.compare_digest(given.encode(), _SECRET.encode()):
+            return None
+        request.path = f"/{rest}"
+        request.uri = f"/{request.uri.split('/', 2)[2]}" if rest else "/"
+        return self._application.find_handler(request, **options)
 
 
 class SilentNanny(_NANNY):  # type: ignore[misc]

@@ -113,7 +113,7 @@ class DaskExecutor(Executor):
         """Address of the scheduler's dashboard; empty if it has none."""
         with suppress(Exception):  # it has no dashboard, and what distributed raises then is not documented
             link = str(self._client.dashboard_link)
-            return link if link.startswith(("http://", "https://")) else ""
+            return link if link.startswith(("http://", "https://", "/")) else ""  # "/": below the address of a hub
         return ""
 
     @property

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+from tools.facility.places import free_port
+
+__all__ = ["free_port", "missing", "program", "wait_for"]
 
 
 def missing(what: str) -> NoReturn:
@@ -20,15 +23,6 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-def cache() -> Path:
-    """Return the folder into which tools/services.sh unpacks."""
-    if named := os.environ.get("PORTICO_CACHE"):
-        return Path(named)
-    if os.geteuid() == 0:
-        return Path("/var/cache/portico")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "portico"
-
-
 def program(name: str, package: str) -> Path:
     """Return the path of a program, or skip with the name of its Debian package."""
     folders = [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/bin"]
@@ -36,13 +30,6 @@ def program(name: str, package: str) -> Path:
     if found is None:
         missing(f"the program {name} of the Debian package {package} is missing; tools/services.sh installs it")
     return Path(found)
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60, log: Path | None = None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -13,39 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.services.farm.need import cache, free_port, missing, wait_for
+from tests.services.farm.need import missing, wait_for
 from tests.services.farm.user import User, end, end_all_in
+from tools.facility.places import DEPLOY, fill, free_port
+from tools.facility.services import cache, condor_release
 
-CONFIG = """\
-RELEASE_DIR = {release}
-BIN = $(RELEASE_DIR)/bin
-SBIN = $(RELEASE_DIR)/sbin
-LIB = $(RELEASE_DIR)/lib/condor
-LIBEXEC = $(RELEASE_DIR)/libexec/condor
-SHARE = $(RELEASE_DIR)/share/condor
-LOCAL_DIR = {folder}
-LOG = $(LOCAL_DIR)/log
-SPOOL = $(LOCAL_DIR)/spool
-EXECUTE = $(LOCAL_DIR)/execute
-LOCK = $(LOCAL_DIR)/lock
-RUN = $(LOCAL_DIR)/run
-DAEMON_SOCKET_DIR = $(LOCAL_DIR)/s
-REQUIRE_LOCAL_CONFIG_FILE = False
-LOCAL_CONFIG_DIR =
-ENABLE_USER_CONFIG = False
-
-CONDOR_HOST = 127.0.0.1
-COLLECTOR_HOST = 127.0.0.1:{port}
-SHARED_PORT_PORT = {port}
-NETWORK_INTERFACE = 127.0.0.1
-ENABLE_IPV6 = False
-NO_DNS = True
-DEFAULT_DOMAIN_NAME = localdomain
-UID_DOMAIN = localdomain
-FILESYSTEM_DOMAIN = localdomain
-TRUST_UID_DOMAIN = True
-DAEMON_LIST = MASTER, COLLECTOR, NEGOTIATOR, SCHEDD, STARTD
-
+ACCESS = """
 use SECURITY:HOST_BASED
 ALLOW_READ = *
 ALLOW_WRITE = *
@@ -54,46 +26,16 @@ ALLOW_NEGOTIATOR = *
 ALLOW_ADMINISTRATOR = *
 SEC_DEFAULT_AUTHENTICATION_METHODS = FS, CLAIMTOBE
 SEC_CLIENT_AUTHENTICATION_METHODS = FS, CLAIMTOBE
-
-NUM_CPUS = {cpus}
-MEMORY = {memory}
-NUM_SLOTS = 1
-NUM_SLOTS_TYPE_1 = 1
-SLOT_TYPE_1 = 100%
-SLOT_TYPE_1_PARTITIONABLE = True
-START = True
-SUSPEND = False
-PREEMPT = False
-KILL = False
-RUNBENCHMARKS = False
-BASE_CGROUP =
-
-NEGOTIATOR_INTERVAL = 2
-NEGOTIATOR_MIN_INTERVAL = 1
-NEGOTIATOR_CYCLE_DELAY = 1
-SCHEDD_INTERVAL = 2
-SCHEDD_MIN_INTERVAL = 1
-UPDATE_INTERVAL = 5
-STARTER_UPDATE_INTERVAL = 5
-STARTER_INITIAL_UPDATE_INTERVAL = 1
-SHADOW_QUEUE_UPDATE_INTERVAL = 5
-PERIODIC_EXPR_INTERVAL = 2
-MAX_PERIODIC_EXPR_INTERVAL = 4
-CLAIM_WORKLIFE = 60
-MACHINE_MAX_VACATE_TIME = 5
-KILLING_TIMEOUT = 5
-SHUTDOWN_FAST_TIMEOUT = 5
 """
+"""Who may do what: everyone, since all that reach the pool are this user."""
 
 
 def release() -> Path:
     """Return the folder with HTCondor's ``bin`` and ``sbin``, or skip."""
-    if found := shutil.which("condor_master", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin"):
-        return Path(found).resolve().parents[1]
-    unpacked = (cache() / "condor").resolve() / "usr"
-    if not (unpacked / "sbin" / "condor_master").exists():
+    found = condor_release()
+    if found is None:
         missing(f"HTCondor (Debian package htcondor) is missing, also in {cache()}; tools/services.sh installs it")
-    return unpacked
+    return found
 
 
 @dataclass(frozen=True)
@@ -148,8 +90,9 @@ def htcondor_pool(user: User, *, cpus: int = 4, memory: int = 16000, extra: str 
     for name in ("log", "spool", "execute", "lock", "run", "s"):
         user.own(_made(folder / name))
     port = free_port()
-    text = CONFIG.format(release=programs, folder=folder, port=port, cpus=cpus, memory=memory)
-    config = user.write(folder / "config", text + extra)
+    values = {"RELEASE": programs, "FOLDER": folder, "PORT": port, "CPUS": cpus, "MEMORY": memory}
+    config = fill(DEPLOY / "htcondor" / "pool.conf", folder / "config", values)
+    user.write(config, config.read_text() + ACCESS + extra)
     path = os.pathsep.join([str(programs / "bin"), str(programs / "sbin"), user.environment["PATH"]])
     user = user.also(CONDOR_CONFIG=str(config), PATH=path)
     pool = HTCondorPool(user, folder, port)

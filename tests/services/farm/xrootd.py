@@ -12,6 +12,7 @@ import pytest
 from tests.services.farm.need import free_port, program, wait_for
 from tests.services.farm.proxy import accepts
 from tests.services.farm.user import User, end, end_all_in
+from tools.facility.places import DEPLOY, fill
 
 
 class XRootDServer:
@@ -31,17 +32,11 @@ class XRootDServer:
         self.folder = folder or user.own(_made(self.home / "data"))
         self.port = port or free_port()
         self._process: subprocess.Popen[Any] | None = None
-        lines = [
-            f"xrd.port {self.port}",
-            "xrd.network nodnr",
-            f"oss.localroot {self.folder}",
-            f"all.export / {'r/o' if read_only else 'r/w'}",
-            f"all.adminpath {self.home}/a",
-            f"all.pidpath {self.home}/a",
-            "xrootd.chksum adler32",
-            *(f"{name.replace('__', '.')} {value}" for name, value in config.items()),
-        ]
-        self._config = user.write(self.home / "config", "\n".join(lines) + "\n")
+        mode = "r/o" if read_only else "r/w"
+        values = {"PORT": self.port, "DATA": self.folder, "MODE": mode, "FOLDER": self.home}
+        self._config = fill(DEPLOY / "xrootd" / "xrootd.conf", self.home / "config", values)
+        lines = [f"{name.replace('__', '.')} {value}\n" for name, value in config.items()]
+        user.write(self._config, self._config.read_text() + "".join(lines))
         self.log = self.home / "log"
 
     @property
