@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from portico.analysis.analysis import Analysis
+from portico.analysis.placed import placed
+from portico.clusters.site import find_site
 from portico.doctor import access, credentials, machines
 from portico.doctor.facts import Facts, ask_cluster, gather, wait_for_workers
 from portico.doctor.finding import Finding, error
@@ -16,7 +19,7 @@ from portico.environment.probe import describe
 from portico.errors import ConfigError, PorticoError
 from portico.executors.base import Executor
 from portico.executors.trust import may_send
-from portico.executors.where import connect
+from portico.executors.where import connect, site_at
 from portico.files import is_remote
 
 __all__ = ["Finding", "examine", "quick_check"]
@@ -72,12 +75,12 @@ def examine(
     try:
         with closing(connect(on, workers)) as executor:
             wait_for_workers(executor, patience)
-            facts = gather(executor)
+            facts = replace(gather(executor), site_file=str(find_site(on)) if site_at(on) is not None else "")
             for check in machines.CHECKS:
                 yield from check(facts)
             if facts.workers and analysis is not None:
                 shipped = find_credentials() if needed else Credentials()
-                yield from _access(executor, analysis, folder, store, shipped, tell)
+                yield from _access(executor, placed(analysis, executor.storage), folder, store, shipped, tell)
     except ConfigError:
         raise
     except PorticoError as failure:

@@ -171,7 +171,7 @@ def samples(executor: Executor, analysis: Analysis) -> Generator[Finding, None, 
     set of str
         The names of the samples that cannot be read.
     """
-    first = {name: (s.files[0], s.tree) for name, s in analysis.dataset.samples.items() if s.files}
+    first = {name: (s.reads(s.files[0])[0], s.tree) for name, s in analysis.dataset.samples.items() if s.files}
     bad = _unreadable(executor, first)
     dead: set[str] = set()
     for name, (file, tree) in first.items():

@@ -37,6 +37,8 @@ class Facts:
         Threads of each Dask worker; empty without Dask.
     skew : mapping of str to float
         Seconds by which the clock of each worker is at least ahead of this machine's; negative if it is behind.
+    site_file : str
+        The file of the site that was examined; empty if it is none.
     """
 
     here: Mapping[str, Any]
@@ -45,6 +47,7 @@ class Facts:
     cluster: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     threads: Mapping[str, int] = field(default_factory=dict)
     skew: Mapping[str, float] = field(default_factory=dict)
+    site_file: str = ""
 
     def version(self, package: str) -> dict[str, str]:
         """Return the version of a package on the scheduler and on each worker, as far as it is known."""

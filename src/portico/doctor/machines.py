@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from portico.doctor.facts import Facts
 from portico.doctor.finding import Finding, error, grouped, named, ok, warning
+from portico.doctor.images import fix_of, images
 from portico.monitor.units import duration, size
 
 __all__ = ["CHECKS", "NO_DISK", "SCARCE_DISK", "threads", "versions"]
@@ -50,11 +51,11 @@ def versions(facts: Facts) -> Iterator[Finding]:
     for package, why in {**_MUST_AGREE, **_SHOULD_AGREE}.items():
         here = str(facts.here["versions"].get(package, ""))
         make = error if package in _MUST_AGREE else warning
-        fix = f"install the same everywhere: pip install '{_INSTALL.get(package, package)}=={here or 'VERSION'}'"
+        wanted = f"{_INSTALL.get(package, package)}=={here or 'VERSION'}"
         for version, where in grouped(facts.version(package)).items():
             if version != here:
                 what = f"{package} {version or '(none)'} on {named(where)}, {here or '(none)'} here"
-                wrong.append(make("versions", what, why, fix))
+                wrong.append(make("versions", what, why, fix_of(facts, where, wanted)))
     runs = grouped({name: str(worker["root"]["version"]) for name, worker in facts.workers.items()})
     if len(runs) > 1:
         what = "; ".join(f"ROOT {version or '(none)'} on {named(workers)}" for version, workers in runs.items())
@@ -81,7 +82,12 @@ def _python(facts: Facts) -> Iterator[Finding]:
         if version != here:
             what = f"Python {version} on {named(where)}, {here} here"
             why = "modules that run here may not run there, and Dask's messages may be unreadable"
-            yield error("versions", what, why, "give client, scheduler and workers the same environment or image")
+            yield error("versions", what, why, "give client, scheduler and workers the same environment or image"
+                        + (f": {fix_of(facts, where, '')}" if _in_images(facts) else ""))  # fmt: skip
+
+
+def _in_images(facts: Facts) -> bool:
+    return any(one["image"] for one in (facts.here, *facts.workers.values()))
 
 
 def _sources(facts: Facts) -> Iterator[Finding]:
@@ -181,6 +187,6 @@ def _by_host(facts: Facts) -> dict[str, list[str]]:
 
 
 CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
-    answers, versions, xrootd, processors, threads, memory, disk, clocks,
+    answers, versions, images, xrootd, processors, threads, memory, disk, clocks,
 )  # fmt: skip
 """In the order in which their findings are shown."""

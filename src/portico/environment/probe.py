@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from portico._version import __version__
+from portico.environment.pins import pins
 from portico.errors import PorticoError
 from portico.files.plain_name import plain_name
 from portico.files.storage import storage_of
@@ -87,6 +88,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "versions": {"portico": __version__, **{name: version_of(name) for name in PACKAGES}},
         "source": source_digest(),
         "root": _root(),
+        "pins": pins(),
         "image": next((os.environ[name] for name in _IMAGES if os.environ.get(name)), ""),
         "machine": platform.machine(),
         "cpu": _cpu(),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,8 @@ def _run_steps(state: State, steps: Iterable[StepEntry]) -> None:
         ledger.set_wanted(state.recipes)
     try:
         for step in steps:
-            _go_on(state, lambda step=step: run_step(state, state.analysis.steps.index(step), step))
-        _go_on(state, lambda: _tell_stale(state))
+            _go_on(state, partial(run_step, state, state.analysis.steps.index(step), step))
+        _go_on(state, partial(_tell_stale, state))
         if state.export:  # not for each fill of a session: it reads all results of data
             _tell_unused_blinds(state)
     finally:
