@@ -243,8 +243,8 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"key '{key}' is missing"
     if problem["type"] in _LITERAL and isinstance(problem["input"], str):
-        valid = re.findall(r"'([^']*)'", str(problem["ctx"]["expected"]))
-        return f"key '{key}': unknown value '{problem['input']}'; {nearest(problem['input'], valid)}"
+        values = re.findall(r"'([^']*)'", str(problem["ctx"]["expected"]))
+        return f"key '{key}': unknown value '{problem['input']}'; {nearest(problem['input'], values)}"
     message = _EXPECTED.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
     return f"key '{key}': {message} (found {problem['input']!r})" if key else message
 

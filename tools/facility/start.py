@@ -1,4 +1,4 @@
-"""What starts, in which order, and with which configuration."""
+"""Services of the facility: starts them in order, each with its configuration."""
 
 from __future__ import annotations
 
