@@ -28,8 +28,8 @@ help:
 	  'make demo-full    the same with forty times as many data, fitted in all categories (a quarter of an hour, 6 GB)' \
 	  'make notebook    JupyterLab with the notebooks (NOTEBOOK=dimuon.ipynb; OPEN=no prints the address, for servers)' \
 	  'make facility    JupyterHub, HTCondor, XRootD and Prometheus on this machine (FACILITY=FOLDER USERS="ada ben")' \
-  'make facility-status    what runs; make facility-down stops it, make facility-remove also removes its files and users' \
-  'make docs    the documentation as a site, in build/site' \
+	  'make facility-status    what runs; make facility-down stops it, make facility-remove also removes its files and users' \
+	  'make docs    the documentation as a site, in build/site' \
 	  'make test    unit and integration tests, and one of each service' \
 	  'make test-all    all tests, with every repetition and every fault of a service' \
 	  'make lint    style (ruff) and types (mypy)' \
