@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["LIST", "pins"]
 
 LIST = "requirements-lock.txt"
-"""The list of versions from which images are built; a copy of it lies in the image, in the folder of its Python environment."""
+"""The list of versions from which images are built; a copy of it lies in the folder of the image's Python."""
 
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;]+)")
 
