@@ -12,7 +12,6 @@ from portico.environment.pins import LIST
 __all__ = ["fix_of", "images"]
 
 _SHOWN = 5
-_DEFINITION = "deploy/apptainer/portico.def (Apptainer) or deploy/docker/Dockerfile"
 _WHY = "results of steps can differ, and Dask is tested only with client, scheduler and workers of one version"
 
 
@@ -28,7 +27,7 @@ def images(facts: Facts) -> Iterator[Finding]:
             clean = False
             image = _image(everywhere[where[0]])
             what = f"{image} on {named(where)} is not what its {LIST} pins: {_some(differences)}"
-            yield warning("images", what, _WHY, f"change {LIST}, and build the image again: {_DEFINITION}")
+            yield warning("images", what, _WHY, f"change {LIST}, and build the image again")
     here = facts.here.get("pins")
     for digest, where in grouped({name: str(one["digest"]) for name, one in made.items()}).items():
         other = made[where[0]]
@@ -66,7 +65,7 @@ def fix_of(facts: Facts, where: Sequence[str], package: str) -> str:
     other = f"{', '.join(sorted(theirs))} ({key})"
     if not ours:
         listed = package or "the versions of here"
-        return f"start this process in {other}, or put {listed} into {LIST} and build it again: {_DEFINITION}"
+        return f"start this process in {other}, or put {listed} into {LIST} and build it again"
     if theirs == {ours}:
         return f"{ours} has changed since these workers started: start them again, or remove old copies of it"
     return f"use one image: change {other}, or that of this notebook, {ours} (singleuser.image of the hub)"

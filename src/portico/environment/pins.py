@@ -13,14 +13,14 @@ from typing import Any
 __all__ = ["LIST", "pins"]
 
 LIST = "requirements-lock.txt"
-"""The file from which images are built (``deploy/image/install.sh``), also its name within an image."""
+"""The list of versions from which images are built; a copy of it lies in the folder of the image's Python."""
 
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;]+)")
 
 
 @cache
 def pins(prefix: str = sys.prefix) -> dict[str, Any]:
-    """Describe the image of this process; empty outside images that ``deploy/image/install.sh`` has made.
+    """Describe the image of this process; empty where no list lies beside its Python.
 
     Parameters
     ----------
