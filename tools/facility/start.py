@@ -1,4 +1,4 @@
-"""What starts, in which order, and with which configuration."""
+"""Starts the services of a facility in order, each with its configuration."""
 
 from __future__ import annotations
 
