@@ -6,12 +6,15 @@ import ast
 import importlib
 import inspect
 import re
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 from pydantic import TypeAdapter, ValidationError
 
 from docs.extensions.fields import fields_of, meanings, named
@@ -133,6 +136,20 @@ def test_lock_names_versions_and_nothing_else() -> None:
     assert lines == sorted(lines, key=lambda line: line.split("==")[0])
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][\w.+!]*", line) for line in lines)
     assert not [line for line in lines if re.match(r"torch|nvidia|portico", line)]
+
+
+def test_locked_versions_install_on_the_oldest_python() -> None:
+    oldest = "3.11.2"  # of Debian 12
+    looked_at, others = 0, []
+    for line in (REPOSITORY / "requirements-lock.txt").read_text().splitlines():
+        name, _, version = line.partition("==")
+        with suppress(PackageNotFoundError):
+            about = metadata(name)
+            if about["Version"] == version and not line.startswith("#"):
+                looked_at += 1
+                others += [] if SpecifierSet(about.get("Requires-Python", "")).contains(oldest) else [line]
+    assert looked_at > 100
+    assert others == []
 
 
 # ---- architecture

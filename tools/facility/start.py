@@ -54,6 +54,8 @@ def up(places: Places, state: State, users: list[str], proxy: Path | None = None
     for name, port in ports.items():
         wait_for(places, state, name, partial(answers, port))
     wait_for(places, state, "condor", partial(_condor_ready, environment))
+    for name in state.users:
+        make_token(places, name, environment)
 
 
 def _programs(proxy: Path | None) -> dict[str, Path]:
@@ -178,14 +180,39 @@ def _start_condor(places: Places, state: State, release: Path, environment: dict
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name).chmod(0o755)
     own(folder, account)
+    keys = places.folder / "condor-keys"  # of root, unlike the folder of the daemons
+    for name in (".", "keys", "tokens"):
+        (keys / name).mkdir(exist_ok=True)
+        (keys / name).chmod(0o700)
     values = {"RELEASE": release, "FOLDER": folder, "PORT": state.ports["condor"], "CPUS": CPUS, "MEMORY": MEMORY,
-              "SERVICE": account.pw_name,
+              "SERVICE": account.pw_name, "KEYS": keys,
               "CONDOR_IDS": f"CONDOR_IDS = {account.pw_uid}.{account.pw_gid}" if os.geteuid() == 0 else ""}  # fmt: skip
     pool = fill(DEPLOY / "htcondor" / "pool.conf", places.folder / "etc" / "condor.conf", values)
     users = fill(DEPLOY / "htcondor" / "users.conf", places.folder / "etc" / "condor-users.conf", values)
     with pool.open("a") as stream:
         stream.write(f"include : {users}\n")
     start(places, state, "condor", [release / "sbin" / "condor_master", "-f"], environment)
+
+
+def make_token(places: Places, name: str, environment: dict[str, str]) -> None:
+    """Give a user a token for HTCondor, unless there is one.
+
+    Raises
+    ------
+    FacilityError
+        If HTCondor makes none.
+    """
+    folder = places.folder / "home" / name / ".condor" / "tokens.d"
+    if (folder / "facility").exists():
+        return
+    program = shutil.which("condor_token_create", path=environment["PATH"])
+    command = [program, "-identity", f"{name}@localdomain"]
+    made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if made.returncode or not made.stdout.strip():
+        raise FacilityError(f"condor_token_create made no token for {name}: {made.stderr.strip()}")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_secret(folder / "facility", made.stdout)
+    own(folder.parent, pwd.getpwnam(name))
 
 
 def _condor_ready(environment: dict[str, str]) -> bool:
