@@ -199,8 +199,8 @@ def _run(history: History, world: World, folder: Path, ends: list[End] | None) -
             if driver.was_killed:
                 farm.die()
                 driver.seem_dead()
-            elif driver.error is None:
-                disks.removed.clear()  # nor what they have left of a step that is done
+            if driver.has_settled:
+                disks.removed.clear()  # nor what they have left of a step that came to its end
             if isinstance(driver.death, PowerLoss):
                 disks.lose_power()
             if driver.began:

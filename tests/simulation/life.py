@@ -25,8 +25,9 @@ from portico.runfolder import claim, database, owner, subtrees
 from portico.runfolder.folder import RunFolder
 from portico.runfolder.ledger import Attempt, Ledger
 from portico.runfolder.owner import Held
+from portico.runfolder.tidy import settle
 from portico.step import Needs
-from portico.workflow import chunk_loop, chunk_scheduler, merging, run
+from portico.workflow import chunk_loop, chunk_scheduler, merging, run, step_runner
 from portico.workflow.credential_refresh import CredentialRefresh
 from portico.workflow.plan import Arguments
 from portico.workflow.state import State
@@ -148,6 +149,8 @@ class Driver:
         self.overtaken = ""
         """What the folder was like when another driver that had taken it over was done."""
         self.was_killed = False
+        self.has_settled = False
+        """Whether it has removed the trees that a step which came to its end does not need."""
         self.death: Killed | None = None
         self.began = False
 
@@ -159,6 +162,7 @@ class Driver:
         world.chance, world.allowed = life.chance, life.allowed
         world.faults.clear()
         self.error, self.was_killed, self.reporter, self.overtaken = None, False, Reporter(world), ""
+        self.has_settled = False
         world.tell(f"a driver begins: {life}")
         farm.begin(life.data, life.mood)
         began = world.clock.now
@@ -262,6 +266,11 @@ class Driver:
         """Stand for `portico.workflow.step_runner.run_step`, whose plan comes from files."""
         run_plan(state, position, entry, _BUNDLE, Arguments({}, {}), self.plan, self.world.clock.monotonic())
 
+    def settle(self, *arguments: Any, **options: Any) -> dict[str, str]:
+        """Call `portico.runfolder.tidy.settle`, and take note of that."""
+        self.has_settled = True
+        return settle(*arguments, **options)
+
     @contextmanager
     def opened(self) -> Iterator[tuple[RunFolder, Ledger]]:
         """Claim the folder, or open the ledger alone."""
@@ -345,7 +354,8 @@ def installed(driver: Driver) -> Iterator[None]:
 
     changes: list[tuple[Any, str, object]] = [
         (Ledger, "commit", commit), (claim, "hold", hold), (database, "sqlite3", driver.sqlite),
-        (run, "run_step", driver.step), (subtrees, "SIZE", driver.settings.subtree),
+        (run, "run_step", driver.step), (step_runner, "settle", driver.settle),
+        (subtrees, "SIZE", driver.settings.subtree),
         (merging, "SEPARATE_BYTES", driver.settings.separate),
         (chunk_scheduler, "_COMMIT_CHUNKS", driver.settings.commits), (chunk_loop, "sync_folders", disks.sync),
         (atomic, "sync", disks.sync_path),

@@ -38,7 +38,7 @@ from portico.workflow.explain import error_of, explain, failing_machine, hopeles
 from portico.workflow.machines import Machines, machine_of
 from portico.workflow.retry_policy import DEATHS, Action, Evidence, History, Response, next_replica, patience, respond
 from portico.workflow.split_chunks import Halves
-from portico.workflow.trials import LEAST, TIMES, Trials
+from portico.workflow.trials import COUNT, LEAST, TIMES, Trials
 
 __all__ = ["ChunkScheduler", "StepJob"]
 
@@ -339,8 +339,8 @@ class ChunkScheduler:
         trials = self._trials
         if trials is None or len(trials.chunks) < LEAST:
             return []
-        is_sure = not self._deadly.isdisjoint(trials.chunks) or trials.all(self._is_given_up)
-        if is_sure and trials.all(self._speaks_against):
+        is_deadly = len(trials.chunks) == COUNT and not self._deadly.isdisjoint(trials.chunks)
+        if trials.all(self._speaks_against) and (is_deadly or trials.all(self._is_given_up)):
             return [Stop(hopeless(text, trials.chunks.values(), self._bad_files))]
         if not self._successes and trials.all(self._is_in_doubt):
             self._read_alone(trials.chunks)

@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterable
 
 from portico.runfolder.ledger import Planned
 
-__all__ = ["LEAST", "Trials"]
+__all__ = ["COUNT", "LEAST", "TIMES", "Trials"]
 
 COUNT = 8
 """If a tenth of the files is bad, all of so many are in one step of 10^8."""
 LEAST = 3
 """With fewer chunks, one cannot say whether the step or the file is at fault."""
 TIMES = 2
-"""How often a chunk kills its process, or takes too long, until it speaks against the step; one of them once more."""
+"""How often each of `COUNT` chunks kills its process, or takes too long, until it speaks against the step; one of them
+once more. Fewer chunks may all do that by chance, so that each of them has to be given up."""
 
 
 class Trials:
