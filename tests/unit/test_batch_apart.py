@@ -45,7 +45,7 @@ def make(folder: Path, *groups: list[Task], site: Site = SITE, url: str = "") ->
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("filesystem: sharde", "'shared' or 'none'"), ("filesistem: none", "did you mean 'filesystem'?")],
+    [("filesystem: sharde", "did you mean 'shared'?"), ("filesistem: none", "did you mean 'filesystem'?")],
 )
 def test_a_wrong_file_system_is_an_error_with_the_right_ones(text: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "far.yaml").write_text(f"kind: htcondor\n{text}\n")
