@@ -50,8 +50,6 @@ c.JupyterHub.authenticate_prometheus = False  # SITE: a token for Prometheus, if
 # As root, every JupyterLab runs as its user; SITE: also systemdspawner, or kubespawner with an image.
 c.JupyterHub.spawner_class = "localprocess" if os.geteuid() == 0 else "simple"
 c.Spawner.cmd = [PYTHON, "-m", "jupyterhub.singleuser"]
-# JupyterLab asks the network neither for news nor for updates.
-c.Spawner.args = ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
 c.Spawner.ip = "127.0.0.1"
 c.Spawner.default_url = "/lab/tree/hnl.ipynb"
 c.Spawner.http_timeout = c.Spawner.start_timeout = 180

@@ -169,6 +169,8 @@ def _write_for_users(places: Places, state: State, events: dict[str, list[str]],
     for name in state.users:
         home = places.folder / "home" / name
         copy_for(name, REPOSITORY / "notebooks" / "hnl.ipynb", home / "hnl.ipynb")
+        settings = ".jupyter/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+        copy_for(name, DEPLOY / "jupyterhub" / "notification.jupyterlab-settings", home / settings)
         copy_for(name, DEPLOY / "portico" / "facility.yaml", home / ".config" / "portico" / "sites" / "facility.yaml")
 
 

@@ -219,7 +219,9 @@ def _system_folders() -> tuple[Path, ...]:
     root = [home] if home is not None else []
     named = [Path(os.environ[name]) for name in ("ROOTSYS", "CONDA_PREFIX") if os.environ.get(name)]
     prefixes = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1]]
-    return tuple(path.resolve() for path in (*map(Path, _SYSTEM), *root, *named, *prefixes))
+    # Of another environment, which a .pth file or PYTHONPATH adds to this one.
+    installed = [Path(entry) for entry in sys.path if Path(entry).name in {"site-packages", "dist-packages"}]
+    return tuple(path.resolve() for path in (*map(Path, _SYSTEM), *root, *named, *prefixes, *installed))
 
 
 def is_of_the_system(path: Path) -> bool:
