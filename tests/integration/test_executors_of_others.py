@@ -88,7 +88,7 @@ def test_an_analysis_runs_on_the_executor_of_the_page(
         )  # fmt: skip
 
     help_text = " ".join(run("--help").stdout.split())
-    assert "serial" in re.findall(r"installed executor: (.*?)\.", help_text)[0]
+    assert "serial" in re.findall(r"installed executor, NAME or NAME\+ADDRESS: (.*?)\.", help_text)[0]
     done = run("--on", "serial", "--run", "theirs", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["run"].endswith("theirs")

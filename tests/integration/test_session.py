@@ -268,7 +268,7 @@ def test_wrong_names_are_refused_with_what_is_valid(session: portico.Session, tm
         session.fill("select", samples=["on"])
     with pytest.raises(ConfigError, match=r"values that analysis\.yaml could have"):
         session.fill("select", cuts={"x": object()})
-    with pytest.raises(ConfigError, match=r"could have: cuts: the key 1 is no text"):
+    with pytest.raises(ConfigError, match=r"could have: cuts: the key 1 is not text"):
         session.fill("select", cuts={1: "x > 1"})
     with pytest.raises(ConfigError, match="computed from all samples"):
         session.fill("total", samples=["one"])
