@@ -17,6 +17,7 @@ import hnl.simulate as simulation
 import hnl.skim as module
 from hnl import ntuple
 from hnl.constants import MASSES, TRIGGER_PATHS
+from portico.worker import in_process
 from portico.worker.in_process import load_cpp
 from tests import helices
 from tests.constants import CONSTANTS
@@ -115,6 +116,12 @@ def matched(tree):
 
 def values(signal, column):
     return ak.to_numpy(ak.flatten(signal.tree[column][matched(signal.tree)])).astype(float)
+
+
+def test_headers_stay_while_cling_may_take_another_one_for_them(root):
+    assert root.hnl.define_candidates
+    assert in_process._unpacked
+    assert all(Path(folder.name).is_dir() for folder in in_process._unpacked)
 
 
 def test_columns_and_types(signal):

@@ -13,6 +13,10 @@ from portico.environment.bundle import collect
 
 __all__ = ["load_cpp"]
 
+# Until the process ends: cling knows a file by its inode, which another header may get once this one is removed, and
+# would then be taken for included.
+_unpacked: list[tempfile.TemporaryDirectory[str]] = []
+
 
 def load_cpp(function: str, folder: Path) -> Any:
     """Load ROOT, and declare what a step declares of C++, as a worker does.
@@ -36,10 +40,11 @@ def load_cpp(function: str, folder: Path) -> Any:
     """
     bundle = collect(function, folder).with_library()
     loaded = root.load()
-    with tempfile.TemporaryDirectory() as unpacked, zipfile.ZipFile(io.BytesIO(bundle.archive)) as archive:
-        archive.extractall(unpacked)
-        if bundle.library:
-            root.load_library(Path(unpacked, bundle.library))
-        for name, digest in bundle.declared.items():
-            root.declare(Path(unpacked, name), name, digest)
+    _unpacked.append(unpacked := tempfile.TemporaryDirectory(prefix="portico-"))
+    with zipfile.ZipFile(io.BytesIO(bundle.archive)) as archive:
+        archive.extractall(unpacked.name)
+    if bundle.library:
+        root.load_library(Path(unpacked.name, bundle.library))
+    for name, digest in bundle.declared.items():
+        root.declare(Path(unpacked.name, name), name, digest)
     return loaded
