@@ -434,7 +434,7 @@ def test_impossible_submissions(tmp_path: Path) -> None:
     for name in ("thesis.tex", "analysis.yaml", "plot.png"):
         (tmp_path / name / "home").mkdir(parents=True)
         (tmp_path / name / "home" / name).touch()
-        with pytest.raises(InputError, match="no part of a submission"):
+        with pytest.raises(InputError, match="not part of a submission"):
             hepdata_submission(tmp_path / name / "home", [limits_table()])
         assert (tmp_path / name / "home" / name).exists()
 
