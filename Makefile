@@ -100,7 +100,7 @@ test: $(VENV)/.tools
 	@bash tools/services.sh
 	@$(BIN)/python tools/run_tests.py $(PYTEST_ARGS)
 
-test-all: $(VENV)/.browser
+test-all: $(VENV)/.browser $(VENV)/.facility
 	@bash tools/services.sh --browser
 	@$(BIN)/python tools/run_tests.py -m '' $(PYTEST_ARGS)
 
