@@ -171,7 +171,8 @@ def test_the_dashboard_is_for_its_user(facility: Facility, tmp_path: Path) -> No
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=LOAD)
         reached = facility.popen(second, ["python", "-c", REACH, scheduler])
-        assert reached.wait(300) == 0, reached.communicate()
+        said = reached.communicate(timeout=300)
+        assert reached.returncode == 0, said
         with browser(tmp_path / "profile") as driver:
             driver.set_page_load_timeout(10 * LOAD)
             page = Page(driver)
