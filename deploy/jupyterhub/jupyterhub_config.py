@@ -64,7 +64,7 @@ c.SimpleLocalProcessSpawner.home_dir_template = "@HOMES@/{username}"
 
 
 async def add_port(spawner):
-    """Tell a user the port on which Prometheus looks for runs."""
+    """Tell a user the port on which Prometheus looks for a run: portico run --metrics-port $PORTICO_METRICS_PORT."""
     spawner.environment["PORTICO_METRICS_PORT"] = str(METRICS[spawner.user.name])
 
 

@@ -16,12 +16,13 @@ import uproot
 from tests.conftest import write_events
 from tests.services.farm.pool import HTCondorPool
 from tests.services.farm.pool import htcondor_pool as start_htcondor
-from tests.services.farm.proxy import SlowLink, accepts
+from tests.services.farm.proxy import SlowLink
 from tests.services.farm.proxy import slow_link as open_slow_link
 from tests.services.farm.slurm import SlurmPool
 from tests.services.farm.slurm import slurm_pool as start_slurm
 from tests.services.farm.user import User, processes_in
 from tests.services.farm.xrootd import XRootDServer
+from tools.facility.services import answers
 
 BINDINGS = """
 import time
@@ -86,7 +87,7 @@ def test_htcondor_leaves_nothing_with_a_running_job(user: User) -> None:
         pool.wait(pool.submit("executable = /bin/sleep\narguments = 600\nrequest_memory = 100"), status=2)
         assert "sleep" in [process.name() for process in processes_in(pool.folder)]
     assert processes_in(pool.folder) == []
-    assert not accepts(pool.port)
+    assert not answers(pool.port)
 
 
 @pytest.mark.full
@@ -129,7 +130,7 @@ def test_xrootd_refuses_to_write_and_comes_back_on_its_port(
     assert not (server.folder / "other").exists()
     port = server.port
     server.stop()
-    assert not accepts(port)
+    assert not answers(port)
     assert processes_in(server.home) == []
     assert server.start().port == port
     assert user.run(["xrdfs", f"127.0.0.1:{port}", "cat", "/text"]).stdout == "text\n"
@@ -164,5 +165,5 @@ def test_a_link_is_cut_and_closed() -> None:
                 assert client.recv(4) == b"text"
                 link.cut()
                 assert client.recv(1) == b""
-            assert accepts(link.port)
-        assert not accepts(link.port)
+            assert answers(link.port)
+        assert not answers(link.port)

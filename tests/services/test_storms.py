@@ -30,8 +30,8 @@ from portico.runfolder.folder import RunFolder
 from portico.runfolder.load import Run
 from tests.conftest import REPOSITORY, Remember, numbers_of, write_events
 from tests.services.farm.need import free_port, wait_for
-from tests.services.farm.proxy import accepts
 from tests.services.farm.user import end
+from tools.facility.services import answers
 
 pytestmark = [pytest.mark.full, pytest.mark.integration, pytest.mark.timeout(1800)]
 
@@ -186,7 +186,7 @@ def dask_process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 def scheduler(port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A scheduler on a port of loopback."""
     with dask_process("dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard") as process:
-        wait_for(lambda: accepts(port), "the start of the scheduler")
+        wait_for(lambda: answers(port), "the start of the scheduler")
         yield process
 
 

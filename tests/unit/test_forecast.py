@@ -72,8 +72,8 @@ def test_what_does_not_fit_into_a_job_is_told() -> None:
     found = forecast(wanted, [(Path("a"), KNOWN)], Place.of(site, 2, True, None))
     assert found.queue == "short"
     memory, walltime = found.warnings
-    assert "step 'fill' needs 900 MiB in one process, but a worker of site 'farm' has 763 MiB of its 1 GB" in memory
-    assert "a job with 5 chunks takes about 2 min, longer than the walltime 00:01:00 of site 'farm'" in walltime
+    assert "step 'fill' needs 944 MB in one process, but a worker of site 'farm' has 800 MB of its 1 GB" in memory
+    assert "a job with 5 chunks takes about 2 min 30 s, longer than the walltime 00:01:00 of site 'farm'" in walltime
     assert "--chunks-per-job" in walltime
     assert len(forecast(wanted, [(Path("a"), KNOWN)], Place.of(site, 2, True, 1)).warnings) == 1
     assert len(forecast(wanted, [(Path("a"), KNOWN)], Place.of(site, 2, False, None)).warnings) == 1

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from tools.facility.places import FacilityError, Places, State, write_secret
 
@@ -18,6 +19,13 @@ SERVICE = "nobody"
 def service() -> pwd.struct_passwd:
     """Return the account that runs the services."""
     return pwd.getpwnam(SERVICE) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+
+
+def become(account: pwd.struct_passwd) -> dict[str, Any]:
+    """Return the options of `subprocess.Popen` that start a process as an account, if root starts it."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
 def own(path: Path, account: pwd.struct_passwd) -> Path:

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from tools.facility.accounts import become
 from tools.facility.places import FacilityError, Places, State
 
 MARK = "PORTICO_FACILITY"
@@ -70,14 +70,12 @@ def start(
     account: pwd.struct_passwd | None = None,
 ) -> None:  # fmt: skip
     """Start a service in a session of its own; as another account if root starts it."""
-    become: dict[str, Any] = {}
-    if os.geteuid() == 0 and account is not None:
-        become = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
     log = places.folder / "log" / f"{name}.log"
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as stream:  # noqa: PTH123
         process = subprocess.Popen(
             [str(word) for word in command], env={**environment, MARK: str(places.folder)}, cwd=places.folder,
-            stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True, umask=0o022, **become,
+            stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True, umask=0o022,
+            **(become(account) if account is not None else {}),
         )  # fmt: skip
     state.processes[name] = (process.pid, psutil.Process(process.pid).create_time())
     places.save(state)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tools.facility.accounts import copy_for, make_accounts, own, service
+from tools.facility.accounts import become, copy_for, make_accounts, own, service
 from tools.facility.demo import EVENTS, SAMPLES, SIMULATION, write_analysis
 from tools.facility.places import DEPLOY, REPOSITORY, FacilityError, Places, State, choose_ports, fill, write_secret
 from tools.facility.services import PATHS, answers, condor_release, program, running, start, wait_for
@@ -45,11 +45,16 @@ def up(places: Places, state: State, users: list[str], proxy: Path | None = None
     events = make_events(places, python, entries)
     _write_for_users(places, state, events, entries)
     environment = environment_of(places, python, programs["condor"])
-    _start_condor(places, state, programs["condor"], environment)
-    _start_xrootd(places, state, programs["xrootd"], environment)
-    _start_prometheus(places, state, programs["prometheus"], environment)
-    _start_proxy(places, state, programs["proxy"], environment)
-    _start_hub(places, state, python, environment)
+    starts = {
+        "condor": partial(_start_condor, places, state, programs["condor"]),
+        "xrootd": partial(_start_xrootd, places, state, programs["xrootd"]),
+        "prometheus": partial(_start_prometheus, places, state, programs["prometheus"]),
+        "proxy": partial(_start_proxy, places, state, programs["proxy"]),
+        "hub": partial(_start_hub, places, state, python),
+    }
+    for name in SERVICES:
+        if not running(state, name):
+            starts[name](environment)
     ports = {name: state.ports[name] for name in ("xrootd", "prometheus", "proxy")} | {"hub": state.ports["api"]}
     for name, port in ports.items():
         wait_for(places, state, name, partial(answers, port))
@@ -130,11 +135,10 @@ def _find_python(places: Places, user: str, test: list[str]) -> Path:
 
 def _runs(user: str, program: Path, arguments: Sequence[str]) -> bool:
     account = pwd.getpwnam(user)
-    become = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
     command = [str(program), *arguments]
     environment = {"PATH": os.pathsep.join(PATHS), "HOME": account.pw_dir}
     try:
-        done = subprocess.run(command, env=environment, cwd="/", capture_output=True, check=False, **become)  # type: ignore[call-overload]
+        done = subprocess.run(command, env=environment, cwd="/", capture_output=True, check=False, **become(account))
     except PermissionError:
         return False
     return bool(done.returncode == 0)
@@ -149,11 +153,11 @@ def make_events(places: Places, python: Path, entries: int = EVENTS) -> dict[str
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         own(part, account)
-        become = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
         write_analysis(part / "analysis", entries, steps=SIMULATION)
         command = [str(python), "-m", "portico.cli", "run", str(part / "analysis"), "--run", str(part / "run")]
         environment = {"PATH": os.pathsep.join(PATHS), "HOME": str(part), "LANG": "C.UTF-8"}
-        done = subprocess.run(command, env=environment, cwd=part, capture_output=True, text=True, check=False, **become)  # type: ignore[call-overload]
+        done = subprocess.run(command, env=environment, cwd=part, capture_output=True, text=True, check=False,
+                              **become(account))  # fmt: skip
         if done.returncode:
             raise FacilityError(f"the events could not be made: {done.stderr[-2000:]}")
         (part / "run" / "simulate").rename(target)
@@ -175,8 +179,6 @@ def _write_for_users(places: Places, state: State, events: dict[str, list[str]],
 
 
 def _start_condor(places: Places, state: State, release: Path, environment: dict[str, str]) -> None:
-    if running(state, "condor"):
-        return
     folder, account = places.folder / "condor", service()
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -229,8 +231,6 @@ def _condor_ready(environment: dict[str, str]) -> bool:
 
 
 def _start_xrootd(places: Places, state: State, program: Path, environment: dict[str, str]) -> None:
-    if running(state, "xrootd"):
-        return
     folder = places.folder / "xrootd"
     folder.mkdir(exist_ok=True)
     own(folder, service())
@@ -240,8 +240,6 @@ def _start_xrootd(places: Places, state: State, program: Path, environment: dict
 
 
 def _start_prometheus(places: Places, state: State, program: Path, environment: dict[str, str]) -> None:
-    if running(state, "prometheus"):
-        return
     folder = places.folder / "prometheus"
     folder.mkdir(exist_ok=True)
     own(folder, service())
@@ -254,8 +252,6 @@ def _start_prometheus(places: Places, state: State, program: Path, environment: 
 
 
 def _start_proxy(places: Places, state: State, proxy: Path, environment: dict[str, str]) -> None:
-    if running(state, "proxy"):
-        return
     folder = places.folder / "hub"
     folder.mkdir(exist_ok=True)
     folder.chmod(0o700)
@@ -271,8 +267,6 @@ def _start_proxy(places: Places, state: State, proxy: Path, environment: dict[st
 
 
 def _start_hub(places: Places, state: State, python: Path, environment: dict[str, str]) -> None:
-    if running(state, "hub"):
-        return
     folder = places.folder / "hub"
     ports = {"HUB": state.ports["proxy"], "API": state.ports["api"], "ROUTES": state.ports["routes"]}
     analysis = places.folder / "share" / "search" / "analysis.yaml"

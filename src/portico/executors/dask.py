@@ -44,19 +44,15 @@ class DaskExecutor(Executor):
 
     Parameters
     ----------
-    address, workers, timeout
+    address, workers, timeout, security
         As of `portico.executors.daskconnection.Connection`.
     cluster : Cluster, optional
         Of a site, by `portico.clusters.base.start_cluster`; is closed with the executor.
-    security : Security, optional
-        TLS keys for the address; by default those of Dask's configuration.
 
     Raises
     ------
-    MissingExtra
-        If distributed is not installed.
-    WorkerError
-        If the scheduler cannot be reached.
+    MissingExtra, WorkerError
+        As of `portico.executors.daskconnection.Connection`.
     """
 
     def __init__(

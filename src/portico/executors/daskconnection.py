@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Restarts"]
 
-
 logger = logging.getLogger(__name__)
 
 _SEND_SECONDS = 60.0  # within which every worker takes what is sent to all; one that is stopped gets it later
@@ -80,8 +79,12 @@ class Connection:
             self._stop_clusters()
             raise WorkerError(unreachable(address, error)) from error
         again = "" if self.is_started_here else "start it again and "
-        self.link = SchedulerLink(self.client, again, self._has_ended)
-        watch_tasks(self.client, self.link)
+        try:
+            self.link = SchedulerLink(self.client, again, self._has_ended)
+            watch_tasks(self.client, self.link)
+        except BaseException:
+            self._stop_clusters()
+            raise
 
     def _has_ended(self) -> bool:
         """Return whether the scheduler has ended: of one in this process, its clients are not informed."""

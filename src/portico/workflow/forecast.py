@@ -14,12 +14,10 @@ from portico.clusters.site import Site
 from portico.errors import PorticoError
 from portico.executors.batch import group_size
 from portico.monitor.metrics import Cost, StepMetrics, step_metrics
+from portico.monitor.units import duration, size
 from portico.runfolder.folder import RunFolder
 
 __all__ = ["Forecast", "Place", "StepForecast", "forecast", "measured"]
-
-_BYTES_SHOWN = 2**20
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -235,21 +233,14 @@ def _warnings(steps: Iterable[StepForecast], place: Place) -> Iterator[str]:
     for step in steps:
         if step.memory > share:
             yield (
-                f"step '{step.step}' needs {step.memory / _BYTES_SHOWN:,.0f} MiB in one process, but a worker of site "
-                f"'{site.name}' has {share / _BYTES_SHOWN:,.0f} MiB of its {site.memory}; give the site more 'memory', "
-                "or the step smaller chunks"
+                f"step '{step.step}' needs {size(step.memory)} in one process, but a worker of site '{site.name}' has "
+                f"{size(share)} of its {site.memory}; give the site more 'memory', or the step smaller chunks"
             )
-        size = group_size(step.chunks, place.workers, place.chunks_per_job) if place.batch else 1
-        if size * step.chunk_seconds > site.seconds:
-            what = f"a job with {size:,} chunks" if place.batch else "a chunk"
-            fix = "--chunks-per-job, " if place.batch and size > 1 else ""
+        together = group_size(step.chunks, place.workers, place.chunks_per_job) if place.batch else 1
+        if together * step.chunk_seconds > site.seconds:
+            what = f"a job with {together:,} chunks" if place.batch else "a chunk"
+            fix = "--chunks-per-job, " if together > 1 else ""
             yield (
-                f"step '{step.step}': {what} takes about {_hours(size * step.chunk_seconds)}, longer than the walltime "
-                f"{site.walltime} of site '{site.name}'; give {fix}a longer 'walltime', or smaller chunks"
+                f"step '{step.step}': {what} takes about {duration(together * step.chunk_seconds)}, longer than the "
+                f"walltime {site.walltime} of site '{site.name}'; give {fix}a longer 'walltime', or smaller chunks"
             )
-
-
-def _hours(seconds: float) -> str:
-    if seconds > 5400:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"

@@ -9,13 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 
-def accepts(port: int) -> bool:
-    """Whether somebody listens on a port of loopback."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 class SlowLink:
     """A proxy to a port of loopback; all its connections together get ``bytes_per_second`` in each direction.
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.services.farm.need import free_port, program, wait_for
-from tests.services.farm.proxy import accepts
 from tests.services.farm.user import User, end, end_all_in
 from tools.facility.places import DEPLOY, fill
+from tools.facility.services import answers
 
 
 class XRootDServer:
@@ -49,7 +49,7 @@ class XRootDServer:
         if self._process is None:
             self._process = self.user.popen([self._program, "-c", self._config, "-l", self.log])
             process = self._process
-            wait_for(lambda: accepts(self.port) or process.poll() is not None, "the start of xrootd", 30, self.log)
+            wait_for(lambda: answers(self.port) or process.poll() is not None, "the start of xrootd", 30, self.log)
             if process.poll() is not None:
                 self._process = None
                 said = "".join(file.read_text(errors="replace")[-3000:] for file in self.home.glob("log*"))
