@@ -14,6 +14,7 @@ import pytest
 import uproot
 
 from tests.conftest import write_events
+from tests.services.farm.need import wait_for
 from tests.services.farm.pool import HTCondorPool
 from tests.services.farm.pool import htcondor_pool as start_htcondor
 from tests.services.farm.proxy import SlowLink
@@ -85,7 +86,7 @@ def test_slurm_by_command_line(slurm_pool: SlurmPool) -> None:
 def test_htcondor_leaves_nothing_with_a_running_job(user: User) -> None:
     with start_htcondor(user, cpus=1) as pool:
         pool.wait(pool.submit("executable = /bin/sleep\narguments = 600\nrequest_memory = 100"), status=2)
-        assert "sleep" in [process.name() for process in processes_in(pool.folder)]
+        wait_for(lambda: "sleep" in [process.name() for process in processes_in(pool.folder)], "the job's process")
     assert processes_in(pool.folder) == []
     assert not answers(pool.port)
 
