@@ -13,7 +13,7 @@ from pathlib import Path
 from portico.results.partial import decode
 from portico.runfolder.ledger import Ledger
 from portico.worker.task import FailureKind
-from tests.simulation.checks import check
+from tests.simulation.checks import check, check_overtaken
 from tests.simulation.data import STEP, Data
 from tests.simulation.disks import LOCAL, REMOTE, Disks
 from tests.simulation.farm import Farm, Mood
@@ -201,6 +201,8 @@ def _run(history: History, world: World, folder: Path, ends: list[End] | None) -
                 driver.seem_dead()
             if driver.has_settled:
                 disks.removed.clear()  # nor what they have left of a step that came to its end
+            if driver.overtaken:
+                check_overtaken(driver)
             if isinstance(driver.death, PowerLoss):
                 disks.lose_power()
             if driver.began:
