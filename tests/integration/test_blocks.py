@@ -85,7 +85,12 @@ def select(root: Any, selection: Path) -> Callable[..., Mapping[str, Any]]:
 
 @pytest.mark.parametrize(
     ("scalar", "vector", "in_blocks"),
-    [("y/F", "float", True), ("y/F", "double", True), ("y/f[0,40,16]", "float", False), ("y/F", "Double32_t", False)],
+    [
+        pytest.param("y/F", "float", True, marks=pytest.mark.full),
+        ("y/F", "double", True),
+        ("y/f[0,40,16]", "float", False),
+        ("y/F", "Double32_t", False),
+    ],
 )
 def test_types_that_are_others_on_disk_are_read_by_rdataframe(
     root: Any, select: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
@@ -156,6 +161,7 @@ def test_a_damaged_basket_is_told_as_rdataframe_tells_it(
         portico.run(analysis, folder=tmp_path / "run", executor=single)
 
 
+@pytest.mark.full
 def test_lists_of_different_lengths_are_the_users_error(
     make_analysis: Callable[..., Analysis], single: LocalExecutor, tmp_path: Path, root: Any
 ) -> None:

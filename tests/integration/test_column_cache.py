@@ -588,7 +588,8 @@ def test_a_file_that_was_replaced_is_read_again(
         assert numbers_of(plain, "fill") == numbers_of(cached, "fill")
 
 
-@pytest.mark.parametrize("cache", [pytest.param(False, marks=pytest.mark.full), True])
+@pytest.mark.full
+@pytest.mark.parametrize("cache", [False, True])
 def test_a_damage_that_root_tells_once_is_told(
     events: Path, make_analysis: Callable[..., Analysis], tmp_path: Path, cache: bool
 ) -> None:

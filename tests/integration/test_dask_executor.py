@@ -90,6 +90,7 @@ def outcomes_of(executor: DaskExecutor, tasks: list[Task]) -> list[str]:
     return found
 
 
+@pytest.mark.full
 def test_workers_that_failed_are_avoided(
     executor: DaskExecutor, events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +153,7 @@ def test_the_address_of_a_dashboard_is_told(analysis: Analysis, tmp_path: Path, 
         assert own.dashboard == ""
 
 
+@pytest.mark.full
 def test_report_links_that_of_dask(analysis: Analysis, tmp_path: Path) -> None:
     """Or names what its report needs; a run that runs nothing keeps it."""
     with closing(DaskExecutor(workers=1)) as own:

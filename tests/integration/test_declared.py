@@ -181,6 +181,7 @@ def NAME(frame, sample):
 """
 
 
+@pytest.mark.full
 def test_macros_and_defaults_of_root_are_those_of_the_step(
     write: Callable[..., Analysis], one: LocalExecutor, tmp_path: Path
 ) -> None:

@@ -270,7 +270,11 @@ def test_workers_of_others_are_used_but_not_replaced(
 
 
 @pytest.mark.parametrize(("function", "message"), [
-    ("ranged", r"mysteps\.py:\d+ \(return \{\"n\": frame\.Range\(10\).*Range is not possible on ROOT's .*--on local"),
+    pytest.param(
+        "ranged",
+        r"mysteps\.py:\d+ \(return \{\"n\": frame\.Range\(10\).*Range is not possible on ROOT's .*--on local",
+        marks=pytest.mark.full,
+    ),
     ("early", r"mysteps\.py:\d+ .*ran the event loop while it was being built"),
     ("throws", r"sample 'a'.*too large"),
 ])  # fmt: skip

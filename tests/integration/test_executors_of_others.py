@@ -73,6 +73,7 @@ def executors_in(run: Path) -> dict[str, str]:
         ledger.close()
 
 
+@pytest.mark.full
 def test_an_analysis_runs_on_the_executor_of_the_page(
     make_analysis: Callable[..., Analysis], events: Path, site_packages: Path, tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def test_bad_files_make_a_run_fail_or_partial(with_bad_files: Analysis, local: L
     assert "lost: step 'total', sample 'mc', 250 entries of" in shown
 
 
+@pytest.mark.full
 def test_a_file_made_again_makes_the_run_whole(
     with_bad_files: Analysis, local: LocalExecutor, events: Path, tmp_path: Path
 ) -> None:

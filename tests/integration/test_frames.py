@@ -222,7 +222,11 @@ def noexcept(frame, sample):
 
 
 @pytest.mark.parametrize(("step", "message"), [
-    ("redefined", r"mysteps\.py:\d+ .*cannot redefine column \"x\"\. The column depends on one or more systematic"),
+    pytest.param(
+        "redefined",
+        r"mysteps\.py:\d+ .*cannot redefine column \"x\"\. The column depends on one or more systematic",
+        marks=pytest.mark.full,
+    ),
     ("tagless", "ROOT aborts: Must have at least one variation"),
     pytest.param("unknown", r"mysteps\.py:\d+ .*cannot redefine or vary column \"nope\"", marks=pytest.mark.full),
     pytest.param("alias", r"mysteps\.py:\d+ .*cannot define column \"x\"", marks=pytest.mark.full),

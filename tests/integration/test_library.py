@@ -76,6 +76,7 @@ def run(folder: Path, executor: LocalExecutor, name: str = "run") -> tuple[dict[
     return {sample: made["squares"][sample]["sum"] for sample in SUMS}, reporter
 
 
+@pytest.mark.full
 def test_a_library_is_made_once_and_follows_its_sources(folder: Path, local: LocalExecutor) -> None:
     found, reporter = run(folder, local)
     assert found == SUMS

@@ -35,6 +35,7 @@ def on_disk(path: Path) -> int:
     return path.stat().st_blocks * 512
 
 
+@pytest.mark.full
 def test_a_step_that_prints_much_fills_no_disk(
     make_analysis: Callable[..., Analysis], events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def end_scheduler(executor: DaskExecutor) -> None:
     asyncio.run_coroutine_threadsafe(own.scheduler.close(), own.loop.asyncio_loop).result(30)
 
 
+@pytest.mark.full
 def test_a_run_goes_on_when_its_scheduler_is_lost(analysis: Analysis, local: LocalExecutor, tmp_path: Path) -> None:
     quiet = portico.run(analysis, folder=tmp_path / "quiet", executor=local)
     with closing(DaskExecutor(workers=2)) as executor:

@@ -315,6 +315,7 @@ def separate(command: list[str], host: str, hidden: Path | None) -> subprocess.P
     )  # fmt: skip
 
 
+@pytest.mark.full
 @pytest.mark.dask
 def test_a_machine_without_the_input_is_named_and_costs_nothing(
     make_analysis: Callable[..., Analysis], local: LocalExecutor, events: Path, address: str, tmp_path: Path

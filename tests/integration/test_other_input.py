@@ -326,7 +326,14 @@ def test_columns_in_another_file_are_refused(root: Any, tmp_path: Path) -> None:
     assert re.search(r"a\.root: 'Split': the column 'y' lies in another file, .*other\.root", str(found))
 
 
-def test_columns_that_end_before_the_tree(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "steps",
+    [("needed",),
+     pytest.param(("everything", "matched", "called", "bypassed", "graph", "listed"), marks=pytest.mark.full)],
+)  # fmt: skip
+def test_columns_that_end_before_the_tree(
+    root: Any, single: LocalExecutor, tmp_path: Path, steps: tuple[str, ...]
+) -> None:
     file = root.TFile.Open(str(tmp_path / "a.root"), "RECREATE")
     tree, x, y = root.TTree("Events", ""), array("i", [0]), array("i", [0])
     tree.Branch("x", x, "x/I")
@@ -338,6 +345,6 @@ def test_columns_that_end_before_the_tree(root: Any, single: LocalExecutor, tmp_
     tree.Write()
     file.Close()
     assert run(tmp_path, "    s: {files: a.root}", "plain", single)["plain"]["s"]["sum"] == 45
-    for step in ("needed", "everything", "matched", "called", "bypassed", "graph", "listed"):
+    for step in steps:
         with pytest.raises(InputError, match=r"a\.root entries 0-9: .*'trigger' has fewer entries than the tree"):
             run(tmp_path, "    s: {files: a.root}", step, single)

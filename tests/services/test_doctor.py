@@ -113,6 +113,7 @@ def test_the_doctor_reads_and_writes_with_the_credentials(
     assert [file.name for file in (server.folder / "out").rglob("*") if file.is_file()] == []
 
 
+@pytest.mark.full
 def test_a_store_that_is_read_only_is_told(
     xrootd_server: Callable[..., XRootDServer], events: Path, make_analysis: Callable[..., Analysis], tmp_path: Path
 ) -> None:

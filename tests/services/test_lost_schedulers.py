@@ -71,6 +71,7 @@ def test_a_run_on_a_farm_goes_on_with_a_new_scheduler(kind: str, make_place: Cal
     assert left == []
 
 
+@pytest.mark.full
 def test_a_run_on_a_gateway_goes_on_when_its_scheduler_is_killed(
     make_place: Callable[..., Place], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

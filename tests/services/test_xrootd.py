@@ -378,6 +378,7 @@ def test_files_that_are_not_what_was_planned(
         summarise(gone, "Events")
 
 
+@pytest.mark.full
 def test_damage_in_the_middle_is_not_counted(
     xrootd_server: Start, one: Path, executor: LocalExecutor, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def cost(wall: float = 1.0, cpu: float = 1.0, memory: float = 100.0) -> Measured
     return Measured(wall, cpu, cpu, memory, {})
 
 
+@pytest.mark.full
 def test_programs_answer_the_same(place: Path, libraries: Path, tmp_path: Path) -> None:
     given = made("wztree", 3000, place, ["TTree"])["TTree"]
     assert len(given.files) == 10

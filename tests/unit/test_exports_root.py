@@ -235,6 +235,7 @@ def test_names_that_become_one_are_refused() -> None:
         choose(model.model_copy(update={"channels": channels}))
 
 
+@pytest.mark.full
 def test_likelihoods_are_the_same_in_all_formats(chosen: Chosen, files: dict[str, dict[str, Any]]) -> None:
     at = points(chosen)
     reference = files["every.root"]["nll"]

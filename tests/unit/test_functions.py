@@ -158,6 +158,7 @@ def test_a_card_of_functions_by_hand(folder: Path, model: RooFitModel) -> None:
     assert totals["c", "total"].observed == 12
 
 
+@pytest.mark.full
 def test_the_same_limit_after_export_and_in_archives(folder: Path, model: RooFitModel, tmp_path: Path) -> None:
     limit = infer(model).limit.observed
     export(model, "roofit", tmp_path / "model.root")

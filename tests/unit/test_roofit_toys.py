@@ -45,6 +45,7 @@ def toys(source: RooFitToys, numbers: range, mu: float = 1.5) -> dict[tuple[bool
     return {(s, n): throw_toy(source, mu, n, signal=s, seed=5, index=1) for n in numbers for s in (True, False)}
 
 
+@pytest.mark.full
 def test_a_toy_depends_on_its_seeds_alone(model: RooFitModel, tmp_path: Path) -> None:
     """The same bits in another process, from a copy of the files, in another order, after other fits."""
     here = toys(RooFitToys(model), range(3))
@@ -100,6 +101,7 @@ def count(folder: Path, observed: int, background: float, formula: str = "(@0*@0
     return found
 
 
+@pytest.mark.full
 def test_a_parameter_of_a_formula_is_not_called_useless(tmp_path: Path) -> None:
     """Its param line is a constraint of the formula, though no histogram depends on it."""
     model = count(tmp_path, 3, 3.2)

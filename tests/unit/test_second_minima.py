@@ -76,6 +76,7 @@ def test_the_limit_is_that_of_the_lowest_minimum(backend: str) -> None:
     assert answer.notes == ()
 
 
+@pytest.mark.full
 def test_roofit_goes_to_all_sides_as_well(tmp_path: Path) -> None:
     """Of a RooWorkspace, whose likelihood Portico knows only by its values."""
     export(workspace(TWO_MINIMA), "roofit", tmp_path / "two.root")
@@ -190,6 +191,7 @@ def test_a_curve_that_is_flat_at_its_end_does_not_end_a_search(target: float) ->
     assert invert(lambda x: x**2, target, 1.0) == pytest.approx(math.sqrt(target), rel=1e-3)
 
 
+@pytest.mark.full
 def test_hundreds_of_parameters_that_bend_a_little_need_few_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which of the 28 bent parameters of this model lie on another side is seen without fits on all of them."""
     calls, spec = list[int](), large_model(218)
