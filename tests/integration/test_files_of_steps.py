@@ -24,7 +24,7 @@ from tests.conftest import Remember, write_events
 
 pytestmark = pytest.mark.integration
 
-CODE = """
+CODE = '''
 import numpy as np
 import uproot
 
@@ -53,7 +53,7 @@ def use(frame, sample, *, weights="", factor=1.0):
 @summary
 def report(results, samples, *, fitted=""):
     return {"fitted": open(fitted).read()}
-"""
+'''
 STEPS = """
   - {name: fill, function: "mysteps:fill", chunk: 50 entries}
   - {name: fit, function: "mysteps:fit", input: fill}

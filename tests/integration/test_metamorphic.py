@@ -168,7 +168,9 @@ def bits(results: Any, ordered: bool) -> dict[str, Any]:
             found[name] = values.tobytes() if ordered else values[np.argsort(events)].tobytes()
             continue
         for key, array in product.arrays.items():
-            found[f"{name}/{key.removeprefix('other_')}"] = array.tobytes() if ordered else in_order(array).tobytes()
+            found[f"{name}/{key.removeprefix('other_')}"] = (
+                array.tobytes() if ordered else in_order(array).tobytes()
+            )
     return found
 
 
