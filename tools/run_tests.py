@@ -1,7 +1,7 @@
 """Run the tests in four processes of pytest side by side, and end with one summary of all.
 
-One has most unit tests, one the runs of whole analyses, one what mostly waits for services, one the storms and the rest
-of both. Lines appear as they come; failures, errors and warnings of each process follow when all have ended. The
+One has most unit tests, one the runs of whole analyses, one what mostly waits for services and the rest of the unit
+tests, one the storms and the rest of the runs. Lines appear as they come; failures, errors and warnings of each process follow when all have ended. The
 last line is that of pytest, with the counts of all.
 
 usage: run_tests.py [ARGUMENTS OF PYTEST...]; with paths of tests among them, one process runs these.
@@ -27,13 +27,15 @@ RUNS, UNITS = "tests/integration/test_[m-z]*.py", "tests/unit/test_s*.py"
 GROUPS = {
     "units": ["tests/unit", f"--ignore-glob={UNITS}"],
     "runs": ["tests/integration", f"--ignore={HNL}", f"--ignore-glob={RUNS}"],
-    "services": [HNL, "tests/browser", "tests/notebooks", "tests/services", f"--ignore={XROOTD}"],
-    "storms": [
-        "tests/simulation",
-        XROOTD,
-        "tests/storms",
-        *sorted(str(path) for each in (RUNS, UNITS) for path in Path().glob(each)),
+    "services": [
+        HNL,
+        "tests/browser",
+        "tests/notebooks",
+        "tests/services",
+        f"--ignore={XROOTD}",
+        *sorted(map(str, Path().glob(UNITS))),
     ],
+    "storms": ["tests/simulation", XROOTD, "tests/storms", *sorted(map(str, Path().glob(RUNS)))],
 }
 ORDER = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warnings", "errors")
 SECTION = re.compile(r"^=+ (ERRORS|FAILURES|XPASSES|warnings summary|short test summary info|slowest .*) =+$")

@@ -274,6 +274,7 @@ def test_faults_of_the_step_are_told_once_with_the_place(data, tmp_path):
         assert said.count("error: step") == 1
 
 
+@pytest.mark.full
 def test_damaged_file_fails_or_is_left_out(data, tmp_path):
     analysis = write_analysis(tmp_path / "bad", [data / "good.root", data / "damaged.root", data / "empty.root"])
     command = ("run", analysis, "--run", tmp_path / "run", "--workers", 1)

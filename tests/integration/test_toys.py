@@ -83,6 +83,7 @@ def test_limit(local: LocalExecutor, tmp_path: Path) -> None:
     assert reporter.warnings == []
 
 
+@pytest.mark.full
 def test_workspace_of_pyhf(local: LocalExecutor, tmp_path: Path) -> None:
     sample = {"name": "signal", "data": [1.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]}
     background = {"name": "background", "data": [3.2], "modifiers": []}

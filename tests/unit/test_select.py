@@ -438,9 +438,9 @@ def copy(request: pytest.FixtureRequest, ntuple: Path, tmp_path_factory: pytest.
 @pytest.mark.parametrize(
     ("copy", "kind"),
     [
-        ("vectors", "background"), ("arrays", "data"), ("RNTuple", "data"),
+        ("vectors", "background"), ("RNTuple", "data"),
         *(pytest.param(*of, marks=pytest.mark.full)
-          for of in (("vectors", "data"), ("arrays", "background"), ("RNTuple", "background"))),
+          for of in (("vectors", "data"), ("arrays", "background"), ("arrays", "data"), ("RNTuple", "background"))),
     ],
     indirect=["copy"],
 )  # fmt: skip
