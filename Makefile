@@ -101,7 +101,7 @@ test: $(VENV)/.tools
 	@$(BIN)/python tools/run_tests.py $(PYTEST_ARGS)
 
 test-all: $(VENV)/.browser $(VENV)/.facility
-	@bash tools/services.sh --browser
+	@bash tools/services.sh --full
 	@$(BIN)/python tools/run_tests.py -m '' $(PYTEST_ARGS)
 
 lint: $(VENV)/.tools
