@@ -30,13 +30,15 @@ PROJECTS = (".", "plugins/distrdf")
 PYTHON = "/opt/portico/bin/python"
 SUITES = ("bookworm", "trixie")
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"  # of the image
-_PIP = ("index-url", "extra-index-url", "proxy", "timeout", "trusted-host")
-_PASSED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _UNUSED_SECONDS = 86400
 
 
 class ImageError(Exception):
     """What keeps the image from being built, with what to do."""
+
+
+class UnavailableError(ImageError):
+    """The image cannot be built on this machine, or not as this user."""
 
 
 def apptainer() -> Path | None:
@@ -53,9 +55,13 @@ def image() -> Path:
 
     Raises
     ------
+    UnavailableError
+        If it cannot be built here.
     ImageError
-        If it cannot be built.
+        If building it fails.
     """
+    if apptainer() is None:
+        raise UnavailableError(f"Apptainer is missing, also in {cache()}; bash tools/services.sh --full installs it")
     digest = _digest(REPOSITORY / name for name in MADE_FROM)
     base = cache() / f"image-{_suite()}-{digest}"
     made = base.with_name(f"{base.name}-{_digest(_sources())}")
@@ -76,6 +82,7 @@ def image() -> Path:
 def copy_of(image: Path) -> Iterator[Path]:
     """Make a copy of an image beside it, of hard links, and remove it; pip replaces files and changes none."""
     copy = Path(tempfile.mkdtemp(prefix="image-making-", dir=image.parent)) / "image"
+    copy.parent.chmod(0o755)
     try:
         subprocess.run(["cp", "-al", image, copy], check=True)
         yield copy
@@ -84,14 +91,15 @@ def copy_of(image: Path) -> Iterator[Path]:
 
 
 def install(image: Path, *packages: str) -> None:
-    """Install packages over those of an image, without what they require; the repository is at ``/mnt`` there.
+    """Install packages into an image, without what they require; the repository is at ``/mnt`` there.
 
     Raises
     ------
     ImageError
         If pip cannot.
     """
-    pip = [PYTHON, "-m", "pip", "--no-cache-dir", "--quiet", "install", "--no-deps", *packages]
+    index = [f"--index-url={found}" for found in _pip_setting("index-url")]
+    pip = [PYTHON, "-m", "pip", "--no-cache-dir", "--quiet", "install", "--no-deps", *index, *packages]
     options = ["--writable", "--no-home", "--pwd", "/", "--bind", f"{REPOSITORY}:/mnt:ro"]
     _apptainer(["exec", *options, *_certificates(), str(image), *pip], "pip could not install into the image")
 
@@ -99,14 +107,16 @@ def install(image: Path, *packages: str) -> None:
 def _build(base: Path) -> None:
     """Build the definition, with this machine's own mirror."""
     if os.geteuid() != 0:
-        raise ImageError("debootstrap makes images as root only; build the image as root, and start this again")
+        raise UnavailableError("debootstrap makes images as root only; build the image as root, and start this again")
     if shutil.which("debootstrap", path=os.pathsep.join(PATHS)) is None:
-        raise ImageError("the program debootstrap is missing; install it with: sudo apt-get install debootstrap")
+        raise UnavailableError("the program debootstrap is missing; install it with: sudo apt-get install debootstrap")
     print(f"portico: building the image in {base.parent} (some minutes)", file=sys.stderr)
-    given = [f"--build-arg=SUITE={_suite()}", *(f"--build-arg=MIRROR={mirror}" for mirror in _mirror())]
+    given = [("SUITE", _suite()), *(("MIRROR", found) for found in _mirror())]
+    given += [("INDEX", found) for found in _pip_setting("index-url")]
+    values = [f"--build-arg={name}={value}" for name, value in given]
     making = Path(tempfile.mkdtemp(prefix="image-making-", dir=base.parent))
     try:
-        command = ["build", "--sandbox", *given, *_certificates(), str(making / "image"), DEFINITION]
+        command = ["build", "--sandbox", *values, *_certificates(), str(making / "image"), DEFINITION]
         _apptainer(command, f"{DEFINITION} could not be built", making)
         (making / "image").chmod(0o755)
         (making / "image").rename(base)
@@ -115,43 +125,49 @@ def _build(base: Path) -> None:
 
 
 def _apptainer(arguments: Sequence[str], problem: str, scratch: Path | None = None) -> None:
-    program = apptainer()
-    if program is None:
-        raise ImageError(f"Apptainer is missing, also in {cache()}; bash tools/services.sh --full installs it")
+    """Run Apptainer as the root of a user namespace of its own: it wants all capabilities, which root may not have."""
     environment = {
-        "PATH": os.pathsep.join(PATHS), "HOME": "/root", "LANG": "C.UTF-8", **_pip_settings(),
-        **{name: os.environ[name] for name in _PASSED if name in os.environ},
+        "PATH": os.pathsep.join(PATHS), "HOME": "/root", "LANG": "C.UTF-8",
+        "container": "lxc",  # has debootstrap bind devices, which it cannot make in a user namespace
         **({"APPTAINER_TMPDIR": str(scratch), "APPTAINER_CACHEDIR": str(scratch)} if scratch is not None else {}),
     }  # fmt: skip
-    done = subprocess.run(
-        [program, *arguments], cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, errors="replace", check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise ImageError(f"{problem}:\n{(done.stdout + done.stderr)[-3000:]}")
+    waiting = ["unshare", "--user", "--mount", "sh", "-c", 'read -r go && exec "$@"', "sh"]
+    with tempfile.TemporaryFile() as said, subprocess.Popen(
+        [*waiting, str(apptainer()), *arguments], cwd=REPOSITORY, env=environment, stdin=subprocess.PIPE, stdout=said,
+        stderr=said,
+    ) as process:  # fmt: skip
+        try:
+            _map_users(process.pid)
+        except OSError as error:
+            process.kill()
+            raise ImageError(f"{problem}: no user namespace can be made: {error}") from error
+        process.communicate(b"go\n")
+        if process.returncode != 0:
+            said.seek(0)
+            raise ImageError(f"{problem}:\n{said.read().decode(errors='replace')[-3000:]}")
 
 
-def _pip_settings() -> dict[str, str]:
-    """Return the variables that have pip in the image use this machine's index, but no folders of this machine."""
-    found = {}
-    for key, value in _pip_config():
-        words = [word for word in value.split() if not word.startswith(("file:", "/"))]
-        if key in _PIP and words:
-            found["PIP_" + key.upper().replace("-", "_")] = " ".join(words)
-    return found
+def _map_users(process: int) -> None:
+    """Give a process that makes a user namespace the same users and groups in it."""
+    ours = Path("/proc/self/ns/user").readlink()
+    while Path(f"/proc/{process}/ns/user").readlink() == ours:
+        time.sleep(0.01)
+    for name in ("uid_map", "gid_map"):
+        Path(f"/proc/{process}/{name}").write_text("0 0 65536\n")
 
 
 def _certificates() -> list[str]:
     """Return the options that show this machine's certificates to pip, if it has others than those of Debian."""
-    given = [value for key, value in _pip_config() if key == "cert"]
-    return ["--bind", f"{Path(given[-1]).resolve()}:{_CERTIFICATES}"] if given else []
+    given = _pip_setting("cert")
+    return ["--bind", f"{Path(given[0]).resolve()}:{_CERTIFICATES}"] if given else []
 
 
-def _pip_config() -> list[tuple[str, str]]:
+def _pip_setting(wanted: str) -> list[str]:
+    """Return a setting of pip on this machine, if it has one."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     pairs = (line.partition("=") for line in said.splitlines())
-    return [(key.rpartition(".")[2], str(ast.literal_eval(value))) for key, _, value in pairs if value]
+    return [str(ast.literal_eval(value)) for key, _, value in pairs if key.rpartition(".")[2] == wanted][-1:]
 
 
 def _suite() -> str:

@@ -22,6 +22,7 @@ install() {
         --retries 5 --timeout 60 --constraint "$source/requirements-lock.txt" "$@"
 }
 install --upgrade pip
+"$prefix/bin/python" -m pip --quiet uninstall --yes setuptools # Debian 12 puts it into new environments; the list has none
 install "$source[$extras]" "$source/plugins/distrdf"
 # portico doctor compares what is installed with the list beside Python.
 cp "$source/requirements-lock.txt" "$prefix/requirements-lock.txt"
