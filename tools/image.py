@@ -30,7 +30,7 @@ PROJECTS = (".", "plugins/distrdf")
 PYTHON = "/opt/portico/bin/python"
 SUITES = ("bookworm", "trixie")
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"  # of the image
-_UNUSED_SECONDS = 86400
+_UNUSED_SECONDS = 7 * 86400
 
 
 class ImageError(Exception):
@@ -134,10 +134,10 @@ def _apptainer(arguments: Sequence[str], problem: str, scratch: Path | None = No
     waiting = ["unshare", "--user", "--mount", "sh", "-c", 'read -r go && exec "$@"', "sh"]
     with tempfile.TemporaryFile() as said, subprocess.Popen(
         [*waiting, str(apptainer()), *arguments], cwd=REPOSITORY, env=environment, stdin=subprocess.PIPE, stdout=said,
-        stderr=said,
+        stderr=said, umask=0o022,
     ) as process:  # fmt: skip
         try:
-            _map_users(process.pid)
+            _map_users(process)
         except OSError as error:
             process.kill()
             raise ImageError(f"{problem}: no user namespace can be made: {error}") from error
@@ -147,13 +147,15 @@ def _apptainer(arguments: Sequence[str], problem: str, scratch: Path | None = No
             raise ImageError(f"{problem}:\n{said.read().decode(errors='replace')[-3000:]}")
 
 
-def _map_users(process: int) -> None:
+def _map_users(process: subprocess.Popen[bytes]) -> None:
     """Give a process that makes a user namespace the same users and groups in it."""
-    ours = Path("/proc/self/ns/user").readlink()
-    while Path(f"/proc/{process}/ns/user").readlink() == ours:
+    made, ours = Path(f"/proc/{process.pid}"), Path("/proc/self/ns/user").readlink()
+    while (made / "ns" / "user").readlink() == ours:
+        if process.poll() is not None:
+            raise OSError("this kernel forbids it")
         time.sleep(0.01)
     for name in ("uid_map", "gid_map"):
-        Path(f"/proc/{process}/{name}").write_text("0 0 65536\n")
+        (made / name).write_text("0 0 65536\n")
 
 
 def _certificates() -> list[str]:
@@ -214,7 +216,7 @@ def _alone() -> Iterator[None]:
 
 
 def _prune() -> None:
-    """Remove images that nobody has asked for in a day."""
+    """Remove images that nobody has asked for in a week."""
     for path in cache().glob("image-*"):
         if path.is_dir() and time.time() - path.stat().st_mtime > _UNUSED_SECONDS:
             shutil.rmtree(path, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tests.conftest import REPOSITORY, numbers_of
 from tests.services.farm.need import missing
 from tests.services.farm.pool import HTCondorPool
 from tests.services.farm.pool import htcondor_pool as start_htcondor
-from tests.services.farm.user import User
+from tests.services.farm.user import User, ordinary_user
 from tests.services.test_batch import Farm, Place, make_place
 from tools import image as images
 from tools.facility.places import DEPLOY, fill
@@ -24,6 +25,13 @@ pytestmark = [pytest.mark.full, pytest.mark.htcondor, pytest.mark.timeout(1800)]
 
 OTHER = ("xxhash", "3.6.0")
 """A version that the list does not pin."""
+
+
+@pytest.fixture(scope="module")
+def user() -> Iterator[User]:
+    """An ordinary user whose home is not below /tmp, of which every job has its own."""
+    with ordinary_user(Path("/srv") if os.access("/srv", os.W_OK) else Path.home()) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +59,8 @@ def make(farm: Farm, image: Path | None, **more: Any) -> Place:
     site = {"image": str(image), "environment": {"EXTRA_CLING_ARGS": "-O0"}, "interface": "lo", "memory": "2 GB"}
     place = make_place(farm, **site, folder=str(farm.user.folder("jobs")), **more)
     steps = place.folder / "mysteps.py"
-    note = "f\"{os.environ.get('APPTAINER_CONTAINER', '')} {sys.prefix}\\n\""
+    # Variables that a step asks for by name have the values of the driver.
+    note = "f\"{dict(os.environ).get('APPTAINER_CONTAINER', '')} {sys.prefix}\\n\""
     steps.write_text("import os\nimport sys\n" + steps.read_text().replace('"chunk\\n"', note))
     return place
 
