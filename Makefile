@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 INSTALL := $(PIP) install --retries 5 --timeout 60 --constraint $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full notebook facility facility-status facility-down facility-remove docs test test-all lint types bench clean distclean
+.PHONY: help demo demo-full notebook facility facility-status facility-down facility-remove image docs test test-all lint types bench clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +29,7 @@ help:
 	  'make notebook    JupyterLab with the notebooks (NOTEBOOK=dimuon.ipynb; OPEN=no prints the address, for servers)' \
 	  'make facility    JupyterHub, HTCondor, XRootD and Prometheus on this machine (FACILITY=FOLDER USERS="ada ben")' \
 	  'make facility-status    what runs; make facility-down stops it, make facility-remove also removes its files and users' \
+	  'make image   the container image of deploy/apptainer/portico.def as a folder; prints which (as root)' \
 	  'make docs    the documentation as a site, in build/site' \
 	  'make test    unit and integration tests, and one of each service' \
 	  'make test-all    all tests, with every repetition and every fault of a service' \
@@ -92,6 +93,10 @@ facility: $(VENV)/.facility
 facility-status facility-down facility-remove: facility-%:
 	@$(BIN)/python -m tools.facility $* --folder '$(FACILITY)'
 
+image: $(VENV)/.tools
+	@bash tools/services.sh --full
+	@$(BIN)/python -m tools.image
+
 docs: $(VENV)/.docs
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/site
 	@echo "portico: the documentation is in $(CURDIR)/build/site/index.html"
@@ -101,7 +106,7 @@ test: $(VENV)/.tools
 	@$(BIN)/python tools/run_tests.py $(PYTEST_ARGS)
 
 test-all: $(VENV)/.browser $(VENV)/.facility
-	@bash tools/services.sh --browser
+	@bash tools/services.sh --full
 	@$(BIN)/python tools/run_tests.py -m '' $(PYTEST_ARGS)
 
 lint: $(VENV)/.tools

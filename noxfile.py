@@ -56,7 +56,7 @@ def services(session: nox.Session) -> None:
 def full(session: nox.Session) -> None:
     """Every test, as make test-all."""
     _install(session, "test", "services", "browser", "docs", project=f"-e.[{SERVICES}]")
-    session.run("bash", "tools/services.sh", "--browser", external=True)
+    session.run("bash", "tools/services.sh", "--full", external=True)
     session.run("python", "tools/run_tests.py", "-m", "", *session.posargs)
 
 

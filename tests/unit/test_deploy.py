@@ -1,8 +1,9 @@
-"""The files under ``deploy/kubernetes``, none of which runs here."""
+"""The files under ``deploy/kubernetes`` and ``deploy/docker``, none of which runs here."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,51 @@ def test_the_configuration_of_the_gateway_runs_with_its_own_classes() -> None:
         options.parse_options({"wrker_cores": 1})
     with pytest.raises(ValueError, match="16"):
         options.parse_options({"worker_memory": 100})
+
+
+APPTAINER = REPOSITORY / "deploy" / "apptainer" / "portico.def"
+DOCKER = REPOSITORY / "deploy" / "docker" / "Dockerfile"
+
+
+def section(name: str) -> list[str]:
+    """Return the lines of a section of Apptainer's definition."""
+    found = re.search(rf"^%{name}\n((?:[ ]{{4}}.*\n)+)", APPTAINER.read_text(), re.MULTILINE)
+    assert found is not None
+    lines = (line.strip() for line in found[1].splitlines())
+    return [line for line in lines if not line.startswith("#")]
+
+
+def test_both_images_are_filled_by_the_same_script_with_the_same_files() -> None:
+    copied = dict(line.split() for line in section("files"))
+    assert copied == {source: f"/opt/source/{source}" for source in copied}
+    assert all((REPOSITORY / source).exists() for source in copied)
+    ignored = DOCKER.with_name("Dockerfile.dockerignore").read_text().splitlines()
+    assert {line[1:] for line in ignored if line.startswith("!")} == set(copied)
+    assert "*" in ignored
+    script = "deploy/image/install.sh"
+    assert f"sh /opt/source/{script} /opt/source" in " ".join(section("post"))
+    assert f"sh /opt/source/{script} /opt/source" in DOCKER.read_text()
+    assert any((REPOSITORY / script).is_relative_to(REPOSITORY / source) for source in copied)
+
+
+def test_both_images_have_the_same_base_and_environment() -> None:
+    docker = DOCKER.read_text()
+    assert "# Not built here" in docker
+    suite = dict(line.split("=", 1) for line in section("arguments"))["SUITE"]
+    assert f"ARG SUITE={suite}\nFROM debian:${{SUITE}}-slim" in docker
+    (given,) = re.findall(r"^ENV (.+)$", docker, re.MULTILINE)
+    assert given.split() == [line.removeprefix("export ") for line in section("environment")]
+    prefix = re.search(r"^prefix=(\S+)", (REPOSITORY / "deploy" / "image" / "install.sh").read_text(), re.MULTILINE)
+    assert prefix is not None
+    assert given.startswith(f"PATH={prefix[1]}/bin:")
+    # The user and the home of notebooks on Kubernetes.
+    (hub,) = read(KUBERNETES / "jupyterhub.yaml")
+    assert f"--uid {hub['singleuser']['uid']} " in docker
+    assert f"WORKDIR {hub['singleuser']['storage']['homeMountPath']}" in docker
+
+
+def test_all_that_an_image_installs_is_an_extra_of_the_project() -> None:
+    script = (REPOSITORY / "deploy" / "image" / "install.sh").read_text()
+    (extras,) = re.findall(r"^extras=(\S+)$", script, re.MULTILINE)
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert set(extras.split(",")) <= set(project["optional-dependencies"])

@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from portico.cli import cli
 from portico.clusters import base
 from portico.clusters.kubernetes import manifest, reasons
+from portico.clusters.queues.base import BatchJob
+from portico.clusters.queues.htcondor import HTCondor
 from portico.clusters.site import RESERVED, Site, load_site, own_folder, sites
 from portico.errors import ConfigError, MissingExtra, WorkerError
 from portico.executors.where import connect, destinations, job_script
@@ -166,6 +168,18 @@ def test_script_of_htcondor_with_an_image() -> None:
     assert "container_image = /cvmfs/unpacked.cern.ch/" in text
     assert "-c 'python3 -P -m distributed.cli.dask_worker" in text
     assert "PATH=" not in text  # that of this machine means nothing in the image
+
+
+def test_htcondor_does_not_copy_an_image_that_is_a_folder_to_every_job(tmp_path: Path) -> None:
+    for image, copied in ((tmp_path, False), (tmp_path / "portico.sif", True)):
+        write("farm", f"kind: htcondor\nimage: {image}")
+        dask = job_script("farm")
+        assert dask is not None
+        job = BatchJob("portico", ("true",), 1, tmp_path)
+        for text in (dask, HTCondor(load_site("farm")).script(job)):
+            assert f"container_image = {image}\n" in text
+            assert ("transfer_container" in text) is not copied
+            assert copied or "transfer_container = False\n" in text
 
 
 def test_extra_lines_replace_ours() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portico.clusters.base import import_jobqueue, log_folder, need
-from portico.clusters.queues.htcondor import PASSED, placed_lines
+from portico.clusters.queues.htcondor import PASSED, container_lines, placed_lines
 from portico.clusters.site import Site
 from portico.errors import WorkerError
 
@@ -78,7 +78,7 @@ def _lines(site: Site, folder: Path, keys: Sequence[object], failing: Sequence[s
     }
     passed = {} if site.image is not None else {name: os.environ[name] for name in PASSED if name in os.environ}
     if site.image is not None:
-        lines |= {"universe": "container", "container_image": site.image}
+        lines |= container_lines(site.image)
     if variables := {**passed, **site.environment}:
         lines["environment"] = f'"{quote(variables)}"'
     extra = placed_lines(site, failing)

@@ -120,11 +120,11 @@ class User:
 
 
 @contextmanager
-def ordinary_user() -> Iterator[User]:
-    """Make the home of an ordinary user; that of the tests themselves if it is not root."""
+def ordinary_user(above: Path | None = None) -> Iterator[User]:
+    """Make the home of an ordinary user, in this folder; that of the tests themselves if it is not root."""
     entry = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     # Short, because the paths of sockets have at most 107 characters.
-    home = Path(tempfile.mkdtemp(prefix="pf"))
+    home = Path(tempfile.mkdtemp(prefix="pf", dir=above))
     try:
         home.chmod(0o755)
         user = User(entry.pw_name, entry.pw_uid, entry.pw_gid, home, Path())

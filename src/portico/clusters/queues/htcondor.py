@@ -9,13 +9,14 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from portico.clusters.queues.base import BatchJob, JobState, mebibytes
 from portico.clusters.site import Site
 from portico.errors import MissingExtra, WorkerError
 
-__all__ = ["PASSED", "HTCondor", "placed_lines"]
+__all__ = ["PASSED", "HTCondor", "container_lines", "placed_lines"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class HTCondor:
         if job.apart:
             lines |= _transferred(job)
         if site.image is not None:
-            lines |= {"universe": "container", "container_image": site.image}
+            lines |= container_lines(site.image)
         else:
             lines["getenv"] = ", ".join(name for name in PASSED if not (job.apart and name == "HOME"))
         if variables := {**site.environment, **job.environment}:
@@ -240,6 +241,15 @@ def _transferred(job: BatchJob) -> dict[str, str]:
         **{name: f"{job.folder}/$(ProcId).{end}" for name, end in (("output", "out"), ("error", "err"))},
         "log": f"{job.folder}/events.log",
     }
+
+
+def container_lines(image: str) -> dict[str, str]:
+    """Return the lines that have a job run in an image; one that is a folder, with gigabytes of files, stays there.
+
+    HTCondor would copy it to every job, unless the pool's ``CONTAINER_SHARED_FS`` names the disk on which it lies.
+    """
+    lines = {"universe": "container", "container_image": image}
+    return {**lines, "transfer_container": "False"} if Path(image).is_dir() else lines
 
 
 def placed_lines(site: Site, failing: Iterable[str] = ()) -> dict[str, str]:
