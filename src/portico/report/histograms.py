@@ -116,7 +116,9 @@ class Drawable:
             return _map(having[0], sums["values"] * group.scale)
         values, errors = sums["values"] * group.scale, np.sqrt(squares) * group.scale
         if KINDS[having[0].kind].bins == "means":
-            values, errors = profile_means(sums["values"], squares, sums["bin_entries"], effective_entries(having))
+            option = having[0].meta.get("option", "")
+            weights, effective = sums["bin_entries"], effective_entries(having)
+            values, errors = profile_means(sums["values"], squares, weights, effective, option)
         shown = open_bins(edges, blind)
         numbers = {"v": _rounded(np.where(shown, values[1:-1], np.nan))}
         if not np.allclose(errors**2, values, rtol=1e-9, atol=0):
