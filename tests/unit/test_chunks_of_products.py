@@ -252,7 +252,8 @@ def test_errors_of_profiles_follow_their_option(option: str, weighted: bool) -> 
     h.SetDirectory(ROOT.nullptr)
     if weighted:
         h.Sumw2()
-    for x, y, w in ((0.5, 1, 4), (0.5, 3, 2), (0.5, 8, 7), (1.5, 3, 5), (2.5, 2, 3), (2.5, 2, 3), (4.5, 1, 2), (4.5, 7, 2)):
+    fills = [(0, 1, 4), (0, 3, 2), (0, 8, 7), (1, 3, 5), (2, 2, 3), (2, 2, 3), (4, 1, 2), (4, 7, 2)]
+    for x, y, w in fills:
         h.Fill(x, y, w if weighted else 1)
     product = collect_value("h", h, "")
     expected = [h.GetBinError(i) for i in range(1, 6)]
@@ -282,6 +283,20 @@ def test_histograms_have_errors_whatever_root_does_by_default() -> None:
     finally:
         ROOT.TH1.SetDefaultSumw2(False)
     assert again.GetBinError(2) == h.GetBinError(2) == 3
+
+
+def test_a_product_may_be_named_as_the_label_of_partial_results(tmp_path: Path) -> None:
+    ROOT = root.load()
+    h = ROOT.TH1D("partial", "", 2, 0, 2)
+    h.SetDirectory(ROOT.nullptr)
+    named = {"partial": collect_value("partial", h, ""), "partial_": collect_value("partial_", h, "")}
+    write_root(tmp_path / "results.root", {"s": named, "t": {}}, {"s": "90% of the entries", "t": "none"})
+    with uproot.open(tmp_path / "results.root") as file:
+        assert file.classnames(cycle=False) == {
+            "s": "TDirectory", "s/partial": "TH1D", "s/partial_": "TH1D", "s/partial__": "TNamed",
+            "t": "TDirectory", "t/partial": "TNamed",
+        }  # fmt: skip
+        assert file["s/partial__"].member("fTitle") == "90% of the entries"
 
 
 def test_a_labelled_axis_has_one_type(partitions: list[Results]) -> None:

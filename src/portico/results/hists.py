@@ -109,8 +109,7 @@ def errors_of_means(h: Any, *, flow: bool = False) -> Array:
     view: Any = h.view(flow=flow)
     if "sum_of_weights" in view.dtype.names:
         weights, squares, deltas = (
-            view[field]
-            for field in ("sum_of_weights", "sum_of_weights_squared", "_sum_of_weighted_deltas_squared")
+            view[field] for field in ("sum_of_weights", "sum_of_weights_squared", "_sum_of_weighted_deltas_squared")
         )
     else:
         weights = squares = view["count"]
