@@ -77,6 +77,24 @@ def test_report_says_what_ran_and_what_came_out(tmp_path: Path) -> None:
     assert flow["rows"]["signal"] == {"n": [1000, 554, 415]}
 
 
+def test_what_is_not_drawn_is_named(tmp_path: Path) -> None:
+    """Histograms of three axes and profiles of two, unless they are blinded."""
+    axes = [axis(2, 0, 1), axis(3, 0, 1), axis(1, 0, 1)]
+    arrays = {"values": np.zeros(60), "sumw2": np.zeros(0), "stats": np.zeros(13), "entries": np.array([1234.0])}
+    cube = Product(ProductKind.HISTOGRAM, {"class": "TH3D", "name": "cube", "title": "", "axes": axes}, arrays)
+    meta = {"class": "TProfile2D", "name": "plane", "title": "", "axes": axes[:2], "option": ""}
+    plane = Product(ProductKind.PROFILE, meta, {**arrays, "bin_entries": np.zeros(20), "bin_sumw2": np.zeros(0)})
+    manifest = {"samples": KINDS, "blind": {"cube": [[0.2, 0.3]]}}
+    products = {"cube": cube, "plane": plane, "map": heat()}
+    text = write_report(make_run(tmp_path / "run", {"data": products, "qcd": products}, manifest=manifest)).read_text()
+    (table,) = re.findall(r"<h3>Written</h3>.*?</table>", text, re.DOTALL)
+    assert re.findall(r"<t[hd]>([^<]*)</t[hd]>", table) == [
+        "sample", "cube", "plane",
+        "data", "blinded", "2 x 3 bins, 1,234 entries",
+        "qcd", "2 x 3 x 1 bins, 1,234 entries", "2 x 3 bins, 1,234 entries",
+    ]  # fmt: skip
+
+
 def test_report_is_one_file_that_loads_nothing(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run", {"signal": {"mass": histogram(10), "map": heat()}}, values={"a": 1},
                     pictures={"p.png": png()})  # fmt: skip

@@ -15,7 +15,7 @@ from portico.results.kinds import KINDS
 from portico.results.product import Product, ProductKind
 from portico.results.table import ShownTable
 
-__all__ = ["Results", "StepResults", "describe", "plain", "write_root"]
+__all__ = ["Results", "StepResults", "describe", "in_words", "plain", "write_root"]
 
 
 class Results(Mapping[str, Any]):
@@ -64,7 +64,7 @@ class Results(Mapping[str, Any]):
         return len(self.products)
 
     def _table(self) -> ShownTable:
-        rows = [(n, p.kind, _words(p)) for n, p in self.products.items() if not _is_varied(p)]
+        rows = [(n, p.kind, in_words(p)) for n, p in self.products.items() if not _is_varied(p)]
         varied = len(self) - len(rows)
         more = f"{varied:,} systematic variation{'' if varied == 1 else 's'} of these: results.variations(NAME)"
         title = f"results of '{self.sample}', {len(self):,} product{'' if len(self) == 1 else 's'}"
@@ -101,7 +101,7 @@ def _is_varied(product: Product) -> bool:
     return bool(product.meta.get("variation", ["", "nominal"])[1] != "nominal")
 
 
-def _words(product: Product) -> str:
+def in_words(product: Product) -> str:
     """Return in a few words what a product holds."""
     traits = KINDS[product.kind]
     if traits.extent is not None:
