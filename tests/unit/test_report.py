@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from portico.analysis.plotting import PlotStyle, groups_of
 from portico.errors import RunFolderError
 from portico.report import write_report
-from portico.report.cutflows import flows_of
+from portico.report.cutflows import flows_of, yields_of
 from portico.report.histograms import split_names
 from portico.report.labels import to_html
 from portico.report.packing import Parts
@@ -236,6 +237,23 @@ def test_a_yield_says_what_it_lacks(tmp_path: Path) -> None:
         run = make_run(tmp_path / f"{number}", results, manifest={"samples": kinds, "plot": plot})
         text = write_report(run).read_text()
         assert re.findall(r'<p class="note">(.*: without .*)</p>', text) == lines
+
+
+def test_entries_are_not_added_to_yields(tmp_path: Path) -> None:
+    flow = cutflow(900, 400, 200)
+    weights = np.array([90.0, 40, 20])
+    weighted = Product(flow.kind, flow.meta, {**flow.arrays, "weights": weights, "squares": weights / 10})
+    kinds = {"data": "data", "qcd_1": "background", "qcd_2": "background", "top": "background"}
+    plot = {"groups": [{"label": "qcd", "samples": ["qcd_*"]}]}
+    flows = {"data": flow, "qcd_1": weighted, "qcd_2": flow, "top": weighted}
+    results = {name: {"cutflow": of} for name, of in flows.items()}
+    run = make_run(tmp_path / "run", results, manifest={"samples": kinds, "plot": plot})
+    groups = groups_of(PlotStyle.model_validate(plot), kinds)
+    found = yields_of(flows_of({name: Results(name, of) for name, of in results.items()}), groups)
+    ((_, ends),) = found.rows
+    assert found.columns == ("data", "background", "qcd", "top")
+    assert [end and end[0] for end in ends] == [200, 40, 20, 20]
+    assert "All cuts: without qcd_2." in write_report(run).read_text()
 
 
 def test_blinded_data_are_not_in_the_file(tmp_path: Path) -> None:
