@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from portico.errors import InputError, nearest
 from portico.files import trees
+from portico.files.buffered import unbinned
 from portico.results.product import Product, ProductKind
 
 __all__ = ["RootFile"]
@@ -84,7 +85,7 @@ class RootFile:
             raise InputError(f"{self.path}: {there}; {nearest(path, self.histograms)}")
         try:
             stored = self._file[path]
-            product, waiting = _product(stored, self.classes[path]), _waiting(stored)
+            product, waiting = _product(stored, self.classes[path]), unbinned(stored)
         except Exception as error:  # uproot raises many types of exceptions for damaged files
             words = " ".join(str(error).split())[:200]
             raise InputError(f"{self.path}: '{path}' cannot be read: {type(error).__name__}: {words}") from error
@@ -98,12 +99,6 @@ class RootFile:
 
 def _is_drawn(name: str) -> bool:
     return _BINNED.fullmatch(name) is not None or name in _GRAPHS
-
-
-def _waiting(stored: Any) -> int:
-    """Return the number of entries that ROOT has not put into bins, as it has to find the ends of the axis."""
-    buffer = stored.member("fBuffer", none_if_missing=True)
-    return max(int(buffer[0]), 0) if buffer is not None and len(buffer) else 0
 
 
 def _product(stored: Any, name: str) -> Product:
