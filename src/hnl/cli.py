@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hnl.processes import MESONS, MODES, ORIGINS, PARTS, PROCESSES
-from portico.cli.base import Command, Group, echo, json_option, show_json
+from portico.cli.base import Command, Group, echo, json_option, show_json, write_any_text
 from portico.cli.interrupt import ready_to_leave
 from portico.errors import ConfigError, nearest
 
@@ -32,6 +33,7 @@ cli = Group(
 def main() -> None:
     """Run the command line."""
     ready_to_leave()
+    write_any_text(sys.stdout, sys.stderr)
     cli(prog_name="hnl")
 
 

@@ -49,6 +49,9 @@ _DEPTH = 100
 _DIGITS = 300  # of an integer: a double has no larger ones
 _REPEATED = 100_000  # values that aliases may add to a file
 
+_OCTAL = re.compile(r"[-+]?0[0-7_]+")
+_EXPONENT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
+
 _TOO_LONG = f"an integer of {{:,}} digits, more than {_DIGITS}"
 
 
@@ -66,11 +69,20 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             raise yaml.scanner.ScannerError(None, None, f"more than {_DEPTH} brackets in each other", self.get_mark())
         super().fetch_flow_collection_start(TokenClass)
 
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        if len(node.value) > _DIGITS:
-            what = _TOO_LONG.format(len(node.value))
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int | str:
+        text = node.value
+        if ":" in text:  # a time, which YAML 1.1 has as a number of base 60
+            return str(text)
+        what = _TOO_LONG.format(len(text)) if len(text) > _DIGITS else ""
+        number = 0 if what else super().construct_yaml_int(node)
+        if _OCTAL.fullmatch(text) and number != int(text):
+            what = f"{text} is {number} in octal digits; write it without leading zeros, or in quotes if it is text"
+        if what:
             raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
-        return super().construct_yaml_int(node)
+        return number
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float | str:
+        return str(node.value) if ":" in node.value else super().construct_yaml_float(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -80,6 +92,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, (str, int, float, bool)):
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} cannot be a key", key_node.start_mark)
+            if not isinstance(key, str) and str(key) != key_node.value:
+                what = f"key '{key_node.value}' is read as {key}; write it in quotes"
+                raise yaml.constructor.ConstructorError(None, None, what, key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key '{key}' appears twice", key_node.start_mark)
             seen.add(key)
@@ -87,6 +102,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 _UniqueKeyLoader.add_constructor("tag:yaml.org,2002:int", _UniqueKeyLoader.construct_yaml_int)
+_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:float", _UniqueKeyLoader.construct_yaml_float)
+# As in YAML 1.2 and JSON; YAML 1.1 has 1e-3 and 1.5e3 as text.
+_UniqueKeyLoader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 
 
 def _check_aliases(root: yaml.Node) -> None:

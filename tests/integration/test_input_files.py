@@ -154,6 +154,24 @@ namespace late_fields { void make(const char *path) {
     assert sums(run(tmp_path, "    s: {files: [a.root]}", single)) == (30, 20.0)
 
 
+def test_columns_that_rdataframe_cannot_know_are_told(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
+    """ROOT's frame over an RNTuple with a bitset throws, although nobody reads it."""
+    root.gInterpreter.Declare(r"""
+#include <ROOT/RField.hxx>
+#include <ROOT/RNTupleModel.hxx>
+#include <ROOT/RNTupleWriter.hxx>
+namespace bits { void make(const char *path) {
+  auto model = ROOT::RNTupleModel::Create();
+  model->AddField(ROOT::RFieldBase::Create("x", "double").Unwrap());
+  model->AddField(ROOT::RFieldBase::Create("bits", "std::bitset<17>").Unwrap());
+  ROOT::RNTupleWriter::Recreate(std::move(model), "Events", path)->Fill();
+} }
+""")
+    root.bits.make(str(tmp_path / "a.root"))
+    with pytest.raises(InputError, match=r"a\.root entries 0-0: ROOT makes no RDataFrame .*std::bitset, may be"):
+        run(tmp_path, "    s: {files: [a.root]}", single)
+
+
 def test_a_file_that_was_never_closed_is_named(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
     write(root, tmp_path / "good.root", [1.0] * 10)
     code = (

@@ -16,6 +16,7 @@ from portico.errors import ConfigError, InputError, StepError
 from portico.executors.local import LocalExecutor
 from portico.files import summarise_each
 from portico.files.storage import checksum_of
+from portico.worker.given_sample import GivenSample
 from tests.conftest import Remember
 
 STEPS = """
@@ -62,6 +63,9 @@ def bypassed(frame, sample):  # in C++, where none of the calls is seen
 
 def graph(frame, sample):
     return {"g": frame.GraphAsymmErrors("x", "trigger", "x", "x", "x", "x")}
+
+def named(frame, sample):
+    return {"n": frame.Filter("true" if any("2018" in file for file in sample.files) else "false").Count()}
 
 def listed(frame, sample):
     import ROOT
@@ -324,6 +328,18 @@ def test_columns_in_another_file_are_refused(root: Any, tmp_path: Path) -> None:
     assert whole.columns[0].name == "x"
     (found,) = summarise_each([str(tmp_path / "a.root")], "Split")
     assert re.search(r"a\.root: 'Split': the column 'y' lies in another file, .*other\.root", str(found))
+
+
+def test_a_step_cannot_depend_on_where_its_events_lie(root: Any, single: LocalExecutor, tmp_path: Path) -> None:
+    write(root, tmp_path / "2018.root", {"x": TEN})
+    with pytest.raises(StepError, match=r"sample 's': a step does not know 'files', .*sample's 'parameters'"):
+        run(tmp_path, "    s: {files: 2018.root}", "named", single)
+    given = GivenSample(name="s", parameters={"era": 2018}, luminosity=3.0)
+    assert (given.number("era"), given.luminosity, given) == (2018, 3.0, given.model_copy())
+    assert GivenSample(name="s", entries=4).files == ()
+    for name in ("replicas", "checksums", "reads"):
+        with pytest.raises(StepError, match=f"does not know '{name}'"):
+            getattr(given, name)
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,19 @@ import numpy as np
 import pytest
 import uproot
 
-from portico import root
+from portico import plot, root
 from portico.analysis.blinding import Blinding
 from portico.analysis.chunks import Chunk
 from portico.analysis.dataset import Sample
 from portico.analysis.plotting import Group, PlotStyle
 from portico.errors import PorticoWarning, ProductError, StepError
 from portico.files import summarise
+from portico.plot.bins import bins_of
 from portico.report.histograms import drawables
 from portico.report.svg import curve, draw
+from portico.results.hists import errors_of_means
 from portico.results.partial import decode, encode, merge_all
+from portico.results.root_objects import collect_value
 from portico.results.view import Results, describe, write_root
 from portico.worker.frame import CHECKED, run_chunk
 from portico.workflow.references import references
@@ -238,6 +241,62 @@ def test_errors_of_profiles_are_those_of_root(partitions: list[Results]) -> None
     assert h.GetBinError(1) == pytest.approx(np.arange(10.0).std() / math.sqrt(20), rel=0.01)
     assert errors[:4] == pytest.approx([h.GetBinError(i) for i in range(1, 5)], rel=1e-2)
     assert errors[4:] == [None] * 6
+
+
+@pytest.mark.parametrize("option", ["", "s", "i", "g"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_errors_of_profiles_follow_their_option(option: str, weighted: bool) -> None:
+    """Of hist objects in figures, in the report and in comparisons; also in bins of one entry, or of equal ones."""
+    ROOT = root.load()
+    h = ROOT.TProfile("h", "", 5, 0, 5, option)
+    h.SetDirectory(ROOT.nullptr)
+    if weighted:
+        h.Sumw2()
+    fills = [(0, 1, 4), (0, 3, 2), (0, 8, 7), (1, 3, 5), (2, 2, 3), (2, 2, 3), (4, 1, 2), (4, 7, 2)]
+    for x, y, w in fills:
+        h.Fill(x, y, w if weighted else 1)
+    product = collect_value("h", h, "")
+    expected = [h.GetBinError(i) for i in range(1, 6)]
+    results = Results("s", {"h": product})
+    assert np.nan_to_num(errors_of_means(results["h"])) == pytest.approx(expected)
+    assert bins_of(results["h"]).errors == pytest.approx(expected)
+    bars = plot.profile(results["h"]).axes[0].collections[-1].get_segments()
+    lengths = [float(np.ptp(bar[:, 1])) / 2 for bar in bars]
+    assert lengths == pytest.approx([error for i, error in enumerate(expected, 1) if h.GetBinEntries(i)])
+    assert curve(product).errors == pytest.approx(expected)
+    (shown,) = drawables({"s": results}, PlotStyle())
+    content = shown.content([Group("s", ("s",), "stack", "red", "solid")], PlotStyle(), Blinding())["g"]["0"]["u"]
+    assert [0 if error is None else error for error in content] == pytest.approx(expected, rel=1e-2)
+
+
+def test_histograms_have_errors_whatever_root_does_by_default() -> None:
+    """``TH1::SetDefaultSumw2`` in a notebook makes histograms of no sums of squares, which are errors of 0."""
+    ROOT = root.load()
+    h = ROOT.TH1D("h", "", 2, 0, 2)
+    h.SetDirectory(ROOT.nullptr)
+    for _ in range(9):
+        h.Fill(1.5)
+    product = collect_value("h", h, "")
+    ROOT.TH1.SetDefaultSumw2(True)
+    try:
+        again = Results("s", {"h": product}).root["h"]
+    finally:
+        ROOT.TH1.SetDefaultSumw2(False)
+    assert again.GetBinError(2) == h.GetBinError(2) == 3
+
+
+def test_a_product_may_be_named_as_the_label_of_partial_results(tmp_path: Path) -> None:
+    ROOT = root.load()
+    h = ROOT.TH1D("partial", "", 2, 0, 2)
+    h.SetDirectory(ROOT.nullptr)
+    named = {"partial": collect_value("partial", h, ""), "partial_": collect_value("partial_", h, "")}
+    write_root(tmp_path / "results.root", {"s": named, "t": {}}, {"s": "90% of the entries", "t": "none"})
+    with uproot.open(tmp_path / "results.root") as file:
+        assert file.classnames(cycle=False) == {
+            "s": "TDirectory", "s/partial": "TH1D", "s/partial_": "TH1D", "s/partial__": "TNamed",
+            "t": "TDirectory", "t/partial": "TNamed",
+        }  # fmt: skip
+        assert file["s/partial__"].member("fTitle") == "90% of the entries"
 
 
 def test_a_labelled_axis_has_one_type(partitions: list[Results]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from click.testing import CliRunner
 import portico
 from portico.analysis.init_template import create
 from portico.cli import cli
-from portico.cli.base import Command, Group
+from portico.cli.base import Command, Group, write_any_text
 from portico.errors import ConfigError, InputError
 from tests.made_runs import histogram, make_run
 
@@ -67,6 +68,22 @@ def test_version_is_quick():
     after = os.times()
     assert (out.returncode, out.stdout) == (0, f"portico {portico.__version__}\n")
     assert after.children_user + after.children_system - before.children_user - before.children_system < 0.5
+
+
+def test_a_locale_without_umlauts(tmp_path):
+    """What is shown is written all the same; a name of a file that cannot be given to the system is named."""
+    written = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    write_any_text(written, io.StringIO())
+    written.write("35.0 ± 5.9")
+    written.flush()
+    assert written.buffer.getvalue() == rb"35.0 \xb1 5.9"
+    text = "name: a\ndataset: {samples: {s: {files: größe.root}}}\nsteps: [{name: s, function: 'm:f'}]\n"
+    (tmp_path / "analysis.yaml").write_text(text, "utf-8")
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "portico.cli", "run", str(tmp_path), "--dry-run"]
+    out = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **plain})
+    assert out.returncode == 2
+    assert "cannot be the name of a file here, whose names are in ascii; set PYTHONUTF8=1" in out.stderr
 
 
 def test_help_loads_nothing_heavy():

@@ -857,6 +857,45 @@ def write_mapping(tmp_path: Path, text: str) -> Path:
     return path
 
 
+def test_what_a_file_holds_besides_is_told_and_waiting_entries_are_refused(root: Any, tmp_path: Path) -> None:
+    """Nothing of a file is left out silently, be it of a class that is not compared, or in a buffer and in no bin."""
+    for number in (1, 2):
+        file = root.TFile(str(tmp_path / f"{number}.root"), "RECREATE")
+        h, poly = root.TH1D("h", "", 2, 0, 2), root.TH2Poly("poly", "", 0, 2, 0, 1)
+        efficiency = root.TEfficiency("efficiency", "", 2, 0, 2)
+        h.Fill(0.5)
+        efficiency.Fill(True, 0.5 * number)
+        for made in (h, poly, efficiency):
+            made.Write()
+        if number == 2:
+            waiting = root.TH1D("waiting", "", 2, 1, 1)
+            for x in (0.5, 1.5, 2.5):
+                waiting.Fill(x)
+            file.mkdir("other").WriteTObject(waiting)
+        file.Close()
+    one, two = tmp_path / "1.root", tmp_path / "2.root"
+    comparison = compare(one, one)
+    assert comparison.equal
+    what = "since only histograms, profiles, graphs and trees are: poly (TH2Poly), efficiency (TEfficiency)"
+    assert comparison.notes == (f"{one}: not compared, {what}",)
+    with pytest.raises(InputError, match=r"'other/waiting' has 3 entries in its buffer that are in no bin; call"):
+        compare(one, two)
+
+
+def test_profiles_with_other_errors_and_axes_without_ends(against: Pairing) -> None:
+    everything = histogram([0, 4, 0], axes=[axis(1, -math.inf, math.inf, edges=[-math.inf, math.inf])])
+    profiles = [
+        Product(ProductKind.PROFILE, {**histogram([0, 6, 0]).meta, "class": "TProfile", "option": option}, {
+            "values": np.array([0.0, 6, 0]), "sumw2": np.array([0.0, 20, 0]), "bin_entries": np.array([0.0, 2, 0]),
+            "stats": np.zeros(6), "entries": np.array([2.0]),
+        })
+        for option in ("", "s")
+    ]  # fmt: skip
+    comparison = against({"h": everything, "p": profiles[0]}, {"h": everything, "p": profiles[1]})
+    (difference,) = comparison.differences
+    assert (difference.product, difference.what, str(difference.examples[0])) == ("p", "error options", "mean | s")
+
+
 def test_a_file_laid_out_as_results_root(ours: Path, tmp_path: Path) -> None:
     theirs = their_file(tmp_path / "theirs.root", ("signal", "data"))
     comparison = compare(ours, theirs, samples=["signal"])

@@ -17,10 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from portico import root
 from portico.cli.corrections import corrections
 from portico.corrections.convert import Grid, from_histogram, to_correction, write_corrections
 from portico.corrections.tagandprobe import from_tag_and_probe
 from portico.errors import ConfigError
+from portico.files import objects
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,3 +224,19 @@ def test_infinite_ranges_are_shown_as_the_schema_writes_them(tmp_path: Path) -> 
     code, shown, _ = run("show", tmp_path / "a.json", "--json")
     assert code == 0
     assert json.loads(shown)[0]["inputs"][0]["high"] == "inf"
+
+
+def test_fills_that_are_in_no_bin_are_refused(tmp_path: Path) -> None:
+    """ROOT keeps fills in a buffer until it chooses the axis, and writes the bins as they are."""
+    ROOT = root.load()
+    path = tmp_path / "sf.root"
+    with ROOT.TFile(str(path), "RECREATE") as file:
+        for name, high in (("chosen", 0.0), ("fixed", 4.0)):
+            h = ROOT.TH1D(name, "", 4, 0, high)
+            for x in (1.5, 2.5, 2.5):
+                h.Fill(x)
+            file.WriteObject(h, name)
+    assert [(o.name, o.entries) for o in objects(str(path))] == [("chosen", 3), ("fixed", 3)]
+    with pytest.raises(ConfigError, match=r"3 of its fills are in no bin.*BufferEmpty"):
+        from_histogram(path, "chosen", ["x"])
+    assert from_histogram(path, "fixed", ["x"], empty=7).nominal.tolist() == [7, 1, 2, 7]

@@ -15,6 +15,7 @@ import uproot
 from click.testing import CliRunner
 from scipy.optimize import minimize
 
+from portico import root
 from portico.cli.limit import limit
 from portico.errors import ConfigError, InputError
 from portico.stats.exports.card import read_card
@@ -250,6 +251,16 @@ def folder(tmp_path: Path) -> Path:
             storage.view().value, storage.view().variance = values, variances
             file[f"ch/{name}"] = storage
     return tmp_path
+
+
+def test_a_histogram_whose_fills_are_in_no_bin_is_refused(folder: Path) -> None:
+    ROOT = root.load()
+    with ROOT.TFile(str(folder / "s_125.root"), "UPDATE") as file:
+        h = ROOT.TH1D("bkg", "", 3, 0, 0)
+        h.Fill(1.5, 51.4)
+        file.Get("ch").WriteObject(h, "bkg")
+    with pytest.raises(InputError, match="'ch/bkg' cannot be read: 1 of its fills is in no bin"):
+        read_model(put(folder, "tilt shape - 1 -\n", SHAPES), mass=125.0)
 
 
 SCALE = 51.4 / 51  # rates are taken where histograms are within 1%

@@ -9,6 +9,7 @@ import pytest
 
 from portico.analysis.analysis import load_analysis
 from portico.analysis.dataset import load_dataset
+from portico.config import read_yaml
 from portico.errors import ConfigError, InputError, PorticoError
 
 
@@ -92,6 +93,25 @@ def test_wrong_datasets_are_explained(data: Path, text: str, error: type[Portico
     assert str(path) in message
     for word in words:
         assert word in message
+
+
+def test_words_are_what_they_look_like(tmp_path: Path) -> None:
+    """YAML 1.1 has 1e-3 as text, 12:30:00 as 45,000 and 000123 as 83, and calls a sample 2016_1 20161."""
+    text = "{a: [1e-3, 1.5e3, -2E+4, .5e1, 1_000, 07, 0x1F], b: [12:30:00, 1:30.5, 1e, e5, 0e], 2018: x, 1.5: y}"
+    content = read_yaml(write(tmp_path, text))
+    assert [(type(value), value) for value in content["a"]] == [
+        (float, 1e-3), (float, 1500.0), (float, -2e4), (float, 5.0), (int, 1000), (int, 7), (int, 31),
+    ]  # fmt: skip
+    assert content["b"] == ["12:30:00", "1:30.5", "1e", "e5", "0e"]
+    assert list(content) == ["a", "b", 2018, 1.5]
+    for wrong, words in (
+        ("{run: 000123}", "000123 is 83 in octal digits; write it without leading zeros, or in quotes"),
+        ("{2016_1: 1}", "key '2016_1' is read as 20161; write it in quotes"),
+        ("{no: 1}", "key 'no' is read as False; write it in quotes"),
+        ("{1.10: 1}", "key '1.10' is read as 1.1; write it in quotes"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            read_yaml(write(tmp_path, wrong))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

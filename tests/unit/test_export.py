@@ -17,12 +17,20 @@ from pyarrow import parquet
 
 import portico
 from portico.cli.export import export
-from portico.errors import ConfigError, InputError, MissingExtra, PorticoError, ProductError, RunFolderError
+from portico.errors import (
+    ConfigError,
+    InputError,
+    MissingExtra,
+    PorticoError,
+    PorticoWarning,
+    ProductError,
+    RunFolderError,
+)
 from portico.executors.local import LocalExecutor
 from portico.runfolder.parquet import export_parquet
 from tests.conftest import write_events
 
-CODE = '''
+CODE = """
 from portico import summary
 
 
@@ -49,7 +57,7 @@ def count(frame, sample):
 @summary
 def total(results, samples):
     return {"n": sum(result["n"] for result in results.values())}
-'''
+"""
 STEPS = """
   - {name: write, function: "mysteps:write", chunk: 50 entries}
   - {name: count, function: "mysteps:count"}
@@ -105,6 +113,19 @@ def test_the_command_line(run: Path, trees: ak.Array, tmp_path: Path) -> None:
     wrong = CliRunner().invoke(export, [str(run), "wriet", "-o", str(tmp_path / "out")])
     assert wrong.exit_code == 2
     assert "did you mean 'write'?" in wrong.stderr
+
+
+def test_files_of_samples_that_are_no_more_are_told(run: Path, trees: ak.Array, tmp_path: Path) -> None:
+    (tmp_path / "gone.parquet").touch()
+    arguments = [str(run), "write", "--tree", "old", "-o", str(tmp_path)]
+    done = CliRunner().invoke(export, [*arguments, "--sample", "a"])
+    assert done.exit_code == 0
+    assert "gone.parquet: of no sample of step 'write'; programs that read *.parquet would count them" in done.stderr
+    with pytest.warns(PorticoWarning, match=r": gone\.parquet: of no sample"):
+        list(export_parquet(run, "write", tmp_path, tree="old"))
+    (tmp_path / "gone.parquet").unlink()
+    assert not CliRunner().invoke(export, [*arguments, "--sample", "b"]).stderr
+    assert len(ak.from_parquet(tmp_path)) == len(trees)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from portico.analysis.plotting import PlotStyle, groups_of
 from portico.errors import RunFolderError
 from portico.report import write_report
-from portico.report.cutflows import flows_of
+from portico.report.cutflows import flows_of, yields_of
 from portico.report.histograms import split_names
 from portico.report.labels import to_html
 from portico.report.packing import Parts
@@ -75,6 +76,24 @@ def test_report_says_what_ran_and_what_came_out(tmp_path: Path) -> None:
     (flow,) = unpacked(text)["index"]["flows"]["histograms"]
     assert flow["cuts"] == ["two muons", "opposite charge"]
     assert flow["rows"]["signal"] == {"n": [1000, 554, 415]}
+
+
+def test_what_is_not_drawn_is_named(tmp_path: Path) -> None:
+    """Histograms of three axes and profiles of two, unless they are blinded."""
+    axes = [axis(2, 0, 1), axis(3, 0, 1), axis(1, 0, 1)]
+    arrays = {"values": np.zeros(60), "sumw2": np.zeros(0), "stats": np.zeros(13), "entries": np.array([1234.0])}
+    cube = Product(ProductKind.HISTOGRAM, {"class": "TH3D", "name": "cube", "title": "", "axes": axes}, arrays)
+    meta = {"class": "TProfile2D", "name": "plane", "title": "", "axes": axes[:2], "option": ""}
+    plane = Product(ProductKind.PROFILE, meta, {**arrays, "bin_entries": np.zeros(20), "bin_sumw2": np.zeros(0)})
+    manifest = {"samples": KINDS, "blind": {"cube": [[0.2, 0.3]]}}
+    products = {"cube": cube, "plane": plane, "map": heat()}
+    text = write_report(make_run(tmp_path / "run", {"data": products, "qcd": products}, manifest=manifest)).read_text()
+    (table,) = re.findall(r"<h3>Written</h3>.*?</table>", text, re.DOTALL)
+    assert re.findall(r"<t[hd]>([^<]*)</t[hd]>", table) == [
+        "sample", "cube", "plane",
+        "data", "blinded", "2 x 3 bins, 1,234 entries",
+        "qcd", "2 x 3 x 1 bins, 1,234 entries", "2 x 3 bins, 1,234 entries",
+    ]  # fmt: skip
 
 
 def test_report_is_one_file_that_loads_nothing(tmp_path: Path) -> None:
@@ -218,6 +237,23 @@ def test_a_yield_says_what_it_lacks(tmp_path: Path) -> None:
         run = make_run(tmp_path / f"{number}", results, manifest={"samples": kinds, "plot": plot})
         text = write_report(run).read_text()
         assert re.findall(r'<p class="note">(.*: without .*)</p>', text) == lines
+
+
+def test_entries_are_not_added_to_yields(tmp_path: Path) -> None:
+    flow = cutflow(900, 400, 200)
+    weights = np.array([90.0, 40, 20])
+    weighted = Product(flow.kind, flow.meta, {**flow.arrays, "weights": weights, "squares": weights / 10})
+    kinds = {"data": "data", "qcd_1": "background", "qcd_2": "background", "top": "background"}
+    plot = {"groups": [{"label": "qcd", "samples": ["qcd_*"]}]}
+    flows = {"data": flow, "qcd_1": weighted, "qcd_2": flow, "top": weighted}
+    results = {name: {"cutflow": of} for name, of in flows.items()}
+    run = make_run(tmp_path / "run", results, manifest={"samples": kinds, "plot": plot})
+    groups = groups_of(PlotStyle.model_validate(plot), kinds)
+    found = yields_of(flows_of({name: Results(name, of) for name, of in results.items()}), groups)
+    ((_, ends),) = found.rows
+    assert found.columns == ("data", "background", "qcd", "top")
+    assert [end and end[0] for end in ends] == [200, 40, 20, 20]
+    assert "All cuts: without qcd_2." in write_report(run).read_text()
 
 
 def test_blinded_data_are_not_in_the_file(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_names_that_are_no_site() -> None:
 
 
 def test_yaml_numbers_are_taken() -> None:
-    # YAML 1.1 reads 12:30:00 as a number of base 60 and 04:00:00 as text.
+    # YAML 1.1 would read 12:30:00 as a number of base 60.
     write("farm", "kind: slurm\nwalltime: 12:30:00\nextra: {nice: 100, exclusive: true}\nenvironment: {N: 4}")
     site = load_site("farm")
     assert site.walltime == "12:30:00"

@@ -75,12 +75,12 @@ def partitions(chunks: int) -> int:
 
 def answer(runner: Runner, content: dict[str, Any], _: list[bytes]) -> Message:
     """Run a sample in a runner process, as the message says that `portico_distrdf.executor` sends."""
-    from portico.analysis.dataset import Sample
+    from portico.worker.given_sample import GivenSample
 
     cluster = Cluster(content.pop("scheduler"), tuple(content.pop("keys").items()), content.pop("own"))
     parts = [Chunk(**part) for part in content.pop("parts")]
     task, began = Task.from_json(content), time.process_time()
-    function, sample = runner.function(task.function), Sample(**task.sample)
+    function, sample = runner.function(task.function), GivenSample(**task.sample)
     try:
         products, metrics = run_sample(function, sample, task, parts, cluster, runner.bundle)
     except PartLost as lost:

@@ -319,6 +319,7 @@ def _at(redirector: str, path: str, where: str) -> str:
 def _local(folder: Path, pattern: str, where: str) -> list[str]:
     """Return the paths that a path or glob stands for; the name of a file that is there is never a glob."""
     path = folder / _at_home(pattern)
+    os.fsencode(path)  # raises, while pathlib takes what cannot be encoded for what is not there
     if path.is_dir():
         raise InputError(f"{where}: {path} is a folder; name its files, for example {path / '*.root'}")
     if path.exists():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from portico.cli.base import Group, version_option
+import sys
+
+from portico.cli.base import Group, version_option, write_any_text
 from portico.cli.interrupt import ready_to_leave
 
 __all__ = ["cli", "main"]
@@ -55,4 +57,5 @@ cli = Group(
 def main() -> None:
     """Run the command line."""
     ready_to_leave()
+    write_any_text(sys.stdout, sys.stderr)
     cli(prog_name="portico")

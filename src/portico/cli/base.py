@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -19,7 +20,7 @@ from portico.shown import shown
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-__all__ = ["Command", "Group", "echo", "json_option", "on_option", "show_json", "version_option"]
+__all__ = ["Command", "Group", "echo", "json_option", "on_option", "show_json", "version_option", "write_any_text"]
 
 FAILED, WRONG_USAGE, PARTIAL, INTERRUPTED = 1, 2, 3, 130
 _DEBUG = "PORTICO_DEBUG"
@@ -34,6 +35,16 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
     """Write a text to standard output or standard error, without secrets and control characters."""
     click.echo(shown(text), nl=nl, err=err)
+
+
+def write_any_text(*streams: TextIO | Any) -> None:
+    """Let streams write characters that their encoding lacks, as in the locale C, as escapes.
+
+    A run that is done must not fail because a table has a plus-minus sign.
+    """
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Group(click.Group):
@@ -122,6 +133,10 @@ class Command(click.Command):
             text = _of_the_system(error)
             _complain(ctx, text, "InternalError" if _FAULT in text else "RunFolderError")
             ctx.exit(FAILED)
+        except UnicodeEncodeError as error:
+            text = f"{error.object!r} cannot be the name of a file here, whose names are in {error.encoding}"
+            _complain(ctx, f"{text}; set PYTHONUTF8=1, or a locale such as LC_ALL=C.UTF-8", "ConfigError")
+            ctx.exit(WRONG_USAGE)
         except Exception as error:
             text = f"{type(error).__name__}: {' '.join(str(error).split())}"
             _complain(ctx, f"{text}\n{_FAULT}", "InternalError")

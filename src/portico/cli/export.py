@@ -32,17 +32,23 @@ Examples:
 @json_option()
 def export(run: Path, step: str, output: Path, tree: str | None, samples: tuple[str, ...], as_json: bool) -> int:
     """Write the trees of STEP in the run folder RUN as one file per sample, for tools that cannot read ROOT files."""
+    import warnings
+
     from portico.runfolder.parquet import export_parquet
 
     made = []
-    for exported in export_parquet(run, step, output, tree=tree, samples=samples):
-        made.append(exported)
-        if not as_json:
-            echo(f"{exported.path}: {exported.entries:,} entries, {exported.size / 1e6:.1f} MB")
-        if exported.partial:
-            echo(f"warning: {exported.path} is of a partial run", err=True)
-        if exported.note:
-            echo(f"warning: {exported.path}: {exported.note}", err=True)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for exported in export_parquet(run, step, output, tree=tree, samples=samples):
+            made.append(exported)
+            if not as_json:
+                echo(f"{exported.path}: {exported.entries:,} entries, {exported.size / 1e6:.1f} MB")
+            if exported.partial:
+                echo(f"warning: {exported.path} is of a partial run", err=True)
+            if exported.note:
+                echo(f"warning: {exported.path}: {exported.note}", err=True)
+    for warning in told:
+        echo(f"warning: {warning.message}", err=True)
     if as_json:
         show_json({"files": [exported.to_json() for exported in made]})
     return 0

@@ -22,7 +22,7 @@ Option = str | int | float | bool | list[str] | dict[str, str | int | float | bo
 
 
 def _as_time(value: object) -> object:
-    """Convert seconds to text: YAML reads 12:00:00 as 43200, but 04:00:00 as text."""
+    """Convert seconds to text."""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value // 3600:02d}:{value // 60 % 60:02d}:{value % 60:02d}"
     return value

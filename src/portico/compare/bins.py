@@ -38,6 +38,9 @@ def compare_bins(findings: Findings, name: str, first: Product, second: Product)
     if odd is not None:
         findings.add("other", name, "axes", 1, [odd])
         return
+    options = [product.meta.get("option", "") or "mean" for product in (first, second)]
+    if options[0] != options[1]:
+        findings.add("other", name, "error options", 1, [Example("", *options)])
     layers = _layers(first, second)
     shape = [axis["bins"] + 2 for axis in first.meta["axes"]]
     order: Any = "C" if first.meta["class"].startswith("THn") else "F"
@@ -216,7 +219,8 @@ def _axes_differ(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[st
             return Example(f"bins in {where}", a["bins"], b["bins"])
         edges, others = _edges(a), _edges(b)
         with np.errstate(invalid="ignore"):  # equal infinite edges
-            same = np.abs(edges - others) <= _EDGES * np.ptp(edges[np.isfinite(edges)])
+            finite = edges[np.isfinite(edges)]
+            same = np.abs(edges - others) <= _EDGES * (np.ptp(finite) if finite.size else 0.0)
         odd = np.flatnonzero(~same & (edges != others))
         if odd.size:
             return Example(f"edge {odd[0]} in {where}", edges[odd[0]].item(), others[odd[0]].item())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,10 +11,12 @@ import numpy.typing as npt
 
 from portico.errors import InputError, nearest
 from portico.files import trees
+from portico.files.buffered import unbinned
 from portico.results.product import Product, ProductKind
 
 __all__ = ["RootFile"]
 
+_BINNED: Final = re.compile(r"TH[123][CSILFD]|TProfile|TProfile[23]D|THnT<.*")
 _TREES: Final = {"TTree", "ROOT::RNTuple", "TNtuple", "TNtupleD"}
 _POINTS: Final = {"x": "fX", "y": "fY"}
 _GRAPHS: Final = {
@@ -60,6 +63,15 @@ class RootFile:
         """Paths of the trees."""
         return [path for path, name in self.classes.items() if name in _TREES]
 
+    @property
+    def others(self) -> dict[str, str]:
+        """Classes of the other objects by their paths, such as efficiencies; folders are left out."""
+        known = {*self.histograms, *self.trees}
+        return {
+            path: name for path, name in self.classes.items()
+            if path not in known and not name.startswith("TDirectory")
+        }  # fmt: skip
+
     def histogram(self, path: str) -> Product:
         """Read a histogram, profile or graph.
 
@@ -72,14 +84,21 @@ class RootFile:
             there = f"'{path}' is a {self.classes[path]}" if path in self.classes else f"no histogram '{path}'"
             raise InputError(f"{self.path}: {there}; {nearest(path, self.histograms)}")
         try:
-            return _product(self._file[path], self.classes[path])
+            stored = self._file[path]
+            product, waiting = _product(stored, self.classes[path]), unbinned(stored)
         except Exception as error:  # uproot raises many types of exceptions for damaged files
             words = " ".join(str(error).split())[:200]
             raise InputError(f"{self.path}: '{path}' cannot be read: {type(error).__name__}: {words}") from error
+        if waiting:
+            raise InputError(
+                f"{self.path}: '{path}' has {waiting:,} entries in its buffer that are in no bin; call BufferEmpty(1) "
+                "before the histogram is written"
+            )
+        return product
 
 
 def _is_drawn(name: str) -> bool:
-    return name.startswith(("TH1", "TH2", "TH3", "TProfile", "THnT<")) or name in _GRAPHS
+    return _BINNED.fullmatch(name) is not None or name in _GRAPHS
 
 
 def _product(stored: Any, name: str) -> Product:

@@ -185,6 +185,15 @@ class FileSide:
             return Product(ProductKind.TREE, {"tree": path}, {}, ({"path": self.file.path},))
         return self.file.histogram(path)
 
+    def left_out(self) -> list[str]:
+        """Describe the objects of the file that cannot be compared."""
+        others = [f"{path} ({kind})" for path, kind in self.file.others.items()]
+        if not others:
+            return []
+        more = f" and {len(others) - 5:,} more" if len(others) > 5 else ""
+        names = f"{', '.join(others[:5])}{more}"
+        return [f"{self.label}: not compared, since only histograms, profiles, graphs and trees are: {names}"]
+
     def notes(self) -> list[str]:
         """Return nothing: an incomplete file cannot be opened."""
         return []

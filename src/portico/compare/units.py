@@ -89,6 +89,8 @@ def units(
         yield from _run_and_file(second, first, steps, samples, notes, swap=True)
     elif isinstance(first, FileSide) and isinstance(second, FileSide):
         yield from _files(first, second, samples)
+    if not mapping.names_products:
+        notes += [note for side in (first, second) if isinstance(side, FileSide) for note in side.left_out()]
 
 
 def _check_names(first: Side, second: Side, steps: Collection[str], samples: Collection[str]) -> None:

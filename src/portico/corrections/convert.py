@@ -12,6 +12,7 @@ import numpy as np
 
 from portico.corrections.schema import content_of, pick, read_set
 from portico.errors import ConfigError, nearest
+from portico.files.buffered import refuse_unbinned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,6 +146,7 @@ def _read(file: Any, name: str, found: Sequence[str], inputs: Sequence[str], whe
     if name not in found:
         raise ConfigError(f"{where}: no histogram '{name}'; {nearest(name, found)}")
     stored = file[name]
+    refuse_unbinned(stored)
     if len(inputs) != len(stored.axes):
         raise ConfigError(f"{where}: '{name}' has {len(stored.axes)} axes; give as many inputs, not {len(inputs)}")
     edges = tuple(tuple(float(edge) for edge in axis.edges()) for axis in stored.axes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from portico.files.buffered import unbinned
 from portico.files.summary import is_tree, opened
 
 __all__ = ["StoredObject", "objects"]
@@ -53,6 +54,6 @@ def _describe(directory: Any, name: str, kind: str, *, read: bool) -> StoredObje
     try:
         stored = directory[name]
         bins = tuple(int(axis.member("fNbins")) for axis in stored.axes)
-        return StoredObject(name, kind, bins, float(stored.member("fEntries")))
+        return StoredObject(name, kind, bins, float(unbinned(stored) or stored.member("fEntries")))
     except Exception:  # uproot lets many kinds through for damaged objects; that it is there can still be told
         return StoredObject(name, kind)

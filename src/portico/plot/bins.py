@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from portico.analysis.blinding import open_bins
 from portico.plot.style import to_label
+from portico.results.hists import errors_of_means
 
 if TYPE_CHECKING:
     from hist import Hist
@@ -79,8 +80,7 @@ def bins_of(h: Hist[Any], density: bool = False, flow: bool = False, blind: Inte
     edges = drawn_edges(axis.edges)
     inner = slice(int(axis.traits.underflow), int(axis.traits.underflow) + len(edges) - 1)
     everything = np.asarray(h.values(flow=True), np.float64)
-    variances = h.variances(flow=True)
-    squares = np.abs(everything) if variances is None else np.asarray(variances, np.float64)
+    squares = _squared_errors(h, everything)
     seen = open_bins(np.asarray(axis.edges, np.float64), blind, flow=True)
     hidden = ~seen[1 - inner.start : len(everything) + 1 - inner.start]
     everything, squares = np.where(hidden, 0.0, everything), np.where(hidden | ~np.isfinite(everything), 0.0, squares)
@@ -96,6 +96,13 @@ def bins_of(h: Hist[Any], density: bool = False, flow: bool = False, blind: Inte
         with np.errstate(invalid="ignore"):  # contents may be infinite
             values, errors = values / norm, errors / norm
     return Bins(edges, values, errors, under, over)
+
+
+def _squared_errors(h: Hist[Any], values: Array) -> Array:
+    if str(h.kind) == "MEAN":
+        return np.nan_to_num(errors_of_means(h, flow=True)) ** 2
+    variances = h.variances(flow=True)
+    return np.abs(values) if variances is None else np.asarray(variances, np.float64)
 
 
 def shade(axes: Axes, blind: Intervals) -> None:

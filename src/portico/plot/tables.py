@@ -9,6 +9,7 @@ import numpy as np
 
 from portico.plot.bins import drawn_edges
 from portico.plot.style import COLORS, new_axes, settle, styled, to_label
+from portico.results.hists import errors_of_means
 
 if TYPE_CHECKING:
     from hist import Hist
@@ -85,15 +86,12 @@ def profile(profiles: Hist[Any] | Mapping[str, Hist[Any]], *, title: str = "", y
                 raise ValueError(f"the profile has {len(h.axes)} axes, and 1 is needed")
             axis = h.axes[0]
             filled = np.asarray(h.counts()) > 0
-            variances = h.variances()
-            errors = (
-                np.sqrt(np.where(filled & np.isfinite(variances), variances, 0.0)) if variances is not None else None
-            )
+            errors = np.nan_to_num(errors_of_means(h))
             centers, widths = np.asarray(axis.centers), np.asarray(axis.widths)
             axes.errorbar(
                 centers[filled],
                 np.asarray(h.values())[filled],
-                None if errors is None else errors[filled],
+                errors[filled],
                 widths[filled] / 2,
                 fmt="o",
                 color=COLORS[number % len(COLORS)],

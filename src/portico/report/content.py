@@ -14,17 +14,18 @@ from portico.monitor.bottleneck import what_limits
 from portico.monitor.metrics import StepMetrics, step_metrics
 from portico.monitor.timeline import spans
 from portico.report.cutflows import Flows, Yields, flows_of, yields_of
-from portico.report.histograms import drawables
+from portico.report.histograms import can_be_drawn, drawables
 from portico.report.labels import to_html
 from portico.report.packing import Parts, pack, picture
 from portico.report.times import FileTime, slowest_files, times
 from portico.results.kinds import KINDS
+from portico.results.view import in_words
 from portico.runfolder.folder import OWN_REPORT, RunFolder
 from portico.runfolder.load import Run
 from portico.runfolder.step_files import StepFiles
 
 if TYPE_CHECKING:
-    from portico.results.kinds import Traits
+    from portico.results.product import Product
     from portico.results.view import Results
     from portico.runfolder.ledger import Ledger
 
@@ -191,10 +192,16 @@ class _Reader:
         samples = dict(self.run[name])
         page.samples = tuple(samples)
         page.flows = flows_of(samples)
-        page.numbers = _table(samples, lambda traits: traits.is_number, lambda r, n: r[n])
-        page.written = _table(samples, lambda traits: traits.extent is not None, _extent)
+        page.numbers = _table(samples, lambda product: KINDS[product.kind].is_number, lambda r, n: r[n])
+        page.written = _table(samples, _is_not_shown, self._size)
         self._add_plots(page, samples)
         return page
+
+    def _size(self, results: Results, name: str) -> str:
+        product = results.products[name]
+        blinding = Blinding.from_manifest(self.manifest)
+        hidden = KINDS[product.kind].bins and blinding.of(product.meta.get("variation", [name])[0], [results.sample])
+        return "blinded" if hidden else in_words(product)
 
     def _add_pictures(self, page: StepPage, name: str) -> None:
         files, found = StepFiles(self.run.path, name, self.ledger), []
@@ -226,17 +233,17 @@ def _names(samples: Mapping[str, Results]) -> Iterator[str]:
 
 
 def _table(
-    samples: Mapping[str, Results], fits: Callable[[Traits], bool], value: Callable[[Results, str], Any]
+    samples: Mapping[str, Results], fits: Callable[[Product], bool], value: Callable[[Results, str], Any]
 ) -> dict[str, dict[str, Any]]:
     rows = {}
     for name in _names(samples):
-        having = [s for s, of in samples.items() if name in of and fits(KINDS[of.products[name].kind])]
+        having = [s for s, of in samples.items() if name in of and fits(of.products[name])]
         if having:
             rows[name] = {sample: value(samples[sample], name) for sample in having}
     return rows
 
 
-def _extent(results: Results, name: str) -> str:
-    product = results.products[name]
-    extent = KINDS[product.kind].extent
-    return extent(product) if extent is not None else ""
+def _is_not_shown(product: Product) -> bool:
+    """Return whether the page has no more of a product than its size."""
+    traits = KINDS[product.kind]
+    return traits.extent is not None or (bool(traits.bins) and not can_be_drawn(product))

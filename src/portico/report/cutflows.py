@@ -87,6 +87,7 @@ def yields_of(flows: Sequence[Flows], groups: Sequence[Group], most: int = 5) ->
     """Return the yields at the end of cutflows, of the first groups; data first, and the sum of the stack.
 
     If some cutflows have weights, those without, of candidates before a choice or of all categories, are left out.
+    Entries are not added to yields: in a sum in which a sample has weights, those without are lacking.
     """
     weighted = [of for of in flows if any(flow.yields for flow in of.flows.values())]
     flows = weighted or flows
@@ -96,7 +97,7 @@ def yields_of(flows: Sequence[Flows], groups: Sequence[Group], most: int = 5) ->
     columns = [(to_html(group.label), [group]) for group in shown]
     if len(stack) > 1:
         columns.insert(sum(group.draw == "data" for group in shown), ("background", stack))
-    rows = tuple((of.name, tuple(_end(of, names) for _, names in columns)) for of in flows)
+    rows = tuple((of.name, tuple(_end(of, summed) for _, summed in columns)) for of in flows)
     every = [group for group in groups if group in shown or (len(stack) > 1 and group.draw == "stack")]
     lacking = ((of.name, _absent(of, every, together=len(stack) > 1)) for of in flows)
     without = tuple((name, absent) for name, absent in lacking if absent)
@@ -105,24 +106,29 @@ def yields_of(flows: Sequence[Flows], groups: Sequence[Group], most: int = 5) ->
 
 def _absent(of: Flows, groups: Collection[Group], *, together: bool) -> tuple[str, ...]:
     """Return the samples without this cutflow in the groups that have it, and in the sum of the stack."""
-    stacked = together and any(_ends(of, group) for group in groups if group.draw == "stack")
-    summed = [group for group in groups if (stacked and group.draw == "stack") or _ends(of, group)]
-    return tuple(name for group in summed for name in group.samples if _end_of(of, name) is None)
+    stack = [group for group in groups if group.draw == "stack"] if together else []
+    sums = [stack, *([group] for group in groups)]
+    lacking = {
+        name
+        for summed in sums
+        if (there := _ends(of, summed))
+        for group in summed
+        for name in group.samples
+        if name not in there
+    }
+    return tuple(name for group in groups for name in group.samples if name in lacking)
 
 
 def _end(of: Flows, groups: Sequence[Group]) -> tuple[float, float] | None:
-    ends = [end for group in groups for end in _ends(of, group)]
+    ends = _ends(of, groups).values()
     return (sum(value for value, _ in ends), math.hypot(*(error for _, error in ends))) if ends else None
 
 
-def _ends(of: Flows, group: Group) -> list[tuple[float, float]]:
-    return [end for sample in group.samples if (end := _end_of(of, sample)) is not None]
-
-
-def _end_of(of: Flows, sample: str) -> tuple[float, float] | None:
-    flow = of.flows.get(sample)
-    if flow is None or not flow.passed:
-        return None
-    if flow.yields:
-        return flow.yields[-1], flow.uncertainties[-1]
-    return float(flow.passed[-1]), math.sqrt(flow.passed[-1])
+def _ends(of: Flows, groups: Sequence[Group]) -> dict[str, tuple[float, float]]:
+    """Return what is left of the samples of a sum: their yields; their entries if none of them has yields."""
+    having = {name: of.flows[name] for group in groups for name in group.samples if name in of.flows}
+    weighted = {name: flow for name, flow in having.items() if flow.yields}
+    if weighted:
+        return {name: (flow.yields[-1], flow.uncertainties[-1]) for name, flow in weighted.items()}
+    passed = {name: float(flow.passed[-1]) for name, flow in having.items() if flow.passed}
+    return {name: (number, math.sqrt(number)) for name, number in passed.items()}

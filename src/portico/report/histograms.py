@@ -17,10 +17,10 @@ from portico.plot.bins import UNIT, drawn_edges, is_logarithmic, tell_ends
 from portico.report.labels import to_html
 from portico.results.hists import effective_entries, profile_means
 from portico.results.kinds import KINDS
-from portico.results.product import Product, ProductKind
+from portico.results.product import Product
 from portico.results.view import Results
 
-__all__ = ["Drawable", "drawables", "split_names"]
+__all__ = ["Drawable", "can_be_drawn", "drawables", "split_names"]
 
 Array = npt.NDArray[np.float64]
 _DIGITS = 5
@@ -116,7 +116,9 @@ class Drawable:
             return _map(having[0], sums["values"] * group.scale)
         values, errors = sums["values"] * group.scale, np.sqrt(squares) * group.scale
         if KINDS[having[0].kind].bins == "means":
-            values, errors = profile_means(sums["values"], squares, sums["bin_entries"], effective_entries(having))
+            option = having[0].meta.get("option", "")
+            weights, effective = sums["bin_entries"], effective_entries(having)
+            values, errors = profile_means(sums["values"], squares, weights, effective, option)
         shown = open_bins(edges, blind)
         numbers = {"v": _rounded(np.where(shown, values[1:-1], np.nan))}
         if not np.allclose(errors**2, values, rtol=1e-9, atol=0):
@@ -171,7 +173,7 @@ def drawables(samples: Mapping[str, Results], style: PlotStyle) -> Iterator[Draw
     odd: dict[str, list[str]] = defaultdict(list)
     for sample, results in samples.items():
         for name, product in results.products.items():
-            if KINDS[product.kind].bins and len(product.meta["axes"]) <= 2 and _can_be_drawn(product):
+            if can_be_drawn(product):
                 having = found.setdefault(name, {})
                 if not having or _same_bins(product, next(iter(having.values()))):
                     having[sample] = product
@@ -189,8 +191,10 @@ def drawables(samples: Mapping[str, Results], style: PlotStyle) -> Iterator[Draw
         yield Drawable(name, category, variable, "" if name in parts else tag, found[name], tuple(odd[name]))
 
 
-def _can_be_drawn(product: Product) -> bool:
-    return len(product.meta["axes"]) == 1 or product.kind is ProductKind.HISTOGRAM
+def can_be_drawn(product: Product) -> bool:
+    """Return whether the page draws a product: histograms of one or two axes, and profiles of one."""
+    most = {"contents": 2, "means": 1, "": 0}[KINDS[product.kind].bins]
+    return most > 0 and len(product.meta["axes"]) <= most
 
 
 def _same_bins(a: Product, b: Product) -> bool:

@@ -77,7 +77,8 @@ def curve(product: Product, blind: Sequence[tuple[float, float]] = ()) -> Curve:
     squares = np.asarray(product.arrays["sumw2"], np.float64)
     if KINDS[product.kind].bins == "means":
         weights = np.asarray(product.arrays["bin_entries"], np.float64)
-        found = profile_means(values, squares, weights, effective_entries([product]))
+        effective, option = effective_entries([product]), product.meta.get("option", "")
+        found = profile_means(values, squares, weights, effective, option)
         values, errors = (np.where(np.isnan(of), 0.0, of) for of in found)
     else:
         errors = np.sqrt(squares if squares.size else np.abs(values))

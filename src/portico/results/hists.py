@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from portico.results.product import Product
 
-__all__ = ["effective_entries", "histogram_to_hist", "profile_means", "profile_to_hist"]
+__all__ = ["effective_entries", "errors_of_means", "histogram_to_hist", "profile_means", "profile_to_hist"]
+
+Array = npt.NDArray[np.float64]
 
 
 def histogram_to_hist(product: Product) -> Any:
@@ -87,15 +89,52 @@ def profile_to_hist(product: Product) -> Any:
         view["_sum_of_weighted_deltas_squared"] = deltas
     else:
         view["count"], view["_sum_of_deltas_squared"] = entries, deltas
+    if option := product.meta.get("option", ""):
+        h.error_option = option
     return h
 
 
+def errors_of_means(h: Any, *, flow: bool = False) -> Array:
+    """Return the errors of a profile as ``TProfile`` has them; NaN where the sum of weights is not above 0.
+
+    ``h.variances()`` differs: it divides by n - 1, and takes sums of weights for numbers of entries.
+
+    Parameters
+    ----------
+    h : hist.Hist
+        With means in its bins.
+    flow : bool
+        Whether to include the flow bins.
+    """
+    view: Any = h.view(flow=flow)
+    if "sum_of_weights" in view.dtype.names:
+        weights, squares, deltas = (
+            view[field] for field in ("sum_of_weights", "sum_of_weights_squared", "_sum_of_weighted_deltas_squared")
+        )
+    else:
+        weights = squares = view["count"]
+        deltas = view["_sum_of_deltas_squared"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.where(weights > 0, np.sqrt(np.maximum(deltas / weights, 0.0)), np.nan)
+        return _errors(spread, weights, weights**2 / squares, getattr(h, "error_option", ""))
+
+
+def _errors(spread: Array, weights: Array, effective: Array, option: str) -> Array:
+    """Return errors of means by the error option of ``TProfile``."""
+    match option:
+        case "s":
+            return spread
+        case "i":  # the values are integers, which have an error of 1 / sqrt(12)
+            return np.where(spread == 0, 1 / np.sqrt(12 * effective), spread / np.sqrt(effective))
+        case "g":  # the weights are 1 / sigma^2
+            return np.where(np.isnan(spread), np.nan, 1 / np.sqrt(weights))
+        case _:
+            return np.asarray(spread / np.sqrt(effective))
+
+
 def profile_means(
-    sums: npt.NDArray[np.float64],
-    squares: npt.NDArray[np.float64],
-    weights: npt.NDArray[np.float64],
-    effective: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    sums: Array, squares: Array, weights: Array, effective: Array, option: str = ""
+) -> tuple[Array, Array]:
     """Return means and their errors as ``TProfile`` has them; NaN where the sum of weights is not above 0.
 
     Parameters
@@ -104,11 +143,13 @@ def profile_means(
         Sums of w y, w y^2 and w in each bin.
     effective : array
         Effective entries, see `effective_entries`.
+    option : str
+        The error option of the profile: "", "s", "i" or "g".
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(weights > 0, sums / weights, np.nan)
-        error = np.sqrt(np.maximum(squares / weights - mean**2, 0.0) / effective)
-    return mean, error
+        spread = np.sqrt(np.maximum(squares / weights - mean**2, 0.0))
+        return mean, _errors(spread, weights, effective, option)
 
 
 def effective_entries(products: Sequence[Product]) -> npt.NDArray[np.float64]:

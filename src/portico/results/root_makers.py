@@ -112,6 +112,8 @@ def _fill(name: str, h: Any, product: Product) -> None:
         if not h.GetSumw2N():
             h.Sumw2()
         np.frombuffer(h.GetSumw2().GetArray(), dtype=np.float64, count=cells)[:] = arrays["sumw2"]
+    elif h.GetSumw2N():  # as TH1::SetDefaultSumw2 has it: squares of 0 for contents that are not
+        h.Sumw2(False)
 
 
 def _set_statistics(h: Any, product: Product) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from portico.results.kinds import KINDS
 from portico.results.product import Product, ProductKind
 from portico.results.table import ShownTable
 
-__all__ = ["Results", "StepResults", "describe", "plain", "write_root"]
+__all__ = ["Results", "StepResults", "describe", "in_words", "plain", "write_root"]
 
 
 class Results(Mapping[str, Any]):
@@ -64,7 +64,7 @@ class Results(Mapping[str, Any]):
         return len(self.products)
 
     def _table(self) -> ShownTable:
-        rows = [(n, p.kind, _words(p)) for n, p in self.products.items() if not _is_varied(p)]
+        rows = [(n, p.kind, in_words(p)) for n, p in self.products.items() if not _is_varied(p)]
         varied = len(self) - len(rows)
         more = f"{varied:,} systematic variation{'' if varied == 1 else 's'} of these: results.variations(NAME)"
         title = f"results of '{self.sample}', {len(self):,} product{'' if len(self) == 1 else 's'}"
@@ -101,7 +101,7 @@ def _is_varied(product: Product) -> bool:
     return bool(product.meta.get("variation", ["", "nominal"])[1] != "nominal")
 
 
-def _words(product: Product) -> str:
+def in_words(product: Product) -> str:
     """Return in a few words what a product holds."""
     traits = KINDS[product.kind]
     if traits.extent is not None:
@@ -196,7 +196,8 @@ def plain(value: Any) -> Any:
 def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]], labels: Mapping[str, str]) -> None:
     """Write ``results.root``: a folder for each sample, with histograms, profiles, graphs and array trees.
 
-    ``labels`` has a text for each partial sample, which becomes a TNamed ``partial`` in its folder.
+    ``labels`` has a text for each partial sample, which becomes a TNamed ``partial`` in its folder, with ``_`` after it
+    if a product has this name.
     """
     import ROOT
     import uproot
@@ -206,7 +207,8 @@ def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]], labels:
         for sample, products in samples.items():
             folder = file.mkdir(sample)
             if sample in labels:
-                folder.WriteTObject(ROOT.TNamed("partial", labels[sample]), "partial")
+                label = _free("partial", products)
+                folder.WriteTObject(ROOT.TNamed(label, labels[sample]), label)
             for name, product in products.items():
                 if (make := KINDS[product.kind].to_root) is not None:
                     made = make(name, product)
@@ -230,11 +232,10 @@ def write_root(path: Path, samples: Mapping[str, Mapping[str, Product]], labels:
 
 def _counters(columns: Mapping[str, Any]) -> Callable[[str], str]:
     """Return how the branches with the lengths of lists are named: ``nv`` for ``v``, unless a column has this name."""
+    return lambda counted: _free(f"n{counted}", columns)
 
-    def name(counted: str) -> str:
-        free = f"n{counted}"
-        while free in columns:
-            free += "_"
-        return free
 
+def _free(name: str, taken: Container[str]) -> str:
+    while name in taken:
+        name += "_"
     return name

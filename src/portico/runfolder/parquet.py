@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from portico.errors import ConfigError, InputError, MissingExtra, ProductError, RunFolderError, nearest
+from portico.errors import ConfigError, InputError, MissingExtra, PorticoWarning, ProductError, RunFolderError, nearest
 from portico.files.atomic import write_atomic
 from portico.files.kept import checked_path
 from portico.results.kinds import KINDS
@@ -54,7 +55,8 @@ def export_parquet(
 ) -> Iterator[Exported]:
     """Write the trees of a step as ``FOLDER/SAMPLE.parquet``, in chunk order; yield each file when it is complete.
 
-    Columns keep their names and types: vectors become lists. Memory does not grow with the number of events.
+    Columns keep their names and types: vectors become lists. Memory does not grow with the number of events. Warns of
+    other Parquet files in the folder.
 
     Parameters
     ----------
@@ -101,10 +103,24 @@ def export_parquet(
     if not chosen:
         raise ProductError(f"{opened.path}: step '{step}' wrote no trees")
     Path(folder).mkdir(parents=True, exist_ok=True)
+    _tell_others(Path(folder), results, step)
     for name, product in chosen.items():
         path = Path(folder) / f"{name}.parquet"
         entries = _write(path, product.meta["tree"], product.items)
         yield Exported(name, str(path), entries, path.stat().st_size, state == "partial", results[name].note)
+
+
+def _tell_others(folder: Path, samples: Iterable[str], step: str) -> None:
+    """Warn of files in the folder that are of no sample, such as one that the analysis has no more."""
+    others = sorted({path.name for path in folder.glob("*.parquet")} - {f"{name}.parquet" for name in samples})
+    if others:
+        names = ", ".join(others[:5]) + (f" and {len(others) - 5:,} more" if len(others) > 5 else "")
+        warnings.warn(
+            f"{folder}: {names}: of no sample of step '{step}'; programs that read *.parquet would count them, so "
+            "remove them or export to another folder",
+            PorticoWarning,
+            stacklevel=3,
+        )
 
 
 def _choose(products: Mapping[str, Product], step: str, tree: str | None) -> Product:

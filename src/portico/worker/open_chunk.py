@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ __all__ = ["NotInBlocks", "count_entries", "open_chunk", "open_file", "refuse_do
 
 
 _AGAIN = "write the file again"
+_THROWN = re.compile(r"(?!TypeError|ValueError)\w+: ")  # not: no constructor takes such arguments
 
 
 class NotInBlocks(BaseException):
@@ -73,7 +75,7 @@ def open_chunk(
         specification.AddSample(("reference", chunk.tree, plain_name(reference, scratch)))
     specification.AddSample(("chunk", chunk.tree, path))
     specification.WithGlobalRange((before + chunk.first, before + chunk.last))
-    frame = ROOT.RDataFrame(specification)
+    frame = _frame_over(specification)
     frame._portico_is_ntuple = isinstance(tree, ROOT.RNTuple) and not reference
     if frame._portico_is_ntuple:
         frame._portico_entries = path, chunk.tree, chunk.first, chunk.last
@@ -83,6 +85,27 @@ def open_chunk(
         return frame
     file.Close()
     return frame
+
+
+def _frame_over(source: Any) -> Any:
+    """Return the RDataFrame over a tree or a specification.
+
+    Raises
+    ------
+    InputError
+        If ROOT throws while it looks at the columns, as for an RNTuple with a ``std::bitset``.
+    """
+    import ROOT
+
+    try:
+        return ROOT.RDataFrame(source)
+    except Exception as error:  # with what each constructor says
+        said = [line for line in map(str.strip, str(error).splitlines()) if _THROWN.match(line)]
+        if not said:
+            raise
+        odd = "; a type that it does not know, such as std::bitset, may be the reason: leave such columns out"
+        hint = odd if said[0].startswith("out_of_range") else ""
+        raise InputError(f"ROOT makes no RDataFrame of this file: {said[0]}{hint}") from error
 
 
 def _tree_of(file: Any, name: str) -> Any:
@@ -165,7 +188,7 @@ def _of_tree(file: Any, tree: Any, chunk: Chunk, friends: Sequence[str]) -> Any:
     entries = ROOT.TEntryList(tree)
     entries.EnterRange(chunk.first, chunk.last)
     tree.SetEntryList(entries)
-    frame = ROOT.RDataFrame(tree)
+    frame = _frame_over(tree)
     frame._portico_input = file, tree, entries  # they live as long as the frame
     return frame
 

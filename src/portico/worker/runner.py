@@ -242,8 +242,8 @@ class Runner:
 
     def _run(self, task: Task, cached: CachedChunk | None, in_blocks: bool) -> Ran:
         """Run a step over a chunk; ROOT tells some damages only once, perhaps in an earlier try from the cache."""
-        from portico.analysis.dataset import Sample
         from portico.worker.frame import run_chunk
+        from portico.worker.given_sample import GivenSample
         from portico.worker.upload import bring_to_disk, upload
 
         function, remote = self._checked(task.function, task.sample, task.options), is_remote(task.folder)
@@ -257,7 +257,7 @@ class Runner:
         try:
             with self._fresh_state():
                 products, timing = run_chunk(
-                    function, task.chunk, Sample(**task.sample), task.options, folder, compiled, self._folder,
+                    function, task.chunk, GivenSample(**task.sample), task.options, folder, compiled, self._folder,
                     task.friends, task.reference, cached, in_blocks,
                 )  # fmt: skip
             log, where = self._log.read(self._chunk_log), task.folder

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from portico.analysis.dataset import Sample
 from portico.errors import StepError
 from portico.results.kinds import KINDS
 from portico.results.view import Results
 from portico.runfolder.folder import SUMMARY_FILE
 from portico.runfolder.stored_paths import StoredPaths
+from portico.worker.given_sample import GivenSample
 from portico.worker.opened import expect
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from portico.analysis.dataset import Sample
 
 __all__ = ["answer", "summarise"]
 
@@ -58,7 +60,7 @@ def answer(
     StepError
         As `summarise`.
     """
-    samples = {name: Sample(**fields) for name, fields in content["samples"].items()}
+    samples = {name: GivenSample(**fields) for name, fields in content["samples"].items()}
     paths = StoredPaths(Path(content["home"]))
     results = {name: Results(name, paths.decode(blob)) for name, blob in zip(samples, blobs, strict=True)}
     trees = [item["path"] for of in results.values() for product in of.products.values()

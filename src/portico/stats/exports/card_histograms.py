@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from portico.errors import InputError, nearest_of_many
+from portico.files.buffered import refuse_unbinned
 from portico.files.troubles import is_regular
 from portico.stats.exports.card_content import Card, ShapeSource
 from portico.stats.shapes import Array
@@ -158,6 +159,7 @@ class Histograms:
             with self._open(file) as opened:
                 histogram = opened[path]
                 kind = str(histogram.classname)
+                refuse_unbinned(histogram)
                 events, edges = (np.asarray(values, dtype=np.float64) for values in histogram.to_numpy())
                 title = str(histogram.member("fXaxis").member("fTitle"))
                 found = Content(events, np.asarray(histogram.variances(), dtype=np.float64), edges, title)
