@@ -239,7 +239,7 @@ def missed(parameters: int, of: dict[str, dict[str, Any]], seconds: float) -> li
         more = "" if "answer" in pyhf_ else "up to "
         found.append(f"the answer takes {more}{answer / limit:.2g} of pyhf's time")
     if ours["memory"] > 1.01 * pyhf_.get("memory", math.inf):  # two runs of one program differ by as much
-        found.append(f"memory is {ours['memory'] / pyhf_['memory']:.2g} times pyhf's")
+        found.append(f"memory is {ours['memory'] / pyhf_['memory']:.3g} times pyhf's")
     return found
 
 
