@@ -247,3 +247,27 @@ def test_what_ends_the_process_says_why_and_is_not_tried_again(
     finally:
         executor.close()
     assert not [text for text in teller.warnings if "trying again" in text]
+
+
+@pytest.mark.full
+def test_what_does_not_compile_says_so_each_time_and_leaves_nothing(
+    make_analysis: Callable[..., Analysis], files: str, single: LocalExecutor, tmp_path: Path
+) -> None:
+    """After a compilation at the begin of an event loop has failed, the process's next loop would fail as well."""
+    good = "import ROOT\ndef s(frame, sample):\n    return {'n': frame.Count(), 'p': %s}\n"
+    profile = good % "frame.Fill(ROOT.TProfile2D('p', '', 3, 0, 30, 2, 0, 4), ['x', 'x', 'x'])"
+    graph = good % "frame.Fill(ROOT.TGraph2D(), ['x', 'x', 'x'])"
+    wrong = good % "frame.Take['int']('x')"
+    said = "does not compile: no member named 'Fill'"
+    for number, (code, message) in enumerate((
+        (profile, ""), (graph, said), (graph, said), (profile, ""),
+        (wrong, "column 'x' is a double, and the step reads it as int; read it as what it is"),
+    )):  # fmt: skip
+        analysis = make_analysis(
+            f"{code}# {number}\n", "  - {name: s, function: 'mysteps:s'}", files.partition("\n")[0]
+        )
+        if message:
+            with pytest.raises(StepError, match=message):
+                portico.run(analysis, folder=tmp_path / f"{number}", executor=single, reporter=Remember())
+        else:
+            portico.run(analysis, folder=tmp_path / f"{number}", executor=single, reporter=Remember())

@@ -21,6 +21,7 @@ _BAD_INPUT = re.compile(
     r"|page checksum verification failed.*|TTreeReader.*status code.*|unzip.*failed.*|R__unzip.*",
     re.IGNORECASE,
 )
+_WRONG_TYPE = re.compile(r"The branch (\S+) contains data of type (.+)\. It cannot be accessed by a \w+<(.+)>")
 _LEFT_OUT = re.compile(r"\bSnapshot: could not [^\n]*\bin column (\S+)\. This column will not be written out")
 # Leaves written by uproot are shorter than ROOT's, by limits that nothing uses.
 _HARMLESS = re.compile(
@@ -106,11 +107,18 @@ def classify(error: BaseException, log: str, frames: traceback.StackSummary, whe
         return "input", text
     if is_step or where:
         return "user", text
-    if bad := _BAD_INPUT.search(f"{error}\n{log}"):
-        return "input", bad[0].strip()
+    if trouble := _reading_trouble(error, log):
+        return trouble
     if frames and frames[-1].name in _EVENT_LOOP:
         return "user", text  # thrown by the event loop: an exception in the user's C++ or Python
     return "user" if isinstance(error, PorticoError) else "internal", text
+
+
+def _reading_trouble(error: BaseException, log: str) -> tuple[str, str] | None:
+    if odd := _WRONG_TYPE.search(log):
+        return "user", f"column '{odd[1]}' is a {odd[2]}, and the step reads it as {odd[3]}; read it as what it is"
+    bad = _BAD_INPUT.search(f"{error}\n{log}")
+    return ("input", bad[0].strip()) if bad else None
 
 
 def _readable(error: BaseException, log: str) -> str:

@@ -40,6 +40,7 @@ _LOG_BYTES, _WORDS_BYTES = 4096, 2**17
 _TICK = 0.5
 _VMSTAT = Path("/proc/vmstat")
 _machine = MachineWatch()
+_UNCOMPILED = re.compile(r"^does not compile: |just-in-time compilation")  # in no line of the user's Python
 _OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 
@@ -212,8 +213,10 @@ class RunnerProcess:
         answer, payload = message
         if not answer.get("stale"):
             self._knows, self._is_new = answer.get("holds", ""), False
-            if answer.get("failed") == FailureKind.INPUT:
-                self._kill()  # ROOT reports some damages once per process, and the next chunk may be of such a file
+            # ROOT reports some damages once per process, and the next chunk may be of such a file. After a compilation
+            # at the begin of an event loop has failed, the next loop fails as well, whatever its graph.
+            if answer.get("failed") == FailureKind.INPUT or _UNCOMPILED.search(answer.get("message", "")):
+                self._kill()
             return answer, payload
         if self._is_new:
             return {"failed": "internal", "message": "a new process was stale", "metrics": {}}, []
