@@ -69,20 +69,20 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             raise yaml.scanner.ScannerError(None, None, f"more than {_DEPTH} brackets in each other", self.get_mark())
         super().fetch_flow_collection_start(TokenClass)
 
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int | str:
+    def _number_or_time(self, node: yaml.ScalarNode) -> int | str:
         text = node.value
         if ":" in text:  # a time, which YAML 1.1 has as a number of base 60
             return str(text)
         what = _TOO_LONG.format(len(text)) if len(text) > _DIGITS else ""
-        number = 0 if what else super().construct_yaml_int(node)
+        number = 0 if what else self.construct_yaml_int(node)
         if _OCTAL.fullmatch(text) and number != int(text):
             what = f"{text} is {number} in octal digits; write it without leading zeros, or in quotes if it is text"
         if what:
             raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
         return number
 
-    def construct_yaml_float(self, node: yaml.ScalarNode) -> float | str:
-        return str(node.value) if ":" in node.value else super().construct_yaml_float(node)
+    def _fraction_or_time(self, node: yaml.ScalarNode) -> float | str:
+        return str(node.value) if ":" in node.value else self.construct_yaml_float(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -101,8 +101,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:int", _UniqueKeyLoader.construct_yaml_int)
-_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:float", _UniqueKeyLoader.construct_yaml_float)
+_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:int", _UniqueKeyLoader._number_or_time)
+_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:float", _UniqueKeyLoader._fraction_or_time)
 # As in YAML 1.2 and JSON; YAML 1.1 has 1e-3 and 1.5e3 as text.
 _UniqueKeyLoader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 

@@ -81,8 +81,8 @@ def profile_to_hist(product: Product) -> Any:
     deltas = np.maximum(cube["sumw2"] - mean * cube["values"], 0.0)
     weighted = "bin_sumw2" in cube
     storage = hist.storage.WeightedMean() if weighted else hist.storage.Mean()
-    h = hist.Hist(*axes, storage=storage, label=product.meta["title"])
-    view: Any = h.view(flow=True)
+    h: Any = hist.Hist(*axes, storage=storage, label=product.meta["title"])
+    view = h.view(flow=True)
     view["value"] = mean
     if weighted:
         view["sum_of_weights"], view["sum_of_weights_squared"] = entries, cube["bin_sumw2"]

@@ -107,8 +107,8 @@ def classify(error: BaseException, log: str, frames: traceback.StackSummary, whe
         return "input", text
     if is_step or where:
         return "user", text
-    if trouble := _reading_trouble(error, log):
-        return trouble
+    if unread := _reading_trouble(error, log):
+        return unread
     if frames and frames[-1].name in _EVENT_LOOP:
         return "user", text  # thrown by the event loop: an exception in the user's C++ or Python
     return "user" if isinstance(error, PorticoError) else "internal", text
