@@ -72,7 +72,7 @@ def bomb(levels: int, merged: bool = False) -> str:
 @pytest.mark.parametrize("text", [
     bomb(9), bomb(30), bomb(30, merged=True), "a: &a [*a]", "a: &a {b: *a}", "a: " + "9" * 100_000,
     "a: 0x" + "f" * 100_000,
-    "a: 1" + ":59" * 50_000, "a: " + "[" * 20_000, "- " * 20_000, "a: 2001-99-99", "a: 1_" + "0" * 5000,
+    "a: " + "[" * 20_000, "- " * 20_000, "a: 2001-99-99", "a: 1_" + "0" * 5000,
 ], ids=lambda text: text[:12])  # fmt: skip
 def test_yaml_that_explodes_is_refused_within_a_second(text: str, tmp_path: Path) -> None:
     path = tmp_path / "analysis.yaml"
