@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -530,6 +530,25 @@ def test_what_cannot_merge_is_refused(source: Path, tmp_path: Path, words: str) 
     ROOT = root.load()
     with pytest.raises((ProductError, StepError, ROOT.std.runtime_error), match=words):
         run(source, lambda frame, sample: {"it": refused(words, frame)}, (0, ENTRIES), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("use", "note"),
+    [
+        (lambda frame: frame.Count() > 5, "no value while the step is built"),
+        (lambda frame: frame.Sum("x") / frame.Sum("x"), "no value while the step is built"),
+        (lambda frame: float(frame.Sum("x")), "no value while the step is built"),
+        (lambda frame: frame.AsNumpy(["x"])["x"], "no value while the step is built"),
+        (lambda frame: frame.Sum("x").GetValue() * 2, "ran the event loop while it was being built"),
+    ],
+)
+def test_a_result_that_is_used_as_a_number_says_that_it_has_none(
+    source: Path, tmp_path: Path, use: Callable[[Any], Any], note: str
+) -> None:
+    root.load()
+    with pytest.raises((NotImplementedError, TypeError)) as raised:
+        run(source, lambda frame, sample: {"it": use(frame)}, (0, ENTRIES), tmp_path)
+    assert [note in text for text in raised.value.__notes__] == [True]
 
 
 def test_every_method_of_a_frame_is_checked() -> None:

@@ -28,7 +28,7 @@ from portico.worker.arguments import (
     require_numba,
     warn_of_range,
 )  # fmt: skip
-from portico.worker.handles import check_handles, line_of_loop, refuse_foreign
+from portico.worker.handles import check_handles, explain_handles, line_of_loop, refuse_foreign
 from portico.worker.missing_columns import MISSING, of_ntuple
 from portico.worker.open_chunk import open_chunk, refuse_doubtful
 from portico.worker.opened import expect
@@ -291,7 +291,11 @@ def _build(function: Callable[..., Any], frame: Any, options: Mapping[str, Any],
     graph.is_ntuple = getattr(frame, "_portico_is_ntuple", False)
     graph.cached = getattr(frame, "_portico_cached", None)
     with _building(graph):
-        handles: Mapping[str, Any] = function(frame, graph.sample, **options)
+        try:
+            handles: Mapping[str, Any] = function(frame, graph.sample, **options)
+        except Exception as error:
+            explain_handles(error, int(frame.GetNRuns()))
+            raise
     try:
         check_handles(handles, graph.snapshots, int(frame.GetNRuns()))
     except StepError as error:

@@ -16,8 +16,9 @@ from portico.errors import ProductError, StepError
 from portico.results import root_objects
 from portico.worker.arguments import LOOP_WHILE_BUILT, refuse_discarded
 
-__all__ = ["check_handles", "line_of_loop", "refuse_foreign"]
+__all__ = ["check_handles", "explain_handles", "line_of_loop", "refuse_foreign"]
 
+_UNFILLED = re.compile(r"\bRResultPtr<|\bAsNumpyResult\b|\bportico(\.|::)Numbers\b")
 _INSTALLED = tuple({*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), str(Path(__file__).parents[1]), "<"})
 
 
@@ -98,6 +99,17 @@ def check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int)
             raise ProductError(f"two Snapshots are named '{snapshot[0]}'; give each tree a name of its own")
         if snapshot not in returned:
             refuse_discarded(snapshot[0])
+
+
+def explain_handles(error: Exception, loops: int) -> None:
+    """Add to an error of a step why it has no values, if it used a result as a number or array while it was built."""
+    if loops > 0:
+        error.add_note(LOOP_WHILE_BUILT)
+    elif isinstance(error, NotImplementedError) or _UNFILLED.search(str(error)):  # as cppyy has it for `count > 5`
+        error.add_note(
+            "a result has no value while the step is built, because its entries come from all chunks; return it, and "
+            "compute with it in a summary step"
+        )
 
 
 def refuse_foreign(handles: Mapping[str, Any]) -> None:
