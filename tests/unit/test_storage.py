@@ -172,6 +172,14 @@ def test_a_log_can_refuse_what_seemed_to_go_well() -> None:
         check_log("SysError in <TFile::WriteBuffer>: error writing to file /f/x (-1) Input/output error\n", "/f")
 
 
+def test_a_full_disk_of_the_column_cache_is_not_that_of_the_trees() -> None:
+    own = "portico: /d/x.root entries 0-9: read without the column cache: write: No space left on device\n"
+    check_log(own, "/f")
+    assert classified(ValueError("wrong"), own, "steps.py:3 (x)")[0] == "user"
+    with pytest.raises(SpaceError, match="/f"):
+        check_log(f"{own}write: No space left on device\n", "/f")
+
+
 def test_limits_of_the_client_give_way_to_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("XRD_")]:
         monkeypatch.delenv(name)

@@ -27,6 +27,7 @@ _LEFT_OUT = re.compile(r"\bSnapshot: could not [^\n]*\bin column (\S+)\. This co
 _HARMLESS = re.compile(
     r"^Error in <TBufferFile::CheckByteCount>: object of class TLeaf\w+ read too few.*\n?", re.MULTILINE
 )
+_OWN = re.compile(r"^portico: .*\n?", re.MULTILINE)  # as of the column cache, without which it went on
 _NOISE = re.compile(r"^(?:Template method resolution failed:|none of the \d+ overloaded methods.*|.*=>\s*)$")
 _EVENT_LOOP = {"run_chunk", "_run_loops", "_call", "_collect", "collect", "ProcessAndMerge"}
 
@@ -52,6 +53,7 @@ def check_log(log: str, folder: str) -> None:
     StepError
         If ROOT left out a column.
     """
+    log = _OWN.sub("", log)
     if NO_SPACE.search(log):
         raise SpaceError(f"no space left in {folder}")
     if trouble := output_trouble(log):
@@ -81,6 +83,7 @@ def classify(error: BaseException, log: str, frames: traceback.StackSummary, whe
     where : str
         The line of the user's code that it went through; empty if none.
     """
+    log = _OWN.sub("", log)
     text, own = _readable(error, log), str(error)
     said = _SERVER.search(log)
     words = said[1].strip() if said else ""
