@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tools.facility.places import REPOSITORY
 from tools.facility.services import PATHS, cache
@@ -98,7 +99,7 @@ def install(image: Path, *packages: str) -> None:
     ImageError
         If pip cannot.
     """
-    index = [f"--index-url={found}" for found in _pip_setting("index-url")]
+    index = [f"--index-url={found}" for found in _index()]
     pip = [PYTHON, "-m", "pip", "--no-cache-dir", "--quiet", "install", "--no-deps", *index, *packages]
     options = ["--writable", "--no-home", "--pwd", "/", "--bind", f"{REPOSITORY}:/mnt:ro"]
     _apptainer(["exec", *options, *_certificates(), str(image), *pip], "pip could not install into the image")
@@ -112,7 +113,7 @@ def _build(base: Path) -> None:
         raise UnavailableError("the program debootstrap is missing; install it with: sudo apt-get install debootstrap")
     print(f"portico: building the image in {base.parent} (some minutes)", file=sys.stderr)
     given = [("SUITE", _suite()), *(("MIRROR", found) for found in _mirror())]
-    given += [("INDEX", found) for found in _pip_setting("index-url")]
+    given += [("INDEX", found) for found in _index()]
     values = [f"--build-arg={name}={value}" for name, value in given]
     making = Path(tempfile.mkdtemp(prefix="image-making-", dir=base.parent))
     try:
@@ -162,6 +163,14 @@ def _certificates() -> list[str]:
     """Return the options that show this machine's certificates to pip, if it has others than those of Debian."""
     given = _pip_setting("cert")
     return ["--bind", f"{Path(given[0]).resolve()}:{_CERTIFICATES}"] if given else []
+
+
+def _index() -> list[str]:
+    """Return the index of packages of pip on this machine, if it names one; a password would be kept in the image."""
+    found = _pip_setting("index-url")
+    if any(urlsplit(url).username is not None for url in found):
+        raise UnavailableError("pip's index-url has a user or password, which the image would keep; use one without")
+    return found
 
 
 def _pip_setting(wanted: str) -> list[str]:

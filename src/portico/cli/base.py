@@ -37,7 +37,7 @@ def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
     click.echo(shown(text), nl=nl, err=err)
 
 
-def write_any_text(*streams: TextIO | Any) -> None:
+def write_any_text(*streams: TextIO) -> None:
     """Let streams write characters that their encoding lacks, as in the locale C, as escapes.
 
     A run that is done must not fail because a table has a plus-minus sign.

@@ -34,11 +34,13 @@ def export(run: Path, step: str, output: Path, tree: str | None, samples: tuple[
     """Write the trees of STEP in the run folder RUN as one file per sample, for tools that cannot read ROOT files."""
     import warnings
 
+    from portico.errors import PorticoWarning
     from portico.runfolder.parquet import export_parquet
 
     made = []
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PorticoWarning)
+        warnings.showwarning = lambda message, *_, **__: echo(f"warning: {message}", err=True)
         for exported in export_parquet(run, step, output, tree=tree, samples=samples):
             made.append(exported)
             if not as_json:
@@ -47,8 +49,6 @@ def export(run: Path, step: str, output: Path, tree: str | None, samples: tuple[
                 echo(f"warning: {exported.path} is of a partial run", err=True)
             if exported.note:
                 echo(f"warning: {exported.path}: {exported.note}", err=True)
-    for warning in told:
-        echo(f"warning: {warning.message}", err=True)
     if as_json:
         show_json({"files": [exported.to_json() for exported in made]})
     return 0

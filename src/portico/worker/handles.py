@@ -105,7 +105,7 @@ def explain_handles(error: Exception, loops: int) -> None:
     """Add to an error of a step why it has no values, if it used a result as a number or array while it was built."""
     if loops > 0:
         error.add_note(LOOP_WHILE_BUILT)
-    elif isinstance(error, NotImplementedError) or _UNFILLED.search(str(error)):  # as cppyy has it for `count > 5`
+    elif _UNFILLED.search(str(error)) or (isinstance(error, NotImplementedError) and not str(error)):  # of count > 5
         error.add_note(
             "a result has no value while the step is built, because its entries come from all chunks; return it, and "
             "compute with it in a summary step"
