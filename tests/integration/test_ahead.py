@@ -151,9 +151,9 @@ def test_later_processes_load_what_earlier_ones_compiled(
     begin(monkeypatch, "1")
     with closing(LocalExecutor(1)) as executor:
         compiled, deadline = run(folder, "cling", executor), time.monotonic() + 600
-        while len(names := {path.name for path in libraries.glob("[!.]*.so")}) < 4:
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
+    while len(names := {path.name for path in libraries.glob("[!.]*.so")}) < 4:  # also after the process has ended
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
     begin(monkeypatch, "0")
     with closing(LocalExecutor(1)) as executor:
         assert run(folder, "library", executor) == compiled
@@ -203,6 +203,7 @@ def test_what_compilers_may_compute_differently_is_left_to_cling(
     own = ("choices.h",)
     assert ahead.included(own, "int x;", ()) is None
     ahead.use_headers({header: "1"}, [header])
+    assert ahead._process.files == {str(header): HEADER}
     unit = ahead.included(own, "using std::pow; int x;", ())
     assert unit is not None
     assert ahead.included(own, "double f(double x) { return pow(2.0, x); }", ()) is None

@@ -1,45 +1,36 @@
 """Libraries of the C++ that portico writes: what a process compiles now, those that begin later load.
 
-Where no library is kept, cling compiles as ever, and in a process that may, the system's compiler makes the library
-beside the work, with the lowest priority. Both have the same bits: a library is made without fused multiply-add and
-without results of mathematical functions that the compiler computes itself.
+Where no library is kept, cling compiles as ever, and in a process that may, `portico.environment.maker` makes the
+library beside the work. Both have the same bits: a library is made without fused multiply-add and without results of
+mathematical functions that the compiler computes itself.
 """
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import hashlib
-import importlib.util
 import os
 import platform
 import re
-import tempfile
-import threading
+import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from portico import root
-from portico.environment.library import Compiler, compiler, keep, library_folder, linked, read
-from portico.errors import PorticoError, StepError
+from portico.environment.library import library_folder, read
+from portico.environment.maker import INCLUDE, Job, begin
+from portico.errors import PorticoError
 
-__all__ = ["Unit", "build", "functions", "included", "load", "make", "of_table", "use_headers"]
+__all__ = ["Unit", "build", "functions", "included", "load", "of_table", "use_headers"]
 
-_INCLUDE = Path(root.__file__).parent / "include"
 _SWITCH = "PORTICO_AHEAD"
-_IDLE = ("nice", "-n", "19")
 _EXPORT = 'extern "C" __attribute__((visibility("default"))) std::uintptr_t portico_table()'
-# gcc computes functions of constants more exactly than the C library, and sines with cosines.
-_OF_GCC = ("-frounding-math", "-fno-builtin-sin", "-fno-builtin-cos")
 # What cling computes by other functions of the C library, and what tells compilers apart.
 _UNLIKE = re.compile(r"(?<!using std::)\bpow[fl]?\b|__(?:clang|CLING|GNUC|OPTIMIZE|FAST_MATH)")
-# Names that cling knows without an include or a prefix.
-_AS_CLING = "#include <cmath>\n#include <cstdlib>\n#include <string>\n#include <vector>\nusing namespace std;\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +62,23 @@ class Unit:
         parts = [ROOT.__version__, platform.machine(), _own_headers(), *self.own, *self.headers.values(), self.text]
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:40] + ".so"
 
-    @property
-    def source(self) -> str:
-        """The source of the library."""
-        of_step = _AS_CLING + "".join(f'#include "{path}"\n' for path in self.headers) if self.headers else ""
-        return "".join(f'#include "{name}"\n' for name in self.own) + of_step + self.text
-
 
 @cache
 def _own_headers() -> str:
     digest = hashlib.sha256()
-    for path in sorted(_INCLUDE.glob("*.h")):
+    for path in sorted(INCLUDE.glob("*.h")):
         digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
 @dataclass(slots=True)
 class _Process:
-    """What cling has of the step, unless it has more than headers; which tables come from libraries; what to make."""
+    """What cling has of the step, unless it has more than headers; which tables come from libraries; who makes more."""
 
     headers: Mapping[Path, str] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)  # the headers and all that they include
     loaded: set[str] = field(default_factory=set)
-    jobs: SimpleQueue[Unit] | None = None
+    makers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
 
 _process = _Process()
@@ -108,8 +94,9 @@ def use_headers(headers: Mapping[Path, str] | None, files: Iterable[Path] = ()) 
     files : iterable of Path
         They, and all that they include.
     """
-    texts = (path.read_text(encoding="utf-8", errors="replace") for path in files)
-    _process.headers = None if headers is None or any(map(_UNLIKE.search, texts)) else headers
+    texts = {str(path): path.read_text(encoding="utf-8", errors="surrogateescape") for path in files}
+    is_unlike = headers is None or any(map(_UNLIKE.search, texts.values()))
+    _process.headers, _process.files = (None, {}) if is_unlike else (headers, texts)
 
 
 def included(own: Sequence[str], text: str, after: Sequence[str]) -> Unit | None:
@@ -179,56 +166,6 @@ def build(unit: Unit) -> None:
     """Have the library of a unit made for processes that begin later, if this process may do that."""
     if os.environ.get(_SWITCH) != "1" or not _has_bits_of_cling():
         return
-    if _process.jobs is None:
-        _process.jobs = SimpleQueue()
-        threading.Thread(target=_work, args=(_process.jobs,), name="portico-ahead", daemon=True).start()
-    _process.jobs.put(unit)
-
-
-def _work(jobs: SimpleQueue[Unit]) -> None:
-    while True:
-        with suppress(PorticoError, OSError):  # it saves time, and no more
-            make(jobs.get())
-
-
-def make(unit: Unit) -> None:
-    """Compile a unit unless its library is kept; of what does not compile an empty one is.
-
-    Raises
-    ------
-    PorticoError
-        If the compiler fails for another reason, or there is none as a variable names.
-    OSError
-        If files cannot be written.
-    """
-    folder, found = library_folder(), compiler()
-    if folder is None or found is None:
-        return
-    path = folder / unit.name
-    with path.with_suffix(".lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else another process makes it, or nobody can
-        if read(path) is None:
-            keep(path, _made(unit, found))
-
-
-def _made(unit: Unit, found: Compiler) -> bytes:
-    packages = [_package("correctionlib")] if any("corrections" in name for name in unit.own) else []
-    options = [f"-I{_INCLUDE}", *(f"-I{package / 'include'}" for package in packages), "-fvisibility=hidden"]
-    options += () if "clang" in found.version else _OF_GCC
-    libraries = [str(library) for package in packages for library in sorted((package / "lib").glob("lib*.so"))]
-    with tempfile.TemporaryDirectory(prefix="portico-") as folder:
-        Path(folder, "unit.cc").write_text(unit.source, encoding="utf-8", errors="surrogateescape")
-        try:
-            return linked(found, Path(folder), ["unit.cc"], "", before=_IDLE, options=options, libraries=libraries)
-        except StepError as error:
-            if " fails: " in str(error):  # no memory, no space
-                raise
-            return b""
-
-
-def _package(name: str) -> Path:
-    """Return the folder of an installed package, without loading it."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise PorticoError(f"{name} is not installed")
-    return Path(spec.origin).parent
+    job = Job(unit.name, unit.own, unit.text, tuple(map(str, unit.headers)), _process.files if unit.headers else {})
+    with suppress(OSError):  # it saves time, and no more
+        _process.makers.append(begin(job))

@@ -205,8 +205,8 @@ def _compile(sources: Sequence[str], archive: bytes, function: str, say: Callabl
 
 
 def linked(
-    found: Compiler, folder: Path, sources: Sequence[str], function: str, *, before: Sequence[str] = (),
-    options: Sequence[str] = (), libraries: Sequence[str] = (),
+    found: Compiler, folder: Path, sources: Sequence[str], function: str, *, options: Sequence[str] = (),
+    libraries: Sequence[str] = (),
 ) -> bytes:  # fmt: skip
     """Compile sources, and return the library.
 
@@ -220,8 +220,8 @@ def linked(
         Their names in the folder.
     function : str
         What they are of, for messages.
-    before, options, libraries : sequence of str
-        What the command begins with, further options, and libraries besides those of ROOT.
+    options, libraries : sequence of str
+        Further options, and libraries besides those of ROOT.
 
     Raises
     ------
@@ -231,7 +231,7 @@ def linked(
     output = folder / "library.so"
     of_root = [f"-l{path.stem.removeprefix('lib')}" for path in sorted(found.libraries.glob("lib*.so"))]
     folders = [f"-I{found.headers}", f"-L{found.libraries}"]
-    command = [*before, found.program, *found.flags, *_FLAGS, *options, *folders, *sources, "-o", str(output)]
+    command = [found.program, *found.flags, *_FLAGS, *options, *folders, *sources, "-o", str(output)]
     try:
         done = subprocess.run(
             [*command, *libraries, *of_root], cwd=folder, capture_output=True, text=True, errors="replace",
