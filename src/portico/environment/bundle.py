@@ -314,7 +314,7 @@ def _zipped(contents: tuple[tuple[str, bytes], ...], others: bytes = b"") -> byt
     buffer = io.BytesIO(others)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
         for relative, content in contents:
-            archive.writestr(zipfile.ZipInfo(relative, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(relative, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED, 1)
     return buffer.getvalue()
 
 

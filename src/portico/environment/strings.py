@@ -44,8 +44,9 @@ def _strings(
 
 
 def _found(sources: Mapping[str, tuple[Path, ast.Module]], calls: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
+    readers: dict[str, _Reader] = {}
     for module, (path, tree) in sources.items():
-        reader, nodes = _Reader(module, sources), _nodes(tree)
+        reader, nodes = _reader(module, sources, readers), _nodes(tree)
         if calls:
             called = [node for node in nodes if isinstance(node, ast.Call) and _name(node) in calls]
             nodes = tuple(argument for node in called for argument in node.args)
@@ -64,8 +65,10 @@ def _nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
 
 
 class _Reader:
-    def __init__(self, module: str, sources: Mapping[str, tuple[Path, ast.Module]]) -> None:
-        self._sources = sources
+    def __init__(
+        self, module: str, sources: Mapping[str, tuple[Path, ast.Module]], readers: dict[str, _Reader]
+    ) -> None:  # fmt: skip
+        self._sources, self._readers = sources, readers
         self._path, tree = sources[module]
         self._values: dict[str, list[ast.expr]] = {}
         self._imported: dict[str, str] = {}
@@ -102,8 +105,8 @@ class _Reader:
 
     def _called(self, node: ast.Call, depth: int) -> str | None:
         base = node.func.value if isinstance(node.func, ast.Attribute) else None
-        name, written = _name(node), ast.unparse(node.func)
-        if name == "getenv" or written.endswith("environ.get"):
+        name = _name(node)
+        if name == "getenv" or (name == "get" and ast.unparse(node.func).endswith("environ.get")):
             texts = [self.text(argument, depth + 1) for argument in node.args]
             return os.environ.get(texts[0], texts[1] if len(texts) > 1 else None) if texts and texts[0] else None
         if name == "dirname" and node.args:
@@ -112,7 +115,8 @@ class _Reader:
             return self._filled(base, node.args, depth, percent=False)
         if name in _JOINS:
             parts = [base, *node.args] if name == "joinpath" and base is not None else node.args
-            return self._joined("/", parts, depth) if name == "joinpath" or written.endswith("path.join") else None
+            is_path = name == "joinpath" or ast.unparse(node.func).endswith("path.join")
+            return self._joined("/", parts, depth) if is_path else None
         if name in _SAME:
             of = node.args[0] if node.args else base
             return self.text(of, depth + 1) if of is not None else None
@@ -147,5 +151,13 @@ class _Reader:
             return self.text(values[0], depth + 1)
         home, _, original = self._imported.get(name, "").rpartition(".")
         if not values and home in self._sources:
-            return _Reader(home, self._sources)._named(original, depth + 1)
+            return _reader(home, self._sources, self._readers)._named(original, depth + 1)
         return None
+
+
+def _reader(
+    module: str, sources: Mapping[str, tuple[Path, ast.Module]], readers: dict[str, _Reader]
+) -> _Reader:  # fmt: skip
+    if module not in readers:
+        readers[module] = _Reader(module, sources, readers)
+    return readers[module]
