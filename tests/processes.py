@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO, Any, ClassVar
 
 import pytest
 
@@ -50,8 +50,8 @@ class ReusedProcess(RunnerProcess):
     spare: ClassVar[list[_Spare]] = []
     disk: ClassVar[str]
 
-    def __init__(self, memory: int | None = None, optimised: bool = True, server: ForkServer | None = None) -> None:
-        super().__init__(memory, optimised, server)
+    def __init__(self, memory: int | None = None, **options: Any) -> None:
+        super().__init__(memory, **options)
         self._own: list[Scratch] = []
         self._surroundings = _surroundings()
 

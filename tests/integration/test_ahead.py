@@ -23,6 +23,7 @@ import portico
 from portico import root
 from portico.environment import ahead
 from portico.environment.library import compiler
+from portico.executors.base import Executor
 from portico.executors.local import LocalExecutor
 from portico.results.partial import decode
 from portico.results.product import ProductKind
@@ -79,7 +80,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, name: str, executor: LocalExecutor, **options: object) -> dict[str, Any]:
+def run(folder: Path, name: str, executor: Executor, **options: object) -> dict[str, Any]:
     """Return the result, bit by bit: the bytes of each array, and what is in the tree."""
     analysis = portico.load_analysis(folder / "analysis.yaml").with_options("select", **options)
     made = portico.run(analysis, folder=folder / name, executor=executor)["select"]["s"]
@@ -104,9 +105,12 @@ def loaded(executor: LocalExecutor, libraries: Path) -> set[str]:
     return set(re.findall(rf"{re.escape(str(libraries))}/(\S+\.so)", maps))
 
 
-def begin(monkeypatch: pytest.MonkeyPatch, ahead: str) -> None:
-    """Let the next process be a new one, which makes libraries or does not."""
-    monkeypatch.setenv("PORTICO_AHEAD", ahead)
+def begin(monkeypatch: pytest.MonkeyPatch, *, makes: bool) -> None:
+    """Let the next process be a new one, which makes libraries, as by default, or does not."""
+    if makes:
+        monkeypatch.delenv("PORTICO_AHEAD")
+    else:
+        monkeypatch.setenv("PORTICO_AHEAD", "0")
     monkeypatch.setenv("PORTICO_TEST", uuid.uuid4().hex)
 
 
@@ -144,17 +148,18 @@ def at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("on", ["local", "dask"])
 @pytest.mark.usefixtures("at_once")
 def test_later_processes_load_what_earlier_ones_compiled(
-    folder: Path, common: list[str], libraries: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, common: list[str], libraries: Path, monkeypatch: pytest.MonkeyPatch, on: str
 ) -> None:  # fmt: skip
-    begin(monkeypatch, "1")
-    with closing(LocalExecutor(1)) as executor:
+    begin(monkeypatch, makes=True)
+    with closing(portico.connect(on, workers=1)) as executor:
         compiled, deadline = run(folder, "cling", executor), time.monotonic() + 600
     while len(names := {path.name for path in libraries.glob("[!.]*.so")}) < 4:  # also after the process has ended
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    begin(monkeypatch, "0")
+    begin(monkeypatch, makes=False)
     with closing(LocalExecutor(1)) as executor:
         assert run(folder, "library", executor) == compiled
         assert loaded(executor, libraries) == names
@@ -166,7 +171,7 @@ def test_later_processes_load_what_earlier_ones_compiled(
         assert loaded(executor, libraries) == names
     for name in names.difference(common):
         (libraries / name).chmod(0o666)  # anybody might have written to it
-    begin(monkeypatch, "0")
+    begin(monkeypatch, makes=False)
     with closing(LocalExecutor(1)) as executor:
         assert run(folder, "writable", executor) == compiled
         assert loaded(executor, libraries) == set(common)

@@ -21,6 +21,7 @@ from portico.worker.wire import Message
 __all__ = ["RunnerPlugin", "SentPlugin", "answer", "execute"]
 
 _REPLACED_SECONDS = 1.0
+_THIS_MACHINE = ("inproc://", "tcp://127.", "tls://127.", "tcp://[::1]", "tls://[::1]")
 _BUNDLES = "_portico_bundles"
 _CREDENTIALS = "_portico_credentials"
 _MEMORY = "_portico_memory"
@@ -118,7 +119,8 @@ def _runner(owner: str) -> RunnerProcess:
     worker = get_worker()
     runners, thread = _state(worker, _RUNNER), threading.get_ident()
     if thread not in runners:  # a worker with several threads gets a process for each
-        runners[thread] = RunnerProcess(_state(worker, _MEMORY).get(""))
+        is_here = worker.address.startswith(_THIS_MACHINE)
+        runners[thread] = RunnerProcess(_state(worker, _MEMORY).get(""), makes_libraries=is_here)
     runner: RunnerProcess = runners[thread]
     if bundle := _state(worker, _BUNDLES).get(owner):
         runner.use(bundle)

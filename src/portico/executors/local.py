@@ -36,7 +36,7 @@ class LocalExecutor(Executor):
         self._runners = [self._new() for _ in range(workers or len(os.sched_getaffinity(0)))]
 
     def _new(self) -> RunnerProcess:
-        return RunnerProcess(self._memory, server=self._server)
+        return RunnerProcess(self._memory, server=self._server, makes_libraries=True)
 
     @property
     def workers(self) -> int:

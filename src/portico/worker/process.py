@@ -56,10 +56,16 @@ class RunnerProcess:
         optimises, an exception that passes through compiled code may end the process (seen with Vary and Redefine).
     server : ForkServer, optional
         Forks the process, and is used in one thread; without, the process is started, and loads ROOT itself.
+    makes_libraries : bool
+        Let the process have libraries made of what it compiles, on the user's own machine: this goes on after its end.
     """
 
-    def __init__(self, memory: int | None = None, optimised: bool = True, server: ForkServer | None = None) -> None:
+    def __init__(
+        self, memory: int | None = None, optimised: bool = True, server: ForkServer | None = None,
+        makes_libraries: bool = False,
+    ) -> None:  # fmt: skip
         self._memory, self._optimised, self._server = memory, optimised, server
+        self._makes_libraries = makes_libraries
         self._reasons: dict[str, dict[str, Any]] = {}  # why steps end their process, by bundle and sample
         self._outgrown, self._prints, self._overdue = 0, False, False
         self._kills = _oom_kills()
@@ -292,7 +298,7 @@ class RunnerProcess:
         python, environment = isolated(**_ONE_THREAD, **slow)
         environment = _KEPT_MEMORY | environment
         command = [*python, "-m", "portico.worker.runner"]
-        if self._server is not None:  # on the user's own machine
+        if self._makes_libraries:
             environment.setdefault("PORTICO_AHEAD", "1")
         (self._folder / LOG).unlink(missing_ok=True)
         with (self._folder / LOG).open("ab") as log:  # at the end, wherever that is
