@@ -1,8 +1,8 @@
 """Run the tests in four processes of pytest side by side, and end with one summary of all.
 
 One has most unit tests, one the runs of whole analyses, one what mostly waits for services and the rest of the unit
-tests, one the storms and the rest of the runs. Lines appear as they come; failures, errors and warnings of each process
-follow when all have ended. The last line is that of pytest, with the counts of all.
+tests, one the storms and the rest of the runs. Lines appear as they come, and how each process ended; failures, errors
+and warnings follow when all have ended. The last line is that of pytest, with the counts of all.
 
 usage: run_tests.py [ARGUMENTS OF PYTEST...]; with paths of tests among them, one process runs these.
 """
@@ -61,6 +61,8 @@ class Group:
                 self.report.append(line.rstrip())
             else:
                 print(line, end="", flush=True)
+        if self.report:
+            print(f"\n{self.name}: {self.report[-1].strip('= ')}", flush=True)
 
     def interrupt(self) -> None:
         """Have it end as with Ctrl-C: tidy up, and say what was done."""

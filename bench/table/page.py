@@ -104,6 +104,7 @@ def draw(content: Mapping[str, Any], path: Path) -> None:
     """Draw the ratios that have something to reach: those of wztree, and beside them those of the ADL queries."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     rows = [row for row in content["rows"] if row["values"] and row["to reach"].startswith(">=")]
     adl = [row for row in rows if row["text"].startswith("ADL")]
@@ -121,6 +122,9 @@ def draw(content: Mapping[str, Any], path: Path) -> None:
     right.set_title("ADL queries: compiled RDataFrame / portico", fontsize=8)
     for axes in (left, right):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.axvline(1.0, color="0.5", linewidth=0.6)
         axes.set_xlabel("ratio of times; black: to reach", fontsize=8)
     key = [Line2D([], [], color=colour, linewidth=5, label=name) for name, colour in _COLOURS.items()]

@@ -143,6 +143,7 @@ def test_entries_whose_places_are_not_stored(
     assert np.frombuffer(read["n"], np.int32).tolist() == [event * event % 5 % 4 for event in range(50, EVENTS)]
 
 
+@pytest.mark.full
 def test_a_damaged_basket_is_told_as_rdataframe_tells_it(
     make_analysis: Callable[..., Analysis], single: LocalExecutor, selection: Path, tmp_path: Path, root: Any
 ) -> None:

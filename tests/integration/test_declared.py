@@ -94,6 +94,7 @@ FILES = {
 }
 
 
+@pytest.mark.full
 def test_steps_and_versions_declare_one_name_differently(
     write: Callable[..., Analysis], one: LocalExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -276,7 +276,7 @@ def test_workers_of_others_are_used_but_not_replaced(
         marks=pytest.mark.full,
     ),
     ("early", r"mysteps\.py:\d+ .*ran the event loop while it was being built"),
-    ("throws", r"sample 'a'.*too large"),
+    pytest.param("throws", r"sample 'a'.*too large", marks=pytest.mark.full),
 ])  # fmt: skip
 def test_errors_of_the_step_name_the_line_or_the_words(
     make_analysis: Callable[..., Analysis], files: Path, executor: DistrdfExecutor, tmp_path: Path,

@@ -127,8 +127,8 @@ __attribute__((constructor)) static void begin(void) {
 
 @pytest.mark.parametrize(
     "planted",
-    [".rootlogon.py", "libHist.so",
-     *(pytest.param(name, marks=pytest.mark.full) for name in ("libROOTDataFrame.so", "libCling.so", ".rootrc"))],
+    [".rootlogon.py", *(pytest.param(name, marks=pytest.mark.full)
+                        for name in ("libHist.so", "libROOTDataFrame.so", "libCling.so", ".rootrc"))],
 )  # fmt: skip
 def test_root_takes_nothing_from_the_current_folder(
     planted: str, analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -101,6 +101,7 @@ def test_clusters_that_are_lost_before_a_chunk_is_done_are_not_started_for_ever(
     assert "3 new clusters in a row were lost before a chunk was done; no other one is started" in told[3]
 
 
+@pytest.mark.full
 def test_a_session_goes_on_too(analysis: Analysis, tmp_path: Path) -> None:
     with closing(DaskExecutor(workers=1)) as executor:
         lost = False

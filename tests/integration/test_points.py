@@ -156,7 +156,7 @@ def test_the_same_whoever_computes_and_however_often(
 
 
 @pytest.mark.dask
-@pytest.mark.parametrize("on", ["dask", "distrdf"])
+@pytest.mark.parametrize("on", ["dask", pytest.param("distrdf", marks=pytest.mark.full)])
 def test_the_same_on_other_executors(
     analysis: Callable[..., portico.Analysis], local: LocalExecutor, tmp_path: Path, on: str
 ) -> None:

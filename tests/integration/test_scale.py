@@ -47,6 +47,7 @@ def analysis(make_analysis: Callable[..., Analysis], events: Path, tmp_path: Pat
     return made.model_copy(update={"store": str(store)})
 
 
+@pytest.mark.full
 def test_two_workers_and_a_growing_input(analysis: Analysis, tmp_path: Path) -> None:
     out, reporter = tmp_path / "out", Remember()
     wanted = Wanted("fill", (1, 2), (0.5, 1.0), 1)

@@ -16,6 +16,7 @@ from tests.conftest import REPOSITORY, numbers_of
 from tests.services.farm.need import missing
 from tests.services.farm.pool import HTCondorPool
 from tests.services.farm.pool import htcondor_pool as start_htcondor
+from tests.services.farm.slurm import slurm_pool
 from tests.services.farm.user import User, ordinary_user
 from tests.services.test_batch import Farm, Place, make_place
 from tools import image as images
@@ -52,6 +53,15 @@ def condor(user: User, image: Path) -> Iterator[Farm]:
     lines = fill(DEPLOY / "htcondor" / "apptainer.conf", user.folder("lines") / "apptainer.conf", values)
     with start_htcondor(user, extra=lines.read_text()) as pool:
         yield Farm("htcondor", pool)
+
+
+@pytest.fixture(scope="module")
+def slurm(user: User, image: Path) -> Iterator[Farm]:
+    """Return a pool whose jobs find Apptainer."""
+    programs = images.apptainer()
+    assert programs is not None
+    with slurm_pool(user.also(PATH=os.pathsep.join([str(programs.parent), user.environment["PATH"]]))) as pool:
+        yield Farm("slurm", pool)
 
 
 def make(farm: Farm, image: Path | None, **more: Any) -> Place:
@@ -116,6 +126,20 @@ def test_batch_jobs_in_the_image(filesystem: str, condor: Farm, image: Path, qui
     place.portico(*place.command(), timeout=600)
     assert seen(place) == {f"{image} /opt/portico"}
     place.equals(quiet)
+    assert place.attempts() == []
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize("command", [[], ["--batch"]])
+def test_slurm_in_the_image(command: list[str], slurm: Farm, image: Path, quiet: dict[str, bytes]) -> None:
+    place = make(slurm, image)
+    input_and_gate = ",".join(map(str, [*sorted(place.folder.glob("*.root")), place.gate]))  # not the run folder
+    site = json.loads(place.site.read_text())
+    site["environment"]["APPTAINER_BIND"] = input_and_gate
+    place.site.write_text(json.dumps(site))
+    place.portico("run", place.folder, "--run", place.run, "--on", place.site, *command, timeout=600)
+    assert seen(place) == {f"{image} /opt/portico"}
+    assert numbers(place) == quiet
     assert place.attempts() == []
 
 

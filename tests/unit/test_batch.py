@@ -29,7 +29,7 @@ from portico.clusters.site import Site
 from portico.environment.bundle import Bundle
 from portico.environment.credentials import Credentials
 from portico.errors import ConfigError, Detached, PorticoError, WorkerError
-from portico.executors import base, batch
+from portico.executors import base, batch, batchjobs
 from portico.executors.batch import BatchExecutor, batch_script, group_size
 from portico.executors.job import _aside, read_outcome, write_outcome
 from portico.monitor.status import read_status
@@ -659,6 +659,14 @@ def test_jobs_wait_a_while_for_other_machines_than_those_that_failed() -> None:
     assert wanted.replace("requirements = ", "Requirements = (Memory > 1) && ") in htcondor.HTCondor(own).script(job)
     assert "requirements" not in htcondor.HTCondor(site).script(replace(job, avoid=()))
     assert "#SBATCH --exclude=bad1,bad2\n" in slurm.Slurm(site).script(replace(job, avoid=("bad1", "bad2")))
+
+
+def test_jobs_of_slurm_see_their_run_folder_in_an_image(tmp_path: Path) -> None:
+    site = Site(name="s", kind="slurm", image="/images/portico.sif")
+    job = batchjobs.job_of(site, tmp_path / "a run" / "batch.jobs" / "1", 1)
+    script = slurm.Slurm(site).script(job)
+    assert f"exec apptainer exec --bind '{tmp_path}/a run' /images/portico.sif python3 -P" in script
+    assert "apptainer exec /images/portico.sif" in slurm.Slurm(site).script(replace(job, apart=True))
 
 
 def test_htcondor_job_description() -> None:

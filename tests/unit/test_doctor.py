@@ -14,7 +14,7 @@ import pytest
 
 from portico import doctor
 from portico.doctor import access, credentials, machines
-from portico.doctor.facts import Facts, gather, wait_for_workers
+from portico.doctor.facts import Facts, ask_one, gather, wait_for_workers
 from portico.doctor.finding import Finding
 from portico.environment import probe
 from portico.environment.credentials import Credentials
@@ -245,6 +245,8 @@ def test_no_worker_comes():
     waiting.workers = 0
     with pytest.raises(WorkerError, match=r"within 0 s: job 12\.0 is held: no such user"):
         wait_for_workers(waiting, 0.1)  # type: ignore[arg-type]
+    with pytest.raises(WorkerError, match=r"no worker answered within 0 s: job 12\.0 is held: no such user"):
+        ask_one(waiting, {"op": "probe"}, 0.1)  # type: ignore[arg-type]
 
 
 def test_what_does_not_open_is_a_finding_not_an_exception(no_credentials, monkeypatch):

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from portico.analysis.analysis import Analysis
+from portico.doctor.facts import ask_one
 from portico.doctor.finding import Finding, error, grouped, named, ok, warning
 from portico.doctor.machines import NO_DISK, SCARCE_DISK
 from portico.environment.probe import free
@@ -207,7 +208,7 @@ def _unreadable(executor: Executor, first: Mapping[str, tuple[str, str]]) -> dic
 
 
 def _read(executor: Executor, file: str, tree: str) -> str:
-    answer, _ = executor.call({"op": "probe", "read": [file, tree]}, [])
+    answer = ask_one(executor, {"op": "probe", "read": [file, tree]})
     problem: str = answer["message"] if "failed" in answer else answer["probe"]["read"]
     logged = _ROOT_ERROR.search(answer.get("log", ""))
     return f"{problem}; ROOT says: {logged[1].strip()}" if problem and logged else problem
@@ -215,7 +216,7 @@ def _read(executor: Executor, file: str, tree: str) -> str:
 
 def store(executor: Executor, url: str) -> Iterator[Finding]:
     """Let a worker write a small file to the store and remove it."""
-    answer, _ = executor.call({"op": "probe", "store": f"{url.rstrip('/')}/.portico-doctor-{uuid4().hex}"}, [])
+    answer = ask_one(executor, {"op": "probe", "store": f"{url.rstrip('/')}/.portico-doctor-{uuid4().hex}"})
     if problem := answer["message"] if "failed" in answer else answer["probe"]["store"]:
         why = "workers write the trees of steps there"
         what = problem if url in problem else f"{url}: {problem}"

@@ -8,13 +8,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from portico.environment.probe import PACKAGES, describe
 from portico.errors import PorticoError, WorkerError
 from portico.executors.base import Executor
 
-__all__ = ["Facts", "ask_cluster", "gather", "wait_for_workers"]
+__all__ = ["Facts", "ask_cluster", "ask_one", "gather", "wait_for_workers"]
 
 _DISTRIBUTION = "portico-hep"
 
@@ -63,24 +64,39 @@ def wait_for_workers(executor: Executor, seconds: float) -> None:
     WorkerError
         If none does in time, with the reason that the batch system or service gives.
     """
-    if executor.workers:
-        return
-    answered = threading.Event()
-    failures: list[PorticoError] = []
+    if not executor.workers:  # a site starts workers only when there is work for them
+        _ask(executor, {"op": "probe"}, seconds, "started")
+
+
+def ask_one(executor: Executor, content: dict[str, Any], seconds: float = 300.0) -> dict[str, Any]:
+    """Have one worker answer a message: the last one may have been lost, and no other may come.
+
+    Raises
+    ------
+    WorkerError
+        If none does in time, with the reason that the batch system or service gives.
+    """
+    return _ask(executor, content, seconds, "answered")
+
+
+def _ask(executor: Executor, content: dict[str, Any], seconds: float, verb: str) -> dict[str, Any]:
+    answers: SimpleQueue[dict[str, Any] | PorticoError] = SimpleQueue()
 
     def ask() -> None:
-        try:  # a site starts workers only when there is work for them
-            executor.call({"op": "probe"}, [])
+        try:
+            answers.put(executor.call(content, [])[0])
         except PorticoError as failure:
-            failures.append(failure)
-        answered.set()
+            answers.put(failure)
 
     threading.Thread(target=ask, daemon=True).start()
-    if not answered.wait(seconds):
+    try:
+        answer = answers.get(timeout=seconds)
+    except Empty:
         reason = "; ".join(executor.problems()) or "reason unknown"
-        raise WorkerError(f"no worker started within {seconds:.0f} s: {reason}")
-    if failures:
-        raise failures[0]
+        raise WorkerError(f"no worker {verb} within {seconds:.0f} s: {reason}") from None
+    if isinstance(answer, PorticoError):
+        raise answer
+    return answer
 
 
 def gather(executor: Executor) -> Facts:

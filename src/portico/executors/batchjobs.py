@@ -315,7 +315,8 @@ def python_of(site: Site) -> str:
 def job_of(site: Site, folder: Path, count: int) -> BatchJob:
     """Return the jobs of a submission's folder."""
     command = (python_of(site), SAFE, "-m", "portico.executors.job", str(folder))
-    return BatchJob(f"portico-{folder.parents[1].name}-{folder.name}", command, count, folder)
+    run = folder.parents[1]
+    return BatchJob(f"portico-{run.name}-{folder.name}", command, count, folder, disks=(str(run),))
 
 
 def _ledger_keys(run: Path) -> tuple[set[str], set[str]]:

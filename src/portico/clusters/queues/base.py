@@ -40,6 +40,8 @@ class BatchJob:
         Paths relative to ``jobs/N``, for all jobs that do not share the folder.
     secrets : str
         For the standard input of the jobs of a batch system that does not transfer files; only the user sees it.
+    disks : sequence of str
+        Folders that the jobs share and write to, which are made visible in an image.
     """
 
     name: str
@@ -51,6 +53,7 @@ class BatchJob:
     apart: bool = False
     inputs: Sequence[str] = ()
     secrets: str = field(default="", repr=False)
+    disks: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

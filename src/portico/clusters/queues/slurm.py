@@ -77,7 +77,7 @@ class Slurm:
         lines = [f"#SBATCH --{name}" + (f"={shlex.quote(value)}" if value else "") for name, value in options.items()]
         variables = {**site.environment, **job.environment}
         lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-        command = [*(["apptainer", "exec", site.image] if site.image is not None else []), *job.command]
+        command = [*_in_image(site, job), *job.command]
         last = f'exec {shlex.join(command)} "$SLURM_ARRAY_TASK_ID"'
         given = [f"{last} <<'{_END}'", job.secrets, _END] if job.secrets else [last]
         return "\n".join(["#!/bin/sh", *lines, *given, ""])
@@ -118,6 +118,13 @@ class Slurm:
             table = _table(_run([*words, f"--jobs={','.join(some)}"], ignored=re.compile("")))
             found |= {name: [state.partition(" ")[0], "", code] for name, (state, code) in table.items()}
         return found
+
+
+def _in_image(site: Site, job: BatchJob) -> list[str]:
+    if site.image is None:
+        return []
+    shown = [] if job.apart else [option for folder in job.disks for option in ("--bind", folder)]
+    return ["apptainer", "exec", *shown, site.image]
 
 
 def nodes_of(machines: Iterable[str]) -> list[str]:
