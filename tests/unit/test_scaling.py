@@ -128,6 +128,16 @@ def test_cpu_that_grows_is_no_limit_of_the_storage() -> None:
     assert not found.seen
 
 
+def test_waiting_that_hardly_grows_is_no_limit_of_the_storage() -> None:
+    """Measured: two workers of an idle machine of two cores, which the driver needs now and then."""
+    readings = [(n, wall * (1 + 0.01 * k), cpu) for n, wall, cpu in ((1, 24.5e-9, 24.0e-9), (2, 26.8e-9, 24.9e-9))
+                for k in (-1, 0, 1)]  # fmt: skip
+    found = fit_storage(readings)
+    assert found is not None
+    assert (found.seen, found.rate.value, found.rate.low) == (False, math.inf, found.highest)
+    assert found.highest == pytest.approx(2 / 26.5e-9, rel=0.01)
+
+
 def test_nothing_read_has_no_limit() -> None:
     assert fit_storage([]) is None
     assert fit_storage([(1, 0.0, 0.0)]) is None

@@ -26,6 +26,7 @@ ASSUMED: Final = 0.1
 """The relative spread of times that were measured once."""
 
 _LEAST: Final = 0.01  # relative spread below which nothing else on a machine is known to stay constant
+_WAITING: Final = 1.2  # times per byte below which more workers may as well have waited for a core or for the driver
 _FIXED: Final = 1e4  # weight of what is held fixed, relative to the measurements
 
 
@@ -232,7 +233,7 @@ class StorageLimit:
     Parameters
     ----------
     seen : bool
-        Whether workers wait longer for data if there are more of them, beyond the spread.
+        Whether workers wait longer for data if there are more of them, beyond the spread and by at least a fifth.
     rate : Interval
         Bytes per second; without a limit that is seen, the value is infinite, and the lower end says up to which rate
         there is none.
@@ -282,6 +283,9 @@ def fit_storage(readings: Sequence[tuple[int, float, float]]) -> StorageLimit | 
     least_bad = int(found.argmin())
     reach = _reach(float(found[least_bad]), len(known) - 2, spread.freedom)
     good = grid[found <= found[least_bad] + reach]
+    few, many = (float(np.median(times[numbers == n])) for n in (numbers.min(), numbers.max()))
+    if found[0] > found[least_bad] + 4 * reach and many < _WAITING * few:
+        return StorageLimit(False, Interval(math.inf, highest, math.inf), highest)
     seen = len(np.unique(numbers)) > 1 and bool(found[0] > found[least_bad] + 4 * reach)
     high = 1 / good.min() if good.min() > 0 else math.inf
     value = 1 / float(grid[least_bad]) if seen else math.inf
