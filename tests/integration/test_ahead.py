@@ -108,7 +108,7 @@ def loaded(executor: LocalExecutor, libraries: Path) -> set[str]:
 def begin(monkeypatch: pytest.MonkeyPatch, *, makes: bool) -> None:
     """Let the next process be a new one, which makes libraries, as by default, or does not."""
     if makes:
-        monkeypatch.delenv("PORTICO_AHEAD")
+        monkeypatch.delenv("PORTICO_AHEAD", raising=False)
     else:
         monkeypatch.setenv("PORTICO_AHEAD", "0")
     monkeypatch.setenv("PORTICO_TEST", uuid.uuid4().hex)
@@ -147,6 +147,15 @@ def at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{nice.parent}:{os.environ['PATH']}")
 
 
+def made(libraries: Path, number: int = 4) -> set[str]:
+    """Return the names of all libraries, once they are there."""
+    deadline = time.monotonic() + 600
+    while len(names := {path.name for path in libraries.glob("[!.]*.so")}) < number:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    return names
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("on", ["local", "dask"])
 @pytest.mark.usefixtures("at_once")
@@ -155,10 +164,8 @@ def test_later_processes_load_what_earlier_ones_compiled(
 ) -> None:  # fmt: skip
     begin(monkeypatch, makes=True)
     with closing(portico.connect(on, workers=1)) as executor:
-        compiled, deadline = run(folder, "cling", executor), time.monotonic() + 600
-    while len(names := {path.name for path in libraries.glob("[!.]*.so")}) < 4:  # also after the process has ended
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+        compiled = run(folder, "cling", executor)
+    names = made(libraries)  # also after the process has ended
     begin(monkeypatch, makes=False)
     with closing(LocalExecutor(1)) as executor:
         assert run(folder, "library", executor) == compiled
@@ -175,6 +182,33 @@ def test_later_processes_load_what_earlier_ones_compiled(
     with closing(LocalExecutor(1)) as executor:
         assert run(folder, "writable", executor) == compiled
         assert loaded(executor, libraries) == set(common)
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("sources", [False, True])
+def test_a_process_takes_the_libraries_that_are_made_while_it_lives(
+    folder: Path, common: list[str], libraries: Path, monkeypatch: pytest.MonkeyPatch, sources: bool
+) -> None:  # fmt: skip
+    if sources:  # whose functions are in a library of the step
+        body = HEADER[HEADER.index("inline") : HEADER.rindex("}\n#endif")]
+        (folder / "own.h").write_text(HEADER.replace(body, "double shifted(float x, double by);\n"))
+        text = body.replace("inline", "").replace("abs(", "std::abs(").replace("exp(", "std::exp(")
+        (folder / "own.cc").write_text(f'#include "own.h"\n#include <cmath>\nnamespace own {{\n{text}}}\n')
+        (folder / "steps.py").write_text(STEP.replace('"own.h"]', '"own.h"], sources=["own.cc"]'))
+    begin(monkeypatch, makes=True)
+    with closing(LocalExecutor(1)) as executor:
+        run(folder, "first", executor)
+        for name in made(libraries, 4 + sources).difference(common):
+            (libraries / name).unlink()
+    begin(monkeypatch, makes=True)
+    with closing(LocalExecutor(1)) as executor:
+        compiled = run(folder, "cling", executor)
+        assert loaded(executor, libraries) == set(common)
+        names = made(libraries, 4 + sources)
+        assert run(folder, "library", executor) == compiled
+        found = loaded(executor, libraries)  # that of the sources comes with the step
+        assert (len(found), found <= names) == (4, True)
 
 
 @pytest.mark.parametrize("declared", [False, True])

@@ -1,8 +1,8 @@
 """Libraries of the C++ that portico writes: what a process compiles now, those that begin later load.
 
 Where no library is kept, cling compiles as ever, and in a process that may, `portico.environment.maker` makes the
-library beside the work. Both have the same bits: a library is made without fused multiply-add and without results of
-mathematical functions that the compiler computes itself.
+library beside the work, which the process takes as well once it is there. Both have the same bits: a library is made
+without fused multiply-add and without results of mathematical functions that the compiler computes itself.
 """
 
 from __future__ import annotations
@@ -47,19 +47,23 @@ class Unit:
         Headers of the step that it includes as well, with digests of each and all that it includes.
     after : tuple of str
         The headers of portico whose libraries have what it shares with others; see `functions`.
+    library : str
+        The library of the step's sources, whose functions it may call; empty if there is none.
     """
 
     own: tuple[str, ...]
     text: str
     headers: Mapping[Path, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
+    library: str = ""
 
     @property
     def name(self) -> str:
         """The name of the library: a digest of all that it is made of, but for the compiler."""
         import ROOT
 
-        parts = [ROOT.__version__, platform.machine(), _own_headers(), *self.own, *self.headers.values(), self.text]
+        of_step = [*self.headers.values(), self.library] if self.library else [*self.headers.values()]
+        parts = [ROOT.__version__, platform.machine(), _own_headers(), *self.own, *of_step, self.text]
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:40] + ".so"
 
 
@@ -77,6 +81,7 @@ class _Process:
 
     headers: Mapping[Path, str] | None = None
     files: Mapping[str, str] = field(default_factory=dict)  # the headers and all that they include
+    library: str = ""  # of its sources
     loaded: set[str] = field(default_factory=set)
     makers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -84,7 +89,7 @@ class _Process:
 _process = _Process()
 
 
-def use_headers(headers: Mapping[Path, str] | None, files: Iterable[Path] = ()) -> None:
+def use_headers(headers: Mapping[Path, str] | None, files: Iterable[Path] = (), library: str = "") -> None:
     """Take headers as all of the step's C++ that cling has; None if it has more than headers.
 
     Parameters
@@ -93,7 +98,10 @@ def use_headers(headers: Mapping[Path, str] | None, files: Iterable[Path] = ()) 
         With digests of each and all that it includes.
     files : iterable of Path
         They, and all that they include.
+    library : str
+        That of the step's sources, by a name made of its content; empty if it has none.
     """
+    _process.library = library
     texts = {str(path): path.read_text(encoding="utf-8", errors="surrogateescape") for path in files}
     is_unlike = headers is None or any(map(_UNLIKE.search, texts.values()))
     _process.headers, _process.files = (None, {}) if is_unlike else (headers, texts)
@@ -102,7 +110,9 @@ def use_headers(headers: Mapping[Path, str] | None, files: Iterable[Path] = ()) 
 def included(own: Sequence[str], text: str, after: Sequence[str]) -> Unit | None:
     """Return the unit of a text that may use the step's headers; None if only cling may compile it."""
     headers = _process.headers
-    return None if headers is None or _UNLIKE.search(text) else Unit(tuple(own), text, headers, tuple(after))
+    if headers is None or _UNLIKE.search(text):
+        return None
+    return Unit(tuple(own), text, headers, tuple(after), _process.library)
 
 
 def _has_bits_of_cling() -> bool:
@@ -162,10 +172,14 @@ def of_table(header: str) -> Unit:
     return Unit((header,), f"{_EXPORT} {{ return portico::{header.removesuffix('.h')}(); }}\n")
 
 
-def build(unit: Unit) -> None:
-    """Have the library of a unit made for processes that begin later, if this process may do that."""
+def build(unit: Unit) -> bool:
+    """Have the library of a unit made, if this process may do that; return whether it may be there later."""
     if os.environ.get(_SWITCH) != "1" or not _has_bits_of_cling():
-        return
-    job = Job(unit.name, unit.own, unit.text, tuple(map(str, unit.headers)), _process.files if unit.headers else {})
-    with suppress(OSError):  # it saves time, and no more
+        return False
+    files = _process.files if unit.headers else {}
+    job = Job(unit.name, unit.own, unit.text, tuple(map(str, unit.headers)), files, bool(unit.library))
+    try:
         _process.makers.append(begin(job))
+    except OSError:  # it saves time, and no more
+        return False
+    return True

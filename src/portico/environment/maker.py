@@ -49,6 +49,8 @@ class Job:
         Paths of the step's headers that it includes.
     files : mapping of str to str
         By path the texts of these, and of all files of the step that they include.
+    calls_library : bool
+        It may call functions of another library, which processes load before.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Job:
     text: str
     headers: tuple[str, ...]
     files: Mapping[str, str]
+    calls_library: bool = False
 
 
 def begin(job: Job) -> subprocess.Popen[bytes]:
@@ -98,6 +101,7 @@ def _made(job: Job, found: Compiler) -> bytes:
     packages = [_package("correctionlib")] if any("corrections" in name for name in job.own) else []
     options = [f"-I{INCLUDE}", *(f"-I{package / 'include'}" for package in packages), "-fvisibility=hidden"]
     options += () if "clang" in found.version else _OF_GCC
+    options += ("-Wl,-z,undefs",) if job.calls_library else ()
     libraries = [str(library) for package in packages for library in sorted((package / "lib").glob("lib*.so"))]
     with tempfile.TemporaryDirectory(prefix="portico-") as folder:
         _write(Path(folder, "unit.cc"), _source(job, folder))

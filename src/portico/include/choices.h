@@ -248,7 +248,7 @@ PORTICO_SHARED std::map<std::string, Choice> &compiled_choices() {
   return all;
 }
 #endif
-inline bool enter(const char *name, Choice choice) { return compiled_choices().emplace(name, choice).second; }
+inline bool enter(const char *name, Choice choice) { return compiled_choices().insert_or_assign(name, choice).second; }
 
 } // namespace portico
 

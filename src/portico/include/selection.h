@@ -206,7 +206,7 @@ PORTICO_SHARED std::map<std::string, NewKernel> &compiled_kernels() {
   return all;
 }
 #endif
-inline bool enter(const char *name, NewKernel kernel) { return compiled_kernels().emplace(name, kernel).second; }
+inline bool enter(const char *name, NewKernel kernel) { return compiled_kernels().insert_or_assign(name, kernel).second; }
 inline std::shared_ptr<Kernel> make_kernel(const std::string &kernel, const std::string &choice, double normalisation,
                                            const std::vector<double> &parameters, std::vector<double> numbers) {
   auto made = compiled_kernels().at(kernel)(normalisation, parameters, compiled_choices().at(choice));

@@ -12,7 +12,7 @@ from portico.corrections.compiled import CALLS, Registered, prepare, register
 from portico.errors import ConfigError, PorticoWarning, StepError
 from portico.selection.calls import Compiled, Empty
 from portico.selection.choice import choice
-from portico.selection.compiled import Piece, compile_pieces, piece
+from portico.selection.compiled import Piece, compile_pieces, piece, take_libraries
 from portico.selection.empty import content_of, empty
 from portico.selection.functions import functions, parameters
 from portico.selection.kernel import Kernel, kernel
@@ -112,6 +112,7 @@ def book(selection: Selection, frame: Any, sample: Sample, *, folder: Path, wher
     name = called.namespace if called is not None else ""
     if name not in prepared.compiled:
         prepared.compiled[name] = _compiled(resolved, called, generated, where)
+    take_libraries()
     compiled, weight, given = prepared.compiled[name], event_weight(sample), list(resolved.parameters.values())
     trees = new_trees(selection.output.formats if selection.output is not None else ())
     if (loop := Loop.over(frame, compiled, weight, given, generated, prepared.empty, trees)) is not None:

@@ -134,7 +134,8 @@ class Declarations:
         for file, digest in bundle["declared"].items():
             self._include(file, digest)
         headers = {folder / file: digest for file, digest in bundle["headers"].items()}
-        ahead.use_headers(None if bundle["sources"] else headers, (folder / name for name in self._included))
+        files = (folder / name for name in self._included if name not in bundle["sources"])
+        ahead.use_headers(headers if bool(library) == bool(bundle["sources"]) else None, files, library)
 
     def _include(self, name: str, digest: str) -> None:
         """Include a file of the bundle, as `portico.root.declare`."""
