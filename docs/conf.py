@@ -20,6 +20,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "numpydoc",
     "sphinx_click",
+    "docs.extensions.breaks",
     "docs.extensions.commands",
     "docs.extensions.configuration",
     "docs.extensions.drawings",

@@ -20,6 +20,7 @@ from bench.table.inputs import Input
 from bench.table.rounds import Found
 from bench.table.rows import INSTALL, Filled
 from bench.table.scenarios import FOUR_LEPTONS, QUERIES
+from portico.root import version as root_version
 
 __all__ = ["LABELS", "as_json", "conditions", "grouped", "number", "print_table"]
 
@@ -33,7 +34,8 @@ def conditions(inputs: Mapping[tuple[str, str], Input], rounds: int) -> dict[str
     versions = {}
     for package in PACKAGES:
         try:
-            versions[package] = metadata.version(package)
+            found = metadata.version(package)
+            versions[package] = root_version() if package == "root" else found  # the wheel has a number of its own
         except metadata.PackageNotFoundError:
             continue
     return {

@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 from docutils import nodes
+from pydantic import BaseModel
 from sphinx.util.docutils import SphinxDirective
 
 
@@ -38,7 +39,20 @@ class PublicNames(SphinxDirective):
         return list(self.parse_text_to_nodes("\n".join(["```{eval-rst}", *lines, "```"])))
 
 
+def fields(value: Any) -> str:
+    """Return the arguments of a pydantic model: names, whose types are among its parameters."""
+    names = [name if field.is_required() else f"{name}=..." for name, field in value.model_fields.items()]
+    return f"(*, {', '.join(names)})"
+
+
+def _signature(_app: Any, kind: str, _name: str, value: Any, *_others: Any) -> tuple[str, str] | None:
+    if kind == "class" and issubclass(value, BaseModel) and value.model_fields:
+        return fields(value), ""
+    return None
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Add the directive."""
     app.add_directive("public-names", PublicNames)
+    app.connect("autodoc-process-signature", _signature)
     return {"parallel_read_safe": True}

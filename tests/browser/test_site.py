@@ -18,7 +18,7 @@ from tests.pages import DOCS, REPOSITORY
 from tests.services.farm.need import missing
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
-WIDTHS = (1440, 390)
+WIDTHS = (1440, 800, 390)
 BROWSED = ("index", "first-steps", "why", "troubleshooting", "reference-cli", "reference-yaml", "reference-python")
 """Pages that are looked at, of each kind."""
 
@@ -88,6 +88,18 @@ def test_every_command_and_public_name_is_there(site: Path) -> None:
     assert "patience (number, above 0; default 120.0)" in keys
 
 
+def test_names_break_after_separators_and_options_stay_whole(site: Path) -> None:
+    exports = (site / "exports.html").read_text()
+    assert '<span class="pre">exports.pyhf.<wbr>pyhf_<wbr>workspace</span>' in exports
+    assert '<span class="pre option">--on</span>' in (site / "executors.html").read_text()
+
+
+def test_signatures_of_models_have_names_alone(site: Path) -> None:
+    python = re.sub("<[^>]+>", "", (site / "reference-python.html").read_text())
+    assert "Sample( *, name, kind=...," in " ".join(python.split())
+    assert "Annotated" not in python
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     require()
@@ -95,16 +107,29 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield opened
 
 
+BEYOND = """
+const all = [...document.querySelectorAll('body *')];
+const boxes = all.filter(e => ['auto', 'scroll'].includes(getComputedStyle(e).overflowX));
+const own = boxes.filter(e => e.matches('.table-wrapper, pre, .sidebar-scroll, .toc-scroll'));
+const wide = boxes.filter(e => !own.includes(e) && e.scrollWidth > e.clientWidth + 1);
+const beyond = [...document.querySelectorAll('article *')].filter(
+    e => e.getBoundingClientRect().right > innerWidth + 1 && !own.some(box => box.contains(e)));
+return [...wide, ...beyond].map(e => e.outerHTML.slice(0, 90));
+"""
+"""What makes a page scroll sideways, or is cut off: tables and code have their own boxes that scroll."""
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_pages_fit_and_say_nothing(site: Path, page: Page, width: int, theme: str) -> None:
-    names = sorted(path.stem for path in DOCS.glob("*.md")) if theme == "light" else BROWSED
+    names = sorted(path.stem for path in site.glob("*.html")) if theme == "light" else BROWSED
     for name in names:
         page.open(site / f"{name}.html", width, theme, script=False)
         assert page.do("return document.title.includes('Portico')")
         assert page.errors == [], name
         assert page.do("return document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide at {width}"
+        assert page.do(BEYOND) == [], f"{name} is too wide at {width}"
         hidden = page.do("return [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)")
         assert hidden == [], name
         if name in BROWSED:

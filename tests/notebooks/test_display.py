@@ -38,7 +38,7 @@ def test_progress_is_html_in_one_place(tmp_path: Path) -> None:
     assert not errors(cells)
     assert not widgets(cells)
     begun, ended = (said(cell) for cell in cells)
-    assert '<progress value="500" max="1000">' in begun
+    assert '<progress value="500" max="1000" style="width:5rem">' in begun
     assert ">a&lt;b<" in begun
     assert "500 / 4,000" in begun
     assert "<progress" not in ended  # as it is saved: no bar of a step that has ended

@@ -322,6 +322,11 @@ def test_a_bin_beyond_the_tolerance(against: Pairing) -> None:
     assert str(difference.examples[0]) == "x in [0.5, 1): 2.0 | 2.5"
     assert difference.largest == pytest.approx(0.2)
     assert comparison.verdict.startswith("different: 1 other; compared 1 sample, 1 step")
+    lines = repr(comparison).splitlines()
+    assert lines[0] == comparison.verdict
+    assert lines[1].split()[:3] == ["kind", "where", "what"]
+    assert comparison.differences[0].address in lines[2]
+    assert comparison._repr_html_().count("<tr>") == 1 + len(comparison.differences)
     assert comparison.overlays[0].name == "mass"
 
 

@@ -48,7 +48,6 @@ Examples:
   portico compare runs/hnl runs/hnl@previous
   portico compare runs/a runs/b --json | jq .verdict
 
-\b
 Exit status: 0 equal within the tolerance; 1 different, or not all could be compared; 2 wrong usage, or one of the
 two cannot be read.""",
 )

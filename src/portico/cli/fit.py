@@ -26,7 +26,6 @@ Examples:
   portico fit model.json --toys 200
   portico fit likelihoods.tar.gz --workspace RegionA --patch C1N2_Wh_hbb_300_150 --json | jq .yields
 
-\b
 Exit status: 0 done; 1 the model is invalid, or fits do not converge; 2 wrong usage.""",
 )
 @click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))

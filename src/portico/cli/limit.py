@@ -45,7 +45,6 @@ Examples:
   portico limit model.json --export combine=card.txt --export hs3=model.hs3.json
   portico limit workspace.json --toys 1000 --on htcondor --workers 50 --run runs/toys
 
-\b
 Exit status: 0 done; 1 the model is invalid, or fits do not converge; 2 wrong usage.""",
 )
 @click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))

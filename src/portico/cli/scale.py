@@ -70,7 +70,6 @@ Examples:
   portico scale mysearch --predict 0.5TB --cores 128 --storage '2 GB/s'
   portico scale mysearch --predict '3e9 entries' --cores 64 --cores 1000 --json
 
-\b
 Exit status: 0 done; 1 a run failed; 2 wrong usage; 130 interrupted, the same command continues.""",
 )
 @click.argument("analysis", shell_complete=analyses)

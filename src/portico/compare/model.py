@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from portico.compare.numbers import Tolerance
+from portico.results.table import ShownTable
 
 if TYPE_CHECKING:
     from portico.results.product import Product
@@ -240,6 +241,17 @@ class Comparison:
             (total.histograms, "histogram"), (total.bins, "bin"), (total.events, "event"), (total.rows, "row"),
         )  # fmt: skip
         return ", ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in counts if n) or "nothing"
+
+    def _table(self) -> ShownTable:
+        rows = [(d.kind, d.address, d.text, str(d.examples[0]) if d.examples else "") for d in self.differences]
+        columns = ("kind", "where", "what", "for example: first | second")
+        return ShownTable(columns, rows, self.verdict, "\n".join(self.notes), left=4)
+
+    def __repr__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table().html()
 
     def counts(self) -> list[str]:
         """Return the number of differences of each kind, in words."""

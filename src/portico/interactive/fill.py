@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +14,7 @@ from portico.errors import PorticoError, nearest
 from portico.interactive.watch import ENDED, Progress, Watch
 from portico.monitor.progress import Progress as Bars
 from portico.monitor.units import share
+from portico.results.table import ShownTable
 from portico.results.view import Results
 from portico.runfolder.load import Run
 
@@ -301,10 +301,8 @@ class Fill(Mapping[str, Results]):
 
     def _repr_html_(self) -> str:
         found = self._watch.so_far()
-        rows = "".join(
-            f"<tr><td>{escape(name)}</td><td>{len(found[name]) if name in found else 0}</td>"
-            f"<td>{escape(found[name].note or 'all entries') if name in found else ''}</td></tr>"
+        rows = [
+            (name, (found[name].note or "all entries") if name in found else "", f"{len(found.get(name, ()))}")
             for name in self.samples
-        )
-        head = "<tr><th>sample</th><th>products</th><th></th></tr>" if rows else ""
-        return f"<div><b>{escape(self.describe())}</b></div><table>{head}{rows}</table>"
+        ]
+        return ShownTable(("sample", "read", "products"), rows, self.describe(), left=2).html()

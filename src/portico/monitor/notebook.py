@@ -22,6 +22,8 @@ __all__ = ["Board", "BoardBars", "Shown"]
 _SECONDS = 0.25
 _COLORS = {"yellow": "#9a6700"}
 """Warnings are legible on white and on black."""
+_LEFT = "text-align:left"
+_NAME = f"{_LEFT};min-width:6rem;overflow-wrap:anywhere"  # a long name leaves room for the words after it
 
 
 class Shown:
@@ -124,6 +126,7 @@ class BoardBars(Bars):
     def _row(self, task: Task) -> str:
         at = "" if task.total is None else f' value="{task.completed:g}" max="{task.total:g}"'
         words = (column(task) for column in self._words)
-        cells = "".join(f"<td>{escape(word.plain if isinstance(word, Text) else str(word))}</td>" for word in words)
-        name = escape(shown(task.description))
-        return f'<tr><td style="text-align:left">{name}</td><td><progress{at}></progress></td>{cells}</tr>'
+        texts = (escape(word.plain if isinstance(word, Text) else str(word)) for word in words)
+        said = "&ensp; ".join(f'<span style="white-space:nowrap">{text}</span>' for text in texts if text)
+        name = f'<td style="{_NAME}">{escape(shown(task.description))}</td>'
+        return f'<tr>{name}<td><progress{at} style="width:5rem"></progress></td><td style="{_LEFT}">{said}</td></tr>'
