@@ -102,7 +102,11 @@ def test_sizes_are_read(text: str | int, expected: ChunkSize) -> None:
     assert ChunkSize.parse(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "fifty MB", "10", "0 MB", "0 entries", "-5 MB", "1.5 entries", "3 parsecs"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "fifty MB", "10", "0 MB", "0 entries", "-5 MB", "1.5 entries", "3 parsecs", "9" * 400 + " MB",
+     "9" * 305 + " GB", "9" * 400 + " entries"],
+)  # fmt: skip
 def test_other_sizes_are_refused_with_examples(text: str) -> None:
     with pytest.raises(ConfigError, match="50 MB"):
         ChunkSize.parse(text)

@@ -6,6 +6,7 @@ clusters and one target size: never on the number of workers.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from itertools import pairwise
@@ -49,11 +50,11 @@ class ChunkSize:
             If the text is none of these or not positive.
         """
         match = _SIZE.match(f"{text} entries" if isinstance(text, int) else text)
-        if match is not None:
-            number, unit = float(match["number"].replace("_", "")), match["unit"].lower()
+        if match is not None and math.isfinite(number := float(match["number"].replace("_", ""))):
+            unit = match["unit"].lower()
             if unit in {"entries", "events", "point", "points"} and number >= 1 and number.is_integer():
                 return cls(entries=int(number))
-            if unit in _UNITS and number * _UNITS[unit] >= 1:
+            if unit in _UNITS and 1 <= number * _UNITS[unit] < math.inf:
                 return cls(size=int(number * _UNITS[unit]))
         raise ConfigError(f"chunk size '{text}': write for example '50 MB' or '20000 entries'")
 
