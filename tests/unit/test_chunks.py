@@ -74,6 +74,11 @@ def test_generated_entries_are_covered_once(entries: int, target: int) -> None:
     assert {(c.file, c.uuid, c.tree) for c in chunks} <= {("", "", "")}
 
 
+def test_more_chunks_than_fit_into_memory_are_refused() -> None:
+    with pytest.raises(ConfigError, match="more than 10,000,000 chunks; give the step a larger 'chunk'"):
+        next(plan_generated(10**12, ChunkSize(entries=10_000)))
+
+
 def test_generated_entries_have_no_bytes() -> None:
     with pytest.raises(ConfigError, match=r"^generated events have no size in bytes; give the chunk size in entries$"):
         list(plan_generated(10, ChunkSize(size=10)))
