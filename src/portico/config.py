@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import types
 import typing
@@ -294,6 +295,7 @@ def parse_size(text: str) -> int:
         If it is none.
     """
     match = _SIZE.fullmatch(text.strip())
-    if match is None:
+    size = float(match[1]) * _UNITS[(match[2] or "B").upper()] if match is not None else math.inf
+    if not math.isfinite(size):
         raise ConfigError(f"'{text}' is not a size; valid: a number with kB, MB, GB, TB or PB, such as '20 GB'")
-    return int(float(match[1]) * _UNITS[(match[2] or "B").upper()])
+    return int(size)

@@ -74,6 +74,11 @@ def test_generated_entries_are_covered_once(entries: int, target: int) -> None:
     assert {(c.file, c.uuid, c.tree) for c in chunks} <= {("", "", "")}
 
 
+def test_more_chunks_than_fit_into_memory_are_refused() -> None:
+    with pytest.raises(ConfigError, match="more than 10,000,000 chunks; give the step a larger 'chunk'"):
+        next(plan_generated(10**12, ChunkSize(entries=10_000)))
+
+
 def test_generated_entries_have_no_bytes() -> None:
     with pytest.raises(ConfigError, match=r"^generated events have no size in bytes; give the chunk size in entries$"):
         list(plan_generated(10, ChunkSize(size=10)))
@@ -102,7 +107,11 @@ def test_sizes_are_read(text: str | int, expected: ChunkSize) -> None:
     assert ChunkSize.parse(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "fifty MB", "10", "0 MB", "0 entries", "-5 MB", "1.5 entries", "3 parsecs"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "fifty MB", "10", "0 MB", "0 entries", "-5 MB", "1.5 entries", "3 parsecs", "9" * 400 + " MB",
+     "9" * 305 + " GB", "9" * 400 + " entries"],
+)  # fmt: skip
 def test_other_sizes_are_refused_with_examples(text: str) -> None:
     with pytest.raises(ConfigError, match="50 MB"):
         ChunkSize.parse(text)

@@ -26,9 +26,11 @@ from portico.report.histograms import drawables
 from portico.report.svg import curve, draw
 from portico.results.hists import errors_of_means
 from portico.results.partial import decode, encode, merge_all
+from portico.results.root_columns import columns_product
 from portico.results.root_objects import collect_value
 from portico.results.view import Results, describe, write_root
 from portico.worker.frame import CHECKED, run_chunk
+from portico.worker.handles import check_handles, explain_handles
 from portico.workflow.references import references
 
 ENTRIES = 40
@@ -491,20 +493,84 @@ def refused(words: str, frame: Any) -> Any:
             return frame.Histo1D(vName="x")
         case "'c' has the type float128":
             return frame.Define("c", "static_cast<long double>(x)").AsNumpy(["c"])
-        case "'a' has the type <U2":
-            return {"a": np.array(["a", "bc"])}
-        case "'a' is one number":
-            return {"a": np.array(1.0)}
-        case "columns of different lengths":
-            return {"a": np.zeros(2), "b": np.zeros(3)}
-        case "needs for the lengths of lists":
-            return {"a": np.zeros(2), "a#counts": np.zeros(2)}
+        case "'it' is a dict that the event loop does not fill":
+            return {"edges": np.array([0.0, 1.0, 2.0])}
+        case "is a dict that the event loop":
+            return {}
         case "need numbers or lists":
             return frame.Define("n", 'std::string("a")').Sum("n")
         case "possible are bool, integers, float and double":
             return frame.Define("v", "std::pair<int, int>(1, 2)").Take["std::pair<int, int>"]("v")
         case _:
             return frame.Sum("x", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"a": np.array(["a", "bc"])}, "'a' has the type <U2"),
+        ({"a": np.array(1.0)}, "'a' is one number"),
+        ({"a": np.zeros(2), "b": np.zeros(3)}, "columns of different lengths"),
+        ({"a": np.zeros(2), "a#counts": np.zeros(2)}, "needs for the lengths of lists"),
+    ],
+)
+def test_columns_that_are_no_table_are_refused(columns: dict[str, Any], words: str) -> None:
+    with pytest.raises(ProductError, match=words):
+        columns_product("it", columns)
+
+
+def test_one_snapshot_is_one_product() -> None:
+    """Its file is moved once; other handles may have two names."""
+
+    class Handle:
+        def __init__(self, tag: Any) -> None:
+            self._portico = tag
+
+    tag = ("t", "RNTuple", Path("t.part"))
+    tree, count = Handle(tag), Handle("Count")
+    check_handles({"a": tree, "n": count, "m": count}, [tag], 0)
+    with pytest.raises(ProductError, match="the Snapshot 't' is returned as 'a' and 'b'"):
+        check_handles({"a": tree, "b": tree, "n": count}, [tag], 0)
+
+
+AXES = {
+    "0 bins": lambda f, _: f.Histo1D(("h", "", 0, 0, 1), "x"),
+    "-3 bins": lambda f, _: f.Profile1D(("h", "", -3, 0, 1), "x", "x"),
+    "axis has 0 bins": lambda f, _: f.HistoND(("h", "", 1, [0], [0.0], [1.0]), ["x"]),
+    "of 3 bins has 4 edges, but 2 are given": lambda f, _: f.Histo1D(("h", "", 3, np.array([0.0, 5])), "x"),
+    "of 2 bins has 3 edges, but 4": lambda f, _: f.HistoND(("h", "", 1, [2], [[0.0, 1, 2, 3]]), ["x"]),
+    "5 to 0; edges must increase": lambda f, _: f.HistoND(("h", "", 1, [3], [5.0], [0.0]), ["x"]),
+    "0 to 0; edges must increase": lambda f, _: f.HistoND(("h", "", 2, [3, 2], [0.0, 0], [0.0, 4]), ["x", "w"]),
+    "edge 5 is followed by 1": lambda f, _: f.HistoND(("h", "", 1, [3], [[0.0, 5, 1, 40]]), ["x"]),
+    "edge 7 is followed by 1": lambda f, _: f.Histo1D(("h", "", 3, np.array([0.0, 7, 1, 40])), "x"),
+    "edge 5 is followed by 5": lambda f, _: f.Histo2D(("h", "", 1, 0, 1, 2, np.array([0.0, 5, 5])), "x", "w"),
+    "edge 5 is followed by nan": lambda f, _: f.Histo1D(("h", "", 2, np.array([0.0, 5, np.nan])), "x"),
+    "0 to nan; edges must": lambda f, _: f.Profile1D(("h", "", 3, 0, math.nan), "x", "x"),
+    "0 to inf; give finite ends": lambda f, _: f.Histo1D(("h", "", 3, 0, math.inf), "x"),
+    "bins from 0 to inf": lambda f, ROOT: f.Fill(ROOT.TH1D("h", "", 3, 0, math.inf), ["x"]),
+}
+
+
+@pytest.mark.parametrize("words", AXES)
+def test_axes_without_intervals_are_refused(source: Path, tmp_path: Path, words: str) -> None:
+    """ROOT fills them, and nothing can read the histogram afterwards."""
+    ROOT = root.load()
+    with pytest.raises(ProductError, match=words):
+        run(source, lambda frame, _: {"h": AXES[words](frame, ROOT)}, (0, 5), tmp_path)
+
+
+def test_only_results_used_as_numbers_get_the_hint() -> None:
+    signature = 'RResultPtr<RVec<E> > ROOT::RDF::RInterface<RLoopManager>::Take(string_view column = "") =>'
+    for text, hinted in (
+        (
+            f'Could not find "Take<E, RVec<E>>":\n  ROOT::RDF::{signature}\n    runtime_error: no field of type ""',
+            False,
+        ),
+        ("unsupported operand type(s) for +: 'RResultPtr<double>' and 'int'", True),
+    ):
+        error = RuntimeError(text)
+        explain_handles(error, 0)
+        assert hasattr(error, "__notes__") == hinted
 
 
 @pytest.mark.parametrize(
@@ -522,8 +588,8 @@ def refused(words: str, frame: Any) -> Any:
         "and every chunk would count it again", "Histo1D: with an axis from 0 to 0",
         "Histo2D: with an axis from 5 to 5",
         "Profile1D: with an axis from 1 to 0", "Fill: with an axis", "chooses its axis from the data",
-        "'c' has the type float128", "'a' has the type <U2", "'a' is one number", "columns of different lengths",
-        "needs for the lengths of lists",
+        "'c' has the type float128", "'it' is a dict that the event loop does not fill",
+        "is a dict that the event loop",
     ],
 )  # fmt: skip
 def test_what_cannot_merge_is_refused(source: Path, tmp_path: Path, words: str) -> None:

@@ -30,6 +30,13 @@ POINTS = "points"
 """The name of the points of a step among its results, instead of a sample's."""
 
 
+def _no_truth(size: object) -> object:
+    """Refuse sizes of chunks that are neither text nor a whole number; true is 1 in Python."""
+    if isinstance(size, bool) or not isinstance(size, (str, int, float)) or (isinstance(size, float) and size % 1 != 0):
+        raise ValueError("write for example '50 MB' or '20000 entries'")
+    return size
+
+
 class StepEntry(Model):
     """A step in an analysis.
 
@@ -77,6 +84,11 @@ class StepEntry(Model):
     def lists_points(self) -> bool:
         """Whether a function returns its points."""
         return self.points is not None and ":" in self.points
+
+    @field_validator("chunk", mode="before")
+    @classmethod
+    def _size(cls, size: object) -> object:
+        return None if size is None else _no_truth(size)
 
     @field_validator("name")
     @classmethod
@@ -128,6 +140,8 @@ class _AnalysisFile(Model):
     blind: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
     plot: PlotStyle = Field(default_factory=PlotStyle)
     storage: Placement = Field(default_factory=Placement)
+
+    _size = field_validator("chunk", mode="before")(_no_truth)
 
     @field_validator("blind")
     @classmethod

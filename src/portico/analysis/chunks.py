@@ -6,6 +6,7 @@ clusters and one target size: never on the number of workers.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
     from portico.files import TreeSummary
 
-__all__ = ["Chunk", "ChunkSize", "plan", "plan_generated", "plan_points"]
+__all__ = ["MOST_CHUNKS", "Chunk", "ChunkSize", "plan", "plan_generated", "plan_points"]
+
+MOST_CHUNKS = 10_000_000
+"""Of a generated sample; the driver has all of them in memory."""
 
 _UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30, "b": 1}
 _SIZE = re.compile(r"^\s*(?P<number>[0-9][0-9_]*(?:\.[0-9]+)?)\s*(?P<unit>[A-Za-z]+)\s*$")
@@ -49,11 +53,11 @@ class ChunkSize:
             If the text is none of these or not positive.
         """
         match = _SIZE.match(f"{text} entries" if isinstance(text, int) else text)
-        if match is not None:
-            number, unit = float(match["number"].replace("_", "")), match["unit"].lower()
+        if match is not None and math.isfinite(number := float(match["number"].replace("_", ""))):
+            unit = match["unit"].lower()
             if unit in {"entries", "events", "point", "points"} and number >= 1 and number.is_integer():
                 return cls(entries=int(number))
-            if unit in _UNITS and number * _UNITS[unit] >= 1:
+            if unit in _UNITS and 1 <= number * _UNITS[unit] < math.inf:
                 return cls(size=int(number * _UNITS[unit]))
         raise ConfigError(f"chunk size '{text}': write for example '50 MB' or '20000 entries'")
 
@@ -116,10 +120,16 @@ def plan_generated(entries: int, target: ChunkSize) -> Iterator[Chunk]:
     Raises
     ------
     ConfigError
-        If the target is in bytes, which events that do not exist yet do not have.
+        If the target is in bytes, which events that do not exist yet do not have, or there would be more than
+        `MOST_CHUNKS`.
     """
     if target.entries is None:
         raise ConfigError("generated events have no size in bytes; give the chunk size in entries")
+    if entries > MOST_CHUNKS * target.entries:
+        raise ConfigError(
+            f"{entries:,} generated entries in chunks of {target.entries:,} are more than {MOST_CHUNKS:,} chunks; give "
+            "the step a larger 'chunk', or correct 'entries' of the sample"
+        )
     for first in range(0, entries, target.entries):
         yield Chunk("", "", "", first, min(first + target.entries, entries))
 

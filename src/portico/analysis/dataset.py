@@ -79,7 +79,7 @@ class Sample(Model):
     replicas: dict[str, tuple[str, ...]] = Field(default_factory=dict, exclude=True)  # the data are the same
     placed: dict[str, tuple[str, ...]] = Field(default_factory=dict, exclude=True)
     checksums: dict[str, str] = Field(default_factory=dict, exclude=True)
-    entries: int | None = Field(default=None, ge=0)
+    entries: int | None = Field(default=None, ge=0, lt=2**63)
     cross_section: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     filter_efficiency: float = Field(default=1.0, gt=0, le=1)
     processed_events: float | None = Field(default=None, gt=0, allow_inf_nan=False)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from portico import root
 from portico.errors import ProductError
+from portico.results.axes import refuse_axis
 from portico.results.exact import LIMBS, exact_sum
 from portico.results.histogram_list import products_of
 from portico.results.own_handle import OwnHandle
@@ -288,6 +289,7 @@ def _axis(axis: Any) -> dict[str, Any]:
     bins = int(axis.GetNbins())
     # Not GetBinLowEdge, which computes the last edge: rounded, or NaN between infinities.
     edges = _copy(axis.GetXbins().GetArray(), np.float64, bins + 1).tolist() if axis.IsVariableBinSize() else None
+    refuse_axis(str(axis.GetName()), bins, edges or [float(axis.GetXmin()), float(axis.GetXmax())], edges is not None)
     labels = {str(i): str(axis.GetBinLabel(i)) for i in range(1, bins + 1)} if axis.GetLabels() else {}
     return {
         "bins": bins, "low": float(axis.GetXmin()), "high": float(axis.GetXmax()), "edges": edges,

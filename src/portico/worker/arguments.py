@@ -27,7 +27,8 @@ LOOP_WHILE_BUILT = (
 )
 
 _ENTRY = re.compile(r"\b[rt]dfentry_\b")  # ROOT knows it under both names
-_AXES = {"Histo1D": 1, "Histo2D": 2, "Histo3D": 3, "Profile1D": 1, "Profile2D": 2, "Fill": 0}
+_AXES = {"Histo1D": 1, "Histo2D": 2, "Histo3D": 3, "HistoND": 0, "HistoNSparseD": 0, "Profile1D": 1,
+         "Profile2D": 2, "Fill": 0}  # fmt: skip
 """Axes of the bins of what an operation fills; 0 if that is for the model to say."""
 _TEXTS = {"string", "string_view", "basic_string<char>", "TString"}
 _PARAMETERS = {
@@ -150,27 +151,50 @@ def require_model(name: str, arguments: Sequence[Any], options: Mapping[str, Any
             f"{name}('{model}') chooses its axis from the data of each chunk; give it a model: "
             f'{name}(("name", "title;axis title", bins, low, high), \'{model}\')'
         )
-    for low, high in _ends(model, _AXES[name]):
-        if low >= high:
-            raise ProductError(
-                f"{name}: with an axis from {low:g} to {high:g}, ROOT chooses its ends from the data of each chunk; "
-                "give it fixed ends"
-            )
+    for bins, ends in _axes(model, _AXES[name]):
+        _check_axis(name, bins, ends)
 
 
-def _ends(model: Any, axes: int) -> Iterator[tuple[float, float]]:
-    """Yield the ends of the axes of equal bins of a model: a tuple, an object of ROOT's, or a histogram."""
-    if isinstance(model, (tuple, list)):
+def _check_axis(name: str, bins: Any, ends: Any) -> None:
+    """Refuse an axis that ROOT would choose, change or read beyond its edges; `portico.results.axes` does the rest."""
+    if isinstance(bins, numbers.Integral) and bins < 1:
+        raise ProductError(f"{name}: an axis has {bins} bins; give it 1 or more")
+    if isinstance(bins, numbers.Integral) and len(ends) != bins + 1 and not isinstance(ends, tuple):
+        raise ProductError(f"{name}: an axis of {bins} bins has {bins + 1} edges, but {len(ends)} are given")
+    if isinstance(ends, tuple) and ends[0] >= ends[1]:
+        raise ProductError(
+            f"{name}: with an axis from {ends[0]:g} to {ends[1]:g}, ROOT chooses its ends from the data of each chunk; "
+            "give it fixed ends"
+        )
+
+
+def _axes(model: Any, axes: int) -> Iterator[tuple[Any, Any]]:
+    """Yield bins, and the two ends as a tuple or all edges, of the axes of a model.
+
+    It is a tuple, an object of ROOT's, or a histogram; the axes of one of many axes are lists.
+    """
+    if isinstance(model, (tuple, list)) and not axes:
+        bins, *edges = [*model[3:], (), ()][:2]
+        of_edges = [each for each in edges[0] if hasattr(each, "__len__")]
+        yield from zip(bins, of_edges or [(0, 1)] * len(bins), strict=False)
+    elif isinstance(model, (tuple, list)):
         rest = list(model[2:])
         for _ in range(axes):
             if len(rest) > 2 and all(isinstance(end, numbers.Real) for end in rest[1:3]):
-                yield rest[1], rest[2]
+                yield rest[0], (rest[1], rest[2])
                 rest = rest[3:]
-            else:
+            elif len(rest) > 1 and hasattr(rest[1], "__len__"):
+                yield rest[0], [*rest[1]]
                 rest = rest[2:]
-        return
+            else:
+                return  # ROOT says what it takes
+    else:
+        yield from _axes_of_object(model, axes)
+
+
+def _axes_of_object(model: Any, axes: int) -> Iterator[tuple[Any, Any]]:
     for axis in "XYZ"[: axes or getattr(model, "GetDimension", int)()]:
         if callable(get := getattr(model, f"Get{axis}axis", None)):
-            yield get().GetXmin(), get().GetXmax()
+            yield get().GetNbins(), (get().GetXmin(), get().GetXmax())
         elif not len(getattr(model, f"fBin{axis}Edges", [0])):
-            yield getattr(model, f"f{axis}Low"), getattr(model, f"f{axis}Up")
+            yield getattr(model, f"fNbins{axis}"), (getattr(model, f"f{axis}Low"), getattr(model, f"f{axis}Up"))

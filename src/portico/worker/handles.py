@@ -92,24 +92,44 @@ def check_handles(handles: Any, booked: list[tuple[str, str, Path]], loops: int)
             raise ProductError(f"product '{name}': ROOT cannot vary a Report; use VariationsFor of a Count after a cut")
     if loops > 0:
         raise StepError(LOOP_WHILE_BUILT)
-    returned = [root_objects.tag_of(handle) for handle in handles.values()]
+    for name, handle in handles.items():
+        if isinstance(handle, Mapping):  # no handle is one
+            raise ProductError(
+                f"product '{name}' is a {type(handle).__name__} that the event loop does not fill, so that every chunk "
+                "would count it again; return handles, each under a name of its own (AsNumpy for arrays of columns)"
+            )
+    _check_snapshots(handles, booked)
+
+
+def _check_snapshots(handles: Mapping[str, Any], booked: list[tuple[str, str, Path]]) -> None:
+    returned = {name: root_objects.tag_of(handle) for name, handle in handles.items()}
     trees = [tree for tree, _, _ in booked]
     for snapshot in booked:
         if trees.count(snapshot[0]) > 1:
             raise ProductError(f"two Snapshots are named '{snapshot[0]}'; give each tree a name of its own")
-        if snapshot not in returned:
+        names = [f"'{name}'" for name, tag in returned.items() if tag == snapshot]
+        if not names:
             refuse_discarded(snapshot[0])
+        if len(names) > 1:
+            raise ProductError(
+                f"the Snapshot '{snapshot[0]}' is returned as {' and '.join(names)}; return it once: it is one file"
+            )
 
 
 def explain_handles(error: Exception, loops: int) -> None:
     """Add to an error of a step why it has no values, if it used a result as a number or array while it was built."""
     if loops > 0:
         error.add_note(LOOP_WHILE_BUILT)
-    elif _UNFILLED.search(str(error)) or (isinstance(error, NotImplementedError) and not str(error)):  # of count > 5
+    elif _UNFILLED.search(_said(error)) or (isinstance(error, NotImplementedError) and not str(error)):  # of count > 5
         error.add_note(
             "a result has no value while the step is built, because its entries come from all chunks; return it, and "
             "compute with it in a summary step"
         )
+
+
+def _said(error: Exception) -> str:
+    """Return the text of an error without the signatures of C++ functions, which name the types that they return."""
+    return "\n".join(line for line in str(error).splitlines() if not line.rstrip().endswith("=>"))
 
 
 def refuse_foreign(handles: Mapping[str, Any]) -> None:
