@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import secrets
@@ -23,10 +24,11 @@ import portico
 from tests.notebooks.lab import BROKEN, CELLS, LOAD, Page, browser, require
 from tests.reference import ENTRIES
 from tests.services.farm.need import missing
+from tests.services.farm.user import ordinary_user, processes_in
 from tools.facility.accounts import passwords
 from tools.facility.demo import SAMPLES
 from tools.facility.places import REPOSITORY, Places, State
-from tools.facility.services import condor_release, running
+from tools.facility.services import cache, condor_release, running
 from tools.facility.start import SERVICES, environment_of
 
 pytestmark = [
@@ -213,3 +215,31 @@ def test_a_second_start_is_quick_and_the_end_leaves_nothing(facility: Facility) 
     assert facility.command("status").returncode == 1
     assert not any(process.is_running() for process in before.values() if process)
     assert facility.command("up").returncode == 0
+
+
+def test_an_ordinary_user_gets_a_facility_for_one(facility: Facility) -> None:
+    """Whose home is not that of the account: HTCondor takes the token nevertheless."""
+    with ordinary_user() as made:
+        folder = made.home / "f"
+        (folder / "data").mkdir(parents=True)
+        shutil.copytree(facility.places.folder / "data" / "events", folder / "data" / "events")
+        made.own(folder)
+        user = made.also(PORTICO_CACHE=str(cache()), PYTHONPATH=str(REPOSITORY))
+        given = ["--folder", folder, "--proxy", facility.proxy, "--entries", str(ENTRIES)]
+        said = user.run([sys.executable, "-m", "tools.facility", "up", *given], timeout=400).stdout
+        try:
+            assert f"user {user.name}\n         Prometheus" in said
+            assert "for you alone" in said
+            release = condor_release()
+            assert release is not None
+            home = {"HOME": str(folder / "home" / user.name)}
+            environment = {**environment_of(Places(folder), Path(sys.executable), release), **home}
+            analysis = folder / "share" / "search"
+            command = ["doctor", analysis, "--on", "facility", "--workers", "1", "--json"]
+            found = user.portico(*command, env=environment, timeout=400, check=False).stdout
+            levels = {one["level"] for one in json.loads(found)["findings"] if one["check"] in {"workers", "versions"}}
+            assert levels == {"ok"}, found
+        finally:
+            user.run([sys.executable, "-m", "tools.facility", "remove", *given])
+        assert not folder.exists()
+        assert processes_in(folder) == []
