@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
                 up(places, state, given.users, given.proxy, given.entries)
                 print_addresses(places, state)
                 if os.geteuid() != 0:
-                    print("         for you alone; only root, in a clone that all may read, starts one for several users")
+                    print("         for you alone; for several users, root starts one, in a clone that all may read")
                 print(f"portico: the facility is up ({time.monotonic() - begun:.0f} s)")
                 return 0
             stopped = stop(places, state)
