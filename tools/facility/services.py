@@ -24,18 +24,10 @@ STOP = {"condor": signal.SIGQUIT}
 PATHS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin")
 
 
-def program(name: str, package: str) -> Path:
-    """Return the path of a program.
-
-    Raises
-    ------
-    FacilityError
-        If it is missing, with its Debian package.
-    """
+def program(name: str) -> Path | None:
+    """Return the path of a program; none if it is missing."""
     found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *PATHS]))
-    if found is None:
-        raise FacilityError(f"the program {name} is missing; install it with: sudo apt-get install {package}")
-    return Path(found)
+    return Path(found) if found is not None else None
 
 
 def cache() -> Path:
@@ -49,8 +41,8 @@ def cache() -> Path:
 
 def condor_release() -> Path | None:
     """Return the folder with HTCondor's ``bin`` and ``sbin``; none if there is none."""
-    if found := shutil.which("condor_master", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *PATHS])):
-        return Path(found).resolve().parents[1]
+    if found := program("condor_master"):
+        return found.resolve().parents[1]
     unpacked = (cache() / "condor").resolve() / "usr"
     return unpacked if (unpacked / "sbin" / "condor_master").exists() else None
 

@@ -22,6 +22,8 @@ from tools.facility.services import PATHS, answers, condor_release, program, run
 SERVICES = ("condor", "xrootd", "prometheus", "proxy", "hub")
 CPUS, MEMORY = 4, 12000
 """What the pool believes to have: two workers for each of two users."""
+PACKAGES = {"xrootd": "xrootd-server", "prometheus": "prometheus", "node": "nodejs"}
+"""The Debian package of each program that is started, besides HTCondor."""
 FOLDERS = ("log", "spool", "execute", "lock", "run", "s")
 
 
@@ -65,16 +67,17 @@ def up(places: Places, state: State, users: list[str], proxy: Path | None = None
 
 def _programs(proxy: Path | None) -> dict[str, Path]:
     """Return the programs, all of which have to be there before anything starts."""
+    found = {name: program(name) for name in PACKAGES}
+    if missing := [name for name, path in found.items() if path is None]:
+        packages = " ".join(PACKAGES[name] for name in missing)
+        raise FacilityError(f"missing: {', '.join(missing)}; install with: sudo apt-get install {packages}")
     release = condor_release()
     if release is None:
-        raise FacilityError("HTCondor is missing; install or unpack it with: bash tools/services.sh")
+        raise FacilityError("HTCondor is missing; install or unpack it with: bash tools/services.sh --facility")
     proxy = proxy or Path(sys.prefix) / "hub" / "node_modules" / ".bin" / "configurable-http-proxy"
     if not proxy.exists():
         raise FacilityError(f"{proxy} is missing; make facility installs it with npm")
-    program("node", "nodejs")
-    found = {name: program(name, package) for name, package in
-             (("xrootd", "xrootd-server"), ("prometheus", "prometheus"))}  # fmt: skip
-    return {**found, "condor": release, "proxy": proxy.absolute()}
+    return {**{name: path for name, path in found.items() if path}, "condor": release, "proxy": proxy.absolute()}
 
 
 def environment_of(places: Places, python: Path, condor: Path) -> dict[str, str]:
@@ -195,6 +198,11 @@ def _start_condor(places: Places, state: State, release: Path, environment: dict
     users = fill(DEPLOY / "htcondor" / "users.conf", places.folder / "etc" / "condor-users.conf", values)
     with pool.open("a") as stream:
         stream.write(f"include : {users}\n")
+        if os.geteuid() != 0:
+            # HTCondor takes the home of the account, not $HOME; without a token, whoever can read the key of the tokens
+            # becomes condor@password, which may not submit jobs.
+            home = places.folder / "home" / account.pw_name / ".condor"
+            stream.write(f"SEC_TOKEN_DIRECTORY = {home / 'tokens.d'}\nSEC_KNOWN_HOSTS = {home / 'known_hosts'}\n")
     start(places, state, "condor", [release / "sbin" / "condor_master", "-f"], environment)
 
 

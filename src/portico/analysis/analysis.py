@@ -30,7 +30,7 @@ POINTS = "points"
 """The name of the points of a step among its results, instead of a sample's."""
 
 
-def _no_truth(size: object) -> object:
+def _checked_size(size: object) -> object:
     """Refuse sizes of chunks that are neither text nor a whole number; true is 1 in Python."""
     if isinstance(size, bool) or not isinstance(size, (str, int, float)) or (isinstance(size, float) and size % 1 != 0):
         raise ValueError("write for example '50 MB' or '20000 entries'")
@@ -88,7 +88,7 @@ class StepEntry(Model):
     @field_validator("chunk", mode="before")
     @classmethod
     def _size(cls, size: object) -> object:
-        return None if size is None else _no_truth(size)
+        return None if size is None else _checked_size(size)
 
     @field_validator("name")
     @classmethod
@@ -141,7 +141,7 @@ class _AnalysisFile(Model):
     plot: PlotStyle = Field(default_factory=PlotStyle)
     storage: Placement = Field(default_factory=Placement)
 
-    _size = field_validator("chunk", mode="before")(_no_truth)
+    _size = field_validator("chunk", mode="before")(_checked_size)
 
     @field_validator("blind")
     @classmethod
