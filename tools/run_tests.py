@@ -1,8 +1,9 @@
 """Run the tests in four processes of pytest side by side, and end with one summary of all.
 
-One has most unit tests, one the runs of whole analyses, one what mostly waits for services and the rest of the unit
-tests, one the storms and the rest of the runs. Lines appear as they come, and how each process ended; failures, errors
-and warnings follow when all have ended. The last line is that of pytest, with the counts of all.
+One has most unit tests, one the runs of whole analyses, one what mostly waits for services, one the storms and the
+rest of the runs; the second and the third have the rest of the unit tests too. Lines appear as they come, and how each
+process ended; failures, errors and warnings follow when all have ended. The last line is that of pytest, with the
+counts of all.
 
 usage: run_tests.py [ARGUMENTS OF PYTEST...]; with paths of tests among them, one process runs these.
 """
@@ -23,10 +24,10 @@ from pathlib import Path
 HNL = "tests/integration/test_hnl.py"
 XROOTD = "tests/services/test_xrootd.py"
 # What takes longest is shared by two processes.
-RUNS, UNITS = "tests/integration/test_[m-z]*.py", "tests/unit/test_s*.py"
+RUNS, UNITS, FEW = "tests/integration/test_[m-z]*.py", "tests/unit/test_s*.py", "tests/unit/test_e*.py"
 GROUPS = {
-    "units": ["tests/unit", f"--ignore-glob={UNITS}"],
-    "runs": ["tests/integration", f"--ignore={HNL}", f"--ignore-glob={RUNS}"],
+    "units": ["tests/unit", f"--ignore-glob={UNITS}", f"--ignore-glob={FEW}"],
+    "runs": ["tests/integration", f"--ignore={HNL}", f"--ignore-glob={RUNS}", *sorted(map(str, Path().glob(FEW)))],
     "services": [
         HNL,
         "tests/browser",
@@ -61,8 +62,8 @@ class Group:
                 self.report.append(line.rstrip())
             else:
                 print(line, end="", flush=True)
-        if self.report:
-            print(f"\n{self.name}: {self.report[-1].strip('= ')}", flush=True)
+        for line in filter(SUMMARY.match, self.report):
+            print(f"\n{self.name}: {line.strip('= ')}", flush=True)
 
     def interrupt(self) -> None:
         """Have it end as with Ctrl-C: tidy up, and say what was done."""

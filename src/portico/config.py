@@ -229,7 +229,7 @@ def parse(model: type[AnyModel], content: object, where: str) -> AnyModel:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        problems = [dict(problem) for problem in error.errors()]
+        problems = _of_one_place([dict(problem) for problem in error.errors()], content)
         lines = [_explain(model, problem) for problem in problems if not _follows(problem, problems)]
         raise ConfigError(f"{where}: " + (f"\n{where}: ".join(lines))) from error
 
@@ -239,6 +239,50 @@ _EXPECTED: Final = {
     "dict_type": "must be a mapping", "mapping_type": "must be a mapping", "model_type": "must be a mapping",
 }  # fmt: skip
 """Types in the words of YAML, where pydantic has those of Python."""
+
+
+_SHOULD_BE: Final = "Input should be "
+
+
+def _of_one_place(problems: list[dict[str, Any]], content: object) -> list[dict[str, Any]]:
+    """Join the problems of a value that may have several types: pydantic has one for each, and names the type as a key.
+
+    If one type fits but for something inside, this is the problem.
+    """
+    places = [_place(problem, content) for problem in problems]
+    joined: dict[tuple[int | str, ...], list[dict[str, Any]]] = {}
+    for place, problem in zip(places, problems, strict=True):
+        has_types = len(place) < len(problem["loc"])
+        if not (has_types and any(len(other) > len(place) and other[: len(place)] == place for other in places)):
+            joined.setdefault(place, []).append({**problem, "loc": place})
+    return [one if not others else {**one, "type": "", "msg": _any_of([one, *others])}
+            for one, *others in joined.values()]  # fmt: skip
+
+
+def _place(problem: Mapping[str, Any], content: object) -> tuple[int | str, ...]:
+    """Return the keys and indices of a problem without the names of types."""
+    location: tuple[int | str, ...] = problem["loc"]
+    found: list[int | str] = []
+    for number, part in enumerate(location, 1):
+        if isinstance(content, Mapping):
+            keys = {str(key): key for key in content}
+            if str(part) not in keys and not (problem["type"] == "missing" and number == len(location)):
+                continue
+            content = content.get(keys.get(str(part)))
+        elif isinstance(content, (list, tuple)):
+            if not isinstance(part, int):
+                continue
+            content = content[part] if part < len(content) else None
+        elif isinstance(content, (str, int, float)) or content is None:
+            continue
+        found.append(part)
+    return tuple(found) or location
+
+
+def _any_of(problems: Iterable[Mapping[str, Any]]) -> str:
+    expected = (str(_EXPECTED.get(p["type"]) or p["msg"]).removeprefix(_SHOULD_BE) for p in problems)
+    words = [*dict.fromkeys(text.removeprefix("must be ") for text in expected)]
+    return "must be " + " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 _LITERAL: Final = {"literal_error", "enum"}

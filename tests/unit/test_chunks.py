@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portico.analysis.analysis import load_analysis
 from portico.analysis.chunks import ChunkSize, plan, plan_generated, plan_points
 from portico.errors import ConfigError
 from portico.files import TreeSummary
+from portico.workflow.plan import _cut
 
 
 def summary(ends: list[int], entries: int, size: int) -> TreeSummary:
@@ -115,3 +119,31 @@ def test_sizes_are_read(text: str | int, expected: ChunkSize) -> None:
 def test_other_sizes_are_refused_with_examples(text: str) -> None:
     with pytest.raises(ConfigError, match="50 MB"):
         ChunkSize.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("of_analysis", "of_step", "expected"),
+    [("50 MB", "null", 10_000), ("3000 entries", "null", 3000), ("3000 entries", "500 entries", 500)],
+)
+def test_generated_samples_have_the_chunks_of_the_step_or_the_analysis(
+    tmp_path: Path, of_analysis: str, of_step: str, expected: int
+) -> None:
+    (tmp_path / "analysis.yaml").write_text(
+        f"name: made\nchunk: {of_analysis}\ndataset: {{samples: {{a: {{entries: 20000}}}}}}\n"
+        f"steps: [{{name: make, function: 'steps:make', chunk: {of_step}}}]\n"
+    )
+    analysis = load_analysis(tmp_path)
+    first, *_ = _cut(analysis, analysis.steps[0], analysis.dataset["a"], [])
+    assert (first.first, first.last) == (0, expected)
+
+
+@pytest.mark.parametrize("chunk", ["true", "1.5", "[5]", "0", "-3 entries", "1e400 MB"])
+@pytest.mark.parametrize("where", ["analysis", "step"])
+def test_what_is_no_size_of_a_chunk_is_refused(tmp_path: Path, chunk: str, where: str) -> None:
+    of = {"analysis": "50 MB", "step": "null"} | {where: chunk}
+    (tmp_path / "analysis.yaml").write_text(
+        f"name: made\nchunk: {of['analysis']}\ndataset: {{samples: {{a: {{entries: 20000}}}}}}\n"
+        f"steps: [{{name: make, function: 'steps:make', chunk: {of['step']}}}]\n"
+    )
+    with pytest.raises(ConfigError, match="write for example '50 MB' or '20000 entries'"):
+        load_analysis(tmp_path)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from portico.analysis.analysis import load_analysis
-from portico.analysis.dataset import load_dataset
-from portico.config import read_yaml
+from portico.analysis.dataset import Sample, load_dataset
+from portico.config import parse, read_yaml
 from portico.errors import ConfigError, InputError, PorticoError
 
 
@@ -154,3 +154,11 @@ def test_wrong_analyses_are_explained(tmp_path: Path, steps: str, words: list[st
 def test_a_folder_without_analysis_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="portico init"):
         load_analysis(tmp_path)
+
+
+def test_a_value_of_none_of_several_types_is_told_once() -> None:
+    for value, key, found in (([1, {"b": 2}], "mass.1", "{'b': 2}"), ({"a": [1]}, "mass.a", "[1]")):
+        with pytest.raises(ConfigError) as raised:
+            parse(Sample, {"name": "a", "entries": 1, "parameters": {"mass": value}}, "datasets.yaml")
+        expected = "must be a valid boolean, a valid integer, a valid number or text"
+        assert str(raised.value) == f"datasets.yaml: key 'parameters.{key}': {expected} (found {found})"

@@ -449,6 +449,6 @@ def test_choices_are_completed() -> None:
 
 
 def test_the_help_has_examples_and_all_exit_statuses() -> None:
-    text = run("--help").stdout
+    text = " ".join(run("--help").stdout.split())
     assert "portico limit background.json --patch signal.json --mu 1" in text
     assert "Exit status: 0 done; 1 the model is invalid, or fits do not converge; 2 wrong usage." in text

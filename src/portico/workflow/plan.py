@@ -319,7 +319,9 @@ def reduced(sample: Sample, completeness: float) -> Sample:
 
 def _cut(analysis: Analysis, step: StepEntry, sample: Sample, summaries: Sequence[TreeSummary]) -> list[Chunk]:
     if sample.entries is not None:
-        size = analysis.chunk_size(step) if step.chunk else _GENERATED_CHUNK
+        size = analysis.chunk_size(step)
+        if size.entries is None and step.chunk is None:
+            size = _GENERATED_CHUNK
         if size.entries is None:
             raise ConfigError(
                 f"{analysis.path}: step '{step.name}', sample '{sample.name}': chunk '{step.chunk}': "
