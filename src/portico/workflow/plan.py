@@ -320,14 +320,12 @@ def reduced(sample: Sample, completeness: float) -> Sample:
 def _cut(analysis: Analysis, step: StepEntry, sample: Sample, summaries: Sequence[TreeSummary]) -> list[Chunk]:
     if sample.entries is not None:
         size = analysis.chunk_size(step)
-        if size.entries is None and step.chunk is None:
-            size = _GENERATED_CHUNK
-        if size.entries is None:
+        if size.entries is None and step.chunk is not None:
             raise ConfigError(
                 f"{analysis.path}: step '{step.name}', sample '{sample.name}': chunk '{step.chunk}': "
                 "generated events have no size in bytes yet; give it in entries, for example '10000 entries'"
             )
-        return list(plan_generated(sample.entries, size))
+        return list(plan_generated(sample.entries, size if size.entries is not None else _GENERATED_CHUNK))
     chunks = list(plan(summaries, analysis.chunk_size(step)))
     if not chunks:
         # An empty sample still gives its products, empty: one chunk without entries makes them.
