@@ -23,6 +23,8 @@ _WORDS: Mapping[Any, str] = {
     Any: "anything",
     types.NoneType: "nothing",
 }
+_SCALARS = (bool, int, float, str)
+"""Types of a number, a text, or true and false: a value."""
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "not empty"}
 _HEAD = re.compile(r"^(\w+(?:, \w+)*)(?: : .+)?$")
 
@@ -64,7 +66,10 @@ def words(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in inner)
     if origin in {typing.Union, types.UnionType}:
-        texts = dict.fromkeys(words(part) for part in inner if part is not types.NoneType)
+        is_any = set(inner).issuperset(_SCALARS)
+        texts = dict.fromkeys(
+            "value" if is_any and part in _SCALARS else words(part) for part in inner if part is not types.NoneType
+        )
         return " or ".join(texts)
     if origin in {list, tuple}:
         fixed = origin is tuple and inner[-1] is not Ellipsis
