@@ -29,6 +29,7 @@ from portico.results.partial import decode, encode, merge_all
 from portico.results.root_columns import columns_product
 from portico.results.root_objects import collect_value
 from portico.results.view import Results, describe, write_root
+from portico.worker.arguments import require_model
 from portico.worker.frame import CHECKED, run_chunk
 from portico.worker.handles import check_handles, explain_handles
 from portico.workflow.references import references
@@ -708,3 +709,8 @@ def test_a_snapshot_takes_arguments_by_name(source: Path, tmp_path: Path) -> Non
     with uproot.open(results["columns"][0]) as file, uproot.open(results["some"][0]) as other:
         assert (file["tree"].keys(), file["tree"]["x"].num_baskets) == (["x"], 6)
         assert sorted(other["some"].keys()) == ["w", "x"]
+
+
+@pytest.mark.parametrize("model", [("h", "", 1, 10, 0.0, 1.0), ("h", ""), ("h", "", 1, None, None, None)])
+def test_a_model_that_root_does_not_take_is_left_to_root(model: tuple[object, ...]) -> None:
+    require_model("HistoND", [model, ["x"]])

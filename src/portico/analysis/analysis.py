@@ -119,8 +119,8 @@ class _AnalysisFile(Model):
     dataset : str or mapping, optional
         The file with the samples, relative to this one, or its content; not needed where all steps run over points.
     chunk : str or int
-        Target size of a chunk where a step does not give its own, such as ``50 MB`` or ``20000 entries``. Generated
-        samples, which have no size in bytes yet, then have chunks of 10,000 entries.
+        Target size of a chunk where a step does not give its own, such as ``50 MB`` or ``20000 entries``. If it is in
+        bytes, generated samples, which have no size yet, have chunks of 10,000 entries.
     store : str, optional
         Folder or ``root://`` URL where trees are written; the run folder if it is not given.
     steps : tuple of StepEntry

@@ -284,9 +284,9 @@ def fit_storage(readings: Sequence[tuple[int, float, float]]) -> StorageLimit | 
     reach = _reach(float(found[least_bad]), len(known) - 2, spread.freedom)
     good = grid[found <= found[least_bad] + reach]
     few, many = (float(np.median(times[numbers == n])) for n in (numbers.min(), numbers.max()))
-    if found[0] > found[least_bad] + 4 * reach and many < _WAITING * few:
+    seen = bool(found[0] > found[least_bad] + 4 * reach)
+    if seen and many < _WAITING * few:  # as with one number of workers
         return StorageLimit(False, Interval(math.inf, highest, math.inf), highest)
-    seen = len(np.unique(numbers)) > 1 and bool(found[0] > found[least_bad] + 4 * reach)
     high = 1 / good.min() if good.min() > 0 else math.inf
     value = 1 / float(grid[least_bad]) if seen else math.inf
     return StorageLimit(seen, Interval(value, float(1 / good.max()) if good.max() > 0 else 0.0, high), highest)

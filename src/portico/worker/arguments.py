@@ -174,9 +174,10 @@ def _axes(model: Any, axes: int) -> Iterator[tuple[Any, Any]]:
     It is a tuple, an object of ROOT's, or a histogram; the axes of one of many axes are lists.
     """
     if isinstance(model, (tuple, list)) and not axes:
-        bins, *edges = [*model[3:], (), ()][:2]
-        of_edges = [each for each in edges[0] if hasattr(each, "__len__")]
-        yield from zip(bins, of_edges or [(0, 1)] * len(bins), strict=False)
+        bins, edges = [*model[3:], (), ()][:2]
+        if hasattr(bins, "__len__") and hasattr(edges, "__len__"):  # else ROOT says what it takes
+            of_edges = [each for each in edges if hasattr(each, "__len__")]
+            yield from zip(bins, of_edges or [(0, 1)] * len(bins), strict=False)  # of equal bins only how many
     elif isinstance(model, (tuple, list)):
         rest = list(model[2:])
         for _ in range(axes):
